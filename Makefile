@@ -1,0 +1,51 @@
+# Everything a newcomer and CI need. `make` alone lists the targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-live check lint types wheel-test fmt clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/ltxflow: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ltxflow needs Python >= 3.11; set PYTHON=…" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/ltxflow
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml','rb'))['dependency-groups']['dev'])")
+	@touch $@
+
+setup: $(VENV)/.dev  ## make the virtual environment (.venv) with all that development needs
+
+demo: $(BIN)/ltxflow  ## build projects/wallet-explainer as an animatic (no GPU, no server)
+	$(BIN)/ltxflow build --animatic -p projects/wallet-explainer
+
+test: $(VENV)/.dev  ## run the tests
+	$(BIN)/python -m pytest -n auto -m "not slow and not live"
+
+test-slow: $(VENV)/.dev  ## long campaigns: kill -9 at random moments, large projects
+	$(BIN)/python -m pytest -m slow
+
+test-live: $(VENV)/.dev  ## conformance against a real ComfyUI: make test-live SERVER=http://127.0.0.1:8188
+	LTXFLOW_TEST_SERVER=$(SERVER) $(BIN)/python -m pytest -m live
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+check: lint types  ## lint and types
+
+wheel-test: $(VENV)/.dev  ## install the built wheel in a clean environment and build the demo with it
+	PYTHON=$(PYTHON) bash tests/wheel.sh
+
+fmt: $(VENV)/.dev  ## format the code
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean:  ## remove what make made
+	rm -rf $(VENV) dist build

@@ -1,0 +1,68 @@
+"""The command line: a verb to its module, loaded on first use, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+VERBS = {
+    "init": "start a film: project.yaml with everything in it that you need first",
+    "check": "read the project and its prompts; say what is wrong and what could be better",
+    "plan": "what a build would render, and why",
+    "build": "render what changed, and write the film's files",
+    "explain": "why a clip is, or is not, rendered again",
+    "show": "one clip: its values and where they come from, its prompt, its workflow",
+    "status": "scenes and clips, and how far each is",
+    "graph": "the plan as a graph: Mermaid, or DOT",
+    "clean": "list files of clips that are no longer in the film; --yes removes them",
+    "trust": "allow what a project brings: its own templates, absolute paths",
+    "rules": "every rule that `check` knows, by code",
+    "schema": "print the JSON Schema of project.yaml and the other files",
+}
+
+_HEAD = """\
+ltxflow: make for films. Edit project.yaml, run `ltxflow build`; only what changed is rendered.
+
+usage: ltxflow VERB [options]        ltxflow VERB --help
+
+"""
+_TAIL = """
+options of every verb:
+  -p, --project P   a folder, a project.yaml, or a name under projects/ (default: found from here upward)
+  --root DIR        the workspace that everything must stay in (default: the git checkout)
+  --json            machine-readable output, one versioned document or a line an event
+  -q, -v            say less, say more
+  --version         the version
+
+exit codes: 0 ok · 1 something failed · 2 usage or project error · 3 a bug in ltxflow · 4 no server reachable
+            5 `plan --exit-code`: there are changes · 130 interrupted
+
+No GPU and no server? `ltxflow build --animatic` makes the whole film as slates, in a minute.
+"""
+
+
+def help_text() -> str:
+    width = max(map(len, VERBS)) + 2
+    lines = [f"  {verb.ljust(width)}{line}" for verb, line in VERBS.items()]
+    return _HEAD + "\n".join(lines) + "\n" + _TAIL
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Given the arguments after the program's name, run the verb and return the exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    if args[:1] in (["--version"], ["-V"]):
+        from ltxflow import __version__
+
+        print(f"ltxflow {__version__}")
+        return 0
+    if not args or args[0] in ("-h", "--help", "help"):
+        if len(args) > 1 and args[1] in VERBS:
+            return main([args[1], "--help"])
+        print(help_text(), end="")
+        return 0 if args else 2
+    from ltxflow import boundary
+
+    return boundary.run(args, VERBS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,608 @@
+"""What a ComfyUI server says, as checked records. Knows no network, and trusts nothing it is given.
+
+Shapes: ComfyUI 0.27.0 `server.py`, `execution.py`, `comfy_execution/jobs.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+
+TEXT_LIMIT = 500  # characters of a server's own words that we repeat
+_NAME_LIMIT = 255  # bytes of a file name on every file system that matters
+_READ_LIMIT = 65_536  # characters looked at before shortening: a traceback may carry megabytes
+_PROBLEMS_LIMIT = 20  # refused nodes listed one by one
+
+JobKind = Literal["queued", "running", "done", "failed", "cancelled", "unknown"]
+
+_STATUS: dict[str, JobKind] = {
+    "pending": "queued",
+    "in_progress": "running",
+    "completed": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+# CSI, OSC, DCS and the two-byte escapes; the 8-bit CSI as well
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
+    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[ -/]*[0-~]?"
+)
+_DRIVE = re.compile(r"[A-Za-z]:")
+_OOM_KINDS = ("OutOfMemoryError", "MemoryError")
+_OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_PASSING_STATUSES = frozenset({408, 425, 429})
+_PASSING_WORDS = ("cuda error", "cublas_status", "cudnn_status", "connection reset", "connection aborted")
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file that a node wrote below the server's output folder. `media` is the list it stood in ("images").
+
+    The names are plain, but they are the server's: use them to ask for the file, never to name one of ours.
+    """
+
+    node: str
+    filename: str
+    subfolder: str
+    type: str
+    media: str
+
+
+@dataclass(frozen=True)
+class ServerError:
+    """Why a prompt died, in the server's words, shortened. `kind` is the Python exception's type."""
+
+    kind: str
+    message: str
+    node: str = ""
+    node_type: str = ""
+
+    def __str__(self) -> str:
+        where = f'{self.node_type or "node"} "{self.node}": ' if self.node else ""
+        return where + ": ".join(part for part in (self.kind, self.message) if part)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """When a prompt was queued, began and ended, by the server's clock, in milliseconds since 1970."""
+
+    created_ms: int | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+    @property
+    def queued_s(self) -> float | None:
+        return _seconds_between(self.created_ms, self.started_ms)
+
+    @property
+    def ran_s(self) -> float | None:
+        return _seconds_between(self.started_ms, self.ended_ms)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How a prompt stands. `refused` names listed outputs whose names no honest server would send."""
+
+    kind: JobKind
+    outputs: tuple[OutputFile, ...] = ()
+    error: ServerError | None = None
+    cached_nodes: tuple[str, ...] = ()
+    timings: Timings = Timings()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        return self.kind in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a submitted prompt. Problems with a 200 mean: queued, but without the nodes they name."""
+
+    prompt_id: str
+    number: float | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class QueueEntry:
+    """A prompt that runs or waits. `is_foreign` is the asker's view: not among the ids it called its own."""
+
+    prompt_id: str
+    is_running: bool
+    is_foreign: bool = True
+
+
+@dataclass(frozen=True)
+class Device:
+    name: str
+    type: str
+    vram_total: int  # bytes
+    vram_free: int  # bytes
+
+
+@dataclass(frozen=True)
+class SystemStats:
+    """What `/system_stats` tells of a server. Sizes in bytes, 0 when it does not say."""
+
+    version: str
+    os: str
+    python: str
+    pytorch: str
+    ram_total: int
+    ram_free: int
+    devices: tuple[Device, ...] = ()
+
+
+# What the WebSocket tells. It feeds the progress bar and decides nothing.
+
+
+@dataclass(frozen=True)
+class Started:
+    prompt_id: str
+
+
+@dataclass(frozen=True)
+class NodeRunning:
+    prompt_id: str
+    node: str
+
+
+@dataclass(frozen=True)
+class NodeProgress:
+    prompt_id: str
+    node: str
+    value: float
+    max: float
+
+
+@dataclass(frozen=True)
+class NodeDone:
+    """A node is finished. It may be told more than once, and `is_cached` only the first time."""
+
+    prompt_id: str
+    node: str
+    is_cached: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The server is through with the prompt, well or not: its history entry is there now."""
+
+    prompt_id: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An error or an interruption; the history entry may be a moment late."""
+
+    prompt_id: str
+    error: ServerError
+
+
+@dataclass(frozen=True)
+class QueueChanged:
+    """Everybody's prompts, running and waiting. It belongs to no prompt."""
+
+    remaining: int
+    prompt_id: str = ""
+
+
+Progress = Started | NodeRunning | NodeProgress | NodeDone | Finished | Failed | QueueChanged
+
+
+# Text
+
+
+def clean(text: object, limit: int = TEXT_LIMIT) -> str:
+    """Given anything a server sent, return one printable line of at most `limit` characters.
+
+    Escape sequences, control, format (bidi) and surrogate characters are gone, white space is folded.
+    """
+    kept = _ESCAPES.sub("", str(text)[:_READ_LIMIT])
+    line = " ".join("".join(_printable(kept)).split())
+    return line if len(line) <= limit else line[: max(limit - 1, 0)].rstrip() + "…"
+
+
+def _printable(text: str) -> Iterator[str]:
+    for char in text:
+        category = unicodedata.category(char)
+        if char in "\n\r\t\v\f\x85" or category in ("Zl", "Zp"):
+            yield " "
+        elif category not in ("Cc", "Cf", "Cs"):
+            yield char
+
+
+def load_json(data: bytes | str) -> Any:
+    """Given a body, return its JSON. Raise LtxflowError when it is none: transient (a cut body, a server that
+    is starting) unless it is a web page."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        head = data[:200] if isinstance(data, str) else data[:200].decode("utf-8", "replace")
+    if head.lstrip().startswith("<"):
+        raise _strange(
+            "a web page came where JSON was expected",
+            hint="something else listens there, or a proxy wants a login: check the address and its path",
+        )
+    shown = clean(head, 80)
+    raise LtxflowError(
+        Problem(f'the answer is not JSON: "{shown}"', code="server-answer", transient=True), exit_code=FAILED
+    )
+
+
+def _strange(message: str, hint: str = "") -> LtxflowError:
+    hint = hint or "is this a ComfyUI server? check the address and its path"
+    return LtxflowError(Problem(message, hint=hint, code="server-answer"), exit_code=FAILED)
+
+
+# Submitting
+
+
+def parse_reply(body: object) -> Reply:
+    """Given the JSON of a 200 from `POST /prompt`, return it. Raise LtxflowError when it names no prompt."""
+    fields = _mapping(body)
+    prompt_id = fields.get("prompt_id")
+    if not isinstance(prompt_id, str) or not prompt_id:
+        raise _strange("the server took the prompt without naming it")
+    return Reply(clean(prompt_id, 100), _number(fields.get("number")), _node_problems(fields))
+
+
+def parse_refusal(body: object) -> tuple[Problem, ...]:
+    """Given the JSON of a 4xx, return the server's reasons, one problem for each; at least one."""
+    fields = _mapping(body)
+    problems = _node_problems(fields)
+    if problems:
+        return problems
+    error = fields.get("error")
+    if isinstance(error, str) and error.strip():
+        return (_refused(clean(error)),)
+    told = _mapping(error)
+    text = _reason(told)
+    hint = ""
+    if told.get("type") == "missing_node_type":
+        hint = "install the node on that server, or use a template that does without it"
+    return (_refused(text or "the server gave no reason", hint),)
+
+
+def _node_problems(fields: Mapping[str, Any]) -> tuple[Problem, ...]:
+    problems: list[Problem] = []
+    for node, told in _mapping(fields.get("node_errors")).items():
+        told = _mapping(told)
+        where = f'{clean(told.get("class_type") or "node", 80)} "{clean(node, 40)}"'
+        reasons = [_mapping(error) for error in _items(told.get("errors"))] or [{}]
+        problems += [_refused(f"{where}: {_reason(r) or 'not valid'}", _hint_for(r)) for r in reasons]
+    problems.sort(key=lambda p: p.message)  # the server's order is that of a Python set
+    if len(problems) > _PROBLEMS_LIMIT:
+        rest = len(problems) - _PROBLEMS_LIMIT
+        problems[_PROBLEMS_LIMIT:] = [_refused(f"and {rest} more like these")]
+    return tuple(problems)
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    message, details = clean(error.get("message") or ""), clean(error.get("details") or "")
+    return ": ".join(part for part in (message[:1].lower() + message[1:], details) if part)
+
+
+def _hint_for(error: Mapping[str, Any]) -> str:
+    if error.get("type") == "value_not_in_list":
+        return "that server has no such file or value: put it there, or name one that it has"
+    return ""
+
+
+def _refused(message: str, hint: str = "") -> Problem:
+    return Problem(message, hint=hint, code="refused")
+
+
+# States
+
+
+def parse_history(prompt_id: str, body: object) -> JobState | None:
+    """Given the JSON of `/history/{id}`, return how the prompt ended, None when it says nothing of it.
+
+    None is not "unknown": a queued or running prompt has no entry either.
+    """
+    if not isinstance(body, dict):
+        raise _strange("the server's history is no mapping")
+    entry = body.get(prompt_id)
+    return None if entry is None else _ended(_mapping(entry), _created_ms(_mapping(entry)))
+
+
+def parse_job(prompt_id: str, body: object) -> JobState:
+    """Given the JSON of `/api/jobs/{id}`, return the prompt's state. Raise LtxflowError for another job's.
+
+    A status from a later ComfyUI counts as queued: the server knows the job, so it is neither lost nor over.
+    """
+    fields = _mapping(body)
+    if fields.get("id") != prompt_id:
+        raise _strange(f'asked for job {prompt_id}, the server answered with "{clean(fields.get("id"), 60)}"')
+    kind = _STATUS.get(str(fields.get("status")), "queued")
+    created_ms = _ms(fields.get("create_time"))
+    if kind in ("queued", "running"):
+        return JobState(kind, timings=Timings(created_ms, _ms(fields.get("execution_start_time"))))
+    state = _ended({"outputs": fields.get("outputs"), "status": fields.get("execution_status")}, created_ms)
+    error = state.error
+    if kind == "failed" and (error is None or not error.kind):
+        error = _error(_mapping(fields.get("execution_error")))
+    started, ended = _ms(fields.get("execution_start_time")), _ms(fields.get("execution_end_time"))
+    timings = Timings(
+        created_ms,
+        started if started is not None else state.timings.started_ms,
+        ended if ended is not None else state.timings.ended_ms,
+    )
+    return replace(state, kind=kind, error=error if kind == "failed" else None, timings=timings)
+
+
+def _created_ms(entry: Mapping[str, Any]) -> int | None:
+    prompt = entry.get("prompt")
+    extra = prompt[3] if isinstance(prompt, list) and len(prompt) > 3 else None
+    return _ms(_mapping(extra).get("create_time"))
+
+
+def _ended(entry: Mapping[str, Any], created_ms: int | None) -> JobState:
+    status = _mapping(entry.get("status"))
+    told = _messages(status)
+    kind: JobKind = "done"
+    if status.get("status_str") == "error":
+        kind = "cancelled" if "execution_interrupted" in told else "failed"
+    ended = next((told[name] for name in _ENDINGS if name in told), {})
+    outputs, refused = _outputs(entry.get("outputs"))
+    return JobState(
+        kind,
+        outputs,
+        _error(told.get("execution_error", {})) if kind == "failed" else None,
+        _names(told.get("execution_cached", {}).get("nodes")),
+        Timings(
+            created_ms, _ms(told.get("execution_start", {}).get("timestamp")), _ms(ended.get("timestamp"))
+        ),
+        refused,
+    )
+
+
+_ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
+
+
+def _messages(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {
+        m[0]: _mapping(m[1])
+        for m in _items(status.get("messages"))
+        if isinstance(m, list) and len(m) >= 2 and isinstance(m[0], str)
+    }
+
+
+def _error(told: Mapping[str, Any]) -> ServerError:
+    return ServerError(
+        kind=clean(told.get("exception_type") or "", 100),
+        message=clean(told.get("exception_message") or "") or "the server gave no reason",
+        node=clean(told.get("node_id") or "", 40),
+        node_type=clean(told.get("node_type") or "", 80),
+    )
+
+
+def _outputs(body: object) -> tuple[tuple[OutputFile, ...], tuple[str, ...]]:
+    files: list[OutputFile] = []
+    refused: list[str] = []
+    for node, lists in _mapping(body).items():
+        for media, items in _mapping(lists).items():
+            for item in map(_mapping, _items(items)):
+                if item.get("type") != "output":  # previews and intermediate frames are "temp"
+                    continue
+                name, folder = item.get("filename"), item.get("subfolder") or ""
+                if is_plain_name(name) and is_plain_folder(folder):
+                    files.append(
+                        OutputFile(clean(node, 40), str(name), str(folder), "output", clean(media, 40))
+                    )
+                else:
+                    refused.append(clean(f"{folder}/{name}" if folder else name, 120))
+    return tuple(files), tuple(refused)
+
+
+def with_extension(outputs: Iterable[OutputFile], *extensions: str) -> tuple[OutputFile, ...]:
+    """Given outputs and extensions such as ".mp4", return those outputs that end in one of them, in order."""
+    endings = tuple(e.lower() for e in extensions)
+    return tuple(o for o in outputs if o.filename.lower().endswith(endings))
+
+
+def is_plain_name(name: object) -> bool:
+    """Given a file name from a server, return whether it is one name and no path, on any system."""
+    return (
+        isinstance(name, str)
+        and name.strip() not in ("", ".", "..")
+        and not any(c in "/\\" or unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in name)
+        and not _DRIVE.match(name)
+        and len(name.encode("utf-8", "replace")) <= _NAME_LIMIT
+    )
+
+
+def is_plain_folder(folder: object) -> bool:
+    """Given a subfolder from a server, return whether it stays below its root. Windows sends `a\\b`."""
+    if not isinstance(folder, str):
+        return False
+    return folder == "" or all(is_plain_name(part) for part in re.split(r"[/\\]", folder))
+
+
+def parse_queue(body: object) -> tuple[QueueEntry, ...]:
+    """Given the JSON of `/queue`, return its prompts in the order they run: running ones, then by number."""
+    fields = _mapping(body)
+    if not isinstance(fields.get("queue_running"), list) or not isinstance(fields.get("queue_pending"), list):
+        raise _strange("the server's queue has no lists")
+    entries: list[QueueEntry] = []
+    for is_running, name in ((True, "queue_running"), (False, "queue_pending")):
+        rows = [
+            (_number(row[0]) or 0.0, row[1])
+            for row in fields[name]
+            if isinstance(row, list) and len(row) >= 2 and isinstance(row[1], str)
+        ]
+        entries += [QueueEntry(clean(i, 100), is_running) for _, i in sorted(rows, key=lambda row: row[0])]
+    return tuple(entries)
+
+
+def parse_jobs(body: object) -> tuple[QueueEntry, ...]:
+    """Given the JSON of `/api/jobs`, return those that run or wait, running ones first, then by priority."""
+    jobs = [_mapping(job) for job in _items(_mapping(body).get("jobs"))]
+    jobs = [j for j in jobs if j.get("status") in ("pending", "in_progress") and isinstance(j.get("id"), str)]
+    jobs.sort(key=lambda j: (j["status"] == "pending", _number(j.get("priority")) or 0.0))
+    return tuple(QueueEntry(clean(j["id"], 100), j["status"] == "in_progress") for j in jobs)
+
+
+def parse_remaining(body: object) -> int:
+    """Given the JSON of `GET /prompt`, return how many prompts run or wait. Raise LtxflowError otherwise."""
+    remaining = _number(_mapping(_mapping(body).get("exec_info")).get("queue_remaining"))
+    if remaining is None:
+        raise _strange("the server does not say how long its queue is")
+    return max(int(remaining), 0)
+
+
+def parse_stats(body: object) -> SystemStats:
+    """Given the JSON of `/system_stats`, return it. Raise LtxflowError when it is no ComfyUI's."""
+    system = _mapping(_mapping(body).get("system"))
+    if "python_version" not in system and "comfyui_version" not in system:
+        raise _strange("what answers there is not ComfyUI")
+    devices = [_mapping(d) for d in _items(_mapping(body).get("devices"))]
+    return SystemStats(
+        version=clean(system.get("comfyui_version") or "", 40),
+        os=clean(system.get("os") or "", 40),
+        python=clean(system.get("python_version") or "", 60),
+        pytorch=clean(system.get("pytorch_version") or "", 60),
+        ram_total=int(_number(system.get("ram_total")) or 0),
+        ram_free=int(_number(system.get("ram_free")) or 0),
+        devices=tuple(
+            Device(
+                clean(d.get("name") or "", 100),
+                clean(d.get("type") or "", 40),
+                int(_number(d.get("vram_total")) or 0),
+                int(_number(d.get("vram_free")) or 0),
+            )
+            for d in devices
+        ),
+    )
+
+
+def parse_upload(body: object) -> str:
+    """Given the JSON of `POST /upload/image`, return the name a loader node takes: `subfolder/name`.
+
+    Raise LtxflowError for a name that is none, or for a file put elsewhere than among the inputs.
+    """
+    fields = _mapping(body)
+    name, folder = fields.get("name"), fields.get("subfolder") or ""
+    if not (is_plain_name(name) and is_plain_folder(folder) and fields.get("type", "input") == "input"):
+        raise _strange(f'the server stored the upload as "{clean(name, 120)}", which is no plain input name')
+    return "/".join([*re.split(r"[/\\]", folder), str(name)]) if folder else str(name)
+
+
+def parse_models(body: object) -> tuple[str, ...]:
+    """Given the JSON of `/models/{folder}`, return the names, sorted, none with control characters."""
+    if not isinstance(body, list):
+        raise _strange("the server's list of models is no list")
+    return tuple(sorted(n for n in body if isinstance(n, str) and n and clean(n, len(n)) == n))
+
+
+def is_oom(error: ServerError) -> bool:
+    """Given why a prompt died, return whether memory ran out (on the GPU or in RAM)."""
+    text = error.message.lower()
+    return error.kind.endswith(_OOM_KINDS) or any(word in text for word in _OOM_WORDS)
+
+
+def is_transient(cause: int | ServerError) -> bool:
+    """Given an HTTP status or why a prompt died, return whether the same attempt may succeed later.
+
+    Out of memory is not transient: it asks for freed memory or another server, see `is_oom`.
+    """
+    if isinstance(cause, int):
+        return cause >= 500 or cause in _PASSING_STATUSES
+    return not is_oom(cause) and any(word in cause.message.lower() for word in _PASSING_WORDS)
+
+
+# Frames
+
+
+def parse_frame(frame: str | bytes) -> tuple[Progress, ...]:
+    """Given a WebSocket frame, return what it tells; nothing for binary, unknown or malformed ones."""
+    if not isinstance(frame, str):
+        return ()  # previews; LTX-2 sends none
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError):
+        return ()
+    kind, data = _mapping(message).get("type"), _mapping(_mapping(message).get("data"))
+    if kind == "status":
+        remaining = _number(_mapping(_mapping(data.get("status")).get("exec_info")).get("queue_remaining"))
+        return () if remaining is None else (QueueChanged(max(int(remaining), 0)),)
+    prompt_id = data.get("prompt_id")
+    if not isinstance(prompt_id, str) or not isinstance(kind, str):
+        return ()
+    return tuple(_events(kind, prompt_id, data))
+
+
+def _events(kind: str, prompt_id: str, data: Mapping[str, Any]) -> Iterator[Progress]:
+    node = data.get("node")
+    if kind == "execution_start":
+        yield Started(prompt_id)
+    elif kind == "execution_cached":
+        yield from (NodeDone(prompt_id, name, is_cached=True) for name in _names(data.get("nodes")))
+    elif kind == "executing" and "node" in data:
+        yield Finished(prompt_id) if node is None else NodeRunning(prompt_id, clean(node, 40))
+    elif kind == "executed" and node is not None:
+        yield NodeDone(prompt_id, clean(node, 40))
+    elif kind == "progress" and node is not None:
+        yield from _node_progress(prompt_id, clean(node, 40), data)
+    elif kind == "progress_state":
+        for name, told in _mapping(data.get("nodes")).items():
+            told = _mapping(told)
+            if told.get("state") == "finished":
+                yield NodeDone(prompt_id, clean(name, 40))
+            elif told.get("state") == "running":
+                yield from _node_progress(prompt_id, clean(name, 40), told)
+    elif kind == "execution_error":
+        yield Failed(prompt_id, _error(data))
+    elif kind == "execution_interrupted":
+        at = clean(data.get("node_id") or "", 40)
+        yield Failed(prompt_id, ServerError("", "interrupted", at, clean(data.get("node_type") or "", 80)))
+
+
+def _node_progress(prompt_id: str, node: str, data: Mapping[str, Any]) -> Iterator[NodeProgress]:
+    value, most = _number(data.get("value")), _number(data.get("max"))
+    if value is not None and most is not None and most > 0:
+        yield NodeProgress(prompt_id, node, min(max(value, 0.0), most), most)
+
+
+# JSON that may be anything
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(clean(v, 40) for v in _items(value) if isinstance(v, (str, int)))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _ms(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _seconds_between(start_ms: int | None, end_ms: int | None) -> float | None:
+    return None if start_ms is None or end_ms is None else max(end_ms - start_ms, 0) / 1000

@@ -1,0 +1,54 @@
+"""Reads the project, its prompts and its arithmetic, and says what is wrong and what could be better. No server."""
+
+from __future__ import annotations
+
+import argparse
+
+from ltxflow.core.errors import FAILED, Problem
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.planview import header
+from ltxflow.faces.terminal import Face, count, duration
+from ltxflow.plan.lengths import cut_film
+from ltxflow.plan.outlook import Question
+from ltxflow.run.options import add_settings, session_of
+from ltxflow.script.lint import lint
+from ltxflow.store.lock import moved
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="warnings fail the check, too")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    project = session.project
+    _, lengths = cut_film(project, moved(session.lock, project.moved))
+    problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
+    problems = sorted(problems, key=_place)
+    outlook = None
+    if not any(problem.level == "error" for problem in problems):
+        outlook = session.look(Question())  # templates, sizes and keys: everything short of a server
+    counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
+    failed = counts["error"] or (args.strict and counts["warning"])
+    code = FAILED if failed else 0
+    if args.json:
+        return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
+    face.problems([p for p in problems if p.level != "advice" or not args.quiet])
+    if outlook and not args.quiet:
+        if problems:
+            face.say()
+        seconds = outlook.film_frames / project.fps
+        face.say(face.paint(header(outlook), "bold"))
+        face.say(
+            f"{count(len(project.scenes), 'scene')}, {count(len(project.clips), 'clip')}, film {duration(seconds)}; "
+            f"every scene covers its narration."
+        )
+    told = ", ".join(count(number, level) if level != "advice" else f"{number} advice" for level, number in counts.items() if number)
+    mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
+    face.say(f"{mark} {told or 'nothing to complain of'}")
+    return code
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return (problem.span.file, problem.span.line, problem.span.col) if problem.span else ("", 0, 0)

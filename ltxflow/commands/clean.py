@@ -1,0 +1,53 @@
+"""Lists files of clips that are no longer in the film. Dry unless --yes; removes only what ltxflow wrote."""
+
+from __future__ import annotations
+
+import argparse
+
+from ltxflow.core import files
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face, count
+from ltxflow.plan.outlook import Question
+from ltxflow.run.options import session_of
+from ltxflow.run.session import hold
+from ltxflow.store.published import is_ours, without, write_published
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="really remove them; their renders stay in the store")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    if args.yes:
+        with hold(session, wait=True, on_wait=lambda owner: face.say(f"waiting for process {owner.get('pid')}")):
+            return _clean(args, face)
+    return _clean(args, face)
+
+
+def _clean(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    base, folder = session.project.output.parent, session.project.output.name
+    orphans = [f"{folder}/{orphan.file}" for orphan in session.look(Question(mode="animatic")).orphans]
+    spoken = {f"narration/{scene.id}" for scene in session.project.scenes if scene.narration.file}
+    orphans += [
+        path
+        for path, entry in session.published.entries.items()
+        if entry.source == "narration" and path.rpartition(".")[0] not in spoken and (base / path).exists()
+    ]
+    removed = []
+    if args.yes:
+        for path in orphans:
+            if is_ours(session.published, base, path):  # asked again at the last moment
+                files.remove(base / path)
+                removed.append(path)
+        write_published(session.record_path, without(session.published, removed))
+    if args.json:
+        return print_envelope("clean", {"orphans": orphans, "removed": removed}, 0)
+    for path in orphans:
+        face.say(f"  {face.paint('-', 'red')} {path}{'  removed' if path in removed else ''}")
+    if not orphans:
+        face.say("nothing to clean")
+    elif not args.yes:
+        face.say(f"{count(len(orphans), 'file')} of no clip in the film; remove with: ltxflow clean --yes")
+    return 0

@@ -1,0 +1,61 @@
+"""Why a clip is, or is not, rendered again: every value that changed, from what to what, and where it is written."""
+
+from __future__ import annotations
+
+import argparse
+
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.planview import MARKS, difference, name, plan_json
+from ltxflow.faces.terminal import Face
+from ltxflow.plan.explain import Reason
+from ltxflow.plan.outlook import Change, Outlook
+from ltxflow.run.options import add_question, question_of, session_of
+from ltxflow.steps import step
+
+SAYS = {
+    "create": "will be made: there is no earlier one",
+    "change": "is STALE",
+    "restore": "is in the store, and will be put in its place",
+    "unchanged": "is up to date",
+    "maybe": "may be made: that is known once what it needs is there",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_question(parser)
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    outlook = session.look(question_of(args))
+    if args.json:
+        return print_envelope("explain", plan_json(outlook)["changes"], 0, outlook.problems)
+    for change in outlook.changes:
+        _explain(face, outlook, change)
+    return 0
+
+
+def _explain(face: Face, outlook: Outlook, change: Change) -> None:
+    mark, style = MARKS[change.kind]
+    node = outlook.plan.nodes[change.target]
+    fields = step(node.kind).fields(node)
+    told = SAYS[change.kind]
+    if change.kind == "change":
+        told += f": {len(change.reasons)} of {len(fields)} values changed" if change.reasons else f": {change.note}"
+    elif change.note and change.kind in ("restore", "maybe", "unchanged"):
+        told += f" ({change.note})"
+    face.say(f"{face.paint(mark, style, 'bold')} {face.paint(name(change), 'bold')} {told}")
+    face.say(f"    key {change.key[:12]}…  {change.frames} frames  → {change.file or 'not in the cut'}")
+    for reason in change.reasons:
+        _tell(face, reason)
+    if change.reasons:
+        changed = {reason.field for reason in change.reasons}
+        same = [field for field, value in fields.items() if field not in changed and value not in (None, [], False)]
+        face.say(face.paint(f"    unchanged: {', '.join(same)}", "dim"))
+
+
+def _tell(face: Face, reason: Reason) -> None:
+    place = face.paint(f"  {reason.span}", "dim") if reason.span else ""
+    detail = f" ({reason.detail})" if reason.detail else ""
+    face.say(f"    {face.paint(reason.field, 'bold')}{detail}{place}")
+    face.say(f"      {difference(face, reason)}")

@@ -1,0 +1,112 @@
+"""One clip: its values with where each comes from, its prompt as the model reads it, its ComfyUI workflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face, columns, duration
+from ltxflow.plan.explain import show
+from ltxflow.plan.outlook import Outlook, Question
+from ltxflow.run.options import add_settings, session_of
+from ltxflow.script.model import Clip, Value
+from ltxflow.script.profile import explain_geometry
+from ltxflow.steps import Node, clip as clip_step
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("selector", metavar="CLIP", help="a clip, such as hook/b or hook/b@2")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--resolved", action="store_true", help="every value, and which layer it comes from")
+    what.add_argument("--prompt", action="store_true", help="only the prompt, as the model reads it")
+    what.add_argument("--graph", action="store_true", help="the ComfyUI workflow (API format) as it would be sent")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    outlook = session.look(Question(selectors=(args.selector,)))
+    nodes = [node for node in outlook.plan.nodes.values() if node.target in outlook.plan.wanted]
+    if len({node.clip for node in nodes}) > 1 and not args.resolved:
+        names = ", ".join(dict.fromkeys(node.clip for node in nodes))
+        raise LtxflowError(Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012"))
+    node = nodes[0]
+    if args.graph:
+        face.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))
+        return 0
+    if args.prompt:
+        face.say(node.spec.clip.prompt.text)
+        return 0
+    if args.json:
+        return print_envelope("show", [_data(outlook, node) for node in nodes], 0)
+    for each in nodes:
+        _print(face, outlook, each, args.resolved)
+    return 0
+
+
+def _graph(node: Node) -> dict[str, Any]:
+    """The workflow with the profile's first file name for each model: a server may know them by another."""
+    shot: clip_step.Shot = node.spec
+    models = {role: shot.profile.models[role].weights[weights][0] for role, weights in shot.weights.items()}
+    return clip_step.graph(shot, models, {}, f"ltxflow/{node.clip}")
+
+
+def _values(outlook: Outlook, clip: Clip) -> dict[str, Value]:
+    scene = outlook.project.scene(clip.scene)
+    return {**outlook.project.settings, **scene.settings, **clip.settings}
+
+
+def _data(outlook: Outlook, node: Node) -> dict[str, Any]:
+    shot: clip_step.Shot = node.spec
+    values = _values(outlook, shot.clip)
+    return {
+        "target": node.target,
+        "key": outlook.statuses[node.target].key,
+        "template": shot.template.name,
+        "seed": shot.seed,
+        "frames": shot.frames,
+        "geometry": {"base": shot.geometry.base, "decoded": shot.geometry.decoded, "crop": shot.geometry.crop},
+        "prompt": dict(shot.clip.prompt.parts),
+        "values": {
+            name: {"value": _plain(value.value), "origin": value.origin, "where": str(value.span or "")}
+            for name, value in values.items()
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, list, dict, type(None))) else str(value)
+
+
+def _print(face: Face, outlook: Outlook, node: Node, resolved: bool) -> None:
+    shot: clip_step.Shot = node.spec
+    status = outlook.statuses[node.target]
+    state = {"hit": "in the store", "miss": "not made yet", "maybe": f"waits for {status.because}"}[status.state]
+    face.say(f"{face.paint(node.clip, 'bold')}  take {node.take}  key {(status.key or '')[:12]}…  {state}")
+    seconds = shot.frames / shot.fps
+    rows = [
+        ("template", f"{shot.template.name}  {shot.template.header.title}"),
+        ("length", f"{shot.frames} frames = {duration(seconds)} at {shot.fps} fps"),
+        ("size", explain_geometry(shot.geometry)),
+        ("seed", str(shot.seed)),
+    ]
+    for line in columns(rows):
+        face.say(f"  {line}")
+    face.say()
+    for part, text in shot.clip.prompt.parts.items():
+        face.say(f"  {face.paint(part, 'bold')}: {text}")
+    if resolved:
+        face.say()
+        table = [
+            (name, show(_plain(value.value)), value.origin, str(value.span or ""))
+            for name, value in sorted(_values(outlook, shot.clip).items())
+        ]
+        for line in columns([("setting", "value", "from", "at"), *[(n, _cut(v), o, w) for n, v, o, w in table]]):
+            face.say(f"  {line}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"

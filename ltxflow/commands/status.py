@@ -1,0 +1,87 @@
+"""Scenes and clips, and how far each is: made, drawn as a slate, stale, or still to be made."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ltxflow.core.timing import clip_file_name, letters
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.planview import header
+from ltxflow.faces.terminal import Face, columns, duration
+from ltxflow.plan.outlook import Change, Outlook, Placed, Question
+from ltxflow.run.options import session_of
+from ltxflow.script.model import Scene
+
+MARKS = {"made": "✓", "stale": "~", "preview": "◐", "slate": "▭", "ready": "<", "missing": "…"}
+LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not made"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    outlook = session.look(Question())
+    placed = session.placed()
+    states = {
+        clip.path: _state(outlook, change, placed.get(clip_file_name(scene.index, clip.index)))
+        for scene in outlook.project.scenes
+        for clip in scene.clips
+        for change in outlook.changes
+        if change.target == outlook.picked(clip)
+    }
+    if args.json:
+        return print_envelope("status", _data(outlook, states), 0)
+    face.say(face.paint(header(outlook), "bold"))
+    face.say()
+    rows = [("scene", "clips", "narration", "picture")]
+    rows += [_row(outlook, scene, states) for scene in outlook.project.scenes]
+    for index, line in enumerate(columns(rows)):
+        face.say(f"  {face.paint(line, 'dim') if index == 0 else line}")
+    face.say()
+    done = sum(state == "made" for state in states.values())
+    seconds = outlook.film_frames / outlook.project.fps
+    face.say(f"{done} of {len(states)} clips made, film {duration(seconds)}.  {face.paint(LEGEND, 'dim')}")
+    return 0
+
+
+def _state(outlook: Outlook, change: Change, stands: Placed | None) -> str:
+    if change.kind == "unchanged":
+        return "made" if stands is None or stands.rank > 1 else "preview"
+    if change.kind == "restore":
+        return "ready"
+    if stands is not None and stands.clip == change.clip:
+        return ("slate", "preview", "stale")[stands.rank]
+    return "missing"
+
+
+def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, str, str, str]:
+    cut = outlook.cuts[scene.id]
+    clips = " ".join(f"{clip.id}{MARKS[states[clip.path]]}" for clip in scene.clips)
+    spoken = scene.narration
+    kind = {"file": "audio", "duration": "planned", "text": "estimate", "none": ""}[spoken.kind]
+    told = f"{float(spoken.seconds):.1f}s {kind}" if spoken.kind != "none" else "none"
+    frames = "+".join(map(str, cut.frames))
+    trims = f", {sum(cut.trims)} trimmed" if sum(cut.trims) else ""
+    picture = f"{cut.covered}f of {cut.need}f needed ({frames}{trims})" if cut.need else f"{cut.covered}f ({frames})"
+    return (f"{scene.index} {scene.id}", clips, told, picture)
+
+
+def _data(outlook: Outlook, states: dict[str, str]) -> dict[str, Any]:
+    return {
+        "project": outlook.project.id,
+        "clips": [
+            {
+                "clip": clip.path,
+                "file": clip_file_name(scene.index, clip.index),
+                "letter": letters(clip.index),
+                "state": states[clip.path],
+                "frames": outlook.cuts[scene.id].frames[clip.index],
+            }
+            for scene in outlook.project.scenes
+            for clip in scene.clips
+        ],
+        "film_frames": outlook.film_frames,
+    }

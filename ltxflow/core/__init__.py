@@ -1,0 +1,1 @@
+"""Words every floor needs: errors with positions, digests and keys, frames, files, events."""

@@ -1,0 +1,83 @@
+"""Canonical JSON, digests of bytes and keys of actions. Knows no disk but for hashing a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NewType
+
+Digest = NewType("Digest", str)  # 64 hex digits, sha256 of bytes
+Key = NewType("Key", str)  # 64 hex digits, sha256 of an Action's canonical JSON
+
+ACTION_FORMAT = "action/1"
+
+
+def canonical(value: object) -> bytes:
+    """Given plain JSON data, return the one byte string that stands for it: sorted keys, no spaces, UTF-8.
+
+    Raise ValueError for NaN and infinities, TypeError for anything that is not JSON. A float with a whole value
+    is written as an integer, so that YAML's `4` and `4.0` are the same setting.
+    """
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def digest_bytes(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def digest_json(value: object) -> Digest:
+    return digest_bytes(canonical(value))
+
+
+def digest_file(path: Path) -> Digest:
+    """Given a readable file, return the sha256 of its bytes, read in blocks."""
+    with path.open("rb") as file:
+        return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+@dataclass(frozen=True)
+class Output:
+    """What an action made: the digest of its bytes, and the facts others may key on (frames, width, …)."""
+
+    digest: Digest
+    facts: dict[str, Any] = field(default_factory=dict)
+    size: int = 0  # bytes
+
+
+@dataclass(frozen=True)
+class Action:
+    """All that determines an output, as plain JSON. `inputs` maps an input's name to what it uses of an Output."""
+
+    kind: str
+    version: str
+    body: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "format": ACTION_FORMAT,
+            "kind": self.kind,
+            "version": self.version,
+            "body": self.body,
+            "inputs": self.inputs,
+            "outputs": list(self.outputs),
+        }
+
+    @property
+    def key(self) -> Key:
+        return Key(digest_json(self.as_json()))

@@ -1,0 +1,64 @@
+"""The one error type, with positions. Knows nothing of where the text came from or who prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["error", "warning", "advice"]
+
+FAILED = 1  # a clip, a check or a verification failed
+USAGE = 2  # bad arguments, or a project that cannot be read
+BUG = 3  # ours
+UNREACHABLE = 4  # no server answers
+CHANGES = 5  # `plan --exit-code` found something to do
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """A place in a text file: 1-based line and column; `file` is shown to the user as it stands."""
+
+    file: str
+    line: int
+    col: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.col}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, where it is, and what to do about it.
+
+    `message` is lowercase, without a final period, with the offending word quoted. `transient` says that the
+    same attempt may succeed later; it alone decides retry.
+    """
+
+    message: str
+    span: Span | None = None
+    hint: str = ""
+    code: str = ""
+    level: Level = "error"
+    transient: bool = False
+
+
+class LtxflowError(Exception):
+    """One or more problems, collected: a file with five typos shows five."""
+
+    def __init__(self, *problems: Problem | str, exit_code: int = USAGE) -> None:
+        self.problems: tuple[Problem, ...] = tuple(Problem(p) if isinstance(p, str) else p for p in problems)
+        self.exit_code = exit_code
+        super().__init__("; ".join(p.message for p in self.problems))
+
+    @property
+    def transient(self) -> bool:
+        return bool(self.problems) and all(p.transient for p in self.problems)
+
+
+def raise_errors(problems: Iterable[Problem]) -> None:
+    """Given problems of any level, raise LtxflowError with the errors among them, if there are any."""
+    errors = [p for p in problems if p.level == "error"]
+    if errors:
+        raise LtxflowError(*errors)

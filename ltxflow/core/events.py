@@ -1,0 +1,91 @@
+"""What just happened, as frozen records. Faces and logs read them; nothing here prints or stores."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+EVENT_SCHEMA = "ltxflow.event/1"
+
+Outcome = Literal["hit", "rendered", "restored", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """The base of all events: what a face needs to print one it does not know."""
+
+    @property
+    def name(self) -> str:
+        """`ActionStarted` → `action-started`"""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"event": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    project: str
+    mode: str  # "render" | "animatic"
+    planned: int  # targets asked for
+    to_make: int  # of these, at the most: misses and maybes
+
+
+@dataclass(frozen=True)
+class ActionStarted(Event):
+    target: str
+    key: str
+    frames: int
+    where: str  # "local", or the server's name
+
+
+@dataclass(frozen=True)
+class ActionProgress(Event):
+    target: str
+    fraction: float  # 0 … 1
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class ActionFinished(Event):
+    """A target is settled. `restored` is put in place from the store, `hit` was in place already."""
+
+    target: str
+    outcome: Outcome
+    key: str = ""
+    seconds: float = 0.0
+    where: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something worth a line: a retry, an adopted job, a file left alone."""
+
+    message: str
+    level: str = "info"  # "info" | "warning"
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class FilePublished(Event):
+    path: str  # relative to the project's folder
+    target: str
+    source: str  # "comfyui" | "animatic"
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """The totals: `planned` = hit + rendered + restored + failed + skipped."""
+
+    planned: int
+    hit: int
+    rendered: int
+    restored: int
+    failed: int
+    skipped: int
+    seconds: float
+    output: str
+    complete: bool  # every clip of the film is in its place
+    film_seconds: float = 0.0

@@ -1,0 +1,527 @@
+"""The one place that writes to disk, so a crash can be tried at every one. Knows no format and no store."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import hashlib
+import itertools
+import json
+import os
+import re
+import secrets
+import shlex
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core.digest import Digest, digest_file
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+
+TEMP_PREFIX = ".ltxflow-"
+_TEMP_NAME = re.compile(r"\.ltxflow-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<token>[0-9a-f]{8})-\d+")
+_FOREIGN_AGE_S = 7 * 24 * 3600  # another host's process cannot be asked; no write takes a week
+
+# linux/fs.h: #define FICLONE _IOW(0x94, 9, int); shares the blocks on btrfs, xfs, bcachefs
+_FICLONE = 0x40049409
+_BLOCK = 1 << 20
+# what a file system says when it cannot copy inside the kernel: copy_file_range(2), ioctl_ficlone(2)
+_CANNOT_CLONE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM}
+
+_HINTS = {
+    errno.ENOSPC: "the disk is full: free some space there, then run it again; finished work is kept",
+    errno.EDQUOT: "your quota is used up: free some space there, then run it again; finished work is kept",
+    errno.EACCES: "give yourself permission to write there, or choose another folder",
+    errno.EPERM: "give yourself permission to write there, or choose another folder",
+    errno.EROFS: "that file system is mounted read-only: choose another folder, or mount it writable",
+    errno.ENOTDIR: "a part of that path is a file: move it away, or choose another folder",
+    errno.EEXIST: "something else stands at that path: move it away, or choose another folder",
+    errno.ENAMETOOLONG: "use a shorter path",
+    errno.ENOLCK: "that file system knows no locks: keep the project on a local disk",
+}
+
+Signature = tuple[int, ...]
+
+
+def _nothing(op: str, path: Path) -> None:
+    pass
+
+
+# Called before every mutating system call with its name and path. A test replaces it, to die at the i-th.
+_before: Callable[[str, Path], None] = _nothing
+
+
+def announce(op: str, path: Path) -> None:
+    """Given a write that a library is about to do for us (the index's database), let the hook know of it."""
+    _before(op, path)
+
+
+def data_dir() -> Path:
+    """Return the folder that holds `templates/` and `schemas/`.
+
+    That is `ltxflow/data` in a wheel (hatchling `force-include`), else the repository.
+    """
+    package = Path(__file__).resolve().parents[1]
+    packed = package / "data"
+    return packed if packed.is_dir() else package.parent
+
+
+# --- errors
+
+
+def _problem(doing: str, path: Path, error: OSError) -> Problem:
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    hint = _HINTS.get(error.errno or 0, "check the path and its permissions")
+    return Problem(f'cannot {doing} "{path}": {reason}', hint=hint)
+
+
+@contextmanager
+def _reported(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LtxflowError(_problem(doing, path, error), exit_code=FAILED) from error
+
+
+# --- names of temporary files
+
+
+@functools.cache
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+@functools.cache
+def _token(pid: int) -> str:
+    """A word of this process's own: in a container, today's pid 7 is not yesterday's."""
+    return secrets.token_hex(4)
+
+
+_numbers = itertools.count()
+
+
+def _temp_name() -> str:
+    pid = os.getpid()
+    return f"{TEMP_PREFIX}{_host()}-{pid}-{_token(pid)}-{next(_numbers)}"
+
+
+def _is_abandoned(name: re.Match[str], age_s: float) -> bool:
+    if name["host"] != _host():
+        return age_s > _FOREIGN_AGE_S
+    pid = int(name["pid"])
+    if pid == os.getpid():
+        return name["token"] != _token(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+# --- the system calls, each announced
+
+
+def _unlink(path: Path) -> None:
+    _before("unlink", path)
+    path.unlink(missing_ok=True)
+
+
+def _unlink_tree(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        _unlink(path)
+        return
+    for child in list(path.iterdir()):
+        _unlink_tree(child)
+    _before("rmdir", path)
+    path.rmdir()
+
+
+def _replace(src: Path, dst: Path) -> None:
+    _before("replace", dst)
+    os.replace(src, dst)
+
+
+def _fsync(fd: int, path: Path) -> None:
+    _before("fsync", path)
+    os.fsync(fd)
+
+
+def _fsync_dir(folder: Path) -> None:
+    """Make a rename in `folder` outlive a power cut; those that cannot (cifs, some fuse) are let be."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _before("fsync", folder)
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes, path: Path) -> None:
+    _before("write", path)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@contextmanager
+def _replacing(path: Path, mode: int | None, fsync: bool) -> Iterator[tuple[int, Path]]:
+    """Yield an open temporary file beside `path`; at the end put it in place, on any error take it away."""
+    temp = path.parent / _temp_name()
+    _before("create", temp)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(temp, flags, 0o666 if mode is None else 0o600)
+    try:
+        try:
+            yield fd, temp
+            if mode is not None:
+                _before("chmod", temp)
+                os.fchmod(fd, mode)
+            if fsync:
+                _fsync(fd, temp)
+        finally:
+            os.close(fd)
+        _replace(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            _unlink(temp)
+        raise
+    if fsync:
+        _fsync_dir(path.parent)
+
+
+# --- what others call
+
+
+def make_dir(path: Path, mode: int = 0o777) -> None:
+    """Given a folder's path, make it and its missing parents, each with `mode` less the umask."""
+    if path.is_dir():
+        return
+    with _reported("make the folder", path):
+        missing = [path, *itertools.takewhile(lambda parent: not parent.is_dir(), path.parents)]
+        for folder in reversed(missing):
+            _before("mkdir", folder)
+            try:
+                folder.mkdir(mode)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+
+
+def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsync: bool = True) -> None:
+    """Given a file's whole content, put it at `path` at once: a reader sees the old file or the new one.
+
+    The folder must be there. `mode` is exact; without it the umask decides.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    with _reported("write", path), _replacing(path, mode, fsync) as (fd, temp):
+        _write_all(fd, raw, temp)
+
+
+def append_line(path: Path, line: str, fsync: bool = True) -> None:
+    """Given a line without its end, append it in one write, made durable before this returns.
+
+    A line that a crash tore off before is closed first, so that it cannot swallow this one.
+    """
+    if "\n" in line:
+        raise ValueError("a line has no line feed inside")
+    data = line.encode() + b"\n"
+    with _reported("append to", path):
+        is_new = not path.exists()
+        _before("append", path)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                data = b"\n" + data
+            _write_all(fd, data, path)
+            if fsync:
+                _fsync(fd, path)
+        finally:
+            os.close(fd)
+        if is_new and fsync:
+            _fsync_dir(path.parent)
+
+
+def copy_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None) -> None:
+    """Given a file, put a copy of it at `dst` at once: shared blocks where the file system can, else bytes.
+
+    Never a hard link: an edit of the copy must not reach the original. Raise LtxflowError when the copy has
+    not the size of the source, or not the digest `expect`; then `dst` is as it was.
+    """
+    with _reported("read", src):
+        source = os.open(src, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(source)
+        if not stat.S_ISREG(facts.st_mode):
+            raise LtxflowError(Problem(f'"{src}" is not a file', hint="name a plain file"), exit_code=FAILED)
+        with _reported("write", dst), _replacing(dst, mode, fsync=True) as (fd, temp):
+            if not _clone(source, fd, temp):
+                _copy_bytes(source, fd, facts.st_size, temp)
+            _check_copy(src, temp, facts.st_size, expect)
+    finally:
+        os.close(source)
+
+
+def _clone(source: int, fd: int, temp: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    _before("clone", temp)
+    try:
+        fcntl.ioctl(fd, _FICLONE, source)
+    except OSError as error:
+        if error.errno not in _CANNOT_CLONE:
+            raise
+        return False
+    return True
+
+
+def _copy_bytes(source: int, fd: int, size: int, temp: Path) -> None:
+    _before("write", temp)
+    if hasattr(os, "copy_file_range"):
+        try:
+            while os.copy_file_range(source, fd, _BLOCK * 64):
+                pass
+        except OSError as error:
+            if error.errno not in _CANNOT_CLONE:
+                raise
+        # some file systems answer 0 at once and copy nothing; then the loop below does it all
+        if os.fstat(fd).st_size == size:
+            return
+        os.lseek(source, 0, os.SEEK_SET)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.ftruncate(fd, 0)
+    while block := os.read(source, _BLOCK):
+        view = memoryview(block)
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def _check_copy(src: Path, copy: Path, size: int, expect: Digest | None) -> None:
+    hint = "was it being written? wait until it is whole, then run it again"
+    if copy.stat().st_size != size:
+        raise LtxflowError(Problem(f'"{src}" changed while it was copied', hint=hint), exit_code=FAILED)
+    if expect is not None and (found := digest_file(copy)) != expect:
+        message = f'"{src}" is not what it should be: its sha256 is {found}, not {expect}'
+        raise LtxflowError(Problem(message, hint=hint), exit_code=FAILED)
+
+
+def move_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None) -> None:
+    """Given a file of our own, put it itself at `dst`, durable; copied where it cannot move. `src` is gone.
+
+    A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`.
+    """
+    with _reported("read", src):
+        facts = src.lstat()
+    is_single = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
+    if not is_single or facts.st_dev != _device(dst.parent):
+        copy_into(src, dst, expect=expect, mode=mode)
+        remove(src)
+        return
+    _check_copy(src, src, facts.st_size, expect)
+    with _reported("move a file to", dst):
+        fd = os.open(src, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if mode is not None:
+                _before("chmod", src)
+                os.fchmod(fd, mode)
+            _fsync(fd, src)
+        finally:
+            os.close(fd)
+        _replace(src, dst)
+        _fsync_dir(dst.parent)
+
+
+def _device(folder: Path) -> int:
+    with _reported("write to", folder):
+        return folder.stat().st_dev
+
+
+def remove(path: Path) -> None:
+    """Given a file or a symbolic link, take it away; one that is not there is fine. Never a folder."""
+    with _reported("remove", path):
+        _unlink(path)
+
+
+def remove_dir(path: Path) -> bool:
+    """Given a folder, take it away if it is empty; return whether it is gone."""
+    with _reported("remove", path):
+        try:
+            _before("rmdir", path)
+            path.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+    return True
+
+
+def set_aside(path: Path) -> Path:
+    """Given a damaged file or folder, rename it to `<name>.corrupt`, over an older one; return that path."""
+    aside = path.with_name(path.name + ".corrupt")
+    with _reported("set aside", path):
+        _unlink_tree(aside)
+        _replace(path, aside)
+    return aside
+
+
+@contextmanager
+def temp_dir(parent: Path) -> Iterator[Path]:
+    """Given a folder (made if missing), yield a new private folder in it, and take that away at the end."""
+    make_dir(parent, 0o700)
+    folder = parent / _temp_name()
+    with _reported("make the folder", folder):
+        _before("mkdir", folder)
+        folder.mkdir(0o700)
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # left to clean_temps
+            _unlink_tree(folder)
+
+
+def clean_temps(folder: Path, older_than_s: float = 0.0) -> int:
+    """Given a folder, take away what dead processes of ours left directly in it, and return how many.
+
+    Only names this module gives, only when the process in the name is dead, and at least `older_than_s` old.
+    Those of another host go after a week. What cannot be removed stays: housekeeping is no reason to stop.
+    """
+    removed = 0
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        name = _TEMP_NAME.fullmatch(entry.name)
+        if name is None:
+            continue
+        with suppress(OSError):
+            age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            if age_s >= older_than_s and _is_abandoned(name, age_s):
+                _unlink_tree(Path(entry.path))
+                removed += 1
+    return removed
+
+
+def signature(path: Path) -> Signature | None:
+    """Given a path, return size, mtime_ns, ctime_ns and inode of the file it leads to, or None without one.
+
+    Equal signatures mean an unchanged file: ctime and inode catch an edit that restores size and mtime, as
+    git's index does.
+    """
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+
+
+# --- one process at a time
+
+
+class ProcessLock:
+    """A file that one process at a time holds. The kernel lets it go when the process dies, however it dies.
+
+    The JSON inside (pid, host, started, command) only tells others who holds it; the lock works without it.
+    """
+
+    @staticmethod
+    @contextmanager
+    def acquire(
+        path: Path,
+        wait: bool = True,
+        on_wait: Callable[[dict[str, Any]], None] = lambda owner: None,
+    ) -> Iterator[None]:
+        """Given the lock's file, hold it for the body. If another has it, tell `on_wait` who, and wait.
+
+        Raise LtxflowError (exit 1) when it is held and `wait` is false. An unreadable owner is {}.
+        """
+        make_dir(path.parent)
+        with _reported("lock", path):
+            fd = _open_locked(path, wait, on_wait)
+        try:
+            with suppress(OSError):  # who holds it is a courtesy
+                _write_owner(fd, path, _me())
+            yield
+        finally:
+            try:
+                with suppress(OSError):
+                    _write_owner(fd, path, None)
+            finally:
+                os.close(fd)
+
+
+def _open_locked(path: Path, wait: bool, on_wait: Callable[[dict[str, Any]], None]) -> int:
+    told = False
+    while True:
+        _before("lock", path)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = _read_owner(fd)
+                if not wait:
+                    raise _held(path, owner) from None
+                if not told:
+                    told = True
+                    on_wait(owner)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if _is_still(fd, path):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the file was deleted while we waited: what we hold locks nobody out
+
+
+def _is_still(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _me() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _write_owner(fd: int, path: Path, owner: dict[str, Any] | None) -> None:
+    _before("write", path)
+    os.ftruncate(fd, 0)
+    if owner is not None:
+        os.pwrite(fd, json.dumps(owner).encode() + b"\n", 0)
+
+
+def _read_owner(fd: int) -> dict[str, Any]:
+    try:
+        owner = json.loads(os.pread(fd, 1 << 16, 0))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _held(path: Path, owner: dict[str, Any]) -> LtxflowError:
+    who = "another process"
+    if owner:
+        who = f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('started')}"
+    hint = "wait for it to end, or run without `--no-wait`"
+    return LtxflowError(Problem(f'"{path}" is held by {who}', hint=hint), exit_code=FAILED)

@@ -1,0 +1,390 @@
+"""Frames, the 8n+1 grid, covering a narration, seeds, file names. Whole numbers and fractions only; no files.
+
+A scene of n clips with lengths f, neighbours overlapping by a crossfade x, shows Σf − (n−1)·x frames. That
+picture must cover the narration with its pads. `solve` finds the lengths; what is too much is trimmed from
+the clips' tails, which costs no render.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from ltxflow.core.digest import canonical
+
+STEP = 8  # LTX-2 `video_vae.py`: 1 + 8k frames. ComfyUI's `EmptyLTXVLatentVideo` floors others silently
+SHORTEST = 9
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([a-z]*)")
+
+
+class TimingError(ValueError):
+    """A time or a length that cannot be used. The caller turns `message` and `hint` into a Problem."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(message)
+
+
+class Uncovered(TimingError):
+    """Lengths that cannot be made to fit: too short, too long as written, or shorter than their crossfades.
+
+    `need` and `have` are frames; `clips_needed` is a number of clips that would do, None where no number does
+    or where the number is not what is wrong.
+    """
+
+    def __init__(
+        self, message: str, hint: str, need: int, have: int, clips_needed: int | None = None
+    ) -> None:
+        self.need = need
+        self.have = have
+        self.clips_needed = clips_needed
+        super().__init__(message, hint)
+
+
+# Times
+
+
+def parse_time(text: str, fps: int) -> Fraction:
+    """Given "12f" or "0.4s", return the exact seconds. Raise TimingError for anything without its unit."""
+    found = _TIME.fullmatch(text.strip())
+    if found is None:
+        raise TimingError(f'"{text}" is not a time', "write frames as 12f or seconds as 0.4s")
+    number, unit = found.groups()
+    if unit == "s":
+        return Fraction(number)
+    if unit == "f" and "." not in number:
+        return Fraction(int(number), fps)
+    hint = f"write {number}s" if "." in number else f"write {number}f for frames or {number}s for seconds"
+    if unit == "f":
+        raise TimingError(f'"{text}" is not a whole number of frames', f"{hint} if you mean seconds")
+    raise TimingError(f'"{text}" has the unknown unit "{unit}"' if unit else f'"{text}" has no unit', hint)
+
+
+def parse_frames(text: str, fps: int) -> int:
+    """Given "12f" or "0.4s", return frames at `fps`, halves rounded up ("0.5s" at 25 fps is 13).
+
+    For a crossfade, where a little more or less does no harm. A length must not come out shorter than it was
+    written: `snap_up(seconds_to_frames_up(parse_time(…), fps))`.
+    """
+    return int(parse_time(text, fps) * fps + Fraction(1, 2))
+
+
+def seconds_to_frames_up(seconds: Fraction, fps: int) -> int:
+    """Given exact seconds, return the fewest frames that last as long; floats say 8 for 0.28 s at 25 fps."""
+    return -(-seconds.numerator * fps // seconds.denominator)
+
+
+def needed_frames(narration: Fraction, head: Fraction, tail: Fraction, fps: int) -> int:
+    """Given seconds of narration and its pads, return the frames of picture that cover them."""
+    return seconds_to_frames_up(narration + head + tail, fps)
+
+
+def narration_start(head: Fraction, fps: int) -> int:
+    """Given the seconds before a narration, return the frame it starts at, rounded down.
+
+    Down, because then its start and its own frames, rounded up, never exceed `needed_frames`.
+    """
+    return head.numerator * fps // head.denominator
+
+
+# The grid
+
+
+def is_on_grid(frames: int) -> bool:
+    return frames >= SHORTEST and frames % STEP == 1
+
+
+def snap_up(frames: int) -> int:
+    """Given frames, return the next length on the 8n+1 grid, at least 9."""
+    return max(SHORTEST, -(-(frames - 1) // STEP) * STEP + 1)
+
+
+def snap_down(frames: int) -> int:
+    """Given frames, return the longest length on the 8n+1 grid that is not above them, but 9 at least."""
+    return max(SHORTEST, (frames - 1) // STEP * STEP + 1)
+
+
+def longest(seconds: Fraction, fps: int, max_frames: int) -> int:
+    """Given a model's ceilings in seconds and in frames, return the longest length on the grid under both."""
+    return snap_down(min(seconds.numerator * fps // seconds.denominator, max_frames))
+
+
+# Covering
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a profile says of lengths, in frames.
+
+    `auto` stays within auto_min … auto_max; an author may write up to `max_frames`, the model's ceiling at
+    this frame rate. Clips look best within preferred_min … preferred_max. `trim_max` is the most that may be
+    cut off one clip's tail.
+    """
+
+    auto_min: int
+    auto_max: int
+    preferred_min: int
+    preferred_max: int
+    max_frames: int
+    trim_max: int
+
+    def prefers(self, lengths: Iterable[int]) -> bool:
+        return all(self.preferred_min <= length <= self.preferred_max for length in lengths)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is known of a clip's length before solving, in frames.
+
+    `explicit` is the author's, on the grid already; `sticky` what is rendered, from the lock; `fixed` says
+    that the rendered length cannot change (approved, pinned). `new_frames_less` of its frames repeat another
+    clip.
+    """
+
+    name: str
+    explicit: int | None = None
+    sticky: int | None = None
+    fixed: bool = False
+    new_frames_less: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A scene's solved lengths, in frames and in the order of its clips.
+
+    `frames` is what is rendered and `trims` what is cut off the tails. `picture` is what would play without
+    the trims; `covered` what plays: exactly `need` where there is one, unless a note says that a longer tail
+    stays.
+    """
+
+    frames: tuple[int, ...]
+    trims: tuple[int, ...]
+    need: int
+    picture: int
+    covered: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def overshoot(self) -> int:
+        """Frames that are rendered beyond what is needed."""
+        return self.picture - self.need
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What may become of one clip's length; `now` is None while nothing is rendered or written."""
+
+    held: str  # by whom, the strongest first: "fixed", "explicit", "sticky", "auto"
+    now: int | None
+    low: int  # if it is rendered anew, it stays within low … high, both on the grid
+    high: int
+    less: int
+    overlap: int  # frames its crossfades take, in and out
+
+
+def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool = False) -> Cut:
+    """Given the frames to cover (0: no narration), return the lengths. Raise Uncovered where none will do.
+
+    Rendered lengths stay while they cover; the excess is trimmed, from the last clip on. Where they do not,
+    clips not rendered yet take what they can, and then the fewest others are lengthened, the shortest first.
+    Where nothing is rendered, or with `relength`, lengths are near equal, the longer first, and exceed the
+    need by 7 frames at most unless the limits forbid it. Solving again with the result as `sticky` changes
+    nothing.
+
+    >>> solve(315, [Ask("a"), Ask("b"), Ask("c")], 12, Limits(97, 257, 121, 161, 497, 48)).frames
+    (113, 113, 113)
+    """
+    if not asks:
+        raise Uncovered("the scene has no clips", "write at least one", need, 0)
+    rooms = _rooms(need, asks, crossfade, limits, relength)
+    overlaps = (len(rooms) - 1) * crossfade + sum(r.less for r in rooms)
+    if need == 0:
+        frames = tuple(r.now or max(r.low, min(r.high, snap_up(limits.preferred_min))) for r in rooms)
+        picture = sum(frames) - overlaps
+        return Cut(frames, (0,) * len(frames), need, picture, picture)
+    frames = _lengths(need, rooms, crossfade, limits)
+    picture = sum(frames) - overlaps
+    trims = _trims(picture - need, frames, rooms, limits)
+    cut = Cut(frames, trims, need, picture, picture - sum(trims))
+    if cut.covered > need:
+        return replace(cut, notes=_tail_notes(cut, rooms, crossfade, limits))
+    return replace(cut, notes=_length_notes(cut, asks, rooms, crossfade, limits))
+
+
+def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
+    """Given frames to cover, return the lengths of the fewest clips within preferred_max, () if none do."""
+    each = limits.preferred_max - crossfade
+    if each <= 0:
+        return ()
+    return _afresh(need, [Ask("")] * max(1, -(-(need - crossfade) // each)), crossfade, limits)
+
+
+def _afresh(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits) -> tuple[int, ...]:
+    try:
+        return _lengths(need, _rooms(need, asks, crossfade, limits, True), crossfade, limits)
+    except Uncovered:
+        return ()
+
+
+def _rooms(
+    need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool
+) -> tuple[_Room, ...]:
+    last = len(asks) - 1
+    return tuple(
+        _room(need, ask, crossfade * ((i > 0) + (i < last)), limits, relength) for i, ask in enumerate(asks)
+    )
+
+
+def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> _Room:
+    shortest = max(overlap, 1) + ask.new_frames_less
+    low, high = snap_up(max(limits.auto_min, shortest)), snap_down(min(limits.auto_max, limits.max_frames))
+    held, now = "auto", None
+    if ask.fixed and ask.sticky is not None:
+        held, now = "fixed", ask.sticky
+    elif ask.explicit is not None:
+        held, now = "explicit", ask.explicit
+    elif not relength and ask.sticky is not None and shortest <= ask.sticky <= limits.max_frames:
+        held, now = "sticky", ask.sticky
+    if held == "explicit" and now is not None and now > limits.max_frames:
+        message = f'"{ask.name}" asks for {now} frames, the model makes {limits.max_frames} at most'
+        raise Uncovered(message, "make it shorter, or split it into two clips", need, limits.max_frames)
+    if (high if now is None else now) < (low if now is None else shortest):
+        have = (high if now is None else now) - ask.new_frames_less
+        message = f'"{ask.name}" has {have} frames of its own, its crossfades take {overlap}'
+        raise Uncovered(message, "make the crossfade shorter or the clip longer", need, have)
+    return _Room(held, now, low, high, ask.new_frames_less, overlap)
+
+
+def _lengths(need: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> tuple[int, ...]:
+    """The lengths before trimming. Between `low` and `high` the shortest clip grows first: near equal."""
+    goal = need + (len(rooms) - 1) * crossfade + sum(r.less for r in rooms)
+    low = [r.low if r.now is None else r.now for r in rooms]
+    high = [r.high if r.now is None else r.now for r in rooms]
+    spare = [i for i, r in enumerate(rooms) if r.held == "sticky" and low[i] < r.high]
+    spare.sort(key=lambda i: (-low[i], i))  # the shortest last: it gains most and costs least
+    while sum(high) < goal and spare:
+        i = spare.pop()
+        low[i], high[i] = max(rooms[i].low, snap_up(low[i] + 1)), rooms[i].high
+    if sum(high) < goal:
+        raise _too_short(need, need - goal + sum(high), rooms, crossfade, limits)
+    while sum(low) < goal:
+        i = min((i for i in range(len(low)) if low[i] < high[i]), key=lambda i: low[i])
+        low[i] += STEP
+    return tuple(low)
+
+
+def _trims(excess: int, frames: Sequence[int], rooms: Sequence[_Room], limits: Limits) -> tuple[int, ...]:
+    trims = [0] * len(frames)
+    for i, room in reversed(list(enumerate(rooms))):
+        trims[i] = max(0, min(excess, limits.trim_max, frames[i] - room.less - max(room.overlap, 1)))
+        excess -= trims[i]
+    return tuple(trims)
+
+
+def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> Uncovered:
+    missing = need - have
+    says = f"cover {have} of the {need} frames needed"
+    if all(r.held in ("auto", "sticky") for r in rooms):
+        instead = suggest(need, crossfade, limits)
+        hint = "make the crossfade shorter: it takes more than another clip adds"
+        if instead:
+            hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the text by {missing} frames"
+        message = f"{_clips(len(rooms))} of at most {max(r.high for r in rooms)} frames {says}"
+        return Uncovered(message, hint, need, have, len(instead) or None)
+    each = limits.preferred_max - crossfade
+    more = max(0, -(-missing // each)) if each > 0 else 0
+    hint = f"{missing} more frames are needed" + (
+        f": make them longer, or add {_clips(more)}" if more else ""
+    )
+    who = "the lengths as written" if any(r.held == "explicit" for r in rooms) else "the approved lengths"
+    return Uncovered(f"{who} {says}", hint, need, have, len(rooms) + more if more else None)
+
+
+def _tail_notes(cut: Cut, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> tuple[str, ...]:
+    """What to say where trimming leaves a longer tail. Raise Uncovered where the author's own lengths do."""
+    left = cut.covered - cut.need
+    held = {r.held for r in rooms}
+    if "explicit" in held and "sticky" not in held:
+        message = f"the lengths as written cover {cut.picture} frames, {cut.need} are needed"
+        hint = (
+            f"take {left} frames off them, or write `auto`; trimming the tails takes {sum(cut.trims)} at most"
+        )
+        raise Uncovered(message, hint, cut.need, cut.picture)
+    says = f"the picture stays {left} frames longer than needed"
+    if any(r.held == "sticky" and r.now is not None and r.now > r.low for r in rooms):
+        return (f"{says}: rendered lengths are kept; `--relength` solves them afresh",)
+    instead = suggest(cut.need, crossfade, limits)
+    if 0 < len(instead) < len(rooms):
+        return (f"{says}: {_clips(len(instead))} would be enough ({_list(instead)})",)
+    return (says,)
+
+
+def _length_notes(
+    cut: Cut, asks: Sequence[Ask], rooms: Sequence[_Room], crossfade: int, limits: Limits
+) -> tuple[str, ...]:
+    """What to say of lengths that are not preferred, where `--relength` or another number of clips helps."""
+    outside = [f for f in cut.frames if not limits.prefers([f])]
+    if not outside or not all(r.held in ("auto", "sticky") for r in rooms):
+        return ()
+    says = (
+        f"{outside[0]} frames is outside {limits.preferred_min}–{limits.preferred_max}, where clips look best"
+    )
+    afresh = _afresh(cut.need, asks, crossfade, limits)
+    if afresh and limits.prefers(afresh):
+        return (f"{says}: `--relength` would make them {_list(afresh)}",)
+    instead = suggest(cut.need, crossfade, limits)
+    if instead and limits.prefers(instead):
+        return (f"{says}: {_clips(len(instead))} would be within ({_list(instead)})",)
+    return ()
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
+def _list(lengths: Sequence[int]) -> str:
+    return ", ".join(f"{length}f" for length in lengths)
+
+
+def schedule(frames: Sequence[int], trims: Sequence[int], crossfade: int) -> list[tuple[int, int]]:
+    """Given a scene's clips in frames, return (from, duration) of each, from the start of the scene.
+
+    A clip starts where the one before it ends, less the crossfade into it.
+
+    >>> schedule((121, 113), (0, 4), 12)
+    [(0, 121), (109, 109)]
+    """
+    placed: list[tuple[int, int]] = []
+    start = 0
+    for length, trim in zip(frames, trims, strict=True):
+        placed.append((start, length - trim))
+        start += length - trim - crossfade
+    return placed
+
+
+# Seeds and names
+
+
+def seed_for(project_seed: int, scene: str, clip: str, take: int, try_: int = 0) -> int:
+    """Given where a take stands in the film, return its seed: 53 bits of a sha256, exact in any JSON."""
+    digest = hashlib.sha256(canonical(["seed/1", project_seed, scene, clip, take, try_])).digest()
+    return int.from_bytes(digest[:8], "big") >> 11
+
+
+def letters(index: int) -> str:
+    """Given a position from 0, return a … z, aa, ab …"""
+    name = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        name = chr(ord("a") + rest) + name
+    return name
+
+
+def clip_file_name(scene_index: int, clip_index: int) -> str:
+    """`scene-0-a.mp4`"""
+    return f"scene-{scene_index}-{letters(clip_index)}.mp4"

@@ -1,0 +1,1 @@
+"""What other tools use: the published tree and its timeline."""

@@ -1,0 +1,148 @@
+"""Puts the film's files in the output folder, the timeline last. Touches only files that we wrote ourselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, Key, digest_bytes
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.events import Event, FilePublished
+from ltxflow.core.timing import Cut
+from ltxflow.deliver.timeline import Placement, broken, timeline
+from ltxflow.script.model import Project
+from ltxflow.store.cas import Cas
+from ltxflow.store.published import (
+    Published,
+    PublishedFile,
+    found,
+    is_ours,
+    settled,
+    with_intent,
+    write_published,
+)
+
+TIMELINE = "timeline.json"
+
+
+@dataclass
+class Delivered:
+    """What publishing did: files written anew, files that were in place, and what could not be put there."""
+
+    timeline: dict[str, Any]
+    written: list[str] = field(default_factory=list)
+    in_place: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One file to have in place: its path relative to `public/`, and where its bytes are."""
+
+    path: str
+    digest: Digest
+    src: Path
+    entry: PublishedFile
+
+
+def publish(
+    project: Project,
+    cuts: Mapping[str, Cut],
+    placements: Sequence[Placement],
+    published: Published,
+    record: Path,
+    cas: Cas,
+    emit: Callable[[Event], None],
+) -> Delivered:
+    """Given what belongs in each place, make the output folder so, and write the timeline.
+
+    Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being
+    replaced, the files (each whole at once), the record, the timeline. A file that somebody else put in a
+    place is left alone and reported. Nothing is written where all is in place.
+    """
+    base = project.output.parent
+    pieces = [_clip_piece(project, placement, cas) for placement in placements]
+    sounds = {scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file}
+    delivered = Delivered({})
+    wanted: list[_Piece] = []
+    refused: set[str] = set()
+    for piece in [*pieces, *sounds.values()]:
+        there = found(published, base, piece.path)
+        if there == piece.digest:
+            delivered.in_place.append(piece.path)
+        elif (base / piece.path).exists() and not is_ours(published, base, piece.path):
+            refused.add(piece.path)
+            delivered.problems.append(_not_ours(project, piece.path))
+        else:
+            wanted.append(piece)
+    kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
+    narrations = {id: piece.path for id, piece in sounds.items() if piece.path not in refused}
+    told = timeline(project, cuts, kept, complete=not refused, narrations=narrations)
+    wrong = broken(told)
+    if wrong:
+        raise AssertionError(f"an impossible timeline: {'; '.join(wrong)}")
+    delivered.timeline = told
+    text = _text(told)
+    place = f"{project.output.name}/{TIMELINE}"
+    there = found(published, base, place)
+    if there is not None and there != digest_bytes(text) and not _is_timeline(base / place):
+        raise LtxflowError(_not_ours(project, place), exit_code=FAILED)
+    stale = {p.path for p in (*pieces, *sounds.values()) if p.path not in published.entries} - refused
+    if not wanted and there == digest_bytes(text) and not stale:
+        return delivered
+    coming = {piece.path: piece.entry for piece in (*pieces, *sounds.values()) if piece.path not in refused}
+    intent = with_intent(published, coming)
+    write_published(record, intent)
+    files.make_dir(project.output)
+    if wanted and there is not None:
+        files.write_atomic(base / place, _text({**told, "complete": False}))
+    for piece in wanted:
+        files.make_dir((base / piece.path).parent)
+        files.copy_into(piece.src, base / piece.path, expect=piece.digest, mode=0o644)
+        delivered.written.append(piece.path)
+        emit(FilePublished(piece.path, piece.entry.target, piece.entry.source))
+    write_published(record, settled(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
+    files.write_atomic(base / place, text)
+    return delivered
+
+
+def _text(told: Mapping[str, Any]) -> bytes:
+    return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _clip_piece(project: Project, placement: Placement, cas: Cas) -> _Piece:
+    digest = Digest(placement.digest)
+    entry = PublishedFile((digest,), _target(placement), Key(placement.key), placement.source, placement.rank)
+    return _Piece(f"{project.output.name}/{placement.file}", digest, cas.path(digest), entry)
+
+
+def _target(placement: Placement) -> str:
+    kind = "slate" if placement.source == "animatic" else "clip"
+    return f"{kind}:{placement.clip}@{placement.take}"
+
+
+def _sound_piece(scene: str, sound: Any) -> _Piece:
+    path = f"narration/{scene}{sound.path.suffix.lower()}"
+    entry = PublishedFile((sound.digest,), f"narration:{scene}", source="narration", rank=2)
+    return _Piece(path, sound.digest, sound.path, entry)
+
+
+def _is_timeline(path: Path) -> bool:
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and str(data.get("schema", "")).startswith("ltxflow.timeline/")
+
+
+def _not_ours(project: Project, path: str) -> Problem:
+    place = project.output.parent / path
+    return Problem(
+        f'"{place}" was not written by ltxflow, or was changed since; it is left alone',
+        hint="move it away and build again, or keep it and leave this clip out",
+        code="D001",
+    )

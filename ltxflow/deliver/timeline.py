@@ -1,0 +1,204 @@
+"""timeline.json: what plays when, in whole frames. Pure; see schemas/timeline.schema.json for its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ltxflow import __version__
+from ltxflow.core.timing import Cut, narration_start, seconds_to_frames_up
+from ltxflow.script.model import Project, Scene
+
+TIMELINE_SCHEMA = "ltxflow.timeline/1"
+
+# Which of two files for one place is worth more: a stand-in never replaces what stands above it.
+RANKS: Mapping[str, int] = {"animatic": 0, "preview": 1, "render": 2}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A clip's file in the published tree: which rendition stands there, and what is known of it.
+
+    `facts` has frames, fps, width, height and the sound's rate as probed. `is_stale` says that the clip's text
+    or settings have changed since this was made.
+    """
+
+    clip: str
+    file: str  # file name in the output folder
+    digest: str
+    key: str
+    source: str  # "comfyui" | "animatic"
+    rank: int
+    take: int = 1
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    is_stale: bool = False
+
+
+def timeline(
+    project: Project,
+    cuts: Mapping[str, Cut],
+    placements: Mapping[str, Placement],
+    *,
+    complete: bool,
+    narrations: Mapping[str, str],
+) -> dict[str, Any]:
+    """Given a film, its solved lengths and what is in place, return the timeline as plain JSON.
+
+    `placements` is by clip path; a clip without one keeps its planned time with `src` null, and the timeline is
+    not complete. `narrations` maps a scene's id to the published path of its sound, relative to `public/`.
+    """
+    scenes: list[dict[str, Any]] = []
+    start = 0
+    for scene in project.scenes:
+        told = _scene(project, scene, cuts[scene.id], placements, start, narrations.get(scene.id))
+        scenes.append(told)
+        start += told["durationInFrames"]
+    width, height = project.size
+    crossfades = [scene.crossfade for scene in project.scenes if len(scene.clips) > 1]
+    return {
+        "schema": TIMELINE_SCHEMA,
+        "id": project.id,
+        "title": project.title,
+        "fps": project.fps,
+        "width": width,
+        "height": height,
+        "durationInFrames": start,
+        "crossfadeFrames": crossfades[0] if crossfades else 0,
+        "complete": complete and all(clip["src"] for scene in scenes for clip in scene["clips"]),
+        "generator": {"name": "ltxflow", "version": __version__, "model": project.profile.title},
+        "scenes": scenes,
+    }
+
+
+def _scene(
+    project: Project,
+    scene: Scene,
+    cut: Cut,
+    placements: Mapping[str, Placement],
+    start: int,
+    sound: str | None,
+) -> dict[str, Any]:
+    clips: list[dict[str, Any]] = []
+    position = 0
+    for clip, planned, trim in zip(scene.clips, cut.frames, cut.trims, strict=True):
+        placed = placements.get(clip.path)
+        frames = int(placed.facts["frames"]) if placed else planned
+        duration = min(planned - trim, frames)
+        overlap = min(scene.crossfade, clips[-1]["durationInFrames"], duration) if clips else 0
+        position = clips[-1]["from"] + clips[-1]["durationInFrames"] - overlap if clips else 0
+        clips.append(_clip(project, clip.id, placed, frames, duration, position, overlap))
+    length = position + clips[-1]["durationInFrames"]
+    return {
+        "id": scene.id,
+        "index": scene.index,
+        "title": scene.title,
+        "from": start,
+        "durationInFrames": length,
+        "crossfadeFrames": scene.crossfade if len(clips) > 1 else 0,
+        "script": {
+            "text": scene.narration.text,
+            "seconds": float(scene.narration.seconds),
+            "isEstimate": scene.narration.estimated,
+        },
+        "narration": _narration(project, scene, sound),
+        "coverage": {
+            "neededFrames": cut.need,
+            "effectiveFrames": length,
+            "trimmedFrames": sum(cut.trims),
+            "ok": length >= cut.need,
+        },
+        "clips": clips,
+    }
+
+
+def _clip(
+    project: Project,
+    id: str,
+    placed: Placement | None,
+    frames: int,
+    duration: int,
+    position: int,
+    overlap: int,
+) -> dict[str, Any]:
+    width, height = project.size
+    facts = placed.facts if placed else {}
+    return {
+        "id": id,
+        "take": placed.take if placed else 1,
+        "src": f"{project.output.name}/{placed.file}" if placed else None,
+        "source": placed.source if placed else None,
+        "isStandIn": placed is not None and placed.rank < RANKS["render"],
+        "isStale": placed is not None and placed.is_stale,
+        "frames": frames,
+        "fps": project.fps,
+        "width": facts.get("width", width),
+        "height": facts.get("height", height),
+        "trimStart": 0,
+        "durationInFrames": duration,
+        "from": position,
+        "transition": {"type": "fade", "durationInFrames": overlap} if overlap else None,
+        "hasAudio": bool(facts.get("audio_rate")),
+        "volume": 1,
+        "sha256": placed.digest if placed else None,
+    }
+
+
+def _narration(project: Project, scene: Scene, sound: str | None) -> dict[str, Any] | None:
+    spoken = scene.narration
+    if sound is None or spoken.file is None:
+        return None
+    facts = spoken.file.facts
+    return {
+        "src": sound,
+        "startFrame": narration_start(scene.pad_head, project.fps),
+        "durationInFrames": seconds_to_frames_up(spoken.seconds, project.fps),
+        "seconds": float(spoken.seconds),
+        "samples": facts["samples"],
+        "sampleRate": facts["sample_rate"],
+        "text": spoken.text,
+        "captions": None,
+        "volume": 1,
+    }
+
+
+def broken(told: Mapping[str, Any]) -> list[str]:
+    """Given a timeline, return what is impossible about it: an empty list for every one that we write.
+
+    Source: Remotion's TransitionSeries; a transition longer than a sequence throws, a clip shorter than its
+    duration freezes silently on its last frame.
+    """
+    wrong: list[str] = []
+    start = 0
+    for scene in told["scenes"]:
+        name = f"scene {scene['id']}"
+        if scene["from"] != start:
+            wrong.append(f"{name} starts at {scene['from']}, not {start}")
+        start += scene["durationInFrames"]
+        wrong += _broken_clips(name, scene["clips"], scene["durationInFrames"])
+        spoken = scene["narration"]
+        if spoken and scene["coverage"]["ok"] and told["complete"]:
+            end = spoken["startFrame"] + spoken["durationInFrames"]
+            if end > scene["durationInFrames"]:
+                wrong.append(f"{name}: the narration ends at {end}, after the scene")
+    if told["durationInFrames"] != start:
+        wrong.append(f"the film lasts {start} frames, not {told['durationInFrames']}")
+    return wrong
+
+
+def _broken_clips(name: str, clips: Sequence[Mapping[str, Any]], length: int) -> list[str]:
+    wrong = []
+    overlaps = [(clip["transition"] or {}).get("durationInFrames", 0) for clip in clips] + [0]
+    if clips[0]["transition"] is not None:
+        wrong.append(f"{name}: the first clip has a transition")
+    for index, clip in enumerate(clips):
+        place = f"{name}, clip {clip['id']}"
+        if clip["trimStart"] + clip["durationInFrames"] > clip["frames"]:
+            wrong.append(f"{place} plays {clip['durationInFrames']} of {clip['frames']} frames")
+        if clip["durationInFrames"] < overlaps[index] + overlaps[index + 1]:
+            wrong.append(f"{place} is shorter than its crossfades")
+        if not all(isinstance(clip[k], int) for k in ("frames", "trimStart", "durationInFrames", "from")):
+            wrong.append(f"{place} is not in whole frames")
+    if clips[-1]["from"] + clips[-1]["durationInFrames"] != length:
+        wrong.append(f"{name} does not end with its last clip")
+    return wrong

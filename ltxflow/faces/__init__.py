@@ -1,0 +1,1 @@
+"""How it looks: terminal, JSON lines. Faces only read events."""

@@ -1,0 +1,145 @@
+"""A plan for people: what is made, changed, restored or kept, why, and what the film comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ltxflow.faces.terminal import Face, count, duration
+from ltxflow.plan.explain import Reason, show, word_diff
+from ltxflow.plan.outlook import Change, Kind, Outlook
+
+MARKS: dict[Kind, tuple[str, str]] = {
+    "create": ("+", "green"),
+    "change": ("~", "yellow"),
+    "maybe": ("?", "yellow"),
+    "restore": ("<", "cyan"),
+    "unchanged": ("=", "dim"),
+}
+CONTEXT_WORDS = 4  # kept on either side of a changed run of words
+
+
+def header(outlook: Outlook) -> str:
+    project = outlook.project
+    width, height = project.size
+    name = "animatic" if outlook.mode == "animatic" else ", ".join(_qualities(outlook))
+    return f"{project.title} · {project.profile.name} / {name} · {width}x{height} at {project.fps} fps"
+
+
+def _qualities(outlook: Outlook) -> list[str]:
+    return list(dict.fromkeys(str(clip.get("quality")) for clip in outlook.project.clips))
+
+
+def print_plan(face: Face, outlook: Outlook, *, verbose: bool = False, apply: str = "ltxflow build") -> None:
+    """Print the plan as terraform would: marks, reasons, then totals."""
+    face.say(face.paint(header(outlook), "bold"))
+    face.say()
+    shown = [change for change in outlook.changes if verbose or change.kind != "unchanged"]
+    width = max((len(name(change)) for change in shown), default=0)
+    for change in shown:
+        print_change(face, change, width)
+    kept = len(outlook.of_kind("unchanged"))
+    if kept and not verbose:
+        face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
+    for orphan in outlook.orphans:
+        face.say(f"  {face.paint('-', 'red')} {orphan.file}  orphan: kept; remove it with: ltxflow clean --yes")
+    face.say()
+    face.say(totals(face, outlook))
+    if outlook.of_kind("create", "change", "maybe", "restore"):
+        face.say(f"Apply it: {face.paint(apply, 'bold')}")
+
+
+def name(change: Change) -> str:
+    take = change.target.rpartition("@")[2]
+    return change.clip if take == "1" else f"{change.clip}@{take}"
+
+
+def print_change(face: Face, change: Change, width: int) -> None:
+    mark, style = MARKS[change.kind]
+    head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {change.frames:>4}f"
+    told = [_reason(face, reason) for reason in change.reasons] or [change.note]
+    face.say(f"{head}  {told[0]}".rstrip())
+    for line in told[1:]:
+        face.say(f"{' ' * (width + 12)}{line}")
+
+
+def _reason(face: Face, reason: Reason) -> str:
+    place = face.paint(f"  {reason.span.file}:{reason.span.line}", "dim") if reason.span else ""
+    detail = f" ({reason.detail})" if reason.detail else ""
+    return f"{reason.field}{detail}  {difference(face, reason)}{place}"
+
+
+def difference(face: Face, reason: Reason) -> str:
+    """Old → new; texts as a diff of their words, with a little of what surrounds each change."""
+    if isinstance(reason.old, str) and isinstance(reason.new, str) and " " in f"{reason.old}{reason.new}":
+        return " ".join(_run(face, *run) for run in _near(word_diff(reason.old, reason.new)))
+    return f"{face.paint(show(reason.old), 'red')} → {face.paint(show(reason.new), 'green')}"
+
+
+def _near(runs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    short = []
+    for index, (kind, text) in enumerate(runs):
+        words = text.split()
+        if kind == "=" and len(words) > 2 * CONTEXT_WORDS:
+            head = words[:CONTEXT_WORDS] if index else []
+            tail = words[-CONTEXT_WORDS:] if index < len(runs) - 1 else []
+            text = " ".join([*head, "…", *tail])
+        short.append((kind, text))
+    return short
+
+
+def _run(face: Face, kind: str, text: str) -> str:
+    if kind == "=":
+        return text
+    if face.has_color:
+        return face.paint(text, "struck") if kind == "-" else face.paint(text, "green")
+    return f"[-{text}-]" if kind == "-" else f"{{+{text}+}}"
+
+
+def totals(face: Face, outlook: Outlook) -> str:
+    numbers = [
+        (len(outlook.of_kind("create")), "to create"),
+        (len(outlook.of_kind("change")), "to change"),
+        (len(outlook.of_kind("maybe")), "maybe"),
+        (len(outlook.of_kind("restore")), "to restore"),
+        (len(outlook.of_kind("unchanged")), "unchanged"),
+        (len(outlook.orphans), "orphan" if len(outlook.orphans) == 1 else "orphans"),
+    ]
+    told = ", ".join(f"{number} {what}" for number, what in numbers if number) or "nothing to do"
+    seconds = outlook.film_frames / outlook.project.fps
+    return f"Plan: {told}.  Film {duration(seconds)} ({outlook.film_frames} frames)."
+
+
+def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The plan as data: the same changes and reasons that people see."""
+    project = outlook.project
+    return {
+        "project": project.id,
+        "mode": outlook.mode,
+        "profile": project.profile.name,
+        "size": list(project.size),
+        "fps": project.fps,
+        "changes": [
+            {
+                "target": change.target,
+                "kind": change.kind,
+                "frames": change.frames,
+                "file": change.file or None,
+                "key": change.key,
+                "note": change.note,
+                "reasons": [reason.as_json() for reason in change.reasons],
+            }
+            for change in outlook.changes
+        ],
+        "orphans": [orphan.file for orphan in outlook.orphans],
+        "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
+        "totals": {kind: len(outlook.of_kind(kind)) for kind in MARKS} | {"orphan": len(outlook.orphans)},
+        "film": {
+            "frames": outlook.film_frames,
+            "seconds": outlook.film_frames / project.fps,
+            "scenes": {
+                id: {"frames": list(cut.frames), "trims": list(cut.trims), "need": cut.need, "covered": cut.covered}
+                for id, cut in outlook.cuts.items()
+            },
+        },
+    }

@@ -1,0 +1,1 @@
+"""Pictures and sound: the only users of PyAV and Pillow."""

@@ -1,0 +1,294 @@
+"""The animatic's clip: a slate of the exact size and length, as a real mp4. Knows nothing of a film.
+
+The card is drawn once and kept as the encoder wants it; only the strip at the bottom changes by the frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.media.card import NUMBER_BITS, Layout, Palette, SlateSpec, draw_card, lot
+from ltxflow.media.lettering import Style, draw_text, width_of
+
+__all__ = ["SlateSpec", "draw_card", "draw_slate", "read_frame_number", "timecode"]
+
+Bytes = NDArray[np.uint8]
+
+SOUND_RATE = 48000
+SMALLEST = 64  # px
+THREADS = 2  # x264's bytes depend on it
+BITEXACT_FILE = 0x400  # libavformat AVFMT_FLAG_BITEXACT: no version tag
+BITEXACT_CODEC = 0x800000  # libavcodec AV_CODEC_FLAG_BITEXACT
+BT709, LIMITED = 1, 1  # libavutil AVCOL_*_BT709, AVCOL_RANGE_MPEG
+
+
+def draw_slate(
+    spec: SlateSpec,
+    out: Path,
+    reference: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Given a spec, write to `out` an mp4 with exactly `spec.frames` frames and sound of that length.
+
+    H.264 (bt709, a key frame a second) and AAC (48 kHz stereo), index first, without tags. The same spec, picture and libraries give the same bytes. `progress` is called with (frames done, frames).
+    Raise LtxflowError when the size is odd or too small, or the reference cannot be read.
+    """
+    _check(spec)
+    surface = Surface(draw_card(spec, reference), spec)
+    sound = _sound(spec)
+    try:
+        with av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            container.flags |= BITEXACT_FILE
+            _encode(container, spec, surface, sound, progress or (lambda done, frames: None))
+    except (av.FFmpegError, OSError) as error:
+        out.unlink(missing_ok=True)
+        raise LtxflowError(Problem(f'cannot write the slate "{out.name}": {error}', code="encode")) from error
+
+
+def read_frame_number(picture: Bytes, size: SlateSpec | tuple[int, int]) -> int:
+    """Given a decoded RGB frame of a slate, return its number from 0 (modulo 4096), as its blocks say.
+
+    `size` is what the slate was drawn at; the picture may be a scaled one. Raise LtxflowError when the blocks
+    cannot be read: another picture, or two slates mixed in a dissolve.
+    """
+    width, height = (size.width, size.height) if isinstance(size, SlateSpec) else size
+    layout = Layout.of(width, height)
+    across, down = picture.shape[1] / width, picture.shape[0] / height
+    bits = []
+    for left in layout.blocks:
+        inset = layout.block / 4
+        rows = slice(
+            math.floor((layout.block_top + inset) * down), math.ceil((layout.block_top + 3 * inset) * down)
+        )
+        columns = slice(math.floor((left + inset) * across), math.ceil((left + 3 * inset) * across))
+        bits.append(float(picture[rows, columns].mean()))
+    if any(80 < light < 150 for light in bits):
+        raise LtxflowError(Problem("the frame number is not clear: two slates are mixed here", code="mixed"))
+    first, *number, last = (light >= 150 for light in bits)
+    if not first or last == (sum(number) % 2 == 1):
+        raise LtxflowError(Problem("there is no frame number in this picture", code="no-number"))
+    return int("".join("1" if bit else "0" for bit in number), 2)
+
+
+def _check(spec: SlateSpec) -> None:
+    size = f"{spec.width}x{spec.height}"
+    if min(spec.width, spec.height) < SMALLEST or spec.width % 2 or spec.height % 2:
+        hint = f"give even numbers of {SMALLEST} px and more"
+        raise LtxflowError(Problem(f'a slate cannot be "{size}"', hint=hint, code="size"))
+    if spec.frames < 1 or spec.fps <= 0:
+        raise LtxflowError(
+            Problem(f"a slate cannot have {spec.frames} frames at {spec.fps} fps", code="length")
+        )
+
+
+class Surface:
+    """The picture as encoders want it (yuv420p, bt709, 16–235); `show` changes only its strip."""
+
+    def __init__(self, card: Image.Image, spec: SlateSpec) -> None:
+        self._spec, self._layout = spec, Layout.of(spec.width, spec.height)
+        width, height = spec.width, spec.height
+        planes = _yuv(np.asarray(card))
+        flat = np.concatenate([plane.ravel() for plane in planes])
+        self.picture: Bytes = flat.reshape(height * 3 // 2, width)
+        luma, quarter = width * height, width * height // 4
+        self._planes = (
+            flat[:luma].reshape(height, width),
+            flat[luma : luma + quarter].reshape(height // 2, width // 2),
+            flat[luma + quarter :].reshape(height // 2, width // 2),
+        )
+        palette = Palette.of(spec.scene)
+        self._accent, self._track, self._ground = (
+            tuple(int(plane[0, 0]) for plane in _yuv(np.full((2, 2, 3), colour, np.uint8)))
+            for colour in (palette.accent, palette.track, palette.strip)
+        )
+        style = Style(self._layout.digits, 600)
+        self._bright = _glyphs(
+            style, self._ground[0], _yuv(np.full((2, 2, 3), palette.text, np.uint8))[0][0, 0]
+        )
+        self._dim = _glyphs(
+            style, self._ground[0], _yuv(np.full((2, 2, 3), palette.muted, np.uint8))[0][0, 0]
+        )
+
+    def show(self, frame: int) -> Bytes:
+        """Given a frame's number from 0, return the picture with its strip drawn, good until the next."""
+        self._draw_bar(frame)
+        left = self._layout.margin
+        self._write(left, timecode(frame, self._spec), self._bright)
+        total = f"{self._spec.frames:04d}"
+        counter = f"{frame + 1:0{len(total)}d}"
+        right = self._layout.width - self._layout.margin
+        start = right - _reach(f"{counter}/{total}", self._bright)
+        if start > self._layout.blocks[-1] + 2 * self._layout.block:
+            self._write(self._write(start, counter, self._bright), f"/{total}", self._dim)
+        else:
+            self._write(right - _reach(counter, self._bright), counter, self._bright)
+        self._draw_number(frame)
+        return self.picture
+
+    def _draw_bar(self, frame: int) -> None:
+        """Whole pixels in colour, the one at its end by how much of it is done."""
+        done = Fraction(self._layout.width * (frame + 1), self._spec.frames)
+        top, bar = self._layout.strip_top, self._layout.bar
+        for plane, part, accent, track in zip(
+            self._planes, (1, 2, 2), self._accent, self._track, strict=True
+        ):
+            rows = plane[top // part : (top + bar) // part]
+            whole, rest = divmod(done / part, 1)
+            rows[:, :whole] = accent
+            if rest:
+                rows[:, whole] = round(track + (accent - track) * float(rest))
+
+    def _write(self, x: int, text: str, glyphs: dict[str, Bytes]) -> int:
+        top = self._layout.baseline - self._layout.digits
+        for char in text:
+            glyph = glyphs[char]
+            self._planes[0][top : top + glyph.shape[0], x : x + glyph.shape[1]] = glyph
+            x += glyph.shape[1]
+        return x
+
+    def _draw_number(self, frame: int) -> None:
+        number = frame % (1 << NUMBER_BITS)
+        bits = [bool(number >> place & 1) for place in reversed(range(NUMBER_BITS))]
+        top, side = self._layout.block_top, self._layout.block
+        for left, bit in zip(self._layout.blocks, [True, *bits, sum(bits) % 2 == 0], strict=True):
+            self._planes[0][top : top + side, left : left + side] = 225 if bit else 16
+
+
+def timecode(frame: int, spec: SlateSpec) -> str:
+    """Given a frame's number from 0, return its place in the clip: `ss:ff`, from a minute on `mm:ss:ff`."""
+    rate = math.ceil(spec.fps)
+    seconds, rest = divmod(frame, rate)
+    if spec.frames <= 60 * rate:
+        return f"{seconds:02d}:{rest:02d}"
+    return f"{seconds // 60:02d}:{seconds % 60:02d}:{rest:02d}"
+
+
+def _glyphs(style: Style, ground: int, ink: int) -> dict[str, Bytes]:
+    """Luma tiles of what counters are made of, the baseline `style.size` px below their top."""
+    tiles = {}
+    for char in "0123456789:/":
+        mask = Image.new("RGB", (math.ceil(width_of(char, style)), round(style.size * 1.3)))
+        draw_text(ImageDraw.Draw(mask), 0, style.size, char, style, (255, 255, 255))
+        light = np.asarray(mask)[:, :, 0].astype(np.int32)
+        tiles[char] = (int(ground) + (int(ink) - int(ground)) * light // 255).astype(np.uint8)
+    return tiles
+
+
+def _reach(text: str, glyphs: dict[str, Bytes]) -> int:
+    return sum(glyphs[char].shape[1] for char in text)
+
+
+def _yuv(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
+    """Given RGB of even size, return Y, U, V by bt709 (ITU-R BT.709-6, 3.3–3.4).
+
+    In whole numbers, which come out the same on every machine.
+    """
+    red, green, blue = (rgb[:, :, channel].astype(np.int32) for channel in range(3))
+    luma = 16 + ((11966 * red + 40254 * green + 4064 * blue + (1 << 15)) >> 16)
+    red, green, blue = (
+        c[0::2, 0::2] + c[0::2, 1::2] + c[1::2, 0::2] + c[1::2, 1::2] for c in (red, green, blue)
+    )
+    u = 128 + ((-6596 * red - 22188 * green + 28784 * blue + (1 << 17)) >> 18)
+    v = 128 + ((28784 * red - 26145 * green - 2639 * blue + (1 << 17)) >> 18)
+    return luma.astype(np.uint8), u.astype(np.uint8), v.astype(np.uint8)
+
+
+def _sound(spec: SlateSpec) -> NDArray[np.float32]:
+    """Given a spec, return one channel: a soft note of the scene's own pitch, then a quiet tick each second.
+
+    Peaks stay below -20 dBFS. As many samples as ComfyUI writes: ceil(rate * frames / fps).
+    """
+    fps = Fraction(spec.fps)
+    track = np.zeros(math.ceil(SOUND_RATE * spec.frames / fps), np.float32)
+    scale = (440.0, 493.88, 554.37, 659.26, 739.99, 880.0)  # A major pentatonic: any two of them agree
+    pitch = scale[int(lot(spec.scene, "pitch") * len(scale))]
+    _add(track, 0, _note(pitch, 0.09, 0.45, 0.09))
+    for second in range(1, math.ceil(spec.frames / fps)):
+        _add(track, second * SOUND_RATE, _note(pitch * 2, 0.022, 0.06, 0.012))
+    return track
+
+
+def _note(pitch: float, peak: float, seconds: float, decay: float) -> NDArray[np.float32]:
+    """A struck bar: a sine and two quieter overtones that die away, from silence to silence."""
+    t = np.arange(int(seconds * SOUND_RATE)) / SOUND_RATE
+    wave = sum(
+        level * np.sin(2 * math.pi * pitch * times * t) * np.exp(-t * times / decay)
+        for times, level in ((1, 1.0), (2, 0.22), (4, 0.10))
+    )
+    edges = np.minimum(1, t / 0.004) * np.minimum(1, (seconds - t) / 0.01)
+    shaped: NDArray[np.float64] = wave * edges
+    loud: NDArray[np.float32] = (shaped * (peak / np.abs(shaped).max())).astype(np.float32)
+    return loud
+
+
+def _add(track: NDArray[np.float32], at: int, note: NDArray[np.float32]) -> None:
+    room = max(0, min(len(note), len(track) - at))
+    track[at : at + room] += note[:room]
+
+
+def _encode(
+    container: OutputContainer,
+    spec: SlateSpec,
+    surface: Surface,
+    sound: NDArray[np.float32],
+    progress: Callable[[int, int], None],
+) -> None:
+    fps = Fraction(spec.fps)
+    video, audio = _video_stream(container, spec), _audio_stream(container)
+    blocks = _sound_frames(sound)
+    heard = 0
+    for number in range(spec.frames):
+        frame = VideoFrame.from_ndarray(surface.show(number), format="yuv420p")
+        frame.pts, frame.time_base = number, 1 / fps
+        frame.colorspace, frame.color_range = BT709, LIMITED
+        container.mux(video.encode(frame))
+        while heard * fps < (number + 1) * SOUND_RATE and (block := next(blocks, None)) is not None:
+            heard += block.samples
+            container.mux(audio.encode(block))
+        progress(number + 1, spec.frames)
+    container.mux(video.encode(None))
+    container.mux(audio.encode(None))
+
+
+def _video_stream(container: OutputContainer, spec: SlateSpec) -> VideoStream:
+    fps = Fraction(spec.fps)
+    stream = container.add_stream("libx264", rate=fps)
+    stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "yuv420p"
+    context = stream.codec_context
+    context.time_base, context.thread_count = 1 / fps, THREADS
+    context.gop_size, context.max_b_frames = max(1, round(fps)), 0
+    context.color_primaries = context.color_trc = context.colorspace = BT709
+    context.color_range = LIMITED
+    context.flags |= BITEXACT_CODEC
+    context.options = {"preset": "veryfast", "crf": "20", "sc_threshold": "0"}
+    return stream
+
+
+def _audio_stream(container: OutputContainer) -> AudioStream:
+    stream = container.add_stream("aac", rate=SOUND_RATE, layout="stereo")
+    stream.codec_context.bit_rate = 96_000
+    stream.codec_context.thread_count = 1
+    stream.codec_context.flags |= BITEXACT_CODEC
+    return stream
+
+
+def _sound_frames(sound: NDArray[np.float32]) -> Iterator[AudioFrame]:
+    for at in range(0, len(sound), 1024):
+        block = sound[at : at + 1024]
+        frame = AudioFrame.from_ndarray(np.stack([block, block]), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, at, Fraction(1, SOUND_RATE)
+        yield frame

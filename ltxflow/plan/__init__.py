@@ -1,0 +1,1 @@
+"""What would be made: the graph, hit or miss, and why."""

@@ -1,0 +1,64 @@
+"""The graph of what would be made. The only importer of networkx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.steps import Node
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The frozen graph: every node by target, in an order in which each comes after what it needs."""
+
+    nodes: Mapping[str, Node]
+    wanted: tuple[str, ...]  # targets asked for, in film order
+
+    def needs(self, target: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(need.partition("#")[0] for need in self.nodes[target].needs.values()))
+
+
+def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
+    """Given all nodes and the targets asked for, return the plan of those and all they need.
+
+    The order is film order as far as needs allow, and the same each time. Raise LtxflowError for a cycle,
+    naming it, or for a need that no node fills.
+    """
+    by_target = {node.target: node for node in nodes}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    position = {target: index for index, target in enumerate(by_target)}
+    for target, node in by_target.items():
+        graph.add_node(target)
+        for name, need in node.needs.items():
+            source = need.partition("#")[0]
+            if source not in by_target:
+                raise LtxflowError(Problem(f'{target} needs "{source}" ({name}), which is not in the film', node.span))
+            graph.add_edge(source, target)
+    wanted = tuple(dict.fromkeys(wanted))
+    chosen = set(wanted).union(*(nx.ancestors(graph, target) for target in wanted))
+    part = graph.subgraph(chosen)
+    try:
+        order = list(nx.lexicographical_topological_sort(part, key=position.__getitem__))
+    except nx.NetworkXUnfeasible:
+        cycle = [edge[0] for edge in nx.find_cycle(part)]
+        raise LtxflowError(
+            Problem(
+                f"these clips need each other: {' → '.join([*cycle, cycle[0]])}",
+                by_target[cycle[0]].span,
+                "let one of them start from a file, or from nothing",
+            )
+        ) from None
+    return Plan({target: by_target[target] for target in order}, wanted)
+
+
+def edges(plan: Plan) -> list[tuple[str, str, str]]:
+    """Given a plan, return (source, target, input name) for every need, in plan order."""
+    return [
+        (need.partition("#")[0], node.target, name)
+        for node in plan.nodes.values()
+        for name, need in node.needs.items()
+    ]

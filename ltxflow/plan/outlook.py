@@ -1,0 +1,242 @@
+"""What a build would do to every clip, and why. Pure: the store and the published tree are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ltxflow.core.digest import Key
+from ltxflow.core.errors import Problem, raise_errors
+from ltxflow.core.timing import Cut, clip_file_name, seed_for
+from ltxflow.plan.dag import Plan, make_plan
+from ltxflow.plan.explain import Reason, reasons
+from ltxflow.plan.lengths import cut_film, lengths_by_clip
+from ltxflow.plan.select import select
+from ltxflow.plan.status import Lookup, Status, statuses
+from ltxflow.script.model import Clip, Project
+from ltxflow.steps import Node, Wishes, step
+from ltxflow.store.lock import Lock, moved
+from ltxflow.store.traces import Trace
+
+Kind = Literal["create", "change", "restore", "unchanged", "maybe"]
+Mode = Literal["render", "animatic"]
+KIND_OF: Mapping[Mode, str] = {"render": "clip", "animatic": "slate"}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file of ours that stands in the output folder now, just as we wrote it."""
+
+    file: str
+    digest: str
+    target: str
+    key: str
+    source: str
+    rank: int
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def clip(self) -> str:
+        return self.target.partition(":")[2].partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a build would do about one target, and why. `file` is its name in the output folder, if it is picked."""
+
+    target: str
+    kind: Kind
+    frames: int
+    file: str = ""
+    reasons: tuple[Reason, ...] = ()
+    note: str = ""
+    key: str = ""
+
+    @property
+    def clip(self) -> str:
+        return self.target.partition(":")[2].partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A film, its lengths, its plan and what a build of it would do."""
+
+    project: Project
+    lock: Lock
+    mode: Mode
+    cuts: Mapping[str, Cut]
+    nodes: tuple[Node, ...]
+    plan: Plan
+    statuses: Mapping[str, Status]
+    changes: tuple[Change, ...]
+    orphans: tuple[Placed, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def film_frames(self) -> int:
+        return sum(cut.covered for cut in self.cuts.values())
+
+    def picked(self, clip: Clip) -> str:
+        return picked_target(self.lock, self.mode, clip)
+
+    def of_kind(self, *kinds: Kind) -> list[Change]:
+        return [change for change in self.changes if change.kind in kinds]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again."""
+
+    mode: Mode = "render"
+    selectors: tuple[str, ...] = ()
+    relength: bool = False
+    force: bool = False
+
+
+def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
+    """Given a clip, return the target that stands in the cut: its slate, or the take that was picked."""
+    entry = lock.entries.get(clip.path)
+    take = entry.pick if entry and mode == "render" else 1
+    return f"{KIND_OF[mode]}:{clip.path}@{take}"
+
+
+def seeds(project: Project, lock: Lock) -> Callable[[Clip, int], int]:
+    """Given a film and its lock, return the seed of a clip's take: explicit, else recorded, else derived."""
+
+    def seed(clip: Clip, take: int) -> int:
+        explicit = clip.get("seed")
+        if explicit is not None and take == 1:
+            return int(explicit)
+        entry = lock.entries.get(clip.path)
+        recorded = entry.takes[take].seed if entry and take in entry.takes else None
+        return recorded if recorded is not None else seed_for(project.seed, clip.scene, clip.id, take)
+
+    return seed
+
+
+def look(
+    project: Project,
+    lock: Lock,
+    question: Question,
+    lookup: Lookup,
+    trace_of: Lookup,
+    placed: Mapping[str, Placed],
+) -> Outlook:
+    """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
+
+    `lookup` finds a trace whose blobs are all there, `trace_of` any trace. Raise LtxflowError when a scene cannot
+    be covered, a selector names nothing, or a clip has no template.
+    """
+    lock = moved(lock, project.moved)
+    cuts, problems = cut_film(project, lock, question.relength)
+    raise_errors(problems)
+    wishes = Wishes(lengths_by_clip(project, cuts), seeds(project, lock))
+    nodes = tuple(step(KIND_OF[question.mode]).nodes(project, wishes))
+    wanted = select(nodes, question.selectors)
+    plan = make_plan(nodes, wanted)
+    force = frozenset(wanted) if question.force else frozenset()
+    found = statuses(plan, lookup, force)
+    files = {
+        picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
+        for scene in project.scenes
+        for clip in scene.clips
+    }
+    changes = tuple(
+        _change(found[target], files.get(target, ""), lock, question.mode, trace_of, placed) for target in plan.nodes
+    )
+    kept = set(files.values())
+    orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
+    return Outlook(
+        project, lock, question.mode, cuts, nodes, plan, found, changes, orphans, tuple(problems)
+    )
+
+
+def _change(
+    status: Status,
+    file: str,
+    lock: Lock,
+    mode: Mode,
+    trace_of: Lookup,
+    placed: Mapping[str, Placed],
+) -> Change:
+    node, key = status.node, status.key or ""
+    stands = placed.get(file)
+    better = _better(node, mode, placed)
+    if mode == "animatic" and better is not None:
+        kind: Kind = "unchanged" if better.file == file else "restore"
+        return Change(node.target, kind, node.frames, file, note="a render stands here", key=key)
+    if status.state == "maybe":
+        return Change(node.target, "maybe", node.frames, file, note=f"waits for {status.because}", key=key)
+    if status.trace is not None:
+        if not file or (stands is not None and stands.digest == published_digest(status.trace)):
+            return Change(node.target, "unchanged", node.frames, file, key=key)
+        made = status.trace.made_at.replace("T", " ")[:16]
+        return Change(node.target, "restore", node.frames, file, note=f"in the store since {made}", key=key)
+    previous = _previous_key(node, lock, mode, placed)
+    if previous is None:
+        return Change(node.target, "create", node.frames, file, note="new", key=key)
+    before = trace_of(Key(previous))
+    told = tuple(reasons(node, status.action, before))
+    if before is None:
+        note = f"was {previous[:8]}…, made elsewhere: no record of it in this store"
+    elif before.key == key:
+        note = "its file is missing from the store"
+    else:
+        note = ""
+    return Change(node.target, "change", node.frames, file, told, note, key)
+
+
+def _better(node: Node, mode: Mode, placed: Mapping[str, Placed]) -> Placed | None:
+    """The published rendition of this clip that is worth more than what this mode makes."""
+    ours = [stand for stand in placed.values() if stand.clip == node.clip and stand.rank > 0]
+    return ours[0] if mode == "animatic" and ours else None
+
+
+def published_digest(trace: Trace) -> str:
+    """Given a trace, return the digest of the file that is published: the stripped one where there is one."""
+    return (trace.outputs.get("published") or trace.outputs["video"]).digest
+
+
+def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, Placed]) -> str | None:
+    """The key this target had when it was last made: from the lock, or from what stands in its place."""
+    if mode == "render":
+        entry = lock.entries.get(node.clip)
+        take = entry.takes.get(node.take) if entry else None
+        return take.key if take else None
+    stands = [stand for stand in placed.values() if stand.target == node.target]
+    return stands[0].key if stands else None
+
+
+def moves(outlook: Outlook, trace_of: Lookup) -> Sequence[tuple[str, str]]:
+    """Given an outlook, return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
+
+    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has.
+    """
+    present = {clip.path for clip in outlook.project.clips}
+    gone: dict[str, tuple[object, object]] = {}
+    for path, entry in outlook.lock.entries.items():
+        take = entry.takes.get(entry.pick)
+        trace = trace_of(Key(take.key)) if take and path not in present else None
+        if trace is not None:
+            gone[path] = _subject(trace.fields)
+    if not gone:
+        return []
+    found = []
+    for change in outlook.of_kind("create"):
+        node = outlook.plan.nodes[change.target]
+        subject = _subject(step(node.kind).fields(node))
+        old = next((path for path, known in gone.items() if known == subject), None)
+        if old is not None:
+            found.append((old, change.clip))
+            gone.pop(old)
+    return found
+
+
+def _subject(fields: Mapping[str, object]) -> tuple[object, object]:
+    prompt = {name: text for name, text in fields.items() if name.startswith("prompt.")}
+    image = fields.get("reference.image")
+    return prompt, image.get("pixels") if isinstance(image, Mapping) else None
+
+
+SORTED_KINDS: Sequence[Kind] = ("create", "change", "maybe", "restore", "unchanged")

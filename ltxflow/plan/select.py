@@ -1,0 +1,45 @@
+"""Selectors: what one types to name clips. `hook`, `hook/b`, `hook/b@2`, globs, and `!` to leave out. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.steps import Node
+
+
+def select(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
+    """Given the nodes of a film and selectors, return the targets they name, in film order; all without selectors.
+
+    Only exclusions (`!outro`) mean all but those. Raise LtxflowError for a selector that names nothing.
+    """
+    included = [p for p in patterns if not p.startswith("!")]
+    excluded = [p[1:] for p in patterns if p.startswith("!")]
+    problems = [_unknown(p, nodes) for p in (*included, *excluded) if not any(matches(node, p) for node in nodes)]
+    if problems:
+        raise LtxflowError(*problems)
+    return [
+        node.target
+        for node in nodes
+        if (not included or any(matches(node, p) for p in included)) and not any(matches(node, p) for p in excluded)
+    ]
+
+
+def matches(node: Node, pattern: str) -> bool:
+    """Given a node and one selector without `!`, return whether it names the node."""
+    pattern = pattern.partition(":")[2] if pattern.startswith(("clip:", "slate:")) else pattern
+    pattern, _, take = pattern.partition("@")
+    if take and take != str(node.take):
+        return False
+    scene = node.clip.partition("/")[0]
+    return fnmatchcase(node.clip, pattern) or ("/" not in pattern and fnmatchcase(scene, pattern))
+
+
+def _unknown(pattern: str, nodes: Sequence[Node]) -> Problem:
+    names = [node.clip for node in nodes]
+    scenes = [name.partition("/")[0] for name in names]
+    near = difflib.get_close_matches(pattern.partition("@")[0], [*dict.fromkeys(scenes), *names], n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"scenes: {', '.join(dict.fromkeys(scenes))}"
+    return Problem(f'"{pattern}" names no clip of this film', hint=hint, code="U010")

@@ -1,0 +1,188 @@
+"""The build loop: runs what a plan says is missing, as soon as what it needs is there. Knows no server and no face."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from ltxflow.core.digest import Output
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event
+from ltxflow.plan.dag import Plan
+from ltxflow.plan.status import Lookup, Status, status_of
+from ltxflow.run.states import States
+from ltxflow.steps import Job, Node, step
+from ltxflow.store.store import Store
+from ltxflow.store.traces import Trace
+
+Emit = Callable[[Event], None]
+
+
+class Executor(Protocol):
+    """Where actions run, and how many at once."""
+
+    async def run(self, status: Status, job: Job) -> None:
+        """Make the status' action: fill `job.out` and `job.facts`. Raise LtxflowError when it cannot be made."""
+
+
+@dataclass
+class Built:
+    """What became of every target of a run."""
+
+    statuses: dict[str, Status]
+    rendered: set[str] = field(default_factory=set)
+    failed: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A run's surroundings: where it keeps what it makes, who runs it, who is told."""
+
+    store: Store
+    lookup: Lookup
+    executors: Mapping[str, Executor]  # by pool
+    emit: Emit
+    made: Callable[[Node, Trace], None]  # called once the trace is recorded: the lock's turn
+    keep_going: bool = True
+    inputs: Callable[[Node], Mapping[str, Path]] = lambda node: {}
+
+
+async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
+    """Given a plan and what is known of its targets, make every miss and return what became of each.
+
+    A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off.
+    Cancelling keeps what is finished: the result says `interrupted`.
+    """
+    built = Built(dict(found))
+    states = States()
+    for target, status in found.items():
+        states.set(target, "made" if status.state == "hit" else "waiting")
+    running: dict[asyncio.Task[Trace], str] = {}
+    try:
+        while not states.is_settled:
+            _advance(plan, built, states, builder)
+            for target in states.in_state("ready"):
+                states.set(target, "running")
+                running[asyncio.create_task(_make(built.statuses[target], builder))] = target
+            if not running:
+                break
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                _settle(running.pop(task), task, built, states, builder)
+    except asyncio.CancelledError:
+        built.interrupted = True
+        for task in running:
+            task.cancel()
+        finished = await asyncio.gather(*running, return_exceptions=True)
+        for target, result in zip(running.values(), finished, strict=True):
+            if isinstance(result, Trace):
+                _keep(target, result, built, states, builder)
+    return built
+
+
+def _advance(plan: Plan, built: Built, states: States, builder: Builder) -> None:
+    """Move every waiting target whose needs are settled: to ready, made (early cutoff) or skipped."""
+    for target in states.in_state("waiting"):
+        needs = plan.needs(target)
+        lost = [need for need in needs if states.of[need] in ("failed", "skipped")]
+        if lost:
+            _skip(target, f"needs {lost[0]}", built, states, builder)
+        elif all(states.of[need] == "made" for need in needs):
+            status = built.statuses[target]
+            if status.state == "maybe":
+                before = {need: built.statuses[need] for need in needs}
+                status = built.statuses[target] = status_of(plan.nodes[target], before, builder.lookup)
+            states.set(target, "made" if status.state == "hit" else "ready")
+
+
+def _skip(target: str, reason: str, built: Built, states: States, builder: Builder) -> None:
+    states.set(target, "skipped")
+    built.skipped[target] = reason
+    builder.emit(ActionFinished(target, "skipped", reason=reason))
+
+
+def _settle(
+    target: str, task: asyncio.Task[Trace], built: Built, states: States, builder: Builder
+) -> None:
+    try:
+        trace = task.result()
+    except LtxflowError as error:
+        states.set(target, "failed")
+        built.failed[target] = error.problems
+        builder.emit(ActionFinished(target, "failed", reason=str(error)))
+        if not builder.keep_going:
+            for other in states.in_state("waiting", "ready"):
+                _skip(other, f"{target} failed", built, states, builder)
+        return
+    _keep(target, trace, built, states, builder)
+
+
+def _keep(target: str, trace: Trace, built: Built, states: States, builder: Builder) -> None:
+    status = built.statuses[target]
+    built.statuses[target] = Status(status.node, "hit", status.action, trace.key, trace)
+    states.set(target, "made")
+    built.rendered.add(target)
+    builder.made(status.node, trace)
+    builder.emit(
+        ActionFinished(target, "rendered", trace.key, trace.seconds.get("total", 0.0), trace.server or "local")
+    )
+
+
+async def _make(status: Status, builder: Builder) -> Trace:
+    """Run one action and keep what it made: blobs, then trace. The scratch folder is on the store's file system."""
+    node, action, key = status.node, status.action, status.key
+    assert action is not None
+    assert key is not None
+    module = step(node.kind)
+
+    def progress(fraction: float, text: str) -> None:
+        builder.emit(ActionProgress(node.target, fraction, text))
+
+    started = time.monotonic()
+    with builder.store.scratch() as folder:
+        job = Job(node.target, key, folder, builder.inputs(node), progress)
+        job.started = lambda where: builder.emit(ActionStarted(node.target, key, node.frames, where))
+        await builder.executors[module.POOL].run(status, job)
+        missing = [name for name in action.outputs if name not in job.out]
+        if missing:
+            raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)
+        outputs = {}
+        for name in action.outputs:
+            size = job.out[name].stat().st_size
+            digest = await asyncio.to_thread(builder.store.cas.put, job.out[name], move=True)
+            outputs[name] = Output(digest, job.facts.get(name, {}), size)
+    trace = Trace(
+        key=key,
+        action=action.as_json(),
+        outputs=outputs,
+        target=node.target,
+        fields=module.fields(node),
+        seconds={"total": round(time.monotonic() - started, 3), **job.seconds},
+        source=module.SOURCE,
+        server=job.server,
+        versions=job.versions,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    builder.store.record(trace)
+    return trace
+
+
+async def interruptible(work: Awaitable[Built]) -> Built:
+    """Given a build, run it so that Ctrl-C cancels it once and lets it keep what is finished."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

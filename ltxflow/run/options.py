@@ -1,0 +1,82 @@
+"""The options that several verbs share, and what they come to as settings. Knows argparse, not what a verb does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.plan.outlook import Question
+from ltxflow.run.session import Session, open_session
+from ltxflow.script.settings import NAMES
+
+
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Given a verb's parser, add selectors and what changes the question: mode, quality, settings, lengths."""
+    parser.add_argument("selectors", nargs="*", metavar="SELECTOR", help="hook, hook/b, hook/b@2, globs, !outro")
+    parser.add_argument("--animatic", action="store_true", help="slates in place of renders: no GPU, no server")
+    add_settings(parser)
+    parser.add_argument("--relength", action="store_true", help="solve lengths afresh, even of rendered clips")
+    parser.add_argument("--force", action="store_true", help="make the chosen clips again, though nothing changed")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quality", metavar="Q", help="preview, distilled or full, for this run")
+    parser.add_argument("--takes", type=int, metavar="N", help="how many takes of each clip, for this run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any clip setting for this run, such as steps=6 or reference.strength=0.8",
+    )
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Given parsed arguments, return the command line's layer of settings. Raise LtxflowError for unknown names."""
+    told: dict[str, Any] = {}
+    for pair in args.set:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in NAMES:
+            raise LtxflowError(
+                Problem(f'--set {pair}: no setting "{name}"', hint=f"settings: {', '.join(sorted(NAMES))}", code="U011")
+            )
+        told[name] = _value(name, value)
+    if args.quality is not None:
+        told["quality"] = args.quality
+    if args.takes is not None:
+        told["takes"] = args.takes
+    return told
+
+
+_NUMBERS = {"seed": int, "steps": int, "stages": int, "takes": int, "cfg": float}
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        if name in _NUMBERS:
+            return _NUMBERS[name](text)
+        if name.endswith((".strength", ".compression")):
+            return float(text)
+    except ValueError:
+        raise LtxflowError(Problem(f'--set {name}: "{text}" is not a number', code="U011")) from None
+    if name == "temporal_upscale":
+        return text.lower() in ("true", "yes", "1")
+    if name in ("loras", "ignore"):
+        return [part for part in text.split(",") if part]
+    if name.endswith(".focus"):
+        return [float(part) for part in text.split(",")]
+    return None if text in ("null", "none") else text
+
+
+def question_of(args: argparse.Namespace) -> Question:
+    mode = "animatic" if args.animatic else "render"
+    return Question(mode, tuple(args.selectors), args.relength, args.force)  # type: ignore[arg-type]  # one of the two
+
+
+def session_of(args: argparse.Namespace) -> Session:
+    """Given parsed arguments, open the project they name, with their settings on top."""
+    command_line = settings_of(args) if hasattr(args, "set") else {}
+    return open_session(args.project, cwd=Path.cwd(), env=os.environ, root=args.root, command_line=command_line)

@@ -1,0 +1,90 @@
+"""The user's own configuration and what they trust. Never read from a project: projects come from strangers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core.digest import digest_json
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.files import write_atomic
+from ltxflow.script import yaml
+
+
+@dataclass(frozen=True)
+class Config:
+    """`$XDG_CONFIG_HOME/ltxflow/config.yaml`, and `trust.json` beside it.
+
+    Trust is in a file of its own because ltxflow writes it, and it never rewrites what a person wrote by hand.
+    """
+
+    folder: Path
+    store: str | None = None
+    servers: tuple[Any, ...] = ()
+    allowed_nodes: frozenset[str] = frozenset()
+    trust: Mapping[str, str] = field(default_factory=dict)  # project folder → digest of what was trusted
+
+
+def config_folder(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME", "~")).expanduser() / ".config")
+    return Path(base) / "ltxflow"
+
+
+def read_config(env: Mapping[str, str]) -> Config:
+    """Given the environment, return the user's configuration; absent files are empty ones."""
+    folder = config_folder(env)
+    file = folder / "config.yaml"
+    data: Any = {}
+    if file.is_file():
+        document = yaml.read(file, str(file))
+        data = document.data or {}
+        if not isinstance(data, dict):
+            raise LtxflowError(Problem("the configuration must be a mapping", document.span(())))
+        known = {"servers", "store", "allowed_nodes", "engines"}
+        unknown = [
+            Problem(f'unknown key "{key}"', document.key_span((key,)), f"known: {', '.join(sorted(known))}")
+            for key in data
+            if key not in known
+        ]
+        if unknown:
+            raise LtxflowError(*unknown)
+    servers = data.get("servers") or []
+    return Config(
+        folder=folder,
+        store=data.get("store"),
+        servers=tuple(servers if isinstance(servers, list) else [servers]),
+        allowed_nodes=frozenset(data.get("allowed_nodes") or ()),
+        trust=_read_trust(folder),
+    )
+
+
+def _read_trust(folder: Path) -> dict[str, str]:
+    try:
+        data = json.loads((folder / "trust.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
+
+
+def foreign_digest(foreign: Mapping[str, str]) -> str:
+    """Given what a project brings that needs trust (part → digest of its content), return the one digest of it."""
+    return digest_json(dict(foreign))
+
+
+def is_trusted(config: Config, project_folder: Path, foreign: Mapping[str, str]) -> bool:
+    """Trust binds to the content: a change to any foreign part asks again."""
+    return not foreign or config.trust.get(str(project_folder.resolve())) == foreign_digest(foreign)
+
+
+def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, str] | None) -> None:
+    """Given a project's foreign parts, record the user's word for them; None takes it back."""
+    trust = dict(config.trust)
+    if foreign is None:
+        trust.pop(str(project_folder.resolve()), None)
+    else:
+        trust[str(project_folder.resolve())] = foreign_digest(foreign)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(config.folder / "trust.json", json.dumps(trust, indent=1, sort_keys=True) + "\n", mode=0o600)

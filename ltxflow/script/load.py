@@ -1,0 +1,584 @@
+"""Reads a project from disk, checks it and freezes it. The last place that touches the disk before a build."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ltxflow.core.digest import Digest, digest_file
+from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.timing import parse_frames, parse_time, snap_up
+from ltxflow.media.image import fit_warnings, read_image
+from ltxflow.media.probe import probe_mp4
+from ltxflow.media.sound import measure_sound
+from ltxflow.script import yaml
+from ltxflow.script.model import (
+    Clip,
+    Image,
+    Length,
+    Lora,
+    Media,
+    Narration,
+    Project,
+    Prompt,
+    Scene,
+    Value,
+)
+from ltxflow.script.paths import WINDOWS_RESERVED, contained, shown, workspace_of
+from ltxflow.script.profile import Profile, geometry, load_profile
+from ltxflow.script.prompt import fill, read_prompt
+from ltxflow.script.schema import check
+from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
+from ltxflow.script.template import Template, read_templates
+
+WORDS_PER_SECOND = 2.5  # a calm narrator; 150 words a minute
+OUTPUT = "public/scenes"
+DEFAULT_ASPECT = "3:2"
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A project, and what is worth saying about it that did not stop it: warnings and advice."""
+
+    project: Project
+    problems: tuple[Problem, ...]
+    files: tuple[Path, ...]  # every file that was read
+
+
+@dataclass
+class _Reader:
+    """What one load gathers on its way: the document, its problems, the files it read."""
+
+    document: yaml.Document
+    folder: Path
+    workspace: Path
+    is_trusted: bool
+    problems: list[Problem] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    foreign: dict[str, str] = field(default_factory=dict)
+    images: dict[Path, Image | None] = field(default_factory=dict)
+
+    def span(self, path: Path_) -> Span:
+        return self.document.span(path)
+
+    def wrong(self, message: str, path: Path_, hint: str = "", code: str = "") -> None:
+        self.problems.append(Problem(message, self.span(path), hint, code))
+
+    def file(self, name: str, path: Path_) -> Path | None:
+        """Return where the file named at `path` is, or None after noting what is wrong with it."""
+        if Path(name).is_absolute() or name.startswith("~"):
+            self.foreign[f"absolute path {name}"] = name
+        found, problem = contained(name, self.folder, self.workspace, self.span(path), self.is_trusted)
+        if problem:
+            self.problems.append(problem)
+        if found is None:
+            return None
+        if not found.is_file():
+            self.wrong(f'no file "{name}"', path, _nearby(found), "L020")
+            return None
+        self.files.append(found)
+        return found
+
+
+def _nearby(missing: Path) -> str:
+    folder = missing.parent
+    if not folder.is_dir():
+        return f"there is no folder {shown(folder)}"
+    names = sorted(child.name for child in folder.iterdir() if child.is_file())
+    near = difflib.get_close_matches(missing.name, names, n=1)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"put it in {shown(folder)}" + (f" (there: {', '.join(names[:6])})" if names else "")
+
+
+def load(
+    file: Path,
+    *,
+    root: str | None = None,
+    command_line: Mapping[str, Any] | None = None,
+    is_trusted: bool = False,
+) -> Loaded:
+    """Given the path of project.yaml, return the film, frozen, with warnings.
+
+    `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
+    what this project brings (absolute paths, templates). Raise LtxflowError with every problem of the file.
+    """
+    name = shown(file)
+    document = yaml.read(file, name)
+    problems = check(document)
+    if problems:
+        raise LtxflowError(*problems)
+    folder = file.parent
+    reader = _Reader(document, folder, workspace_of(folder, root), is_trusted)
+    reader.files.append(file)
+    data: Mapping[str, Any] = document.data
+    profile = _profile(reader, data)
+    project = _project(reader, data, file, profile, dict(command_line or {}))
+    errors = [p for p in reader.problems if p.level == "error"]
+    if errors:
+        raise LtxflowError(*errors)
+    return Loaded(project, tuple(reader.problems), tuple(dict.fromkeys(reader.files)))
+
+
+def _profile(reader: _Reader, data: Mapping[str, Any]) -> Profile:
+    name = data.get("profile", "ltx2-19b")
+    try:
+        return load_profile(name, [reader.folder / "templates"])
+    except LtxflowError as error:
+        raise LtxflowError(
+            *(
+                Problem(p.message, p.span or reader.span(("profile",)), p.hint, p.code)
+                for p in (*reader.problems, *error.problems)
+            )
+        ) from None
+
+
+def _project(
+    reader: _Reader, data: Mapping[str, Any], file: Path, profile: Profile, command_line: dict[str, Any]
+) -> Project:
+    fps = int(data.get("fps", profile.fps.default))
+    if not profile.fps.minimum <= fps <= profile.fps.maximum:
+        reader.wrong(
+            f"fps {fps} is outside {profile.fps.minimum}–{profile.fps.maximum}",
+            ("fps",),
+            f"{profile.title} was made for {profile.fps.default}",
+            "L040",
+        )
+    if "aspect" in data and "size" in data:
+        reader.wrong("give aspect or size, not both", ("size",), "remove one of them", "L041")
+    wanted = str(data.get("size") or data.get("aspect") or DEFAULT_ASPECT)
+    size = _size(reader, profile, wanted, ("size",) if "size" in data else ("aspect",))
+    variables = {key: str(value) for key, value in (data.get("vars") or {}).items()}
+    for key, value in variables.items():
+        if "{{" in value:
+            reader.wrong(
+                f'var "{key}" uses another variable', ("vars", key), "vars are one level: write it out", "L032"
+            )
+    output = _output(reader, str(data.get("output", OUTPUT)))
+    templates = _templates(reader, profile)
+    base = _film_layers(reader, data, profile)
+    scenes = _scenes(reader, data, profile, fps, variables, base, command_line, size)
+    return Project(
+        id=data["id"],
+        title=str(data.get("title", data["id"])),
+        folder=reader.folder,
+        file=file,
+        workspace=reader.workspace,
+        output=output,
+        fps=fps,
+        size=size,
+        seed=int(data.get("seed", 0)),
+        profile=profile,
+        scenes=scenes,
+        settings=MappingProxyType(_film_values(reader, data, profile, fps, wanted)),
+        moved=_moved(reader, data, scenes),
+        vars=MappingProxyType(variables),
+        templates=MappingProxyType(templates),
+        foreign=MappingProxyType(dict(reader.foreign)),
+    )
+
+
+def _size(reader: _Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:
+    try:
+        return geometry(profile, wanted, stages=2, half=False).delivered
+    except LtxflowError as error:
+        for problem in error.problems:
+            reader.wrong(problem.message, path, problem.hint, problem.code)
+        return (1536, 1024)
+
+
+def _output(reader: _Reader, name: str) -> Path:
+    if Path(name).is_absolute():
+        reader.foreign[f"absolute path {name}"] = name
+    found, problem = contained(name, reader.folder, reader.workspace, reader.span(("output",)), reader.is_trusted)
+    if problem:
+        reader.problems.append(problem)
+    if found is not None and found.resolve() == reader.folder.resolve():
+        reader.wrong("output is the project's own folder", ("output",), f"choose a folder, such as {OUTPUT}", "L013")
+    return found or reader.folder / OUTPUT
+
+
+def _templates(reader: _Reader, profile: Profile) -> dict[str, Template]:
+    templates = dict(read_templates(profile.name, reader.folder))
+    for name, template in templates.items():
+        if not template.trusted:
+            reader.foreign[f"template {name}"] = str(template.digest)
+            reader.files.append(template.path)
+    return templates
+
+
+def _film_values(
+    reader: _Reader, data: Mapping[str, Any], profile: Profile, fps: int, wanted: str
+) -> dict[str, Value]:
+    def value(name: str, default: Any) -> Value:
+        if name in data:
+            return Value(data[name], "project", reader.span((name,)))
+        return Value(default, f"profile {profile.name}" if name in ("fps", "quality", "weights") else "default")
+
+    return {
+        "profile": value("profile", profile.name),
+        "fps": value("fps", fps),
+        "size": value("size" if "size" in data else "aspect", wanted),
+        "seed": value("seed", 0),
+        "output": value("output", OUTPUT),
+        "weights": value("weights", profile.default_weights),
+    }
+
+
+def _layer(reader: _Reader, origin: str, written: Mapping[str, Any], path: Path_) -> Layer:
+    flat = flatten(written)
+    return Layer(
+        origin,
+        {name: value for name, (value, _) in flat.items()},
+        {name: reader.span((*path, *where)) for name, (_, where) in flat.items()},
+    )
+
+
+def _film_layers(reader: _Reader, data: Mapping[str, Any], profile: Profile) -> list[Layer]:
+    """The layers every clip shares, weakest first: the profile's, then the film's. Quality goes between, by clip."""
+    defaults = dict((data.get("defaults") or {}).get("clip") or {})
+    film: list[Layer] = []
+    if "quality" in data:
+        film.append(
+            Layer("project", {"quality": data["quality"]}, {"quality": reader.span(("quality",))}),
+        )
+    film.append(_layer(reader, "defaults.clip", defaults, ("defaults", "clip")))
+    return [Layer(f"profile {profile.name}", profile.clip_defaults), *film]
+
+
+def _settings(
+    reader: _Reader, profile: Profile, layers: Sequence[Layer], command_line: Mapping[str, Any], path: Path_
+) -> dict[str, Value]:
+    """Resolve one clip's settings: the quality's parts stand between the profile and what the film says."""
+    top = Layer("command line", command_line)
+    quality = resolve([*layers, top])["quality"]
+    preset = profile.qualities.get(str(quality.value))
+    if preset is None:
+        near = difflib.get_close_matches(str(quality.value), profile.qualities, n=1)
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        reader.problems.append(
+            Problem(
+                f'unknown quality "{quality.value}"',
+                quality.span or reader.span(path),
+                f"{hint}{profile.name} has: {', '.join(profile.qualities)}",
+                "L042",
+            )
+        )
+        preset = profile.qualities[profile.default_quality]
+    parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
+    named = Layer(f"quality {preset.name}", parts)
+    if quality.origin == "command line":  # asked for as a whole: it wins as a whole
+        return resolve([*layers, named, top])
+    return resolve([layers[0], named, *layers[1:], top])
+
+
+def _scenes(
+    reader: _Reader,
+    data: Mapping[str, Any],
+    profile: Profile,
+    fps: int,
+    variables: Mapping[str, str],
+    base: list[Layer],
+    command_line: Mapping[str, Any],
+    size: tuple[int, int],
+) -> tuple[Scene, ...]:
+    defaults = (data.get("defaults") or {}).get("scene") or {}
+    seen: dict[str, Path_] = {}
+    scenes = []
+    for index, written in enumerate(data.get("scenes") or []):
+        path: Path_ = ("scenes", index)
+        _unique(reader, written["id"], (*path, "id"), seen, "scene")
+        settings = _scene_settings(reader, written, path, defaults, fps)
+        scene_layer = _layer(reader, f"scene {written['id']}", written, path)
+        clips = _clips(
+            reader, written, path, profile, fps, variables, [*base, scene_layer], command_line, size
+        )
+        scenes.append(
+            Scene(
+                id=written["id"],
+                index=index,
+                clips=clips,
+                narration=_narration(reader, written, path, data, fps, variables),
+                title=str(written.get("title", "")),
+                pad_head=settings["pad.head"].value,
+                pad_tail=settings["pad.tail"].value,
+                crossfade=settings["crossfade"].value,
+                settings=MappingProxyType(settings),
+                span=reader.span((*path, "id")),
+            )
+        )
+    return tuple(scenes)
+
+
+def _unique(reader: _Reader, id: str, path: Path_, seen: dict[str, Path_], what: str) -> None:
+    if id in seen:
+        first = reader.span(seen[id])
+        reader.wrong(f'{what} id "{id}" is used twice', path, f"the first is at line {first.line}", "L050")
+    seen.setdefault(id, path)
+    if id in WINDOWS_RESERVED:
+        reader.wrong(
+            f'"{id}" is a reserved name on Windows', path, f'use another id, such as "{id}-1"', "L051"
+        )
+
+
+def _scene_settings(
+    reader: _Reader, written: Mapping[str, Any], path: Path_, defaults: Mapping[str, Any], fps: int
+) -> dict[str, Value]:
+    """Pads in seconds and the crossfade in frames, each with its origin."""
+    values: dict[str, Value] = {
+        "pad.head": Value(Fraction(0), "default"),
+        "pad.tail": Value(Fraction(0), "default"),
+        "crossfade": Value(12, "default"),
+    }
+    layers: list[tuple[str, Mapping[str, Any], Path_]] = [
+        ("defaults.scene", defaults, ("defaults", "scene")),
+        (f"scene {written['id']}", written, path),
+    ]
+    for origin, layer, at in layers:
+        pad = layer.get("pad")
+        for side in ("head", "tail"):
+            text = pad.get(side) if isinstance(pad, Mapping) else pad
+            if text is not None:
+                where = (*at, "pad", side) if isinstance(pad, Mapping) else (*at, "pad")
+                values[f"pad.{side}"] = Value(parse_time(str(text), fps), origin, reader.span(where))
+        if layer.get("crossfade") is not None:
+            frames = parse_frames(str(layer["crossfade"]), fps)
+            values["crossfade"] = Value(frames, origin, reader.span((*at, "crossfade")))
+    return values
+
+
+def _narration(
+    reader: _Reader,
+    written: Mapping[str, Any],
+    path: Path_,
+    data: Mapping[str, Any],
+    fps: int,
+    variables: Mapping[str, str],
+) -> Narration:
+    spoken = written.get("narration")
+    at: Path_ = (*path, "narration")
+    span = reader.span(at)
+    if spoken is None:
+        return Narration("none", Fraction(0), span=reader.span((*path, "id")))
+    if isinstance(spoken, str):
+        spoken = {"duration": spoken}
+    text, problems = fill(str(spoken.get("text", "")), variables, span)
+    reader.problems += problems
+    if "file" in spoken:
+        sound = _sound(reader, str(spoken["file"]), (*at, "file"))
+        seconds = Fraction(sound.facts["samples"], sound.facts["sample_rate"]) if sound else Fraction(1)
+        return Narration("file", seconds, text=text, file=sound, span=span)
+    if "duration" in spoken:
+        return Narration("duration", parse_time(str(spoken["duration"]), fps), text=text, span=span)
+    rate = Fraction(str(spoken.get("words_per_second") or data.get("words_per_second") or WORDS_PER_SECOND))
+    words = len(text.split())
+    if not words:
+        reader.wrong("the narration has no words", (*at, "text"), "write what is said, or a duration", "L060")
+    return Narration("text", max(words, 1) / rate, estimated=True, text=text, span=span)
+
+
+def _sound(reader: _Reader, name: str, path: Path_) -> Media | None:
+    file = reader.file(name, path)
+    if file is None:
+        return None
+    try:
+        facts = measure_sound(file)
+    except LtxflowError as error:
+        for problem in error.problems:
+            reader.wrong(problem.message, path, problem.hint, problem.code)
+        return None
+    return Media(
+        file,
+        name,
+        digest_file(file),
+        {"samples": facts.samples, "sample_rate": facts.sample_rate},
+        reader.span(path),
+    )
+
+
+def _clips(
+    reader: _Reader,
+    scene: Mapping[str, Any],
+    scene_path: Path_,
+    profile: Profile,
+    fps: int,
+    variables: Mapping[str, str],
+    layers: list[Layer],
+    command_line: Mapping[str, Any],
+    size: tuple[int, int],
+) -> tuple[Clip, ...]:
+    seen: dict[str, Path_] = {}
+    clips = []
+    for index, written in enumerate(scene.get("clips") or []):
+        path: Path_ = (*scene_path, "clips", index)
+        _unique(reader, written["id"], (*path, "id"), seen, "clip")
+        own = _layer(reader, f"clip {scene['id']}/{written['id']}", written, path)
+        settings = _settings(reader, profile, [*layers, own], command_line, path)
+        clips.append(_clip(reader, scene["id"], index, written, path, settings, profile, fps, variables, size))
+    return tuple(clips)
+
+
+def _clip(
+    reader: _Reader,
+    scene: str,
+    index: int,
+    written: Mapping[str, Any],
+    path: Path_,
+    settings: dict[str, Value],
+    profile: Profile,
+    fps: int,
+    variables: Mapping[str, str],
+    size: tuple[int, int],
+) -> Clip:
+    def at(name: str) -> Span:
+        return settings[name].span or reader.span(path)
+
+    def image(group: str) -> Image | None:
+        named = settings.get(f"{group}.image")
+        return _image(reader, named, at(f"{group}.image"), settings[f"{group}.fit"].value, size) if named else None
+
+    negative = settings.get("negative")
+    if negative is not None and isinstance(negative.value, list):
+        negative = Value(", ".join(map(str, negative.value)), negative.origin, negative.span)
+    if negative is not None:
+        text, wrong = fill(str(negative.value or ""), variables, negative.span)
+        reader.problems += wrong
+        settings["negative"] = Value(text, negative.origin, negative.span)
+    control = settings.get("control.video")
+    return Clip(
+        id=written["id"],
+        scene=scene,
+        index=index,
+        prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables),
+        length=_length(reader, settings["length"], at("length"), profile, fps),
+        settings=MappingProxyType(settings),
+        reference=image("reference"),
+        last_frame=image("last_frame"),
+        loras=tuple(_loras(reader, settings.get("loras"))),
+        control=_video(reader, control) if control and control.value else None,
+        takes=int(settings["takes"].value),
+        span=reader.span((*path, "id")),
+    )
+
+
+def _prompt(
+    reader: _Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str]
+) -> Prompt:
+    spans = (
+        {"text": reader.span(path)}
+        if isinstance(written, str)
+        else {part: reader.span((*path, part)) for part in written}
+    )
+    prompt, problems = read_prompt(written, variables, spans)
+    reader.problems += problems
+    if not prompt.text:
+        reader.wrong("the prompt is empty", path, "say what is seen, how it moves and how it sounds", "L033")
+    return prompt
+
+
+def _length(reader: _Reader, value: Value, span: Span, profile: Profile, fps: int) -> Length:
+    asked = str(value.value)
+    if asked == "auto":
+        return Length(None, asked, span)
+    frames = snap_up(parse_frames(asked, fps))
+    limit = profile.limits(fps).max_frames
+    if frames > limit:
+        reader.problems.append(
+            Problem(
+                f"length {asked} is {frames} frames: {profile.title} ends at {limit} at {fps} fps",
+                span,
+                f"split it into several clips of at most {limit}f",
+                "L043",
+            )
+        )
+    return Length(frames, asked, span)
+
+
+def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
+    if not named.value:
+        return None
+    name = str(named.value)
+    file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted)
+    if Path(name).is_absolute():
+        reader.foreign[f"absolute path {name}"] = name
+    if problem or file is None:
+        reader.problems += [problem] if problem else []
+        return None
+    if file not in reader.images:
+        reader.images[file] = _read_image(reader, file, name, span, fit, size)
+    return reader.images[file]
+
+
+def _read_image(
+    reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]
+) -> Image | None:
+    if not file.is_file():
+        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file), "L020"))
+        return None
+    reader.files.append(file)
+    try:
+        facts = read_image(file)
+    except LtxflowError as error:
+        reader.problems += [Problem(p.message, span, p.hint, p.code or "L021") for p in error.problems]
+        return None
+    for warning in (*facts.warnings, *fit_warnings(facts, size, fit)):
+        reader.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
+    return Image(file, name, facts.pixels, facts.width, facts.height, span)
+
+
+def _loras(reader: _Reader, value: Value | None) -> Iterable[Lora]:
+    for written in (value.value if value else None) or ():
+        span = value.span if value else None
+        if isinstance(written, str):
+            yield Lora(written, 1.0, span=span)
+        else:
+            yield Lora(written["name"], float(written.get("strength", 1.0)), written.get("sha256", ""), span)
+
+
+def _video(reader: _Reader, value: Value) -> Media | None:
+    name, span = str(value.value), value.span
+    file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted)
+    if problem or file is None:
+        reader.problems += [problem] if problem else []
+        return None
+    if not file.is_file():
+        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file), "L020"))
+        return None
+    reader.files.append(file)
+    try:
+        facts = probe_mp4(file)
+    except LtxflowError as error:
+        reader.problems += [Problem(p.message, span, p.hint, p.code or "L023") for p in error.problems]
+        return None
+    return Media(file, name, Digest(digest_file(file)), facts.as_json(), span)
+
+
+def _moved(
+    reader: _Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]
+) -> tuple[tuple[str, str], ...]:
+    """`moved:` entries, clip paths or scene ids; the new name must exist, the old one must not."""
+    names = {scene.id for scene in scenes} | {clip.path for scene in scenes for clip in scene.clips}
+    entries = []
+    for index, entry in enumerate(data.get("moved") or []):
+        old, new = str(entry["from"]), str(entry["to"])
+        if new not in names:
+            near = difflib.get_close_matches(new, names, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else "name a clip of this film, such as hook/b"
+            reader.wrong(f'moved to "{new}", which is not in the film', ("moved", index, "to"), hint, "L070")
+        if old in names:
+            reader.wrong(
+                f'moved from "{old}", which is still in the film', ("moved", index, "from"), "remove this entry", "L071"
+            )
+        if ("/" in old) != ("/" in new):
+            reader.wrong(
+                "moved takes two clips or two scenes", ("moved", index), "such as {from: hook/b, to: intro/b}", "L072"
+            )
+        entries.append((old, new))
+    return tuple(entries)

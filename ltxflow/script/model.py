@@ -1,0 +1,194 @@
+"""The film as frozen data. Knows how a film is made of scenes and clips; not where it was read from or is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ltxflow.core.digest import Digest
+from ltxflow.core.errors import Span
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+def nothing() -> Mapping[str, Any]:
+    return EMPTY
+
+
+@dataclass(frozen=True)
+class Value:
+    """One resolved setting: what it is, which layer said so ("quality distilled", "clip hook/b") and where."""
+
+    value: Any
+    origin: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as written: `parts` in the order they are spoken, variables filled in.
+
+    A prompt written as one text has the single part "text"; one written as a mapping has those of
+    setup, subject, camera, action, mood, audio that were given.
+    """
+
+    parts: Mapping[str, str]
+    spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
+
+    @property
+    def text(self) -> str:
+        return " ".join(part for part in self.parts.values() if part)
+
+    @property
+    def camera(self) -> str:
+        return self.parts.get("camera", "")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture the project names: where it is, its size as displayed (px), the digest of its decoded pixels."""
+
+    path: Path
+    name: str  # as written in the project
+    pixels: Digest
+    width: int
+    height: int
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Media:
+    """A sound or video file the project names, by the digest of its bytes."""
+
+    path: Path
+    name: str
+    digest: Digest
+    facts: Mapping[str, Any] = field(default_factory=nothing)  # seconds, samples, sample_rate | frames, fps, width, height
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA as the project names it; `sha256` is the user's pin, empty when not pinned."""
+
+    name: str
+    strength: float
+    sha256: str = ""
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Narration:
+    """What is spoken over a scene. `seconds` is exact for a file, as written for a duration, estimated for text."""
+
+    kind: str  # "file" | "duration" | "text" | "none"
+    seconds: Fraction
+    estimated: bool = False
+    text: str = ""
+    file: Media | None = None
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long the author wants a clip: `frames` is None for `auto`, else on the 8n+1 grid; `asked` as written."""
+
+    frames: int | None = None
+    asked: str = "auto"
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The intent of a clip. `settings` holds every resolved leaf by dotted name (`reference.strength`, `cfg`)."""
+
+    id: str
+    scene: str
+    index: int  # position in its scene, from 0: only names files
+    prompt: Prompt
+    length: Length
+    settings: Mapping[str, Value]
+    reference: Image | None = None
+    last_frame: Image | None = None
+    loras: tuple[Lora, ...] = ()
+    control: Media | None = None
+    takes: int = 1
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def path(self) -> str:
+        """`hook/b`"""
+        return f"{self.scene}/{self.id}"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        found = self.settings.get(name)
+        return default if found is None or found.value is None else found.value
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An ordered run of clips under one narration. `crossfade` is in frames; pads in seconds."""
+
+    id: str
+    index: int  # position in the film, from 0: only names files
+    clips: tuple[Clip, ...]
+    narration: Narration
+    title: str = ""
+    pad_head: Fraction = Fraction(0)
+    pad_tail: Fraction = Fraction(0)
+    crossfade: int = 12
+    settings: Mapping[str, Value] = field(default_factory=nothing)  # crossfade, pad.head, pad.tail with their origins
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes in pixels, (width, height): what is sampled, what leaves the decoder, and the centre crop of it.
+
+    `crop` is (x, y, width, height) in the decoded picture; its width and height are the delivered size.
+    """
+
+    base: tuple[int, int]
+    decoded: tuple[int, int]
+    crop: tuple[int, int, int, int]
+
+    @property
+    def delivered(self) -> tuple[int, int]:
+        return self.crop[2], self.crop[3]
+
+    @property
+    def is_cropped(self) -> bool:
+        return self.delivered != self.decoded
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything read from disk, checked and frozen."""
+
+    id: str
+    title: str
+    folder: Path  # of project.yaml
+    file: Path
+    workspace: Path  # everything a project names resolves inside it
+    output: Path
+    fps: int
+    size: tuple[int, int]  # delivered, px
+    seed: int
+    profile: Any  # script.profile.Profile
+    scenes: tuple[Scene, ...]
+    settings: Mapping[str, Value] = field(default_factory=nothing)  # project-level values with their origins
+    moved: tuple[tuple[str, str], ...] = ()
+    vars: Mapping[str, str] = field(default_factory=nothing)
+    templates: Mapping[str, Any] = field(default_factory=nothing)  # name → script.template.Template
+    foreign: Mapping[str, str] = field(default_factory=nothing)  # what needs trust: "template x" → digest of its content
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        return tuple(clip for scene in self.scenes for clip in scene.clips)
+
+    def scene(self, id: str) -> Scene:
+        return next(scene for scene in self.scenes if scene.id == id)

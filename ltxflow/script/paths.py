@@ -1,0 +1,129 @@
+"""Where a project is and what it may touch. Reads no file's content."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from ltxflow.core.errors import LtxflowError, Problem, Span
+
+FILE = "project.yaml"
+WINDOWS_RESERVED = frozenset(
+    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
+)
+
+
+def find_project(asked: str | None, cwd: Path) -> Path:
+    """Given `-p` (a folder, a file, or a name under `projects/`) or nothing, return the path of project.yaml.
+
+    Without `-p` the folders upward are searched, then a `projects/` folder that holds exactly one project.
+    Raise LtxflowError when there is none, or more than one to choose from.
+    """
+    if asked is not None:
+        return _named(asked, cwd)
+    for folder in (cwd, *cwd.parents):
+        if (folder / FILE).is_file():
+            return folder / FILE
+    for folder in (cwd, *cwd.parents):
+        found = _projects_under(folder)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(path.parent.name for path in found)
+            raise LtxflowError(
+                Problem("which project? there are several here", hint=f"choose one with -p: {names}", code="L001")
+            )
+    raise LtxflowError(
+        Problem(
+            f'no {FILE} here or in any folder above "{cwd}"',
+            hint="start one with: ltxflow init my-film",
+            code="L001",
+        )
+    )
+
+
+def _named(asked: str, cwd: Path) -> Path:
+    path = cwd / asked
+    for candidate in (path, path / FILE):
+        if candidate.is_file():
+            return candidate
+    names: list[str] = []
+    for folder in (cwd, *cwd.parents):
+        found = _projects_under(folder)
+        names += [p.parent.name for p in found]
+        for candidate in found:
+            if candidate.parent.name == asked:
+                return candidate
+    near = difflib.get_close_matches(asked, names, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else "give a folder, a project.yaml, or a name under projects/"
+    raise LtxflowError(Problem(f'no project "{asked}"', hint=hint, code="L001"))
+
+
+def _projects_under(folder: Path) -> list[Path]:
+    root = folder / "projects"
+    if not root.is_dir():
+        return []
+    return sorted(child / FILE for child in root.iterdir() if (child / FILE).is_file())
+
+
+def workspace_of(folder: Path, root: str | None = None) -> Path:
+    """Given a project's folder, return its workspace: `--root`, else the nearest parent with `.git`, else itself."""
+    if root is not None:
+        workspace = Path(root).resolve()
+        if not folder.resolve().is_relative_to(workspace):
+            raise LtxflowError(
+                Problem(f'the project is not inside --root "{root}"', hint="give a folder above the project")
+            )
+        return workspace
+    for parent in (folder.resolve(), *folder.resolve().parents):
+        if (parent / ".git").exists():
+            return parent
+    return folder.resolve()
+
+
+def contained(
+    name: str, folder: Path, workspace: Path, span: Span | None, trusted: bool = False
+) -> tuple[Path | None, Problem | None]:
+    """Given a path as written, return where it is, or the Problem with it.
+
+    It is relative to the project's folder and must resolve (symlinks too) inside the workspace. An absolute
+    path is taken only from a trusted project.
+    """
+    if "\x00" in name or not name.strip():
+        return None, Problem(f'"{name!r}" is not a path', span, code="L010")
+    if Path(name).is_absolute() or name.startswith("~"):
+        if not trusted:
+            return None, Problem(
+                f'absolute path "{name}"',
+                span,
+                hint="write it relative to the project's folder, or allow it with: ltxflow trust",
+                code="L011",
+            )
+        return Path(name).expanduser(), None
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(workspace.resolve())
+    except (OSError, RuntimeError):
+        return None, Problem(f'cannot resolve "{name}"', span, hint="a loop of links?", code="L010")
+    if not inside:
+        return None, Problem(
+            f'"{name}" leaves the workspace {workspace}',
+            span,
+            hint="keep the project's files in its workspace (the git checkout), or name a wider one with --root",
+            code="L012",
+        )
+    return path, None
+
+
+def shown(path: Path, cwd: Path | None = None) -> str:
+    """Given a path, return it as a person standing in `cwd` would type it."""
+    base = (cwd or Path.cwd()).resolve()
+    target = path if path.is_absolute() else base / path
+    try:
+        return str(target.relative_to(base))
+    except ValueError:
+        pass
+    parent = base.parent
+    if parent != base and target.is_relative_to(parent):
+        return str(Path("..") / target.relative_to(parent))
+    return str(target)

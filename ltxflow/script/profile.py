@@ -1,0 +1,509 @@
+"""A model as data: its grid, limits, presets, files and sizes. Knows no film and no server."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.files import data_dir
+from ltxflow.core.timing import Limits, longest
+from ltxflow.script import yaml
+from ltxflow.script.model import Geometry
+from ltxflow.script.paths import shown
+from ltxflow.script.schema import check
+
+FILE = "profile.yaml"
+Size = tuple[int, int]  # width, height in px
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the model samples: sides in multiples of `side` px, `side_two_stage` when doubled in stage 2."""
+
+    side: int
+    side_two_stage: int
+    frame_step: int
+    largest: Size  # no side is longer than its longer one, and no picture has more pixels
+
+    def multiple(self, stages: int) -> int:
+        return self.side if stages == 1 else self.side_two_stage
+
+
+@dataclass(frozen=True)
+class Fps:
+    """Frame rates, whole numbers: what is allowed, and what suits motion and still shots."""
+
+    default: int
+    minimum: int
+    maximum: int
+    motion: tuple[int, int]
+    static: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths in frames: of `auto`, of the best results; and the two ceilings, in seconds and in frames."""
+
+    usual: tuple[int, int]
+    preferred: tuple[int, int]
+    ceiling_seconds: int
+    ceiling_fps: int
+    node_frames: int
+    trim_max: int
+
+
+@dataclass(frozen=True)
+class Stage2:
+    """How the doubled picture is sampled again."""
+
+    sigmas: str
+    sampler: str
+    cfg: float
+    samplers: Mapping[str, str]
+
+    def sampler_for(self, template: str) -> str:
+        return self.samplers.get(template, self.sampler)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A named preset. `half` delivers half the film's size; a `stand_in` only fills the place of the clip.
+
+    `sigmas` is None where LTXVScheduler makes `steps` of them; else it lists one more than there are steps.
+    """
+
+    name: str
+    title: str
+    stages: int
+    steps: int
+    cfg: float
+    sampler: str
+    samplers: Mapping[str, str]
+    sigmas: str | None
+    distilled: bool
+    distilled_strength: float
+    stage2: Stage2
+    half: bool = False
+    stand_in: bool = False
+    note: str = ""
+
+    def sampler_for(self, template: str) -> str:
+        """Given a template's name, return the sampler of stage 1."""
+        return self.samplers.get(template, self.sampler)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A file the model needs, by role: where ComfyUI keeps it, and precision → the names it may have."""
+
+    role: str
+    folder: str  # under ComfyUI's models/
+    weights: Mapping[str, tuple[str, ...]]
+
+    def precision(self, wanted: str) -> str | None:
+        """Given the precision the film asks for, return the one to use; None when there is none such.
+
+        A role with a single file has no choice: it serves every wish.
+        """
+        if wanted in self.weights:
+            return wanted
+        return next(iter(self.weights)) if len(self.weights) == 1 else None
+
+    def find(self, precision: str, available: Iterable[str]) -> str | None:
+        """Given the names a server lists for `folder`, return that of this file, in a sub-folder or not."""
+        names = self.weights[precision]
+        listed = list(available)
+        for name in names:
+            if name in listed:
+                return name
+        for name in names:
+            for entry in listed:
+                if re.split(r"[/\\]", entry)[-1] == name:
+                    return entry
+        return None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a picture that stands in the clip is used: 0 … 1, CRF, and how it gets the clip's shape."""
+
+    strength: float
+    compression: int
+    fit: str
+    focus: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """Sizes of one shape in px: stage 1, doubled, and what is delivered of that."""
+
+    base: Size
+    upscaled: Size
+    delivered: Size
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The decoder's tiles, and from how many pixels (width x height) of decoded picture on they are used."""
+
+    from_pixels: int
+    tile_size: int
+    overlap: int
+    temporal_size: int
+    temporal_overlap: int
+
+    def for_size(self, size: Size) -> dict[str, int] | None:
+        """Given the decoded size, return the template's `tiling`: None below `from_pixels`."""
+        if size[0] * size[1] < self.from_pixels:
+            return None
+        return {
+            "tile_size": self.tile_size,
+            "overlap": self.overlap,
+            "temporal_size": self.temporal_size,
+            "temporal_overlap": self.temporal_overlap,
+        }
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A model as data. Its limits and its lint enter no key; what a template is given of it does."""
+
+    name: str
+    title: str
+    version: int
+    grid: Grid
+    lengths: Lengths
+    fps: Fps
+    default_quality: str
+    qualities: Mapping[str, Quality]
+    default_weights: str
+    models: Mapping[str, Model]
+    camera_loras: tuple[str, ...]
+    control_loras: Mapping[str, str]  # mode → file
+    negative: str
+    prompt_words_max: int
+    reference: Picture
+    last_frame: Picture
+    aspects: Mapping[str, Aspect]
+    text_encoder_device: str
+    tiled_decode: Tiling
+    advice: Mapping[str, tuple[str, ...]]  # of what went wrong ("out_of_memory") → what to try, in order
+    file: Path
+
+    def limits(self, fps: int) -> Limits:
+        """Given the film's frame rate, return what clips may be long, in frames on the 8n+1 grid."""
+        ceiling = longest(Fraction(self.lengths.ceiling_seconds), fps, self.lengths.node_frames)
+        return Limits(
+            auto_min=min(self.lengths.usual[0], ceiling),
+            auto_max=min(self.lengths.usual[1], ceiling),
+            preferred_min=min(self.lengths.preferred[0], ceiling),
+            preferred_max=min(self.lengths.preferred[1], ceiling),
+            max_frames=ceiling,
+            trim_max=self.lengths.trim_max,
+        )
+
+    @property
+    def clip_defaults(self) -> dict[str, Any]:
+        """The weakest layer of a clip's settings, by dotted name; a quality adds steps, cfg and stages."""
+        pictures = {
+            f"{group}.{name}": value
+            for group, picture in (("reference", self.reference), ("last_frame", self.last_frame))
+            for name, value in (
+                ("strength", picture.strength),
+                ("compression", picture.compression),
+                ("fit", picture.fit),
+                ("focus", list(picture.focus)),
+            )
+        }
+        return {
+            "quality": self.default_quality,
+            "negative": self.negative,
+            "length": "auto",
+            "loras": [],
+            "temporal_upscale": False,
+            "takes": 1,
+            "ignore": [],
+            "control.strength": 1.0,
+            "control.mode": "raw",
+            **pictures,
+        }
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def templates_folder() -> Path:
+    """Return the folder of our own profiles, in a wheel or in a checkout."""
+    return data_dir() / "templates"
+
+
+def load_profile(name: str, folders: Sequence[Path] = ()) -> Profile:
+    """Given a profile's name, return it: from `<folder>/<name>/profile.yaml` of the first folder that has it.
+
+    `folders` come before ours, so a project's own `templates/` shadows it. Raise LtxflowError, with
+    "did you mean", when none has it, and with every problem of the file.
+    """
+    places = [*folders, templates_folder()]
+    for folder in places:
+        path = folder / name / FILE
+        if re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", name) and path.is_file():
+            info = path.stat()
+            return _read_profile(path, shown(path), info.st_mtime_ns, info.st_size)
+    known = sorted({path.parent.name for folder in places for path in folder.glob(f"*/{FILE}")})
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(known)}"
+    raise LtxflowError(Problem(f'unknown profile "{name}"', hint=hint, code="F001"))
+
+
+@lru_cache(maxsize=8)
+def _read_profile(path: Path, where: str, _mtime_ns: int, _size: int) -> Profile:
+    document = yaml.read(path, where)
+    problems = check(document, "profile")
+    if problems:
+        raise LtxflowError(*problems)
+    data = document.data
+    problems = list(_inconsistencies(document))
+    if data["name"] != path.parent.name:
+        problems.append(
+            Problem(
+                f'the profile is named "{data["name"]}" but its folder "{path.parent.name}"',
+                document.span(("name",)),
+                "name both the same",
+                "F002",
+            )
+        )
+    if problems:
+        raise LtxflowError(*problems)
+    return _profile(data, path)
+
+
+def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
+    """What the schema cannot say: that the numbers agree with each other."""
+    data = document.data
+    side: int = data["grid"]["one_stage"]["side"]
+
+    def wrong(message: str, *path: str | int) -> Problem:
+        return Problem(message, document.span(path), code="F002")
+
+    if data["default_quality"] not in data["qualities"]:
+        yield wrong(f'no quality "{data["default_quality"]}"', "default_quality")
+    for name, quality in data["qualities"].items():
+        if "sigmas" in quality and len(quality["sigmas"].split(",")) != quality["steps"] + 1:
+            yield wrong(
+                f"{quality['steps']} steps need {quality['steps'] + 1} sigmas", "qualities", name, "sigmas"
+            )
+    for name, entry in data["aspects"].items():
+        if name == "source":
+            continue
+        base, upscaled, crop = entry["base"], entry["upscaled"], entry.get("crop", entry["upscaled"])
+        if base[0] % side or base[1] % side:
+            yield wrong(f"{base[0]}x{base[1]} is not on the grid of {side}", "aspects", name, "base")
+        if upscaled != [2 * base[0], 2 * base[1]]:
+            yield wrong(f"{upscaled[0]}x{upscaled[1]} is not twice the base", "aspects", name, "upscaled")
+        if crop[0] > upscaled[0] or crop[1] > upscaled[1]:
+            yield wrong(f"{crop[0]}x{crop[1]} is more than there is", "aspects", name, "crop")
+
+
+def _profile(data: Mapping[str, Any], path: Path) -> Profile:
+    grid, lengths, fps = data["grid"], data["lengths"], data["fps"]
+    return Profile(
+        name=data["name"],
+        title=data["title"],
+        version=data["version"],
+        grid=Grid(
+            grid["one_stage"]["side"],
+            grid["two_stage"]["side"],
+            grid["frames"]["step"],
+            _pair(grid["largest"]["size"]),
+        ),
+        lengths=Lengths(
+            usual=_pair(lengths["usual"]["frames"]),
+            preferred=_pair(lengths["preferred"]["frames"]),
+            ceiling_seconds=lengths["ceiling"]["seconds"],
+            ceiling_fps=lengths["ceiling"]["at_fps"],
+            node_frames=lengths["node"]["frames"],
+            trim_max=lengths["trim_max"]["frames"],
+        ),
+        fps=Fps(
+            fps["default"]["value"],
+            *_pair(fps["allowed"]["range"]),
+            motion=_pair(fps["motion"]["range"]),
+            static=_pair(fps["static"]["range"]),
+        ),
+        default_quality=data["default_quality"],
+        qualities=MappingProxyType({name: _quality(name, q) for name, q in data["qualities"].items()}),
+        default_weights=data["default_weights"],
+        models=MappingProxyType(
+            {
+                role: Model(
+                    role,
+                    m["folder"],
+                    MappingProxyType({precision: tuple(names) for precision, names in m["weights"].items()}),
+                )
+                for role, m in data["models"].items()
+            }
+        ),
+        camera_loras=tuple(data.get("camera_loras", {}).get("names", ())),
+        control_loras=MappingProxyType(dict(data.get("control_loras", {}).get("names", {}))),
+        negative=data["negative"]["text"],
+        prompt_words_max=data["prompt"]["words_max"],
+        reference=_picture(data["reference"]),
+        last_frame=_picture(data["last_frame"]),
+        aspects=MappingProxyType(
+            {
+                name: Aspect(_pair(a["base"]), _pair(a["upscaled"]), _pair(a.get("crop", a["upscaled"])))
+                for name, a in data["aspects"].items()
+                if name != "source"
+            }
+        ),
+        text_encoder_device=data["text_encoder_device"]["value"],
+        tiled_decode=Tiling(**{name: n for name, n in data["tiled_decode"].items() if name != "source"}),
+        advice=MappingProxyType(
+            {name: tuple(lines) for name, lines in data.get("advice", {}).items() if name != "source"}
+        ),
+        file=path,
+    )
+
+
+def _pair(written: Sequence[int]) -> tuple[int, int]:
+    return written[0], written[1]
+
+
+def _quality(name: str, q: Mapping[str, Any]) -> Quality:
+    second = q["stage2"]
+    return Quality(
+        name=name,
+        title=q["title"],
+        stages=q["stages"],
+        steps=q["steps"],
+        cfg=float(q["cfg"]),
+        sampler=q["sampler"],
+        samplers=MappingProxyType(dict(q.get("samplers", {}))),
+        sigmas=q.get("sigmas"),
+        distilled=q["distilled"],
+        distilled_strength=float(q["distilled_strength"]),
+        stage2=Stage2(
+            second["sigmas"],
+            second["sampler"],
+            float(second["cfg"]),
+            MappingProxyType(dict(second.get("samplers", {}))),
+        ),
+        half=q.get("half", False),
+        stand_in=q.get("stand_in", False),
+        note=q.get("note", ""),
+    )
+
+
+def _picture(p: Mapping[str, Any]) -> Picture:
+    return Picture(
+        float(p["strength"]), p["compression"], p["fit"], (float(p["focus"][0]), float(p["focus"][1]))
+    )
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+
+def delivered_size(profile: Profile, wanted: str) -> Size:
+    """Given an aspect ("16:9") or a size ("1536x864"), return width and height of the film in px.
+
+    Raise LtxflowError when the aspect is not in the profile, or the size is odd, or too large; the hint says
+    the nearest legal one.
+    """
+    text = wanted.strip().lower()
+    if text in profile.aspects:
+        return profile.aspects[text].delivered
+    found = re.fullmatch(r"([0-9]{1,6})\s*[x×]\s*([0-9]{1,6})", text)
+    if found is None:
+        shape = re.fullmatch(r"[0-9]+(\.[0-9]+)?:[0-9]+", text) is not None
+        near = difflib.get_close_matches(text, profile.aspects, n=1) if shape else []
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        raise LtxflowError(
+            Problem(
+                f'unknown aspect "{wanted}"' if shape else f'"{wanted}" is neither an aspect nor a size',
+                hint=f"{hint}{profile.name} has {', '.join(profile.aspects)}; or write a size: 1536x864",
+                code="F010",
+            )
+        )
+    width, height = int(found[1]), int(found[2])
+    legal = _nearest_legal(profile, width, height)
+    if (width, height) == legal:
+        return legal
+    if width % 2 or height % 2:
+        reason = "has an odd side: h264 takes even ones only"
+    elif width < profile.grid.side_two_stage or height < profile.grid.side_two_stage:
+        reason = f"is smaller than {profile.grid.side_two_stage} px"
+    else:
+        reason = f"is larger than {_by(profile.grid.largest)}, the most {profile.title} makes"
+    raise LtxflowError(
+        Problem(f"size {width}x{height} {reason}", hint=f"the nearest is {legal[0]}x{legal[1]}", code="F011")
+    )
+
+
+def _nearest_legal(profile: Profile, width: int, height: int) -> Size:
+    """Return the size itself, or the nearest one that is even, not tiny, and no larger than the largest."""
+    long, short = profile.grid.largest
+    shrink = min(1.0, long / max(width, height, 1), math.sqrt(long * short / max(width * height, 1)))
+    smallest = profile.grid.side_two_stage
+
+    def legal(side: int) -> int:
+        even = (side + 1) // 2 * 2 if shrink == 1 else int(side * shrink / 2) * 2
+        return max(smallest, even)
+
+    return legal(width), legal(height)
+
+
+def geometry(profile: Profile, wanted: str | Size, stages: int = 2, half: bool = False) -> Geometry:
+    """Given an aspect, or a size in px as text or pair, return what is sampled, decoded and cut out of that.
+
+    The base is the smallest on the model's grid that covers the size; the rest is cropped off around the
+    centre, at even offsets. With two stages the base is half as large and doubled. `half` (a stand-in) makes
+    half the size. Raise LtxflowError as `delivered_size` does.
+    """
+    size = delivered_size(profile, wanted if isinstance(wanted, str) else f"{wanted[0]}x{wanted[1]}")
+    if half:
+        size = (size[0] // 4 * 2, size[1] // 4 * 2)  # even again
+    side, times = profile.grid.side, stages  # two stages double
+    step = profile.grid.multiple(stages)
+    base = (-(-size[0] // step) * side, -(-size[1] // step) * side)
+    decoded = (base[0] * times, base[1] * times)
+    x, y = ((decoded[n] - size[n]) // 4 * 2 for n in (0, 1))
+    return Geometry(base, decoded, (x, y, *size))
+
+
+def explain_geometry(g: Geometry, side: int = 32) -> str:
+    """Given a geometry and the grid's side in px, say what happens to the picture, and why it is cut."""
+    times = g.decoded[0] // g.base[0]
+    words = [f"samples {_by(g.base)}"]
+    if times > 1:
+        words.append(f"upscales to {_by(g.decoded)}")
+    if not g.is_cropped:
+        return ", ".join(words)
+    x, y, width, height = g.crop
+    cuts = [
+        _cut(x, g.decoded[0] - width - x, "left", "right"),
+        _cut(y, g.decoded[1] - height - y, "top", "bottom"),
+    ]
+    words.append(f"crops {', '.join(cut for cut in cuts if cut)} to {_by(g.delivered)}")
+    off = [f"{n / times:g}" for n in g.delivered if n % (side * times)]
+    are = "is not a multiple" if len(off) == 1 else "are not multiples"
+    return f"{', '.join(words)} ({' and '.join(off)} {are} of {side})"
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _cut(before: int, after: int, first: str, second: str) -> str:
+    if before == after:
+        return f"{before} px {first} and {second}" if before else ""
+    parts = [f"{n} px {where}" for n, where in ((before, first), (after, second)) if n]
+    return " and ".join(parts)

@@ -1,0 +1,71 @@
+"""Layers of settings: profile < quality < defaults < scene < clip < command line. Pure; knows no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltxflow.core.errors import Span
+from ltxflow.script.model import Value
+
+# Settings that are mappings in the file and resolve leaf by leaf, so that `defaults.clip.reference.strength`
+# holds for a clip that names only an image. The first leaf is what a bare value means.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "reference": ("image", "strength", "compression", "fit", "focus"),
+    "last_frame": ("image", "strength", "compression", "fit", "focus"),
+    "control": ("lora", "video", "strength", "mode"),
+}
+PLAIN = (
+    "quality",
+    "negative",
+    "seed",
+    "length",
+    "steps",
+    "cfg",
+    "stages",
+    "loras",
+    "temporal_upscale",
+    "takes",
+    "template",
+    "ignore",
+)
+QUALITY_PARTS = ("steps", "cfg", "stages")
+NAMES = frozenset(PLAIN) | {f"{group}.{leaf}" for group, leaves in GROUPS.items() for leaf in leaves}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of settings: dotted name → value, who said so, and where each was written."""
+
+    origin: str
+    values: Mapping[str, Any]
+    spans: Mapping[str, Span] | None = None
+
+    def value(self, name: str) -> Value:
+        return Value(self.values[name], self.origin, (self.spans or {}).get(name))
+
+
+def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]]:
+    """Given a mapping as written, return dotted name → (value, path in the mapping). Other keys are left out."""
+    flat: dict[str, tuple[Any, tuple[str, ...]]] = {}
+    for name, value in written.items():
+        if name in PLAIN:
+            flat[name] = (value, (name,))
+        elif name in GROUPS:
+            first = GROUPS[name][0]
+            if isinstance(value, Mapping):
+                for leaf, leaf_value in value.items():
+                    flat[f"{name}.{leaf}"] = (leaf_value, (name, leaf))
+            else:  # a bare name, or null to take away what a default gave
+                flat[f"{name}.{first}"] = (value, (name,))
+    return flat
+
+
+def resolve(layers: Iterable[Layer]) -> dict[str, Value]:
+    """Given layers from the weakest to the strongest, return every name with the last one's word on it."""
+    resolved: dict[str, Value] = {}
+    for layer in layers:
+        for name in layer.values:
+            resolved[name] = layer.value(name)
+    return resolved

@@ -1,0 +1,98 @@
+"""A slate: the animatic's stand-in for a clip, of its exact size and length. Needs no GPU and no server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core.digest import Action, Output
+from ltxflow.core.errors import Span
+from ltxflow.media.probe import probe_mp4
+from ltxflow.media.slate import SlateSpec, draw_slate
+from ltxflow.script.model import Clip, Image, Project
+from ltxflow.steps import Job, Node, Wishes
+
+KIND, VERSION, POOL, SOURCE = "slate", "1", "cpu", "animatic"
+
+
+@dataclass(frozen=True)
+class Slate:
+    """What a slate shows. Nothing else of the clip reaches its key."""
+
+    clip: Clip
+    drawing: SlateSpec
+    reference: Image | None
+
+
+def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+    """Given a film, yield one slate a clip: take 1, or the take that is in the cut."""
+    width, height = project.size
+    for clip in project.clips:
+        drawing = SlateSpec(
+            width=width,
+            height=height,
+            fps=project.fps,
+            frames=wishes.lengths[clip.path],
+            scene=clip.scene,
+            clip=clip.id,
+            take=1,
+            prompt=clip.prompt.text,
+            camera=clip.prompt.camera,
+        )
+        yield Node(
+            target=f"slate:{clip.path}@1",
+            kind=KIND,
+            spec=Slate(clip, drawing, clip.reference),
+            frames=drawing.frames,
+            span=clip.span,
+        )
+
+
+def action(node: Node, inputs: Mapping[str, Output]) -> Action:
+    slate: Slate = node.spec
+    drawing = slate.drawing
+    body: dict[str, Any] = {name: getattr(drawing, name) for name in drawing.__dataclass_fields__}
+    if slate.reference:
+        body["reference"] = slate.reference.pixels
+    return Action(KIND, VERSION, body, outputs=("video",))
+
+
+def fields(node: Node) -> dict[str, Any]:
+    slate: Slate = node.spec
+    drawing = slate.drawing
+    told: dict[str, Any] = {f"prompt.{part}": text for part, text in slate.clip.prompt.parts.items()}
+    told |= {"frames": drawing.frames, "fps": drawing.fps, "size": f"{drawing.width}x{drawing.height}"}
+    told |= {"clip": f"{drawing.scene}/{drawing.clip}"}
+    if slate.reference:
+        told["reference.image"] = {"is": slate.reference.name, "pixels": slate.reference.pixels}
+    return told
+
+
+def where(node: Node, name: str) -> Span | None:
+    clip: Clip = node.spec.clip
+    if name.startswith("prompt."):
+        return clip.prompt.spans.get(name.removeprefix("prompt.")) or clip.span
+    if name == "frames":
+        return clip.length.span
+    value = clip.settings.get(name)
+    return value.span if value else clip.span
+
+
+async def run(node: Node, action: Action, job: Job) -> None:
+    """Draw and encode the slate in a thread: PyAV lets go of the interpreter while it encodes."""
+    slate: Slate = node.spec
+    file = job.folder / "video.mp4"
+    reference: Path | None = slate.reference.path if slate.reference else None
+    await asyncio.to_thread(
+        draw_slate,
+        slate.drawing,
+        file,
+        reference,
+        lambda done, total: job.progress(done / total, f"frame {done}/{total}"),
+    )
+    facts = probe_mp4(file)  # not the encoder's own bookkeeping
+    job.out["video"] = file
+    job.facts["video"] = facts.as_json()

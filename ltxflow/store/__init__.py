@@ -1,0 +1,1 @@
+"""What has been made: blobs, traces, their index, the lock and the journal."""

@@ -1,0 +1,225 @@
+"""A fast copy of the traces, by key, in diskcache, whose only importer it is. All of it can be lost."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diskcache
+
+from ltxflow.core import files
+from ltxflow.core.errors import LtxflowError, Problem
+
+T = TypeVar("T")
+Rows = Iterable[tuple[str, bytes]]
+
+# sqlite's locks do not hold there, or fail late: https://www.sqlite.org/faq.html#q5, diskcache issues 13, 345
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "vboxsf"}
+_MODE_RAW = 1  # diskcache.core.MODE_RAW: the value stands in the row itself
+# sqlite's primary result codes for a file that is not, or is no longer, a database of ours
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
+
+
+class _Refused(ValueError):
+    """A row that we did not write: pickled, or in a file of its own."""
+
+
+class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Text keys and bytes values in the rows themselves. Refuses everything else, on reading too.
+
+    diskcache unpickles what a row says is pickled, and a planted pickle runs code (CVE-2025-69872, through
+    its JSONDisk too). Values never become files, which diskcache neither syncs nor checks.
+    """
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        super().__init__(directory)  # settings stored in a database are not trusted
+
+    def put(self, key: object) -> tuple[str, bool]:
+        if type(key) is not str:
+            raise TypeError("a key of the index is text")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        if type(key) is not str or not raw:
+            raise _Refused("a key that is not text")
+        return key
+
+    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, memoryview]:
+        if type(value) is not bytes or read:
+            raise TypeError("a value of the index is bytes")
+        return len(value), _MODE_RAW, None, memoryview(value)
+
+    def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
+        if mode != _MODE_RAW or filename is not None or type(value) is not bytes or read:
+            raise _Refused("a value that is not bytes")
+        return value
+
+    def remove(self, file_path: str) -> None:
+        raise _Refused("a value in a file")
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """Given an absolute path and the text of `/proc/mounts`, return the type of the file system it is on."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        parts = line.split(" ")
+        if len(parts) < 3:
+            continue
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), parts[1]))
+        # a later mount on the same point covers the earlier one
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), parts[2]
+    return kind
+
+
+def is_networked(kind: str) -> bool:
+    """Given a file system's type, return whether a database does not belong there."""
+    return kind in _NETWORK or kind.startswith("fuse")
+
+
+class Index:
+    """key → bytes, opened on first use. What goes wrong makes it slow or `disabled`, never wrong or fatal.
+
+    `rows` gives all that should be in it, for filling it anew after damage. `report` hears what went wrong.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: Callable[[], Rows] = lambda: (),
+        report: Callable[[Problem], None] = lambda problem: None,
+        mounts: Path = Path("/proc/mounts"),
+    ) -> None:
+        self.folder = folder
+        self._rows = rows
+        self._report = report
+        self._mounts = mounts
+        self._cache: Any = None
+        self.disabled = ""  # why it is, else empty
+
+    def get(self, key: str) -> bytes | None:
+        """Given a key, return its bytes, or None."""
+        return self._try(lambda cache: _bytes_or_none(cache.get(key)), None)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Given a key and its bytes, keep them."""
+        self.put_many([(key, value)])
+
+    def put_many(self, rows: Rows) -> int:
+        """Given rows, keep them in one transaction; return how many were kept."""
+        listed = list(rows)
+        return self._try(lambda cache: self._write(cache, listed, clear=False), 0)
+
+    def delete(self, key: str) -> None:
+        """Given a key, drop its row; one that is not there is fine."""
+
+        def drop(cache: Any) -> None:
+            files.announce("index", self.folder)
+            cache.delete(key)
+
+        self._try(drop, None)
+
+    def keys(self) -> list[str]:
+        """Return all keys, sorted."""
+        return self._try(lambda cache: sorted(cache), [])
+
+    def rebuild(self) -> int:
+        """Fill it anew from `rows`, in one transaction; return how many there are."""
+        listed = list(self._rows())
+        return self._try(lambda cache: self._write(cache, listed, clear=True), 0)
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+
+    # --- how it is kept from harming anybody
+
+    def _write(self, cache: Any, rows: list[tuple[str, bytes]], clear: bool) -> int:
+        files.announce("index", self.folder)
+        with cache.transact():
+            if clear:
+                cache.clear()
+            # never `retry=True`: diskcache then retries a full or read-only disk for ever, without a pause
+            for key, value in rows:
+                cache.set(key, value)
+        return len(rows)
+
+    def _try(self, use: Callable[[Any], T], otherwise: T) -> T:
+        if self.disabled:
+            return otherwise
+        try:
+            try:
+                return use(self._open())
+            except (sqlite3.DatabaseError, _Refused) as error:
+                if not _is_damage(error):
+                    raise
+                self._renew(str(error))
+                return use(self._open())
+        except LtxflowError as error:
+            self._disable(error.problems[0].message)
+        except diskcache.Timeout:
+            self._disable("it cannot be written")
+        except (sqlite3.Error, OSError, _Refused) as error:
+            self._disable(str(error))
+        return otherwise
+
+    def _open(self) -> Any:
+        if self._cache is None:
+            kind = self._file_system()
+            if is_networked(kind):
+                raise OSError(f"a database does not belong on {kind}")
+            files.make_dir(self.folder, 0o700)
+            files.announce("index", self.folder)
+            self._cache = diskcache.Cache(
+                str(self.folder),
+                timeout=60,  # seconds to wait for another process's transaction
+                disk=BytesOnlyDisk,
+                eviction_policy="none",
+                cull_limit=0,
+                size_limit=2**62,
+                statistics=0,
+            )
+        return self._cache
+
+    def _file_system(self) -> str:
+        try:
+            mounts = self._mounts.read_text(errors="surrogateescape")
+        except OSError:
+            return ""  # not Linux
+        return file_system(self.folder.resolve(), mounts)
+
+    def _renew(self, reason: str) -> None:
+        """Move the damaged database aside and fill a new one. A process that has it open loses nothing."""
+        with suppress(sqlite3.Error):
+            self.close()
+        self._cache = None
+        aside = files.set_aside(self.folder)
+        hint = f'it is filled anew from the traces; the damaged one is kept as "{aside.name}"'
+        self._report(Problem(f'the index "{self.folder}" is damaged: {reason}', hint=hint, level="warning"))
+        self._write(self._open(), list(self._rows()), clear=True)
+
+    def _disable(self, reason: str) -> None:
+        self.disabled = reason
+        with suppress(sqlite3.Error):
+            self.close()
+        self._cache = None
+        message = f'the index "{self.folder}" is not used: {reason}'
+        hint = "everything works without it, a little slower; a store on a local disk has one"
+        self._report(Problem(message, hint=hint, level="advice"))
+
+
+def _bytes_or_none(value: Any) -> bytes | None:
+    return value if isinstance(value, bytes) else None
+
+
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, _Refused):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _CORRUPT

@@ -1,0 +1,136 @@
+"""What was submitted where, written before it happens: append-only JSON lines. Knows no server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core import files
+from ltxflow.core.digest import Key
+
+SUBMITTING, SUBMITTED, FINISHED = "submitting", "submitted", "finished"
+OUTCOMES = ("done", "lost", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The file `.ltxflow/journal.jsonl` of one project. Only the process that holds the lock writes it."""
+
+    path: Path
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Given an event, write it down; it is on the disk when this returns."""
+        files.make_dir(self.path.parent)
+        files.append_line(self.path, _line(event))
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Return all events, oldest first. A line that is torn, or no JSON mapping, is passed over."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        for line in data.split(b"\n"):
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(event, dict):
+                yield event
+
+    def compact(self) -> int:
+        """Drop what no later run needs, at the start of a run; return how many events went.
+
+        Kept are the open submissions, and of each key that never came to "done" the last attempt: its
+        number must go on counting, since a server still knows the earlier ones by their prompt_id.
+        """
+        events = list(self.read())
+        kept = {
+            (key, attempt.attempt)
+            for key, attempts in submissions(events).items()
+            for attempt in attempts
+            if attempt.is_open or (attempt is attempts[-1] and attempt.state != "done")
+        }
+        text = "".join(_line(event) + "\n" for event in events if _identity(event) in kept)
+        old = self.path.read_bytes() if self.path.exists() else b""
+        if text.encode() != old:
+            files.write_atomic(self.path, text)
+        return len(events) - text.count("\n")
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":"), allow_nan=False)  # ASCII: any byte may be torn
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One attempt at a key on one server. `state` is "submitting", "submitted" or one of OUTCOMES.
+
+    "submitting" may have reached the server or not: ask it for `prompt_id` before anything else.
+    """
+
+    attempt: int
+    server: str
+    prompt_id: str
+    state: str
+    target: str = ""
+    at: str = ""  # of the last event
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in (SUBMITTING, SUBMITTED)
+
+
+def submissions(journal: Journal | Iterable[dict[str, Any]]) -> dict[Key, list[Submission]]:
+    """Given a journal (or its events), return key → its submissions by attempt.
+
+    Folds `submitting`, `submitted` and `finished` (with `outcome`); an attempt made at two servers counts
+    once a server; a `finished` without a server ends it at all of them.
+    """
+    events = journal.read() if isinstance(journal, Journal) else journal
+    found: dict[tuple[Key, int], dict[str, Submission]] = {}
+    for event in events:
+        identity = _identity(event)
+        if identity is None:
+            continue
+        servers = found.setdefault(identity, {})
+        server = str(event.get("server") or "")
+        if event["event"] == FINISHED:
+            outcome = event.get("outcome")
+            state = outcome if outcome in OUTCOMES else "failed"
+            names = [server] if server else list(servers)
+        else:
+            state, names = event["event"], [server]
+        for name in names:
+            servers[name] = _after(servers.get(name), event, identity[1], name, state)
+    folded: dict[Key, list[Submission]] = {}
+    for (key, _), servers in sorted(found.items()):
+        folded.setdefault(key, []).extend(servers.values())
+    return folded
+
+
+def _after(
+    before: Submission | None, event: dict[str, Any], attempt: int, server: str, state: str
+) -> Submission:
+    before = before or Submission(attempt, server, "", state)
+    return replace(
+        before,
+        state=state,
+        prompt_id=str(event.get("prompt_id") or before.prompt_id),
+        target=str(event.get("target") or before.target),
+        at=str(event.get("at") or before.at),
+    )
+
+
+def _identity(event: dict[str, Any]) -> tuple[Key, int] | None:
+    key, attempt = event.get("key"), event.get("attempt")
+    if event.get("event") not in (SUBMITTING, SUBMITTED, FINISHED):
+        return None
+    return (Key(key), attempt) if isinstance(key, str) and type(attempt) is int else None
+
+
+def next_attempt(found: dict[Key, list[Submission]], key: Key) -> int:
+    """Given what was submitted and a key, return the number of its next attempt, from 1."""
+    return max((submission.attempt for submission in found.get(key, ())), default=0) + 1

@@ -1,0 +1,219 @@
+"""All that has been made: blobs, traces and their index as one. Knows no project, no plan and no server."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, Key
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.store.cas import Cas
+from ltxflow.store.traces import (
+    Trace,
+    parse_trace,
+    read_trace,
+    remove_trace,
+    trace_folders,
+    trace_keys,
+    trace_path,
+    write_trace,
+)
+
+if TYPE_CHECKING:
+    from ltxflow.store.index import Index
+
+
+class Store:
+    """`cas/` (digest → bytes), `traces/` (key → Trace) and `index/` in one folder, made on the first write.
+
+    `report` hears of damage that was worked around. A read-only store answers every look-up.
+    """
+
+    def __init__(self, root: Path, report: Callable[[Problem], None] = lambda problem: None) -> None:
+        self.root = root
+        self.cas = Cas(root / "cas")
+        self.traces = root / "traces"
+        self._report = report
+        self._index: Index | None = None
+
+    @property
+    def index(self) -> Index:
+        # By name, on first use: diskcache and sqlite cost 20 ms, and commands that only name the store (or
+        # find their snapshot unchanged) never ask it.
+        if self._index is None:
+            module = importlib.import_module("ltxflow.store.index")
+            self._index = module.Index(self.root / "index", self._rows, self._report)
+        return self._index
+
+    def lookup(self, key: Key) -> Trace | None:
+        """Given a key, return its Trace if all its blobs are there, whole by their size; else None."""
+        trace = self.trace(key)
+        return None if trace is None or self._missing(trace) else trace
+
+    def trace(self, key: Key) -> Trace | None:
+        """Given a key, return its Trace even where blobs are missing.
+
+        The index answers only for the very trace file it was made from, told by its signature: the files are
+        the truth, whoever removed or replaced them.
+        """
+        seen = files.signature(trace_path(self.traces, key))
+        if seen is None:
+            return None
+        row = self.index.get(key)
+        if row is not None and (trace := _from_row(row, key, seen)) is not None:
+            return trace
+        trace, row = self._read(key)
+        if row is not None:
+            self.index.put(key, row)
+        return trace
+
+    def lost(self, key: Key) -> dict[str, Digest]:
+        """Given a key, return output name → digest of its trace's blobs that are missing or cut short."""
+        trace = self.trace(key)
+        return {} if trace is None else self._missing(trace)
+
+    def record(self, trace: Trace) -> None:
+        """Given what just happened, keep it: its blobs are here already, then the trace, then the index.
+
+        Raise ValueError when a blob is not here: a trace must never promise what is not kept.
+        """
+        missing = self._missing(trace)
+        if missing:
+            raise ValueError(f"a trace without its blobs: {', '.join(sorted(missing))}")
+        write_trace(self.traces, trace)
+        self.trace(trace.key)  # read back, into the index
+
+    def forget(self, key: Key) -> None:
+        """Given a key, drop its trace; the blobs stay until `cache gc`."""
+        if files.signature(trace_path(self.traces, key)) is not None:
+            remove_trace(self.traces, key)
+            self.index.delete(key)
+
+    def keys(self) -> Iterator[Key]:
+        """Return the keys of all traces, sorted."""
+        return trace_keys(self.traces)
+
+    def rebuild_index(self) -> int:
+        """Fill the index anew from the trace files; return how many are in it (0 when it is disabled)."""
+        return self.index.rebuild()
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Return a private folder for the body of a `with`, on the store's disk: `put(move=True)` is free."""
+        return files.temp_dir(self.root / "tmp")
+
+    def clean(self) -> int:
+        """Take away what killed processes left half-written; return how many."""
+        folders = [self.root / "tmp", *self.cas.folders(), *trace_folders(self.traces)]
+        return sum(files.clean_temps(folder) for folder in folders)
+
+    def close(self) -> None:
+        if self._index is not None:
+            self._index.close()
+
+    def _missing(self, trace: Trace) -> dict[str, Digest]:
+        return {
+            name: out.digest for name, out in trace.outputs.items() if not self.cas.has(out.digest, out.size)
+        }
+
+    def _read(self, key: Key) -> tuple[Trace | None, bytes | None]:
+        """Return a trace from its file, and its row for the index unless the file was replaced meanwhile."""
+        path = trace_path(self.traces, key)
+        seen = files.signature(path)
+        trace, problem = read_trace(self.traces, key)
+        if problem is not None:
+            self._report(problem)
+        if trace is None or seen is None or files.signature(path) != seen:
+            return trace, None
+        return trace, _row(trace, seen)
+
+    def _rows(self) -> Iterator[tuple[str, bytes]]:
+        for key in trace_keys(self.traces):
+            _, row = self._read(key)
+            if row is not None:
+                yield key, row
+
+
+# A row of the index has three lines: the trace file's signature with a checksum of the rest; the trace without
+# its action; the action. A plan looks at every trace, explains few; half of a look-up is parsing actions.
+
+
+def _row(trace: Trace, seen: files.Signature) -> bytes:
+    data = trace.as_json()
+    action = data.pop("action")
+    body = b"\n".join(json.dumps(part, separators=(",", ":")).encode() for part in (data, action))
+    return json.dumps([*seen, zlib.crc32(body)]).encode() + b"\n" + body
+
+
+def _from_row(row: bytes, key: Key, seen: files.Signature) -> Trace | None:
+    head, _, body = row.partition(b"\n")
+    if head != json.dumps([*seen, zlib.crc32(body)]).encode():
+        return None
+    text, _, action = body.partition(b"\n")
+    try:
+        trace = parse_trace(text, key)
+    except ValueError:
+        return None
+    return replace(trace, action=_Later(action))
+
+
+class _Later(Mapping[str, Any]):
+    """A JSON mapping that is parsed when somebody looks inside."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    @functools.cached_property
+    def _data(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(self._text)
+        return data
+
+    def __getitem__(self, name: str) -> Any:
+        return self._data[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+def store_path(env: Mapping[str, str], configured: str | None) -> Path:
+    """Given the environment and what the user config says, return the store's folder.
+
+    `$LTXFLOW_STORE` > user config > `$XDG_DATA_HOME/ltxflow/store` > `~/.local/share/ltxflow/store`. Raise
+    LtxflowError when the user config names a relative folder: it would be another one in every project.
+    """
+    home = Path(env.get("HOME") or Path.home())
+    if named := env.get("LTXFLOW_STORE"):
+        return _expanded(named, home).absolute()
+    if configured:
+        path = _expanded(configured, home)
+        if not path.is_absolute():
+            hint = "write a path that starts with / or ~/"
+            raise LtxflowError(Problem(f'the store "{configured}" is not an absolute path', hint=hint))
+        return path
+    data = Path(env.get("XDG_DATA_HOME", ""))
+    if not data.is_absolute():  # the XDG base directory specification: relative ones are to be ignored
+        data = home / ".local" / "share"
+    return data / "ltxflow" / "store"
+
+
+def _expanded(path: str, home: Path) -> Path:
+    return home / path[2:] if path.startswith("~/") else home if path == "~" else Path(path)
+
+
+def open_store(
+    env: Mapping[str, str],
+    configured: str | None = None,
+    report: Callable[[Problem], None] = lambda problem: None,
+) -> Store:
+    """Given the environment and what the user config says, return the Store there. Touches no disk."""
+    return Store(store_path(env, configured), report)
