@@ -49,6 +49,7 @@ from ltxflow.comfy.messages import (
     clean,
     is_transient,
     load_json,
+    parse_cancelled,
     parse_frame,
     parse_history,
     parse_job,
@@ -286,10 +287,10 @@ class Client:
             self._has_cancel = response.status_code == 200
             if self._has_cancel:
                 with self._saying(what):
-                    told = load_json(data)
+                    was_there = parse_cancelled(load_json(data))
                 # a retrying proxy may have queued it twice, and the job's cancel takes one of the two
                 await self._post("/queue", what, {"delete": [prompt_id]})
-                return isinstance(told, dict) and told.get("cancelled") is True
+                return was_there
         return await self._cancel_by_queue(prompt_id)
 
     async def _cancel_by_queue(self, prompt_id: str) -> bool:

@@ -447,7 +447,9 @@ def parse_queue(body: object) -> tuple[QueueEntry, ...]:
 
 def parse_jobs(body: object) -> tuple[QueueEntry, ...]:
     """Given the JSON of `/api/jobs`, return those that run or wait, running ones first, then by priority."""
-    jobs = [_mapping(job) for job in _items(_mapping(body).get("jobs"))]
+    if not isinstance(_mapping(body).get("jobs"), list):
+        raise _strange("the server's jobs are no list")
+    jobs = [_mapping(job) for job in _mapping(body)["jobs"]]
     jobs = [j for j in jobs if j.get("status") in ("pending", "in_progress") and isinstance(j.get("id"), str)]
     jobs.sort(key=lambda j: (j["status"] == "pending", _number(j.get("priority")) or 0.0))
     return tuple(QueueEntry(clean(j["id"], 100), j["status"] == "in_progress") for j in jobs)
@@ -484,6 +486,14 @@ def parse_stats(body: object) -> SystemStats:
             for d in devices
         ),
     )
+
+
+def parse_cancelled(body: object) -> bool:
+    """Given the JSON of `/api/jobs/{id}/cancel`, return whether there was anything to cancel."""
+    cancelled = _mapping(body).get("cancelled")
+    if not isinstance(cancelled, bool):
+        raise _strange("the server does not say whether it cancelled the job")
+    return cancelled
 
 
 def parse_upload(body: object) -> str:

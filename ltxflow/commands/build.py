@@ -171,5 +171,3 @@ def _report(
     if not args.quiet or code:
         summary(face, finished, outlook.mode)
     return code
-
-

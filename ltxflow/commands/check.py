@@ -44,7 +44,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
             f"{count(len(project.scenes), 'scene')}, {count(len(project.clips), 'clip')}, film {duration(seconds)}; "
             f"every scene covers its narration."
         )
-    told = ", ".join(count(number, level) if level != "advice" else f"{number} advice" for level, number in counts.items() if number)
+    told = ", ".join(
+        count(number, level) if level != "advice" else f"{number} advice" for level, number in counts.items() if number
+    )
     mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
     face.say(f"{mark} {told or 'nothing to complain of'}")
     return code

@@ -61,7 +61,9 @@ def _picture(outlook: Outlook) -> tuple[list[tuple[str, str, str]], list[tuple[s
 def _mermaid(nodes: list[tuple[str, str, str]], links: list[tuple[str, str, str]]) -> str:
     number = {id: f"n{index}" for index, (id, _, _) in enumerate(nodes)}
     lines = ["flowchart LR"]
-    lines += [f'  {number[id]}["{_plain(label).replace(chr(92) + "n", "<br/>")}"]:::{state}' for id, label, state in nodes]
+    lines += [
+        f'  {number[id]}["{_plain(label).replace(chr(92) + "n", "<br/>")}"]:::{state}' for id, label, state in nodes
+    ]
     lines += [f"  {number[a]} -->{f'|{_plain(label)}|' if label else ''} {number[b]}" for a, b, label in links]
     lines += [f"  classDef {state} fill:{colour},stroke:#666,color:#111" for state, colour in COLOURS.items()]
     return "\n".join(lines)
@@ -73,8 +75,13 @@ def _plain(text: str) -> str:
 
 def _dot(nodes: list[tuple[str, str, str]], links: list[tuple[str, str, str]]) -> str:
     lines = ["digraph film {", "  rankdir=LR;", '  node [shape=box, style="rounded,filled", fontname="sans-serif"];']
-    lines += [f'  "{_quoted(id)}" [label="{_quoted(label)}", fillcolor="{COLOURS[state]}"];' for id, label, state in nodes]
-    lines += [f'  "{_quoted(a)}" -> "{_quoted(b)}"{f" [label={chr(34)}{_quoted(label)}{chr(34)}]" if label else ""};' for a, b, label in links]
+    lines += [
+        f'  "{_quoted(id)}" [label="{_quoted(label)}", fillcolor="{COLOURS[state]}"];' for id, label, state in nodes
+    ]
+    lines += [
+        f'  "{_quoted(a)}" -> "{_quoted(b)}"{f" [label={chr(34)}{_quoted(label)}{chr(34)}]" if label else ""};'
+        for a, b, label in links
+    ]
     return "\n".join([*lines, "}"])
 
 

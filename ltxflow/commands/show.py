@@ -32,7 +32,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
     nodes = [node for node in outlook.plan.nodes.values() if node.target in outlook.plan.wanted]
     if len({node.clip for node in nodes}) > 1 and not args.resolved:
         names = ", ".join(dict.fromkeys(node.clip for node in nodes))
-        raise LtxflowError(Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012"))
+        raise LtxflowError(
+            Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012")
+        )
     node = nodes[0]
     if args.graph:
         face.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))

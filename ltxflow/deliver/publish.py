@@ -66,7 +66,9 @@ def publish(
     """
     base = project.output.parent
     pieces = [_clip_piece(project, placement, cas) for placement in placements]
-    sounds = {scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file}
+    sounds = {
+        scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file
+    }
     delivered = Delivered({})
     wanted: list[_Piece] = []
     refused: set[str] = set()

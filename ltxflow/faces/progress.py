@@ -144,6 +144,8 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
     ]
     told = ", ".join(f"{number} {what}" for number, what in numbers if number or what in ("rendered", "drawn"))
     style = "red" if event.failed or event.skipped else "green"
-    face.say(f"{face.paint('Built' if event.planned else 'Nothing', style, 'bold')} {count(event.planned, 'clip')}: {told}  in {duration(event.seconds)}")
+    face.say(
+        f"{face.paint('Built' if event.planned else 'Nothing', style, 'bold')} {count(event.planned, 'clip')}: {told}  in {duration(event.seconds)}"
+    )
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else face.paint(", incomplete", "yellow"))
     face.say(f"→ {event.output}  {film}, timeline.json")

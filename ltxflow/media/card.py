@@ -345,7 +345,7 @@ def _mask(light: Light) -> Image.Image:
 
 
 def _outside(width: int, height: int, radius: float, around: int) -> Light:
-    """How far each pixel of a box and `around` px about it lies outside its rounded edge (inside: negative)."""
+    """How far each pixel of a box and `around` px about it lies outside its rounded edge."""
 
     def beyond(side: int) -> Light:
         along = np.arange(-around, side + around, dtype=np.float32)

@@ -44,8 +44,9 @@ def draw_slate(
 ) -> None:
     """Given a spec, write to `out` an mp4 with exactly `spec.frames` frames and sound of that length.
 
-    H.264 (bt709, a key frame a second) and AAC (48 kHz stereo), index first, without tags. The same spec, picture and libraries give the same bytes. `progress` is called with (frames done, frames).
-    Raise LtxflowError when the size is odd or too small, or the reference cannot be read.
+    H.264 (bt709, a key frame a second) and AAC (48 kHz stereo), index first, without tags. The same spec,
+    picture and libraries give the same bytes. `progress` is called with (frames done, frames). `out` is not
+    written atomically: give a temporary place. Raise LtxflowError when the size is odd or too small, or the reference cannot be read.
     """
     _check(spec)
     surface = Surface(draw_card(spec, reference), spec)

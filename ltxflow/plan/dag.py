@@ -58,7 +58,5 @@ def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
 def edges(plan: Plan) -> list[tuple[str, str, str]]:
     """Given a plan, return (source, target, input name) for every need, in plan order."""
     return [
-        (need.partition("#")[0], node.target, name)
-        for node in plan.nodes.values()
-        for name, need in node.needs.items()
+        (need.partition("#")[0], node.target, name) for node in plan.nodes.values() for name, need in node.needs.items()
     ]

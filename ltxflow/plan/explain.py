@@ -57,7 +57,9 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
         told.append(Reason(name, old, new, node.span, f"from {node.needs.get(name, '').partition('#')[0]}"))
     if not told:
         told = [_of_graph(change, node) for change in unexplained] or [
-            Reason("version", before.action.get("version"), now.version, None, "ltxflow makes this kind differently now")
+            Reason(
+                "version", before.action.get("version"), now.version, None, "ltxflow makes this kind differently now"
+            )
         ]
     return told
 
@@ -67,7 +69,7 @@ def _ordered(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _differs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return _essence(old.get(name)) != _essence(new.get(name))
+    return bool(_essence(old.get(name)) != _essence(new.get(name)))
 
 
 def _essence(value: Any) -> Any:
@@ -82,16 +84,16 @@ def _graph_changes(old: Mapping[str, Any], now: Action) -> list[GraphChange]:
     return diff_graphs(before, after) if before and after else []
 
 
-def _explained(
-    change: GraphChange, fields: list[str], old: Mapping[str, Any], new: Mapping[str, Any]
-) -> bool:
+def _explained(change: GraphChange, fields: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if any(name in STRUCTURAL for name in fields):
         return True
     if any(name.startswith("prompt.") for name in fields) and isinstance(change.new, str):
         return True
-    return any(_same(change.new, new.get(name)) and _same(change.old, old.get(name)) for name in fields) or (
-        any(name in ("frames", "fps", "seed") for name in fields) and isinstance(change.new, (int, float))
-    ) or (any("reference" in name or "last_frame" in name for name in fields) and isinstance(change.new, str))
+    return (
+        any(_same(change.new, new.get(name)) and _same(change.old, old.get(name)) for name in fields)
+        or (any(name in ("frames", "fps", "seed") for name in fields) and isinstance(change.new, (int, float)))
+        or (any("reference" in name or "last_frame" in name for name in fields) and isinstance(change.new, str))
+    )
 
 
 def _same(graph_value: Any, field_value: Any) -> bool:

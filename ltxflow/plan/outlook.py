@@ -31,7 +31,7 @@ class Placed:
     file: str
     digest: str
     target: str
-    key: str
+    key: Key
     source: str
     rank: int
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -147,9 +147,7 @@ def look(
     )
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
-    return Outlook(
-        project, lock, question.mode, cuts, nodes, plan, found, changes, orphans, tuple(problems)
-    )
+    return Outlook(project, lock, question.mode, cuts, nodes, plan, found, changes, orphans, tuple(problems))
 
 
 def _change(

@@ -109,9 +109,7 @@ def _skip(target: str, reason: str, built: Built, states: States, builder: Build
     builder.emit(ActionFinished(target, "skipped", reason=reason))
 
 
-def _settle(
-    target: str, task: asyncio.Task[Trace], built: Built, states: States, builder: Builder
-) -> None:
+def _settle(target: str, task: asyncio.Task[Trace], built: Built, states: States, builder: Builder) -> None:
     try:
         trace = task.result()
     except LtxflowError as error:

@@ -25,7 +25,9 @@ def keeper(session: Session, outlook: Outlook) -> Callable[[Node, Trace], None]:
     def keep(node: Node, trace: Trace) -> None:
         if node.kind != "clip" or is_stand_in(outlook, clips[node.clip]):
             return
-        session.lock = with_take(session.lock, node.clip, node.take, lock_take(session, clips[node.clip], node.take, trace))
+        session.lock = with_take(
+            session.lock, node.clip, node.take, lock_take(session, clips[node.clip], node.take, trace)
+        )
         write_lock(session.lock_path, session.lock)
 
     return keep

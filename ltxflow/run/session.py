@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core import files
-from ltxflow.core.digest import Action, Key, Output
+from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
 from ltxflow.script.config import Config, is_trusted, read_config
 from ltxflow.script.load import Loaded, load
 from ltxflow.script.model import Project
 from ltxflow.script.paths import find_project, shown
-from ltxflow.store.lock import Lock, read_lock
+from ltxflow.store.lock import Lock, LockTake, read_lock
 from ltxflow.store.published import Published, found, read_published
 from ltxflow.store.store import Store, open_store
 from ltxflow.store.traces import Trace
@@ -35,6 +35,7 @@ class Session:
     lock: Lock
     published: Published
     warnings: list[Problem] = field(default_factory=list)
+    _locked: dict[Key, tuple[str, LockTake]] | None = None
 
     @property
     def own(self) -> Path:
@@ -58,17 +59,23 @@ class Session:
 
     def _from_lock(self, key: Key) -> Trace | None:
         """The lock is an authority: its digest and facts stand for a trace, if the blobs came along."""
-        for path, entry in self.lock.entries.items():
-            for number, take in entry.takes.items():
-                if take.key != key or "published" not in take.outputs:
-                    continue
-                outputs = {
-                    name: Output(digest, dict(take.facts) if name in ("video", "published") else {})
-                    for name, digest in {**take.outputs, "video": take.digest}.items()
-                }
-                if all(self.store.cas.has(output.digest) for output in outputs.values()):
-                    return Trace(key, {}, outputs, f"clip:{path}@{number}", source=take.source)
-        return None
+        if self._locked is None:
+            self._locked = {
+                take.key: (f"clip:{path}@{number}", take)
+                for path, entry in self.lock.entries.items()
+                for number, take in entry.takes.items()
+            }
+        known = self._locked.get(key)
+        if known is None or "published" not in known[1].outputs:
+            return None
+        target, take = known
+        outputs = {
+            name: Output(digest, dict(take.facts) if name in ("video", "published") else {})
+            for name, digest in {**take.outputs, "video": take.digest}.items()
+        }
+        if not all(self.store.cas.has(output.digest) for output in outputs.values()):
+            return None
+        return Trace(key, {}, outputs, target, source=take.source)
 
     def placed(self) -> dict[str, Placed]:
         """What stands in the output folder just as we wrote it, by file name."""
@@ -80,9 +87,9 @@ class Session:
                 continue
             digest = found(self.published, base, path)
             if digest is not None and digest in entry.digests:
-                trace = self.store.trace(entry.key) if entry.key else None
+                trace = self.store.trace(Key(entry.key)) if entry.key else None
                 facts = (trace.outputs["video"].facts if trace else None) or {}
-                stands[name] = Placed(name, digest, entry.target, entry.key, entry.source, entry.rank, facts)
+                stands[name] = Placed(name, digest, entry.target, Key(entry.key), entry.source, entry.rank, facts)
         return stands
 
     def look(self, question: Question) -> Outlook:
@@ -139,10 +146,3 @@ def make_own_folder(session: Session) -> Path:
 def hold(session: Session, *, wait: bool, on_wait: Any) -> Any:
     """Given a session, hold the project for writing: a kernel lock that dies with its process."""
     return files.ProcessLock.acquire(make_own_folder(session) / "lock", wait=wait, on_wait=on_wait)
-
-
-def action_of(trace: Trace) -> Action | None:
-    data = trace.action
-    if not data:
-        return None
-    return Action(data["kind"], data["version"], data["body"], data["inputs"], tuple(data["outputs"]))

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.core.timing import parse_frames, parse_time, snap_up
-from ltxflow.media.image import fit_warnings, read_image
+from ltxflow.media.image import Fit, fit_warnings, read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.sound import measure_sound
 from ltxflow.script import yaml
@@ -35,6 +35,37 @@ from ltxflow.script.prompt import fill, read_prompt
 from ltxflow.script.schema import check
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
 from ltxflow.script.template import Template, read_templates
+
+RULES = {
+    "L010": "a path can be resolved",
+    "L011": "a path is relative to the project's folder, unless the project is trusted",
+    "L012": "a path stays in the workspace",
+    "L013": "the output is a folder of its own",
+    "L020": "a file that is named exists",
+    "L021": "an image can be read",
+    "L022": "an image fits: not much of it is cut off or enlarged",
+    "L023": "a video can be read",
+    "L030": "a variable in a prompt is defined under vars:",
+    "L031": "prompts take names of vars, not code",
+    "L032": "vars do not use other vars",
+    "L033": "a prompt is not empty",
+    "L040": "the frame rate is one that the model was made for",
+    "L042": "a quality is one of the profile's",
+    "L043": "a clip is not longer than the model can make",
+    "L044": "a clip has no more steps than its quality's schedule",
+    "L050": "an id is used once",
+    "L051": "an id is no reserved name on Windows",
+    "L060": "a narration has words, a duration or a file",
+    "L070": "moved: names a clip that is in the film",
+    "L071": "moved: names an earlier clip that is no longer in the film",
+    "L072": "moved: pairs two clips or two scenes",
+    "L080": "a template is one of the profile's or of the project's",
+    "L081": 'a template saves a video, by a node titled "video"',
+    "L082": "weights are a precision that the profile names",
+    "L090": "what a project brings that could do harm is trusted first",
+    "T101": "the clips of a scene cover its narration",
+    "T102": "lengths lie where the model is at its best",
+}
 
 WORDS_PER_SECOND = 2.5  # a calm narrator; 150 words a minute
 OUTPUT = "public/scenes"
@@ -111,8 +142,9 @@ def load(
     what this project brings (absolute paths, templates). Raise LtxflowError with every problem of the file.
     """
     name = shown(file)
-    document = yaml.read(file, name)
-    problems = check(document)
+    problems: list[Problem] = []
+    document = yaml.read(file, name, problems=problems)
+    problems += check(document)
     if problems:
         raise LtxflowError(*problems)
     folder = file.parent
@@ -151,8 +183,6 @@ def _project(
             f"{profile.title} was made for {profile.fps.default}",
             "L040",
         )
-    if "aspect" in data and "size" in data:
-        reader.wrong("give aspect or size, not both", ("size",), "remove one of them", "L041")
     wanted = str(data.get("size") or data.get("aspect") or DEFAULT_ASPECT)
     size = _size(reader, profile, wanted, ("size",) if "size" in data else ("aspect",))
     variables = {key: str(value) for key, value in (data.get("vars") or {}).items()}
@@ -214,9 +244,7 @@ def _templates(reader: _Reader, profile: Profile) -> dict[str, Template]:
     return templates
 
 
-def _film_values(
-    reader: _Reader, data: Mapping[str, Any], profile: Profile, fps: int, wanted: str
-) -> dict[str, Value]:
+def _film_values(reader: _Reader, data: Mapping[str, Any], profile: Profile, fps: int, wanted: str) -> dict[str, Value]:
     def value(name: str, default: Any) -> Value:
         if name in data:
             return Value(data[name], "project", reader.span((name,)))
@@ -297,9 +325,7 @@ def _scenes(
         _unique(reader, written["id"], (*path, "id"), seen, "scene")
         settings = _scene_settings(reader, written, path, defaults, fps)
         scene_layer = _layer(reader, f"scene {written['id']}", written, path)
-        clips = _clips(
-            reader, written, path, profile, fps, variables, [*base, scene_layer], command_line, size
-        )
+        clips = _clips(reader, written, path, profile, fps, variables, [*base, scene_layer], command_line, size)
         scenes.append(
             Scene(
                 id=written["id"],
@@ -323,9 +349,7 @@ def _unique(reader: _Reader, id: str, path: Path_, seen: dict[str, Path_], what:
         reader.wrong(f'{what} id "{id}" is used twice', path, f"the first is at line {first.line}", "L050")
     seen.setdefault(id, path)
     if id in WINDOWS_RESERVED:
-        reader.wrong(
-            f'"{id}" is a reserved name on Windows', path, f'use another id, such as "{id}-1"', "L051"
-        )
+        reader.wrong(f'"{id}" is a reserved name on Windows', path, f'use another id, such as "{id}-1"', "L051")
 
 
 def _scene_settings(
@@ -377,7 +401,7 @@ def _narration(
         return Narration("file", seconds, text=text, file=sound, span=span)
     if "duration" in spoken:
         return Narration("duration", parse_time(str(spoken["duration"]), fps), text=text, span=span)
-    rate = Fraction(str(spoken.get("words_per_second") or data.get("words_per_second") or WORDS_PER_SECOND))
+    rate = Fraction(str(data.get("words_per_second") or WORDS_PER_SECOND))
     words = len(text.split())
     if not words:
         reader.wrong("the narration has no words", (*at, "text"), "write what is said, or a duration", "L060")
@@ -468,9 +492,7 @@ def _clip(
     )
 
 
-def _prompt(
-    reader: _Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str]
-) -> Prompt:
+def _prompt(reader: _Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str]) -> Prompt:
     spans = (
         {"text": reader.span(path)}
         if isinstance(written, str)
@@ -516,9 +538,7 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
     return reader.images[file]
 
 
-def _read_image(
-    reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]
-) -> Image | None:
+def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
     if not file.is_file():
         reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file), "L020"))
         return None
@@ -528,7 +548,7 @@ def _read_image(
     except LtxflowError as error:
         reader.problems += [Problem(p.message, span, p.hint, p.code or "L021") for p in error.problems]
         return None
-    for warning in (*facts.warnings, *fit_warnings(facts, size, fit)):
+    for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit))):
         reader.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
     return Image(file, name, facts.pixels, facts.width, facts.height, span)
 
@@ -560,9 +580,7 @@ def _video(reader: _Reader, value: Value) -> Media | None:
     return Media(file, name, Digest(digest_file(file)), facts.as_json(), span)
 
 
-def _moved(
-    reader: _Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]
-) -> tuple[tuple[str, str], ...]:
+def _moved(reader: _Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]) -> tuple[tuple[str, str], ...]:
     """`moved:` entries, clip paths or scene ids; the new name must exist, the old one must not."""
     names = {scene.id for scene in scenes} | {clip.path for scene in scenes for clip in scene.clips}
     entries = []

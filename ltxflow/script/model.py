@@ -67,7 +67,9 @@ class Media:
     path: Path
     name: str
     digest: Digest
-    facts: Mapping[str, Any] = field(default_factory=nothing)  # seconds, samples, sample_rate | frames, fps, width, height
+    facts: Mapping[str, Any] = field(
+        default_factory=nothing
+    )  # seconds, samples, sample_rate | frames, fps, width, height
     span: Span | None = field(default=None, compare=False)
 
 
@@ -184,7 +186,9 @@ class Project:
     moved: tuple[tuple[str, str], ...] = ()
     vars: Mapping[str, str] = field(default_factory=nothing)
     templates: Mapping[str, Any] = field(default_factory=nothing)  # name → script.template.Template
-    foreign: Mapping[str, str] = field(default_factory=nothing)  # what needs trust: "template x" → digest of its content
+    foreign: Mapping[str, str] = field(
+        default_factory=nothing
+    )  # what needs trust: "template x" → digest of its content
 
     @property
     def clips(self) -> tuple[Clip, ...]:

@@ -246,7 +246,7 @@ def _key_hint(key: str, allowed: Sequence[str], whole: Mapping[str, Any]) -> str
     word = key.lower().replace("-", "_")
     if near := _near(word, allowed):
         return f'did you mean "{near}"?'
-    if near := _near(word, [name for _, keys in _homes(whole) for name in sorted(keys)]):
+    if near := _near(word, [name for _, keys in _homes(whole) for name in sorted(keys)], 0.8):
         places = [place for place, keys in _homes(whole) if near in keys]
         return f'did you mean "{near}"? it belongs to {_either(places)}'
     return f"allowed here: {', '.join(allowed)}" if allowed else "remove it"
@@ -269,7 +269,7 @@ def _homes(whole: Any) -> list[tuple[str, frozenset[str]]]:
 
 
 def _explain_missing(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
-    title = schema.get("title", "mapping")
+    title = str(schema.get("title", "mapping")).partition(":")[0]
     name = value.get("id")
     where = f'{title} "{name}"' if isinstance(name, str) and path else f"this {title}"
     for key in schema["required"]:
@@ -553,5 +553,5 @@ def _either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _near(word: str, words: Sequence[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, words, n=1)), "")
+def _near(word: str, words: Sequence[str], cutoff: float = 0.6) -> str:
+    return next(iter(difflib.get_close_matches(word, words, 1, cutoff)), "")

@@ -318,11 +318,20 @@ def _header(text: str, where: str) -> Header:
     )
 
 
+class _Names(jinja2.meta.TrackingCodeGenerator):
+    """Jinja's `find_undeclared_variables` without its constant folding, which would compute `"a" * 10**9` here."""
+
+    def of(self, tree: jinja2.nodes.Template) -> set[str]:
+        self.optimizer = None
+        self.visit(tree)
+        return self.undeclared_identifiers
+
+
 def variables(template: Template) -> frozenset[str]:
     """Given a template, return the names of the context that it, or a part of it, looks up."""
     names: set[str] = set()
     for where, text in [(template.shown, template.text), *template.parts.items()]:
-        names |= jinja2.meta.find_undeclared_variables(_parse(where, text))
+        names |= _Names(_environment()).of(_parse(where, text))
     return frozenset(names - set(GLOBALS))
 
 
@@ -367,6 +376,10 @@ def _parse(where: str, text: str) -> jinja2.nodes.Template:
         return _environment().parse(text, filename=where)
     except jinja2.TemplateSyntaxError as error:
         raise _syntax_problem(error, where) from None
+    except (RecursionError, ValueError) as error:  # "((((…", a number of 5000 digits
+        raise LtxflowError(
+            Problem(f"the template cannot be read: {error}", Span(where, 1, 1), code="T004")
+        ) from None
 
 
 def _syntax_problem(error: jinja2.TemplateSyntaxError, where: str) -> LtxflowError:
@@ -553,12 +566,16 @@ def _with_dummies(value: Any, path: tuple[str, ...] = ()) -> Any:
     return value
 
 
+def _is_link(value: object) -> bool:  # as `comfy.graph.is_link`, which is on a floor below
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+
+
 def _structure(graph: Graph) -> Structure:
     """What a text must not change: ids, classes, the names of inputs, and links."""
     return {
         id: (
             node["class_type"],
-            {name: value if isinstance(value, list) else None for name, value in node["inputs"].items()},
+            {name: value if _is_link(value) else None for name, value in node["inputs"].items()},
         )
         for id, node in graph.items()
     }

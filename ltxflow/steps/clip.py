@@ -121,7 +121,9 @@ def weights_of(project: Project) -> dict[str, str]:
         if precision is None:
             known = ", ".join(model.weights)
             raise LtxflowError(
-                Problem(f'no "{wish}" weights of the {role} in {profile.name}', asked.span, f"there are: {known}", "L082")
+                Problem(
+                    f'no "{wish}" weights of the {role} in {profile.name}', asked.span, f"there are: {known}", "L082"
+                )
             )
         weights[role] = precision
     return weights
@@ -249,9 +251,7 @@ def graph(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefi
         return render(shot.template, context(shot, models, loras, prefix))
     except LtxflowError as error:
         hint = f"while rendering {shot.clip.path}"
-        raise LtxflowError(
-            *(Problem(p.message, p.span, p.hint or hint, p.code) for p in error.problems)
-        ) from None
+        raise LtxflowError(*(Problem(p.message, p.span, p.hint or hint, p.code) for p in error.problems)) from None
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:

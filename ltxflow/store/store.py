@@ -141,7 +141,7 @@ class Store:
                 yield key, row
 
 
-# A row of the index has three lines: the trace file's signature with a checksum of the rest; the trace without
+# A row of the index has 3 lines: the trace file's signature with a checksum of the rest; the trace without
 # its action; the action. A plan looks at every trace, explains few; half of a look-up is parsing actions.
 
 

@@ -1,0 +1,105 @@
+"""Starts a film: a folder with a project.yaml that checks, plans and builds as it stands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from ltxflow.core import files
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.faces.terminal import Face
+from ltxflow.script.paths import FILE, WINDOWS_RESERVED, shown, workspace_of
+
+SCHEMA = "project.schema.json"
+
+SAMPLE = """\
+# yaml-language-server: $schema={schema}
+ltxflow: 1
+id: {id}
+title: "{title}"
+aspect: "16:9" # 3:2, 1:1, 9:16, 4:3, 4:5, 21:9 … or  size: 1536x864
+fps: 25
+seed: 1 # every clip's own seed follows from this one and the clip's ids
+
+vars: # for prompts: {{{{ look }}}}
+  look: "soft morning light, muted greens and golds, shallow depth of field"
+
+defaults:
+  scene: {{ pad: {{ head: 0.2s, tail: 0.4s }}, crossfade: 12f }}
+
+scenes:
+  - id: opening
+    narration: 8.5s # a duration; or {{ text: "…" }} to estimate, or {{ file: narration/opening.wav }}
+    clips: # longer than one clip: two of them, with different motion
+      - id: a
+        # image-to-video holds a look better than text alone:
+        # reference: refs/valley.png
+        prompt:
+          setup: "A wide valley at dawn with thin mist over a winding river, {{{{ look }}}}."
+          subject: "A lone heron stands in the shallows among the reeds."
+          camera: "The camera glides low over the water toward the bird."
+          action: "The heron lifts its head, spreads its wings and takes off, its wing tips touching the surface."
+          mood: "Calm and expectant."
+          audio: "Water laps softly, reeds rustle, and wings beat the cool air."
+      - id: b
+        prompt:
+          setup: "High above the same valley, the river shines like a ribbon, {{{{ look }}}}."
+          camera: "The camera rises beside the heron and tilts down to reveal the fields."
+          action: "The heron banks into the wind while the mist tears open below it and sunlight spreads across the land."
+          mood: "Wide and hopeful."
+          audio: "Wind rushes past and a distant church bell rings."
+
+  - id: closing
+    narration: {{ text: "Every film begins with a single sentence. Change it, build again, and only what changed is made anew." }}
+    clips:
+      - id: a
+        prompt:
+          setup: "A wooden desk by a window with a stack of storyboard cards, {{{{ look }}}}."
+          camera: "The camera drifts sideways along the desk at eye level."
+          action: "A hand slides one card out, turns it over and lays it back in another place while dust dances in the light."
+          audio: "Paper rustles and a clock ticks quietly."
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=None, metavar="FOLDER", help="where (default: here)")
+    parser.add_argument("--title", help="the film's title (default: from the folder's name)")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    folder = Path.cwd() / (args.folder or args.project or ".")
+    file = folder / FILE
+    if file.exists():
+        raise LtxflowError(Problem(f'"{shown(file)}" is there already', hint="choose another folder", code="U020"))
+    id = slug(folder.resolve().name)
+    title = (args.title or id.replace("-", " ").capitalize()).replace("\\", "\\\\").replace('"', '\\"')
+    files.make_dir(folder)
+    schema = _schema(folder, args.root)
+    files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title))
+    files.make_dir(folder / "refs")
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        files.write_atomic(ignore, ".ltxflow/\npublic/\n")
+    face.say(f"{face.paint('✓', 'green')} {shown(file)}")
+    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shown(folder)}"
+    face.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
+    return 0
+
+
+def slug(name: str) -> str:
+    """Given a folder's name, return an id: small letters, digits and hyphens."""
+    id = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "film"
+    return f"{id}-1" if id in WINDOWS_RESERVED else id
+
+
+def _schema(folder: Path, root: str | None) -> str:
+    """Where editors find the schema: the workspace's own copy, else one beside the project, kept in git with it."""
+    workspace = workspace_of(folder, root)
+    known = workspace / "schemas" / SCHEMA
+    if known.is_file():
+        return os.path.relpath(known, folder.resolve())
+    text = (files.data_dir() / "schemas" / SCHEMA).read_text("utf-8")
+    files.write_atomic(folder / SCHEMA, text)
+    return f"./{SCHEMA}"

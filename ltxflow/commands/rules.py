@@ -1,0 +1,45 @@
+"""Every rule that `check` knows, by code: what it asks for, how much it matters, and who says so."""
+
+from __future__ import annotations
+
+import argparse
+
+from ltxflow.comfy import nodes
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face, columns
+from ltxflow.script import lint, load, schema, yaml
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("codes", nargs="*", metavar="CODE", help="only these, such as P104")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    rules = _rules()
+    wanted = [code.upper() for code in args.codes] or list(rules)
+    unknown = [code for code in wanted if code not in rules]
+    if unknown:
+        raise LtxflowError(Problem(f'no rule "{unknown[0]}"', hint="ltxflow rules lists them all", code="U013"))
+    if args.json:
+        return print_envelope("rules", [{"code": code, **rules[code]} for code in wanted], 0)
+    rows = [(code, rules[code]["level"], _line(rules[code])) for code in wanted]
+    for line in columns(rows):
+        face.say(line)
+    return 0
+
+
+def _line(rule: dict[str, str]) -> str:
+    source = f"  ({rule['source']})" if rule["source"] else ""
+    return f"{rule['title']}{': ' + rule['why'] if rule['why'] else ''}{source}"
+
+
+def _rules() -> dict[str, dict[str, str]]:
+    told: dict[str, dict[str, str]] = {}
+    for table in (yaml.RULES, schema.RULES, load.RULES, nodes.RULES):
+        for code, title in table.items():
+            level = {"L022": "warning", "T102": "advice"}.get(code, "error")
+            told[code] = {"level": level, "title": title, "why": "", "source": ""}
+    for rule in lint.RULES.values():
+        told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
+    return dict(sorted(told.items()))
