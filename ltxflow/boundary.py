@@ -5,34 +5,33 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import json
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn
 
 from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
-from ltxflow.faces.jsonlines import envelope
-from ltxflow.faces.terminal import Face
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face, let_go
 
 _GLOBAL = {"-p", "--project", "--root"}
 
 
 def run(argv: list[str], verbs: Mapping[str, str]) -> int:
     """Given all arguments, run the verb among them and return its exit code."""
-    verb, rest = _verb_first(argv)
-    if verb not in verbs:
-        near = difflib.get_close_matches(verb, verbs, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else "ltxflow --help lists the verbs"
-        Face().problems([Problem(f'no verb "{verb}"', hint=hint, code="U001")])
-        return USAGE
-    face = Face()
-    args = argparse.Namespace(json=False)
+    _line_by_line()
+    face, verb, is_json = Face(), "", "--json" in argv
     try:
+        verb, rest = _verb_first(argv)
+        if verb not in verbs:
+            raise LtxflowError(_unknown(verb, verbs))
         module = importlib.import_module(f"ltxflow.commands.{verb}")
-        parser = argparse.ArgumentParser(
+        parser = Parser(
             prog=f"ltxflow {verb}",
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -41,25 +40,32 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         common(parser)
         module.add_arguments(parser)
         args = parser.parse_args(rest)
+        is_json = args.json
         code = int(module.run(args, face))
         sys.stdout.flush()
         return code
     except LtxflowError as error:
-        if args.json:
-            print(json.dumps(envelope(verb, None, error.exit_code, error.problems), ensure_ascii=False))
-        else:
-            face.problems(error.problems)
-        return error.exit_code
-    except SystemExit as leave:  # argparse has printed its message or its help
+        return _tell(face, verb, is_json, error.exit_code, error.problems)
+    except SystemExit as leave:  # argparse has printed its help
         return leave.code if isinstance(leave.code, int) else USAGE
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _tell(face, verb, is_json, INTERRUPTED, [Problem("interrupted", code="U004")])
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go(sys.stdout)
         return 0
     except Exception:
-        return _bug(face)
+        return _tell(face, verb, is_json, BUG, [_bug(argv)])
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors told the way all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        options = [option for action in self._actions for option in action.option_strings]
+        wrong = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        near = [match for word in wrong for match in difflib.get_close_matches(word, options, n=1) if word != match]
+        hint = f'did you mean "{near[0]}"?' if near else f"{self.prog} --help lists the options"
+        raise LtxflowError(Problem(message, hint=hint, code="U002"))
 
 
 def common(parser: argparse.ArgumentParser) -> None:
@@ -82,17 +88,36 @@ def _verb_first(argv: list[str]) -> tuple[str, list[str]]:
     return (rest[0], [*before, *rest[1:]]) if rest else (argv[0], [])
 
 
-def _bug(face: Face) -> int:
+def _unknown(verb: str, verbs: Iterable[str]) -> Problem:
+    near = difflib.get_close_matches(verb, verbs, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else "ltxflow --help lists the verbs"
+    return Problem(f'no verb "{verb}"', hint=hint, code="U001")
+
+
+def _line_by_line() -> None:
+    """A log shows each line when it is written, in any encoding: a ✓ that cannot be said is no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+
+
+def _tell(face: Face, verb: str, is_json: bool, code: int, problems: Iterable[Problem]) -> int:
+    told = list(problems)
+    if is_json:
+        return print_envelope(verb, None, code, told)
+    face.problems(told)
+    return code
+
+
+def _bug(argv: list[str]) -> Problem:
     """Keep the traceback in a file and say where: it helps us, not the person in front of the terminal."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ltxflow"
-    text = f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        folder = str(state)
-    except OSError:
-        folder = tempfile.gettempdir()
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix="bug-", suffix=".log", delete=False) as file:
-        file.write(text)
+    text = f"ltxflow {' '.join(argv)}\n\n{traceback.format_exc()}"
     last = traceback.format_exc().strip().splitlines()[-1]
-    face.problems([Problem(f"a bug in ltxflow: {last}", hint=f"please report it with {file.name}", code="U003")])
-    return BUG
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ltxflow"
+    for folder in (state, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix="bug-", suffix=".log", delete=False) as file:
+                file.write(text.encode(errors="backslashreplace"))
+            return Problem(f"a bug in ltxflow: {last}", hint=f"please report it with {file.name}", code="U003")
+    return Problem(f"a bug in ltxflow: {last}", hint="please report it", code="U003")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 VERBS = {
@@ -52,16 +53,24 @@ def main(argv: list[str] | None = None) -> int:
     if args[:1] in (["--version"], ["-V"]):
         from ltxflow import __version__
 
-        print(f"ltxflow {__version__}")
-        return 0
+        return _print(f"ltxflow {__version__}\n")
     if not args or args[0] in ("-h", "--help", "help"):
         if len(args) > 1 and args[1] in VERBS:
             return main([args[1], "--help"])
-        print(help_text(), end="")
+        _print(help_text())
         return 0 if args else 2
     from ltxflow import boundary
 
     return boundary.run(args, VERBS)
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 if __name__ == "__main__":

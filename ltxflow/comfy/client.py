@@ -70,9 +70,7 @@ from ltxflow.core.files import announce, remove
 USER_AGENT = f"ltxflow/{__version__}"
 POLL_S = (0.25, 0.4, 0.65, 1.0, 1.6, 2.5, 4.0, 5.0)  # seconds between looks; the last one repeats
 
-_NAMESPACE = uuid.UUID(
-    "5e1f4e57-6a0c-5f0e-9c56-1f6f0a3d7c21"
-)  # of prompt ids; changing it orphans running jobs
+_NAMESPACE = uuid.UUID("5e1f4e57-6a0c-5f0e-9c56-1f6f0a3d7c21")  # of prompt ids; changing it orphans running jobs
 _MIB = 2**20
 _BODY_CAP = 16 * _MIB  # a history entry of an error carries the whole prompt, several times
 _LIST_CAP = 64 * _MIB  # /object_info, and /queue of a thousand waiting prompts (6 MB)
@@ -85,6 +83,7 @@ _TRIES = 8  # sockets in a row that brought nothing before the progress bar is g
 _BACKLOG = 1000  # events a watcher may be behind
 _JOBS_LIMIT = 1000
 
+_PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
 _QUIET = logging.Logger("ltxflow.quiet", logging.CRITICAL)  # websockets would log our headers at DEBUG
 
 
@@ -148,14 +147,15 @@ class Client:
         self._timeout_s = timeout_s
         self._is_direct = is_loopback(url)
         self._tls = _tls(self.server)
-        self._http = httpx.AsyncClient(
-            headers={"User-Agent": USER_AGENT, **self.server.headers},
-            verify=self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            trust_env=not self._is_direct,
-            follow_redirects=False,
-            timeout=httpx.Timeout(timeout_s, connect=connect_s),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
-        )
+        with _proxied(self.server):
+            self._http = httpx.AsyncClient(
+                headers={"User-Agent": USER_AGENT, **self.server.headers},
+                verify=self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                trust_env=not self._is_direct,
+                follow_redirects=False,
+                timeout=httpx.Timeout(timeout_s, connect=connect_s),
+                limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
+            )
 
     async def __aenter__(self) -> Client:
         return self
@@ -245,9 +245,7 @@ class Client:
     async def _job(self, prompt_id: str) -> JobState | None:
         """Return the job by `/api/jobs/{id}`, None when the server has no such route."""
         what = "asking for the job"
-        async with self._ask(
-            "GET", f"/api/jobs/{quote(prompt_id, safe='')}", what, also=(404, 405)
-        ) as response:
+        async with self._ask("GET", f"/api/jobs/{quote(prompt_id, safe='')}", what, also=(404, 405)) as response:
             data = await self._body(response, what, _BODY_CAP)
         if response.status_code == 200:
             with self._saying(what):
@@ -293,6 +291,14 @@ class Client:
                 return was_there
         return await self._cancel_by_queue(prompt_id)
 
+    async def withdraw(self, prompt_id: str) -> bool:
+        """Given the id of a prompt of ours, take it out of the queue if it still waits; a running one is let be.
+
+        Return whether it is gone. It never ran then: deleting a waiting prompt leaves no trace.
+        """
+        await self._post("/queue", "withdrawing the prompt", {"delete": [prompt_id]})
+        return (await self.state(prompt_id)).kind == "unknown"
+
     async def _cancel_by_queue(self, prompt_id: str) -> bool:
         before = await self._queued(prompt_id)
         if before is None:
@@ -306,9 +312,7 @@ class Client:
 
     # Files
 
-    async def upload(
-        self, name: str, data: bytes | Path, subfolder: str = "ltxflow", *, again: bool = False
-    ) -> str:
+    async def upload(self, name: str, data: bytes | Path, subfolder: str = "ltxflow", *, again: bool = False) -> str:
         """Given a name that holds the content's hash, and the content, return what a loader node calls it.
 
         The server's own name for it counts: it renames what collides. Nothing is sent for a name this server
@@ -376,9 +380,7 @@ class Client:
             problem = Problem("the server no longer has the file", hint=hint, code="output-gone")
             raise self._error(what, problem)
         if response.status_code != 200 or response.headers.get("Content-Encoding", "identity") != "identity":
-            raise self._error(
-                what, Problem("the file comes in a form that was not asked for", code="server-answer")
-            )
+            raise self._error(what, Problem("the file comes in a form that was not asked for", code="server-answer"))
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isascii() and length.isdigit() else None
         if total is not None and total > max_bytes:
@@ -536,6 +538,8 @@ class Client:
                 except InvalidStatus as error:
                     if not is_transient(error.response.status_code):
                         return
+                except ImportError:  # a SOCKS proxy in the environment, and no library for it
+                    return
                 except TimeoutError:
                     is_known = True
                 except (WebSocketException, OSError, EOFError, ValueError):
@@ -647,9 +651,7 @@ class Client:
     async def _mapping(self, path: str, what: str, cap: int) -> dict[str, Any]:
         body = await self._json("GET", path, what, cap=cap)
         if not isinstance(body, dict):
-            raise self._error(
-                what, Problem("the answer has another form than ComfyUI's", code="server-answer")
-            )
+            raise self._error(what, Problem("the answer has another form than ComfyUI's", code="server-answer"))
         return body
 
     async def _post(self, path: str, what: str, body: Mapping[str, Any]) -> None:
@@ -781,9 +783,7 @@ def _disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         hint = "free some space" if error.errno == errno.ENOSPC else ""
-        problem = Problem(
-            f'cannot use "{path}": {(error.strerror or "failed").lower()}', hint=hint, code="disk"
-        )
+        problem = Problem(f'cannot use "{path}": {(error.strerror or "failed").lower()}', hint=hint, code="disk")
         raise LtxflowError(problem, exit_code=FAILED) from error
 
 
@@ -827,15 +827,11 @@ def _connection_problem(error: Exception) -> Problem:
     tls = next((c for c in causes if isinstance(c, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
         hint = "name the CA that signed it by ca_file in the user config"
-        return Problem(
-            f"its certificate is not trusted: {clean(tls.verify_message, 100)}", hint=hint, code="tls"
-        )
+        return Problem(f"its certificate is not trusted: {clean(tls.verify_message, 100)}", hint=hint, code="tls")
     if isinstance(tls, ssl.SSLError) and isinstance(error, httpx.ConnectError):
         return Problem(f"no TLS there: {clean(tls.reason, 60)}", hint="try http:// instead", code="tls")
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
-        return Problem(
-            "the request cannot be sent", hint="check the address and its headers", code="server-url"
-        )
+        return Problem("the request cannot be sent", hint="check the address and its headers", code="server-url")
     reason = next((c.strerror for c in reversed(causes) if isinstance(c, OSError) and c.strerror), None)
     if isinstance(error, httpx.ConnectError | httpx.ProxyError):
         return _unreachable(clean(reason, 80).lower() if reason else "no connection")
@@ -863,17 +859,14 @@ def _reasons(status: int, phrase: str, data: bytes) -> tuple[Problem, ...]:
         reasons = (Problem("" if text.startswith("<") else clean(text, 200), code="refused"),)
     if is_transient(status):
         return tuple(
-            replace(
-                r, message=_joined(f"it answered {shown}", r.message), code="server-error", transient=True
-            )
+            replace(r, message=_joined(f"it answered {shown}", r.message), code="server-error", transient=True)
             for r in reasons
         )
     if status == 400 and reasons[0].message:
         return reasons
     code, hint = _HINTS.get(status, ("refused", ""))
     return tuple(
-        replace(r, message=_joined(f"it answered {shown}", r.message), hint=r.hint or hint, code=code)
-        for r in reasons
+        replace(r, message=_joined(f"it answered {shown}", r.message), hint=r.hint or hint, code=code) for r in reasons
     )
 
 
@@ -921,10 +914,23 @@ def _check_headers(server: Server) -> None:
     for name, value in server.headers.items():
         if not (name.isascii() and name.isprintable() and value.isascii() and value.isprintable()):
             shown = clean(name, 60)
-            problem = Problem(
-                f'{server}: the header "{shown}" holds characters that cannot be sent', code="server-url"
-            )
+            problem = Problem(f'{server}: the header "{shown}" holds characters that cannot be sent', code="server-url")
             raise LtxflowError(problem)
+
+
+@contextmanager
+def _proxied(server: Server) -> Iterator[None]:
+    """Put in our words what httpx says of a proxy that the environment names: it may quote its login."""
+    try:
+        yield
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise LtxflowError(
+            Problem(
+                f"{server}: the proxy that the environment names for it cannot be used",
+                hint=f"add its host to NO_PROXY, or correct {', '.join(_PROXY_VARIABLES)}; SOCKS is not supported",
+                code="server-url",
+            )
+        ) from error
 
 
 def _tls(server: Server) -> ssl.SSLContext | None:

@@ -67,7 +67,7 @@ def canonical_graph(graph: Mapping[str, Any], outputs: Mapping[str, str]) -> dic
 
     `{"nodes": [{"class", "inputs"}], "outputs": {name: n}}`; a link is `["@", n, slot]`. Nodes come sources
     first, in the order of a walk from the outputs; equal nodes are one. Ids, order, `_meta`,
-    `filename_prefix` and PLACEMENT do not enter. Raise LtxflowError for a cycle, a link to nowhere, and a malformed node.
+    `filename_prefix` and PLACEMENT do not enter. Raise LtxflowError for a cycle and for a link to nowhere.
     """
     numbers: dict[Digest, int] = {}  # of the node as it stands below, whose links are numbers: a Merkle walk
     nodes: list[dict[str, Any]] = []
@@ -96,9 +96,7 @@ def _plain_node(node: Mapping[str, Any], number_of: Mapping[str, int]) -> dict[s
 
 
 def _kept(node: Mapping[str, Any]) -> list[str]:
-    return sorted(
-        name for name in node["inputs"] if name != PREFIX and (node["class_type"], name) not in PLACEMENT
-    )
+    return sorted(name for name in node["inputs"] if name != PREFIX and (node["class_type"], name) not in PLACEMENT)
 
 
 def _sources_first(graph: Mapping[str, Any], roots: list[str]) -> Iterator[str]:

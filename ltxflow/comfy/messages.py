@@ -360,9 +360,7 @@ def _ended(entry: Mapping[str, Any], created_ms: int | None) -> JobState:
         outputs,
         _error(told.get("execution_error", {})) if kind == "failed" else None,
         _names(told.get("execution_cached", {}).get("nodes")),
-        Timings(
-            created_ms, _ms(told.get("execution_start", {}).get("timestamp")), _ms(ended.get("timestamp"))
-        ),
+        Timings(created_ms, _ms(told.get("execution_start", {}).get("timestamp")), _ms(ended.get("timestamp"))),
         refused,
     )
 
@@ -397,9 +395,7 @@ def _outputs(body: object) -> tuple[tuple[OutputFile, ...], tuple[str, ...]]:
                     continue
                 name, folder = item.get("filename"), item.get("subfolder") or ""
                 if is_plain_name(name) and is_plain_folder(folder):
-                    files.append(
-                        OutputFile(clean(node, 40), str(name), str(folder), "output", clean(media, 40))
-                    )
+                    files.append(OutputFile(clean(node, 40), str(name), str(folder), "output", clean(media, 40)))
                 else:
                     refused.append(clean(f"{folder}/{name}" if folder else name, 120))
     return tuple(files), tuple(refused)

@@ -123,9 +123,7 @@ class Signatures:
     @classmethod
     def from_object_info(cls, info: Mapping[str, Any], *, is_recorded: bool = False) -> Signatures:
         """Given what `GET /object_info` answers, return the signatures; ill-shaped entries are left out."""
-        return cls(
-            {name: sig for name, entry in info.items() if (sig := _signature(name, entry))}, is_recorded
-        )
+        return cls({name: sig for name, entry in info.items() if (sig := _signature(name, entry))}, is_recorded)
 
     @staticmethod
     def recorded() -> Signatures:
@@ -234,9 +232,7 @@ def _names_model(name: str, value: str) -> bool:
 
 def _lists_models(declared: Input | None) -> bool:
     choices = declared.choices if declared and declared.type == "COMBO" else None
-    return bool(choices) and any(
-        isinstance(c, str) and c.lower().endswith(MODEL_SUFFIXES) for c in choices or ()
-    )
+    return bool(choices) and any(isinstance(c, str) and c.lower().endswith(MODEL_SUFFIXES) for c in choices or ())
 
 
 def file_inputs(graph: Graph, signatures: Signatures | None = None) -> list[FileInput]:
@@ -351,9 +347,7 @@ class _Check:
                 self.node(node_id, self.graph[node_id]["inputs"], sig)
         self.cycles()
         if not any(
-            sig.is_output
-            for _, class_, _ in _nodes(self.graph)
-            if (sig := self.signatures.classes.get(class_))
+            sig.is_output for _, class_, _ in _nodes(self.graph) if (sig := self.signatures.classes.get(class_))
         ) and not any(p.code in ("N101", "N102", "N103") for p in self.problems):
             self.tell("N116", None, "there is no output node", "add a SaveVideo or SaveImage node")
 
@@ -413,9 +407,7 @@ class _Check:
                     "N105",
                     node_id,
                     f"required input {_quote(declared_input.name)} is missing",
-                    f"rename {_quote(close)} to {_quote(declared_input.name)}"
-                    if close
-                    else f"it takes {takes}",
+                    f"rename {_quote(close)} to {_quote(declared_input.name)}" if close else f"it takes {takes}",
                 )
         for name in spare:
             close = _closest(name, [n for n in names if n not in inputs]) or _closest(name, names)
@@ -536,9 +528,7 @@ class _Check:
         if source not in self.graph:
             close = _closest(source, list(self.graph))
             hint = f"did you mean {_quote(close)}?" if close else "remove the link, or add the node"
-            self.tell(
-                "N108", node_id, f"input {_quote(wanted.name)} links to unknown node {_quote(source)}", hint
-            )
+            self.tell("N108", node_id, f"input {_quote(wanted.name)} links to unknown node {_quote(source)}", hint)
             return
         sig = self.signature_of(source)
         if not sig:
@@ -580,7 +570,13 @@ class _Check:
         inputs = self.graph[node_id].get("inputs")
         matched = [i for i in sig.inputs if i.type == MATCH]
         linked = [as_link(inputs.get(i.name)) if isinstance(inputs, Mapping) else None for i in matched]
-        types = [self.returned(*link, seen | {node_id}) for link in linked if link and link[0] in self.graph]
+        types = [
+            type_
+            for one, link in zip(matched, linked, strict=True)
+            if link and link[0] in self.graph
+            # a wrong type is told where it enters, not again wherever it would come out
+            if fits(type_ := self.returned(*link, seen | {node_id}), _allowed_types(one))
+        ]
         if not types or "*" in types:
             return ",".join(sorted({p for i in matched for p in _parts(_allowed_types(i))})) or "*"
         return ",".join(sorted({part for t in types for part in _parts(t)}))
@@ -657,17 +653,11 @@ def _spelled_out(inputs: tuple[Input, ...], given: Mapping[str, Any], prefix: st
 
 def _grown(one: Input, given: Mapping[str, Any]) -> Iterator[Input]:
     template = one.options.get("template") or {}
-    specs = [
-        s
-        for section in ("required", "optional")
-        for s in (template.get("input", {}).get(section) or {}).values()
-    ]
+    specs = [s for section in ("required", "optional") for s in (template.get("input", {}).get(section) or {}).values()]
     if not specs:
         return
     least = template.get("min", 0) if one.required else 0
-    names = template.get("names") or [
-        f"{template.get('prefix', '')}{i}" for i in range(template.get("max", 0))
-    ]
+    names = template.get("names") or [f"{template.get('prefix', '')}{i}" for i in range(template.get("max", 0))]
     for i, part in enumerate(names):
         name = f"{one.name}.{part}"
         if i < least or name in given:
@@ -716,9 +706,7 @@ def _slots(sig: Signature) -> str:
 
 def _takes(wanted: Input) -> str:
     if wanted.choices:
-        return (
-            f"one of {', '.join(str(c) for c in wanted.choices[:5])}{' …' if len(wanted.choices) > 5 else ''}"
-        )
+        return f"one of {', '.join(str(c) for c in wanted.choices[:5])}{' …' if len(wanted.choices) > 5 else ''}"
     default = wanted.options.get("default")
     return f"{_allowed_types(wanted)}{f', usually {_show(default)}' if default not in (None, '') else ''}"
 

@@ -110,9 +110,7 @@ def find_servers(
     for reason, texts in named:
         if texts:
             return _once(Place(_server(text, configured, env, reason), reason) for text in texts)
-    return _once(
-        Place(_server(u, configured, env, why), why, is_guess=True) for u, why in _guesses(gateway())
-    )
+    return _once(Place(_server(u, configured, env, why), why, is_guess=True) for u, why in _guesses(gateway()))
 
 
 def _guesses(gateway: str | None) -> Iterator[tuple[str, str]]:
@@ -225,9 +223,7 @@ def normalise(text: str, reason: str = "") -> tuple[str, dict[str, str]]:
     if not url.hostname or re.search(r"[\s\x00-\x1f\x7f\\<>\"]", written):
         raise _bad_address(text, reason, "it names no host" if not url.hostname else "it has odd characters")
     if url.query or url.fragment:
-        raise _bad_address(
-            text, reason, "it has a query", "give a token by headers_from_env in the user config"
-        )
+        raise _bad_address(text, reason, "it has a query", "give a token by headers_from_env in the user config")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     if ":" in url.hostname and not _is_ip(url.hostname):
         raise _bad_address(text, reason, "it does not read as one")
@@ -245,9 +241,7 @@ def _login(url: SplitResult) -> dict[str, str]:
 def _bad_address(text: str, reason: str, why: str, hint: str = _EXAMPLE) -> LtxflowError:
     shown = "".join(c for c in redact_url(text.strip()) if c.isprintable())[:120]
     source = f"{reason}: " if reason else ""
-    return LtxflowError(
-        Problem(f'{source}"{shown}" is no address of a server: {why}', hint=hint, code="server-url")
-    )
+    return LtxflowError(Problem(f'{source}"{shown}" is no address of a server: {why}', hint=hint, code="server-url"))
 
 
 def redact_url(text: str) -> str:

@@ -8,9 +8,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
-from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, INTERRUPTED, Problem
 from ltxflow.core.events import ActionFinished, Event, Notice, RunFinished, RunStarted
 from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import Delivered, publish
@@ -19,16 +20,20 @@ from ltxflow.faces.progress import LiveWatcher, PlainWatcher, Watcher, summary
 from ltxflow.faces.terminal import Face
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.outlook import Outlook, Placed
-from ltxflow.run.build import Builder, Built, build, interruptible
+from ltxflow.run.build import Builder, Built, Executor, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.run.keep import keep_hits, keeper
-from ltxflow.run.options import add_question, question_of, session_of
+from ltxflow.run.options import add_question, add_servers, question_of, seconds_of, session_of
+from ltxflow.run.servers import comfy_executor
 from ltxflow.run.session import Session, hold
-from ltxflow.steps import step
+from ltxflow.steps import Node, step
+from ltxflow.store.traces import Trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
+    add_servers(parser)
+    parser.add_argument("--max-gpu", type=seconds_of, metavar="TIME", help="start nothing that would pass this, as 30m")
     parser.add_argument("--jobs", type=int, metavar="N", help="slates drawn at once (default: one a processor)")
     going = parser.add_mutually_exclusive_group()
     going.add_argument("--keep-going", action="store_true", default=True, help="a failed clip stops no other (default)")
@@ -83,21 +88,26 @@ def _build(args: argparse.Namespace, face: Face, session: Session, watcher: Watc
 def _make(args: argparse.Namespace, session: Session, outlook: Outlook, emit: Callable[[Event], None]) -> Built:
     if all(status.state == "hit" for status in outlook.statuses.values()):
         return Built(dict(outlook.statuses))
-    if any(status.state != "hit" and step(status.node.kind).POOL == "gpu" for status in outlook.statuses.values()):
-        raise LtxflowError(
-            Problem("no ComfyUI server is reachable", hint="without one: ltxflow build --animatic", code="C001"),
-            exit_code=UNREACHABLE,
-        )
-    jobs = args.jobs or os.cpu_count() or 1
-    builder = Builder(
-        store=session.store,
-        lookup=session.lookup,
-        executors={"cpu": LocalExecutor(jobs)},
-        emit=emit,
-        made=keeper(session, outlook),
-        keep_going=args.keep_going,
-    )
-    return asyncio.run(interruptible(build(outlook.plan, outlook.statuses, builder)))
+    return asyncio.run(interruptible(_run(args, session, outlook, emit)))
+
+
+async def _run(args: argparse.Namespace, session: Session, outlook: Outlook, emit: Callable[[Event], None]) -> Built:
+    """Open what the missing targets need: threads for slates, servers for clips."""
+    keep = keeper(session, outlook)
+    async with AsyncExitStack() as stack:
+        executors: dict[str, Executor] = {"cpu": LocalExecutor(args.jobs or os.cpu_count() or 1)}
+        comfy = None
+        if any(status.state != "hit" and step(status.node.kind).POOL == "gpu" for status in outlook.statuses.values()):
+            comfy = await stack.enter_async_context(await comfy_executor(args, session, outlook, emit))
+            executors["gpu"] = comfy
+
+        def made(node: Node, trace: Trace) -> None:
+            keep(node, trace)
+            if comfy is not None:
+                comfy.kept(trace.key)  # only now is its submission over
+
+        builder = Builder(session.store, session.lookup, executors, emit, made, args.keep_going)
+        return await build(outlook.plan, outlook.statuses, builder)
 
 
 def _deliver(session: Session, outlook: Outlook, built: Built, emit: Callable[[Event], None]) -> Delivered:

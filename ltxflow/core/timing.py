@@ -36,9 +36,7 @@ class Uncovered(TimingError):
     or where the number is not what is wrong.
     """
 
-    def __init__(
-        self, message: str, hint: str, need: int, have: int, clips_needed: int | None = None
-    ) -> None:
+    def __init__(self, message: str, hint: str, need: int, have: int, clips_needed: int | None = None) -> None:
         self.need = need
         self.have = have
         self.clips_needed = clips_needed
@@ -230,13 +228,9 @@ def _afresh(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits) -> t
         return ()
 
 
-def _rooms(
-    need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool
-) -> tuple[_Room, ...]:
+def _rooms(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool) -> tuple[_Room, ...]:
     last = len(asks) - 1
-    return tuple(
-        _room(need, ask, crossfade * ((i > 0) + (i < last)), limits, relength) for i, ask in enumerate(asks)
-    )
+    return tuple(_room(need, ask, crossfade * ((i > 0) + (i < last)), limits, relength) for i, ask in enumerate(asks))
 
 
 def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> _Room:
@@ -297,9 +291,7 @@ def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, lim
         return Uncovered(message, hint, need, have, len(instead) or None)
     each = limits.preferred_max - crossfade
     more = max(0, -(-missing // each)) if each > 0 else 0
-    hint = f"{missing} more frames are needed" + (
-        f": make them longer, or add {_clips(more)}" if more else ""
-    )
+    hint = f"{missing} more frames are needed" + (f": make them longer, or add {_clips(more)}" if more else "")
     who = "the lengths as written" if any(r.held == "explicit" for r in rooms) else "the approved lengths"
     return Uncovered(f"{who} {says}", hint, need, have, len(rooms) + more if more else None)
 
@@ -310,9 +302,7 @@ def _tail_notes(cut: Cut, rooms: Sequence[_Room], crossfade: int, limits: Limits
     held = {r.held for r in rooms}
     if "explicit" in held and "sticky" not in held:
         message = f"the lengths as written cover {cut.picture} frames, {cut.need} are needed"
-        hint = (
-            f"take {left} frames off them, or write `auto`; trimming the tails takes {sum(cut.trims)} at most"
-        )
+        hint = f"take {left} frames off them, or write `auto`; trimming the tails takes {sum(cut.trims)} at most"
         raise Uncovered(message, hint, cut.need, cut.picture)
     says = f"the picture stays {left} frames longer than needed"
     if any(r.held == "sticky" and r.now is not None and r.now > r.low for r in rooms):
@@ -330,9 +320,7 @@ def _length_notes(
     outside = [f for f in cut.frames if not limits.prefers([f])]
     if not outside or not all(r.held in ("auto", "sticky") for r in rooms):
         return ()
-    says = (
-        f"{outside[0]} frames is outside {limits.preferred_min}–{limits.preferred_max}, where clips look best"
-    )
+    says = f"{outside[0]} frames is outside {limits.preferred_min}–{limits.preferred_max}, where clips look best"
     afresh = _afresh(cut.need, asks, crossfade, limits)
     if afresh and limits.prefers(afresh):
         return (f"{says}: `--relength` would make them {_list(afresh)}",)

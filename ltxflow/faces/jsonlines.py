@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from ltxflow import __version__
 from ltxflow.core.errors import Problem
 from ltxflow.core.events import EVENT_SCHEMA, Event
+from ltxflow.faces.terminal import put
 
 ENVELOPE_SCHEMA = "ltxflow.envelope/1"
 
@@ -42,11 +43,15 @@ def envelope(command: str, data: Any, exit_code: int, problems: Iterable[Problem
 def print_envelope(
     command: str, data: Any, exit_code: int, problems: Iterable[Problem] = (), out: TextIO | None = None
 ) -> int:
-    print(json.dumps(envelope(command, data, exit_code, problems), ensure_ascii=False), file=out or sys.stdout)
+    """Print a verb's result as its last line, and return the exit code."""
+    put(_line(envelope(command, data, exit_code, problems)), out or sys.stdout)
     return exit_code
 
 
 def print_event(event: Event, out: TextIO | None = None) -> None:
     """One event, one line, at once: a reader in another process follows the build with it."""
-    line = {"schema": EVENT_SCHEMA, **event.as_json()}
-    print(json.dumps(line, ensure_ascii=False), file=out or sys.stdout, flush=True)
+    put(_line({"schema": EVENT_SCHEMA, **event.as_json()}), out or sys.stdout)
+
+
+def _line(data: dict[str, Any]) -> str:
+    return json.dumps(data)  # ASCII: any pipe takes it, and no control character gets to a terminal

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TextIO
 
 from ltxflow.core.errors import Problem
@@ -21,7 +22,15 @@ CODES = {
     "cyan": "36",
     "struck": "9;31",
 }
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|\x1b\[[0-9;]*[A-Za-z]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # ECMA-48 control sequences: colours, cursor moves
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # operating system commands: titles, links, the clipboard
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    r"|[\u202a-\u202e\u2066-\u2069]"  # what turns the order of the text around
+)
+# `paint` marks a style with this until it is known which stream the text goes to; no text from outside can hold it.
+_MARK = f"\x1b{os.urandom(6).hex()}"
+_STYLE = re.compile(f"{_MARK}([0-9;]+)m")
 
 
 def clean(text: str) -> str:
@@ -29,53 +38,76 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-class Face:
-    """A stream to write to, and whether it takes colour and live lines.
+def put(line: str, stream: TextIO) -> None:
+    """Given a line, write it at once, whole. Where the reader has left (`| head`) it vanishes: work goes on."""
+    try:
+        stream.write(f"{line}\n")
+        stream.flush()
+    except BrokenPipeError:
+        let_go(stream)
 
-    NO_COLOR and TERM=dumb turn colour off, FORCE_COLOR turns it on (no-color.org).
+
+def let_go(stream: TextIO) -> None:
+    """Given a stream whose reader has left, let all that is still written to it vanish."""
+    with suppress(OSError, ValueError):  # a stream without a descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def takes_color(stream: TextIO, env: Mapping[str, str]) -> bool:
+    """Given a stream, return whether it takes colour: a terminal does, unless NO_COLOR or TERM=dumb says no.
+
+    FORCE_COLOR says yes for any stream. Source: no-color.org, force-color.org; both count when not empty.
     """
+    if env.get("NO_COLOR"):
+        return False
+    return bool(env.get("FORCE_COLOR")) or (stream.isatty() and env.get("TERM") != "dumb")
+
+
+class Face:
+    """Where a verb writes, and whether that takes colour and live lines. No control character passes through."""
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None, env: Mapping[str, str] | None = None):
         env = os.environ if env is None else env
         self.out = out or sys.stdout
         self.err = err or sys.stderr
         self.is_live = self.out.isatty() and env.get("TERM") != "dumb" and not env.get("CI")
-        self.has_color = bool(env.get("FORCE_COLOR")) or (
-            self.out.isatty() and "NO_COLOR" not in env and env.get("TERM") != "dumb"
-        )
-        if env.get("NO_COLOR"):
-            self.has_color = False
+        self.has_color = takes_color(self.out, env)
+        self._err_has_color = takes_color(self.err, env)
         self.width = shutil.get_terminal_size((100, 24)).columns
 
     def paint(self, text: str, *styles: str) -> str:
-        if not self.has_color or not text:
-            return text
-        return f"\x1b[{';'.join(CODES[style] for style in styles)}m{text}\x1b[0m"
+        """Given a text and styles, return it marked; `say` turns the marks into codes, or drops them."""
+        return f"{_MARK}{';'.join(CODES[style] for style in styles)}m{text}{_MARK}0m" if text else text
 
     def say(self, text: str = "") -> None:
-        print(text, file=self.out)
+        put(rendered(text, self.has_color), self.out)
+
+    def warn(self, text: str) -> None:
+        put(rendered(text, self._err_has_color), self.err)
 
     def problems(self, problems: Sequence[Problem], source: Callable[[str], list[str]] | None = None) -> None:
         """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read."""
         for problem in problems:
-            print(self.problem(problem, source or read_lines), file=self.err)
+            self.warn(self.problem(problem, source or read_lines))
 
     def problem(self, problem: Problem, source: Callable[[str], list[str]]) -> str:
         style = {"error": "red", "warning": "yellow", "advice": "cyan"}[problem.level]
         place = f"{self.paint(str(problem.span), 'bold')}: " if problem.span else ""
         code = self.paint(f" [{problem.code}]", "dim") if problem.code else ""
-        lines = [f"{place}{self.paint(problem.level, style, 'bold')}: {clean(problem.message)}{code}"]
+        lines = [f"{place}{self.paint(problem.level, style, 'bold')}: {problem.message}{code}"]
         if problem.span:
             lines += self._quoted(problem, source(problem.span.file), style)
         if problem.hint:
-            lines.append(f"  {self.paint('→', style)} {clean(problem.hint)}")
+            lines.append(f"  {self.paint('→', style)} {problem.hint}")
         return "\n".join(lines)
 
     def _quoted(self, problem: Problem, text: list[str], style: str) -> list[str]:
         span = problem.span
         if span is None or not 0 < span.line <= len(text):
             return []
-        line = clean(text[span.line - 1].replace("\t", " "))
+        line = clean(text[span.line - 1].replace("\t", " "))  # now, so that the caret stands where it should
         start, room = 0, max(40, self.width - 10)
         if len(line) > room:  # keep the caret in view
             start = max(0, min(span.col - 1 - room // 3, len(line) - room))
@@ -83,6 +115,13 @@ class Face:
         number = self.paint(f"{span.line:>5} │ ", "dim")
         caret = self.paint("^", style, "bold")
         return [f"{number}{line}", f"{self.paint('      │ ', 'dim')}{' ' * (span.col - 1 - start)}{caret}"]
+
+
+def rendered(text: str, has_color: bool) -> str:
+    """Given a text with painted parts, return it for a terminal: styles as ANSI codes or gone, the rest cleaned."""
+    parts = _STYLE.split(text)  # text, codes, text, codes … text
+    codes = [f"\x1b[{code}m" if has_color else "" for code in parts[1::2]]
+    return "".join(clean(part) + code for part, code in zip(parts[::2], [*codes, ""], strict=True))
 
 
 def read_lines(file: str) -> list[str]:

@@ -79,7 +79,7 @@ class Layout:
 
     @property
     def blocks(self) -> range:
-        """The left edges: a white one, the bits from the highest, and one that makes their white ones odd."""
+        """The left edges: a white one, the bits from the highest, and one that makes their white ones even."""
         step = self.block + max(1, self.block // 5)
         count = NUMBER_BITS + 2
         left = (self.width - count * step) // 2
@@ -304,9 +304,7 @@ def _draw_words(
         top = body + round(style.size * (1.0 + 1.42 * (len(lines) - 1)))
 
 
-def _draw_picture(
-    card: Image.Image, picture: Image.Image, palette: Palette, layout: Layout, area: Area
-) -> int:
+def _draw_picture(card: Image.Image, picture: Image.Image, palette: Palette, layout: Layout, area: Area) -> int:
     """The reference, whole and framed, at the top of its area. Return where its label ends."""
     left, top, right, bottom = area
     label = Style(layout.size(1.2, 7), 700, 0.14)

@@ -68,9 +68,7 @@ def _decoded(path: Path, sound: bool = False) -> Iterator[VideoFrame]:
             if streams:
                 yield from container.decode(streams[0])  # type: ignore[misc]
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(
-            f'"{path.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged"
-        )
+        problem = Problem(f'"{path.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
         raise LtxflowError(problem) from error
 
 

@@ -101,9 +101,7 @@ def fit_warnings(facts: ImageFacts, size: tuple[int, int], fit: Fit) -> list[str
         edge = "left and right" if down > across else "top and bottom"
         found.append(f"{1 - ratio:.0%} of it is cut off ({edge}) to fill {size[0]}x{size[1]}")
     if fit == "contain" and 1 - ratio > CUT_NOTED:
-        found.append(
-            f"{1 - ratio:.0%} of {size[0]}x{size[1]} becomes black bars, which the model may animate"
-        )
+        found.append(f"{1 - ratio:.0%} of {size[0]}x{size[1]} becomes black bars, which the model may animate")
     if fit == "stretch" and 1 / ratio > STRETCHED_NOTED:
         found.append(f"it is distorted {1 / ratio:.2f}x to fill {size[0]}x{size[1]}")
     scale = min(across, down) if fit == "contain" else max(across, down)
@@ -154,9 +152,14 @@ def _decoded(path: Path) -> tuple[Image.Image, list[str]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises on a bad file into our error, saying as much as can be said."""
+    """Turn what Pillow raises on a bad file into our error, saying as much as can be said.
+
+    What it only warns of (odd tags, and sizes above a limit that is higher than ours) is not for our users.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except Image.DecompressionBombError as error:
         raise LtxflowError(_too_large(path, "more than 170")) from error
     except FileNotFoundError as error:
@@ -167,9 +170,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> Image.Image:
     Image.init()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # our own limit follows, and it is lower
-        return Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])
+    return Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN])
 
 
 def _too_large(path: Path, megapixels: str) -> Problem:
@@ -195,9 +196,7 @@ def _unreadable(path: Path, error: BaseException) -> Problem:
         hint = "whoever served it answered with a message instead of the file"
         return Problem(f'"{path.name}" is a web page, not a picture', hint=hint, code="unreadable")
     if isinstance(error, UnidentifiedImageError):
-        return Problem(
-            f'"{path.name}" is not a picture that can be read', hint=FORMATS_HINT, code="unreadable"
-        )
+        return Problem(f'"{path.name}" is not a picture that can be read', hint=FORMATS_HINT, code="unreadable")
     hint = "copy or export it again"
     return Problem(f'"{path.name}" is damaged or cut short: {str(error).lower()}', hint=hint, code="damaged")
 

@@ -62,9 +62,7 @@ class Style:
 def plain(text: str) -> str:
     """Given any text, return it composed, on one line, without characters that draw nothing of their own."""
     composed = " ".join(unicodedata.normalize("NFC", text).split())
-    return "".join(
-        c for c in composed if unicodedata.category(c) not in ("Cc", "Cf", "Cs") and c not in VARIANTS
-    )
+    return "".join(c for c in composed if unicodedata.category(c) not in ("Cc", "Cf", "Cs") and c not in VARIANTS)
 
 
 def width_of(text: str, style: Style) -> float:
@@ -72,9 +70,7 @@ def width_of(text: str, style: Style) -> float:
     return style.size * sum(_advance(char, style.weight) + style.spacing for char in text)
 
 
-def draw_text(
-    draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, style: Style, fill: Colour
-) -> float:
+def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, style: Style, fill: Colour) -> float:
     """Given where a line starts, draw it and return where it ends.
 
     Drawn large and reduced: Pillow sets letters on whole px, which shows at small sizes.

@@ -46,7 +46,9 @@ def draw_slate(
 
     H.264 (bt709, a key frame a second) and AAC (48 kHz stereo), index first, without tags. The same spec,
     picture and libraries give the same bytes. `progress` is called with (frames done, frames). `out` is not
-    written atomically: give a temporary place. Raise LtxflowError when the size is odd or too small, or the reference cannot be read.
+    written atomically: give a temporary place.
+
+    Raise LtxflowError when the size is odd or too small, or the reference cannot be read.
     """
     _check(spec)
     surface = Surface(draw_card(spec, reference), spec)
@@ -72,15 +74,13 @@ def read_frame_number(picture: Bytes, size: SlateSpec | tuple[int, int]) -> int:
     bits = []
     for left in layout.blocks:
         inset = layout.block / 4
-        rows = slice(
-            math.floor((layout.block_top + inset) * down), math.ceil((layout.block_top + 3 * inset) * down)
-        )
+        rows = slice(math.floor((layout.block_top + inset) * down), math.ceil((layout.block_top + 3 * inset) * down))
         columns = slice(math.floor((left + inset) * across), math.ceil((left + 3 * inset) * across))
         bits.append(float(picture[rows, columns].mean()))
     if any(80 < light < 150 for light in bits):
         raise LtxflowError(Problem("the frame number is not clear: two slates are mixed here", code="mixed"))
     first, *number, last = (light >= 150 for light in bits)
-    if not first or last == (sum(number) % 2 == 1):
+    if not first or last != (sum(number) % 2 == 1):
         raise LtxflowError(Problem("there is no frame number in this picture", code="no-number"))
     return int("".join("1" if bit else "0" for bit in number), 2)
 
@@ -91,9 +91,7 @@ def _check(spec: SlateSpec) -> None:
         hint = f"give even numbers of {SMALLEST} px and more"
         raise LtxflowError(Problem(f'a slate cannot be "{size}"', hint=hint, code="size"))
     if spec.frames < 1 or spec.fps <= 0:
-        raise LtxflowError(
-            Problem(f"a slate cannot have {spec.frames} frames at {spec.fps} fps", code="length")
-        )
+        raise LtxflowError(Problem(f"a slate cannot have {spec.frames} frames at {spec.fps} fps", code="length"))
 
 
 class Surface:
@@ -117,12 +115,8 @@ class Surface:
             for colour in (palette.accent, palette.track, palette.strip)
         )
         style = Style(self._layout.digits, 600)
-        self._bright = _glyphs(
-            style, self._ground[0], _yuv(np.full((2, 2, 3), palette.text, np.uint8))[0][0, 0]
-        )
-        self._dim = _glyphs(
-            style, self._ground[0], _yuv(np.full((2, 2, 3), palette.muted, np.uint8))[0][0, 0]
-        )
+        self._bright = _glyphs(style, self._ground[0], _yuv(np.full((2, 2, 3), palette.text, np.uint8))[0][0, 0])
+        self._dim = _glyphs(style, self._ground[0], _yuv(np.full((2, 2, 3), palette.muted, np.uint8))[0][0, 0])
 
     def show(self, frame: int) -> Bytes:
         """Given a frame's number from 0, return the picture with its strip drawn, good until the next."""
@@ -144,9 +138,7 @@ class Surface:
         """Whole pixels in colour, the one at its end by how much of it is done."""
         done = Fraction(self._layout.width * (frame + 1), self._spec.frames)
         top, bar = self._layout.strip_top, self._layout.bar
-        for plane, part, accent, track in zip(
-            self._planes, (1, 2, 2), self._accent, self._track, strict=True
-        ):
+        for plane, part, accent, track in zip(self._planes, (1, 2, 2), self._accent, self._track, strict=True):
             rows = plane[top // part : (top + bar) // part]
             whole, rest = divmod(done / part, 1)
             rows[:, :whole] = accent
@@ -165,7 +157,7 @@ class Surface:
         number = frame % (1 << NUMBER_BITS)
         bits = [bool(number >> place & 1) for place in reversed(range(NUMBER_BITS))]
         top, side = self._layout.block_top, self._layout.block
-        for left, bit in zip(self._layout.blocks, [True, *bits, sum(bits) % 2 == 0], strict=True):
+        for left, bit in zip(self._layout.blocks, [True, *bits, sum(bits) % 2 == 1], strict=True):
             self._planes[0][top : top + side, left : left + side] = 225 if bit else 16
 
 
@@ -200,9 +192,7 @@ def _yuv(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
     """
     red, green, blue = (rgb[:, :, channel].astype(np.int32) for channel in range(3))
     luma = 16 + ((11966 * red + 40254 * green + 4064 * blue + (1 << 15)) >> 16)
-    red, green, blue = (
-        c[0::2, 0::2] + c[0::2, 1::2] + c[1::2, 0::2] + c[1::2, 1::2] for c in (red, green, blue)
-    )
+    red, green, blue = (c[0::2, 0::2] + c[0::2, 1::2] + c[1::2, 0::2] + c[1::2, 1::2] for c in (red, green, blue))
     u = 128 + ((-6596 * red - 22188 * green + 28784 * blue + (1 << 17)) >> 18)
     v = 128 + ((28784 * red - 26145 * green - 2639 * blue + (1 << 17)) >> 18)
     return luma.astype(np.uint8), u.astype(np.uint8), v.astype(np.uint8)

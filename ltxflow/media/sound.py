@@ -39,9 +39,7 @@ def measure_sound(path: Path) -> SoundFacts:
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise LtxflowError(
-                    Problem(f'"{path.name}" has no sound track', hint=SOUND_HINT, code="no-sound")
-                )
+                raise LtxflowError(Problem(f'"{path.name}" has no sound track', hint=SOUND_HINT, code="no-sound"))
             for frame in container.decode(container.streams.audio[0]):
                 samples += frame.samples
                 rate = rate or frame.sample_rate
@@ -52,9 +50,7 @@ def measure_sound(path: Path) -> SoundFacts:
         problem = Problem(f'"{path.name}" cannot be read as sound', hint=SOUND_HINT, code="unreadable")
         raise LtxflowError(problem) from error
     if samples == 0:
-        raise LtxflowError(
-            Problem(f'"{path.name}" is silent: it holds no samples', hint=SOUND_HINT, code="empty")
-        )
+        raise LtxflowError(Problem(f'"{path.name}" is silent: it holds no samples', hint=SOUND_HINT, code="empty"))
     return SoundFacts(samples, rate, channels)
 
 

@@ -100,9 +100,7 @@ def _moov(movie: Movie, traks: set[Box], extents: list[Extent], data_at: int, wi
 
     def moved(at: int) -> int:
         place = bisect_right(starts, at) - 1
-        return (
-            places[place] + at - starts[place] if place >= 0 else data_at
-        )  # an empty chunk may point anywhere
+        return places[place] + at - starts[place] if place >= 0 else data_at  # an empty chunk may point anywhere
 
     return rebuilt(Box(b"moov", 0, 16 if data[:4] == b"\0\0\0\1" else 8, len(data)))
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from ltxflow.core.digest import Output
+from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event
 from ltxflow.plan.dag import Plan
@@ -40,6 +40,7 @@ class Built:
     failed: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    made: dict[Key, Trace] = field(default_factory=dict)  # in this run: another clip may want the same
 
 
 @dataclass(frozen=True)
@@ -59,37 +60,48 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
     """Given a plan and what is known of its targets, make every miss and return what became of each.
 
     A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off.
-    Cancelling keeps what is finished: the result says `interrupted`.
+    Cancelling keeps what is finished and skips the rest: the result says `interrupted`.
     """
     built = Built(dict(found))
     states = States()
+    begun: set[str] = set()  # of the running: those that have left their pool's queue
     for target, status in found.items():
         states.set(target, "made" if status.state == "hit" else "waiting")
     running: dict[asyncio.Task[Trace], str] = {}
     try:
         while not states.is_settled:
             _advance(plan, built, states, builder)
+            being_made = {built.statuses[target].key for target in running.values()}
             for target in states.in_state("ready"):
+                if built.statuses[target].key in being_made:
+                    continue  # no key is made twice: this one waits for the other
+                being_made.add(built.statuses[target].key)
                 states.set(target, "running")
-                running[asyncio.create_task(_make(built.statuses[target], builder))] = target
+                running[asyncio.create_task(_make(built.statuses[target], builder, begun))] = target
             if not running:
                 break
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 _settle(running.pop(task), task, built, states, builder)
+            if built.failed and not builder.keep_going:
+                for task in [task for task, target in running.items() if target not in begun]:
+                    task.cancel()
     except asyncio.CancelledError:
         built.interrupted = True
         for task in running:
             task.cancel()
-        finished = await asyncio.gather(*running, return_exceptions=True)
-        for target, result in zip(running.values(), finished, strict=True):
-            if isinstance(result, Trace):
-                _keep(target, result, built, states, builder)
+        await asyncio.gather(*running, return_exceptions=True)
+        for task, target in running.items():
+            _settle(target, task, built, states, builder)
+        for target in states.in_state("waiting", "ready"):
+            _skip(target, "interrupted", built, states, builder)
     return built
 
 
 def _advance(plan: Plan, built: Built, states: States, builder: Builder) -> None:
     """Move every waiting target whose needs are settled: to ready, made (early cutoff) or skipped."""
+    for target in states.in_state("ready"):
+        _settle_twin(target, built, states, builder)
     for target in states.in_state("waiting"):
         needs = plan.needs(target)
         lost = [need for need in needs if states.of[need] in ("failed", "skipped")]
@@ -101,6 +113,17 @@ def _advance(plan: Plan, built: Built, states: States, builder: Builder) -> None
                 before = {need: built.statuses[need] for need in needs}
                 status = built.statuses[target] = status_of(plan.nodes[target], before, builder.lookup)
             states.set(target, "made" if status.state == "hit" else "ready")
+            _settle_twin(target, built, states, builder)
+
+
+def _settle_twin(target: str, built: Built, states: States, builder: Builder) -> None:
+    """What was made in this run for another clip with the same key is this one's, too."""
+    status = built.statuses[target]
+    trace = built.made.get(status.key) if status.key and states.of[target] == "ready" else None
+    if trace is not None:
+        built.statuses[target] = Status(status.node, "hit", status.action, status.key, trace)
+        states.set(target, "made")
+        builder.made(status.node, trace)
 
 
 def _skip(target: str, reason: str, built: Built, states: States, builder: Builder) -> None:
@@ -112,13 +135,16 @@ def _skip(target: str, reason: str, built: Built, states: States, builder: Build
 def _settle(target: str, task: asyncio.Task[Trace], built: Built, states: States, builder: Builder) -> None:
     try:
         trace = task.result()
+    except asyncio.CancelledError:
+        _skip(target, "interrupted" if built.interrupted else "another failed", built, states, builder)
+        return
     except LtxflowError as error:
         states.set(target, "failed")
         built.failed[target] = error.problems
         builder.emit(ActionFinished(target, "failed", reason=str(error)))
         if not builder.keep_going:
             for other in states.in_state("waiting", "ready"):
-                _skip(other, f"{target} failed", built, states, builder)
+                _skip(other, "another failed", built, states, builder)
         return
     _keep(target, trace, built, states, builder)
 
@@ -128,27 +154,43 @@ def _keep(target: str, trace: Trace, built: Built, states: States, builder: Buil
     built.statuses[target] = Status(status.node, "hit", status.action, trace.key, trace)
     states.set(target, "made")
     built.rendered.add(target)
+    built.made[trace.key] = trace
     builder.made(status.node, trace)
     builder.emit(
         ActionFinished(target, "rendered", trace.key, trace.seconds.get("total", 0.0), trace.server or "local")
     )
 
 
-async def _make(status: Status, builder: Builder) -> Trace:
+async def _make(status: Status, builder: Builder, begun: set[str]) -> Trace:
     """Run one action and keep what it made: blobs, then trace. The scratch folder is on the store's file system."""
     node, action, key = status.node, status.action, status.key
     assert action is not None
     assert key is not None
     module = step(node.kind)
 
-    def progress(fraction: float, text: str) -> None:
-        builder.emit(ActionProgress(node.target, fraction, text))
-
+    loop = asyncio.get_running_loop()
     started = time.monotonic()
+    is_given_up = False
+
+    def progress(fraction: float, text: str) -> None:
+        """Called from the thread that works; events are told one after the other, in the loop's."""
+        if is_given_up:
+            raise asyncio.CancelledError  # ends the thread's work: nobody waits for it
+        loop.call_soon_threadsafe(builder.emit, ActionProgress(node.target, fraction, text))
+
+    def begin(where: str) -> None:
+        nonlocal started
+        started = time.monotonic()  # not before: the time in a queue is nobody's work
+        begun.add(node.target)
+        builder.emit(ActionStarted(node.target, key, node.frames, where))
+
     with builder.store.scratch() as folder:
-        job = Job(node.target, key, folder, builder.inputs(node), progress)
-        job.started = lambda where: builder.emit(ActionStarted(node.target, key, node.frames, where))
-        await builder.executors[module.POOL].run(status, job)
+        job = Job(node.target, key, folder, builder.inputs(node), progress, begin)
+        try:
+            await builder.executors[module.POOL].run(status, job)
+        except asyncio.CancelledError:
+            is_given_up = True
+            raise
         missing = [name for name in action.outputs if name not in job.out]
         if missing:
             raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)

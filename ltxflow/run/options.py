@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,32 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="any clip setting for this run, such as steps=6 or reference.strength=0.8",
     )
+
+
+def add_servers(parser: argparse.ArgumentParser) -> None:
+    """Given a verb's parser, add where the servers are."""
+    parser.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a ComfyUI server, or a name from your config; repeatable",
+    )
+    parser.add_argument(
+        "--patience",
+        type=seconds_of,
+        default=300.0,
+        metavar="TIME",
+        help="how long to wait for a server that stops answering (default: 5m)",
+    )
+
+
+def seconds_of(text: str) -> float:
+    """Given `90s`, `30m` or `1.5h`, return seconds. Raise ArgumentTypeError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time: write 90s, 30m or 1.5h')
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

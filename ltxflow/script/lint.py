@@ -50,18 +50,12 @@ RULES: dict[str, Rule] = {
         Rule("P103", "warning", "keywords", "the model learned from sentences that tell what happens", GUIDE),
         Rule("P104", "warning", "no camera", "a camera that is not described freezes or wanders", GUIDE),
         Rule("P105", "warning", "no motion", "without motion in the prompt the picture freezes", FREEZE),
-        Rule(
-            "P106", "warning", "no sound", "sound is made with the picture, and invented if not told", GUIDE
-        ),
+        Rule("P106", "warning", "no sound", "sound is made with the picture, and invented if not told", GUIDE),
         Rule("P107", "warning", "static description", "asked for a still, the model makes a still", FREEZE),
         Rule("P108", "error", "same motion twice", "two clips that move alike look like a mistake", EDITING),
-        Rule(
-            "P109", "advice", "no reference", "from an image, look and subject hold across clips", COMMUNITY
-        ),
+        Rule("P109", "advice", "no reference", "from an image, look and subject hold across clips", COMMUNITY),
         Rule("P110", "warning", "frame rate for motion", "motion needs 25–30 frames a second", COMMUNITY),
-        Rule(
-            "P111", "warning", "crossfade length", "10–15 frames hide a join: less jumps, more blurs", EDITING
-        ),
+        Rule("P111", "warning", "crossfade length", "10–15 frames hide a join: less jumps, more blurs", EDITING),
         Rule("P112", "advice", "cuts and times", "a clip is one shot, and has no clock", ENHANCER),
         Rule(
             "P113",
@@ -83,12 +77,18 @@ def lint(project: Project) -> list[Problem]:
     once is silent where all of them ignore it.
     """
     problems: list[Problem] = []
+    film: list[_Reading] = []
     for scene in project.scenes:
         readings = [_read(clip) for clip in scene.clips]
         for position, reading in enumerate(readings):
             problems += (p for p in _clip_problems(reading) if not reading.ignores(p.code))
             problems += _same_motion(reading, readings[:position])
-    return [*problems, *_crossfades(project.scenes), *_frame_rate(project)]
+        film += readings
+    return [*problems, *_crossfades(project.scenes), *_frame_rate(project, film)]
+
+
+def _ignores(clip: Clip, code: str) -> bool:
+    return code in (clip.get("ignore") or ())
 
 
 def _problem(code: str, message: str, span: Span | None, hint: str) -> Problem:
@@ -113,7 +113,7 @@ class _Reading:
     still: str  # the words that ask for no motion
 
     def ignores(self, code: str) -> bool:
-        return code in (self.clip.get("ignore") or ())
+        return _ignores(self.clip, code)
 
     def at(self, part: str = "") -> Span | None:
         spans = self.clip.prompt.spans
@@ -127,8 +127,11 @@ _SPEECH = re.compile(r"“[^”]*”|\"[^\"]*\"|„[^“”]*[“”]|«[^»]*»
 
 def _words(text: str) -> tuple[str, ...]:
     """The words in lower case; scripts without spaces count two characters as a word."""
+    words = _WORD.findall(text.casefold())
+    if text.isascii():
+        return tuple(words)
     found: list[str] = []
-    for word in _WORD.findall(text.casefold()):
+    for word in words:
         if _UNSPACED.match(word):
             found += (word[i : i + 2] for i in range(0, len(word), 2))
         else:
@@ -262,6 +265,8 @@ def _is_same(mine: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
     mine_only, theirs_only = Counter(mine) - Counter(theirs), Counter(theirs) - Counter(mine)
     if _DIRECTIONS & (mine_only.keys() | theirs_only.keys()):
         return False
+    if mine_only.total() + theirs_only.total() > (1 - SAME_MOTION) * (len(mine) + len(theirs)):
+        return False  # the ratio below cannot be higher; it takes far longer
     return SequenceMatcher(None, mine, theirs, autojunk=False).ratio() >= SAME_MOTION
 
 
@@ -271,7 +276,7 @@ def _crossfades(scenes: Iterable[Scene]) -> Iterator[Problem]:
     wrong: dict[Span | None, list[Scene]] = {}
     for scene in scenes:
         joins = len(scene.clips) > 1 and not low <= scene.crossfade <= high
-        if joins and not all(_read(clip).ignores("P111") for clip in scene.clips):
+        if joins and not all(_ignores(clip, "P111") for clip in scene.clips):
             setting = scene.settings.get("crossfade")
             wrong.setdefault((setting.span if setting else None) or scene.span, []).append(scene)
     for span, (first, *others) in wrong.items():
@@ -280,10 +285,9 @@ def _crossfades(scenes: Iterable[Scene]) -> Iterator[Problem]:
         yield _problem("P111", message, span, "write `crossfade: 12f`")
 
 
-def _frame_rate(project: Project) -> Iterator[Problem]:
+def _frame_rate(project: Project, readings: list[_Reading]) -> Iterator[Problem]:
     fps, setting = project.fps, project.settings.get("fps")
     span = setting.span if setting else None
-    readings = [_read(clip) for clip in project.clips]
     moving = [reading for reading in readings if not reading.ignores("P110")]
     fast = [reading.clip.path for reading in moving if reading.is_fast]
     if moving and not SLOWEST <= fps <= FASTEST:
@@ -420,8 +424,8 @@ _STILL = _phrases(r"""
     still (?:image|frame|photo|photograph|picture|shot|life)
 """)
 _CUTS = _phrases(r"""
-    cuts? to|cutting to|(?:jump|smash|match|hard|quick) cuts?
-    (?:fades?|dissolves?|crossfades?) to (?:black|white|a|an|the)
+    (?:cuts?|cutting) to:? (?:an?|the|another|his|her|their|black|close|wide)|(?:jump|smash|match|hard|quick) cuts?
+    (?:fades?|dissolves?) to (?:black|white)|crossfades? to
     next (?:scene|shot)|montage|split[- ]screen
     [0-9]{1,2}:[0-5][0-9]
     (?:at|after|from|until) (?:second )?[0-9]+(?:\.[0-9]+)? ?(?:s|secs?|seconds?)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.core.timing import parse_frames, parse_time, snap_up
+from ltxflow.core.timing import parse_frames, parse_time, seconds_to_frames_up, snap_up
 from ltxflow.media.image import Fit, fit_warnings, read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.sound import measure_sound
@@ -193,6 +193,8 @@ def _project(
             )
     output = _output(reader, str(data.get("output", OUTPUT)))
     templates = _templates(reader, profile)
+    if "server" in data:
+        reader.foreign[f"server {data['server']}"] = str(data["server"])
     base = _film_layers(reader, data, profile)
     scenes = _scenes(reader, data, profile, fps, variables, base, command_line, size)
     return Project(
@@ -210,6 +212,7 @@ def _project(
         settings=MappingProxyType(_film_values(reader, data, profile, fps, wanted)),
         moved=_moved(reader, data, scenes),
         vars=MappingProxyType(variables),
+        server=str(data.get("server", "")),
         templates=MappingProxyType(templates),
         foreign=MappingProxyType(dict(reader.foreign)),
     )
@@ -256,7 +259,7 @@ def _film_values(reader: _Reader, data: Mapping[str, Any], profile: Profile, fps
         "size": value("size" if "size" in data else "aspect", wanted),
         "seed": value("seed", 0),
         "output": value("output", OUTPUT),
-        "weights": value("weights", profile.default_weights),
+        "weights": value("weights", dict(profile.default_weights)),
     }
 
 
@@ -509,7 +512,7 @@ def _length(reader: _Reader, value: Value, span: Span, profile: Profile, fps: in
     asked = str(value.value)
     if asked == "auto":
         return Length(None, asked, span)
-    frames = snap_up(parse_frames(asked, fps))
+    frames = snap_up(seconds_to_frames_up(parse_time(asked, fps), fps))  # never shorter than asked
     limit = profile.limits(fps).max_frames
     if frames > limit:
         reader.problems.append(

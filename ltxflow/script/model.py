@@ -185,6 +185,7 @@ class Project:
     settings: Mapping[str, Value] = field(default_factory=nothing)  # project-level values with their origins
     moved: tuple[tuple[str, str], ...] = ()
     vars: Mapping[str, str] = field(default_factory=nothing)
+    server: str = ""  # the project's default; used only from a trusted project
     templates: Mapping[str, Any] = field(default_factory=nothing)  # name → script.template.Template
     foreign: Mapping[str, str] = field(
         default_factory=nothing

@@ -185,7 +185,7 @@ class Profile:
     fps: Fps
     default_quality: str
     qualities: Mapping[str, Quality]
-    default_weights: str
+    default_weights: Mapping[str, str]  # role → precision; a role with one file needs none
     models: Mapping[str, Model]
     camera_loras: tuple[str, ...]
     control_loras: Mapping[str, str]  # mode → file
@@ -298,9 +298,7 @@ def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
         yield wrong(f'no quality "{data["default_quality"]}"', "default_quality")
     for name, quality in data["qualities"].items():
         if "sigmas" in quality and len(quality["sigmas"].split(",")) != quality["steps"] + 1:
-            yield wrong(
-                f"{quality['steps']} steps need {quality['steps'] + 1} sigmas", "qualities", name, "sigmas"
-            )
+            yield wrong(f"{quality['steps']} steps need {quality['steps'] + 1} sigmas", "qualities", name, "sigmas")
     for name, entry in data["aspects"].items():
         if name == "source":
             continue
@@ -341,7 +339,7 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
         ),
         default_quality=data["default_quality"],
         qualities=MappingProxyType({name: _quality(name, q) for name, q in data["qualities"].items()}),
-        default_weights=data["default_weights"],
+        default_weights=MappingProxyType(dict(data["default_weights"])),
         models=MappingProxyType(
             {
                 role: Model(
@@ -404,9 +402,7 @@ def _quality(name: str, q: Mapping[str, Any]) -> Quality:
 
 
 def _picture(p: Mapping[str, Any]) -> Picture:
-    return Picture(
-        float(p["strength"]), p["compression"], p["fit"], (float(p["focus"][0]), float(p["focus"][1]))
-    )
+    return Picture(float(p["strength"]), p["compression"], p["fit"], (float(p["focus"][0]), float(p["focus"][1])))
 
 
 # --- sizes ----------------------------------------------------------------------------------------

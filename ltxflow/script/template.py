@@ -28,7 +28,7 @@ The variables (a template names in its header those it uses; one it does not use
 | stage2 | {sigmas, sampler, cfg, seed?}; read where stages = 2; without a seed it is 0 |
 | distilled, distilled_strength | whether stage 1 runs through the distilled LoRA; its strength, in both |
 | loras | [{name, strength}], in the order they are chained, before the distilled one |
-| reference | the server's name of the first frame, prepared at the decoded size |
+| reference | null, or the server's name of the first frame, prepared at the decoded size |
 | reference_strength, reference_compression | of that frame: 0 … 1, and CRF |
 | last_frame, last_frame_strength, last_frame_compression | the same of the frame a clip ends on |
 | models | role → file name: checkpoint, text_encoder, distilled_lora, spatial_upscaler, temporal_upscaler |
@@ -36,7 +36,7 @@ The variables (a template names in its header those it uses; one it does not use
 | tiling | null, or {tile_size, overlap, temporal_size, temporal_overlap} for the decoder |
 | temporal_upscale | whether the temporal upscaler doubles the frame rate: 2(frames-1)+1 frames at 2 fps |
 | control | {lora, video, strength, mode}; mode: canny, depth, pose, detailer, raw |
-| extend | {video, k, audio}; see `extend.json.j2` |
+| extend | {video, frames, k, audio}: see `extend.json.j2`; audio: pinned, fresh |
 | prefix | the start of the file names the server gives the outputs |
 
 Run as a program (`python -m ltxflow.script.template`) it renders what it reads from its standard input: the
@@ -76,9 +76,7 @@ except ImportError:  # Windows: the child then has a wall clock limit only
     resource = None  # type: ignore[assignment]
 
 Graph = dict[str, Any]
-Structure = dict[
-    str, tuple[str, dict[str, Any]]
-]  # node id → class, and input name → link, None where it is none
+Structure = dict[str, tuple[str, dict[str, Any]]]  # node id → class, and input name → link, None where it is none
 
 FORMAT = 1
 SUFFIX = ".json.j2"
@@ -204,9 +202,7 @@ def _read(path: Path, where: str) -> str:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise LtxflowError(
-            Problem(f"cannot read the template: {error}", Span(where, 1, 1), code="T001")
-        ) from None
+        raise LtxflowError(Problem(f"cannot read the template: {error}", Span(where, 1, 1), code="T001")) from None
     if len(text) > MAX_TEXT:
         raise LtxflowError(
             Problem(f"the template is larger than {MAX_TEXT} characters", Span(where, 1, 1), code="T001")
@@ -279,9 +275,7 @@ def _header(text: str, where: str) -> Header:
             )
         )
     before = text[: comment.start(1)]
-    document = yaml.parse(
-        "\n" * before.count("\n") + comment[1].lstrip(" "), where
-    )  # the lines stay the file's
+    document = yaml.parse("\n" * before.count("\n") + comment[1].lstrip(" "), where)  # the lines stay the file's
     data = document.data
     problems = []
 
@@ -289,9 +283,7 @@ def _header(text: str, where: str) -> Header:
         problems.append(Problem(message, document.span(path), hint, "T002"))
 
     if not isinstance(data, dict):
-        raise LtxflowError(
-            Problem("the header is not a mapping", Span(where, 1, 1), "write name: value lines", "T002")
-        )
+        raise LtxflowError(Problem("the header is not a mapping", Span(where, 1, 1), "write name: value lines", "T002"))
     if data.get("ltxflow-template") != FORMAT:
         wrong(
             f"template format {data.get('ltxflow-template')!r} is not known",
@@ -377,17 +369,13 @@ def _parse(where: str, text: str) -> jinja2.nodes.Template:
     except jinja2.TemplateSyntaxError as error:
         raise _syntax_problem(error, where) from None
     except (RecursionError, ValueError) as error:  # "((((…", a number of 5000 digits
-        raise LtxflowError(
-            Problem(f"the template cannot be read: {error}", Span(where, 1, 1), code="T004")
-        ) from None
+        raise LtxflowError(Problem(f"the template cannot be read: {error}", Span(where, 1, 1), code="T004")) from None
 
 
 def _syntax_problem(error: jinja2.TemplateSyntaxError, where: str) -> LtxflowError:
-    message = (error.message or "not Jinja").rstrip(".")
+    message = (error.message or "not Jinja").rstrip(".").replace("'", '"')
     return LtxflowError(
-        Problem(
-            message[:1].lower() + message[1:], Span(error.filename or where, error.lineno, 1), code="T004"
-        )
+        Problem(message[:1].lower() + message[1:], Span(error.filename or where, error.lineno, 1), code="T004")
     )
 
 
@@ -682,9 +670,7 @@ def _max_reply(contexts: int) -> int:
 def _why_it_died(code: int, seconds: int, span: Span) -> Problem:
     """A child that says nothing was killed: by the clock (SIGXCPU, SIGKILL), or its file limit (SIGXFSZ)."""
     if code in (-24, -9):
-        return Problem(
-            f"the template computes for more than {seconds} s", span, "a loop without an end?", "T006"
-        )
+        return Problem(f"the template computes for more than {seconds} s", span, "a loop without an end?", "T006")
     if code == -25:
         return Problem("the template writes too much", span, "a loop without an end?", "T006")
     return Problem(f"the template broke its renderer (exit {code})", span, code="T006")
@@ -718,13 +704,9 @@ def _child() -> None:
     except LtxflowError as error:
         answer = {"problems": list(_as_data(error.problems))}
     except (MemoryError, RecursionError) as error:
-        what = (
-            f"more than {CHILD_MEMORY >> 20} MB" if isinstance(error, MemoryError) else "too deep a recursion"
-        )
+        what = f"more than {CHILD_MEMORY >> 20} MB" if isinstance(error, MemoryError) else "too deep a recursion"
         answer = {
-            "problems": list(
-                _as_data([Problem(f"the template takes {what}", Span(template.shown, 1, 1), code="T006")])
-            )
+            "problems": list(_as_data([Problem(f"the template takes {what}", Span(template.shown, 1, 1), code="T006")]))
         }
     sys.stdout.write(json.dumps(answer))
 

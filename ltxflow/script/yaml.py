@@ -134,9 +134,7 @@ class Document:
         return Span(self.file, at // _COLUMNS + 1, at % _COLUMNS + 1)
 
 
-def read(
-    path: Path, shown: str, *, includes: bool = False, problems: list[Problem] | None = None
-) -> Document:
+def read(path: Path, shown: str, *, includes: bool = False, problems: list[Problem] | None = None) -> Document:
     """Given a file and the name to show for it, return it parsed.
 
     Raise as parse() does, and when the file cannot be read.
@@ -184,9 +182,7 @@ def parse(text: str, file: str, *, includes: bool = False, problems: list[Proble
         composer.run(LOADER(text))
     except yaml.MarkedYAMLError as error:
         problem = _syntax(error, text, file)
-        if not any(
-            p.code == "Y009" and _position(p).line == _position(problem).line for p in composer.problems
-        ):
+        if not any(p.code == "Y009" and _position(p).line == _position(problem).line for p in composer.problems):
             composer.problems.append(problem)  # `{{ look }} a vault` without quotes is one mistake, not two
         raise LtxflowError(*sorted(composer.problems, key=_position)) from None
     collected = tuple(sorted(composer.problems, key=_position))
@@ -365,9 +361,7 @@ class _Composer:
             self.tag(event.tag, at)
         if event.anchor is not None:
             self.anchors[event.anchor] = None
-        self.stack.append(
-            _Frame(data, _Marks(at, keys, items), event.start_mark, event.anchor, self.nodes - 1)
-        )
+        self.stack.append(_Frame(data, _Marks(at, keys, items), event.start_mark, event.anchor, self.nodes - 1))
 
     def close(self, event: Any) -> None:
         frame = self.stack.pop()
@@ -386,9 +380,7 @@ class _Composer:
             self.report(
                 "Y016",
                 at,
-                f'"*{name}" stands inside what it names'
-                if inside
-                else f'no anchor "&{name}" stands above "*{name}"',
+                f'"*{name}" stands inside what it names' if inside else f'no anchor "&{name}" stands above "*{name}"',
                 "name something that is complete above it"
                 if inside
                 else "put the text in quotes if it is meant to start with *",
@@ -488,9 +480,7 @@ def _too_large(file: str) -> Problem:
 
 def _decode(data: bytes, shown: str) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise LtxflowError(
-            Problem("the file is UTF-16, not UTF-8", Span(shown, 1, 1), "save it as UTF-8", "Y002")
-        )
+        raise LtxflowError(Problem("the file is UTF-16, not UTF-8", Span(shown, 1, 1), "save it as UTF-8", "Y002"))
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -553,9 +543,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     if "mapping values are not allowed" in problem:
         if ":" in before:
             return said('": " inside an unquoted text', "put the whole text in quotes")
-        return said(
-            'a ":" is not expected here', 'check the indentation, and that the line above has its own ":"'
-        )
+        return said('a ":" is not expected here', 'check the indentation, and that the line above has its own ":"')
     if "expected ':'" in problem:
         return said(
             f'no ":" after "{_short(rest)}"',
@@ -566,8 +554,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
         kind, end = ("list", "]") if "sequence" in context else ("mapping", "}")
         return said(
             f'expected "," or "{end}"',
-            f'close the {kind} that opens at line {opened.line}, column {opened.col} with "{end}",'
-            " or quote the text",
+            f'close the {kind} that opens at line {opened.line}, column {opened.col} with "{end}", or quote the text',
         )
     if "alphabetic or numeric" in problem:
         word = "an alias" if "alias" in context else "an anchor"

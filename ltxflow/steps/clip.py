@@ -98,7 +98,7 @@ def way_of(clip: Clip) -> str:
     """Given a clip, return the name of the way it is made, from what it has."""
     if clip.control:
         return "control"
-    if clip.reference and clip.last_frame:
+    if clip.last_frame:
         return "flf2v"
     return "i2v" if clip.reference else "t2v"
 
@@ -117,7 +117,7 @@ def weights_of(project: Project) -> dict[str, str]:
     weights = {}
     for role, model in profile.models.items():
         wish = asked.value.get(role) if isinstance(asked.value, Mapping) else asked.value
-        precision = model.precision(str(wish or profile.default_weights))
+        precision = model.precision(str(wish or profile.default_weights.get(role, "")))
         if precision is None:
             known = ", ".join(model.weights)
             raise LtxflowError(
@@ -322,6 +322,45 @@ def where(node: Node, name: str) -> Span | None:
         return clip.length.span
     value = clip.settings.get(name)
     return (value.span if value else None) or clip.span
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file that comes back must be; None where the workflow is not ours to predict."""
+
+    frames: int | None
+    fps: int | None
+    size: tuple[int, int] | None
+
+
+def expected(shot: Shot, output: str) -> Expected:
+    """Given a shot and the name of an output, return what the file must be.
+
+    The temporal upscaler makes 2(F-1)+1 frames of F (COMFYUI: 25 → 49).
+    """
+    if not shot.template.trusted:
+        return Expected(None, shot.fps, None)
+    size = shot.geometry.delivered if output == "video" else shot.geometry.decoded
+    return Expected(shot.frames, shot.fps, size)
+
+
+def roles(shot: Shot) -> list[str]:
+    """Given a shot, return the model roles its graph really names, in the profile's order."""
+    tokens = {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
+    used = set(_texts(graph(shot, tokens, {}, "ltxflow")))
+    return [role for role, token in tokens.items() if token in used]
+
+
+def work(node: Node) -> float:
+    """Given a node, return what it asks of a GPU: pixels × frames × steps, summed over its stages."""
+    shot: Shot = node.spec
+    width, height = shot.geometry.base
+    total = width * height * shot.frames * int(shot.clip.get("steps"))
+    if int(shot.clip.get("stages", 2)) == 2:
+        preset = shot.profile.qualities[str(shot.clip.get("quality"))]
+        width, height = shot.geometry.decoded
+        total += width * height * shot.frames * preset.stage2.sigmas.count(",")
+    return float(total)
 
 
 async def run(node: Node, action: Action, job: Job) -> None:

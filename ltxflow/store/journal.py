@@ -111,9 +111,7 @@ def submissions(journal: Journal | Iterable[dict[str, Any]]) -> dict[Key, list[S
     return folded
 
 
-def _after(
-    before: Submission | None, event: dict[str, Any], attempt: int, server: str, state: str
-) -> Submission:
+def _after(before: Submission | None, event: dict[str, Any], attempt: int, server: str, state: str) -> Submission:
     before = before or Submission(attempt, server, "", state)
     return replace(
         before,

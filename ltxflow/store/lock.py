@@ -201,9 +201,7 @@ def parse_lock(text: str, name: str) -> Lock:
 def _refuse_conflicts(lines: list[str], name: str) -> None:
     found = [number for number, line in enumerate(lines, 1) if _CONFLICT.fullmatch(line)]
     if found:
-        hint = (
-            "git could not merge it: keep one line for each clip, delete the marker lines, then `git add` it"
-        )
+        hint = "git could not merge it: keep one line for each clip, delete the marker lines, then `git add` it"
         message = f'an unresolved merge conflict: "{lines[found[0] - 1]}"'
         raise LtxflowError(Problem(message, Span(name, found[0], 1), hint))
 
@@ -211,9 +209,7 @@ def _refuse_conflicts(lines: list[str], name: str) -> None:
 def _check_version(line: str, span: Span) -> None:
     found = _VERSION.fullmatch(line)
     if found is None:
-        hint = (
-            f'its first line is "ltxflow-lock: {LOCK_VERSION}"; `git checkout` brings back the last good one'
-        )
+        hint = f'its first line is "ltxflow-lock: {LOCK_VERSION}"; `git checkout` brings back the last good one'
         raise LtxflowError(Problem(f'"{line[:40]}" does not begin a lock', span, hint))
     if found["version"] != str(LOCK_VERSION):
         hint = "it was written by another version of ltxflow: upgrade"
@@ -317,9 +313,7 @@ def read_lock(path: Path, name: str = "") -> Lock:
         return Lock()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise LtxflowError(
-            Problem(f'cannot read "{shown}": {reason}', hint="check its permissions")
-        ) from error
+        raise LtxflowError(Problem(f'cannot read "{shown}": {reason}', hint="check its permissions")) from error
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -115,9 +115,7 @@ def read_published(path: Path) -> tuple[Published, Problem | None]:
         return Published(), None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise LtxflowError(
-            Problem(f'cannot read "{path}": {reason}', hint="check its permissions")
-        ) from error
+        raise LtxflowError(Problem(f'cannot read "{path}": {reason}', hint="check its permissions")) from error
     except (ValueError, RecursionError) as error:
         aside = files.set_aside(path)
         hint = f'the damaged one is kept as "{aside.name}"; files that are already published are left alone'
@@ -137,9 +135,7 @@ def write_published(path: Path, published: Published) -> None:
         }
         for name, entry in sorted(published.entries.items())
     }
-    text = json.dumps(
-        {"format": PUBLISHED_FORMAT, "files": entries}, separators=(",", ":"), ensure_ascii=False
-    )
+    text = json.dumps({"format": PUBLISHED_FORMAT, "files": entries}, separators=(",", ":"), ensure_ascii=False)
     files.make_dir(path.parent)
     files.write_atomic(path, text + "\n")
 

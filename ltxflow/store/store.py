@@ -119,9 +119,7 @@ class Store:
             self._index.close()
 
     def _missing(self, trace: Trace) -> dict[str, Digest]:
-        return {
-            name: out.digest for name, out in trace.outputs.items() if not self.cas.has(out.digest, out.size)
-        }
+        return {name: out.digest for name, out in trace.outputs.items() if not self.cas.has(out.digest, out.size)}
 
     def _read(self, key: Key) -> tuple[Trace | None, bytes | None]:
         """Return a trace from its file, and its row for the index unless the file was replaced meanwhile."""

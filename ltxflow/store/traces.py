@@ -50,8 +50,7 @@ class Trace:
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
             "outputs": {
-                name: {"digest": out.digest, "size": out.size, "facts": out.facts}
-                for name, out in self.outputs.items()
+                name: {"digest": out.digest, "size": out.size, "facts": out.facts} for name, out in self.outputs.items()
             },
             "fields": dict(self.fields),
             "action": dict(self.action),

@@ -1,0 +1,71 @@
+"""Which servers a build uses, and the executor that drives them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ltxflow.comfy.client import probe
+from ltxflow.comfy.nodes import core_classes
+from ltxflow.comfy.places import Place, find_servers
+from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
+from ltxflow.core.events import Event
+from ltxflow.plan.outlook import Outlook
+from ltxflow.run.executors.comfy import ComfyExecutor, Terms
+from ltxflow.run.session import Session, make_own_folder
+from ltxflow.store.journal import Journal
+from ltxflow.store.speeds import Speed, read_speeds, write_speeds
+
+JOURNAL = "journal.jsonl"
+SIGNATURES = "signatures"
+
+
+def places_of(args: argparse.Namespace, session: Session) -> list[Place]:
+    """Given parsed arguments, return the servers of the strongest source, and why; the last are only guesses."""
+    config = {"servers": list(session.config.servers)} if session.config.servers else {}
+    return find_servers(args.server, os.environ, config, session.project.server or None)
+
+
+async def reachable(places: list[Place]) -> list[Place]:
+    """Given the places, return those to use: all that somebody named, or the first guess that answers."""
+    if not places or not places[0].is_guess:
+        return places
+    found = await probe(places)
+    if found is None:
+        tried = ", ".join(place.url for place in places)
+        raise LtxflowError(
+            Problem(
+                f"no ComfyUI server is reachable (tried {tried})",
+                hint="start one, name it with --server, or draw slates: ltxflow build --animatic",
+                code="C001",
+            ),
+            exit_code=UNREACHABLE,
+        )
+    return [found]
+
+
+async def comfy_executor(
+    args: argparse.Namespace, session: Session, outlook: Outlook, emit: Callable[[Event], None]
+) -> ComfyExecutor:
+    """Given a session, return the executor for its servers, not yet entered. Raise LtxflowError (4) without any."""
+    places = await reachable(places_of(args, session))
+    own = make_own_folder(session)
+    journal = Journal(own / JOURNAL)
+    journal.compact()
+    speeds = read_speeds(session.store.root)
+
+    def learned(server: str, seconds: float, work: float) -> None:
+        known = speeds.get(server) or Speed(seconds / work, 0)
+        speeds[server] = known.after(seconds, work)
+        write_speeds(session.store.root, speeds)
+
+    terms = Terms(args.patience, core_classes() | session.config.allowed_nodes, getattr(args, "max_gpu", None))
+    return ComfyExecutor(
+        [place.server for place in places], journal, terms, emit, dict(speeds), own / SIGNATURES, learned
+    )
+
+
+def journal_path(session: Session) -> Path:
+    return session.own / JOURNAL
