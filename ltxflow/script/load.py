@@ -53,6 +53,7 @@ RULES = {
     "L042": "a quality is one of the profile's",
     "L043": "a clip is not longer than the model can make",
     "L044": "a clip has no more steps than its quality's schedule",
+    "L045": "a LoRA is a file, or a name that the film defines under loras:",
     "L050": "an id is used once",
     "L051": "an id is no reserved name on Windows",
     "L060": "a narration has words, a duration or a file",
@@ -488,7 +489,7 @@ def _clip(
         settings=MappingProxyType(settings),
         reference=image("reference"),
         last_frame=image("last_frame"),
-        loras=tuple(_loras(reader, settings.get("loras"))),
+        loras=tuple(_loras(reader, profile, settings.get("loras"))),
         control=_video(reader, control) if control and control.value else None,
         takes=int(settings["takes"].value),
         span=reader.span((*path, "id")),
@@ -556,13 +557,28 @@ def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, si
     return Image(file, name, facts.pixels, facts.width, facts.height, span)
 
 
-def _loras(reader: _Reader, value: Value | None) -> Iterable[Lora]:
+WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+
+
+def _loras(reader: _Reader, profile: Profile, value: Value | None) -> Iterable[Lora]:
+    """Each entry is a file, or a name from the film's `loras:`; its own strength wins over the one given there."""
+    aliases: Mapping[str, Any] = reader.document.data.get("loras") or {}
     for written in (value.value if value else None) or ():
         span = value.span if value else None
-        if isinstance(written, str):
-            yield Lora(written, 1.0, span=span)
-        else:
-            yield Lora(written["name"], float(written.get("strength", 1.0)), written.get("sha256", ""), span)
+        entry = {"name": written} if isinstance(written, str) else dict(written)
+        if entry["name"] in aliases:
+            known = aliases[entry["name"]]
+            entry = {**({"name": known} if isinstance(known, str) else known), **entry, "name": _file_of(known)}
+        elif not entry["name"].lower().endswith(WEIGHT_FILES):
+            near = difflib.get_close_matches(entry["name"], [*aliases, *profile.camera_loras], n=1, cutoff=0.4)
+            hint = f'did you mean "{near[0]}"?' if near else "write the file's name, or define it under loras: at the top"
+            reader.problems.append(Problem(f'unknown LoRA "{entry["name"]}"', span, hint, "L045"))
+            continue
+        yield Lora(entry["name"], float(entry.get("strength", 1.0)), entry.get("sha256", ""), span)
+
+
+def _file_of(known: str | Mapping[str, Any]) -> str:
+    return known if isinstance(known, str) else str(known["name"])
 
 
 def _video(reader: _Reader, value: Value) -> Media | None:
