@@ -116,7 +116,7 @@ CLIP_KEYS = (
     "temporal_upscale, takes, template, ignore"
 )
 TOP_KEYS = (
-    "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, vars, "
+    "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, vars, "
     "defaults, moved, scenes"
 )
 
