@@ -1,0 +1,374 @@
+"""Writes: whole or not at all, whenever the process dies; one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from store.crashing import crash_everywhere, refuse
+
+from ltxflow.core import files
+from ltxflow.core.digest import digest_bytes
+from ltxflow.core.errors import LtxflowError
+
+OLD, NEW = b"old " * 1000, b"new!" * 2000
+
+
+@pytest.mark.parametrize("name", ["write_atomic", "copy_into", "move_into"])
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, name: str) -> None:
+    path, source = tmp_path / "file", tmp_path / "source"
+    seen = set()
+
+    def reset() -> None:
+        path.write_bytes(OLD)
+        source.write_bytes(NEW)
+
+    def act() -> None:
+        if name == "write_atomic":
+            files.write_atomic(path, NEW)
+        elif name == "copy_into":
+            files.copy_into(source, path, expect=digest_bytes(NEW))
+        else:
+            files.move_into(source, path, expect=digest_bytes(NEW))
+
+    def check() -> None:
+        data = path.read_bytes()
+        assert data in (OLD, NEW)
+        seen.add(data)
+
+    steps = crash_everywhere(reset, act, check)
+    assert steps >= 3
+    assert seen == {OLD, NEW}
+
+
+def test_no_temporary_file_stays_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, errno.ENOSPC, "fsync")
+    with pytest.raises(LtxflowError):
+        files.write_atomic(tmp_path / "file", NEW)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [(errno.ENOSPC, "free some space"), (errno.EACCES, "permission"), (errno.EROFS, "read-only")],
+)
+def test_what_the_disk_refuses_is_said_with_path_and_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
+) -> None:
+    path = tmp_path / "film.mp4"
+    refuse(monkeypatch, code, "create")
+    with pytest.raises(LtxflowError) as caught:
+        files.write_atomic(path, NEW)
+    (problem,) = caught.value.problems
+    assert str(path) in problem.message
+    assert hint in problem.hint
+    assert caught.value.exit_code == 1
+
+
+def test_mode_is_exact_and_the_umask_decides_without_one(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        files.write_atomic(tmp_path / "a", b"", mode=0o444)
+        files.write_atomic(tmp_path / "b", b"")
+        files.make_dir(tmp_path / "c" / "d", 0o700)
+    finally:
+        os.umask(before)
+    modes = [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("a", "b", "c", "c/d")]
+    assert modes == ["0o444", "0o640", "0o700", "0o700"]
+
+
+def test_make_dir_says_when_a_file_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(LtxflowError) as caught:
+        files.make_dir(tmp_path / "a" / "b")
+    assert "move it away" in caught.value.problems[0].hint
+
+
+# --- append
+
+
+def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    files.append_line(path, "one")
+    with path.open("ab") as file:
+        file.write(b'{"tor')
+    files.append_line(path, "two")
+    files.append_line(path, "three")
+    assert path.read_text() == 'one\n{"tor\ntwo\nthree\n'
+
+
+def test_a_line_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line feed"):
+        files.append_line(tmp_path / "log", "a\nb")
+
+
+def test_append_dies_with_the_line_there_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def check() -> None:
+        assert path.read_text() in ("first\n", "first\nsecond\n")
+
+    crash_everywhere(lambda: path.write_text("first\n"), lambda: files.append_line(path, "second"), check)
+
+
+# --- copy
+
+
+def test_an_edit_of_the_copy_does_not_reach_the_original(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(NEW)
+    files.copy_into(source, copy)
+    with copy.open("r+b") as file:
+        file.write(b"edited")
+    assert source.read_bytes() == NEW
+    assert source.stat().st_ino != copy.stat().st_ino
+
+
+@pytest.mark.parametrize("way", ["clone", "copy_file_range", "read"])
+def test_every_way_of_copying_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    def elsewhere(*args: object) -> int:
+        raise OSError(errno.EXDEV, "not here")
+
+    if way != "clone":
+        monkeypatch.setattr(files, "_clone", lambda *args: False)
+    if way == "read":
+        monkeypatch.setattr(os, "copy_file_range", elsewhere, raising=False)
+    data = os.urandom(3 * (1 << 20) + 17)
+    (tmp_path / "source").write_bytes(data)
+    files.copy_into(tmp_path / "source", tmp_path / "copy", expect=digest_bytes(data))
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_a_copy_that_is_not_what_it_should_be_is_not_put_there(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(NEW)
+    copy.write_bytes(OLD)
+    with pytest.raises(LtxflowError, match="not what it should be"):
+        files.copy_into(source, copy, expect=digest_bytes(OLD))
+    assert copy.read_bytes() == OLD
+    assert sorted(tmp_path.iterdir()) == [copy, source]
+
+
+def test_a_folder_is_not_copied(tmp_path: Path) -> None:
+    with pytest.raises(LtxflowError, match="is not a file"):
+        files.copy_into(tmp_path, tmp_path / "copy")
+
+
+def test_a_file_with_a_second_name_is_copied_when_moved(tmp_path: Path) -> None:
+    source, other, place = tmp_path / "source", tmp_path / "other", tmp_path / "place"
+    source.write_bytes(NEW)
+    os.link(source, other)
+    files.move_into(source, place)
+    other.write_bytes(OLD)
+    assert place.read_bytes() == NEW
+    assert not source.exists()
+
+
+# --- removing
+
+
+def test_remove_and_remove_dir(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_bytes(b"")
+    assert not files.remove_dir(tmp_path / "d")
+    files.remove(tmp_path / "d" / "f")
+    files.remove(tmp_path / "d" / "f")
+    assert files.remove_dir(tmp_path / "d")
+    assert files.remove_dir(tmp_path / "d")
+
+
+def test_set_aside_keeps_the_newest_damage(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / "f").write_text(content)
+        aside = files.set_aside(tmp_path / "x")
+    assert (aside / "f").read_text() == "second"
+    assert list(tmp_path.iterdir()) == [aside]
+
+
+def test_a_temporary_folder_is_private_and_goes(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_bytes(b"")
+    with files.temp_dir(tmp_path / "tmp") as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "deep").mkdir()
+        (folder / "deep" / "f").write_bytes(b"")
+        (folder / "link").symlink_to(outside)
+    assert not folder.exists()
+    assert (outside / "kept").exists()
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_what_dead_processes_of_ours_left_is_cleaned(tmp_path: Path) -> None:
+    mine = files._temp_name()
+    host, pid, token = mine.removeprefix(files.TEMP_PREFIX).split("-")[:3]
+    dead = f"{files.TEMP_PREFIX}{host}-{dead_pid()}-{token}-0"
+    reborn = f"{files.TEMP_PREFIX}{host}-{pid}-00000000-0"  # an earlier process with our pid
+    living = f"{files.TEMP_PREFIX}{host}-{os.getppid()}-{token}-0"
+    elsewhere = f"{files.TEMP_PREFIX}{'f' * 8}-1-{token}-0"
+    long_ago = f"{files.TEMP_PREFIX}{'f' * 8}-1-{token}-1"
+    users = [".ltxflow-notes", f"{dead}.mp4", "film.mp4"]
+    for name in (mine, reborn, living, elsewhere, long_ago, *users):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / dead).mkdir()
+    (tmp_path / dead / "f").write_bytes(b"")
+    os.utime(tmp_path / long_ago, (0, 0))
+    assert files.clean_temps(tmp_path, older_than_s=3600) == 1
+    assert files.clean_temps(tmp_path) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {mine, living, elsewhere, *users}
+    assert files.clean_temps(tmp_path / "nowhere") == 0
+
+
+def test_what_a_killed_write_leaves_can_be_cleaned(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from ltxflow.core import files\n"
+        "files._before = lambda op, path: os._exit(9) if op == 'replace' else None\n"
+        "files.write_atomic(Path(sys.argv[1]), b'half')"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "file")], check=False)
+    assert killed.returncode == 9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(files.TEMP_PREFIX)
+    assert files.clean_temps(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- signatures and data
+
+
+def test_a_signature_tells_an_edit_that_restores_size_and_time(tmp_path: Path) -> None:
+    path = tmp_path / "ref.png"
+    path.write_bytes(b"one")
+    facts, before = path.stat(), files.signature(path)
+    other = tmp_path / "other"
+    other.write_bytes(b"two")
+    os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    os.replace(other, path)
+    after = files.signature(path)
+    assert before is not None
+    assert after is not None
+    assert before[:2] == after[:2]
+    assert before != after
+    assert files.signature(tmp_path / "nothing") is None
+
+
+def test_data_dir_holds_the_templates() -> None:
+    assert (files.data_dir() / "templates").is_dir()
+
+
+# --- the process lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from ltxflow.core.files import ProcessLock
+def waiting(owner):
+    print("waiting", owner.get("pid"), flush=True)
+with ProcessLock.acquire(Path(sys.argv[1]), True, waiting):
+    print("held", flush=True)
+    sys.stdin.readline()
+print("released", flush=True)
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def says(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def let_go(process: subprocess.Popen[str]) -> None:
+    process.communicate("\n")
+
+
+def test_the_second_one_waits_and_knows_for_whom(tmp_path: Path) -> None:
+    path = tmp_path / ".ltxflow" / "lock"
+    first = holder(path)
+    assert says(first) == "held"
+    second = holder(path)
+    assert says(second) == f"waiting {first.pid}"
+    assert first.stdin is not None
+    first.stdin.write("\n")
+    first.stdin.flush()
+    assert says(first) == "released"
+    assert says(second) == "held"
+    owner = json.loads(path.read_text())
+    assert owner["pid"] == second.pid
+    assert set(owner) == {"pid", "host", "started", "command"}
+    let_go(second)
+    let_go(first)
+    assert path.read_text() == ""
+
+
+def test_without_waiting_it_says_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = holder(path)
+    assert says(first) == "held"
+    error = refused(path)
+    let_go(first)
+    assert error.exit_code == 1
+    assert f"process {first.pid} on" in error.problems[0].message
+
+
+def refused(path: Path) -> LtxflowError:
+    with pytest.raises(LtxflowError) as caught, files.ProcessLock.acquire(path, wait=False):
+        pass
+    return caught.value
+
+
+def test_a_torn_owner_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text('{"pid": 1')
+    first = holder(path)
+    assert says(first) == "held"
+    path.write_text('{"pi')
+    error = refused(path)
+    let_go(first)
+    assert "another process" in error.problems[0].message
+    path.write_text("[1, 2")
+    with files.ProcessLock.acquire(path, wait=False):
+        pass
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = holder(path)
+    assert says(first) == "held"
+    first.kill()
+    first.communicate()
+    assert re.search(rf'"pid": {first.pid}\b', path.read_text())
+    with files.ProcessLock.acquire(path, wait=False):
+        pass
+
+
+def test_a_lock_file_deleted_under_a_waiter_locks_nobody_out(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = holder(path)
+    assert says(first) == "held"
+    second = holder(path)
+    assert says(second) == f"waiting {first.pid}"
+    path.unlink()
+    let_go(first)
+    assert says(second) == "held"
+    assert json.loads(path.read_text())["pid"] == second.pid
+    let_go(second)
