@@ -1,0 +1,164 @@
+"""Blobs: whole or not there, whatever dies, and never damaged by anybody's edit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from store.crashing import crash_everywhere
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, digest_bytes
+from ltxflow.core.errors import LtxflowError
+from ltxflow.store.cas import Cas
+
+FILM = b"frame" * 5000
+DIGEST = digest_bytes(FILM)
+
+
+@pytest.fixture
+def cas(tmp_path: Path) -> Cas:
+    return Cas(tmp_path / "store" / "cas")
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(FILM)
+    return path
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_what_is_put_is_there_read_only_in_private_folders(cas: Cas, film: Path, move: bool) -> None:
+    assert not cas.has(DIGEST)
+    assert cas.size(DIGEST) is None
+    assert cas.put(film, move=move) == DIGEST
+    path = cas.path(DIGEST)
+    assert path.relative_to(cas.root) == Path(DIGEST[:2]) / DIGEST[2:]
+    assert path.read_bytes() == FILM
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert cas.root.stat().st_mode & 0o777 == 0o700
+    assert cas.size(DIGEST) == len(FILM)
+    assert film.exists() is not move
+    assert cas.verify(DIGEST)
+
+
+def test_bytes_are_kept_too_and_listed_in_order(cas: Cas) -> None:
+    digests = {cas.put_bytes(bytes([number])) for number in range(5)}
+    (cas.path(min(digests)).parent / files._temp_name()).write_bytes(b"half")
+    assert list(cas.iter()) == sorted(digests)
+    assert list(Cas(cas.root / "nowhere").iter()) == []
+
+
+def test_an_edit_of_the_source_does_not_reach_the_blob(cas: Cas, film: Path) -> None:
+    cas.put(film)
+    film.write_bytes(b"edited")
+    assert cas.verify(DIGEST)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_file_that_is_not_what_was_promised_is_not_kept(cas: Cas, film: Path, move: bool) -> None:
+    promised = digest_bytes(b"something else")
+    with pytest.raises(LtxflowError, match="not what it should be"):
+        cas.put(film, promised, move=move)
+    assert list(cas.iter()) == []
+    assert film.read_bytes() == FILM
+
+
+def test_a_file_that_is_not_what_was_promised_is_told_even_when_that_blob_is_there(cas: Cas, film: Path) -> None:
+    cas.put(film)
+    film.write_bytes(FILM[::-1])
+    with pytest.raises(LtxflowError, match="not what it should be"):
+        cas.put(film, DIGEST, move=True)
+    assert cas.verify(DIGEST)
+
+
+@pytest.mark.parametrize("move", [False, True])
+@pytest.mark.parametrize("digest", [None, DIGEST])
+def test_no_death_leaves_a_partial_blob(cas: Cas, film: Path, move: bool, digest: Digest | None) -> None:
+    def reset() -> None:
+        cas.remove(DIGEST)
+        film.unlink(missing_ok=True)
+        film.write_bytes(FILM)
+
+    def check() -> None:
+        found = list(cas.iter())
+        assert found in ([], [DIGEST])
+        assert all(cas.verify(digest) for digest in found)
+        # never lost: what was moved is in one of the two places
+        assert found or film.read_bytes() == FILM
+
+    assert crash_everywhere(reset, lambda: cas.put(film, digest, move=move), check) >= 4
+
+
+def test_no_death_leaves_a_partial_blob_of_bytes(cas: Cas) -> None:
+    def check() -> None:
+        assert all(cas.verify(digest) for digest in cas.iter())
+
+    crash_everywhere(lambda: cas.remove(DIGEST), lambda: cas.put_bytes(FILM), check)
+
+
+def test_a_blob_cut_short_is_noticed_and_replaced(cas: Cas, film: Path) -> None:
+    cas.put(film)
+    cas.path(DIGEST).chmod(0o644)
+    os.truncate(cas.path(DIGEST), 7)
+    assert not cas.has(DIGEST, len(FILM))
+    assert cas.has(DIGEST)
+    assert not cas.verify(DIGEST)
+    cas.put(film)
+    assert cas.has(DIGEST, len(FILM))
+    assert cas.verify(DIGEST)
+    os.truncate(cas.path(DIGEST), 7)
+    cas.put_bytes(FILM)
+    assert cas.verify(DIGEST)
+
+
+def test_damage_of_the_right_size_is_found_by_verify(cas: Cas, film: Path) -> None:
+    cas.put(film)
+    cas.path(DIGEST).chmod(0o644)
+    with cas.path(DIGEST).open("r+b") as file:
+        file.write(b"X")
+    assert cas.has(DIGEST, len(FILM))
+    assert not cas.verify(DIGEST)
+
+
+@pytest.mark.parametrize("text", ["", "../../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n"])
+def test_what_is_no_digest_leads_nowhere(cas: Cas, text: str) -> None:
+    with pytest.raises(LtxflowError) as caught:
+        cas.path(Digest(text))
+    assert "64 hex digits" in caught.value.problems[0].hint
+
+
+def test_a_missing_source_is_said_with_its_path(cas: Cas, tmp_path: Path) -> None:
+    with pytest.raises(LtxflowError, match=r"nothing\.mp4"):
+        cas.put(tmp_path / "nothing.mp4")
+
+
+PUTTER = """
+import sys
+from pathlib import Path
+from ltxflow.store.cas import Cas
+print("ready", flush=True)
+sys.stdin.readline()
+print(Cas(Path(sys.argv[1])).put(Path(sys.argv[2])))
+"""
+
+
+def test_two_processes_put_the_same_blob(cas: Cas, film: Path) -> None:
+    command = [sys.executable, "-c", PUTTER, str(cas.root), str(film)]
+    putters = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for putter in putters:
+        assert putter.stdout is not None
+        assert putter.stdout.readline() == "ready\n"
+    for putter in putters:
+        assert putter.stdin is not None
+        putter.stdin.write("\n")
+        putter.stdin.flush()
+    assert [putter.communicate()[0].strip() for putter in putters] == [DIGEST, DIGEST]
+    assert list(cas.iter()) == [DIGEST]
+    assert cas.verify(DIGEST)
+    assert list(cas.path(DIGEST).parent.iterdir()) == [cas.path(DIGEST)]

@@ -1,0 +1,266 @@
+"""The store as one: a trace counts when its blobs are there; files are the truth, the index only a copy."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store.crashing import crash_everywhere, refuse
+
+from ltxflow.core import files
+from ltxflow.core.digest import Action, Output, digest_bytes
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.store.store import Store, open_store, store_path
+from ltxflow.store.traces import Trace, trace_path, write_trace
+
+
+def a_trace(name: str = "a") -> Trace:
+    action = Action("clip", "1", {"prompt": name}, outputs=("video",))
+    outputs = {
+        part: Output(digest_bytes(f"{name} {part}".encode()), {"frames": 9}, len(f"{name} {part}"))
+        for part in ("video", "last_frame")
+    }
+    return Trace(action.key, action.as_json(), outputs, target=f"clip:hook/{name}@1")
+
+
+def put_blobs(store: Store, name: str = "a") -> None:
+    for part in ("video", "last_frame"):
+        store.cas.put_bytes(f"{name} {part}".encode())
+
+
+TRACE = a_trace()
+VIDEO = TRACE.outputs["video"].digest
+
+
+@pytest.fixture
+def problems() -> list[Problem]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, problems: list[Problem]) -> Store:
+    return Store(tmp_path / "store", problems.append)
+
+
+@pytest.fixture
+def full(store: Store) -> Store:
+    put_blobs(store)
+    store.record(TRACE)
+    return store
+
+
+def again(store: Store) -> Store:
+    return Store(store.root)
+
+
+def test_what_was_recorded_is_found_by_the_next_process(full: Store) -> None:
+    assert full.lookup(TRACE.key) == TRACE
+    assert again(full).lookup(TRACE.key) == TRACE
+    assert full.lost(TRACE.key) == {}
+    assert list(full.keys()) == [TRACE.key]
+    assert full.index.get(TRACE.key) is not None
+
+
+def test_a_look_up_in_no_store_makes_none(store: Store) -> None:
+    assert store.lookup(TRACE.key) is None
+    assert store.lost(TRACE.key) == {}
+    store.forget(TRACE.key)
+    assert store.clean() == 0
+    assert not store.root.exists()
+
+
+def test_a_trace_without_its_blobs_is_not_recorded(store: Store) -> None:
+    store.cas.put_bytes(b"a video")
+    with pytest.raises(ValueError, match="last_frame"):
+        store.record(TRACE)
+    assert list(store.keys()) == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_a_trace_whose_blob_is_lost_does_not_count(full: Store, damage: str) -> None:
+    path = full.cas.path(VIDEO)
+    path.chmod(0o644)
+    if damage == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, 1)
+    assert full.lookup(TRACE.key) is None
+    assert full.lost(TRACE.key) == {"video": VIDEO}
+    assert full.trace(TRACE.key) == TRACE
+
+
+def test_a_trace_file_taken_away_is_gone_whatever_the_index_says(full: Store) -> None:
+    trace_path(full.traces, TRACE.key).unlink()
+    assert full.index.get(TRACE.key) is not None
+    assert full.lookup(TRACE.key) is None
+
+
+def test_a_row_with_a_flipped_bit_is_not_believed(full: Store) -> None:
+    row = full.index.get(TRACE.key)
+    assert row is not None
+    full.index.put(TRACE.key, row.replace(b'"prompt":"a"', b'"prompt":"b"'))
+    assert full.lookup(TRACE.key) == TRACE
+    assert full.index.get(TRACE.key) == row
+
+
+def test_a_trace_from_the_index_is_the_one_of_the_file(full: Store) -> None:
+    indexed = again(full).lookup(TRACE.key)
+    assert indexed is not None
+    assert indexed.as_json() == TRACE.as_json()
+    assert dict(indexed.action) == TRACE.action
+
+
+def test_a_trace_file_replaced_is_read_anew(full: Store) -> None:
+    newer = replace(TRACE, target="clip:intro/a@1")
+    write_trace(full.traces, newer)
+    assert full.lookup(TRACE.key) == newer
+    assert again(full).lookup(TRACE.key) == newer
+
+
+def test_forgetting_leaves_the_blobs(full: Store) -> None:
+    full.forget(TRACE.key)
+    assert full.lookup(TRACE.key) is None
+    assert full.cas.has(VIDEO)
+    assert full.index.keys() == []
+
+
+def test_the_index_is_made_anew_from_the_traces(full: Store) -> None:
+    put_blobs(full, "b")
+    full.record(a_trace("b"))
+    full.close()
+    shutil.rmtree(full.root / "index")
+    fresh = again(full)
+    assert fresh.rebuild_index() == 2
+    assert fresh.index.keys() == sorted([TRACE.key, a_trace("b").key])
+    assert fresh.lookup(TRACE.key) == TRACE
+
+
+def test_a_corrupt_index_loses_nothing(full: Store, problems: list[Problem]) -> None:
+    full.close()
+    for path in (full.root / "index").iterdir():
+        path.write_bytes(b"nonsense" * 1000)
+    fresh = Store(full.root, problems.append)
+    assert fresh.lookup(TRACE.key) == TRACE
+    assert fresh.index.keys() == [TRACE.key]
+    assert len(problems) == 1
+
+
+def test_a_copied_store_works_and_its_index_heals(full: Store, tmp_path: Path) -> None:
+    full.close()
+    shutil.copytree(full.root, tmp_path / "copy")
+    copy = Store(tmp_path / "copy")
+    before = copy.index.get(TRACE.key)
+    assert copy.lookup(TRACE.key) == TRACE
+    assert copy.index.get(TRACE.key) != before
+
+
+def test_a_damaged_trace_is_reported_once_and_absent(store: Store, problems: list[Problem]) -> None:
+    write_trace(store.traces, TRACE).write_text("{")
+    assert store.lookup(TRACE.key) is None
+    assert store.lookup(TRACE.key) is None
+    assert len(problems) == 1
+
+
+def test_a_read_only_store_answers_and_a_write_says_why(
+    full: Store, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full.close()
+    refuse(monkeypatch, errno.EROFS)
+    fresh = Store(full.root, problems.append)
+    assert fresh.lookup(TRACE.key) == TRACE
+    assert [problem.level for problem in problems] == ["advice"]
+    with pytest.raises(LtxflowError) as caught:
+        fresh.cas.put_bytes(b"b video")
+    assert "read-only" in caught.value.problems[0].hint
+    with pytest.raises(LtxflowError) as caught:
+        fresh.record(TRACE)
+    assert str(full.traces) in caught.value.problems[0].message
+
+
+def test_no_death_while_recording_shows_half_of_it(store: Store) -> None:
+    def reset() -> None:
+        store.forget(TRACE.key)
+        for digest in store.cas.iter():
+            store.cas.remove(digest)
+
+    def act() -> None:
+        put_blobs(store)
+        store.record(TRACE)
+
+    def check() -> None:
+        store.close()
+        for view in (store, again(store)):
+            assert view.lookup(TRACE.key) in (None, TRACE)
+            # a trace is written after its blobs: where there is one, nothing is lost
+            assert view.lost(TRACE.key) == {}
+        assert all(store.cas.verify(digest) for digest in store.cas.iter())
+
+    assert crash_everywhere(reset, act, check) > 10
+    assert store.lookup(TRACE.key) == TRACE
+
+
+def test_what_a_killed_process_left_is_cleaned(full: Store) -> None:
+    host, pid = files._temp_name().removeprefix(files.TEMP_PREFIX).split("-")[:2]
+    left = f"{files.TEMP_PREFIX}{host}-{pid}-00000000-0"
+    folders = [full.cas.path(VIDEO).parent, trace_path(full.traces, TRACE.key).parent, full.root / "tmp"]
+    files.make_dir(folders[-1])
+    for folder in folders:
+        (folder / left).write_bytes(b"half")
+    assert full.clean() == 3
+    assert full.lookup(TRACE.key) == TRACE
+
+
+def test_scratch_is_on_the_disk_of_the_store(store: Store) -> None:
+    with store.scratch() as folder:
+        (folder / "video").write_bytes(b"a video")
+        inode = (folder / "video").stat().st_ino
+        assert store.cas.put(folder / "video", move=True) == VIDEO
+    assert store.cas.path(VIDEO).stat().st_ino == inode
+    assert not folder.exists()
+
+
+# --- where it is
+
+
+@pytest.mark.parametrize(
+    ("env", "configured", "path"),
+    [
+        ({"LTXFLOW_STORE": "/s", "XDG_DATA_HOME": "/x"}, "/c", "/s"),
+        ({"LTXFLOW_STORE": "~/s"}, "/c", "/home/ana/s"),
+        ({"XDG_DATA_HOME": "/x"}, "/c", "/c"),
+        ({}, "~/c", "/home/ana/c"),
+        ({"XDG_DATA_HOME": "/x", "LTXFLOW_STORE": ""}, None, "/x/ltxflow/store"),
+        ({"XDG_DATA_HOME": "relative"}, None, "/home/ana/.local/share/ltxflow/store"),
+        ({}, None, "/home/ana/.local/share/ltxflow/store"),
+    ],
+)
+def test_where_the_store_is(env: dict[str, str], configured: str | None, path: str) -> None:
+    assert open_store({"HOME": "/home/ana", **env}, configured).root == Path(path)
+
+
+def test_a_relative_variable_counts_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert store_path({"LTXFLOW_STORE": "s"}, None) == tmp_path / "s"
+
+
+def test_a_relative_store_in_the_user_config_is_refused() -> None:
+    with pytest.raises(LtxflowError) as caught:
+        store_path({"HOME": "/home/ana"}, "my/store")
+    assert '"my/store"' in caught.value.problems[0].message
+    assert "~/" in caught.value.problems[0].hint
+
+
+def test_naming_the_store_loads_no_database() -> None:
+    script = (
+        "import json, sys; from ltxflow.store.store import open_store; open_store({'HOME': '/'}, None)\n"
+        "print(json.dumps([name for name in ('diskcache', 'sqlite3') if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
