@@ -1,0 +1,72 @@
+"""An executor that makes nothing: every output is a few bytes of its own, with the facts the action asks for.
+
+It stands in the place of the pools: `ran` says what was run, in order. Knows no server and encodes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.plan.status import Status
+from ltxflow.steps import Job, Node
+from ltxflow.steps.clip import Shot, expected
+
+VIDEOS = ("video", "published", "uncropped")
+
+
+class Canned:
+    """Runs whatever it is given. `refuse` says which targets fail."""
+
+    def __init__(self, refuse: Callable[[str], bool] = lambda target: False) -> None:
+        self.ran: list[str] = []
+        self._refuse = refuse
+
+    async def run(self, status: Status, job: Job) -> None:
+        node, action = status.node, status.action
+        assert action is not None
+        job.started("canned")
+        await asyncio.sleep(0)
+        if self._refuse(node.target):
+            raise LtxflowError(Problem(f"{node.target} was refused"), exit_code=FAILED)
+        for name in action.outputs:
+            job.out[name] = job.folder / name
+            job.out[name].write_bytes(f"{name} of {status.key}".encode())
+            job.facts[name] = facts(node, name) if name in VIDEOS else {}
+        self.ran.append(node.target)
+
+    def kept(self, key: str) -> None:
+        """What the executor that drives servers hears once a trace is recorded."""
+
+    async def __aenter__(self) -> Canned:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def facts(node: Node, output: str) -> dict[str, Any]:
+    """Given a node and the name of a video it makes, return what a probe would say of the file."""
+    if node.kind == "slate":
+        drawing = node.spec.drawing
+        frames, fps, size = drawing.frames, drawing.fps, (drawing.width, drawing.height)
+    else:
+        shot: Shot = node.spec
+        known = expected(shot, "video" if output == "published" else output)
+        frames, fps = known.frames or node.frames, known.fps or shot.fps
+        size = known.size or shot.geometry.delivered
+    return {
+        "frames": frames,
+        "fps": str(fps),
+        "width": size[0],
+        "height": size[1],
+        "seconds": f"{frames}/{fps}",
+        "audio_rate": 48000,
+        "audio_channels": 2,
+        "audio_seconds": f"{frames}/{fps}",
+    }

@@ -1,0 +1,78 @@
+"""Contexts for templates, as a clip of a small film would have them; shared by the tests of templates and graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltxflow.script.profile import geometry, load_profile
+
+FILES = {
+    "checkpoint": "ltx-2-19b-dev-fp8.safetensors",
+    "text_encoder": "gemma_3_12B_it_fp8_scaled.safetensors",
+    "distilled_lora": "ltx-2-19b-distilled-lora-384.safetensors",
+    "spatial_upscaler": "ltx-2-spatial-upscaler-x2-1.0.safetensors",
+    "temporal_upscaler": "ltx-2-temporal-upscaler-x2-1.0.safetensors",
+}
+LORAS = (
+    {"name": "ltx-2-19b-lora-camera-control-dolly-in.safetensors", "strength": 1.0},
+    {"name": "my_style.safetensors", "strength": 0.8},
+)
+
+
+def context(
+    template: str = "i2v",
+    quality: str = "distilled",
+    size: str = "3:2",
+    stages: int | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return every variable a template can use, for a clip of 121 frames."""
+    profile = load_profile("ltx2-19b")
+    preset = profile.qualities[quality]
+    stages = stages or preset.stages
+    g = geometry(profile, size, stages, preset.half)
+    x, y, width, height = g.crop
+    return {
+        "prompt": "A vault opens; a deep hum",
+        "negative": "blurry",
+        "seed": 42,
+        "width": g.base[0],
+        "height": g.base[1],
+        "decoded_width": g.decoded[0],
+        "decoded_height": g.decoded[1],
+        "crop": {"x": x, "y": y, "width": width, "height": height} if g.is_cropped else None,
+        "frames": 121,
+        "fps": 25,
+        "stages": stages,
+        "steps": preset.steps,
+        "cfg": preset.cfg,
+        "sampler": preset.sampler_for(template),
+        "sigmas": preset.sigmas,
+        "stage2": {
+            "sigmas": preset.stage2.sigmas,
+            "sampler": preset.stage2.sampler_for(template),
+            "cfg": preset.stage2.cfg,
+        },
+        "distilled": preset.distilled,
+        "distilled_strength": preset.distilled_strength,
+        "loras": [],
+        "reference": "ltxflow/0123456789abcdef.png",
+        "reference_strength": profile.reference.strength,
+        "reference_compression": profile.reference.compression,
+        "last_frame": "ltxflow/fedcba9876543210.png",
+        "last_frame_strength": profile.last_frame.strength,
+        "last_frame_compression": profile.last_frame.compression,
+        "models": dict(FILES),
+        "text_encoder_device": "cpu",
+        "tiling": profile.tiled_decode.for_size(g.decoded),
+        "temporal_upscale": False,
+        "control": {
+            "lora": "ltx-2-19b-ic-lora-canny-control.safetensors",
+            "video": "ltxflow/guide.mp4",
+            "strength": 1.0,
+            "mode": "canny",
+        },
+        "extend": {"video": "ltxflow/before.mp4", "frames": 121, "k": 25, "audio": "pinned"},
+        "prefix": "ltxflow/hook-a",
+        **changes,
+    }
