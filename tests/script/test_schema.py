@@ -79,13 +79,13 @@ scenes:
         control: { lora: canny.safetensors, video: refs/guide.mp4, strength: 1.0, mode: canny }
   - id: split-key
     narration: { duration: 200f }
-    clips: [{ id: a, prompt: x, reference: null, last_frame: null, control: null, loras: [] }]
+    clips: [{ id: a, prompt: x, reference: null, last_frame: null, control: null, extends: null, loras: [] }]
   - id: seed-phrase
     narration: { file: narration/seed.wav }
-    clips: [{ id: a, prompt: x }]
+    clips: [{ id: a, prompt: x, extends: split-key/a }, { id: b, prompt: x, extends: a }]
   - id: outro
     narration: { text: "Every coin you own …" }
-    clips: [{ id: a, prompt: x }]
+    clips: [{ id: a, prompt: x, extends: { file: refs/before.mp4, frames: 33, audio: fresh } }]
 """.replace("SHA", f'"{"5c1f" * 16}"')
 
 
@@ -112,7 +112,7 @@ def test_the_smallest_film_passes() -> None:
 
 ID = "use small letters, digits and hyphens, at most 64, the first one a letter or digit"
 CLIP_KEYS = (
-    "id, prompt, reference, last_frame, control, loras, negative, seed, length, quality, steps, cfg, stages, "
+    "id, prompt, reference, last_frame, control, extends, loras, negative, seed, length, quality, steps, cfg, stages, "
     "temporal_upscale, takes, template, ignore"
 )
 TOP_KEYS = (
@@ -585,9 +585,7 @@ def test_the_schema_is_valid_and_says_which_it_is() -> None:
     assert schema["$id"] == "urn:ltxflow:project:1"
 
 
-@pytest.mark.parametrize(
-    "at", [at for at in PARTS if re.search(r"/(properties|patternProperties)/[^/]+$", at)]
-)
+@pytest.mark.parametrize("at", [at for at in PARTS if re.search(r"/(properties|patternProperties)/[^/]+$", at)])
 def test_every_property_has_a_description(at: str) -> None:
     description = resolve(PARTS[at]).get("description", "")
     assert description.endswith(".")

@@ -523,9 +523,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == Problem(
-        '"films/project.yaml" is a folder', hint="name the file inside it", code="Y001"
-    )
+    assert refusal(tmp_path) == Problem('"films/project.yaml" is a folder', hint="name the file inside it", code="Y001")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
