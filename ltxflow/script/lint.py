@@ -196,7 +196,7 @@ def _clip_problems(reading: _Reading) -> Iterator[Problem]:
     if count and reading.is_english:
         yield from _missing(reading)
         yield from _habits(reading)
-    if clip.reference is None and clip.control is None:
+    if clip.reference is None and clip.control is None and clip.extends is None:
         hint = "add `reference: refs/….png`, an image that shows how the clip begins"
         yield _problem("P109", f"{clip.path} starts from no image", clip.span or reading.at(), hint)
 
