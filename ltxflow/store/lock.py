@@ -91,11 +91,11 @@ def without(lock: Lock, clip: str) -> Lock:
 
 
 def with_take(lock: Lock, clip: str, take: int, made: LockTake) -> Lock:
-    """Given what a take came to, return the lock with it. A clip's first take is its pick.
+    """Given what a take came to, return the lock with it. Take 1 is the pick until a person picks another.
 
     A human's word was about bytes: where the picked take's digest changes, status and reason go.
     """
-    entry = lock.entries.get(clip, LockEntry(pick=take))
+    entry = lock.entries.get(clip, LockEntry(pick=1))
     before = entry.takes.get(take)
     entry = replace(entry, takes={**entry.takes, take: made})
     if take == entry.pick and before is not None and before.digest != made.digest:

@@ -312,7 +312,7 @@ class Worker:
             if self.info()[call.class_type].get("output_node")
         }  # fmt: skip
         progress: Graph = {}
-        clock = time.monotonic()
+        clock = self.runs[-1]["start"]  # what we need to get going is part of the render
         weights = {n: _weight(job.graph[n], plan.get(n)) for n in nodes}
         if not any(weights.values()):
             weights = dict.fromkeys(nodes, 1.0)

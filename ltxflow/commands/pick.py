@@ -1,0 +1,26 @@
+"""Puts a take of a clip into the cut. The next build publishes it; that costs no GPU."""
+
+from __future__ import annotations
+
+import argparse
+
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face
+from ltxflow.run.options import locked_session
+from ltxflow.run.takes import Named, name, pick
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
+    parser.add_argument("take", type=int, metavar="TAKE", help="the number of the take")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    with locked_session(args, face.warn) as session:
+        named = Named(name(session, args.clip).clip, args.take)
+        changed = pick(session, named)
+    if args.json:
+        return print_envelope("pick", {"clip": named.clip.path, "take": args.take, "changed": changed}, 0)
+    told = "is in the cut; publish it with: ltxflow build" if changed else "is in the cut already"
+    face.say(f"{named.clip.path}: take {args.take} {told}")
+    return 0

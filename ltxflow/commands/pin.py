@@ -1,0 +1,31 @@
+"""Puts a file made by hand into a clip's place, checked as a render is. It stays there until it is forgotten."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face
+from ltxflow.run.options import locked_session
+from ltxflow.run.takes import name, pin
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
+    parser.add_argument("file", metavar="FILE", help="an mp4 of the film's size and frame rate")
+    parser.add_argument("reason", nargs="?", default="", metavar="REASON", help="a note, kept in the lock")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    file = Path(args.file)
+    if not file.is_file():
+        raise LtxflowError(Problem(f'no file "{args.file}"', hint="give the path of an mp4"))
+    with locked_session(args, face.warn) as session:
+        named = name(session, args.clip)
+        facts = pin(session, named, file, args.reason)
+    if args.json:
+        return print_envelope("pin", {"clip": named.clip.path, "take": named.take, **facts.as_json()}, 0)
+    face.say(f"{named.clip.path}: {file.name} ({facts.frames} frames) takes its place; publish it with: ltxflow build")
+    return 0

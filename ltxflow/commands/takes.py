@@ -1,0 +1,34 @@
+"""The takes of a clip: which are rendered, which is in the cut, which still match their text."""
+
+from __future__ import annotations
+
+import argparse
+
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face, columns
+from ltxflow.plan.outlook import Question
+from ltxflow.run.options import session_of
+from ltxflow.run.takes import name, take_rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    clip = name(session, args.clip).clip
+    rows = take_rows(session, session.look(Question(selectors=(clip.path,))), clip)
+    if args.json:
+        return print_envelope("takes", rows, 0)
+    told = [("", "take", "frames", "made", "on", "")]
+    for row in rows:
+        state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
+        if row["frames"] and not row["matches"]:
+            state = f"{state}  no longer matches its text".strip()
+        mark = "→" if row["picked"] else " "
+        made = str(row["made_at"]).replace("T", " ")[:16] or ("not rendered" if not row["frames"] else "elsewhere")
+        told.append((mark, str(row["take"]), str(row["frames"] or ""), made, str(row["server"]), state))
+    for line in columns(told):
+        face.say(f"  {line}")
+    return 0

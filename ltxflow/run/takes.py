@@ -1,0 +1,188 @@
+"""What a person says of takes: in the cut, approved, rejected, accepted, pinned, forgotten. Writes lock and store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core.digest import Action, Output
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.media.probe import VideoFacts, probe_mp4
+from ltxflow.media.strip import strip_mp4
+from ltxflow.plan.outlook import Outlook, Question, picked_take
+from ltxflow.run.keep import lock_take
+from ltxflow.run.session import Session
+from ltxflow.script.model import Clip
+from ltxflow.steps import step
+from ltxflow.store.lock import LockEntry, LockTake, with_entry, with_pick, with_status, with_take, write_lock
+from ltxflow.store.traces import Trace
+
+
+@dataclass(frozen=True)
+class Named:
+    """A clip that was named, and the take: the one after `@`, or the one in the cut."""
+
+    clip: Clip
+    take: int
+
+    @property
+    def target(self) -> str:
+        return f"clip:{self.clip.path}@{self.take}"
+
+
+def name(session: Session, selector: str) -> Named:
+    """Given `hook/b` or `hook/b@2`, return what it names. Raise LtxflowError when that is no clip of the film."""
+    path, _, take = selector.removeprefix("clip:").partition("@")
+    found = next((clip for clip in session.project.clips if clip.path == path), None)
+    if found is None or (take and not take.isdecimal()):
+        names = ", ".join(clip.path for clip in session.project.clips[:12])
+        raise LtxflowError(Problem(f'"{selector}" is no clip of this film', hint=f"clips: {names}", code="U010"))
+    return Named(found, int(take) if take else picked_take(session.lock, found))
+
+
+def known_take(session: Session, named: Named) -> LockTake:
+    """Given a take, return its record in the lock. Raise LtxflowError when it was never rendered."""
+    take = session.lock.take(named.clip.path, named.take)
+    if take is None:
+        raise LtxflowError(
+            Problem(
+                f"{named.clip.path} has no take {named.take} yet",
+                hint=f"ltxflow build {named.clip.path}@{named.take} --takes {named.take}",
+                code="U030",
+            )
+        )
+    return take
+
+
+def pick(session: Session, named: Named) -> bool:
+    """Put a take into the cut; return whether that changed anything. The next build publishes it."""
+    known_take(session, named)
+    before = session.lock
+    session.lock = with_pick(session.lock, named.clip.path, named.take)
+    return write_lock(session.lock_path, session.lock) if session.lock != before else False
+
+
+def judge(session: Session, named: Named, status: str, reason: str) -> None:
+    """Write a person's word on a take, which thereby is the one in the cut when it is approved."""
+    known_take(session, named)
+    if status == "approved":
+        session.lock = with_pick(session.lock, named.clip.path, named.take)
+    elif named.take != picked_take(session.lock, named.clip):
+        raise LtxflowError(Problem(f"take {named.take} is not in the cut", hint="only the picked take can be rejected"))
+    session.lock = with_status(session.lock, named.clip.path, status, reason)
+    write_lock(session.lock_path, session.lock)
+
+
+def accept(session: Session, named: Named) -> bool:
+    """Let the existing result stand for what the clip is now; return whether that was needed.
+
+    Its files are recorded under the new key, so that nothing is rendered; the lock says that a person accepted it.
+    """
+    take = known_take(session, named)
+    outlook = session.look(Question(selectors=(f"{named.clip.path}@{named.take}",)))
+    status = outlook.statuses[named.target]
+    if status.action is None or status.key is None:
+        raise LtxflowError(Problem(f"{named.clip.path} waits for {status.because}", hint="build that first"))
+    if status.key == take.key:
+        return False
+    old = session.lookup(take.key)
+    if old is None:
+        raise _gone(named, take)
+    module = step(status.node.kind)
+    new = replace(
+        old, key=status.key, action=status.action.as_json(), fields=module.fields(status.node), target=named.target
+    )
+    session.store.record(new)
+    _keep(session, named, replace(take, key=status.key), "accepted", f"rendered as {take.key[:12]}")
+    return True
+
+
+def pin(session: Session, named: Named, file: Path, reason: str) -> VideoFacts:
+    """Put a file made by hand into a clip's place, checked as a render is: size, rate and sound."""
+    facts = probe_mp4(file)
+    project = session.project
+    wrong = []
+    if (facts.width, facts.height) != project.size:
+        wrong.append(f"{facts.width}x{facts.height}, not {project.size[0]}x{project.size[1]}")
+    if facts.fps != project.fps:
+        wrong.append(f"{facts.fps} frames a second, not {project.fps}")
+    if wrong:
+        raise LtxflowError(Problem(f'"{file}" has {" and ".join(wrong)}', hint="convert it first"), exit_code=FAILED)
+    cas = session.store.cas
+    with session.store.scratch() as folder:
+        stripped = folder / "published.mp4"
+        strip_mp4(file, stripped)
+        outputs = {
+            "video": Output(cas.put(file), facts.as_json(), file.stat().st_size),
+            "published": Output(cas.put(stripped), facts.as_json(), stripped.stat().st_size),
+        }
+    action = Action("pinned", "1", {"video": outputs["video"].digest}, {}, ("published", "video"))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    trace = Trace(action.key, action.as_json(), outputs, named.target, source="comfyui", made_at=now)
+    session.store.record(trace)
+    _keep(session, named, lock_take(session, named.clip, named.take, trace), "pinned", reason or file.name)
+    return facts
+
+
+def forget(session: Session, named: Named) -> None:
+    """Drop a take's trace and its record: the next build makes it anew. The blobs stay until `cache gc`."""
+    take = known_take(session, named)
+    session.store.forget(take.key)
+    entry = session.lock.entries[named.clip.path]
+    takes = {number: each for number, each in entry.takes.items() if number != named.take}
+    if takes:
+        kept = min(takes) if entry.pick == named.take else entry.pick
+        session.lock = with_entry(session.lock, named.clip.path, LockEntry(kept, takes))
+    else:
+        entries = {path: each for path, each in session.lock.entries.items() if path != named.clip.path}
+        session.lock = replace(session.lock, entries=entries)
+    write_lock(session.lock_path, session.lock)
+
+
+def _keep(session: Session, named: Named, take: LockTake, status: str, reason: str) -> None:
+    session.lock = with_take(session.lock, named.clip.path, named.take, take)
+    if named.take == picked_take(session.lock, named.clip):
+        session.lock = with_status(session.lock, named.clip.path, status, reason)
+    write_lock(session.lock_path, session.lock)
+
+
+def _gone(named: Named, take: LockTake) -> LtxflowError:
+    return LtxflowError(
+        Problem(
+            f"the files of {named.clip.path}@{named.take} ({take.digest[:12]}…) are not in this store",
+            hint="copy them from the store where it was rendered (LTXFLOW_STORE), or pin a file in its place",
+            code="U031",
+        ),
+        exit_code=FAILED,
+    )
+
+
+def take_rows(session: Session, outlook: Outlook, clip: Clip) -> list[dict[str, Any]]:
+    """Given a clip, return what is known of each of its takes, by number."""
+    entry = session.lock.entries.get(clip.path)
+    recorded: Mapping[int, LockTake] = entry.takes if entry else {}
+    numbers = sorted({*range(1, clip.takes + 1), *recorded})
+    rows = []
+    for number in numbers:
+        take = recorded.get(number)
+        status = outlook.statuses.get(f"clip:{clip.path}@{number}")
+        trace = session.trace_of(take.key) if take else None
+        is_picked = number == picked_take(session.lock, clip)
+        rows.append(
+            {
+                "take": number,
+                "picked": is_picked,
+                "status": entry.status if entry and is_picked else "",
+                "reason": entry.reason if entry and is_picked else "",
+                "frames": take.frames if take else None,
+                "key": take.key if take else None,
+                "matches": bool(take and status and status.key == take.key),
+                "made_at": trace.made_at if trace else "",
+                "server": trace.server if trace else "",
+                "seconds": trace.seconds.get("ran") or trace.seconds.get("total") if trace else None,
+            }
+        )
+    return rows

@@ -1,0 +1,39 @@
+"""Every test has a home of its own: no store, configuration or environment of the person who runs it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+from film import Film, canned_drawing
+
+from ltxflow.script import template
+from ltxflow.steps import slate as slate_step
+
+# Pure, and most of the time of reading a project: once a process is enough for tests, which read hundreds.
+template._referenced = cache(template._referenced)
+
+FOREIGN = ("LTXFLOW_STORE", "NO_COLOR", "FORCE_COLOR", "CI", "COMFY_URL", "COMFYUI_URL", "COMFY_LOCAL_URL")
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.getbasetemp() / "home"
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    for name in [*FOREIGN, *(name for name in os.environ if name.startswith("LTXFLOW_"))]:
+        if name != "LTXFLOW_TEST_SERVER":
+            monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
+    """Three scenes, four clips, in a workspace of their own; slates are canned."""
+    (tmp_path / "work" / ".git").mkdir(parents=True)
+    made = Film(tmp_path / "work" / "film", tmp_path / "store")
+    monkeypatch.setenv("LTXFLOW_STORE", str(made.store))
+    monkeypatch.setattr(slate_step, "draw_slate", canned_drawing(made.drawn))
+    monkeypatch.chdir(tmp_path / "work")
+    return made.write()

@@ -1,0 +1,146 @@
+"""A choice between attempts: what a person says of takes, and what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from film import canned, film_text, run
+from films import Project, get, stale
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """hook/a with three takes, hook/b and end/a with one; all rendered."""
+    made = Project(tmp_path / "film", tmp_path / "store", tmp_path / "config")
+    made.write(film_text({"hook": ["a", "b"], "end": ["a"]}, {"hook": "6s", "end": "3s"})).set("scenes/hook/clips/a/takes", 3)
+    for name, value in (("LTXFLOW_STORE", str(made.store)), ("XDG_CONFIG_HOME", str(made.config))):
+        monkeypatch.setenv(name, value)
+    assert made.build().rendered == {"hook/a@1", "hook/a@2", "hook/a@3", "hook/b@1", "end/a@1"}
+    return made
+
+
+def say(film: Project, *argv: str) -> str:
+    done = run(*argv, "-p", str(film.folder))
+    assert done.code == 0, done.err
+    return done.out
+
+
+def edit(film: Project, clip: str = "scenes/hook/clips/a") -> None:
+    film.set(f"{clip}/prompt", get(film.data, f"{clip}/prompt").replace("turns", "spins"))
+
+
+def test_a_pick_is_published_by_the_next_build_and_costs_nothing(film: Project) -> None:
+    before = film.files()
+    say(film, "pick", "hook/a", "2")
+    assert film.build().rendered == set()
+    after = film.files()
+    assert after["scene-0-a.mp4"] != before["scene-0-a.mp4"]
+    assert after["scene-0-b.mp4"] == before["scene-0-b.mp4"]
+    say(film, "pick", "hook/a", "1")
+    assert film.build().rendered == set()
+    assert film.files() == before
+
+
+def test_a_take_that_was_never_rendered_cannot_be_picked(film: Project) -> None:
+    done = run("pick", "hook/b", "2", "-p", str(film.folder))
+    assert done.code == 2
+    assert 'hook/b has no take 2 yet' in done.err
+    assert "ltxflow build hook/b@2 --takes 2" in done.err
+
+
+def test_a_name_that_is_no_clip_is_told(film: Project) -> None:
+    done = run("approve", "hook/z", "-p", str(film.folder))
+    assert done.code == 2
+    assert '"hook/z" is no clip of this film' in done.err
+
+
+def test_takes_lists_them_with_the_pick_and_what_still_matches(film: Project) -> None:
+    say(film, "pick", "hook/a", "3")
+    edit(film)
+    rows = run("takes", "hook/a", "--json", "-p", str(film.folder)).data
+    assert [row["take"] for row in rows] == [1, 2, 3]
+    assert [row["picked"] for row in rows] == [False, False, True]
+    assert not any(row["matches"] for row in rows)
+    assert "no longer matches its text" in say(film, "takes", "hook/a")
+
+
+def test_an_approved_take_is_frozen_and_an_edit_only_warns(film: Project) -> None:
+    say(film, "pick", "hook/a", "2")
+    say(film, "approve", "hook/a", "nice push")
+    before = film.build() and film.files()
+    edit(film)
+    plan = say(film, "plan")
+    assert "hook/a@2" in plan
+    assert "no longer matches its text" in plan
+    assert film.build().rendered == set()
+    assert film.files() == before
+    assert film.lock.entries["hook/a"].status == "approved"
+    assert film.lock.entries["hook/a"].reason == "nice push"
+
+
+def test_rejecting_an_approved_take_lets_the_edit_through(film: Project) -> None:
+    say(film, "approve", "hook/b")
+    edit(film, "scenes/hook/clips/b")
+    assert stale(film.look()) == set()
+    say(film, "reject", "hook/b", "too dark")
+    assert film.lock.entries["hook/b"].reason == "too dark"
+    assert stale(film.look()) == {"hook/b@1"}
+
+
+def test_accept_lets_the_result_stand_for_the_edited_text(film: Project) -> None:
+    before = film.files()
+    edit(film, "scenes/hook/clips/b")
+    say(film, "accept", "hook/b")
+    assert film.build().rendered == set()
+    assert film.files() == before
+    assert film.lock.entries["hook/b"].status == "accepted"
+    assert "matches" in say(film, "accept", "hook/b")
+
+
+def test_an_approved_take_whose_files_are_gone_is_an_error_not_a_render(film: Project) -> None:
+    say(film, "approve", "hook/b")
+    take = film.lock.entries["hook/b"].takes[1]
+    film.session().store.cas.remove(take.digest)
+    done = run("plan", "-p", str(film.folder))
+    assert done.code == 1
+    assert "the approved take 1 of hook/b is not in this store" in done.err
+    assert "ltxflow forget hook/b" in done.err
+
+
+def test_a_pinned_file_takes_the_place_and_stays_there(film: Project, canned_mp4: Path) -> None:
+    say(film, "pin", "end/a", str(canned_mp4), "by hand")
+    assert film.build().rendered == set()
+    assert film.lock.entries["end/a"].status == "pinned"
+    assert "a pinned file stands here" in say(film, "plan")
+    edit(film, "scenes/end/clips/a")
+    assert film.build().rendered == set()
+    say(film, "forget", "end/a")
+    assert stale(film.look()) == {"end/a@1"}
+
+
+def test_a_file_of_another_size_is_not_pinned(film: Project, canned_mp4: Path) -> None:
+    film.set("size", "256x256")
+    done = run("pin", "end/a", str(canned_mp4), "-p", str(film.folder))
+    assert done.code == 1
+    assert "128x128, not 256x256" in done.err
+
+
+def test_a_forgotten_take_is_made_anew(film: Project) -> None:
+    say(film, "forget", "hook/a@3")
+    assert stale(film.look()) == {"hook/a@3"}
+    assert sorted(film.lock.entries["hook/a"].takes) == [1, 2]
+
+
+def test_a_single_take_that_is_picked_is_the_only_one_kept_up_to_date(film: Project) -> None:
+    say(film, "pick", "hook/a", "2")
+    film.drop("scenes/hook/clips/a/takes")
+    edit(film)
+    assert stale(film.look()) == {"hook/a@2"}
+
+
+@pytest.fixture
+def canned_mp4(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.mp4"
+    path.write_bytes(canned(97, (128, 128), 25, "mine"))
+    return path
