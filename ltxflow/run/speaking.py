@@ -1,0 +1,58 @@
+"""The first phase of a build: speaks the narration that is missing, so that lengths are known before clips are made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from ltxflow.core.errors import Problem
+from ltxflow.core.events import ActionFinished, Event, Notice
+from ltxflow.plan.status import Status
+from ltxflow.run.build import Builder, build, interruptible
+from ltxflow.run.executors.local import LocalExecutor
+from ltxflow.run.session import Session
+from ltxflow.store.traces import Trace
+
+VOICES = 2  # lines spoken at once
+
+
+def speak_film(session: Session, emit: Callable[[Event], None]) -> dict[str, tuple[Problem, ...]]:
+    """Given a session, speak every line that is missing and join them; return scene id → what went wrong with it.
+
+    What is spoken is kept, also when a later line fails or the build is interrupted.
+    """
+    spoken = session.speech()
+    if spoken.plan is None or not spoken.unmade:
+        return {}
+    plan, found = spoken.plan, dict(spoken.statuses)
+    builder = Builder(
+        store=session.store,
+        lookup=session.lookup,
+        executors={"cpu": LocalExecutor(VOICES)},
+        emit=_told(found, emit),
+        made=lambda node, trace: _say_length(trace, emit),
+    )
+    built = asyncio.run(interruptible(build(plan, found, builder)))
+    if built.interrupted:
+        raise KeyboardInterrupt
+    failed: dict[str, tuple[Problem, ...]] = {}
+    for target, problems in built.failed.items():
+        failed.setdefault(target.partition(":")[2].partition("/")[0], problems)
+    return failed
+
+
+def _told(found: Mapping[str, Status], emit: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Clips are what a build counts: of speech only the failures are told as they are."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, ActionFinished) and event.outcome == "failed":
+            emit(Notice(event.reason, "warning", event.target))
+
+    return tell
+
+
+def _say_length(trace: Trace, emit: Callable[[Event], None]) -> None:
+    if trace.target.startswith("narration:"):
+        facts = trace.outputs["speech"].facts
+        seconds = facts["samples"] / facts["sample_rate"]
+        emit(Notice(f"spoken, {seconds:.1f}s", target=trace.target))

@@ -1,0 +1,279 @@
+"""The published tree: only our own files are touched, and a reader never sees half a film that calls itself whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from film import SIZE, Film, canned
+
+from ltxflow.core import files
+from ltxflow.core.digest import digest_bytes
+
+Watch = Callable[[Callable[[str, Path], None]], None]
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    """Have a function called before every write, with what is about to be done to which path."""
+
+    def set_hook(hook: Callable[[str, Path], None]) -> None:
+        monkeypatch.setattr(files, "_before", hook)
+
+    return set_hook
+
+
+def write_voice(path: Path, seconds: float, level: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(level.to_bytes(2, "little") * int(16000 * seconds))
+
+
+def problems_of(film: Film, *argv: str) -> list[tuple[str, str]]:
+    ran = film.build(*argv)
+    assert ran.code == 1
+    return [
+        (problem["code"], problem["message"]) for problem in ran.envelope["problems"] if problem["level"] == "error"
+    ]
+
+
+# --- what is written
+
+
+def test_a_film_is_published_by_position_with_its_timeline(film: Film) -> None:
+    ran = film.build()
+    assert sorted(film.published()) == [
+        "scenes/scene-0-a.mp4",
+        "scenes/scene-0-b.mp4",
+        "scenes/scene-1-a.mp4",
+        "scenes/scene-2-a.mp4",
+        "scenes/timeline.json",
+    ]
+    clips = [clip for scene in film.timeline["scenes"] for clip in scene["clips"]]
+    for clip in clips:
+        assert digest_bytes((film.folder / "public" / clip["src"]).read_bytes()) == clip["sha256"]
+    assert film.timeline["complete"]
+    assert sum(scene["durationInFrames"] for scene in film.timeline["scenes"]) == film.timeline["durationInFrames"]
+    assert [event["path"] for event in ran.events("file-published")] == [clip["src"] for clip in clips]
+
+
+def test_published_files_are_copies_that_may_be_edited_without_harm_to_the_store(film: Film) -> None:
+    film.build()
+    clip = film.scenes / "scene-0-a.mp4"
+    assert clip.stat().st_nlink == 1
+    assert clip.stat().st_mode & 0o600 == 0o600
+    clip.write_bytes(b"scribbled over")
+    for blob in (film.store / "cas").rglob("*"):
+        if blob.is_file():
+            assert digest_bytes(blob.read_bytes()) == blob.parent.name + blob.name
+
+
+def test_the_output_may_be_elsewhere_in_the_workspace(film: Film) -> None:
+    film.edit("fps: 25", "fps: 25\noutput: ../public/film")
+    film.build()
+    assert (film.folder.parent / "public" / "film" / "timeline.json").exists()
+    assert not (film.folder / "public").exists()
+
+
+def test_when_all_is_in_place_nothing_is_written(film: Film, watch: Watch) -> None:
+    film.build()
+    before = film.published()
+    calls: list[tuple[str, str]] = []
+    watch(lambda op, path: calls.append((op, path.name)))
+    assert film.build().totals["hit"] == 4
+    assert {name for _, name in calls} <= {"lock", "index"}  # who holds the project; the index as it is opened
+    assert film.published() == before
+
+
+def test_a_narration_is_published_beside_the_scenes(film: Film) -> None:
+    write_voice(film.folder / "vo" / "Hook.WAV", 6)
+    film.write(narration={"hook": "{ file: vo/Hook.WAV }", "middle": "3s"})
+    film.build()
+    source = (film.folder / "vo" / "Hook.WAV").read_bytes()
+    assert film.published()["narration/hook.wav"] == source
+    told = film.timeline["scenes"][0]["narration"]
+    assert (told["src"], told["samples"], told["sampleRate"]) == ("narration/hook.wav", 96000, 16000)
+
+
+def test_a_narration_recorded_again_at_the_same_length_draws_nothing(film: Film) -> None:
+    write_voice(film.folder / "vo.wav", 6)
+    film.write(narration={"hook": "{ file: vo.wav }"})
+    film.build()
+    write_voice(film.folder / "vo.wav", 6, level=1)
+    ran = film.build()
+    assert (ran.totals["rendered"], ran.totals["hit"]) == (0, 4)
+    assert film.published()["narration/hook.wav"] == (film.folder / "vo.wav").read_bytes()
+    assert [event["path"] for event in ran.events("file-published")] == ["narration/hook.wav"]
+
+
+# --- what is not ours
+
+
+def test_a_clip_edited_by_hand_is_left_alone_and_reported(film: Film) -> None:
+    film.build()
+    clip = film.scenes / "scene-0-b.mp4"
+    clip.write_bytes(canned(97, SIZE, 25, "my own grading"))
+    mine = clip.read_bytes()
+    film.edit("hook-b", "hook b")
+    (problem,) = problems_of(film)
+    assert problem[0] == "D001"
+    assert "scene-0-b.mp4" in problem[1]
+    assert clip.read_bytes() == mine
+    assert not film.timeline["complete"]
+    assert film.timeline["scenes"][0]["clips"][1]["src"] is None
+    clip.unlink()
+    assert film.build().code == 0
+    assert film.timeline["complete"]
+
+
+def test_a_file_that_was_there_before_us_is_left_alone(film: Film) -> None:
+    film.scenes.mkdir(parents=True)
+    (film.scenes / "scene-1-a.mp4").write_bytes(b"somebody else's")
+    assert [code for code, _ in problems_of(film)] == ["D001"]
+    assert (film.scenes / "scene-1-a.mp4").read_bytes() == b"somebody else's"
+
+
+@pytest.mark.parametrize("target", ["real.mp4", "nowhere"])
+def test_a_link_in_a_place_of_ours_is_left_alone(film: Film, target: str, tmp_path: Path) -> None:
+    film.scenes.mkdir(parents=True)
+    (tmp_path / "real.mp4").write_bytes(b"precious")
+    (film.scenes / "scene-0-a.mp4").symlink_to(tmp_path / target)
+    assert [code for code, _ in problems_of(film)] == ["D001"]
+    assert (film.scenes / "scene-0-a.mp4").is_symlink()
+    assert (tmp_path / "real.mp4").read_bytes() == b"precious"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "not json", '{"schema": "ltxflow.timeline/1", "id": "another-film"}'])
+def test_somebody_elses_timeline_is_left_alone_and_so_are_the_clips(film: Film, text: str) -> None:
+    film.scenes.mkdir(parents=True)
+    (film.scenes / "timeline.json").write_text(text)
+    assert [code for code, _ in problems_of(film)] == ["D001"]
+    assert (film.scenes / "timeline.json").read_text() == text
+    assert sorted(film.published()) == ["scenes/timeline.json"]
+
+
+def test_two_films_with_one_output_folder_do_not_take_it_from_each_other(film: Film) -> None:
+    film.edit("fps: 25", "fps: 25\noutput: ../public/scenes")
+    film.build()
+    before = {p.name: p.read_bytes() for p in (film.folder.parent / "public" / "scenes").iterdir()}
+    other = Film(film.folder.parent / "other", film.store).write({"one": ["a"]}, id="other")
+    other.edit("fps: 25", "fps: 25\noutput: ../public/scenes")
+    assert {code for code, _ in problems_of(other)} == {"D001"}
+    assert {p.name: p.read_bytes() for p in (film.folder.parent / "public" / "scenes").iterdir()} == before
+
+
+def test_a_timeline_edited_by_hand_is_left_alone(film: Film) -> None:
+    film.build()
+    place = film.scenes / "timeline.json"
+    place.write_text(place.read_text().replace('"volume": 1', '"volume": 0.5'))
+    mine = place.read_text()
+    film.edit("hook-b", "hook b")
+    before = film.published()
+    assert [code for code, _ in problems_of(film)] == ["D001"]
+    assert place.read_text() == mine
+    assert film.published() == before  # no clip was exchanged under a timeline that would not tell
+
+
+def test_without_its_record_a_film_takes_up_its_own_files_again(film: Film) -> None:
+    film.build()
+    shutil.rmtree(film.folder / ".ltxflow")
+    assert film.build().totals["hit"] == 4
+    film.edit('"Tiny film"', '"A new title"')
+    assert film.build().code == 0
+    assert film.timeline["title"] == "A new title"
+
+
+def test_a_damaged_record_is_told_and_harms_nothing(film: Film) -> None:
+    film.build()
+    (film.folder / ".ltxflow" / "published.json").write_text("{ torn")
+    ran = film.build()
+    assert ran.code == 0
+    assert [problem["level"] for problem in ran.envelope["problems"]] == ["warning"]
+    assert "is damaged" in ran.envelope["problems"][0]["message"]
+    assert film.build().envelope["problems"] == []
+
+
+# --- while files are replaced
+
+
+def test_while_files_are_replaced_the_timeline_says_that_it_is_not_complete(film: Film, watch: Watch) -> None:
+    film.build()
+    film.edit("hook-a", "hook a").edit("end-a", "end a")
+    seen: list[tuple[str, bool]] = []
+
+    def hook(op: str, path: Path) -> None:
+        if op == "replace" and path.parent == film.scenes:
+            seen.append((path.name, film.timeline["complete"]))
+
+    watch(hook)
+    film.build()
+    assert seen == [
+        ("timeline.json", True),
+        ("scene-0-a.mp4", False),
+        ("scene-2-a.mp4", False),
+        ("timeline.json", False),
+    ]
+    assert film.timeline["complete"]
+
+
+def test_a_whole_timeline_is_written_last_of_all(film: Film, watch: Watch) -> None:
+    order: list[str] = []
+    watch(lambda op, path: order.append(path.name) if op == "replace" else None)
+    film.build()
+    names = [name for name in order if name.endswith(".mp4") or name in ("timeline.json", "published.json")]
+    assert names[0] == "published.json"  # what is about to be ours
+    assert names[-2:] == ["published.json", "timeline.json"]
+
+
+def test_scenes_that_change_places_swap_their_files_and_draw_nothing(film: Film) -> None:
+    film.build()
+    before = film.published()
+    film.write({"end": ["a"], "hook": ["a", "b"], "middle": ["a"]})
+    ran = film.build()
+    assert (ran.totals["rendered"], ran.totals["restored"]) == (0, 4)
+    after = film.published()
+    for old, new in [("0-a", "1-a"), ("0-b", "1-b"), ("1-a", "2-a"), ("2-a", "0-a")]:
+        assert after[f"scenes/scene-{new}.mp4"] == before[f"scenes/scene-{old}.mp4"]
+    ids = [(scene["id"], [clip["src"] for clip in scene["clips"]]) for scene in film.timeline["scenes"]]
+    assert ids[0] == ("end", ["scenes/scene-0-a.mp4"])
+
+
+def test_files_swap_even_when_the_store_is_gone(film: Film) -> None:
+    film.render("end/a", "middle/a")
+    film.run("build", "end", "middle")
+    film.build()
+    before = film.published()
+    shutil.rmtree(film.store)
+    film.write({"end": ["a"], "hook": ["a", "b"], "middle": ["a"]})
+    ran = film.build()
+    assert ran.code == 0, ran.envelope
+    after = film.published()
+    assert after["scenes/scene-0-a.mp4"] == before["scenes/scene-2-a.mp4"]
+    assert after["scenes/scene-2-a.mp4"] == before["scenes/scene-1-a.mp4"]
+    assert sorted(film.drawn) == ["hook/a", "hook/b"]
+
+
+# --- what is left over
+
+
+def test_a_clip_taken_out_leaves_its_file_as_an_orphan_until_it_is_cleaned(film: Film) -> None:
+    film.build()
+    film.write({"hook": ["a"], "middle": ["a"]})
+    ran = film.build()
+    assert ran.data["orphans"] == ["scene-0-b.mp4", "scene-2-a.mp4"]
+    assert set(film.published()) > {"scenes/scene-0-b.mp4", "scenes/scene-2-a.mp4"}
+    assert [len(scene["clips"]) for scene in film.timeline["scenes"]] == [1, 1]
+
+
+def test_the_timeline_and_the_record_name_no_file_by_an_absolute_path(film: Film) -> None:
+    film.build()
+    for text in (json.dumps(film.timeline), (film.folder / ".ltxflow" / "published.json").read_text()):
+        assert str(film.folder.parent) not in text

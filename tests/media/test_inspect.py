@@ -1,0 +1,500 @@
+"""A failing and a passing sample for each rule, encoded as clips are: h264 and AAC."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache
+
+import av
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from PIL import Image
+
+from ltxflow.core.digest import canonical
+from ltxflow.core.errors import LtxflowError
+from ltxflow.media.inspect import (
+    QUIETEST_DB,
+    RULES,
+    Findings,
+    Stretch,
+    Thresholds,
+    findings_from,
+    inspect_video,
+    judge,
+    similarity,
+)
+from ltxflow.media.slate import SlateSpec, draw_slate
+
+WIDTH, HEIGHT, FPS, RATE = 320, 192, 25, 24000
+FRAMES = 41
+
+
+def landscape(seed, width=WIDTH * 2, height=HEIGHT * 2):
+    """A picture with as much detail at every size as nature has: the spectrum falls with frequency."""
+    across, down = np.fft.rfftfreq(width)[None] * width, np.fft.fftfreq(height)[:, None] * height
+    falling = np.maximum(np.hypot(across, down), 1) ** -1.2
+    waves = np.fft.rfft2(np.random.default_rng(seed).normal(size=(height, width))) * falling
+    picture = np.fft.irfft2(waves, (height, width))
+    return np.clip(128 + 45 * picture / picture.std(), 5, 250).astype(np.float32)
+
+
+PLACE = Image.fromarray(landscape(1))
+ELSEWHERE = landscape(2, WIDTH, HEIGHT)
+
+
+def view(x=0.5, y=0.5, zoom=1.0):
+    """A window onto the place, its corner at parts of the window's own size from the place's."""
+    size = (1 / zoom, 0, WIDTH * (x + 0.5 - 0.5 / zoom), 0, 1 / zoom, HEIGHT * (y + 0.5 - 0.5 / zoom))
+    return np.asarray(PLACE.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, size, Image.Resampling.BICUBIC))
+
+
+STILL = view()
+
+
+def still(frames=FRAMES):
+    return [STILL] * frames
+
+
+@cache
+def pan(speed, frames=FRAMES, start=0.5):
+    """`speed` in widths a second."""
+    return [view(start + speed * number / FPS) for number in range(frames)]
+
+
+def grainy(pictures, levels=6, seed=3):
+    """Film grain: new in each frame, two pixels wide."""
+    rng = np.random.default_rng(seed)
+    for picture in pictures:
+        small = (rng.normal(size=(HEIGHT // 2, WIDTH // 2)) * levels).astype(np.float32)
+        grain = Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        yield picture + np.asarray(grain)
+
+
+def speaking(area):
+    """A still with a part in the middle that changes its light."""
+    side = round((area * WIDTH * HEIGHT) ** 0.5)
+    for number in range(FRAMES):
+        picture = STILL.copy()
+        picture[100 : 100 + side, 150 : 150 + side] += 40 * np.sin(number / 3)
+        yield picture
+
+
+def tone(db=-20.0, seconds=FRAMES / FPS, hertz=440.0):
+    return 10 ** (db / 20) * np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE)
+
+
+def ambience(db, seconds=FRAMES / FPS):
+    return 10 ** (db / 20) * np.random.default_rng(4).normal(size=round(seconds * RATE))
+
+
+def chord():
+    """As loud as can be, with the peaks of music."""
+    swell = 0.6 + 0.4 * np.sin(np.arange(round(FRAMES / FPS * RATE)) * 3 / RATE)
+    notes = (110, 220.5, 331, 440, 997, 2500)
+    sound = swell * sum(tone(0, hertz=hertz) / (number + 1) for number, hertz in enumerate(notes))
+    return sound / np.abs(sound).max()
+
+
+SOUND = tone()
+SMALL = [np.roll(landscape(3, 96, 64), 2 * number, axis=1) for number in range(FRAMES)]  # for what is only heard
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+
+    def write(pictures, sound=SOUND, crf=20):
+        with av.open(str(path), "w") as container:
+            first, *rest = pictures
+            video = container.add_stream("libx264", rate=FPS)
+            video.height, video.width = first.shape
+            video.pix_fmt, video.options = "yuv420p", {"crf": str(crf), "preset": "veryfast"}
+            video.codec_context.thread_count = 1
+            audio = None if sound is None else container.add_stream("aac", rate=RATE, layout="mono")
+            for picture in (first, *rest):
+                grey = np.clip(picture, 0, 255).astype(np.uint8)
+                container.mux(video.encode(VideoFrame.from_ndarray(grey, format="gray")))
+            container.mux(video.encode(None))
+            if audio is not None:
+                audio.options = {"aac_coder": "fast"}
+                for at in range(0, len(sound), 1024):
+                    part = sound[None, at : at + 1024].astype(np.float32)
+                    block = AudioFrame.from_ndarray(part, "fltp", "mono")
+                    block.sample_rate, block.pts, block.time_base = RATE, at, Fraction(1, RATE)
+                    container.mux(audio.encode(block))
+                container.mux(audio.encode(None))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def found(write):
+    def found(*args, **options):
+        return inspect_video(write(*args, **options))
+
+    return found
+
+
+def codes(findings, thresholds=None, others=None):
+    return [problem.code for problem in judge(findings, thresholds, others)]
+
+
+# Pictures
+
+
+def test_a_still_is_frozen(found):
+    findings = found(still())
+    assert findings.frozen == Stretch(0.0, 1.64)
+    assert findings.frozen_share == 1
+    assert findings.motion_mean == findings.motion_p90 == 0
+    (problem,) = judge(findings)
+    assert (problem.code, problem.level) == ("Q101", "warning")
+    assert problem.message == "the picture is frozen for 1.64 s from 0.00 s on"
+    assert "describe motion" in problem.hint
+    assert "image strength" in problem.hint
+
+
+def test_slow_motion_is_not_frozen(found):
+    findings = found(pan(0.02))
+    assert findings.frozen.seconds < 0.6
+    assert findings.frozen_share == 0
+    assert codes(findings) == []
+
+
+def test_grain_on_a_still_is_no_motion(found):
+    findings = found(grainy(still(), levels=8))
+    assert codes(findings) == ["Q101"]
+    assert findings.frozen_share == 1
+    assert findings.motion_mean < 0.01
+
+
+def test_grain_on_slow_motion_does_not_hide_it(found):
+    assert codes(found(grainy(pan(0.03), levels=6))) == []
+
+
+def test_light_that_flickers_is_no_motion(found):
+    flicker = [picture * (1 + 0.04 * np.sin(1.9 * n)) for n, picture in enumerate(grainy(still(), levels=3))]
+    findings = found(flicker)
+    assert "Q101" in codes(findings)
+    assert findings.frozen.seconds > 1.2
+    assert findings.motion_mean < 0.02
+
+
+def test_hard_compression_is_no_motion(found):
+    assert found(still(), crf=38).frozen_share == 1
+
+
+def test_frozen_in_the_middle_only(found):
+    findings = found([*pan(0.1)[:20], *[pan(0.1)[20]] * 40, *pan(0.1)[20:]])
+    assert findings.frozen.start == pytest.approx(0.76, abs=0.13)
+    assert findings.frozen.seconds == pytest.approx(1.64, abs=0.25)
+    assert findings.frozen_share == pytest.approx(0.5, abs=0.08)
+    assert "Q101" in codes(findings)
+    assert "Q101" not in codes(findings, Thresholds(freeze_s=2.0))
+
+
+def test_a_single_wrong_frame_does_not_unfreeze(found):
+    assert found([*still(25), np.minimum(STILL * 2, 255), *still(25)]).frozen.seconds > 2
+
+
+def test_half_a_second_can_be_frozen(found):
+    assert "Q101" in codes(found(still(9), sound=tone(seconds=0.36)))
+    assert "Q101" not in codes(found(pan(0.2, 9), sound=tone(seconds=0.36)))
+
+
+def test_a_mouth_that_moves_is_not_frozen(found):
+    findings = found(speaking(0.01))
+    assert "Q101" not in codes(findings)
+    assert findings.frozen_share == 0
+
+
+def test_a_black_start_is_seen(found):
+    black = [np.zeros_like(STILL)] * 10
+    findings = found([*black, *pan(0.1)[:31]])
+    assert findings.black == Stretch(0.0, 0.4)
+    assert codes(findings) == ["Q102"]
+    assert codes(findings, Thresholds(black_s=0.5)) == []
+
+
+@pytest.mark.parametrize("dark", ["night", "one frame"])
+def test_dark_is_not_black(found, dark):
+    pictures = [f * 0.2 for f in pan(0.2)] if dark == "night" else [np.zeros_like(STILL), *pan(0.2)]
+    assert "Q102" not in codes(found(pictures))
+
+
+def test_all_black_is_black_and_no_more(found):
+    assert codes(found([np.zeros_like(STILL)] * 30, sound=tone(seconds=1.2))) == ["Q102"]
+
+
+def test_motion_grows_with_speed(found):
+    scores = [found(pan(speed)).motion_mean for speed in (0.005, 0.02, 0.1, 0.3)]
+    assert scores == sorted(scores)
+    assert scores[0] < 0.02 < scores[1] < 0.2 < scores[2] < 0.6 < scores[3] < 1.5
+
+
+def test_the_liveliest_tenth_tells_a_burst_from_a_drift(found):
+    findings = found([*still(31), *pan(0.4)[:10]])
+    assert findings.motion_p90 > 2 * findings.motion_mean
+
+
+def test_a_crawl_gets_advice(found):
+    findings = found([view(zoom=1 + 0.012 * number / FPS) for number in range(FRAMES)])
+    (problem,) = judge(findings)
+    assert (problem.code, problem.level) == ("Q103", "advice")
+    assert "motion LoRA" in problem.hint
+    assert codes(findings, Thresholds(motion=0.0)) == []
+
+
+def test_lively_motion_gets_none(found):
+    assert codes(found(pan(0.2))) == []
+
+
+def test_a_cut_is_seen_where_it_is(found):
+    findings = found([*pan(0.1)[:30], *[ELSEWHERE] * 11])
+    assert findings.cuts == (1.2,)
+    assert "Q104" in codes(findings)
+    (problem,) = [p for p in judge(findings) if p.code == "Q104"]
+    assert problem.message == "the picture jumps at 1.20 s"
+
+
+def test_a_first_frame_of_its_own_is_a_cut(found):
+    assert found([ELSEWHERE, *pan(0.1)]).cuts == (0.04,)
+
+
+@pytest.mark.parametrize("motion", ["fast", "flash", "black"])
+def test_fast_motion_and_flashes_are_no_cuts(found, motion):
+    pictures = {
+        "fast": pan(0.8, 26, start=0.05),
+        "flash": [*pan(0.1)[:20], np.full_like(STILL, 255), *pan(0.1)[20:]],
+        "black": [*[np.zeros_like(STILL)] * 10, *pan(0.1)[:20]],
+    }[motion]
+    assert found(pictures).cuts == ()
+
+
+def test_light_is_measured(found):
+    dim, bright = found(still(9)), found([STILL / 2 + 120] * 9)
+    assert dim.luma == pytest.approx(STILL.mean() / 255, abs=0.02)
+    assert bright.luma == pytest.approx(STILL.mean() / 510 + 120 / 255, abs=0.02)
+    assert bright.contrast == pytest.approx(dim.contrast / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (224, 96), (34, 384)])
+def test_every_size_is_looked_at(found, size):
+    findings = found([np.roll(landscape(3, size[1], size[0]), n * 3, axis=1) for n in range(9)])
+    assert findings.frames == 9
+    assert findings.motion_mean > 0.1
+
+
+def test_a_single_frame_is_a_clip(found):
+    findings = found(still(1))
+    assert (findings.frames, findings.seconds, findings.frozen, findings.cuts) == (1, 0.04, Stretch(), ())
+
+
+# Sound
+
+
+def test_no_track_is_missed_unless_none_is_wanted(found):
+    findings = found(SMALL, sound=None)
+    assert not findings.has_sound
+    assert codes(findings) == ["Q105"]
+    assert codes(findings, Thresholds(wants_sound=False)) == []
+
+
+def test_a_silent_track_is_heard_as_such(found):
+    findings = found(SMALL, sound=SOUND * 0)
+    assert codes(findings) == ["Q106"]
+    assert (findings.peak_db, findings.rms_db, findings.lufs) == (QUIETEST_DB, QUIETEST_DB, None)
+    assert findings.silence.seconds == pytest.approx(1.64, abs=0.1)
+
+
+def test_quiet_ambience_is_not_silence(found):
+    findings = found(SMALL, sound=ambience(-50))
+    assert codes(findings) == []
+    assert findings.silence.seconds == 0
+    assert findings.rms_db == pytest.approx(-50, abs=2)
+
+
+def test_sound_that_stops_gets_advice(found):
+    pause = np.concatenate([tone(seconds=0.3), np.zeros(RATE * 5 // 2), tone(seconds=0.2)])
+    findings = found(SMALL + SMALL[-2:5:-1], sound=pause)
+    assert codes(findings) == ["Q107"]
+    assert findings.silence.start == pytest.approx(0.35, abs=0.1)
+    assert findings.silence.seconds == pytest.approx(2.4, abs=0.15)
+
+
+def test_a_breath_gets_none(found):
+    pause = np.concatenate([tone(seconds=0.5), np.zeros(RATE), tone(seconds=0.14)])
+    assert codes(found(SMALL, sound=pause)) == []
+
+
+@pytest.mark.parametrize("sound", [tone(0, hertz=220), chord()])
+def test_clipped_sound_is_heard(found, sound):
+    findings = found(SMALL, sound=np.clip(2 * sound, -1, 1))
+    assert codes(findings) == ["Q108"]
+    assert findings.top_share > 0.05
+    assert findings.top_run > 20
+
+
+@pytest.mark.parametrize("sound", [tone(-0.7), chord(), np.tanh(2 * chord()), ambience(-10)])
+def test_loud_sound_is_not_clipped(found, sound):
+    assert codes(found(SMALL, sound=sound)) == []
+
+
+def test_sound_of_another_length_is_seen(found):
+    assert codes(found(SMALL, sound=tone(seconds=1.2))) == ["Q109"]
+    assert codes(found(SMALL, sound=tone(seconds=2.0))) == ["Q109"]
+
+
+def test_the_padding_of_the_encoder_is_no_other_length(found):
+    findings = found(SMALL, sound=tone(seconds=1.64))
+    assert codes(findings) == []
+    assert 1.64 <= findings.sound_seconds < 1.64 + 1024 / RATE
+
+
+def test_levels_are_those_of_the_sound(found):
+    swelling = np.clip(np.arange(3 * RATE) / 2000, 0, 1)  # a sudden start rings in any encoder
+    findings = found(SMALL + SMALL[-2:5:-1], sound=swelling * tone(-23, seconds=3, hertz=1000))
+    assert findings.peak_db == pytest.approx(-23, abs=0.3)
+    assert findings.true_peak_db == pytest.approx(-23, abs=0.3)
+    assert findings.rms_db == pytest.approx(-26, abs=0.3)
+    assert findings.lufs == pytest.approx(-26, abs=0.3)  # in one channel
+    assert (findings.top_share, findings.top_run, findings.top_pile) == (0, 0, 0)
+
+
+# Likeness
+
+
+@pytest.fixture(scope="module")
+def moving(found):
+    return found(pan(0.1))
+
+
+def test_the_same_clip_encoded_again_is_a_duplicate(found, moving):
+    again = found(pan(0.1), crf=33)
+    assert similarity(moving.fingerprint, moving.fingerprint) == 1
+    assert similarity(moving.fingerprint, again.fingerprint) >= 0.97
+    (problem,) = judge(again, others={"take 1": moving.fingerprint})
+    assert (problem.code, problem.level) == ("Q110", "warning")
+    assert problem.message.startswith('the same as "take 1"')
+
+
+@pytest.mark.parametrize("change", ["darker", "brighter", "gamma"])
+def test_other_light_does_not_hide_a_duplicate(found, moving, change):
+    lit = {
+        "darker": lambda picture: picture * 0.7,
+        "brighter": lambda picture: picture + 25,
+        "gamma": lambda picture: 255 * (np.clip(picture, 0, 255) / 255) ** 0.8,
+    }[change]
+    assert similarity(moving.fingerprint, found(map(lit, pan(0.1))).fingerprint) >= 0.97
+
+
+def test_grain_does_not_hide_a_duplicate(found):
+    one, other = (found(grainy(still(20), 4, seed)) for seed in (1, 2))
+    assert similarity(one.fingerprint, other.fingerprint) >= 0.97
+
+
+def test_another_clip_is_none(found, moving):
+    other = found([ELSEWHERE] * 9)
+    assert similarity(moving.fingerprint, other.fingerprint) < 0.3
+    assert similarity(moving.fingerprint, other.fingerprint) == similarity(other.fingerprint, moving.fingerprint)
+    assert "Q110" not in codes(moving, others={"take 2": other.fingerprint})
+
+
+def test_the_same_picture_that_moves_otherwise_is_none(found, moving):
+    assert similarity(moving.fingerprint, found(pan(-0.1)).fingerprint) < 0.5
+    assert similarity(found(still(9)).fingerprint, found(speaking(0.02)).fingerprint) < 0.97
+
+
+def test_nothing_is_like_nothing(found):
+    black = found([np.zeros_like(STILL)] * 9)
+    assert similarity(black.fingerprint, found([np.full_like(STILL, 3)] * 20).fingerprint) == 1
+    assert similarity(black.fingerprint, found(still(9)).fingerprint) < 0.3
+
+
+@pytest.mark.parametrize("text", ["", "f1:", "f0:AAAA", "f1:????"])
+def test_what_is_no_fingerprint_is_refused(text, moving):
+    with pytest.raises(ValueError, match=r"fingerprint|base64|padding|characters"):
+        similarity(moving.fingerprint, text)
+
+
+# Findings
+
+
+def test_a_slate_is_no_bad_clip(tmp_path):
+    draw_slate(SlateSpec(192, 128, 25, 41, "hook", "a", 1, "A vault door opens"), tmp_path / "slate.mp4")
+    findings = inspect_video(tmp_path / "slate.mp4")
+    assert codes(findings) == []
+    assert findings.frozen.seconds == 0
+
+
+def test_findings_survive_json(found):
+    findings = found([*pan(0.1)[:20], *[ELSEWHERE] * 9])
+    data = findings.as_json()
+    assert canonical(data)
+    assert findings_from(data) == findings
+    assert findings.cuts
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [("gone.mp4", None, "missing"), ("page.mp4", b"<html>no</html>", "damaged"), ("empty.mp4", b"", "damaged")],
+)
+def test_what_is_no_video_is_refused(tmp_path, name, content, code):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(LtxflowError) as caught:
+        inspect_video(tmp_path / name)
+    assert caught.value.problems[0].code == code
+    assert name in caught.value.problems[0].message
+
+
+def test_sound_alone_is_refused(tmp_path):
+    with av.open(str(tmp_path / "a.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        block = AudioFrame.from_ndarray(np.zeros((1, 999), np.int16), "s16", "mono")
+        block.sample_rate = RATE
+        container.mux(stream.encode(block))
+    with pytest.raises(LtxflowError, match="no picture"):
+        inspect_video(tmp_path / "a.wav")
+
+
+FINE = Findings(
+    frames=121,
+    seconds=4.84,
+    frozen=Stretch(1.0, 0.2),
+    frozen_share=0.0,
+    black=Stretch(),
+    motion_mean=0.5,
+    motion_p90=0.9,
+    luma=0.4,
+    contrast=0.2,
+    cuts=(),
+    fingerprint="",
+    has_sound=True,
+    sound_seconds=4.843,
+    rms_db=-25.0,
+    peak_db=-6.0,
+    true_peak_db=-5.9,
+    lufs=-24.0,
+)
+
+
+def test_a_fine_clip_has_no_problem():
+    assert judge(FINE) == []
+
+
+def test_every_problem_follows_house_style():
+    bad = replace(FINE, frozen=Stretch(0, 2), black=Stretch(2, 1), cuts=(1.0,) * 7, silence=Stretch(0, 3))
+    worse = replace(bad, motion_mean=0.0, frozen=Stretch(), black=Stretch(), rms_db=-80.0)
+    mute = replace(FINE, has_sound=False)
+    problems = [*judge(bad), *judge(replace(worse, top_share=0.5, top_pile=5.0, sound_seconds=1.0)), *judge(mute)]
+    assert {p.code for p in problems} == set(RULES) - {"Q110"}
+    for problem in problems:
+        assert problem.message[0].islower()
+        assert not problem.message.endswith(".")
+        assert problem.hint
+        assert problem.level == RULES[problem.code].level != "error"

@@ -1,0 +1,315 @@
+"""Continuations and doubled frame rates: what they need, what they key on, what must come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import media
+from film import Film, canned, prompt
+
+from ltxflow.core.digest import Digest, Key, Output
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.timing import Cut
+from ltxflow.plan.outlook import Outlook, Question
+from ltxflow.steps import Node
+from ltxflow.steps import clip as clip_step
+from ltxflow.store.lock import Lock, LockTake, with_pick, with_take, write_lock
+
+BEFORE = Output(Digest("ab" * 32), {"frames": 97})
+
+
+def write(
+    film: Film,
+    a: Sequence[str] = (),
+    b: Sequence[str] = ("extends: a",),
+    c: Sequence[str] = (),
+    scene: Sequence[str] = ("narration: 6s", "crossfade: 0f"),
+    **top: Any,
+) -> Film:
+    """A film of one/a, one/b and two/a, with lines of their own; those of scene one are `scene`."""
+    keys = {"ltxflow": 1, "id": "tiny", "size": "128x128", "fps": 25, **top}
+    lines = [f"{key}: {value}" for key, value in keys.items()] + ["scenes:"]
+    scenes: dict[str, tuple[Sequence[str], dict[str, Sequence[str]]]] = {
+        "one": (scene, {"a": a, "b": b}),
+        "two": (["crossfade: 0f"], {"a": c}),
+    }
+    for id, (settings, clips) in scenes.items():
+        lines += [f"  - id: {id}", *(f"    {line}" for line in settings), "    clips:"]
+        for clip, own in clips.items():
+            lines += [f"      - id: {clip}", f'        prompt: "{prompt(f"{id}-{clip}")}"']
+            lines += [f"        {line}" for line in own]
+    film.file.write_text("\n".join(lines) + "\n")
+    return film
+
+
+def look(film: Film, *selectors: str, relength: bool = False) -> Outlook:
+    return film.session().look(Question(selectors=selectors, relength=relength))
+
+
+def cut(film: Film) -> Cut:
+    return look(film).cuts["one"]
+
+
+def node(film: Film, target: str = "clip:one/b@1") -> Node:
+    return look(film).plan.nodes[target]
+
+
+def shot(film: Film, target: str = "clip:one/b@1") -> clip_step.Shot:
+    found: clip_step.Shot = node(film, target).spec
+    return found
+
+
+def told(film: Film, target: str = "clip:one/b@1") -> dict[str, Any]:
+    """What its template is told."""
+    return clip_step.context(shot(film, target), {}, {}, "x")
+
+
+def problems(film: Film) -> list[Problem]:
+    with pytest.raises(LtxflowError) as caught:
+        look(film)
+    return list(caught.value.problems)
+
+
+def warnings(film: Film) -> list[str]:
+    return [p.code for p in film.session().loaded.problems]
+
+
+def locked(film: Film, *takes: tuple[str, int, int]) -> Lock:
+    """A lock that knows these: clip, take, frames."""
+    session = film.session()
+    lock = session.lock
+    for path, take, frames in takes:
+        lock = with_take(lock, path, take, LockTake(Key("1" * 64), 1, Digest("2" * 64), frames))
+    write_lock(session.lock_path, lock)
+    return lock
+
+
+def video(film: Film, frames: int = 49, size: tuple[int, int] = (128, 128), fps: int = 25) -> Path:
+    path = film.folder / "refs" / "before.mp4"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(canned(frames, size, fps, "before"))
+    return path
+
+
+# --- what a continuation needs
+
+
+def test_a_continuation_needs_the_video_of_the_clip_before_it(film: Film) -> None:
+    assert node(write(film)).needs == {"extends": "clip:one/a@1#video"}
+    assert node(write(film, b=["extends: one/a"])).needs == {"extends": "clip:one/a@1#video"}
+    write(film, b=[], c=["extends: { clip: one/b }"])
+    assert node(film, "clip:two/a@1").needs == {"extends": "clip:one/b@1#video"}
+
+
+def test_of_a_cropped_clip_the_uncropped_video_is_continued(film: Film) -> None:
+    assert node(write(film, size="120x104")).needs == {"extends": "clip:one/a@1#uncropped"}
+
+
+def test_the_take_that_is_in_the_cut_is_continued(film: Film) -> None:
+    write(film, a=["takes: 2"])
+    lock = locked(film, ("one/a", 1, 97), ("one/a", 2, 97))
+    write_lock(film.session().lock_path, with_pick(lock, "one/a", 2))
+    assert node(film).needs == {"extends": "clip:one/a@2#video"}
+
+
+def test_selecting_a_continuation_brings_all_it_needs(film: Film) -> None:
+    write(film, c=["extends: one/b"])
+    assert list(look(film, "two/a").plan.nodes) == ["clip:one/a@1", "clip:one/b@1", "clip:two/a@1"]
+
+
+def test_clips_that_continue_each_other_are_refused(film: Film) -> None:
+    (problem,) = problems(write(film, a=["extends: b"]))
+    assert "need each other: clip:one/" in problem.message
+    (problem,) = problems(write(film, b=["extends: b"]))
+    assert "clip:one/b@1 → clip:one/b@1" in problem.message
+
+
+def test_its_template_is_that_of_continuations(film: Film) -> None:
+    assert shot(write(film)).template.name == "extend"
+
+
+# --- its length
+
+
+def test_it_delivers_what_is_new(film: Film) -> None:
+    made = shot(write(film))
+    assert made.sampled_frames == made.frames + 25
+    assert made.sampled_frames % 8 == 1
+    assert clip_step.expected(made, "video").frames == made.frames == node(film).frames
+    assert cut(film).frames == (97, made.frames)
+    assert cut(film).covered == sum(cut(film).frames) - sum(cut(film).trims) >= 150
+
+
+def test_nothing_is_cut_off_where_another_clip_goes_on(film: Film) -> None:
+    write(film, scene=["narration: 4s", "crossfade: 0f"])
+    assert cut(film).trims[0] == 0 < cut(film).trims[1]
+
+
+def test_a_length_that_is_written_is_what_is_sampled(film: Film) -> None:
+    made = shot(write(film, b=["extends: a", "length: 121f"]))
+    assert (made.sampled_frames, made.frames) == (121, 96)
+
+
+def test_lengths_that_are_rendered_stay(film: Film) -> None:
+    frames = cut(write(film, scene=["narration: 8s", "crossfade: 0f"])).frames
+    locked(film, ("one/a", 1, frames[0]), ("one/b", 1, frames[1]))
+    film.edit("narration: 8s", "narration: 7s")
+    assert cut(film).frames == frames
+    assert look(film, relength=True).cuts["one"].frames != frames
+
+
+def test_frames_that_are_looked_at_leave_room_for_new_ones(film: Film) -> None:
+    (problem,) = problems(write(film, b=["extends: { clip: a, frames: 33 }", "length: 33f"]))
+    assert (problem.code, "33 of them repeat" in problem.message) == ("L101", True)
+    (problem,) = problems(write(film, a=["length: 17f"]))
+    assert problem.message == "one/a has 17 frames, and one/b takes 25 of them"
+
+
+@pytest.mark.parametrize(("frames", "hint"), [(24, "write 25 or 17"), (10, "write 17 or 9")])
+def test_frames_off_the_grid_are_refused(film: Film, frames: int, hint: str) -> None:
+    (problem,) = problems(write(film, b=[f"extends: {{ clip: a, frames: {frames} }}"]))
+    assert (problem.code, problem.hint) == ("L101", hint)
+
+
+# --- its workflow and its key
+
+
+def test_the_workflow_loads_what_came_before_by_the_name_of_its_content(film: Film) -> None:
+    action = clip_step.action(node(write(film)), {"extends": BEFORE})
+    name = f"ltxflow/{BEFORE.digest[:32]}.mp4"
+    assert action.inputs == {"extends": BEFORE.digest}
+    (loader,) = [n for n in action.body["graph"]["nodes"] if n["class"] == "LoadVideo"]
+    assert loader["inputs"]["file"] == name
+    made = clip_step.with_inputs(shot(film), action.inputs)
+    assert [(asset.name, asset.input) for asset in clip_step.assets(made)] == [(name, "extends")]
+    context = clip_step.context(made, {}, {}, "x")
+    assert context["extend"] == {"video": name, "frames": 97, "k": 25, "audio": "pinned"}
+    assert context["frames"] == made.sampled_frames
+
+
+def test_another_video_before_it_is_another_key(film: Film) -> None:
+    of = node(write(film))
+    first = clip_step.action(of, {"extends": BEFORE})
+    again = clip_step.action(of, {"extends": Output(BEFORE.digest)})
+    other = clip_step.action(of, {"extends": Output(Digest("cd" * 32), BEFORE.facts)})
+    assert first.key == again.key != other.key
+
+
+def test_frames_and_sound_are_settings(film: Film) -> None:
+    write(film, b=["extends: { clip: a, frames: 9, audio: fresh }"])
+    assert (told(film)["extend"]["k"], told(film)["extend"]["audio"]) == (9, "fresh")
+    assert shot(film).sampled_frames == shot(film).frames + 9
+    assert "SetLatentNoiseMask" not in str(clip_step.action(node(film), {"extends": BEFORE}).body)
+
+
+def test_without_a_continuation_nothing_is_told_of_one(film: Film) -> None:
+    assert told(write(film, b=[]))["extend"] is None
+    assert clip_step.action(node(film), {}).inputs == {}
+
+
+# --- what does not go together
+
+
+def test_an_unknown_clip_is_refused(film: Film) -> None:
+    (problem,) = problems(write(film, b=["extends: tow/a"]))
+    assert (problem.code, problem.hint) == ("L100", 'did you mean "two/a"?')
+    assert problem.span is not None
+
+
+def test_stages_that_sample_another_shape_are_refused(film: Film) -> None:
+    (problem,) = problems(write(film, b=["extends: a", "stages: 1"], size="160x128"))
+    assert problem.code == "L102"
+    assert "one/b samples 160x128, and one/a, which it extends, is 192x128" in problem.message
+
+
+@pytest.mark.parametrize("line", ["temporal_upscale: true", "reference: refs/a.png"])
+def test_what_a_continuation_cannot_have_is_refused(film: Film, line: str) -> None:
+    picture = film.folder / "refs" / "a.png"
+    picture.parent.mkdir()
+    picture.write_bytes(media.png(media.one_colour((9, 9), 128, 128, 1), {}))
+    (problem,) = problems(write(film, b=["extends: a", line], fps=24))
+    assert (problem.code, line.partition(":")[0] in problem.hint) == ("L104", True)
+
+
+def test_a_crossfade_over_the_join_is_told(film: Film) -> None:
+    assert warnings(write(film, scene=["narration: 6s"])) == ["L106"]
+    assert warnings(write(film)) == []
+
+
+# --- files
+
+
+def test_a_file_is_continued(film: Film) -> None:
+    video(film)
+    made = shot(write(film, b=["extends: { file: refs/before.mp4 }"]))
+    assert node(film).needs == {}
+    (asset,) = clip_step.assets(made)
+    assert asset.video is not None
+    assert asset.name == f"ltxflow/{asset.video.digest[:32]}.mp4"
+    context = told(film)["extend"]
+    assert (context["video"], context["frames"]) == (asset.name, 49)
+    assert clip_step.action(node(film), {}).body["assets"] == {asset.name: {"video": asset.video.digest}}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"fps": 24}, "has 24 frames a second, the film 25"),
+        ({"size": (128, 104)}, "samples 128x128, and refs/before.mp4, which it extends, is 128x104"),
+        ({"size": (64, 64)}, "is 64x64"),
+        ({"frames": 17}, "has 17 frames, and extends takes 25"),
+    ],
+)
+def test_a_file_that_does_not_join_is_refused(film: Film, given: dict[str, Any], says: str) -> None:
+    video(film, **given)
+    (problem,) = problems(write(film, b=["extends: { file: refs/before.mp4 }"]))
+    assert (problem.code, says in problem.message) == ("L102", True), problem
+    assert problem.hint
+    assert problem.span is not None
+
+
+def test_the_sound_of_a_silent_file_cannot_go_on(film: Film) -> None:
+    video(film).write_bytes(media.mp4(media.one_colour((9, 9), 128, 128, 49), Fraction(25), None, {}))
+    (problem,) = problems(write(film, b=["extends: { file: refs/before.mp4 }"]))
+    assert (problem.code, problem.message) == ("L103", "refs/before.mp4 has no sound")
+    write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"])
+    assert told(film)["extend"]["audio"] == "fresh"
+
+
+def test_a_file_and_a_clip_exclude_each_other_in_all_layers(film: Film) -> None:
+    video(film)
+    defaults = "{ clip: { extends: { file: refs/before.mp4 } } }"
+    assert "L100" in {problem.code for problem in problems(write(film, defaults=defaults))}
+
+
+# --- twice the frame rate
+
+
+def test_doubled_clips_are_sampled_at_half_the_rate(film: Film) -> None:
+    made = shot(write(film, b=["temporal_upscale: true"], fps=50))
+    assert made.frames % 16 == 1
+    assert (made.sampled_frames, made.sampled_fps) == ((made.frames - 1) // 2 + 1, 25)
+    assert made.sampled_frames % 8 == 1
+    assert (told(film)["frames"], told(film)["fps"]) == (made.sampled_frames, 25)
+    expected = clip_step.expected(made, "video")
+    assert (expected.frames, expected.fps) == (made.frames, 50)
+
+
+def test_doubled_lengths_are_rounded_up_to_what_can_be_made(film: Film) -> None:
+    assert shot(write(film, b=["temporal_upscale: true", "length: 121f"], fps=24)).frames == 129
+    assert shot(write(film, b=["length: 121f"], fps=24)).frames == 121
+
+
+def test_an_odd_frame_rate_cannot_be_doubled_to(film: Film) -> None:
+    (problem,) = problems(write(film, b=["temporal_upscale: true"]))
+    assert (problem.code, problem.hint) == ("L105", "write fps: 24 or 26, or temporal_upscale: false")
+
+
+def test_a_doubled_clip_is_half_the_work(film: Film) -> None:
+    one = node(write(film, b=["length: 129f"], fps=24))
+    two = node(write(film, b=["length: 129f", "temporal_upscale: true"], fps=24))
+    assert clip_step.work(two) < 0.52 * clip_step.work(one)

@@ -1,0 +1,138 @@
+"""Narration that is spoken: once, measured, before any clip is paid for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from film import film_text, run
+from films import Project, stale
+
+ENGINE = """\
+import sys, wave
+text, out = sys.argv[1:]
+with open({log!r}, "a") as log:
+    print(text, file=log)
+if "cough" in text:
+    sys.exit("lost its voice")
+with wave.open(out, "wb") as file:
+    file.setnchannels(1); file.setsampwidth(2); file.setframerate(8000)
+    file.writeframes(b"\\0\\x20\\0\\xe0" * (len(text.split()) * 2000))  # half a second a word
+"""
+LINES = ["Every coin has one key.", "Lose it and the coin is gone.", "Share it and it is not yours."]
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """hook with three sentences over two clips, end with a planned duration; an engine of the user's own."""
+    engine, config = tmp_path / "engine.py", tmp_path / "config"
+    engine.write_text(ENGINE.format(log=str(tmp_path / "spoken.txt")))
+    (config / "ltxflow").mkdir(parents=True)
+    command = [sys.executable, str(engine), "{text}", "{out}"]
+    (config / "ltxflow/config.yaml").write_text(json.dumps({"engines": {"say": {"command": command}}}))
+    made = Project(tmp_path / "film", tmp_path / "store", config)
+    narration = {"hook": json.dumps({"text": " ".join(LINES)}), "end": "3s"}
+    made.write(film_text({"hook": ["a", "b"], "end": ["a"]}, narration, speech={"engine": "say"}))
+    for name, value in (("LTXFLOW_STORE", str(made.store)), ("XDG_CONFIG_HOME", str(config))):
+        monkeypatch.setenv(name, value)
+    return made
+
+
+def spoken(film: Project) -> list[str]:
+    log = film.folder.parent / "spoken.txt"
+    return sorted(log.read_text().splitlines()) if log.exists() else []
+
+
+def narrate(film: Project) -> None:
+    done = run("narrate", "-p", str(film.folder))
+    assert done.code == 0, done.err
+
+
+def kinds(film: Project) -> dict[str, str]:
+    return {change.clip: change.kind for change in film.look().changes}
+
+
+def test_clips_whose_length_waits_for_speech_are_a_maybe(film: Project) -> None:
+    assert kinds(film) == {"hook/a": "maybe", "hook/b": "maybe", "end/a": "create"}
+    change = next(change for change in film.look().changes if change.clip == "hook/a")
+    assert change.note == "waits for narration:hook, estimated 7.6s"
+    narrate(film)
+    assert kinds(film) == {"hook/a": "create", "hook/b": "create", "end/a": "create"}
+
+
+def test_a_line_is_never_spoken_twice(film: Project) -> None:
+    narrate(film)
+    assert spoken(film) == sorted(LINES)
+    narrate(film)
+    film.build()
+    assert spoken(film) == sorted(LINES)
+    film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
+    narrate(film)
+    assert spoken(film) == sorted([*LINES, "Guard it with your life."])
+
+
+def test_lengths_follow_what_was_measured(film: Project) -> None:
+    narrate(film)
+    session = film.session()
+    hook = session.speech().project.scene("hook").narration
+    assert (hook.estimated, float(hook.seconds)) == (False, 9.5)  # 19 words, half a second each
+    cut = film.look().cuts["hook"]
+    assert cut.need == 238
+    assert cut.covered == 238
+
+
+def test_build_speaks_before_it_makes_clips(film: Project) -> None:
+    assert film.build().rendered == {"hook/a@1", "hook/b@1", "end/a@1"}
+    timeline = json.loads((film.folder / "public/scenes/timeline.json").read_text())
+    told = timeline["scenes"][0]["narration"]
+    assert (told["src"], told["samples"], told["durationInFrames"]) == ("narration/hook.wav", 76000, 238)
+    assert (film.folder / "public/narration/hook.wav").is_file()
+
+
+def test_captions_come_with_it(film: Project) -> None:
+    film.build()
+    timeline = json.loads((film.folder / "public/scenes/timeline.json").read_text())
+    assert timeline["captions"] == {"srt": "captions/film.srt", "vtt": "captions/film.vtt"}
+    words = json.loads((film.folder / "public" / timeline["scenes"][0]["narration"]["captions"]).read_text())
+    assert "".join(word["text"] for word in words).split() == " ".join(LINES).split()
+    assert "Lose it and the coin is gone." in (film.folder / "public/captions/film.srt").read_text()
+
+
+def test_shorter_speech_renders_nothing_and_longer_the_fewest(film: Project) -> None:
+    film.build()
+    film.set("scenes/hook/narration/text", " ".join(LINES[:2]))
+    assert film.build().rendered == set()
+    film.set("scenes/hook/narration/text", " ".join([*LINES, *LINES[:1] * 4]))
+    narrate(film)
+    assert stale(film.look()) <= {"hook/a@1", "hook/b@1"}
+
+
+def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Project) -> None:
+    film.set("scenes/hook/narration/text", "A cough. Another line.")
+    built = film.build()
+    assert built.done.code == 1
+    assert built.ran == ["clip:end/a@1"]
+    (problem,) = built.done.envelope["problems"]
+    assert "lost its voice" in problem["message"]
+
+
+def test_an_unknown_engine_is_told_where_it_is_named(film: Project) -> None:
+    film.set("speech/engine", "sya")
+    done = run("check", "-p", str(film.folder))
+    assert done.code == 2
+    assert 'unknown engine "sya"' in done.err
+    assert 'did you mean "say"?' in done.err
+
+
+def test_an_engine_that_a_film_brings_needs_trust(film: Project) -> None:
+    film.set("engines", {"own": {"command": ["make-noise", "{text}", "{out}"]}})
+    film.set("speech/engine", "own")
+    done = run("plan", "-p", str(film.folder))
+    assert done.code == 2
+    assert "this project brings engine own" in done.err
+    film.trust()
+    assert run("plan", "-p", str(film.folder)).code == 0
+    film.set("engines/own/command", ["make-other-noise", "{text}", "{out}"])
+    assert run("plan", "-p", str(film.folder)).code == 2
