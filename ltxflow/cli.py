@@ -10,11 +10,22 @@ VERBS = {
     "check": "read the project and its prompts; say what is wrong and what could be better",
     "plan": "what a build would render, and why",
     "build": "render what changed, and write the film's files",
+    "narrate": "speak the narration, and nothing else",
     "explain": "why a clip is, or is not, rendered again",
     "show": "one clip: its values and where they come from, its prompt, its workflow",
     "status": "scenes and clips, and how far each is",
+    "takes": "the takes of a clip, and which is in the cut",
+    "pick": "put a take into the cut",
+    "approve": "freeze the take that is in the cut: later edits warn and change nothing",
+    "reject": "say that a take will not do, and why",
+    "accept": "let an existing result stand for what the clip is now",
+    "pin": "put a file made by hand into a clip's place",
+    "forget": "drop a take: the next build makes it anew",
     "graph": "the plan as a graph: Mermaid, or DOT",
     "clean": "list files of clips that are no longer in the film; --yes removes them",
+    "template": "bring in a ComfyUI workflow of your own; list, show and check templates",
+    "doctor": "what works here and what does not, with a next step for each: libraries, store, servers, models",
+    "servers": "the ComfyUI servers that a build would use, why those, and how they are",
     "trust": "allow what a project brings: its own templates, absolute paths",
     "rules": "every rule that `check` knows, by code",
     "schema": "print the JSON Schema of project.yaml and the other files",
@@ -59,6 +70,12 @@ def main(argv: list[str] | None = None) -> int:
             return main([args[1], "--help"])
         _print(help_text())
         return 0 if args else 2
+    from ltxflow import shortcut
+
+    asked = shortcut.ask(args)
+    known = shortcut.answer(asked) if asked else None
+    if known is not None:
+        return known
     from ltxflow import boundary
 
     return boundary.run(args, VERBS)

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import random
 import ssl
 import uuid
@@ -27,6 +28,8 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -45,6 +48,7 @@ from ltxflow.comfy.messages import (
     Progress,
     QueueEntry,
     ServerError,
+    Started,
     SystemStats,
     clean,
     is_transient,
@@ -296,8 +300,12 @@ class Client:
 
         Return whether it is gone. It never ran then: deleting a waiting prompt leaves no trace.
         """
-        await self._post("/queue", "withdrawing the prompt", {"delete": [prompt_id]})
+        await self.drop_waiting(prompt_id)
         return (await self.state(prompt_id)).kind == "unknown"
+
+    async def drop_waiting(self, prompt_id: str) -> None:
+        """Given the id of a prompt of ours, take one waiting copy of it out of the queue, if there is any."""
+        await self._post("/queue", "withdrawing the prompt", {"delete": [prompt_id]})
 
     async def _cancel_by_queue(self, prompt_id: str) -> bool:
         before = await self._queued(prompt_id)
@@ -437,6 +445,16 @@ class Client:
         body = await self._json("GET", "/system_stats", "asking for its state")
         with self._saying("asking for its state"):
             return parse_stats(body)
+
+    async def server_time(self) -> datetime | None:
+        """Return the server's time by the `Date` of an answer, to the second; None when it does not say."""
+        async with self._ask("GET", "/prompt", "asking for its time") as response:
+            date = response.headers.get("Date", "")
+        try:
+            told = parsedate_to_datetime(date)
+        except ValueError:
+            return None
+        return told if told.tzinfo else told.replace(tzinfo=UTC)
 
     async def queue_remaining(self) -> int:
         """Return how many prompts run or wait, everybody's. The cheapest question there is."""
@@ -714,8 +732,12 @@ async def follow(
     """
     with client._watching((prompt_id,)) as watcher:
         looks = pauses = 0
+        is_running = False
         while True:
             state = await _look(client, prompt_id, looks)
+            if state.kind == "running" and client.has_jobs and not is_running:  # else `_look` only supposes it
+                is_running = True
+                on_progress(Started(prompt_id))  # a silent socket does not say so
             if state.is_over or state.kind == "unknown":
                 _drain(watcher, on_progress)
                 return state
@@ -832,10 +854,15 @@ def _connection_problem(error: Exception) -> Problem:
         return Problem(f"no TLS there: {clean(tls.reason, 60)}", hint="try http:// instead", code="tls")
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return Problem("the request cannot be sent", hint="check the address and its headers", code="server-url")
-    reason = next((c.strerror for c in reversed(causes) if isinstance(c, OSError) and c.strerror), None)
+    reason = next((_strerror(c) for c in reversed(causes) if isinstance(c, OSError) and c.strerror), None)
     if isinstance(error, httpx.ConnectError | httpx.ProxyError):
         return _unreachable(clean(reason, 80).lower() if reason else "no connection")
     return _broken(f"the connection broke off{f' ({clean(reason, 80).lower()})' if reason else ''}")
+
+
+def _strerror(error: OSError) -> str:
+    """What the system calls it: asyncio says "Connect call failed ('127.0.0.1', 8188)" instead."""
+    return os.strerror(error.errno) if error.errno in errno.errorcode else str(error.strerror)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -15,10 +15,11 @@ OUTPUTS = ("video", "last_frame", "uncropped")  # the titles of the save nodes t
 
 LINK = "@"
 # Where a thing is computed, or in what pieces, and under which name it is saved: none of them is the picture.
-# ComfyUI `nodes_lt_audio.py` LTXAVTextEncoderLoader, `nodes.py` VAEDecodeTiled.
+# ComfyUI `nodes_lt_audio.py` LTXAVTextEncoderLoader, `nodes.py` CLIPLoader and VAEDecodeTiled.
 PLACEMENT = frozenset(
     {
         ("LTXAVTextEncoderLoader", "device"),
+        ("CLIPLoader", "device"),
         ("VAEDecodeTiled", "tile_size"),
         ("VAEDecodeTiled", "overlap"),
         ("VAEDecodeTiled", "temporal_size"),

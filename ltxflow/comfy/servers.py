@@ -29,6 +29,7 @@ class Inventory:
     stats: SystemStats | None = None
     folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signatures: Signatures | None = None
+    classes: dict[str, bool] = field(default_factory=dict)  # node classes that were asked for, and whether it has them
 
     async def names(self, folder: str) -> tuple[str, ...]:
         if folder not in self.folders:
@@ -55,8 +56,10 @@ async def resolve_names(
     """Given the roles and LoRAs that a clip (`user`) uses, return what this server calls them.
 
     Raise LtxflowError for what it lacks: the folder, who uses it, the closest name there is, and the quality
-    that would do without. Precision is never mixed: a role's weights are those asked for.
+    that would do without. Precision is never mixed: a role's weights are those asked for. Raise it first where the
+    server is too old for the model.
     """
+    await check_needs(inventory, profile, user)
     problems: list[Problem] = []
     models: dict[str, str] = {}
     for role in roles:
@@ -78,6 +81,31 @@ async def resolve_names(
     if problems:
         raise LtxflowError(*problems, exit_code=FAILED)
     return Names(models, found)
+
+
+async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None:
+    """Given the profile that a clip (`user`) is made with, raise LtxflowError where this server is too old for it."""
+    needs = profile.needs
+    if not (needs.comfyui or needs.nodes):
+        return
+    if inventory.stats is None:
+        inventory.stats = await inventory.client.system_stats()
+    version = clean(inventory.stats.version, 40)
+    lacks = []
+    for name in needs.nodes:
+        if name not in inventory.classes:
+            inventory.classes[name] = await inventory.client.object_info_class(name) is not None
+        lacks += [] if inventory.classes[name] else [name]
+    if lacks or not needs.is_met_by(version):
+        has = f"it is {version}" + (f" and has no {', '.join(lacks)}" if lacks else "")
+        raise LtxflowError(
+            Problem(
+                f"{inventory.client.server}: {profile.name}, which {user} uses, needs {needs}: {has}",
+                hint="update ComfyUI there, name another server, or choose another profile",
+                code="C010",
+            ),
+            exit_code=FAILED,
+        )
 
 
 def find_name(wanted: str, available: Iterable[str]) -> str | None:

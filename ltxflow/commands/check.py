@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ltxflow.comfy.nodes import core_classes
 from ltxflow.core.errors import FAILED, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import header
@@ -12,6 +13,7 @@ from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.outlook import Question
 from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.lint import lint
+from ltxflow.steps import clip as clip_step
 from ltxflow.store.lock import moved
 
 
@@ -22,13 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
-    project = session.project
+    project = session.speech().project
     _, lengths = cut_film(project, moved(session.lock, project.moved))
     problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
-    problems = sorted(problems, key=_place)
     outlook = None
     if not any(problem.level == "error" for problem in problems):
         outlook = session.look(Question())  # templates, sizes and keys: everything short of a server
+        problems += clip_step.check(outlook.plan.nodes.values(), core_classes() | session.config.allowed_nodes)
+    problems = sorted(problems, key=_place)
     counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
     failed = counts["error"] or (args.strict and counts["warning"])
     code = FAILED if failed else 0

@@ -29,11 +29,15 @@ def _clean(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     base, folder = session.project.output.parent, session.project.output.name
     orphans = [f"{folder}/{orphan.file}" for orphan in session.look(Question(mode="animatic")).orphans]
-    spoken = {f"narration/{scene.id}" for scene in session.project.scenes if scene.narration.file}
+    spoken = {
+        f"narration/{scene.id}{scene.narration.file.path.suffix.lower()}"
+        for scene in session.project.scenes
+        if scene.narration.file
+    }
     orphans += [
         path
         for path, entry in session.published.entries.items()
-        if entry.source == "narration" and path.rpartition(".")[0] not in spoken and (base / path).exists()
+        if entry.source == "narration" and path not in spoken and (base / path).exists()
     ]
     removed = []
     if args.yes:

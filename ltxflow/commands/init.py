@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.script.paths import FILE, WINDOWS_RESERVED, shown, workspace_of
 
@@ -24,7 +25,7 @@ fps: 25
 seed: 1 # every clip's own seed follows from this one and the clip's ids
 
 vars: # for prompts: {{{{ look }}}}
-  look: "soft morning light, muted greens and golds, shallow depth of field"
+  look: "soft morning light with muted greens and golds"
 
 defaults:
   scene: {{ pad: {{ head: 0.2s, tail: 0.4s }}, crossfade: 12f }}
@@ -37,7 +38,7 @@ scenes:
         # image-to-video holds a look better than text alone:
         # reference: refs/valley.png
         prompt:
-          setup: "A wide valley at dawn with thin mist over a winding river, {{{{ look }}}}."
+          setup: "A wide valley at dawn with thin mist over a winding river, in {{{{ look }}}}."
           subject: "A lone heron stands in the shallows among the reeds."
           camera: "The camera glides low over the water toward the bird."
           action: "The heron lifts its head, spreads its wings and takes off, its wing tips touching the surface."
@@ -45,20 +46,20 @@ scenes:
           audio: "Water laps softly, reeds rustle, and wings beat the cool air."
       - id: b
         prompt:
-          setup: "High above the same valley, the river shines like a ribbon, {{{{ look }}}}."
+          setup: "High above the same valley the river shines like a ribbon, in {{{{ look }}}}."
           camera: "The camera rises beside the heron and tilts down to reveal the fields."
-          action: "The heron banks into the wind while the mist tears open below it and sunlight spreads across the land."
+          action: "The heron banks into the wind while the mist tears open below and sunlight spreads over the land."
           mood: "Wide and hopeful."
           audio: "Wind rushes past and a distant church bell rings."
 
   - id: closing
-    narration: {{ text: "Every film begins with a single sentence. Change it, build again, and only what changed is made anew." }}
+    narration: {{ text: "A film begins with a sentence. Change it, build again, and only what changed is made anew." }}
     clips:
       - id: a
         prompt:
-          setup: "A wooden desk by a window with a stack of storyboard cards, {{{{ look }}}}."
+          setup: "A wooden desk by a window with a stack of storyboard cards, in {{{{ look }}}}."
           camera: "The camera drifts sideways along the desk at eye level."
-          action: "A hand slides one card out, turns it over and lays it back in another place while dust dances in the light."
+          action: "A hand slides one card out, turns it over and lays it back elsewhere while dust dances in the light."
           audio: "Paper rustles and a clock ticks quietly."
 """
 
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
     ignore = folder / ".gitignore"
     if not ignore.exists():
         files.write_atomic(ignore, ".ltxflow/\npublic/\n")
+    if args.json:
+        return print_envelope("init", {"id": id, "file": str(file)}, 0)
     face.say(f"{face.paint('✓', 'green')} {shown(file)}")
     at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shown(folder)}"
     face.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from ltxflow.core.files import data_dir
+from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 
 NAMES = ("project", "timeline", "event", "lock", "profile")
@@ -15,5 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    face.say((data_dir() / "schemas" / f"{args.name}.schema.json").read_text("utf-8").rstrip())
+    text = (data_dir() / "schemas" / f"{args.name}.schema.json").read_text("utf-8")
+    if args.json:
+        return print_envelope("schema", json.loads(text), 0)
+    face.say(text.rstrip())
     return 0

@@ -14,7 +14,8 @@ from ltxflow.plan.outlook import Outlook, Question
 from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.model import Clip, Value
 from ltxflow.script.profile import explain_geometry
-from ltxflow.steps import Node, clip as clip_step
+from ltxflow.steps import Node
+from ltxflow.steps import clip as clip_step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
             Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012")
         )
     node = nodes[0]
+    if args.json and (args.graph or args.prompt):
+        return print_envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
     if args.graph:
         face.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))
         return 0

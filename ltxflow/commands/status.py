@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     outlook = session.look(Question())
+    face.rests_on = frozenset(session.rests_on())
     placed = session.placed()
     states = {
         clip.path: _state(outlook, change, placed.get(clip_file_name(scene.index, clip.index)))

@@ -23,6 +23,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
     config = read_config(os.environ)
     if args.revoke:
         remember_trust(config, file.parent, None)
+        if args.json:
+            return print_envelope("trust", {"brings": {}, "trusted": False}, 0)
         face.say(f"no longer trusted: {file.parent}")
         return 0
     foreign = dict(load(file, root=args.root, is_trusted=True).project.foreign)

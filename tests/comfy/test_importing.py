@@ -1,0 +1,444 @@
+"""Promises of comfy/importing.py: what is found in a workflow, what is left alone, and what cannot be taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.workflows import (
+    SHAPES,
+    Graph,
+    classic,
+    computed,
+    continued,
+    cropped,
+    doubled,
+    first_and_last,
+    node,
+    resized,
+    text_to_video,
+    two_stages,
+    with_primitives,
+)
+
+from ltxflow.comfy.importing import MAX_CHARACTERS, Recognised, read_workflow, recognise, template_text
+from ltxflow.comfy.nodes import Signatures, check_graph
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.script.template import read_template, render, variables
+
+# --- helpers
+
+
+def spots(found: Recognised) -> dict[str, str]:
+    """Where each value stands, `40.width` → what the template says there."""
+    return {f"{one.node}.{one.input}": one.text for one in found.found}
+
+
+def imported(graph: Graph, folder: Path, text: str = "") -> tuple[Recognised, Any]:
+    """Recognise a workflow and read back the template that is written of it."""
+    text = text or json.dumps(graph)
+    found = recognise(read_workflow(text, "mine.json"))
+    file = folder / "mine.json.j2"
+    file.write_text(template_text(text, found, "mine", "a test"), encoding="utf-8")
+    return found, read_template(file, trusted=True)
+
+
+def as_it_was(found: Recognised) -> dict[str, Any]:
+    """A context with the values that stood in the workflow itself."""
+    width = found.was("width") or found.was("decoded_width")
+    height = found.was("height") or found.was("decoded_height")
+    crop = None
+    if found.has_crop:
+        crop = {name: found.was(f"crop.{name}") or 0 for name in ("x", "y", "width", "height")}
+    values = {name: found.was(name) for name in ("prompt", "negative", "seed", "frames", "reference", "last_frame")}
+    sizes = {"width": width, "height": height, "crop": crop}
+    sizes |= {"decoded_width": (width or 0) * found.stages, "decoded_height": (height or 0) * found.stages}
+    return {**values, **sizes, "fps": int(found.was("fps")), "prefix": found.was("prefix")}
+
+
+def without_titles(graph: Graph) -> Graph:
+    return {id: {key: value for key, value in one.items() if key != "_meta"} for id, one in graph.items()}
+
+
+def refused(text: str) -> Problem:
+    with pytest.raises(LtxflowError) as caught:
+        recognise(read_workflow(text, "mine.json"))
+    return caught.value.problems[0]
+
+
+# --- what comes out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_with_the_old_values_the_template_is_the_old_workflow(shape: str, tmp_path: Path) -> None:
+    found, template = imported(SHAPES[shape], tmp_path)
+    assert without_titles(render(template, as_it_was(found))) == without_titles(SHAPES[shape])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_header_names_the_variables_and_what_is_needed(shape: str, tmp_path: Path) -> None:
+    found, template = imported(SHAPES[shape], tmp_path)
+    assert template.header.variables == variables(template) == set(found.variables)
+    assert template.header.needs == found.needs == tuple(n for n in ("reference", "last_frame") if n in found.variables)
+
+
+@pytest.mark.parametrize("shape", [name for name in SHAPES if name != "classic"])
+def test_what_comes_out_fits_comfyuis_nodes(shape: str, tmp_path: Path) -> None:
+    found, template = imported(SHAPES[shape], tmp_path)
+    graph = render(template, {**as_it_was(found), "frames": 97, "fps": 30, "seed": 1})
+    assert check_graph(graph, Signatures.recorded(), models=False) == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_exactly_one_save_node_is_titled_video(shape: str, tmp_path: Path) -> None:
+    graph = SHAPES[shape] | {"999": node("PreviewImage", "video", images=["80" if "80" in SHAPES[shape] else "d", 0])}
+    found, template = imported(graph, tmp_path)
+    titles = [id for id, one in render(template, as_it_was(found)).items() if one["_meta"]["title"] == "video"]
+    assert titles == list(found.saves)[:1]
+
+
+# --- what is found
+
+
+def test_text_to_video() -> None:
+    assert spots(recognise(text_to_video())) == {
+        "20.text": "{{ prompt }}",
+        "21.text": "{{ negative }}",
+        "52.noise_seed": "{{ seed }}",
+        "40.width": "{{ decoded_width }}",
+        "40.height": "{{ decoded_height }}",
+        "40.length": "{{ frames }}",
+        "41.frames_number": "{{ frames }}",
+        "22.frame_rate": "{{ fps | float }}",
+        "41.frame_rate": "{{ fps }}",
+        "88.fps": "{{ fps | float }}",
+        "89.filename_prefix": "{{ prefix }}",
+    }
+
+
+def test_two_stages_sample_half_the_size_and_keep_the_second_seed() -> None:
+    found = recognise(two_stages(text_to_video()))
+    assert found.stages == 2
+    assert spots(found)["40.width"] == "{{ width }}"
+    assert "72.noise_seed" not in spots(found)
+    assert any("the seed of a later stage" in sentence and "stays 7" in sentence for sentence in found.left)
+
+
+def test_one_noise_for_both_stages_is_one_seed() -> None:
+    graph = two_stages(text_to_video())
+    graph["75"]["inputs"]["noise"] = ["52", 0]
+    found = recognise(graph)
+    assert spots(found)["52.noise_seed"] == "{{ seed }}"
+    assert not any("seed" in sentence for sentence in found.left)
+
+
+def test_a_negative_text_without_effect_is_left_alone() -> None:
+    found = recognise(text_to_video(cfg=1.0))
+    assert "negative" not in found.variables
+    assert any("no effect" in sentence for sentence in found.left)
+
+
+def test_a_zeroed_negative_is_not_the_prompt_again() -> None:
+    graph = text_to_video()
+    graph["21"] = node("ConditioningZeroOut", conditioning=["20", 0])
+    assert [name for name in recognise(graph).variables if name in ("prompt", "negative")] == ["prompt"]
+
+
+def test_texts_are_told_apart_by_links_not_by_titles() -> None:
+    graph = text_to_video()
+    graph["20"]["_meta"]["title"], graph["21"]["_meta"]["title"] = "negative", "positive"
+    assert spots(recognise(graph))["20.text"] == "{{ prompt }}"
+
+
+def test_guides_pass_texts_on_and_tell_first_from_last() -> None:
+    found = spots(recognise(first_and_last()))
+    assert (found["30.image"], found["34.image"]) == ("{{ reference }}", "{{ last_frame }}")
+    assert found["20.text"] == "{{ prompt }}"
+    assert found["35.resize_type.width"] == "{{ decoded_width }}"
+
+
+def test_a_last_frame_by_its_number_moves_with_the_length() -> None:
+    found = spots(recognise(first_and_last(120)))
+    assert found["34.image"] == "{{ last_frame }}"
+    assert found["43.frame_idx"] == "{{ frames - 1 }}"
+
+
+def test_a_picture_in_the_middle_is_left_and_told() -> None:
+    found = recognise(first_and_last(64))
+    assert "last_frame" not in found.variables
+    assert any("the picture at frame 64" in sentence for sentence in found.left)
+    assert any('"last.png"' in problem.message for problem in found.problems)
+
+
+@pytest.mark.parametrize("graph", [cropped(), resized()])
+def test_the_final_cut_follows_the_film(graph: Graph) -> None:
+    found = recognise(graph)
+    assert found.has_crop
+    assert "{{ crop.height if crop else decoded_height }}" in spots(found).values()
+
+
+def test_a_cut_by_region_follows_the_film(tmp_path: Path) -> None:
+    graph = cropped()
+    graph["82"] = node("ImageCropV2", image=["80", 0], crop_region={"x": 0, "y": 16, "width": 1536, "height": 864})
+    found, template = imported(graph, tmp_path)
+    crop = {"x": 0, "y": 4, "width": 1920, "height": 1080}
+    made = render(template, {**as_it_was(found), "crop": crop})
+    assert made["82"]["inputs"]["crop_region"] == crop
+
+
+def test_a_doubled_frame_rate_stays_doubled() -> None:
+    found = recognise(doubled())
+    assert spots(found)["88.fps"] == "{{ (fps * 2) | float }}"
+    assert found.stages == 1
+
+
+def test_values_are_replaced_in_the_primitive_that_feeds_them() -> None:
+    found = spots(recognise(with_primitives()))
+    assert (
+        found
+        | {
+            "101.value": "{{ width }}",
+            "102.value": "{{ height }}",
+            "103.value": "{{ frames }}",
+            "104.value": "{{ fps | float }}",
+            "105.value": "{{ prompt }}",
+            "106.value": "{{ seed }}",
+            "107.value": "{{ fps }}",
+        }
+        == found
+    )
+    assert not {"40.width", "20.text", "52.noise_seed"} & found.keys()
+
+
+def test_a_primitive_for_two_things_is_left_and_both_are_written_where_they_are_used() -> None:
+    graph = with_primitives()
+    graph["40"]["inputs"]["height"] = ["101", 0]  # a square
+    found = recognise(graph)
+    assert (spots(found)["40.width"], spots(found)["40.height"]) == ("{{ width }}", "{{ height }}")
+    assert "101.value" not in spots(found)
+    assert any('width of node "40"' in sentence and "link is gone" in sentence for sentence in found.left)
+
+
+def test_a_primitive_that_feeds_more_is_told() -> None:
+    graph = with_primitives()
+    graph["51"] = node("LTXVScheduler", steps=["106", 0], latent=["50", 0])
+    assert any("steps of node" in sentence and "follows seed" in sentence for sentence in recognise(graph).left)
+
+
+def test_what_is_computed_is_decided_where_it_is_used(tmp_path: Path) -> None:
+    found, template = imported(computed(), tmp_path)
+    assert found.stages == 2
+    assert spots(found)["40.width"] == "{{ width }}"
+    assert spots(found)["41.frame_rate"] == "{{ fps }}"
+    assert spots(found)["104.value"] == "{{ fps | float }}"
+    values = {"prompt": "x", "negative": "", "seed": 1, "width": 512, "height": 320, "frames": 49, "fps": 30}
+    made = render(template, {**values, "prefix": "p"})
+    assert made["40"]["inputs"] == {"width": 512, "height": 320, "length": 49, "batch_size": 1}
+    assert check_graph(made, Signatures.recorded(), models=False) == []
+
+
+def test_a_prompt_that_is_enhanced_is_replaced_before() -> None:
+    graph = text_to_video()
+    sampling = {"sampling_mode": "off"}
+    graph["23"] = node("TextGenerateLTX2Prompt", clip=["2", 0], prompt="a vault", max_length=256, **sampling)
+    graph["20"]["inputs"]["text"] = ["23", 0]
+    assert spots(recognise(graph))["23.prompt"] == "{{ prompt }}"
+
+
+def test_older_samplers_and_foreign_nodes() -> None:
+    found = recognise(classic())
+    assert spots(found) == {
+        "p.text": "{{ prompt }}",
+        "n.text": "{{ negative }}",
+        "k.seed": "{{ seed }}",
+        "v.width": "{{ decoded_width }}",
+        "v.height": "{{ decoded_height }}",
+        "v.length": "{{ frames }}",
+        "c.frame_rate": "{{ fps | float }}",
+        "s.frame_rate": "{{ fps }}",
+        "i.image": "{{ reference }}",
+        "s.filename_prefix": "{{ prefix }}",
+    }
+    assert found.foreign == ("KSampler", "VHS_VideoCombine")
+
+
+def test_models_and_loras_stay() -> None:
+    (sentence,) = [s for s in recognise(two_stages(text_to_video())).left if s.startswith("models and LoRAs")]
+    assert "ltx-2-19b-dev-fp8.safetensors" in sentence
+    assert "distilled.safetensors" in sentence
+
+
+def test_the_file_of_the_last_stage_is_the_clip() -> None:
+    graph = two_stages(text_to_video())
+    graph["84"] = node("VAEDecode", samples=["56", 0], vae=["1", 2])
+    graph["85"] = node("CreateVideo", images=["84", 0], fps=25.0)
+    graph["99"] = node("SaveVideo", "video", video=["85", 0], filename_prefix="draft", format="auto", codec="auto")
+    found = recognise(graph)
+    assert found.saves == {"89": "video"}
+    assert not any(one.node == "99" for one in found.found)
+
+
+def test_what_ltxflow_itself_saves_beside_the_clip_is_kept(tmp_path: Path) -> None:
+    graph = cropped()
+    graph["90"] = node("ImageFromBatch", image=["80", 0], batch_index=-1, length=1)
+    graph["91"] = node("SaveImage", "last_frame", images=["90", 0], filename_prefix="ltxflow/x-last")
+    graph["94"] = node("CreateVideo", images=["80", 0], fps=25.0, audio=["81", 0])
+    graph["95"] = node("SaveVideo", "uncropped", video=["94", 0], filename_prefix="x", format="auto", codec="auto")
+    found, template = imported(graph, tmp_path)
+    made = render(template, {**as_it_was(found), "fps": 24, "prefix": "clip"})
+    assert [(id, made[id]["_meta"]["title"]) for id in found.saves] == [
+        ("89", "video"),
+        ("91", "last_frame"),
+        ("95", "uncropped"),
+    ]
+    assert made["91"]["inputs"]["filename_prefix"] == "clip-last_frame"
+    assert made["94"]["inputs"]["fps"] == 24.0
+
+
+# --- what will not work is told
+
+
+def test_a_video_that_ltxflow_does_not_upload_is_told() -> None:
+    (problem,) = recognise(continued()).problems
+    assert '"before.mp4"' in problem.message
+    assert "{{ extend.video }}" in problem.hint
+
+
+def test_a_silent_video_is_told() -> None:
+    graph = text_to_video()
+    del graph["88"]["inputs"]["audio"]
+    (problem,) = recognise(graph).problems
+    assert "no sound" in problem.message
+
+
+def test_a_workflow_that_is_enlarged_otherwise_keeps_its_size() -> None:
+    graph = two_stages(text_to_video())
+    graph["60"]["inputs"]["model_name"] = "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors"
+    found = recognise(graph)
+    assert not {"width", "decoded_width"} & set(found.variables)
+    assert any("1.5 times" in sentence for sentence in found.left)
+
+
+def test_nothing_found_is_told_with_what_to_write() -> None:
+    graph = {
+        "1": node("SomebodysVideo", wish="a vault"),
+        "2": node("SaveVideo", video=["1", 0], filename_prefix="x", format="auto", codec="auto"),
+    }
+    told = [problem.hint for problem in recognise(graph).problems]
+    assert [
+        word for word in ("prompt", "seed", "width", "frames", "fps") if any(f"{{{{ {word}" in h for h in told)
+    ] == [
+        "prompt",
+        "seed",
+        "width",
+        "frames",
+        "fps",
+    ]
+
+
+# --- values stay as they are
+
+
+def test_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
+    text = (
+        json.dumps(text_to_video()).replace('"cfg": 4.0', '"cfg": 4.00').replace('"batch_size": 1', '"batch_size": 1E0')
+    )
+    _, template = imported({}, tmp_path, text)
+    assert '"cfg": 4.00\n' in template.text
+    assert '"batch_size": 1E0' in template.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ seed }}", "{% for x in y %}", "{# note #}", "{{{a|b}|c}", 'a "quote" \\ \n\t', "\ud800", "水 \u202e \x1b[2J"],
+)
+def test_a_text_means_nothing_to_the_template(text: str, tmp_path: Path) -> None:
+    graph = text_to_video(cfg=1.0)  # so that the negative text stays
+    graph["21"]["inputs"]["text"] = text
+    graph["21"]["_meta"]["title"] = text
+    found, template = imported(graph, tmp_path)
+    made = render(template, as_it_was(found))
+    assert (made["21"]["inputs"]["text"], made["21"]["_meta"]["title"]) == (text, text)
+    assert "\x1b" not in template.text
+    assert "\u202e" not in template.text
+
+
+def test_a_title_cannot_end_the_header(tmp_path: Path) -> None:
+    text = json.dumps(text_to_video())
+    found = recognise(read_workflow(text, "x"))
+    file = tmp_path / "x.json.j2"
+    file.write_text(template_text(text, found, 'evil #} {{ 1 }} "quoted" \U0001f600', "x\n#}"))
+    assert read_template(file, trusted=True).header.title == 'evil # } {{ 1 }} "quoted" \U0001f600'
+
+
+def test_a_clips_text_adds_no_node(tmp_path: Path) -> None:
+    found, template = imported(text_to_video(), tmp_path)
+    evil = '", "clip": ["2", 0]}}, "98": {"class_type": "X", "inputs": {"a": "'
+    made = render(template, {**as_it_was(found), "prompt": evil})
+    assert made["20"]["inputs"]["text"] == evil
+    assert made.keys() == text_to_video().keys()
+
+
+# --- reading
+
+
+def test_the_body_of_a_post_is_taken_for_its_workflow() -> None:
+    assert read_workflow(json.dumps({"prompt": text_to_video(), "client_id": "x"}), "x") == text_to_video()
+
+
+def test_a_workflow_saved_by_the_editor_is_refused_with_the_way_out() -> None:
+    problem = refused(json.dumps({"last_node_id": 9, "nodes": [], "links": [], "version": 0.4}))
+    assert "not in API format" in problem.message
+    assert "Export (API)" in problem.hint
+
+
+def test_broken_json_is_told_at_its_line() -> None:
+    problem = refused('{\n "1": {,}\n}')
+    assert (problem.span and problem.span.line, problem.code) == (2, "T020")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not JSON"),
+        ("[]", "no workflow"),
+        ("{}", "no workflow"),
+        ('"x"', "no workflow"),
+        ('{"1": 5}', '"1" is no node'),
+        ('{"1": {"class_type": "X"}}', 'node "1" has no "inputs"'),
+        ('{"1": {"class_type": "X", "inputs": {}, "_meta": 5}}', '"_meta" of node "1"'),
+        ('{"1": {"class_type": "X", "inputs": {"a": ["2", 0]}}}', 'linked to node "2"'),
+        ('{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is not JSON"),
+        ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" stands twice'),
+        ("[" * 100_000, "nested too deep"),
+        ("x" * (MAX_CHARACTERS + 1), "more than the 1,048,576 characters"),
+    ],
+)
+def test_what_is_no_workflow_is_refused(text: str, words: str) -> None:
+    assert words in refused(text).message
+
+
+@pytest.mark.parametrize("graph", [{"1": node("SaveImage", images=["1", 0], filename_prefix="x")}, {"1": node("X")}])
+def test_a_workflow_that_saves_no_video_is_refused(graph: Graph) -> None:
+    problem = refused(json.dumps(graph))
+    assert (problem.code, "saves no video" in problem.message) == ("T022", True)
+
+
+def test_a_workflow_that_goes_round_in_a_circle_comes_to_an_end() -> None:
+    graph = text_to_video()
+    graph["40"]["inputs"]["width"] = ["7", 0]
+    graph["7"] = node("Reroute", value=["8", 0])
+    graph["8"] = node("Reroute", value=["7", 0])
+    graph["20"]["inputs"]["text"] = ["7", 0]
+    graph["22"]["inputs"]["positive"] = ["22", 0]
+    assert "prefix" in recognise(graph).variables
+
+
+def test_a_long_chain_is_no_deep_recursion() -> None:
+    graph = text_to_video()
+    chain = {f"c{n}": node("Reroute", value=[f"c{n + 1}", 0]) for n in range(5000)}
+    graph |= chain | {"c5000": node("PrimitiveInt", value=768)}
+    graph["40"]["inputs"]["width"] = ["c0", 0]
+    assert spots(recognise(graph))["c5000.value"] == "{{ decoded_width }}"
