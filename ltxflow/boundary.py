@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,9 +16,13 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
+from ltxflow import shortcut
+from ltxflow.core import files
 from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, let_go
+from ltxflow.shortcut import Asked
+from ltxflow.store.snapshot import Answer, entry_of, with_entry
 
 _GLOBAL = {"-p", "--project", "--root"}
 
@@ -25,6 +30,7 @@ _GLOBAL = {"-p", "--project", "--root"}
 def run(argv: list[str], verbs: Mapping[str, str]) -> int:
     """Given all arguments, run the verb among them and return its exit code."""
     _line_by_line()
+    started_ns = time.time_ns()
     face, verb, is_json = Face(), "", "--json" in argv
     try:
         verb, rest = _verb_first(argv)
@@ -39,10 +45,12 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         )
         common(parser)
         module.add_arguments(parser)
-        args = parser.parse_args(rest)
+        args = parser.parse_intermixed_args(rest)  # `plan hook -v middle`, too
         is_json = args.json
         code = int(module.run(args, face))
         sys.stdout.flush()
+        if face.rests_on and (asked := shortcut.ask([verb, *rest])):
+            _remember(asked, Answer("".join(face.said), "".join(face.warned), code), face.rests_on, started_ns)
         return code
     except LtxflowError as error:
         return _tell(face, verb, is_json, error.exit_code, error.problems)
@@ -57,13 +65,24 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         return _tell(face, verb, is_json, BUG, [_bug(argv)])
 
 
+def _remember(asked: Asked, answer: Answer, rests_on: Iterable[Path], since_ns: int) -> None:
+    """Keep an answer that needed nothing done, for the next time. A folder that cannot be written is no error."""
+    with suppress(LtxflowError, OSError):
+        entry = entry_of(answer, rests_on, since_ns)
+        if entry is None or not asked.path.parent.is_dir():
+            return
+        old = asked.path.read_bytes() if asked.path.is_file() else b""
+        files.write_atomic(asked.path, with_entry(old, asked.digest, entry), fsync=False)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with errors told the way all others are."""
 
     def error(self, message: str) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]
-        wrong = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-        near = [match for word in wrong for match in difflib.get_close_matches(word, options, n=1) if word != match]
+        unknown = message.split() if message.startswith("unrecognized") else []
+        wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        near = [match for word in wrong for match in difflib.get_close_matches(word, options, n=1)]
         hint = f'did you mean "{near[0]}"?' if near else f"{self.prog} --help lists the options"
         raise LtxflowError(Problem(message, hint=hint, code="U002"))
 

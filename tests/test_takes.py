@@ -13,7 +13,8 @@ from films import Project, get, stale
 def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """hook/a with three takes, hook/b and end/a with one; all rendered."""
     made = Project(tmp_path / "film", tmp_path / "store", tmp_path / "config")
-    made.write(film_text({"hook": ["a", "b"], "end": ["a"]}, {"hook": "6s", "end": "3s"})).set("scenes/hook/clips/a/takes", 3)
+    made.write(film_text({"hook": ["a", "b"], "end": ["a"]}, {"hook": "6s", "end": "3s"}))
+    made.set("scenes/hook/clips/a/takes", 3)
     for name, value in (("LTXFLOW_STORE", str(made.store)), ("XDG_CONFIG_HOME", str(made.config))):
         monkeypatch.setenv(name, value)
     assert made.build().rendered == {"hook/a@1", "hook/a@2", "hook/a@3", "hook/b@1", "end/a@1"}

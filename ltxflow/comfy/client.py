@@ -862,7 +862,7 @@ def _connection_problem(error: Exception) -> Problem:
 
 def _strerror(error: OSError) -> str:
     """What the system calls it: asyncio says "Connect call failed ('127.0.0.1', 8188)" instead."""
-    return os.strerror(error.errno) if error.errno in errno.errorcode else str(error.strerror)
+    return os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else str(error.strerror)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from ltxflow.comfy import nodes
+from ltxflow.comfy import importing, nodes
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
-from ltxflow.script import lint, load, schema, yaml
+from ltxflow.script import lint, load, schema, speech, yaml
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def _line(rule: dict[str, str]) -> str:
 
 def _rules() -> dict[str, dict[str, str]]:
     told: dict[str, dict[str, str]] = {}
-    for table in (yaml.RULES, schema.RULES, load.RULES, nodes.RULES):
+    for table in (yaml.RULES, schema.RULES, load.RULES, speech.RULES, nodes.RULES, importing.RULES):
         for code, title in table.items():
             level = {"L022": "warning", "T102": "advice"}.get(code, "error")
             told[code] = {"level": level, "title": title, "why": "", "source": ""}

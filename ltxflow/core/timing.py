@@ -96,14 +96,14 @@ def is_on_grid(frames: int) -> bool:
     return frames >= SHORTEST and frames % STEP == 1
 
 
-def snap_up(frames: int) -> int:
-    """Given frames, return the next length on the 8n+1 grid, at least 9."""
-    return max(SHORTEST, -(-(frames - 1) // STEP) * STEP + 1)
+def snap_up(frames: int, step: int = STEP) -> int:
+    """Given frames, return the next length on the grid of `step`·n+1, one step at least: 9 on that of 8."""
+    return max(step, -(-(frames - 1) // step) * step) + 1
 
 
-def snap_down(frames: int) -> int:
-    """Given frames, return the longest length on the 8n+1 grid that is not above them, but 9 at least."""
-    return max(SHORTEST, (frames - 1) // STEP * STEP + 1)
+def snap_down(frames: int, step: int = STEP) -> int:
+    """Given frames, return the longest length on the grid of `step`·n+1 that is not above them, or its shortest."""
+    return max(step, (frames - 1) // step * step) + 1
 
 
 def longest(seconds: Fraction, fps: int, max_frames: int) -> int:
@@ -140,7 +140,8 @@ class Ask:
 
     `explicit` is the author's, on the grid already; `sticky` what is rendered, from the lock; `fixed` says
     that the rendered length cannot change (approved, pinned). `new_frames_less` of its frames repeat another
-    clip.
+    clip. `step` is that of its grid: 16 for a clip whose frame rate is doubled after sampling, since 8n+1 sampled
+    frames make 16n+1. `keeps_tail` says that another clip goes on where it ends, so that nothing is cut off there.
     """
 
     name: str
@@ -148,6 +149,8 @@ class Ask:
     sticky: int | None = None
     fixed: bool = False
     new_frames_less: int = 0
+    step: int = STEP
+    keeps_tail: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,8 @@ class _Room:
     high: int
     less: int
     overlap: int  # frames its crossfades take, in and out
+    step: int
+    keeps_tail: bool
 
 
 def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool = False) -> Cut:
@@ -190,8 +195,8 @@ def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, releng
     Rendered lengths stay while they cover; the excess is trimmed, from the last clip on. Where they do not,
     clips not rendered yet take what they can, and then the fewest others are lengthened, the shortest first.
     Where nothing is rendered, or with `relength`, lengths are near equal, the longer first, and exceed the
-    need by 7 frames at most unless the limits forbid it. Solving again with the result as `sticky` changes
-    nothing.
+    need by less than a step of their grid unless the limits forbid it. Solving again with the result as `sticky`
+    changes nothing.
 
     >>> solve(315, [Ask("a"), Ask("b"), Ask("c")], 12, Limits(97, 257, 121, 161, 497, 48)).frames
     (113, 113, 113)
@@ -201,7 +206,7 @@ def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, releng
     rooms = _rooms(need, asks, crossfade, limits, relength)
     overlaps = (len(rooms) - 1) * crossfade + sum(r.less for r in rooms)
     if need == 0:
-        frames = tuple(r.now or max(r.low, min(r.high, snap_up(limits.preferred_min))) for r in rooms)
+        frames = tuple(r.now or max(r.low, min(r.high, _usual(r, limits))) for r in rooms)
         picture = sum(frames) - overlaps
         return Cut(frames, (0,) * len(frames), need, picture, picture)
     frames = _lengths(need, rooms, crossfade, limits)
@@ -233,9 +238,19 @@ def _rooms(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relen
     return tuple(_room(need, ask, crossfade * ((i > 0) + (i < last)), limits, relength) for i, ask in enumerate(asks))
 
 
+def _usual(room: _Room, limits: Limits) -> int:
+    return snap_up(_after_doubling(limits.preferred_min, room.step), room.step)
+
+
+def _after_doubling(sampled: int, step: int) -> int:
+    """Given sampled frames and the step of a clip's grid, return what they become: limits are of sampled ones."""
+    return (sampled - 1) * step // STEP + 1
+
+
 def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> _Room:
     shortest = max(overlap, 1) + ask.new_frames_less
-    low, high = snap_up(max(limits.auto_min, shortest)), snap_down(min(limits.auto_max, limits.max_frames))
+    low = snap_up(max(_after_doubling(limits.auto_min, ask.step), shortest), ask.step)
+    high = snap_down(min(_after_doubling(limits.auto_max, ask.step), limits.max_frames), ask.step)
     held, now = "auto", None
     if ask.fixed and ask.sticky is not None:
         held, now = "fixed", ask.sticky
@@ -250,7 +265,7 @@ def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> 
         have = (high if now is None else now) - ask.new_frames_less
         message = f'"{ask.name}" has {have} frames of its own, its crossfades take {overlap}'
         raise Uncovered(message, "make the crossfade shorter or the clip longer", need, have)
-    return _Room(held, now, low, high, ask.new_frames_less, overlap)
+    return _Room(held, now, low, high, ask.new_frames_less, overlap, ask.step, ask.keeps_tail)
 
 
 def _lengths(need: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> tuple[int, ...]:
@@ -262,18 +277,20 @@ def _lengths(need: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) 
     spare.sort(key=lambda i: (-low[i], i))  # the shortest last: it gains most and costs least
     while sum(high) < goal and spare:
         i = spare.pop()
-        low[i], high[i] = max(rooms[i].low, snap_up(low[i] + 1)), rooms[i].high
+        low[i], high[i] = max(rooms[i].low, snap_up(low[i] + 1, rooms[i].step)), rooms[i].high
     if sum(high) < goal:
         raise _too_short(need, need - goal + sum(high), rooms, crossfade, limits)
     while sum(low) < goal:
         i = min((i for i in range(len(low)) if low[i] < high[i]), key=lambda i: low[i])
-        low[i] += STEP
+        low[i] += rooms[i].step
     return tuple(low)
 
 
 def _trims(excess: int, frames: Sequence[int], rooms: Sequence[_Room], limits: Limits) -> tuple[int, ...]:
     trims = [0] * len(frames)
     for i, room in reversed(list(enumerate(rooms))):
+        if room.keeps_tail:
+            continue
         trims[i] = max(0, min(excess, limits.trim_max, frames[i] - room.less - max(room.overlap, 1)))
         excess -= trims[i]
     return tuple(trims)
@@ -317,12 +334,13 @@ def _length_notes(
     cut: Cut, asks: Sequence[Ask], rooms: Sequence[_Room], crossfade: int, limits: Limits
 ) -> tuple[str, ...]:
     """What to say of lengths that are not preferred, where `--relength` or another number of clips helps."""
-    outside = [f for f in cut.frames if not limits.prefers([f])]
+    sampled = [(f - 1) * STEP // r.step + 1 for f, r in zip(cut.frames, rooms, strict=True)]
+    outside = [f for f in sampled if not limits.prefers([f])]
     if not outside or not all(r.held in ("auto", "sticky") for r in rooms):
         return ()
     says = f"{outside[0]} frames is outside {limits.preferred_min}–{limits.preferred_max}, where clips look best"
     afresh = _afresh(cut.need, asks, crossfade, limits)
-    if afresh and limits.prefers(afresh):
+    if afresh and limits.prefers((f - 1) * STEP // r.step + 1 for f, r in zip(afresh, rooms, strict=True)):
         return (f"{says}: `--relength` would make them {_list(afresh)}",)
     instead = suggest(cut.need, crossfade, limits)
     if instead and limits.prefers(instead):

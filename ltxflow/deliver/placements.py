@@ -19,11 +19,13 @@ def placements(
     found: Mapping[str, Status],
     placed: Mapping[str, Placed],
     facts: Facts,
+    current: Outlook,
 ) -> list[Placement]:
     """Given what is made (`found`, by target) and what stands, return what belongs in each place, in film order.
 
     A stand-in never takes the place of what is worth more. A clip that could not be made keeps what stands for
-    it, marked stale; one that has nothing is left out. `facts` measures a file that has no trace.
+    it; one that has nothing is left out. `facts` measures a file that has no trace. `current` is the whole film
+    as a render would be now: what stands under another key is stale.
     """
     by_clip: dict[str, Placed] = {}
     for stand in placed.values():
@@ -33,7 +35,7 @@ def placements(
     for scene in outlook.project.scenes:
         for clip in scene.clips:
             file = clip_file_name(scene.index, clip.index)
-            one = _choose(outlook, clip, file, found, by_clip.get(clip.path), facts)
+            one = _choose(outlook, clip, file, found, by_clip.get(clip.path), facts, current)
             if one is not None:
                 chosen.append(one)
     return chosen
@@ -46,6 +48,7 @@ def _choose(
     found: Mapping[str, Status],
     stands: Placed | None,
     facts: Facts,
+    current: Outlook,
 ) -> Placement | None:
     target = outlook.picked(clip)
     status = found.get(target)
@@ -73,8 +76,14 @@ def _choose(
         rank=stands.rank,
         take=int(stands.target.rpartition("@")[2]),
         facts=stands.facts or facts(stands),
-        is_stale=status is not None and made is None and stands.rank > RANKS["animatic"],
+        is_stale=_is_stale(stands, clip, current),
     )
+
+
+def _is_stale(stands: Placed, clip: Clip, current: Outlook) -> bool:
+    """A preview says nothing of the final render's key, nor a slate of any."""
+    status = current.statuses.get(current.picked(clip))
+    return status is not None and stands.rank == rank_of(current, clip) and stands.key != status.key
 
 
 def rank_of(outlook: Outlook, clip: Clip) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_bytes
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import Problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.timing import Cut
+from ltxflow.deliver.captioning import caption_files, with_captions
 from ltxflow.deliver.timeline import Placement, broken, timeline
 from ltxflow.script.model import Project
 from ltxflow.store.cas import Cas
@@ -57,8 +59,11 @@ def publish(
     record: Path,
     cas: Cas,
     emit: Callable[[Event], None],
+    timings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Delivered:
     """Given what belongs in each place, make the output folder so, and write the timeline.
+
+    `timings` has by scene when the lines of a spoken narration are said, for captions.
 
     Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being
     replaced, the files (each whole at once), the record, the timeline. A file that somebody else put in a
@@ -72,11 +77,15 @@ def publish(
     delivered = Delivered({})
     wanted: list[_Piece] = []
     refused: set[str] = set()
-    for piece in [*pieces, *sounds.values()]:
+    narrations = {id: piece.path for id, piece in sounds.items()}
+    told = timeline(project, cuts, {p.clip: p for p in placements}, complete=True, narrations=narrations)
+    captions = caption_files(project, told, timings or {})
+    texts = [_text_piece(path, data, cas) for path, data in captions.items()]
+    for piece in [*pieces, *sounds.values(), *texts]:
         there = found(published, base, piece.path)
         if there == piece.digest:
             delivered.in_place.append(piece.path)
-        elif (base / piece.path).exists() and not is_ours(published, base, piece.path):
+        elif os.path.lexists(base / piece.path) and not is_ours(published, base, piece.path):
             refused.add(piece.path)
             delivered.problems.append(_not_ours(project, piece.path))
         else:
@@ -84,24 +93,30 @@ def publish(
     kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
     narrations = {id: piece.path for id, piece in sounds.items() if piece.path not in refused}
     told = timeline(project, cuts, kept, complete=not refused, narrations=narrations)
+    told = with_captions(told, {path: data for path, data in captions.items() if path not in refused})
     wrong = broken(told)
     if wrong:
         raise AssertionError(f"an impossible timeline: {'; '.join(wrong)}")
     delivered.timeline = told
-    text = _text(told)
+    text, unfinished = _text(told), _text({**told, "complete": False})
     place = f"{project.output.name}/{TIMELINE}"
     there = found(published, base, place)
-    if there is not None and there != digest_bytes(text) and not _is_timeline(base / place):
-        raise LtxflowError(_not_ours(project, place), exit_code=FAILED)
-    stale = {p.path for p in (*pieces, *sounds.values()) if p.path not in published.entries} - refused
-    if not wanted and there == digest_bytes(text) and not stale:
+    if there != digest_bytes(text) and not _is_free(project, published, place):
+        delivered.problems.append(_not_ours(project, place))
+        delivered.timeline = {**told, "complete": False}
         return delivered
-    coming = {piece.path: piece.entry for piece in (*pieces, *sounds.values()) if piece.path not in refused}
+    coming = {piece.path: piece.entry for piece in (*pieces, *sounds.values(), *texts) if piece.path not in refused}
+    is_recorded = all(path in published.entries for path in (*coming, place))
+    if not wanted and there == digest_bytes(text) and is_recorded:
+        return delivered
+    _adopt(wanted, published, base, cas)
     intent = with_intent(published, coming)
+    ours = dict.fromkeys((*([there] if there else []), digest_bytes(unfinished), digest_bytes(text)))
+    intent = Published({**intent.entries, place: PublishedFile(tuple(ours), "timeline", source="timeline")})
     write_published(record, intent)
     files.make_dir(project.output)
     if wanted and there is not None:
-        files.write_atomic(base / place, _text({**told, "complete": False}))
+        files.write_atomic(base / place, unfinished)
     for piece in wanted:
         files.make_dir((base / piece.path).parent)
         files.copy_into(piece.src, base / piece.path, expect=piece.digest, mode=0o644)
@@ -122,23 +137,50 @@ def _clip_piece(project: Project, placement: Placement, cas: Cas) -> _Piece:
     return _Piece(f"{project.output.name}/{placement.file}", digest, cas.path(digest), entry)
 
 
+def _text_piece(path: str, data: bytes, cas: Cas) -> _Piece:
+    digest = cas.put_bytes(data)
+    return _Piece(path, digest, cas.path(digest), PublishedFile((digest,), "captions", source="captions", rank=2))
+
+
 def _target(placement: Placement) -> str:
     kind = "slate" if placement.source == "animatic" else "clip"
     return f"{kind}:{placement.clip}@{placement.take}"
 
 
 def _sound_piece(scene: str, sound: Any) -> _Piece:
-    path = f"narration/{scene}{sound.path.suffix.lower()}"
+    path = f"narration/{scene}{Path(sound.name).suffix.lower()}"
     entry = PublishedFile((sound.digest,), f"narration:{scene}", source="narration", rank=2)
     return _Piece(path, sound.digest, sound.path, entry)
 
 
-def _is_timeline(path: Path) -> bool:
+def _adopt(wanted: Sequence[_Piece], published: Published, base: Path, cas: Cas) -> None:
+    """Keep bytes in the store that only the published tree has: files trade places one after the other."""
+    missing = [piece for piece in wanted if not piece.src.exists()]
+    homes = {found(published, base, path): path for path in published.entries} if missing else {}
+    for piece in missing:
+        if piece.digest in homes:
+            cas.put(base / homes[piece.digest], piece.digest)
+
+
+def _is_free(project: Project, published: Published, place: str) -> bool:
+    """Whether the timeline may be written: nothing is there, or what we wrote ourselves.
+
+    Without any record of one (`.ltxflow/` was removed) a timeline of this very project counts as ours.
+    """
+    path = project.output.parent / place
+    if not os.path.lexists(path) or is_ours(published, project.output.parent, place):
+        return True
+    if place in published.entries or path.is_symlink():
+        return False
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return False
-    return isinstance(data, dict) and str(data.get("schema", "")).startswith("ltxflow.timeline/")
+    return (
+        isinstance(data, dict)
+        and str(data.get("schema", "")).startswith("ltxflow.timeline/")
+        and data.get("id") == project.id
+    )
 
 
 def _not_ours(project: Project, path: str) -> Problem:

@@ -66,6 +66,7 @@ def timeline(
         "durationInFrames": start,
         "crossfadeFrames": crossfades[0] if crossfades else 0,
         "complete": complete and all(clip["src"] for scene in scenes for clip in scene["clips"]),
+        "captions": None,
         "generator": {"name": "ltxflow", "version": __version__, "model": project.profile.title},
         "scenes": scenes,
     }
@@ -85,7 +86,7 @@ def _scene(
         placed = placements.get(clip.path)
         frames = int(placed.facts["frames"]) if placed else planned
         duration = min(planned - trim, frames)
-        overlap = min(scene.crossfade, clips[-1]["durationInFrames"], duration) if clips else 0
+        overlap = _overlap(scene, clips, duration)
         position = clips[-1]["from"] + clips[-1]["durationInFrames"] - overlap if clips else 0
         clips.append(_clip(project, clip.id, placed, frames, duration, position, overlap))
     length = position + clips[-1]["durationInFrames"]
@@ -100,6 +101,7 @@ def _scene(
             "text": scene.narration.text,
             "seconds": float(scene.narration.seconds),
             "isEstimate": scene.narration.estimated,
+            "captions": None,
         },
         "narration": _narration(project, scene, sound),
         "coverage": {
@@ -110,6 +112,16 @@ def _scene(
         },
         "clips": clips,
     }
+
+
+def _overlap(scene: Scene, before: Sequence[Mapping[str, Any]], duration: int) -> int:
+    """The crossfade into a clip, less where an older and shorter file stands that it would use up."""
+    if not before:
+        return 0
+    last = before[-1]
+    left = int(last["durationInFrames"]) - int((last["transition"] or {}).get("durationInFrames", 0))
+    is_last = len(before) == len(scene.clips) - 1
+    return min(scene.crossfade, left, duration if is_last else duration // 2)
 
 
 def _clip(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ltxflow.faces.terminal import Face, count, duration
+from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Kind, Outlook
 
@@ -23,28 +25,42 @@ def header(outlook: Outlook) -> str:
     project = outlook.project
     width, height = project.size
     name = "animatic" if outlook.mode == "animatic" else ", ".join(_qualities(outlook))
-    return f"{project.title} · {project.profile.name} / {name} · {width}x{height} at {project.fps} fps"
+    return (
+        f"{' '.join(project.title.split())} · {project.profile.name} / {name} · {width}x{height} at {project.fps} fps"
+    )
 
 
 def _qualities(outlook: Outlook) -> list[str]:
     return list(dict.fromkeys(str(clip.get("quality")) for clip in outlook.project.clips))
 
 
-def print_plan(face: Face, outlook: Outlook, *, verbose: bool = False, apply: str = "ltxflow build") -> None:
-    """Print the plan as terraform would: marks, reasons, then totals."""
+def print_plan(
+    face: Face,
+    outlook: Outlook,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    apply: str = "ltxflow build",
+    gpu: Estimate | None = None,
+) -> None:
+    """Print the plan as terraform would: marks, reasons, then totals; `quiet` for the totals alone."""
+    if quiet:
+        face.say(totals(face, outlook, gpu))
+        return
     face.say(face.paint(header(outlook), "bold"))
     face.say()
-    shown = [change for change in outlook.changes if verbose or change.kind != "unchanged"]
+    notable = outlook.mode == "render"  # an approved take that no longer matches its text is worth a line
+    shown = [c for c in outlook.changes if verbose or c.kind != "unchanged" or (c.note and notable)]
     width = max((len(name(change)) for change in shown), default=0)
     for change in shown:
         print_change(face, change, width)
-    kept = len(outlook.of_kind("unchanged"))
+    kept = len(outlook.of_kind("unchanged")) - sum(change.kind == "unchanged" for change in shown)
     if kept and not verbose:
         face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
     for orphan in outlook.orphans:
         face.say(f"  {face.paint('-', 'red')} {orphan.file}  orphan: kept; remove it with: ltxflow clean --yes")
     face.say()
-    face.say(totals(face, outlook))
+    face.say(totals(face, outlook, gpu))
     if outlook.of_kind("create", "change", "maybe", "restore"):
         face.say(f"Apply it: {face.paint(apply, 'bold')}")
 
@@ -55,7 +71,7 @@ def name(change: Change) -> str:
 
 
 def print_change(face: Face, change: Change, width: int) -> None:
-    mark, style = MARKS[change.kind]
+    mark, style = MARKS[change.kind] if change.kind != "unchanged" or not change.note else ("!", "yellow")
     head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {change.frames:>4}f"
     told = [_reason(face, reason) for reason in change.reasons] or [change.note]
     face.say(f"{head}  {told[0]}".rstrip())
@@ -96,7 +112,7 @@ def _run(face: Face, kind: str, text: str) -> str:
     return f"[-{text}-]" if kind == "-" else f"{{+{text}+}}"
 
 
-def totals(face: Face, outlook: Outlook) -> str:
+def totals(face: Face, outlook: Outlook, gpu: Estimate | None = None) -> str:
     numbers = [
         (len(outlook.of_kind("create")), "to create"),
         (len(outlook.of_kind("change")), "to change"),
@@ -107,10 +123,27 @@ def totals(face: Face, outlook: Outlook) -> str:
     ]
     told = ", ".join(f"{number} {what}" for number, what in numbers if number) or "nothing to do"
     seconds = outlook.film_frames / outlook.project.fps
-    return f"Plan: {told}.  Film {duration(seconds)} ({outlook.film_frames} frames)."
+    line = f"Plan: {told}.  Film {duration(seconds)} ({outlook.film_frames} frames)."
+    return f"{line}\n{gpu_time(gpu)}" if gpu else line
 
 
-def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+def gpu_time(estimate: Estimate) -> str:
+    """`≈ 6m 10s on 2 servers (11m 40s GPU time; rough, from 4 earlier renders)`"""
+    servers = count(estimate.servers, "server")
+    both = f"{rough(estimate.gpu_s)} GPU time; " if estimate.servers > 1 else ""
+    return f"≈ {rough(estimate.wall_s)} on {servers} ({both}{estimate.sureness})"
+
+
+def rough(seconds: float) -> str:
+    """Given seconds, return them as a guess is told: `45s`, `6m 10s`, `1h 05m`."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Estimate | None = None) -> dict[str, Any]:
     """The plan as data: the same changes and reasons that people see."""
     project = outlook.project
     return {
@@ -133,6 +166,7 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = ()) -> dict[s
         ],
         "orphans": [orphan.file for orphan in outlook.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
+        "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
         "totals": {kind: len(outlook.of_kind(kind)) for kind in MARKS} | {"orphan": len(outlook.orphans)},
         "film": {
             "frames": outlook.film_frames,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from ltxflow.core.events import (
@@ -19,7 +21,7 @@ from ltxflow.core.events import (
     RunFinished,
     RunStarted,
 )
-from ltxflow.faces.terminal import Face, clean, count, duration
+from ltxflow.faces.terminal import Face, clean, count, duration, rendered
 
 
 class Watcher(Protocol):
@@ -34,6 +36,13 @@ def short(target: str) -> str:
     """`clip:hook/b@1` → `hook/b`, `clip:hook/b@2` → `hook/b@2`"""
     path, _, take = target.partition(":")[2].partition("@")
     return path if take in ("", "1") else f"{path}@{take}"
+
+
+def clock(seconds: float) -> str:
+    """`63.7` → `1:03`, from an hour on `1:02:33`: whole seconds, since it changes while one looks at it."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class PlainWatcher:
@@ -64,8 +73,10 @@ class PlainWatcher:
         if event.outcome == "rendered":
             self.done += 1
             if not self.quiet:
+                number = f"{self.done:>{len(str(self.total))}}/{self.total}"
+                where = "" if event.where in ("", "local") else f"  on {event.where}"
                 mark = self.face.paint("✓", "green")
-                self.say(f"  {mark} {short(event.target)}  {duration(event.seconds)}  [{self.done}/{self.total}]")
+                self.say(f"  {mark} [{number}] {short(event.target)}  {duration(event.seconds)}{where}")
         elif event.outcome in ("failed", "skipped"):
             self.say(f"  {self.face.paint('✗', 'red')} {short(event.target)}  {event.outcome}: {clean(event.reason)}")
         elif event.outcome == "restored" and self.verbose:
@@ -75,62 +86,78 @@ class PlainWatcher:
         self.face.say(line)
 
 
+@dataclass
+class _Row:
+    """A running clip as it is shown."""
+
+    name: str
+    where: str
+    text: str = ""
+    fraction: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+
 class LiveWatcher(PlainWatcher):
     """A live line for each running clip and one for the whole, with the time that is left."""
 
     def __init__(self, face: Face, quiet: bool = False, verbose: bool = False) -> None:
         super().__init__(face, quiet, verbose)
-        self.console = Console(file=face.out, highlight=False, markup=False, no_color=not face.has_color)
-        self.clips = Progress(
-            TextColumn("  {task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[text]}", style="dim", markup=False),
-            TimeElapsedColumn(),
-            console=self.console,
+        self.console = Console(
+            file=face.out, highlight=False, markup=False, emoji=False, no_color=not face.has_color, soft_wrap=True
         )
-        self.tasks: dict[str, TaskID] = {}
-        self.where: dict[str, str] = {}
-        self.fractions: dict[str, float] = {}
-        self.started = time.monotonic()
-        self.whole = self.clips.add_task("total", total=1.0, text="", visible=False)
-        self.live = Live(self.clips, console=self.console, refresh_per_second=8, transient=True)
+        self.rows: dict[str, _Row] = {}
+        self.since = time.monotonic()
+        self.live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> LiveWatcher:
-        self.live.__enter__()
+        self.live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.live.stop()
 
     def __call__(self, event: Event) -> None:
-        super().__call__(event)
         if isinstance(event, RunStarted):
-            self.clips.update(self.whole, total=max(1, event.to_make), visible=event.to_make > 0)
+            self.since = time.monotonic()
         elif isinstance(event, ActionStarted):
-            self.where[event.target] = "" if event.where == "local" else event.where
-            name = f"{short(event.target):<18}"
-            self.tasks[event.target] = self.clips.add_task(name, total=1.0, text=self.where[event.target])
-        elif isinstance(event, ActionProgress) and event.target in self.tasks:
-            self.fractions[event.target] = event.fraction
-            text = " · ".join(part for part in (self.where[event.target], clean(event.text)) if part)
-            self.clips.update(self.tasks[event.target], completed=event.fraction, text=text)
-            self.tell_total()
-        elif isinstance(event, ActionFinished) and event.target in self.tasks:
-            self.fractions.pop(event.target, None)
-            self.clips.remove_task(self.tasks.pop(event.target))
-            self.tell_total()
-
-    def tell_total(self) -> None:
-        ready = self.done + sum(self.fractions.values())
-        left = f"{self.done}/{self.total}"
-        if ready > 0 and self.total > ready:
-            seconds = (time.monotonic() - self.started) * (self.total - ready) / ready
-            left += f"  eta {duration(seconds)}"
-        self.clips.update(self.whole, completed=ready, text=left)
+            where = "" if event.where == "local" else clean(event.where)
+            self.rows[event.target] = _Row(short(event.target), where)
+        elif isinstance(event, ActionProgress) and event.target in self.rows:
+            row = self.rows[event.target]
+            row.fraction, row.text = event.fraction, clean(event.text)
+        elif isinstance(event, ActionFinished):
+            self.rows.pop(event.target, None)
+        super().__call__(event)
 
     def say(self, line: str) -> None:
-        self.live.console.print(Text.from_ansi(line))
+        self.console.print(Text.from_ansi(rendered(line, self.face.has_color)))
+
+    def picture(self) -> Table:
+        """The screen's last lines as they are now: the running clips, as many as there is room for, and the whole."""
+        now, rows = time.monotonic(), list(self.rows.values())
+        room = max(1, self.console.height - 4)
+        width = self.console.width
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
+        table.add_column(width=max(6, min(28, width // 4)))
+        table.add_column(justify="right", no_wrap=True, min_width=4)
+        table.add_column(justify="right", no_wrap=True, min_width=5)
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        for row in rows[:room]:
+            text = " · ".join(part for part in (row.where, row.text) if part)
+            self._add(table, f"  {row.name}", row.fraction, now - row.since, text)
+        if self.total:
+            ready = min(self.total, self.done + sum(row.fraction for row in rows))
+            told = [f"and {len(rows) - room} more"] if len(rows) > room else []
+            if 0 < ready < self.total and now - self.since >= 1:
+                told.append(f"eta {clock((now - self.since) * (self.total - ready) / ready)}")
+            name = f"  {self.done} of {self.total}"
+            self._add(table, name, ready / self.total, now - self.since, " · ".join(told))
+        return table
+
+    def _add(self, table: Table, name: str, fraction: float, seconds: float, text: str) -> None:
+        bar = ProgressBar(total=1.0, completed=fraction)
+        table.add_row(name, bar, f"{int(fraction * 100)}%", clock(seconds), text)
 
 
 def summary(face: Face, event: RunFinished, mode: str) -> None:
@@ -144,8 +171,8 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
     ]
     told = ", ".join(f"{number} {what}" for number, what in numbers if number or what in ("rendered", "drawn"))
     style = "red" if event.failed or event.skipped else "green"
-    face.say(
-        f"{face.paint('Built' if event.planned else 'Nothing', style, 'bold')} {count(event.planned, 'clip')}: {told}  in {duration(event.seconds)}"
-    )
+    built = face.paint("Built", style, "bold")
+    took = f"  in {duration(event.seconds)}" if event.hit < event.planned else ""
+    face.say(f"{built} {count(event.planned, 'clip')}: {told}{took}")
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else face.paint(", incomplete", "yellow"))
     face.say(f"→ {event.output}  {film}, timeline.json")

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
 
 from ltxflow.core.errors import Problem
@@ -34,7 +35,7 @@ _STYLE = re.compile(f"{_MARK}([0-9;]+)m")
 
 
 def clean(text: str) -> str:
-    """Given text from anywhere, return it without control characters: it may come from a server or a stranger's file."""
+    """Given text from anywhere, a server or a stranger's file, return it without control characters."""
     return _CONTROL.sub("", text)
 
 
@@ -76,16 +77,23 @@ class Face:
         self.has_color = takes_color(self.out, env)
         self._err_has_color = takes_color(self.err, env)
         self.width = shutil.get_terminal_size((100, 24)).columns
+        self.said: list[str] = []
+        self.warned: list[str] = []
+        self.rests_on: frozenset[Path] = frozenset()  # what the answer depends on, if it may be given again
 
     def paint(self, text: str, *styles: str) -> str:
         """Given a text and styles, return it marked; `say` turns the marks into codes, or drops them."""
         return f"{_MARK}{';'.join(CODES[style] for style in styles)}m{text}{_MARK}0m" if text else text
 
     def say(self, text: str = "") -> None:
-        put(rendered(text, self.has_color), self.out)
+        line = rendered(text, self.has_color)
+        self.said.append(f"{line}\n")
+        put(line, self.out)
 
     def warn(self, text: str) -> None:
-        put(rendered(text, self._err_has_color), self.err)
+        line = rendered(text, self._err_has_color)
+        self.warned.append(f"{line}\n")
+        put(line, self.err)
 
     def problems(self, problems: Sequence[Problem], source: Callable[[str], list[str]] | None = None) -> None:
         """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read."""
@@ -129,7 +137,7 @@ def read_lines(file: str) -> list[str]:
     try:
         with open(file, encoding="utf-8-sig", errors="replace") as text:
             return text.read(8_000_000).splitlines()
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ltxflow.comfy.graph import GraphChange, diff_graphs
+from ltxflow.comfy.graph import diff_graphs
 from ltxflow.core.digest import Action
 from ltxflow.core.errors import Span
 from ltxflow.steps import Node, step
 from ltxflow.store.traces import Trace
-
-# Fields whose change may add, remove or rewire nodes, so that any change of the graph may be theirs.
-STRUCTURAL = frozenset(
-    "quality steps cfg stages sampler loras size base reference.image last_frame.image control.video control.lora "
-    "temporal_upscale extends".split()
-)
-# Fields that are named only when nothing else explains what changed in the graph.
-BACKGROUND = frozenset(["template", "profile"])
 
 
 @dataclass(frozen=True)
@@ -40,82 +32,103 @@ class Reason:
 def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason]:
     """Given a node, its action and the trace of what it was, return every field that changed, and only those.
 
-    Empty when there was nothing before, or the two actions are the same.
+    Empty when there was nothing before, or the two actions are the same. A field that only one of them has comes
+    with another one, and so does a value that is what the quality says, before and now: these are not told.
     """
     if before is None or now is None or before.key == now.key:
         return []
-    new_fields = step(node.kind).fields(node)
-    changed = [name for name in _ordered(before.fields, new_fields) if _differs(name, before.fields, new_fields)]
-    graph = _graph_changes(before.action, now)
-    named = [name for name in changed if name not in BACKGROUND]
-    background = [name for name in changed if name in BACKGROUND]
-    unexplained = [change for change in graph if not _explained(change, named, before.fields, new_fields)]
-    if not unexplained and named:
-        background = []
-    told = [_reason(node, name, before.fields.get(name), new_fields.get(name)) for name in [*named, *background]]
-    for name, (old, new) in _inputs(before.action, now).items():
-        told.append(Reason(name, old, new, node.span, f"from {node.needs.get(name, '').partition('#')[0]}"))
-    if not told:
-        told = [_of_graph(change, node) for change in unexplained] or [
-            Reason(
-                "version", before.action.get("version"), now.version, None, "ltxflow makes this kind differently now"
-            )
-        ]
+    old, new = before.fields, step(node.kind).fields(node)
+    changed = [name for name in new if name in old and differs(old[name], new[name])]
+    brought = {part for name in changed for part in _brought(name, old, new)}
+    told = [_reason(node, name, old[name], new[name]) for name in changed if name not in brought]
+    told = _prompt_as_one(node, told, old, new)
+    told += [
+        Reason(name, _input(node, name, was), _input(node, name, is_), node.span, "what it starts from was made anew")
+        for name, (was, is_) in _inputs(before.action, now).items()
+        if was and is_  # else a setting says so
+    ]
+    if before.action.get("version", now.version) != now.version:
+        told.append(Reason("version", before.action["version"], now.version, detail="ltxflow makes this kind anew"))
+    if not told or ([reason.field for reason in told] == ["template"] and show(told[0].old) == show(told[0].new)):
+        told = [*_in_body(node, before.action, now, told)] or told
     return told
 
 
-def _ordered(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys([*new, *old]))
+def differs(old: Any, new: Any) -> bool:
+    """Given the same field of two actions, return whether it changed.
+
+    A mapping changed where a part that both have did; what it is called does not count.
+    """
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return bool(old != new)
+    if "follows" in new:
+        return bool(old.get("is") != new["is"])
+    return any(differs(old[part], new[part]) for part in new if part in old and part != "is")
 
 
-def _differs(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return bool(_essence(old.get(name)) != _essence(new.get(name)))
+def _brought(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields whose values are, before and now, what the field `name` says: a quality's steps."""
+    was, is_ = old[name], new[name]
+    if not (isinstance(was, Mapping) and isinstance(is_, Mapping)):
+        return []
+    both = [part for part in is_ if part in was and part in new and part in old]
+    return [part for part in both if not differs(was[part], old[part]) and not differs(is_[part], new[part])]
 
 
-def _essence(value: Any) -> Any:
-    """A field may be a mapping with what it is called under "is": the name tells the reader, but is not compared."""
-    if isinstance(value, Mapping) and "is" in value and len(value) > 1:
-        return {key: part for key, part in value.items() if key != "is"}
-    return value
+def _prompt_as_one(node: Node, told: list[Reason], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
+    """Text that became parts, or parts that became text, is one change; words that only moved are none."""
+    rest = [reason for reason in told if not reason.field.startswith("prompt.")]
+    was, is_ = _prompt(old), _prompt(new)
+    if len(rest) == len(told) or (was == is_ and rest):
+        return rest
+    if was != is_ and (old.get("prompt.text") is None) != (new.get("prompt.text") is None):
+        return [_reason(node, "prompt", was, is_), *rest]
+    return told
 
 
-def _graph_changes(old: Mapping[str, Any], now: Action) -> list[GraphChange]:
-    before, after = old.get("body", {}).get("graph"), now.body.get("graph")
-    return diff_graphs(before, after) if before and after else []
-
-
-def _explained(change: GraphChange, fields: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    if any(name in STRUCTURAL for name in fields):
-        return True
-    if any(name.startswith("prompt.") for name in fields) and isinstance(change.new, str):
-        return True
-    return (
-        any(_same(change.new, new.get(name)) and _same(change.old, old.get(name)) for name in fields)
-        or (any(name in ("frames", "fps", "seed") for name in fields) and isinstance(change.new, (int, float)))
-        or (any("reference" in name or "last_frame" in name for name in fields) and isinstance(change.new, str))
-    )
-
-
-def _same(graph_value: Any, field_value: Any) -> bool:
-    return bool(graph_value == field_value)
+def _prompt(fields: Mapping[str, Any]) -> str:
+    return " ".join(text for name, text in fields.items() if name.startswith("prompt.") and text)
 
 
 def _inputs(old: Mapping[str, Any], now: Action) -> dict[str, tuple[Any, Any]]:
     before = old.get("inputs", {})
     return {
         name: (before.get(name), now.inputs.get(name))
-        for name in _ordered(before, now.inputs)
+        for name in dict.fromkeys([*before, *now.inputs])
         if before.get(name) != now.inputs.get(name)
     }
 
 
+def _input(node: Node, name: str, digest: str) -> dict[str, str]:
+    return {"is": node.needs.get(name, "").partition("#")[0], "digest": digest}
+
+
 def _reason(node: Node, name: str, old: Any, new: Any) -> Reason:
-    return Reason(name, old, new, step(node.kind).where(node, name))
+    where = step(node.kind).where
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        parts = [part for part in new if part in old and part != "is" and differs(old[part], new[part])]
+        if "follows" in new:
+            was, is_ = old.get("follows", {}), new["follows"]
+            causes = [cause for cause in is_ if cause in was and was[cause] != is_[cause]]
+            detail = ", ".join(f"{cause} {show(was[cause])} → {show(is_[cause])}" for cause in causes)
+            return Reason(name, old["is"], new["is"], where(node, (causes or [name])[0]), detail)
+        is_renamed = old.get("is") != new.get("is")  # then the names say enough
+        old, new = (v.get("is") if is_renamed else {part: v[part] for part in ("is", *parts)} for v in (old, new))
+    return Reason(name, old, new, where(node, name))
 
 
-def _of_graph(change: GraphChange, node: Node) -> Reason:
-    where = f"{change.class_}.{change.input}" if change.input else change.class_
-    return Reason("template", change.old, change.new, node.span, f"in the workflow: {where}")
+def _in_body(node: Node, old: Mapping[str, Any], now: Action, told: list[Reason]) -> Iterator[Reason]:
+    """What changed in the action itself, where no value of the author's did: his template, or our profile."""
+    before = old.get("body", {})
+    field = "template" if told else "profile"
+    for name in dict.fromkeys([*now.body, *before]):
+        was, is_ = before.get(name), now.body.get(name)
+        if name == "graph" and was and is_:
+            for change in diff_graphs(was, is_):
+                detail = f"in the workflow: {change.where}"
+                yield Reason(field, change.old, change.new, step(node.kind).where(node, "workflow"), detail)
+        elif was != is_ and "graph" not in before:
+            yield Reason(name, was, is_, node.span)
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:
@@ -137,11 +150,19 @@ def show(value: Any) -> str:
     """Given the value of a field, return it as a person would write it."""
     if value is None:
         return "none"
-    if isinstance(value, Mapping) and "is" in value:
-        extra = [f"{key} {str(part)[:8]}…" for key, part in value.items() if key != "is" and isinstance(part, str)]
-        return f"{value['is']} ({', '.join(extra)})" if extra else str(value["is"])
+    if isinstance(value, Mapping):
+        parts = [_part(name, part) for name, part in value.items() if name != "is" and not isinstance(part, Mapping)]
+        return f"{show(value.get('is'))} ({', '.join(parts)})" if parts else show(value.get("is"))
     if isinstance(value, list):
         return ", ".join(map(show, value)) or "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def _part(name: str, value: Any) -> str:
+    """A part of a value, of a digest its beginning."""
+    text = show(value)
+    return f"{name} {text[:8]}…" if len(text) == 64 and text.isalnum() else f"{name} {text}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ltxflow.core.errors import Problem
-from ltxflow.core.timing import Ask, Cut, Uncovered, needed_frames, solve
+from ltxflow.core.timing import STEP, Ask, Cut, Uncovered, needed_frames, snap_up, solve
 from ltxflow.script.model import Clip, Project, Scene
 from ltxflow.store.lock import Lock
 
@@ -16,15 +17,17 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
     """Given a film and its lock, return the Cut of every scene by id, and what is wrong or worth knowing.
 
     Lengths already rendered are kept while they cover the narration, unless `relength`. A scene that cannot be
-    covered is an error at its narration.
+    covered is an error at its narration. The frames of a Cut are here those that each clip delivers: what a
+    continuation samples again is not among them.
     """
     cuts: dict[str, Cut] = {}
+    continued = frozenset(clip.extends.clip for clip in project.clips if clip.extends)
     problems: list[Problem] = []
     for scene in project.scenes:
         if not scene.clips:
             continue
         try:
-            cuts[scene.id] = _cut(project, scene, lock, relength)
+            cuts[scene.id] = _cut(project, scene, lock, relength, continued)
         except Uncovered as error:
             problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, error.hint, "T101"))
             continue
@@ -35,28 +38,31 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
     return cuts, problems
 
 
-def _cut(project: Project, scene: Scene, lock: Lock, relength: bool) -> Cut:
+def _cut(project: Project, scene: Scene, lock: Lock, relength: bool, continued: frozenset[str]) -> Cut:
     need = 0
     if scene.narration.kind != "none":
         need = needed_frames(scene.narration.seconds, scene.pad_head, scene.pad_tail, project.fps)
-    asks = [_ask(clip, lock) for clip in scene.clips]
+    asks = [_ask(clip, lock, clip.path in continued) for clip in scene.clips]
     limits = project.profile.limits(project.fps)
-    return solve(need, asks, scene.crossfade, limits, relength)
+    cut = solve(need, asks, scene.crossfade, limits, relength)
+    delivered = (frames - ask.new_frames_less for frames, ask in zip(cut.frames, asks, strict=True))
+    return replace(cut, frames=tuple(delivered))
 
 
-def _ask(clip: Clip, lock: Lock) -> Ask:
+def _ask(clip: Clip, lock: Lock, is_continued: bool) -> Ask:
+    """The lock knows delivered frames. A clip that continues samples `again` more; one that is doubled makes 16n+1."""
     entry = lock.entries.get(clip.path)
     take = entry.takes.get(entry.pick) if entry else None
-    return Ask(
-        name=clip.path,
-        explicit=clip.length.frames,
-        sticky=take.frames if take else None,
-        fixed=bool(entry and entry.status in FROZEN),
-    )
+    fixed = bool(entry and entry.status in FROZEN)
+    again, step = clip.frames_again, STEP * 2 if clip.is_doubled else STEP
+    sticky = take.frames + again if take else None
+    if sticky is not None and not fixed:
+        sticky = snap_up(sticky, step)  # it was made in another way, if that changes anything
+    return Ask(clip.path, clip.length.frames, sticky, fixed, again, step, is_continued)
 
 
 def lengths_by_clip(project: Project, cuts: Mapping[str, Cut]) -> dict[str, int]:
-    """Given the cuts, return frames by clip path, for the clips of scenes that could be covered."""
+    """Given the cuts, return the frames each clip delivers, by its path, for the scenes that could be covered."""
     return {
         clip.path: frames
         for scene in project.scenes

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import Problem, raise_errors
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, raise_errors
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.plan.dag import Plan, make_plan
 from ltxflow.plan.explain import Reason, reasons
-from ltxflow.plan.lengths import cut_film, lengths_by_clip
+from ltxflow.plan.lengths import FROZEN, cut_film, lengths_by_clip
 from ltxflow.plan.select import select
 from ltxflow.plan.status import Lookup, Status, statuses
 from ltxflow.script.model import Clip, Project
@@ -96,9 +96,13 @@ class Question:
 
 def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
     """Given a clip, return the target that stands in the cut: its slate, or the take that was picked."""
-    entry = lock.entries.get(clip.path)
-    take = entry.pick if entry and mode == "render" else 1
+    take = picked_take(lock, clip) if mode == "render" else 1
     return f"{KIND_OF[mode]}:{clip.path}@{take}"
+
+
+def picked_take(lock: Lock, clip: Clip) -> int:
+    entry = lock.entries.get(clip.path)
+    return entry.pick if entry else 1
 
 
 def seeds(project: Project, lock: Lock) -> Callable[[Clip, int], int]:
@@ -122,28 +126,35 @@ def look(
     lookup: Lookup,
     trace_of: Lookup,
     placed: Mapping[str, Placed],
+    unspoken: frozenset[str] = frozenset(),
 ) -> Outlook:
     """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
 
-    `lookup` finds a trace whose blobs are all there, `trace_of` any trace. Raise LtxflowError when a scene cannot
-    be covered, a selector names nothing, or a clip has no template.
+    `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
+    still to be made, so that their lengths are estimates. Raise LtxflowError when a scene cannot be covered, a
+    selector names nothing, or a clip has no template.
     """
     lock = moved(lock, project.moved)
     cuts, problems = cut_film(project, lock, question.relength)
     raise_errors(problems)
-    wishes = Wishes(lengths_by_clip(project, cuts), seeds(project, lock))
+    wishes = Wishes(lengths_by_clip(project, cuts), seeds(project, lock), lambda clip: picked_take(lock, clip))
     nodes = tuple(step(KIND_OF[question.mode]).nodes(project, wishes))
     wanted = select(nodes, question.selectors)
+    if question.mode == "render" and not any("@" in selector for selector in question.selectors):
+        wanted = [target for target in wanted if not _is_spare(target, lock)]
     plan = make_plan(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
     found = statuses(plan, lookup, force)
+    if question.mode == "render":
+        found |= _frozen(project, lock, found, lookup)
     files = {
         picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
         for scene in project.scenes
         for clip in scene.clips
     }
     changes = tuple(
-        _change(found[target], files.get(target, ""), lock, question.mode, trace_of, placed) for target in plan.nodes
+        _unsure(_change(found[target], files.get(target, ""), lock, question.mode, trace_of, placed), project, unspoken)
+        for target in plan.nodes
     )
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
@@ -167,8 +178,12 @@ def _change(
     if status.state == "maybe":
         return Change(node.target, "maybe", node.frames, file, note=f"waits for {status.because}", key=key)
     if status.trace is not None:
+        drifted = ""
+        if key and status.trace.key != key:
+            is_pinned = status.trace.action.get("kind") == "pinned"
+            drifted = "a pinned file stands here" if is_pinned else "approved; no longer matches its text"
         if not file or (stands is not None and stands.digest == published_digest(status.trace)):
-            return Change(node.target, "unchanged", node.frames, file, key=key)
+            return Change(node.target, "unchanged", node.frames, file, note=drifted, key=key)
         made = status.trace.made_at.replace("T", " ")[:16]
         return Change(node.target, "restore", node.frames, file, note=f"in the store since {made}", key=key)
     previous = _previous_key(node, lock, mode, placed)
@@ -183,6 +198,45 @@ def _change(
     else:
         note = ""
     return Change(node.target, "change", node.frames, file, told, note, key)
+
+
+def _is_spare(target: str, lock: Lock) -> bool:
+    """Whether this is another take of a clip whose pick a person approved: nobody asks for it any more."""
+    path, _, take = target.partition(":")[2].partition("@")
+    entry = lock.entries.get(path)
+    return entry is not None and entry.status in FROZEN and take != str(entry.pick)
+
+
+def _frozen(project: Project, lock: Lock, found: Mapping[str, Status], lookup: Lookup) -> dict[str, Status]:
+    """What a person approved or pinned stands, whatever its text says now. Raise LtxflowError where it is not here."""
+    frozen, lost = {}, []
+    for clip in project.clips:
+        entry = lock.entries.get(clip.path)
+        target = f"clip:{clip.path}@{entry.pick}" if entry else ""
+        if entry is None or entry.picked is None or entry.status not in FROZEN or target not in found:
+            continue
+        trace = lookup(entry.picked.key)
+        if trace is None:
+            message = f"the {entry.status} take {entry.pick} of {clip.path} is not in this store"
+            hint = "copy its files from the store where it was made, or give it up with: ltxflow forget " + clip.path
+            lost.append(Problem(message, clip.span, hint, "U031"))
+            continue
+        frozen[target] = replace(found[target], state="hit", trace=trace)
+    if lost:
+        raise LtxflowError(*lost, exit_code=FAILED)
+    return frozen
+
+
+def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Change:
+    """A clip whose length follows from a narration that is not spoken yet is a maybe, with what it would be now."""
+    scene, _, id = change.clip.partition("/")
+    if scene not in unspoken or change.kind not in ("create", "change"):
+        return change
+    clip = next(clip for clip in project.scene(scene).clips if clip.id == id)
+    if clip.length.frames is not None:
+        return change
+    seconds = float(project.scene(scene).narration.seconds)
+    return replace(change, kind="maybe", note=f"waits for narration:{scene}, estimated {seconds:.1f}s")
 
 
 def _better(node: Node, mode: Mode, placed: Mapping[str, Placed]) -> Placed | None:

@@ -53,7 +53,6 @@ class Builder:
     emit: Emit
     made: Callable[[Node, Trace], None]  # called once the trace is recorded: the lock's turn
     keep_going: bool = True
-    inputs: Callable[[Node], Mapping[str, Path]] = lambda node: {}
 
 
 async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
@@ -68,6 +67,13 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
     for target, status in found.items():
         states.set(target, "made" if status.state == "hit" else "waiting")
     running: dict[asyncio.Task[Trace], str] = {}
+
+    def failed() -> None:
+        """Without `keep_going`, end all that has not begun: now, before another takes the place that is free."""
+        for task, target in running.items():
+            if not builder.keep_going and target not in begun and task is not asyncio.current_task():
+                task.cancel()
+
     try:
         while not states.is_settled:
             _advance(plan, built, states, builder)
@@ -77,15 +83,16 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
                     continue  # no key is made twice: this one waits for the other
                 being_made.add(built.statuses[target].key)
                 states.set(target, "running")
-                running[asyncio.create_task(_make(built.statuses[target], builder, begun))] = target
+                status = built.statuses[target]
+                inputs = _inputs(status.node, built, builder)
+                running[asyncio.create_task(_make(status, inputs, builder, begun, failed))] = target
             if not running:
                 break
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 _settle(running.pop(task), task, built, states, builder)
-            if built.failed and not builder.keep_going:
-                for task in [task for task, target in running.items() if target not in begun]:
-                    task.cancel()
+            if built.failed:
+                failed()
     except asyncio.CancelledError:
         built.interrupted = True
         for task in running:
@@ -95,6 +102,11 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
             _settle(target, task, built, states, builder)
         for target in states.in_state("waiting", "ready"):
             _skip(target, "interrupted", built, states, builder)
+    except BaseException:  # a bug: let the others end quietly, and fly
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
     return built
 
 
@@ -161,8 +173,21 @@ def _keep(target: str, trace: Trace, built: Built, states: States, builder: Buil
     )
 
 
-async def _make(status: Status, builder: Builder, begun: set[str]) -> Trace:
-    """Run one action and keep what it made: blobs, then trace. The scratch folder is on the store's file system."""
+def _inputs(node: Node, built: Built, builder: Builder) -> dict[str, Path]:
+    """Where the outputs are that a node needs: all that come before it are made."""
+    paths = {}
+    for name, need in node.needs.items():
+        source, _, output = need.partition("#")
+        trace = built.statuses[source].trace
+        assert trace is not None
+        paths[name] = builder.store.cas.path(trace.outputs[output or "video"].digest)
+    return paths
+
+
+async def _make(
+    status: Status, inputs: Mapping[str, Path], builder: Builder, begun: set[str], failed: Callable[[], None]
+) -> Trace:
+    """Run one action and keep what it made. The scratch folder is on the store's file system."""
     node, action, key = status.node, status.action, status.key
     assert action is not None
     assert key is not None
@@ -185,22 +210,36 @@ async def _make(status: Status, builder: Builder, begun: set[str]) -> Trace:
         builder.emit(ActionStarted(node.target, key, node.frames, where))
 
     with builder.store.scratch() as folder:
-        job = Job(node.target, key, folder, builder.inputs(node), progress, begin)
+        job = Job(node.target, key, folder, inputs, progress, begin)
         try:
             await builder.executors[module.POOL].run(status, job)
         except asyncio.CancelledError:
             is_given_up = True
             raise
-        missing = [name for name in action.outputs if name not in job.out]
-        if missing:
-            raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)
-        outputs = {}
-        for name in action.outputs:
-            size = job.out[name].stat().st_size
-            digest = await asyncio.to_thread(builder.store.cas.put, job.out[name], move=True)
-            outputs[name] = Output(digest, job.facts.get(name, {}), size)
+        except LtxflowError:
+            failed()
+            raise
+        keeping = asyncio.ensure_future(_store(status, job, builder, started))
+        try:
+            return await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            return await keeping  # it is made: that moment is taken even when somebody wants to stop
+
+
+async def _store(status: Status, job: Job, builder: Builder, started: float) -> Trace:
+    """Keep what an action made: blobs, then trace."""
+    node, action, module = status.node, status.action, step(status.node.kind)
+    assert action is not None
+    missing = [name for name in action.outputs if name not in job.out]
+    if missing:
+        raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)
+    outputs = {}
+    for name in action.outputs:
+        size = job.out[name].stat().st_size
+        digest = await asyncio.to_thread(builder.store.cas.put, job.out[name], move=True)
+        outputs[name] = Output(digest, job.facts.get(name, {}), size)
     trace = Trace(
-        key=key,
+        key=job.key,
         action=action.as_json(),
         outputs=outputs,
         target=node.target,
@@ -216,13 +255,21 @@ async def _make(status: Status, builder: Builder, begun: set[str]) -> Trace:
 
 
 async def interruptible(work: Awaitable[Built]) -> Built:
-    """Given a build, run it so that Ctrl-C cancels it once and lets it keep what is finished."""
+    """Given a build, run it so that Ctrl-C cancels it and lets it keep what is finished; a second one ends it."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
+
+    def as_ever() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    def stop() -> None:
+        as_ever()
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         return await task
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        as_ever()

@@ -10,7 +10,7 @@ from ltxflow.plan.status import Status
 from ltxflow.run.session import Session
 from ltxflow.script.model import Clip
 from ltxflow.steps import Node
-from ltxflow.store.lock import LockTake, with_take, write_lock
+from ltxflow.store.lock import LockTake, moved, with_take, write_lock
 from ltxflow.store.traces import Trace
 
 
@@ -34,19 +34,21 @@ def keeper(session: Session, outlook: Outlook) -> Callable[[Node, Trace], None]:
 
 
 def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -> None:
-    """Given what is made, bring the lock in line with it: after a revert the lock names the older key again."""
-    lock = outlook.lock if session.lock.entries == outlook.lock.entries else session.lock
+    """Given what is made, bring the lock in line with it: after a revert the lock names the older key again.
+
+    The film's `moved:` entries are carried out too, unless all of it is a stand-in.
+    """
+    session.lock = moved(session.lock, outlook.project.moved)  # is so already where something was made
     clips = {clip.path: clip for clip in outlook.project.clips}
-    for status in found.values():
+    final = [s for s in found.values() if s.node.kind == "clip" and not is_stand_in(outlook, clips[s.node.clip])]
+    for status in final:
         node, trace = status.node, status.trace
-        if node.kind != "clip" or trace is None or is_stand_in(outlook, clips[node.clip]):
-            continue
-        known = lock.take(node.clip, node.take)
-        if known is None or known.key != trace.key:
-            lock = with_take(lock, node.clip, node.take, lock_take(session, clips[node.clip], node.take, trace))
-    if outlook.mode == "render" and lock.entries != session.lock.entries:
-        write_lock(session.lock_path, lock)
-    session.lock = lock
+        known = session.lock.take(node.clip, node.take)
+        if trace is not None and (known is None or known.key != trace.key):
+            made = lock_take(session, clips[node.clip], node.take, trace)
+            session.lock = with_take(session.lock, node.clip, node.take, made)
+    if final:
+        write_lock(session.lock_path, session.lock)
 
 
 def is_stand_in(outlook: Outlook, clip: Clip) -> bool:
@@ -54,10 +56,10 @@ def is_stand_in(outlook: Outlook, clip: Clip) -> bool:
 
 
 def lock_take(session: Session, clip: Clip, take: int, trace: Trace) -> LockTake:
-    """Given a finished take, return its record: the seed is the one it has without an explicit `seed:`."""
+    """Given a finished take, return its record. Its seed is the derived one, None while only explicit ones were used."""
     known = session.lock.take(clip.path, take)
-    derived = known.seed if known and known.seed is not None else None
-    if derived is None:
+    derived = known.seed if known else None
+    if derived is None and (take > 1 or clip.get("seed") is None):
         derived = seed_for(session.project.seed, clip.scene, clip.id, take)
     video = trace.outputs["video"]
     return LockTake(

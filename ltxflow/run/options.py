@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.outlook import Question
-from ltxflow.run.session import Session, open_session
+from ltxflow.run.session import Session, hold, open_session
 from ltxflow.script.settings import NAMES
 
 
@@ -101,6 +103,17 @@ def _value(name: str, text: str) -> Any:
 def question_of(args: argparse.Namespace) -> Question:
     mode = "animatic" if args.animatic else "render"
     return Question(mode, tuple(args.selectors), args.relength, args.force)  # type: ignore[arg-type]  # one of the two
+
+
+@contextmanager
+def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
+    """Given parsed arguments, open the project for a change of its lock, alone: others are waited for."""
+
+    def waiting(owner: Mapping[str, Any]) -> None:
+        warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
+
+    with hold(session_of(args), wait=True, on_wait=waiting):
+        yield session_of(args)
 
 
 def session_of(args: argparse.Namespace) -> Session:

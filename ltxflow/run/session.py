@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.media.engines import pick_offline
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
+from ltxflow.plan.speech import Spoken, speak
 from ltxflow.script.config import Config, is_trusted, read_config
 from ltxflow.script.load import Loaded, load
 from ltxflow.script.model import Project
 from ltxflow.script.paths import find_project, shown
+from ltxflow.script.profile import templates_folder
 from ltxflow.store.lock import Lock, LockTake, read_lock
 from ltxflow.store.published import Published, found, read_published
 from ltxflow.store.store import Store, open_store
-from ltxflow.store.traces import Trace
+from ltxflow.store.traces import Trace, trace_folders
 
 LOCK = "ltxflow.lock"
 OWN = ".ltxflow"
@@ -83,17 +87,64 @@ class Session:
         stands: dict[str, Placed] = {}
         for path, entry in self.published.entries.items():
             inside, _, name = path.partition("/")
-            if inside != folder or "/" in name:
+            if inside != folder or "/" in name or entry.source == "timeline":
                 continue
             digest = found(self.published, base, path)
             if digest is not None and digest in entry.digests:
                 trace = self.store.trace(Key(entry.key)) if entry.key else None
                 facts = (trace.outputs["video"].facts if trace else None) or {}
-                stands[name] = Placed(name, digest, entry.target, Key(entry.key), entry.source, entry.rank, facts)
+                target = _moved(entry.target, self.project.moved)
+                stands[name] = Placed(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
         return stands
 
+    def clean(self) -> int:
+        """Take away what killed processes left half-written, wherever this project writes; return how many."""
+        public = self.project.output.parent
+        own = [self.own, *(path for path in self.own.glob("*") if path.is_dir())]
+        folders = [self.project.folder, *own, self.project.output, public / "narration", public / "captions"]
+        return self.store.clean() + sum(files.clean_temps(folder) for folder in folders)
+
+    def speech(self) -> Spoken:
+        """The film's narration, as far as it is spoken."""
+        return speak(self.project, self.lookup, self.store.cas.path)
+
+    def timings(self) -> dict[str, dict[str, Any]]:
+        """When the lines of every spoken narration are said, by scene."""
+        made = {target: status.trace for target, status in self.speech().statuses.items() if status.trace}
+        return {
+            target.partition(":")[2]: json.loads(self.store.cas.path(trace.outputs["timing"].digest).read_bytes())
+            for target, trace in made.items()
+            if "timing" in trace.outputs
+        }
+
+    def rests_on(self) -> set[Path]:
+        """Everything that an answer about this film depends on: what was read, and where something could appear."""
+        project, config = self.project, self.config.folder
+        rests = {*self.loaded.files, project.profile.file, self.lock_path, self.record_path}
+        rests |= {config / "config.yaml", config / "trust.json", self.store.root / "speeds.json"}
+        for folder in (project.folder / "templates", templates_folder()):
+            rests |= {folder, folder / project.profile.name}
+        for template in project.templates.values():
+            rests |= {template.path, *(template.path.parent / part for part in template.parts)}
+        rests |= {project.output.parent / path for path in self.published.entries}
+        rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
+        return rests
+
     def look(self, question: Question) -> Outlook:
-        return look(self.project, self.lock, question, self.lookup, self.trace_of, self.placed())
+        spoken = self.speech()
+        return look(
+            spoken.project, self.lock, question, self.lookup, self.trace_of, self.placed(), frozenset(spoken.unmade)
+        )
+
+
+def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:
+    """`clip:hook/b@1` under its new id, so that what stands for a moved clip still stands for it."""
+    kind, _, rest = target.partition(":")
+    clip, _, take = rest.partition("@")
+    for old, new in moves:
+        if clip == old or clip.startswith(f"{old}/"):
+            clip = new + clip[len(old) :]
+    return f"{kind}:{clip}@{take}"
 
 
 def open_session(
@@ -110,12 +161,23 @@ def open_session(
     """
     file = find_project(asked, cwd)
     config = read_config(env)
+
+    def read(is_trusted: bool) -> Loaded:
+        return load(
+            file,
+            root=root,
+            command_line=command_line,
+            is_trusted=is_trusted,
+            engines=config.engines,
+            offline=lambda: pick_offline(env),
+        )
+
     try:
-        loaded = load(file, root=root, command_line=command_line)
+        loaded = read(False)
     except LtxflowError:
         if str(file.parent.resolve()) not in config.trust:
             raise
-        loaded = load(file, root=root, command_line=command_line, is_trusted=True)
+        loaded = read(True)
     project = loaded.project
     if not is_trusted(config, project.folder, project.foreign):
         raise LtxflowError(

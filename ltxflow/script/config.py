@@ -11,7 +11,9 @@ from typing import Any
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.files import write_atomic
+from ltxflow.media.engines import Engine
 from ltxflow.script import yaml
+from ltxflow.script.speech import read_engines
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Config:
     store: str | None = None
     servers: tuple[Any, ...] = ()
     allowed_nodes: frozenset[str] = frozenset()
+    engines: Mapping[str, Engine] = field(default_factory=dict)
     trust: Mapping[str, str] = field(default_factory=dict)  # project folder → digest of what was trusted
 
 
@@ -38,6 +41,7 @@ def read_config(env: Mapping[str, str]) -> Config:
     folder = config_folder(env)
     file = folder / "config.yaml"
     data: Any = {}
+    document = yaml.parse("{}", str(file))
     if file.is_file():
         document = yaml.read(file, str(file))
         data = document.data or {}
@@ -52,11 +56,17 @@ def read_config(env: Mapping[str, str]) -> Config:
         if unknown:
             raise LtxflowError(*unknown)
     servers = data.get("servers") or []
+    engines, problems = read_engines(
+        data.get("engines") or {}, lambda path: document.span(("engines", *path)), of_project=False
+    )
+    if problems:
+        raise LtxflowError(*problems)
     return Config(
         folder=folder,
         store=data.get("store"),
         servers=tuple(servers if isinstance(servers, list) else [servers]),
         allowed_nodes=frozenset(data.get("allowed_nodes") or ()),
+        engines=engines,
         trust=_read_trust(folder),
     )
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, cast
 
-from ltxflow.core.digest import Digest, digest_file
-from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.core.timing import parse_frames, parse_time, seconds_to_frames_up, snap_up
+from ltxflow.core.digest import Digest, digest_file, digest_json
+from ltxflow.core.errors import Level, LtxflowError, Problem, Span, raise_errors
+from ltxflow.core.timing import STEP, parse_frames, parse_time, seconds_to_frames_up, snap_up
+from ltxflow.media.engines import Engine
 from ltxflow.media.image import Fit, fit_warnings, read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.sound import measure_sound
 from ltxflow.script import yaml
 from ltxflow.script.model import (
+    EMPTY,
     Clip,
+    Extends,
     Image,
     Length,
     Lora,
@@ -34,6 +38,15 @@ from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, read_prompt
 from ltxflow.script.schema import check
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
+from ltxflow.script.speech import (
+    ANY_OFFLINE,
+    Speech,
+    built_in,
+    estimate,
+    needs_trust,
+    read_engines,
+    read_speech,
+)
 from ltxflow.script.template import Template, read_templates
 
 RULES = {
@@ -45,30 +58,44 @@ RULES = {
     "L021": "an image can be read",
     "L022": "an image fits: not much of it is cut off or enlarged",
     "L023": "a video can be read",
+    "L024": "a sound can be read",
     "L030": "a variable in a prompt is defined under vars:",
     "L031": "prompts take names of vars, not code",
     "L032": "vars do not use other vars",
     "L033": "a prompt is not empty",
     "L040": "the frame rate is one that the model was made for",
+    "L041": "the model is one that servers of today can make",
     "L042": "a quality is one of the profile's",
     "L043": "a clip is not longer than the model can make",
     "L044": "a clip has no more steps than its quality's schedule",
     "L045": "a LoRA is a file, or a name that the film defines under loras:",
+    "L046": "a guide video has the IC-LoRA that reads it",
     "L050": "an id is used once",
     "L051": "an id is no reserved name on Windows",
     "L060": "a narration has words, a duration or a file",
+    "L067": "a narration is given in one way",
     "L070": "moved: names a clip that is in the film",
     "L071": "moved: names an earlier clip that is no longer in the film",
     "L072": "moved: pairs two clips or two scenes",
     "L080": "a template is one of the profile's or of the project's",
     "L081": 'a template saves a video, by a node titled "video"',
     "L082": "weights are a precision that the profile names",
+    "L083": "a clip has what its template needs: a reference, a last frame, a guide video, what it extends",
+    "L084": "a template reads only files that ltxflow uploads for the clip",
     "L090": "what a project brings that could do harm is trusted first",
+    "L100": "extends: names a clip that is in the film, or a file",
+    "L101": "extends: takes 8n+1 frames, and the clip is longer than that",
+    "L102": "what a clip continues has its frame rate and shape, and enough frames",
+    "L103": "sound goes on only where there is some, up to the last frame",
+    "L104": "a clip that continues another one is neither guided nor doubled, and starts from no image",
+    "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
+    "L106": "a clip and the one that continues it meet without a crossfade",
     "T101": "the clips of a scene cover its narration",
     "T102": "lengths lie where the model is at its best",
 }
 
 WORDS_PER_SECOND = 2.5  # a calm narrator; 150 words a minute
+SOUND_SHORTER_S = Fraction(4, 100)  # LTX-2's sound ends up to 30 ms before its picture (4T-3 of 4T steps of 10 ms)
 OUTPUT = "public/scenes"
 DEFAULT_ASPECT = "3:2"
 
@@ -96,6 +123,8 @@ class _Reader:
     files: list[Path] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
     images: dict[Path, Image | None] = field(default_factory=dict)
+    engines: dict[str, Engine] = field(default_factory=dict)
+    offline: Callable[[], str | None] = lambda: None
 
     def span(self, path: Path_) -> Span:
         return self.document.span(path)
@@ -113,20 +142,22 @@ class _Reader:
         if found is None:
             return None
         if not found.is_file():
-            self.wrong(f'no file "{name}"', path, _nearby(found), "L020")
+            self.wrong(f'no file "{name}"', path, _nearby(found, name), "L020")
             return None
         self.files.append(found)
         return found
 
 
-def _nearby(missing: Path) -> str:
+def _nearby(missing: Path, name: str) -> str:
     folder = missing.parent
+    if missing.is_dir():
+        return "it is a folder: name a file in it"
     if not folder.is_dir():
         return f"there is no folder {shown(folder)}"
     names = sorted(child.name for child in folder.iterdir() if child.is_file())
     near = difflib.get_close_matches(missing.name, names, n=1)
     if near:
-        return f'did you mean "{near[0]}"?'
+        return f'did you mean "{PurePosixPath(name).with_name(near[0])}"?'
     return f"put it in {shown(folder)}" + (f" (there: {', '.join(names[:6])})" if names else "")
 
 
@@ -136,28 +167,52 @@ def load(
     root: str | None = None,
     command_line: Mapping[str, Any] | None = None,
     is_trusted: bool = False,
+    engines: Mapping[str, Engine] = EMPTY,
+    offline: Callable[[], str | None] = lambda: None,
 ) -> Loaded:
     """Given the path of project.yaml, return the film, frozen, with warnings.
 
     `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
-    what this project brings (absolute paths, templates). Raise LtxflowError with every problem of the file.
+    what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
+    finds the engine that `engine: offline` means here. Raise LtxflowError with every problem of the file.
     """
     name = shown(file)
     problems: list[Problem] = []
     document = yaml.read(file, name, problems=problems)
     problems += check(document)
+    problems += _check_command_line(command_line or {})
     if problems:
         raise LtxflowError(*problems)
     folder = file.parent
     reader = _Reader(document, folder, workspace_of(folder, root), is_trusted)
     reader.files.append(file)
     data: Mapping[str, Any] = document.data
+    reader.engines = _engines(reader, data, engines)
+    reader.offline = offline
     profile = _profile(reader, data)
+    if profile.needs.comfyui or profile.needs.nodes:
+        hint = "a build stops at servers that are not; until then: --animatic"
+        message = f"{profile.title} needs {profile.needs}"
+        reader.problems.append(Problem(message, reader.span(("profile",)), hint, "L041", "warning"))
     project = _project(reader, data, file, profile, dict(command_line or {}))
-    errors = [p for p in reader.problems if p.level == "error"]
-    if errors:
-        raise LtxflowError(*errors)
-    return Loaded(project, tuple(reader.problems), tuple(dict.fromkeys(reader.files)))
+    found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
+    raise_errors(found)
+    return Loaded(project, tuple(found), tuple(dict.fromkeys(reader.files)))
+
+
+def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
+    """What is set for one run is a clip's: the same schema has its say."""
+    clip: dict[str, Any] = {"id": "a", "prompt": "…"}
+    for name, value in settings.items():
+        plain = int(value) if isinstance(value, float) and value.is_integer() else value
+        group, dot, leaf = name.partition(".")
+        if dot and value is not None:
+            clip.setdefault(group, {})[leaf] = plain
+        elif value is not None:
+            clip[name] = plain
+    scenes = [{"id": "a", "clips": [clip]}]
+    document = yaml.parse(json.dumps({"ltxflow": 1, "id": "a", "scenes": scenes}), "the command line")
+    return [replace(p, message=f"on the command line: {p.message}", span=None) for p in check(document)]
 
 
 def _profile(reader: _Reader, data: Mapping[str, Any]) -> Profile:
@@ -236,6 +291,8 @@ def _output(reader: _Reader, name: str) -> Path:
         reader.problems.append(problem)
     if found is not None and found.resolve() == reader.folder.resolve():
         reader.wrong("output is the project's own folder", ("output",), f"choose a folder, such as {OUTPUT}", "L013")
+    elif found is not None and found.exists() and not found.is_dir():
+        reader.wrong(f'output "{name}" is a file', ("output",), f"choose a folder, such as {OUTPUT}", "L013")
     return found or reader.folder / OUTPUT
 
 
@@ -344,6 +401,7 @@ def _scenes(
                 span=reader.span((*path, "id")),
             )
         )
+    _check_continuations(reader, scenes)
     return tuple(scenes)
 
 
@@ -397,8 +455,12 @@ def _narration(
         return Narration("none", Fraction(0), span=reader.span((*path, "id")))
     if isinstance(spoken, str):
         spoken = {"duration": spoken}
-    text, problems = fill(str(spoken.get("text", "")), variables, span)
+    text, problems = fill(str(spoken.get("text", "")), variables, reader.span((*at, "text")))
     reader.problems += problems
+    if "lines" in spoken and any(name in spoken for name in ("text", "file", "duration")):
+        reader.wrong(
+            "a narration has lines, or a text, a file or a duration", (*at, "lines"), "keep one of them", "L067"
+        )
     if "file" in spoken:
         sound = _sound(reader, str(spoken["file"]), (*at, "file"))
         seconds = Fraction(sound.facts["samples"], sound.facts["sample_rate"]) if sound else Fraction(1)
@@ -406,10 +468,60 @@ def _narration(
     if "duration" in spoken:
         return Narration("duration", parse_time(str(spoken["duration"]), fps), text=text, span=span)
     rate = Fraction(str(data.get("words_per_second") or WORDS_PER_SECOND))
-    words = len(text.split())
+    speech = _speech(reader, spoken, at, data, fps, variables)
+    if speech is not None:
+        return Narration("text", estimate(speech, rate), estimated=True, text=speech.text, speech=speech, span=span)
+    lines = [line if isinstance(line, str) else str(line.get("text", "")) for line in spoken.get("lines") or ()]
+    told = " ".join([text, *(fill(line, variables, span)[0] for line in lines)]).strip()
+    words = len(told.split())
     if not words:
         reader.wrong("the narration has no words", (*at, "text"), "write what is said, or a duration", "L060")
-    return Narration("text", max(words, 1) / rate, estimated=True, text=text, span=span)
+    return Narration("text", max(words, 1) / rate, estimated=True, text=told, span=span)
+
+
+def _speech(
+    reader: _Reader,
+    spoken: Mapping[str, Any],
+    at: Path_,
+    data: Mapping[str, Any],
+    fps: int,
+    variables: Mapping[str, str],
+) -> Speech | None:
+    """What is to be spoken over a scene, by the engine it or the film names; None without one."""
+
+    def filled(text: str, where: Path_) -> str:
+        told, problems = fill(text, variables, reader.span((*at, *where)))
+        reader.problems += problems
+        return told
+
+    film = data.get("speech") or {}
+    speech, problems = read_speech(
+        spoken,
+        film,
+        reader.engines,
+        offline=reader.offline() if spoken.get("engine", film.get("engine")) == ANY_OFFLINE else None,
+        fps=fps,
+        fill=filled,
+        span=lambda where: reader.span((*at, *where)),
+        film_span=lambda where: reader.span(("speech", *where)),
+    )
+    reader.problems += [p for p in problems if p not in reader.problems]
+    return speech
+
+
+def _engines(reader: _Reader, data: Mapping[str, Any], of_user: Mapping[str, Engine]) -> dict[str, Engine]:
+    """Every engine by name: built in, the user's, and what the film brings, which needs trust."""
+    written = data.get("engines") or {}
+    words = [str(word) for entry in written.values() for word in entry.get("command", ())]
+    brought = {word: digest_file(reader.folder / word) for word in words if (reader.folder / word).is_file()}
+    engines, problems = read_engines(
+        written, lambda where: reader.span(("engines", *where)), of_project=True, files=brought
+    )
+    reader.problems += problems
+    for name, engine in engines.items():
+        reader.foreign[f"engine {name}"] = digest_json(needs_trust(engine))
+    own = {name: replace(engine, folder=reader.folder) for name, engine in engines.items()}
+    return {**built_in(), **of_user, **own}
 
 
 def _sound(reader: _Reader, name: str, path: Path_) -> Media | None:
@@ -420,7 +532,7 @@ def _sound(reader: _Reader, name: str, path: Path_) -> Media | None:
         facts = measure_sound(file)
     except LtxflowError as error:
         for problem in error.problems:
-            reader.wrong(problem.message, path, problem.hint, problem.code)
+            reader.wrong(problem.message, path, problem.hint, "L024")
         return None
     return Media(
         file,
@@ -480,17 +592,20 @@ def _clip(
         reader.problems += wrong
         settings["negative"] = Value(text, negative.origin, negative.span)
     control = settings.get("control.video")
+    _check_control(reader, settings, profile, path)
+    _check_doubled(reader, settings["temporal_upscale"], profile, fps, path)
     return Clip(
         id=written["id"],
         scene=scene,
         index=index,
         prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables),
-        length=_length(reader, settings["length"], at("length"), profile, fps),
+        length=_length(reader, settings, at("length"), profile, fps),
         settings=MappingProxyType(settings),
         reference=image("reference"),
         last_frame=image("last_frame"),
         loras=tuple(_loras(reader, profile, settings.get("loras"))),
         control=_video(reader, control) if control and control.value else None,
+        extends=_extends(reader, scene, settings, path, fps),
         takes=int(settings["takes"].value),
         span=reader.span((*path, "id")),
     )
@@ -509,11 +624,12 @@ def _prompt(reader: _Reader, written: str | Mapping[str, str], path: Path_, vari
     return prompt
 
 
-def _length(reader: _Reader, value: Value, span: Span, profile: Profile, fps: int) -> Length:
-    asked = str(value.value)
+def _length(reader: _Reader, settings: Mapping[str, Value], span: Span, profile: Profile, fps: int) -> Length:
+    asked = str(settings["length"].value)
     if asked == "auto":
         return Length(None, asked, span)
-    frames = snap_up(seconds_to_frames_up(parse_time(asked, fps), fps))  # never shorter than asked
+    step = 2 * STEP if settings["temporal_upscale"].value else STEP
+    frames = snap_up(seconds_to_frames_up(parse_time(asked, fps), fps), step)  # never shorter than asked
     limit = profile.limits(fps).max_frames
     if frames > limit:
         reader.problems.append(
@@ -527,6 +643,126 @@ def _length(reader: _Reader, value: Value, span: Span, profile: Profile, fps: in
     return Length(frames, asked, span)
 
 
+def _check_control(reader: _Reader, settings: Mapping[str, Value], profile: Profile, path: Path_) -> None:
+    video, lora = settings.get("control.video"), settings.get("control.lora")
+    if not video or not video.value or (lora and lora.value):
+        return
+    mode = str(settings["control.mode"].value)
+    hint = f"add its file to control:, such as lora: {profile.control_loras.get(mode, 'my-control.safetensors')}"
+    reader.problems.append(Problem("a guide video needs an IC-LoRA", video.span or reader.span(path), hint, "L046"))
+
+
+def _check_doubled(reader: _Reader, doubled: Value, profile: Profile, fps: int, path: Path_) -> None:
+    if doubled.value and "temporal_upscaler" not in profile.models:
+        message = f"{profile.title} has no temporal upscaler"
+        span = doubled.span or reader.span(path)
+        reader.problems.append(Problem(message, span, "write temporal_upscale: false", "L105"))
+    elif doubled.value and fps % 2:
+        reader.problems.append(
+            Problem(
+                f"temporal_upscale doubles a whole frame rate, and fps is {fps}",
+                doubled.span or reader.span(path),
+                f"write fps: {fps - 1} or {fps + 1}, or temporal_upscale: false",
+                "L105",
+            )
+        )
+
+
+def _extends(reader: _Reader, scene: str, settings: Mapping[str, Value], path: Path_, fps: int) -> Extends | None:
+    """What the clip continues; that a clip named here exists is checked when all are read."""
+    clip, file = settings.get("extends.clip"), settings.get("extends.file")
+    named = file if file and file.value else clip
+    if named is None or not named.value:
+        return None
+    span = named.span or reader.span(path)
+    if file and file.value and clip and clip.value:
+        reader.problems.append(
+            Problem(
+                f'extends names the clip "{clip.value}" ({clip.origin}) and the file "{file.value}" ({file.origin})',
+                span,
+                "keep one of them",
+                "L100",
+            )
+        )
+        return None
+    frames, audio = settings["extends.frames"], str(settings["extends.audio"].value)
+    if int(frames.value) % STEP != 1:
+        nearest = snap_up(int(frames.value))
+        reader.problems.append(
+            Problem(
+                f"extends takes {frames.value} frames, which is not 8n+1: the rest of them would be lost",
+                frames.span or span,
+                f"write {nearest}" + (f" or {nearest - STEP}" if nearest > STEP + 1 else ""),
+                "L101",
+            )
+        )
+    if named is clip:
+        name = str(named.value)
+        return Extends(name if "/" in name else f"{scene}/{name}", None, int(frames.value), audio, span)
+    video = _video(reader, named)
+    if video is None:
+        return None
+    made = Extends("", video, int(frames.value), audio, span)
+    _check_extended_file(reader, made, fps, span)
+    return made
+
+
+def _check_extended_file(reader: _Reader, extends: Extends, fps: int, span: Span) -> None:
+    """Rate, frames and sound. Its size is compared where the clip's own is known."""
+    assert extends.file is not None
+    name, facts = extends.file.name, extends.file.facts
+
+    def wrong(message: str, hint: str, code: str) -> None:
+        reader.problems.append(Problem(f"{name} {message}", span, hint, code))
+
+    if facts["fps"] != str(fps):
+        wrong(f"has {facts['fps']} frames a second, the film {fps}", f"convert it: ffmpeg -i … -r {fps}", "L102")
+    if facts["frames"] < extends.frames:
+        wrong(f"has {facts['frames']} frames, and extends takes {extends.frames}", "take fewer, 9 at least", "L102")
+    seconds, sound = Fraction(facts["seconds"]), Fraction(facts["audio_seconds"])
+    if extends.audio == "pinned" and sound < seconds - SOUND_SHORTER_S:
+        has = "no sound" if not sound else f"{float(sound):.2f} s of sound for {float(seconds):.2f} s of picture"
+        wrong(f"has {has}", "write audio: fresh, and the clip makes its own sound", "L103")
+
+
+def _check_continuations(reader: _Reader, scenes: Sequence[Scene]) -> None:
+    """What can be said of `extends` only when every clip is read."""
+    names = [clip.path for scene in scenes for clip in scene.clips]
+    for scene in scenes:
+        for clip in scene.clips:
+            if clip.extends is not None:
+                span = clip.extends.span
+                for message, hint, code in _about_continuation(scene, clip, clip.extends, names):
+                    level: Level = "warning" if code == "L106" else "error"
+                    reader.problems.append(Problem(message, span, hint, code, level))
+
+
+def _about_continuation(
+    scene: Scene, clip: Clip, extends: Extends, names: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield message, hint and code of what is wrong with what a clip continues."""
+    if extends.clip and extends.clip not in names:
+        near = difflib.get_close_matches(extends.clip, names, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(names[:8])}"
+        yield f'{clip.path} extends "{extends.clip}", which is not in the film', hint, "L100"
+    length = clip.length.frames
+    if length is not None and length <= extends.frames:
+        message = f"{clip.path} has {length} frames, and {extends.frames} of them repeat what it extends"
+        yield message, f"make it longer than {extends.frames}f, or take fewer frames, 9 at least", "L101"
+    used = {"reference": clip.reference, "last_frame": clip.last_frame, "control": clip.control}
+    also = {name: "null" for name, value in used.items() if value}
+    if clip.is_doubled:
+        also["temporal_upscale"] = "false"
+    if also:
+        message = f"{clip.path} extends {extends.clip or 'a file'} and has {' and '.join(also)}"
+        hint = f"write {', '.join(f'{name}: {nothing}' for name, nothing in also.items())}, or extends: null"
+        yield message, hint, "L104"
+    before = scene.clips[clip.index - 1].path if clip.index else ""
+    if scene.crossfade and before and before == extends.clip:
+        message = f"{clip.path} goes on where {before} ends, and {scene.crossfade} frames of both are crossfaded"
+        yield message, f"write crossfade: 0f in scene {scene.id}", "L106"
+
+
 def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
     if not named.value:
         return None
@@ -537,20 +773,21 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
     if problem or file is None:
         reader.problems += [problem] if problem else []
         return None
-    if file not in reader.images:
-        reader.images[file] = _read_image(reader, file, name, span, fit, size)
-    return reader.images[file]
+    known = reader.images.get(file)
+    if known is None:  # one that cannot be read is told wherever it is named
+        known = reader.images[file] = _read_image(reader, file, name, span, fit, size)
+    return known
 
 
 def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
     if not file.is_file():
-        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file), "L020"))
+        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file, name), "L020"))
         return None
     reader.files.append(file)
     try:
         facts = read_image(file)
     except LtxflowError as error:
-        reader.problems += [Problem(p.message, span, p.hint, p.code or "L021") for p in error.problems]
+        reader.problems += [Problem(p.message, span, p.hint, "L021") for p in error.problems]
         return None
     for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit))):
         reader.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
@@ -571,7 +808,9 @@ def _loras(reader: _Reader, profile: Profile, value: Value | None) -> Iterable[L
             entry = {**({"name": known} if isinstance(known, str) else known), **entry, "name": _file_of(known)}
         elif not entry["name"].lower().endswith(WEIGHT_FILES):
             near = difflib.get_close_matches(entry["name"], [*aliases, *profile.camera_loras], n=1, cutoff=0.4)
-            hint = f'did you mean "{near[0]}"?' if near else "write the file's name, or define it under loras: at the top"
+            hint = (
+                f'did you mean "{near[0]}"?' if near else "write the file's name, or define it under loras: at the top"
+            )
             reader.problems.append(Problem(f'unknown LoRA "{entry["name"]}"', span, hint, "L045"))
             continue
         yield Lora(entry["name"], float(entry.get("strength", 1.0)), entry.get("sha256", ""), span)
@@ -588,24 +827,25 @@ def _video(reader: _Reader, value: Value) -> Media | None:
         reader.problems += [problem] if problem else []
         return None
     if not file.is_file():
-        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file), "L020"))
+        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file, name), "L020"))
         return None
     reader.files.append(file)
     try:
         facts = probe_mp4(file)
     except LtxflowError as error:
-        reader.problems += [Problem(p.message, span, p.hint, p.code or "L023") for p in error.problems]
+        reader.problems += [Problem(p.message, span, p.hint, "L023") for p in error.problems]
         return None
     return Media(file, name, Digest(digest_file(file)), facts.as_json(), span)
 
 
 def _moved(reader: _Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]) -> tuple[tuple[str, str], ...]:
-    """`moved:` entries, clip paths or scene ids; the new name must exist, the old one must not."""
+    """`moved:` entries, clip paths or scene ids; the new name must exist, or move on later, the old one must not."""
     names = {scene.id for scene in scenes} | {clip.path for scene in scenes for clip in scene.clips}
     entries = []
-    for index, entry in enumerate(data.get("moved") or []):
+    written = data.get("moved") or []
+    for index, entry in enumerate(written):
         old, new = str(entry["from"]), str(entry["to"])
-        if new not in names:
+        if new not in names and new not in [later["from"] for later in written[index + 1 :]]:
             near = difflib.get_close_matches(new, names, n=1)
             hint = f'did you mean "{near[0]}"?' if near else "name a clip of this film, such as hook/b"
             reader.wrong(f'moved to "{new}", which is not in the film', ("moved", index, "to"), hint, "L070")

@@ -84,6 +84,20 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Extends:
+    """What a clip continues: another clip, by its path, or a file. `frames` (8m+1) of its last ones are sampled again.
+
+    `audio` is "pinned" where the sound goes on from the last one, "fresh" where it is made anew.
+    """
+
+    clip: str = ""
+    file: Media | None = None
+    frames: int = 25
+    audio: str = "pinned"
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Narration:
     """What is spoken over a scene. `seconds` is exact for a file, as written for a duration, estimated for text."""
 
@@ -92,6 +106,7 @@ class Narration:
     estimated: bool = False
     text: str = ""
     file: Media | None = None
+    speech: Any = None  # script.speech.Speech, where an engine is to speak it
     span: Span | None = field(default=None, compare=False)
 
 
@@ -118,6 +133,7 @@ class Clip:
     last_frame: Image | None = None
     loras: tuple[Lora, ...] = ()
     control: Media | None = None
+    extends: Extends | None = None
     takes: int = 1
     span: Span | None = field(default=None, compare=False)
 
@@ -125,6 +141,16 @@ class Clip:
     def path(self) -> str:
         """`hook/b`"""
         return f"{self.scene}/{self.id}"
+
+    @property
+    def frames_again(self) -> int:
+        """How many of the frames that are sampled repeat what the clip continues: they are not delivered."""
+        return self.extends.frames if self.extends else 0
+
+    @property
+    def is_doubled(self) -> bool:
+        """Whether it is sampled at half the film's frame rate, and doubled by the temporal upscaler."""
+        return bool(self.get("temporal_upscale", False))
 
     def get(self, name: str, default: Any = None) -> Any:
         found = self.settings.get(name)

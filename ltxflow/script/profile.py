@@ -22,6 +22,7 @@ from ltxflow.script.paths import shown
 from ltxflow.script.schema import check
 
 FILE = "profile.yaml"
+EXTENDED_FRAMES = 25  # a second at 25 fps: sound is pinned in blocks of 93 ms, and k >= 25 is what was seen to work
 Size = tuple[int, int]  # width, height in px
 
 
@@ -33,6 +34,7 @@ class Grid:
     side_two_stage: int
     frame_step: int
     largest: Size  # no side is longer than its longer one, and no picture has more pixels
+    smallest: int = 0  # px: no side of what stage 1 samples is shorter
 
     def multiple(self, stages: int) -> int:
         return self.side if stages == 1 else self.side_two_stage
@@ -174,6 +176,28 @@ class Tiling:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a server must be for this model: `comfyui` is ">0.27.0" or ">=0.28.0", "" for any version."""
+
+    comfyui: str = ""
+    nodes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        version = self.comfyui.replace(">=", "").replace(">", "").strip()
+        words = [f"a ComfyUI {version} or newer" if "=" in self.comfyui else f"a ComfyUI newer than {version}"]
+        words = words if version else ["a ComfyUI"]
+        return " ".join([*words, *(["that has", ", ".join(self.nodes)] if self.nodes else [])])
+
+    def is_met_by(self, version: str) -> bool:
+        """Given a server's version, return whether it is new enough; one that cannot be read is believed to be."""
+        wanted, found = (re.match(r"[>= v]*(\d+)\.(\d+)\.(\d+)", text) for text in (self.comfyui, version))
+        if wanted is None or found is None:
+            return True
+        least, has = (tuple(map(int, match.groups())) for match in (wanted, found))
+        return has >= least if "=" in self.comfyui else has > least
+
+
+@dataclass(frozen=True)
 class Profile:
     """A model as data. Its limits and its lint enter no key; what a template is given of it does."""
 
@@ -198,6 +222,8 @@ class Profile:
     tiled_decode: Tiling
     advice: Mapping[str, tuple[str, ...]]  # of what went wrong ("out_of_memory") → what to try, in order
     file: Path
+    templates: str = ""  # the profile whose templates it uses, too
+    needs: Needs = Needs()
 
     def limits(self, fps: int) -> Limits:
         """Given the film's frame rate, return what clips may be long, in frames on the 8n+1 grid."""
@@ -234,6 +260,8 @@ class Profile:
             "ignore": [],
             "control.strength": 1.0,
             "control.mode": "raw",
+            "extends.frames": EXTENDED_FRAMES,
+            "extends.audio": "pinned",
             **pictures,
         }
 
@@ -312,7 +340,7 @@ def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
 
 
 def _profile(data: Mapping[str, Any], path: Path) -> Profile:
-    grid, lengths, fps = data["grid"], data["lengths"], data["fps"]
+    grid, lengths, fps, needs = data["grid"], data["lengths"], data["fps"], data.get("needs", {})
     return Profile(
         name=data["name"],
         title=data["title"],
@@ -322,6 +350,7 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
             grid["two_stage"]["side"],
             grid["frames"]["step"],
             _pair(grid["largest"]["size"]),
+            grid.get("smallest", {}).get("side", 0),
         ),
         lengths=Lengths(
             usual=_pair(lengths["usual"]["frames"]),
@@ -369,6 +398,8 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
             {name: tuple(lines) for name, lines in data.get("advice", {}).items() if name != "source"}
         ),
         file=path,
+        templates=data.get("templates", ""),
+        needs=Needs(needs.get("comfyui", ""), tuple(needs.get("nodes", ()))),
     )
 
 
@@ -469,7 +500,8 @@ def geometry(profile: Profile, wanted: str | Size, stages: int = 2, half: bool =
         size = (size[0] // 4 * 2, size[1] // 4 * 2)  # even again
     side, times = profile.grid.side, stages  # two stages double
     step = profile.grid.multiple(stages)
-    base = (-(-size[0] // step) * side, -(-size[1] // step) * side)
+    least = -(-profile.grid.smallest // side) * side
+    base = (max(-(-size[0] // step) * side, least), max(-(-size[1] // step) * side, least))
     decoded = (base[0] * times, base[1] * times)
     x, y = ((decoded[n] - size[n]) // 4 * 2 for n in (0, 1))
     return Geometry(base, decoded, (x, y, *size))

@@ -1,4 +1,4 @@
-"""Prompts as written: the parts in the model guide's order, `{{ name }}` filled from the film's vars. No code, one level."""
+"""Prompts as written: in the model guide's order, `{{ name }}` filled from the film's vars. One level, no code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fill(text: str, variables: Mapping[str, str], span: Span | None) -> tuple[st
             return str(variables[name])
         if not _NAME.match(name):
             problems.append(
-                Problem(f'"{{{{ {name} }}}}" is not a name', span, "prompts take names of vars, not code", "L031")
+                Problem(f'"{match[0]}" is not a name', span, "prompts take names of vars, not code", "L031")
             )
         else:
             near = difflib.get_close_matches(name, variables, n=1)
@@ -48,4 +48,8 @@ def fill(text: str, variables: Mapping[str, str], span: Span | None) -> tuple[st
             problems.append(Problem(f'unknown variable "{name}"', span, hint, "L030"))
         return match[0]
 
-    return " ".join(_VARIABLE.sub(value, text).split()), problems
+    told = _VARIABLE.sub(value, text)
+    if not problems and (stray := re.search(r"\{\{|\}\}|\{%|%\}", told)):
+        hint = "write {{ name }}" if stray[0] in ("{{", "}}") else "prompts take names of vars, not code"
+        problems.append(Problem(f'"{stray[0]}" stands alone', span, hint, "L031"))
+    return " ".join(told.split()), problems

@@ -15,6 +15,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "reference": ("image", "strength", "compression", "fit", "focus"),
     "last_frame": ("image", "strength", "compression", "fit", "focus"),
     "control": ("lora", "video", "strength", "mode"),
+    "extends": ("clip", "file", "frames", "audio"),
 }
 PLAIN = (
     "quality",

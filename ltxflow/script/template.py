@@ -16,7 +16,7 @@ The variables (a template names in its header those it uses; one it does not use
 
 | name | value |
 |---|---|
-| prompt, negative | text; a template reads `negative` only where cfg > 1 |
+| prompt, negative | text; for our templates `negative` is "" where cfg is 1: it has no effect there |
 | seed | 0 … 2^53-1 |
 | width, height | sampled size of stage 1, px |
 | decoded_width, decoded_height | size of the decoded picture, px: twice the above with two stages |
@@ -31,7 +31,7 @@ The variables (a template names in its header those it uses; one it does not use
 | reference | null, or the server's name of the first frame, prepared at the decoded size |
 | reference_strength, reference_compression | of that frame: 0 … 1, and CRF |
 | last_frame, last_frame_strength, last_frame_compression | the same of the frame a clip ends on |
-| models | role → file name: checkpoint, text_encoder, distilled_lora, spatial_upscaler, temporal_upscaler |
+| models | role → file name: checkpoint (or diffusion_model, video_vae, audio_vae), text_encoder, distilled_lora, … |
 | text_encoder_device | "default" or "cpu" |
 | tiling | null, or {tile_size, overlap, temporal_size, temporal_overlap} for the decoder |
 | temporal_upscale | whether the temporal upscaler doubles the frame rate: 2(frames-1)+1 frames at 2 fps |
@@ -68,7 +68,7 @@ from ltxflow.core.digest import Digest, canonical, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script import yaml
 from ltxflow.script.paths import shown
-from ltxflow.script.profile import templates_folder
+from ltxflow.script.profile import load_profile, templates_folder
 
 try:
     import resource
@@ -156,15 +156,15 @@ class Template:
 def read_templates(profile_name: str, project_folder: Path | None) -> Mapping[str, Template]:
     """Given a profile's name and the project's folder, return name → template.
 
-    The project's `templates/<profile>/` shadows its `templates/`, which shadows ours. Raise LtxflowError with
-    the problems of every file that cannot be read, has no proper header, or is not Jinja.
+    The project's `templates/<profile>/` shadows its `templates/`, which shadows ours; a profile's own shadow those
+    of the profile whose templates it uses. Raise LtxflowError with the problems of every file that cannot be read,
+    has no proper header, or is not Jinja.
     """
-    folders = [(templates_folder() / profile_name, True)]
-    if project_folder is not None:
-        folders += [
-            (project_folder / "templates", False),
-            (project_folder / "templates" / profile_name, False),
-        ]
+    own = [project_folder / "templates"] if project_folder is not None else []
+    names = [name for name in (load_profile(profile_name, own).templates, profile_name) if name]
+    folders = [(templates_folder() / name, True) for name in names]
+    for folder in own:
+        folders += [(folder, False), *((folder / name, False) for name in names)]
     found: dict[str, Template] = {}
     problems: list[Problem] = []
     for folder, trusted in folders:

@@ -10,9 +10,10 @@ from typing import Any, Protocol, cast
 
 from ltxflow.core.digest import Action, Key, Output
 from ltxflow.core.errors import Span
-from ltxflow.script.model import Clip, Project
+from ltxflow.script.model import Clip, Project, Scene, Value
+from ltxflow.script.prompt import PARTS
 
-KINDS = ("clip", "slate")
+KINDS = ("clip", "slate", "line", "narration")
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a project leaves open and the lock or the solver decides: lengths (frames) by clip path, and seeds."""
+    """What a project leaves open and the lock or the solver decides.
+
+    The frames each clip delivers, by its path; seeds; and which take of a clip is in the cut, for what continues it.
+    """
 
     lengths: Mapping[str, int]
     seed: Callable[[Clip, int], int]
+    pick: Callable[[Clip], int] = lambda clip: 1
 
 
 @dataclass
@@ -82,7 +87,12 @@ class Step(Protocol):
         """Given a node and the outputs it needs, return all that determines its result. Pure."""
 
     def fields(self, node: Node) -> dict[str, Any]:
-        """Given a node, return the author's values that reach its action, by dotted name, for explain. Pure."""
+        """Given a node, return the author's values that reach its action, by dotted name, for explain. Pure.
+
+        Exact: a value that has no effect is not there. What may be absent, such as a reference, is None then;
+        what only matters beside it, such as its strength, is left out. A mapping has under "is" what the value
+        is called, and parts that tell what it comes to; "follows" holds what a derived value was made from.
+        """
 
     def where(self, node: Node, name: str) -> Span | None:
         """Given a node and the name of a field, return where its value is written."""
@@ -94,3 +104,42 @@ class Step(Protocol):
 def step(kind: str) -> Step:
     """Given a kind, return its module, loaded on first use."""
     return cast(Step, importlib.import_module(f"ltxflow.steps.{kind}"))
+
+
+def told_prompt(clip: Clip) -> dict[str, str | None]:
+    """Given a clip, return its prompt as fields: every part, None where it has none."""
+    return {f"prompt.{part}": clip.prompt.parts.get(part) for part in ("text", *PARTS)}
+
+
+def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
+    """Given a clip's frames, return them as a field, with what they follow from in the author's words."""
+    follows: dict[str, Any] = {"length": clip.length.asked}
+    if clip.length.frames is None:
+        follows |= {
+            "narration": f"{float(scene.narration.seconds):g}s",
+            "pad.head": f"{float(scene.pad_head):g}s",
+            "pad.tail": f"{float(scene.pad_tail):g}s",
+            "crossfade": f"{scene.crossfade}f",
+            "clips": len(scene.clips),
+        }
+    return {"is": frames, "follows": follows}
+
+
+def written(name: str, clip: Clip, scene: Scene, film: Mapping[str, Value]) -> Span | None:
+    """Given the name of a field, return where its value is written: at the clip, its scene or the film.
+
+    A value that nobody wrote, or that was taken away, is at the clip's id.
+    """
+    if name.startswith("prompt"):
+        spans = clip.prompt.spans
+        return spans.get(name.removeprefix("prompt.")) or next(iter(spans.values()), clip.span)
+    if name == "frames":
+        name = "narration" if clip.length.frames is None else "length"
+    if name == "narration":
+        return scene.narration.span
+    if name == "clips":
+        return scene.span
+    if name == "length":
+        return clip.length.span
+    found = (values.get(name) for values in (clip.settings, scene.settings, film))
+    return next((value.span for value in found if value and value.span), clip.span)

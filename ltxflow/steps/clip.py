@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
-from ltxflow.core.digest import Action, Output, digest_json
+from ltxflow.comfy.nodes import Signatures, check_graph, file_inputs
+from ltxflow.core.digest import Action, Digest, Output, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.image import PREPARE_VERSION
-from ltxflow.script.model import Clip, Geometry, Image, Media, Project
-from ltxflow.script.profile import Profile, Quality, geometry
-from ltxflow.script.template import Template, render
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Project, Scene, Value
+from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
+from ltxflow.script.settings import QUALITY_PARTS
+from ltxflow.script.template import Template, render, render_many
+from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, written
 
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
+
+BRANCHES = frozenset(["stages", "mode", "audio"])  # besides what is there or not, what templates branch on
+_MADE: dict[tuple[Digest, Digest], Digest] = {}  # a memo of _makes: a project's own template renders in a child
+
+
+@dataclass(frozen=True)
+class Before:
+    """The video that a clip continues: how many frames it has, and the digest of its bytes once that is known."""
+
+    name: str  # of the clip, or the file
+    frames: int
+    digest: str = ""
+    file: Media | None = None
+
+    @property
+    def server_name(self) -> str:
+        """What a server calls it: by its content. Before that is known, for people who look at the workflow."""
+        return video_name(self.file) if self.file else f"ltxflow/{self.digest[:32] or self.name.replace('/', '-')}.mp4"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One take of a clip with everything decided that the author may leave open: seed, frames, sizes, template."""
+    """One take of a clip with everything decided that the author may leave open: seed, frames, sizes, template.
+
+    `scene` and `film` (its settings) tell where values come from; they reach no key. `frames` and `fps` are those of
+    the file that is delivered.
+    """
 
     clip: Clip
+    scene: Scene
+    film: Mapping[str, Value]
     take: int
     seed: int
     frames: int
@@ -31,10 +57,20 @@ class Shot:
     profile: Profile
     template: Template
     weights: Mapping[str, str]  # model role → precision
+    before: Before | None = None
+
+    @property
+    def sampled_frames(self) -> int:
+        """What the model samples: with the frames of what it continues, or half of them where they are doubled."""
+        return (self.frames - 1) // 2 + 1 if self.clip.is_doubled else self.frames + self.clip.frames_again
+
+    @property
+    def sampled_fps(self) -> int:
+        return self.fps // 2 if self.clip.is_doubled else self.fps
 
 
 def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
-    """Given a film, yield a node for every take of every clip.
+    """Given a film, yield a node for every take of every clip; of a clip with one take, for that in the cut.
 
     Raise LtxflowError, with all problems, for clips whose template or size does not exist.
     """
@@ -44,13 +80,17 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         try:
             template, size = template_of(project, clip), geometry_of(project, clip)
             check_steps(project, clip)
+            before, needs = before_of(project, clip, wishes)
         except LtxflowError as error:
             problems += error.problems
             continue
-        for take in range(1, clip.takes + 1):
+        pick = wishes.pick(clip)
+        for take in sorted({*range(1, clip.takes + 1), pick}) if clip.takes > 1 else [pick]:
             frames = wishes.lengths[clip.path]
             shot = Shot(
                 clip,
+                project.scene(clip.scene),
+                project.settings,
                 take,
                 wishes.seed(clip, take),
                 frames,
@@ -59,10 +99,53 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
                 project.profile,
                 template,
                 weights,
+                before,
             )
-            yield Node(f"clip:{clip.path}@{take}", KIND, shot, frames, span=clip.span)
+            yield Node(f"clip:{clip.path}@{take}", KIND, shot, frames, needs, clip.span)
     if problems:
         raise LtxflowError(*problems)
+
+
+def before_of(project: Project, clip: Clip, wishes: Wishes) -> tuple[Before | None, dict[str, str]]:
+    """Given a clip, return what it continues, and which target and output it needs for that.
+
+    Raise LtxflowError where that is of another shape or smaller than what the clip samples, or too short.
+    """
+    extends = clip.extends
+    if extends is None:
+        return None, {}
+    own = geometry_of(project, clip)
+    if extends.file is not None:
+        facts = extends.file.facts
+        _check_joins(clip, extends.file.name, (facts["width"], facts["height"]), own.decoded, facts["frames"])
+        return Before(extends.file.name, facts["frames"], extends.file.digest, extends.file), {}
+    source = next(other for other in project.clips if other.path == extends.clip)
+    frames, size = wishes.lengths[source.path], geometry_of(project, source)
+    _check_joins(clip, source.path, size.decoded, own.decoded, frames)
+    output = "uncropped" if size.is_cropped and template_of(project, source).trusted else "video"
+    return Before(source.path, frames), {"extends": f"clip:{source.path}@{wishes.pick(source)}#{output}"}
+
+
+def _check_joins(clip: Clip, name: str, found: tuple[int, int], wanted: tuple[int, int], frames: int) -> None:
+    """A picture of another shape would be zoomed into to fit, and the join would jump."""
+    assert clip.extends is not None
+    span = clip.extends.span or clip.span
+    if found[0] * wanted[1] != found[1] * wanted[0] or found[0] < wanted[0]:
+        message = f"{clip.path} samples {wanted[0]}x{wanted[1]}, and {name}, which it extends, is {found[0]}x{found[1]}"
+        hint = "give both the same stages and quality"
+        if clip.extends.file is not None:
+            hint = f"give a file of {wanted[0]}x{wanted[1]}: the frames as they were sampled, before any crop"
+        raise LtxflowError(Problem(message, span, hint, "L102"))
+    if frames < clip.extends.frames:
+        message = f"{name} has {frames} frames, and {clip.path} takes {clip.extends.frames} of them"
+        raise LtxflowError(Problem(message, span, "write extends: {frames: 9}, or make it longer", "L102"))
+
+
+def with_inputs(shot: Shot, inputs: Mapping[str, Any]) -> Shot:
+    """Given a shot and the inputs of its action (the digest of what it continues), return the shot that knows them."""
+    if shot.before is None or "extends" not in inputs:
+        return shot
+    return replace(shot, before=replace(shot.before, digest=str(inputs["extends"])))
 
 
 def template_of(project: Project, clip: Clip) -> Template:
@@ -80,7 +163,21 @@ def template_of(project: Project, clip: Clip) -> Template:
                 "L080",
             )
         )
-    return found  # type: ignore[no-any-return]  # the model floor does not know templates
+    template: Template = found  # the model floor does not know templates
+    own = {"reference": clip.reference, "last_frame": clip.last_frame, "control": clip.control, "extend": clip.extends}
+    lacks = [need for need in template.header.needs if need in own and own[need] is None]
+    if lacks:
+        value = clip.settings.get("template")
+        setting = {"extend": "extends"}.get(lacks[0], lacks[0])
+        raise LtxflowError(
+            Problem(
+                f'{clip.path}: template "{name}" needs {setting}, which the clip has not',
+                (value.span if value and value.span else clip.span),
+                f"write  {setting}: …  or choose another template",
+                "L083",
+            )
+        )
+    return template
 
 
 def check_steps(project: Project, clip: Clip) -> None:
@@ -96,6 +193,8 @@ def check_steps(project: Project, clip: Clip) -> None:
 
 def way_of(clip: Clip) -> str:
     """Given a clip, return the name of the way it is made, from what it has."""
+    if clip.extends:
+        return "extend"
     if clip.control:
         return "control"
     if clip.last_frame:
@@ -166,16 +265,17 @@ def video_name(video: Media) -> str:
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that a server must have before a clip's graph can run there."""
+    """A file that a server must have before a clip's graph can run there: a picture, a video, or an input."""
 
     name: str
     recipe: dict[str, Any]
     image: Image | None = None
     video: Media | None = None
+    input: str = ""  # of the action: where it is, only the job knows
 
 
 def assets(shot: Shot) -> list[Asset]:
-    """Given a shot, return what it reads: prepared pictures and the guide video."""
+    """Given a shot, return what it reads: prepared pictures, the guide video, and the one that it continues."""
     clip, found = shot.clip, []
     for group, image in (("reference", clip.reference), ("last_frame", clip.last_frame)):
         if image:
@@ -184,6 +284,10 @@ def assets(shot: Shot) -> list[Asset]:
             found.append(Asset(name, recipe, image=image))
     if clip.control:
         found.append(Asset(video_name(clip.control), {"video": clip.control.digest}, video=clip.control))
+    if before := shot.before:
+        digest = before.file.digest if before.file else before.digest
+        source = "" if before.file else "extends"
+        found.append(Asset(before.server_name, {"video": digest}, video=before.file, input=source))
     return found
 
 
@@ -200,15 +304,15 @@ def context(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], pre
     crop = dict(zip(("x", "y", "width", "height"), size.crop, strict=True)) if size.is_cropped else None
     told: dict[str, Any] = {
         "prompt": clip.prompt.text,
-        "negative": str(clip.get("negative", "")) if cfg > 1 else "",
+        "negative": str(clip.get("negative", "")) if _is_guided(shot) else "",
         "seed": shot.seed,
         "width": size.base[0],
         "height": size.base[1],
         "decoded_width": size.decoded[0],
         "decoded_height": size.decoded[1],
         "crop": crop,
-        "frames": shot.frames,
-        "fps": shot.fps,
+        "frames": shot.sampled_frames,
+        "fps": shot.sampled_fps,
         "stages": stages,
         "steps": steps,
         "cfg": cfg,
@@ -227,8 +331,9 @@ def context(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], pre
         "models": dict(models),
         "text_encoder_device": profile.text_encoder_device,
         "tiling": profile.tiled_decode.for_size(size.decoded),
-        "temporal_upscale": bool(clip.get("temporal_upscale", False)),
+        "temporal_upscale": clip.is_doubled,
         "control": None,
+        "extend": None,
         "prefix": prefix,
     }
     for group, image in (("reference", clip.reference), ("last_frame", clip.last_frame)):
@@ -242,21 +347,104 @@ def context(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], pre
             "strength": clip.get("control.strength", 1.0),
             "mode": clip.get("control.mode", "raw"),
         }
+    if clip.extends and shot.before:
+        told["extend"] = {
+            "video": shot.before.server_name,
+            "frames": shot.before.frames,
+            "k": clip.extends.frames,
+            "audio": clip.extends.audio,
+        }
     return told
 
 
+def _is_guided(shot: Shot) -> bool:
+    """Whether a negative prompt may have an effect. A template that is not ours may have a CFG of its own."""
+    return float(shot.clip.get("cfg")) > 1 or not shot.template.trusted
+
+
 def graph(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
-    """Given a shot and the names on one server, return the ComfyUI workflow in API format."""
+    """Given a shot and the names on one server, return the ComfyUI workflow in API format.
+
+    Raise LtxflowError when it cannot be rendered, or would read a file on the server that is not the clip's own.
+    """
     try:
-        return render(shot.template, context(shot, models, loras, prefix))
+        rendered = render(shot.template, context(shot, models, loras, prefix))
     except LtxflowError as error:
         hint = f"while rendering {shot.clip.path}"
         raise LtxflowError(*(Problem(p.message, p.span, p.hint or hint, p.code) for p in error.problems)) from None
+    problems = foreign_files(shot, rendered)
+    if problems:
+        raise LtxflowError(*problems)
+    return rendered
+
+
+def foreign_files(
+    shot: Shot, rendered: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
+) -> list[Problem]:
+    """Given a shot's graph, return a problem for every file in it that is not one ltxflow uploads for this clip.
+
+    ComfyUI opens whatever a loader node names, "../../x" and "/etc/x" too (`folder_paths.py`,
+    `get_annotated_filepath`), and a template may come from a stranger. A name that is linked could be any. With a
+    server's signatures the loaders among foreign classes are found, too. `also` are further names that are allowed.
+    """
+    names = {asset.name for asset in assets(shot)}.union(also)
+    return [
+        Problem(
+            f'{shot.clip.path}: node "{node}" ({class_type}) of template "{shot.template.name}" would read '
+            f"{_file(value)} on the server, which is no file of this clip",
+            shot.clip.span,
+            f'a template reads only what ltxflow uploads: write "{name}": {{{{ reference }}}}, {{{{ last_frame }}}}, '
+            "{{ control.video }} or {{ extend.video }}",
+            "L084",
+        )
+        for node, class_type, name, value in file_inputs(rendered, signatures)
+        if not (isinstance(value, str) and value in names)
+    ]
+
+
+def _file(value: Any) -> str:
+    return "what another node names" if isinstance(value, list) else f'"{str(value)[:80]}"'
+
+
+def check(clips: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
+    """Given nodes of clips, return what is wrong with their graphs by the recorded signatures of ComfyUI's nodes.
+
+    `allowed` are the classes that may be used. Names of model files are not compared: they differ by server. What
+    is wrong for several clips is told once, at the first one. Raise LtxflowError as `graph` does.
+    """
+    shots: dict[str, list[Shot]] = {}
+    for node in clips:
+        shots.setdefault(node.spec.template.name, []).append(node.spec)
+    told: dict[tuple[str, str], tuple[Problem, list[str]]] = {}
+    for name, group in shots.items():
+        graphs = render_many(group[0].template, [context(s, first_names(s), {}, "ltxflow") for s in group])
+        for shot, rendered in zip(group, graphs, strict=True):
+            spans = dict.fromkeys(rendered, shot.clip.span)
+            found = check_graph(
+                rendered, Signatures.recorded(), template=name, where=spans.get, models=False, allowed=allowed
+            )
+            for problem in found:
+                _, paths = told.setdefault((problem.code, problem.message), (problem, []))
+                paths.append(shot.clip.path)
+    return [
+        replace(problem, message=f"{paths[0]}: {problem.message}{_others(len({*paths}) - 1)}")
+        for problem, paths in told.values()
+    ]
+
+
+def first_names(shot: Shot) -> dict[str, str]:
+    """Given a shot, return model role → the profile's first name of its file: a server may know it by another."""
+    return {role: shot.profile.models[role].weights[weights][0] for role, weights in shot.weights.items()}
+
+
+def _others(number: int) -> str:
+    return f" (and {number} more clip{'s' if number > 1 else ''})" if number else ""
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """Given a node, return its action: the graph as a Merkle walk, models by role and precision, pins, recipes."""
-    shot: Shot = node.spec
+    digests = {name: output.digest for name, output in inputs.items()}
+    shot = with_inputs(node.spec, digests)
     roles = {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
     rendered = graph(shot, roles, {}, "ltxflow")
     outputs = outputs_of(rendered)
@@ -275,7 +463,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
         body["assets"] = recipes
     if pins := {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256}:
         body["pins"] = pins
-    return Action(KIND, VERSION, body, {}, (*outputs, "published"))
+    return Action(KIND, VERSION, body, digests, (*outputs, "published"))
 
 
 def _texts(value: Any) -> Iterable[str]:
@@ -291,37 +479,108 @@ def _texts(value: Any) -> Iterable[str]:
 
 def fields(node: Node) -> dict[str, Any]:
     shot: Shot = node.spec
-    clip, cfg = shot.clip, float(shot.clip.get("cfg"))
-    width, height = shot.geometry.delivered
-    told: dict[str, Any] = {f"prompt.{part}": text for part, text in clip.prompt.parts.items()}
-    told |= {"seed": shot.seed, "frames": shot.frames, "fps": shot.fps, "size": f"{width}x{height}"}
-    told |= {name: clip.get(name) for name in ("quality", "steps", "cfg", "stages", "temporal_upscale")}
-    if cfg > 1:
+    clip, reads = shot.clip, shot.template.header.variables
+    wanted = str(shot.film["size"].value)
+    told: dict[str, Any] = {
+        **told_prompt(clip),
+        "seed": shot.seed,
+        "frames": told_frames(shot.frames, clip, shot.scene),
+        "fps": shot.fps,
+        "size": {"is": wanted, "pixels": list(delivered_size(shot.profile, wanted))},
+        "quality": _told_quality(shot),
+        **{name: clip.get(name) for name in ("steps", "cfg", "stages", "temporal_upscale")},
+    }
+    if _is_guided(shot):
         told["negative"] = clip.get("negative", "")
-    told["loras"] = [f"{lora.name} at {lora.strength:g}" for lora in clip.loras]
+    told["loras"] = [_told_lora(lora) for lora in clip.loras]
     for group, image in (("reference", clip.reference), ("last_frame", clip.last_frame)):
-        if image:
+        if image is None:
+            told[f"{group}.image"] = None
+        elif group in reads or not reads:
             told[f"{group}.image"] = {"is": image.name, "pixels": image.pixels}
             told |= {f"{group}.{part}": clip.get(f"{group}.{part}") for part in ("strength", "compression", "fit")}
             if clip.get(f"{group}.fit") == "cover":
                 told[f"{group}.focus"] = clip.get(f"{group}.focus")
-    if clip.control:
-        told["control.video"] = {"is": clip.control.name, "digest": clip.control.digest}
+    guide = clip.control
+    if guide is None:
+        told["control.video"] = None
+    elif "control" in reads or not reads:
+        told["control.video"] = {"is": guide.name, "digest": guide.digest}
         told |= {f"control.{part}": clip.get(f"control.{part}") for part in ("lora", "strength", "mode")}
+    extends = clip.extends if "extend" in reads or not reads else None
+    file = extends.file if extends else None
+    told["extends.clip"] = (extends.clip or None) if extends else None
+    told["extends.file"] = {"is": file.name, "digest": file.digest} if file else None
+    if extends:
+        told |= {"extends.frames": extends.frames, "extends.audio": extends.audio}
     told["weights"] = " ".join(f"{role}:{weight}" for role, weight in sorted(shot.weights.items()))
-    told["template"] = {"is": shot.template.name, "digest": shot.template.digest}
-    told["profile"] = {"is": shot.profile.name, "version": shot.profile.version}
+    told["template"] = _told_template(shot)
+    told["profile"] = shot.profile.name
     return told
 
 
+def _told_lora(lora: Lora) -> dict[str, str]:
+    name = f"{lora.name} at {lora.strength:.12g}"
+    return {"is": name, "sha256": lora.sha256} if lora.sha256 else {"is": name}
+
+
+def _told_quality(shot: Shot) -> dict[str, Any]:
+    """What the quality decides for this clip. Steps, CFG and stages are there unless the author wrote his own."""
+    clip = shot.clip
+    preset = shot.profile.qualities[str(clip.get("quality"))]
+    own = {name: getattr(preset, name) for name in ("sampler", "sigmas", "distilled", "distilled_strength", "half")}
+    own |= {"samplers": dict(preset.samplers)}
+    own |= {name: getattr(preset, name) for name in QUALITY_PARTS if clip.settings[name].origin.startswith("quality ")}
+    if clip.get("stages", 2) == 2:
+        stage2 = preset.stage2
+        own |= {"stage2": [stage2.sigmas, stage2.sampler, stage2.cfg, dict(stage2.samplers)]}
+    return {"is": preset.name, **own}
+
+
+def _told_template(shot: Shot) -> dict[str, Any]:
+    """Which template, and what it makes of a clip of this shape: comments and the numbers of nodes are not in that.
+
+    "instead" is set where the author chose it himself. Templates are compared by what they make of the same shape:
+    where that is another one, whatever gave it is what changed.
+    """
+    name, way = shot.template.name, way_of(shot.clip)
+    shape = _shape("", context(shot, {role: role for role in shot.weights}, {}, "shape"))
+    return {
+        "is": name,
+        "instead": "" if name == way else name,
+        "makes": {digest_json(shape): _makes(shot.template, shape)},
+    }
+
+
+def _makes(template: Template, shape: dict[str, Any]) -> Digest:
+    known = (template.digest, digest_json(shape))
+    if known not in _MADE:
+        try:
+            graph = render(template, shape)
+            _MADE[known] = digest_json(canonical_graph(graph, outputs_of(graph)))
+        except LtxflowError:  # it computes with what was made plain: compare its text then
+            _MADE[known] = template.digest
+    return _MADE[known]
+
+
+def _shape(name: str, value: Any) -> Any:
+    """What a template may branch on, as it is; every other text and number as a plain one."""
+    if isinstance(value, Mapping):
+        return {part: _shape(str(part), inner) for part, inner in value.items()}
+    if isinstance(value, list):
+        return [_shape(name, inner) for inner in value]
+    if isinstance(value, str):
+        return value if name in BRANCHES else name
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in BRANCHES:
+        return (4.0 if value > 1 else 1.0) if name == "cfg" else 9
+    return value
+
+
 def where(node: Node, name: str) -> Span | None:
-    clip: Clip = node.spec.clip
-    if name.startswith("prompt."):
-        return clip.prompt.spans.get(name.removeprefix("prompt.")) or clip.span
-    if name == "frames":
-        return clip.length.span
-    value = clip.settings.get(name)
-    return (value.span if value else None) or clip.span
+    shot: Shot = node.spec
+    if name == "workflow":
+        return Span(shot.template.shown or str(shot.template.path), 1, 1)
+    return written(name, shot.clip, shot.scene, shot.film)
 
 
 @dataclass(frozen=True)
@@ -334,10 +593,7 @@ class Expected:
 
 
 def expected(shot: Shot, output: str) -> Expected:
-    """Given a shot and the name of an output, return what the file must be.
-
-    The temporal upscaler makes 2(F-1)+1 frames of F (COMFYUI: 25 → 49).
-    """
+    """Given a shot and the name of an output, return what the file must be."""
     if not shot.template.trusted:
         return Expected(None, shot.fps, None)
     size = shot.geometry.delivered if output == "video" else shot.geometry.decoded
@@ -355,11 +611,11 @@ def work(node: Node) -> float:
     """Given a node, return what it asks of a GPU: pixels × frames × steps, summed over its stages."""
     shot: Shot = node.spec
     width, height = shot.geometry.base
-    total = width * height * shot.frames * int(shot.clip.get("steps"))
+    total = width * height * shot.sampled_frames * int(shot.clip.get("steps"))
     if int(shot.clip.get("stages", 2)) == 2:
         preset = shot.profile.qualities[str(shot.clip.get("quality"))]
         width, height = shot.geometry.decoded
-        total += width * height * shot.frames * preset.stage2.sigmas.count(",")
+        total += width * height * shot.sampled_frames * preset.stage2.sigmas.count(",")
     return float(total)
 
 

@@ -12,17 +12,19 @@ from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
-from ltxflow.script.model import Clip, Image, Project
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.script.model import Clip, Image, Project, Scene, Value
+from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, written
 
 KIND, VERSION, POOL, SOURCE = "slate", "1", "cpu", "animatic"
 
 
 @dataclass(frozen=True)
 class Slate:
-    """What a slate shows. Nothing else of the clip reaches its key."""
+    """What a slate shows: its drawing and the reference reach its key, nothing else of clip, scene and film."""
 
     clip: Clip
+    scene: Scene
+    film: Mapping[str, Value]
     drawing: SlateSpec
     reference: Image | None
 
@@ -45,7 +47,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         yield Node(
             target=f"slate:{clip.path}@1",
             kind=KIND,
-            spec=Slate(clip, drawing, clip.reference),
+            spec=Slate(clip, project.scene(clip.scene), project.settings, drawing, clip.reference),
             frames=drawing.frames,
             span=clip.span,
         )
@@ -63,22 +65,19 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
 def fields(node: Node) -> dict[str, Any]:
     slate: Slate = node.spec
     drawing = slate.drawing
-    told: dict[str, Any] = {f"prompt.{part}": text for part, text in slate.clip.prompt.parts.items()}
-    told |= {"frames": drawing.frames, "fps": drawing.fps, "size": f"{drawing.width}x{drawing.height}"}
-    told |= {"clip": f"{drawing.scene}/{drawing.clip}"}
-    if slate.reference:
-        told["reference.image"] = {"is": slate.reference.name, "pixels": slate.reference.pixels}
-    return told
+    return {
+        **told_prompt(slate.clip),
+        "frames": told_frames(drawing.frames, slate.clip, slate.scene),
+        "fps": drawing.fps,
+        "size": {"is": f"{slate.film['size'].value}", "pixels": [drawing.width, drawing.height]},
+        "clip": f"{drawing.scene}/{drawing.clip}",
+        "reference.image": slate.reference and {"is": slate.reference.name, "pixels": slate.reference.pixels},
+    }
 
 
 def where(node: Node, name: str) -> Span | None:
-    clip: Clip = node.spec.clip
-    if name.startswith("prompt."):
-        return clip.prompt.spans.get(name.removeprefix("prompt.")) or clip.span
-    if name == "frames":
-        return clip.length.span
-    value = clip.settings.get(name)
-    return value.span if value else clip.span
+    slate: Slate = node.spec
+    return written(name, slate.clip, slate.scene, slate.film)
 
 
 async def run(node: Node, action: Action, job: Job) -> None:

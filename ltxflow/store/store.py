@@ -111,7 +111,7 @@ class Store:
 
     def clean(self) -> int:
         """Take away what killed processes left half-written; return how many."""
-        folders = [self.root / "tmp", *self.cas.folders(), *trace_folders(self.traces)]
+        folders = [self.root, self.root / "tmp", *self.cas.folders(), *trace_folders(self.traces)]
         return sum(files.clean_temps(folder) for folder in folders)
 
     def close(self) -> None:

@@ -401,3 +401,46 @@ def test_letters_go_on_after_z() -> None:
     ]  # fmt: skip
     assert timing.clip_file_name(0, 0) == "scene-0-a.mp4"
     assert timing.clip_file_name(12, 26) == "scene-12-aa.mp4"
+
+
+# A grid of 16: clips whose frame rate is doubled after sampling
+
+
+def test_doubled_clips_stay_on_their_grid() -> None:
+    cut = solve(500, [Ask("a", step=16), Ask("b"), Ask("c", step=16)], 12, LTX2)
+    assert all(frames % 16 == 1 for frames in (cut.frames[0], cut.frames[2]))
+    assert timing.is_on_grid(cut.frames[1])
+    assert cut.covered == 500
+
+
+def test_limits_of_doubled_clips_are_those_of_what_is_sampled() -> None:
+    assert solve(0, [Ask("a", step=16)], 0, LTX2).frames == (2 * (121 - 1) + 1,)
+    (frames,) = solve(480, [Ask("a", step=16)], 0, LTX2).frames
+    assert frames == 481
+    assert (frames - 1) // 2 + 1 <= LTX2.auto_max
+    with pytest.raises(Uncovered):
+        solve(480, [Ask("a")], 0, LTX2)
+
+
+@given(st.integers(1, 1200), st.lists(st.sampled_from([8, 16]), min_size=1, max_size=4), crossfades)
+def test_any_mix_of_grids_covers_and_is_stable(need: int, steps: list[int], crossfade: int) -> None:
+    asks = [Ask(str(i), step=step) for i, step in enumerate(steps)]
+    try:
+        cut = solve(need, asks, crossfade, LTX2)
+    except Uncovered:
+        return
+    assert all(frames % step == 1 for frames, step in zip(cut.frames, steps, strict=True))
+    assert cut.covered >= need
+    held = [replace(ask, sticky=frames) for ask, frames in zip(asks, cut.frames, strict=True)]
+    assert solve(need, held, crossfade, LTX2).frames == cut.frames
+
+
+def test_a_tail_that_another_clip_goes_on_from_is_kept() -> None:
+    asks = [Ask("a", explicit=121), Ask("b", explicit=121, keeps_tail=True), Ask("c", explicit=121)]
+    assert solve(300, asks, 12, LTX2).trims == (0, 0, 39)
+    assert solve(250, asks, 12, LTX2).trims == (41, 0, 48)
+
+
+def test_only_a_step_of_its_grid_is_the_shortest_length() -> None:
+    assert (timing.snap_up(2), timing.snap_up(2, 16), timing.snap_down(3, 16)) == (9, 17, 17)
+    assert (timing.snap_up(18, 16), timing.snap_down(32, 16)) == (33, 17)

@@ -261,8 +261,14 @@ def test_every_even_size_is_covered_on_the_grid_and_cropped_evenly(profile: Prof
             assert not any(n % 2 for n in g.crop)
             assert x + w <= g.decoded[0]
             assert y + h <= g.decoded[1]
-            assert g.decoded[0] - w < 32 * stages
+            assert g.decoded[0] - w < 32 * stages or g.base[0] == 64
             assert (w, h) == ((width // 4 * 2, 540) if half else (width, 1082))
+
+
+def test_nothing_smaller_than_the_nodes_take_is_sampled(profile: Profile) -> None:
+    assert geometry(profile, (64, 64), stages=2).base == (64, 64)
+    tiny = geometry(profile, (64, 96), stages=1, half=True)
+    assert (tiny.base, tiny.delivered, tiny.crop[:2]) == ((64, 64), (32, 48), (16, 8))
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ CLIP_KEYS = (
     "temporal_upscale, takes, template, ignore"
 )
 TOP_KEYS = (
-    "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, vars, "
+    "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
+    "speech, engines, vars, "
     "defaults, moved, scenes"
 )
 
@@ -265,7 +266,7 @@ SCENE = [
         '"file" and "duration" exclude each other',
         "keep one of them",
     ),
-    ("narration: {}", 16, "S110", '"narration" is empty', "write one of: duration, file, text"),
+    ("narration: {}", 16, "S110", '"narration" is empty', "write one of: duration, file, text, lines, engine, voice, speed, pause, trim, lexicon"),
     ("narration:", 15, "S112", '"narration" has no value', "write one, such as 8.5s"),
     (
         "narration: [8s]",

@@ -1,51 +1,50 @@
 """Runs clips on ComfyUI servers: places, submits, follows, fetches and verifies them. Nothing is paid for twice.
 
-The life of a clip here: a Ticket waits until the schedule gives it a place on a Machine (a server); its prompt id is
-journalled before it is submitted; HTTP says how it ended; its files are fetched, verified and stripped. Whatever
+The life of a clip here: a Ticket waits until the schedule gives it a place on a Machine (a server); that is an Attempt.
+Its prompt id is journalled before it is submitted; HTTP says how it ended; its files are fetched and verified. Whatever
 crashes, the next run finds the id in the journal and asks the server for it before submitting anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from bisect import insort
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from ltxflow.comfy.client import Client, follow, prompt_id_for
+from ltxflow.comfy.client import follow, prompt_id_for
 from ltxflow.comfy.graph import outputs_of
-from ltxflow.comfy.messages import JobState, OutputFile, is_oom, is_transient
+from ltxflow.comfy.messages import JobState, Progress, is_oom, is_transient
 from ltxflow.comfy.places import Server
-from ltxflow.comfy.progress import Tracker
-from ltxflow.comfy.servers import Inventory, Names, check_live, resolve_names
+from ltxflow.comfy.progress import SAMPLERS, Tracker
+from ltxflow.comfy.servers import check_live, resolve_names
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import Event, Notice
-from ltxflow.media.image import prepare_image, read_image
-from ltxflow.media.probe import probe_mp4
-from ltxflow.media.strip import strip_mp4
+from ltxflow.media.image import prepare_image
 from ltxflow.plan.estimate import work_of
 from ltxflow.plan.status import Status
-from ltxflow.run.schedule import FEW, Lane, Task, assign, end_of
+from ltxflow.run.fetch import BadFile, fetch
+from ltxflow.run.machines import Attempt, Machine, Machines, Ticket, Unreachable
+from ltxflow.run.schedule import FEW, Task, assign, next_start, pull_back
+from ltxflow.run.submissions import Submissions
 from ltxflow.steps import Job
 from ltxflow.steps import clip as clip_step
-from ltxflow.store.journal import Journal, Submission, submissions
+from ltxflow.store.journal import Journal, Submission
 from ltxflow.store.speeds import Speed
 
-T = TypeVar("T")
-
-GUESS = 5e-8  # seconds per unit of work of a server nobody knows: a minute for a usual clip
 ATTEMPTS = 6  # starts of one clip in one run, whatever their causes
-TRIPS = 3  # failures in a row after which a server rests
-REST_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-MAX_FILE = 4 << 30  # bytes of one output: 20 s of 4K are far below
-AUDIO_SLACK_S = 0.25  # LTX audio ends up to 30 ms early (4T-3 of 4T); half a frame of AAC on top
-EXTENSIONS = {"video": ".mp4", "uncropped": ".mp4", "last_frame": ".png"}
+FAULTS = 2  # passing faults of one clip on one server, after which it goes elsewhere
+LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: what runs takes longer than was thought
+GIVE_WAY_S = 2.0  # files wait so long for the next clip to get onto their server: fetching them idles nobody
+FAREWELL_S = 5.0  # for cancelling, when we are told to stop
 
 
 @dataclass(frozen=True)
@@ -55,60 +54,6 @@ class Terms:
     patience_s: float = 300.0
     allowed: frozenset[str] = frozenset()
     max_gpu_s: float | None = None
-
-
-@dataclass(eq=False)
-class Ticket:
-    """One clip on its way: what is to be made, and where it may not go."""
-
-    status: Status
-    job: Job
-    task: Task
-    done: asyncio.Future[None]
-    barred: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
-    starts: int = 0
-    memory_errors: dict[str, int] = field(default_factory=dict)
-    pinned: str = ""  # the one server that may take it: it runs there already, or is tried there again
-    adopt: Submission | None = None
-    prompt_id: str = ""
-    attempt: int = 0
-    is_ours: bool = False  # submitted by this project's journal: only such prompts are ever cancelled
-    is_withdrawn: bool = False
-    has_ended: bool = False  # the server is through with it: only files are still to come
-    cause: str = ""  # of the next start, when it is not the first
-
-    @property
-    def shot(self) -> clip_step.Shot:
-        shot: clip_step.Shot = self.status.node.spec
-        return shot
-
-    @property
-    def key(self) -> Key:
-        return self.job.key
-
-
-@dataclass(eq=False)
-class Machine:
-    """One server: what runs and waits on it, how fast it is, whether it answers."""
-
-    client: Client
-    inventory: Inventory
-    speed: Speed | None
-    queue: list[Ticket] = field(default_factory=list)  # first runs, second waits
-    entry: asyncio.Lock = field(default_factory=asyncio.Lock)
-    since: float = 0.0  # when the first of the queue began
-    group: str = ""
-    trips: int = 0
-    resting_until: float = 0.0
-    is_shared: bool = False  # other people's prompts are there: we keep one, not two
-
-    @property
-    def name(self) -> str:
-        return self.client.server.url
-
-    @property
-    def label(self) -> str:
-        return str(self.client.server)
 
 
 class ComfyExecutor:
@@ -125,66 +70,60 @@ class ComfyExecutor:
         learned: Callable[[str, float, float], None] = lambda server, seconds, work: None,
     ) -> None:
         self.servers = servers
-        self.journal = journal
         self.terms = terms
         self.emit = emit
         self.speeds = speeds
         self.signatures = signatures
         self.learned = learned
-        self.machines: list[Machine] = []
-        self.pending: list[Ticket] = []
-        self.known = submissions(journal)
+        self.submissions = Submissions(journal)
+        self.pending: list[Ticket] = []  # in the film's order
         self.spent_s = 0.0
-        self._stack = AsyncExitStack()
+        self._open: list[Ticket] = []
+        self._pulled: Counter[str] = Counter()
+        self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
+        self._decoding = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))  # the rest is for what servers wait for
         self._wake = asyncio.Event()
-        self._attempts: dict[asyncio.Task[None], Ticket] = {}
-        self._loop: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bug: BaseException | None = None
+        self.machines = Machines(
+            terms.patience_s, lambda text, level: self._tell(None, text, level), self._wake.set, self._spawn
+        )
 
     async def __aenter__(self) -> ComfyExecutor:
-        for server in self.servers:
-            client = await self._stack.enter_async_context(Client(server, client_id=self._client_of(server)))
-            self.machines.append(Machine(client, Inventory(client), self.speeds.get(client.server.url)))
-        await asyncio.gather(*(self._greet(machine) for machine in self.machines))
-        if all(machine.inventory.stats is None for machine in self.machines):
-            await self._stack.aclose()
-            raise _nobody(self.machines)
-        self._loop = asyncio.create_task(self._schedule())
+        try:
+            await self.machines.open(self.servers, self.submissions.client_of, self.speeds)
+        except BaseException:
+            await self._close()
+            raise
+        self._spawn(self._schedule())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        running = [*self._attempts, *([self._loop] if self._loop else [])]
-        for task in running:
+        await self._close()
+
+    async def _close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await self._stack.aclose()
-
-    def _client_of(self, server: Server) -> str | None:
-        """The client id that an interrupted run submitted with: progress of its prompts is then heard again."""
-        ids = [
-            str(event.get("client_id"))
-            for event in self.journal.read()
-            if event.get("server") == server.url and event.get("client_id")
-        ]
-        return ids[-1] if ids else None
-
-    async def _greet(self, machine: Machine) -> None:
-        try:
-            machine.inventory.stats = await machine.client.system_stats()
-        except LtxflowError as error:
-            self._trip(machine, error)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.machines.close()
 
     # What the build loop calls
 
     async def run(self, status: Status, job: Job) -> None:
         """Make one clip: return when its files are in the job. Cancelled, cancel its prompt, if it is ours."""
-        assert status.key is not None
-        task = Task(job.target, work_of(status.node), _group(status))
-        ticket = Ticket(status, job, task, asyncio.get_running_loop().create_future())
-        ticket.adopt = self._open_submission(ticket)
-        self.pending.append(ticket)
-        self._wake.set()
+        assert status.action is not None
+        if self._bug is not None:
+            raise self._bug
+        shot = clip_step.with_inputs(status.node.spec, status.action.inputs)
+        task = Task(job.target, work_of(status.node), _group(shot), text=shot.clip.prompt.text)
+        done, cause = asyncio.get_running_loop().create_future(), self.submissions.cause_of(job.key)
+        ticket = Ticket(len(self._open), shot, job, task, done, cause)
+        self._open.append(ticket)
+        ticket.adopt = self._left_open(ticket)
+        self._queue(ticket)
         try:
             await ticket.done
         except asyncio.CancelledError:
@@ -193,230 +132,280 @@ class ComfyExecutor:
 
     def kept(self, key: Key) -> None:
         """The trace of `key` is recorded: its submission is over."""
-        for submission in self.known.get(key, []):
-            if submission.is_open:
-                self._note("finished", key, submission.attempt, submission.server, outcome="done")
+        self.submissions.kept(key)
 
-    def _open_submission(self, ticket: Ticket) -> Submission | None:
+    def _left_open(self, ticket: Ticket) -> Submission | None:
         """The attempt that an earlier run left open; one whose server is not named any more is given up, aloud."""
-        for submission in reversed(self.known.get(ticket.key, [])):
-            if not submission.is_open:
-                continue
-            if any(machine.name == submission.server for machine in self.machines):
-                return submission
+        submission = self.submissions.open_of(ticket.key)
+        if submission is None:
+            return None
+        home = self.machines.named(submission.server)
+        if home is None:
             self._tell(ticket, f"was submitted to {submission.server}, which is not among the servers now", "warning")
-            self._finish(ticket, submission.attempt, submission.server, "lost", "its server is no longer named")
             ticket.cause = "its server is no longer named"
-        return None
+            self.submissions.finished(submission, ticket.key, "lost", ticket.cause)
+            return None
+        if not home.is_up:
+            self._tell(ticket, f"waits for {home.label}, which has it from an earlier run", "warning")
+        return submission
+
+    # Tasks of our own: none fails unheard
+
+    def _spawn(self, work: Coroutine[Any, Any, None], ticket: Ticket | None = None) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:  # a bug of ours: the build stops on it
+                self._bug = self._bug or (None if ticket else error)
+                for each in [ticket] if ticket else self._open:
+                    self._fail(each, error)
+
+        task.add_done_callback(ended)
+        return task
 
     # The schedule
 
+    def _queue(self, ticket: Ticket) -> None:
+        if not ticket.done.done():
+            insort(self.pending, ticket, key=lambda each: each.order)
+            self._wake.set()
+
     async def _schedule(self) -> None:
-        """Give waiting clips to servers whenever something changes, and at the latest when a server has rested."""
+        """Give waiting clips to servers whenever something changes. It asks no server: that would hold up others."""
         while True:
             self._wake.clear()
-            try:
-                await self._place()
-            except LtxflowError as error:  # a question to a server failed: it has tripped, others go on
-                self._tell(None, str(error), "warning")
+            self._give_up_hopeless()
+            self._go_home()
+            while (choice := self._choose()) is not None:
+                self._start(*choice)
+            self._pull_back()
+            self._send_ahead()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._until_next_rest()):
+                async with asyncio.timeout(self._next_look_s()):
                     await self._wake.wait()
 
-    def _until_next_rest(self) -> float | None:
-        now = time.monotonic()
-        rests = [machine.resting_until - now for machine in self.machines if machine.resting_until > now]
-        return max(0.01, min(rests)) if rests else None
-
-    async def _place(self) -> None:
-        now = time.monotonic()
-        for machine in [m for m in self.machines if m.trips and m.resting_until <= now]:
-            await self._greet_again(machine)
-        self._give_up_hopeless()
-        for ticket in [t for t in self.pending if t.adopt or t.pinned]:
-            wanted = ticket.adopt.server if ticket.adopt else ticket.pinned
-            home = next((m for m in self.machines if m.name == wanted), None)
-            if home and not home.trips:
-                self._start(ticket, home)
-        if not self.pending:
-            await self._pull_back()
-            return
-        while True:
-            choice = self._choose()
-            if choice is None:
-                break
-            ticket, machine = choice
-            if machine.queue and await self._is_shared(machine):
-                machine.is_shared = True
-                continue
-            self._start(ticket, machine)
-        await self._pull_back()
-
-    def _choose(self) -> tuple[Ticket, Machine] | None:
-        """The next clip and its server, or None when no server has room for one it should have."""
-        free = [t for t in self.pending if not t.adopt and not t.pinned]
-        room = [m for m in self._up() if len(m.queue) < (1 if m.is_shared else 2)]
-        if not free or not room:
-            return None
-        tickets = {ticket.task.id: ticket for ticket in free}
-        plan = assign([t.task for t in free[: 4 * FEW]], self._lanes())
-        for machine in sorted(room, key=lambda m: len(m.queue)):
-            for id in plan.get(machine.name, []):
-                if machine.name not in tickets[id].barred:
-                    return tickets[id], machine
-        return None
-
-    async def _pull_back(self) -> None:
-        """Take a waiting prompt off a slow server when another would end it sooner."""
-        if len(self.pending) > FEW:
-            return
-        for machine in self._up():
-            if len(machine.queue) < 2 or not machine.queue[1].is_ours or machine.queue[1].adopt:
-                continue
-            waiting = machine.queue[1]
-            tasks = [waiting.task, *(t.task for t in self.pending if not t.adopt and not t.pinned)]
-            lanes = self._lanes(without=waiting)
-            by_id = {task.id: task for task in tasks}
-            plan = assign(tasks, lanes)
-            if waiting.task.id in plan.get(machine.name, []):
-                continue
-            names = frozenset(lane.name for lane in lanes if lane.name != machine.name)
-            stays = [Task(t.id, t.work, t.group, names if t is waiting.task else t.barred) for t in tasks]
-            gain = _makespan(assign(stays, lanes), {t.id: t for t in stays}, lanes) - _makespan(plan, by_id, lanes)
-            if gain > 0.05 * waiting.task.work * self._rate(machine):
-                await self._withdraw(machine, waiting)
-
-    async def _withdraw(self, machine: Machine, ticket: Ticket) -> None:
-        ticket.is_withdrawn = True  # before the question: its follower may hear the answer first
-        ticket.is_withdrawn = await machine.client.withdraw(ticket.prompt_id)
-
-    def _up(self) -> list[Machine]:
-        return [machine for machine in self.machines if not machine.trips]
-
-    def _lanes(self, without: Ticket | None = None) -> list[Lane]:
-        now = time.monotonic()
-        lanes = []
-        for machine in self._up():
-            rate = self._rate(machine)
-            left = 0.0
-            for index, ticket in enumerate(machine.queue):
-                if ticket is without:
-                    continue
-                seconds = ticket.task.work * rate
-                left += max(0.0, seconds - (now - machine.since)) if index == 0 else seconds
-            lanes.append(Lane(machine.name, left, rate, machine.group))
-        return lanes
-
-    def _rate(self, machine: Machine) -> float:
-        """Seconds per unit of work: measured, or as the others are, but never below what the running clip shows."""
-        if machine.speed is not None:
-            rate = machine.speed.rate
-        else:
-            others = [m.speed.rate for m in self.machines if m.speed is not None]
-            rate = sum(others) / len(others) if others else GUESS
-        if machine.queue and machine.since:
-            rate = max(rate, (time.monotonic() - machine.since) / max(machine.queue[0].task.work, 1.0))
-        return rate
-
-    async def _is_shared(self, machine: Machine) -> bool:
-        """Whether other people's prompts are on this server: then ours do not wait there in advance."""
-        try:
-            return await machine.client.queue_remaining() > len(machine.queue)
-        except LtxflowError as error:
-            self._trip(machine, error)
-            return True
+    def _next_look_s(self) -> float | None:
+        looks = [self.machines.next_end_of_patience_s()] if self.pending else []
+        if len(self.machines.all) > 1 and (self.pending or any(len(m.queue) > 1 for m in self.machines)):
+            least, most = LOOK_S
+            usual = [m.queue[0].ticket.task.work * self.machines.rate(m) for m in self.machines if m.queue]
+            looks.append(max(least, min(most, 0.05 * min(usual, default=most))))
+        return min((look for look in looks if look is not None), default=None)
 
     def _give_up_hopeless(self) -> None:
         """Fail the clips that no server can make, or that no server has answered for longer than is patient."""
-        names = {machine.name for machine in self.machines}
         for ticket in list(self.pending):
-            if names <= set(ticket.barred):
-                problems = tuple(p for told in ticket.barred.values() for p in told)
-                self._fail(ticket, LtxflowError(*dict.fromkeys(problems), exit_code=FAILED))
-            elif self._is_over_budget(ticket):
-                self._fail(ticket, _over_budget(self.terms.max_gpu_s or 0.0))
+            open_to = [m for m in self.machines if m.name not in ticket.barred and not self.machines.is_given_up(m)]
+            if ticket.adopt is None:
+                if not open_to:
+                    self._fail(ticket, self._hopeless(ticket))
+                continue
+            home = self.machines.named(ticket.adopt.server)
+            assert home is not None
+            if not self.machines.is_given_up(home):
+                continue
+            if not any(machine.is_up for machine in open_to):
+                self._fail(ticket, LtxflowError(self.machines.not_answered(home), exit_code=UNREACHABLE))
+                continue
+            ticket.cause = self.machines.silence(home)
+            self.submissions.finished(ticket.adopt, ticket.key, "lost", ticket.cause)
+            home.abandoned.append(ticket.adopt.prompt_id)
+            ticket.adopt = None
 
-    def _is_over_budget(self, ticket: Ticket) -> bool:
-        if self.terms.max_gpu_s is None or ticket.adopt:
-            return False
-        running = sum(t.task.work * self._rate(m) for m in self.machines for t in m.queue)
-        rates = [self._rate(machine) for machine in self._up()]
-        return self.spent_s + running + ticket.task.work * min(rates, default=0.0) > self.terms.max_gpu_s
+    def _hopeless(self, ticket: Ticket) -> LtxflowError:
+        problems = [problem for told in ticket.barred.values() for problem in told]
+        problems += [self.machines.not_answered(m) for m in self.machines if m.name not in ticket.barred]
+        return LtxflowError(*dict.fromkeys(problems), exit_code=FAILED if ticket.barred else UNREACHABLE)
+
+    def _go_home(self) -> None:
+        """Start what only one server may take: what an earlier run left there, and what is tried there again."""
+        for ticket in [t for t in self.pending if t.adopt or t.pinned]:
+            home = self.machines.named(ticket.adopt.server if ticket.adopt else ticket.pinned)
+            if home is not None and home.is_up:
+                self._start(ticket, home)
+            elif not ticket.adopt:
+                ticket.pinned = ""
+
+    def _choose(self) -> tuple[Ticket, Machine] | None:
+        """The next clip and its server, or None when no server has room for one that should run there."""
+        free = {t.task.id: t for t in self._free()[: 4 * FEW]}
+        room = {machine.name: machine for machine in self.machines if machine.has_room}
+        choice = next_start([ticket.task for ticket in free.values()], self.machines.lanes(), room)
+        return (free[choice[0]], room[choice[1]]) if choice else None
+
+    def _free(self) -> list[Ticket]:
+        return [ticket for ticket in self.pending if not ticket.adopt and not ticket.pinned]
+
+    def _pull_back(self) -> None:
+        """Take a waiting prompt off a slow server when another would end it sooner."""
+        name = pull_back([ticket.task for ticket in self._free()], self.machines.lanes(), self._pulled)
+        machine = self.machines.named(name or "")
+        if machine is not None:
+            attempt = machine.queue[1]
+            self._pulled[attempt.ticket.task.id] += 1
+            attempt.is_withdrawn = True  # before the question: its follower may hear the answer first
+            self._spawn(self._withdraw(attempt))
+
+    def _send_ahead(self) -> None:
+        """Have each server sent what the clip after the next reads: then that clip can follow at once."""
+        free = {t.task.id: t for t in self._free()[: 4 * FEW]}
+        plan = assign([ticket.task for ticket in free.values()], self.machines.lanes()) if free else {}
+        for name, ids in plan.items():
+            machine = self.machines.named(name)
+            if ids and machine is not None and machine.queue and (name, ids[0]) not in self._ahead:
+                self._ahead.add((name, ids[0]))
+                self._spawn(self._upload_all(machine, free[ids[0]]))
+
+    async def _upload_all(self, machine: Machine, ticket: Ticket) -> None:
+        with suppress(LtxflowError):  # it will be tried again, and reported, when its turn comes
+            async with machine.entry:
+                pass  # who enters now comes first
+            for asset in clip_step.assets(ticket.shot):
+                await self._upload(machine, asset, ticket.job)
+
+    async def _withdraw(self, attempt: Attempt) -> None:
+        with suppress(LtxflowError):  # then we do not know: its follower will
+            attempt.is_withdrawn = await attempt.machine.client.withdraw(attempt.prompt_id)
+            if attempt.is_withdrawn and not attempt.is_over and attempt.runner:
+                attempt.runner.cancel()
+                self._was_pulled_back(attempt)
+
+    def _was_pulled_back(self, attempt: Attempt) -> None:
+        attempt.ticket.starts -= 1  # it never ran
+        self._again(attempt, "cancelled", "pulled back for a server that ends it sooner")
 
     def _start(self, ticket: Ticket, machine: Machine) -> None:
+        if self._is_over_budget(ticket, machine):
+            self._fail(ticket, _over_budget(self.terms.max_gpu_s or 0.0))
+            return
         self.pending.remove(ticket)
         ticket.pinned = ""
         if not machine.queue:
             machine.since = time.monotonic()
-        machine.queue.append(ticket)
-        task = asyncio.create_task(self._attempt(ticket, machine))
-        self._attempts[task] = ticket
-        task.add_done_callback(self._attempted)
+        attempt = ticket.attempt = Attempt(ticket, machine)
+        machine.queue.append(attempt)
+        attempt.runner = self._spawn(self._attempt(attempt), ticket)
 
-    def _attempted(self, task: asyncio.Task[None]) -> None:
-        ticket = self._attempts.pop(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not ticket.done.done():
-            ticket.done.set_exception(error)  # a bug of ours: the build stops on it
-
-    # Health
-
-    def _trip(self, machine: Machine, error: LtxflowError) -> None:
-        machine.trips += 1
-        rest = REST_S[min(machine.trips, len(REST_S)) - 1]
-        machine.resting_until = time.monotonic() + rest
-        if machine.trips == 1:
-            self._tell(None, f"{machine.label} does not answer: {error.problems[0].message}", "warning")
-
-    async def _greet_again(self, machine: Machine) -> None:
-        try:
-            machine.inventory.stats = await machine.client.system_stats()
-        except LtxflowError as error:
-            self._trip(machine, error)
-            return
-        machine.trips, machine.resting_until = 0, 0.0
-        machine.inventory.folders.clear()
-        self._tell(None, f"{machine.label} answers again")
+    def _is_over_budget(self, ticket: Ticket, machine: Machine) -> bool:
+        if self.terms.max_gpu_s is None or ticket.adopt:
+            return False
+        running = sum(a.ticket.task.work * self.machines.rate(m) for m in self.machines for a in m.queue)
+        return self.spent_s + running + ticket.task.work * self.machines.rate(machine) > self.terms.max_gpu_s
 
     # One attempt
 
-    async def _attempt(self, ticket: Ticket, machine: Machine) -> None:
+    async def _attempt(self, attempt: Attempt) -> None:
         """From an empty place on a server to verified files, or to a decision what comes next."""
         try:
-            async with machine.entry:  # one at a time, so that clips queue there in the order they were placed
-                graph = await self._patiently(machine, ticket, lambda: self._prepare(ticket, machine))
-                is_on = await self._submit(ticket, machine, graph)
-            if not is_on:
+            graph = await self._enter(attempt)
+            if graph is None:
                 return
             tracker = Tracker(graph, time.monotonic)
-            state = await self._follow(ticket, machine, tracker)
-            self._leave(ticket, machine)
-            await self._settle(ticket, machine, graph, tracker, state)
-        except _Unreachable as error:
-            self._leave(ticket, machine)
-            self._lost_server(ticket, machine, error)
-        except LtxflowError as error:
-            self._leave(ticket, machine)
-            self._refused(ticket, machine, error)
+            state = await self._follow(attempt, tracker)
+            self._leave(attempt)
+            await self._settle(attempt, graph, tracker, state)
+        except Unreachable as error:
+            self._lost_server(attempt, error)
+        except LtxflowError as error:  # no word on how the prompt ended: the journal keeps it, the next run looks again
+            self._fail(attempt.ticket, error)
+        finally:
+            self._leave(attempt)
 
-    def _leave(self, ticket: Ticket, machine: Machine) -> None:
-        """The server is through with this clip: the next one runs there already."""
-        if ticket in machine.queue:
-            was_first = machine.queue[0] is ticket
-            machine.queue.remove(ticket)
-            if was_first:
-                machine.since = time.monotonic()
-            machine.is_shared = False
+    def _leave(self, attempt: Attempt) -> None:
+        if attempt.machine.leave(attempt):
             self._wake.set()
 
-    async def _prepare(self, ticket: Ticket, machine: Machine) -> dict[str, Any]:
+    async def _enter(self, attempt: Attempt) -> dict[str, Any] | None:
+        """Bring a clip onto its server, and return its graph; None when it waits again."""
+        ticket, machine = attempt.ticket, attempt.machine
+        async with machine.entry:
+            if ticket.adopt is not None:
+                return await self._take_up(attempt, ticket.adopt)
+            holder = await self._holder(attempt)
+            if holder is machine:
+                attempt.is_there = True
+                return _plain_graph(ticket.shot)
+            if holder is not None:
+                ticket.pinned = holder.name
+                self._back_to_pending(attempt)
+                return None
+            try:
+                graph = await self.machines.patiently(attempt, lambda: self._prepare(attempt), may_leave=True)
+                if machine.queue[0] is not attempt and await self._is_shared(attempt):
+                    self._back_to_pending(attempt)
+                    machine.is_shared = True
+                    return None
+                await self._submit(attempt, graph)
+                return graph
+            except Unreachable:
+                raise
+            except LtxflowError as error:
+                self._refused(attempt, error)
+                return None
+
+    async def _holder(self, attempt: Attempt) -> Machine | None:
+        """The server that has this prompt already, though our journal does not say so: somebody else's, or ours from
+        before the journal was lost. It is taken up, and never cancelled."""
+        ticket, machine = attempt.ticket, attempt.machine
+        while True:
+            number = self.submissions.next_attempt(ticket.key)
+            submission = Submission(number, machine.name, prompt_id_for(ticket.key, number), "", ticket.job.target)
+            attempt.submission = submission
+            state = await self.machines.patiently(attempt, self._state_of(attempt), may_leave=True)
+            if state.kind in ("queued", "running", "done"):
+                self._tell(ticket, f"taken up: {machine.label} has it already ({state.kind})")
+                return machine
+            if state.kind == "unknown":
+                break
+            self.submissions.finished(submission, ticket.key, "failed", f"found {state.kind} on the server")
+        if self.submissions.knows(ticket.key):
+            return None
+        others = self.machines.others(attempt)
+        found = await asyncio.gather(*(self._has_it(other, attempt.prompt_id) for other in others))
+        return next((other for other, has_it in zip(others, found, strict=True) if has_it), None)
+
+    def _state_of(self, attempt: Attempt) -> Callable[[], Awaitable[JobState]]:
+        return lambda: attempt.machine.client.state(attempt.prompt_id)
+
+    async def _has_it(self, machine: Machine, prompt_id: str) -> bool:
+        if machine.client.has_jobs is False:  # the question would be dear, and it is only a precaution
+            return False
+        with suppress(LtxflowError, TimeoutError):
+            async with asyncio.timeout(2.0):
+                return (await machine.client.state(prompt_id)).kind in ("queued", "running", "done")
+        return False
+
+    async def _take_up(self, attempt: Attempt, submission: Submission) -> dict[str, Any] | None:
+        """Adopt the prompt that an earlier run submitted; a server that does not know it has lost it."""
+        ticket, machine = attempt.ticket, attempt.machine
+        attempt.submission, attempt.is_ours, attempt.is_there = submission, True, True
+        state = await self.machines.patiently(attempt, self._state_of(attempt))
+        ticket.adopt = None
+        if state.kind == "unknown":
+            await self._lost(attempt, "the server does not know it: its queue is gone, or it never came there")
+        elif state.kind == "cancelled":
+            self._again(attempt, "cancelled", "it was cancelled when an earlier run ended")
+        else:
+            self._tell(ticket, f"taken up where an earlier run left it: {state.kind} on {machine.label}")
+            await machine.client.listen()
+            return _plain_graph(ticket.shot)
+        return None
+
+    async def _prepare(self, attempt: Attempt) -> dict[str, Any]:
         """Resolve names, send what the graph reads, and check every node against this server's signatures."""
-        shot = ticket.shot
-        names = await self._names(ticket, machine)
-        for asset in clip_step.assets(shot):
-            folder, _, name = asset.name.partition("/")
-            await machine.client.upload(name, await asyncio.to_thread(_content, asset, shot), folder)
-        attempt = ticket.adopt.attempt if ticket.adopt else self._next_attempt(ticket.key)
-        graph = clip_step.graph(shot, names.models, names.loras, f"ltxflow/{ticket.key[:16]}-{attempt}")
+        ticket, machine, shot = attempt.ticket, attempt.machine, attempt.ticket.shot
+        loras = [(lora.name, lora.span) for lora in shot.clip.loras]
+        if control := shot.clip.get("control.lora"):
+            loras.append((str(control), shot.clip.settings["control.lora"].span))
+        names = await resolve_names(
+            machine.inventory, shot.profile, shot.weights, clip_step.roles(shot), loras, shot.clip.path
+        )
+        stored = {asset.name: await self._upload(machine, asset, ticket.job) for asset in clip_step.assets(shot)}
+        number = attempt.submission.attempt if attempt.submission else 1
+        graph = clip_step.graph(shot, names.models, names.loras, f"ltxflow/{ticket.key[:16]}-{number}")
+        graph = _renamed(graph, {name: real for name, real in stored.items() if name != real})
         await check_live(
             machine.inventory,
             graph,
@@ -425,358 +414,298 @@ class ComfyExecutor:
             allowed=self.terms.allowed,
             cache=self.signatures,
         )
+        # its own signatures also know the loaders among the foreign classes that the user allows
+        strays = clip_step.foreign_files(shot, graph, machine.inventory.signatures, stored.values())
+        if strays:
+            raise LtxflowError(*strays, exit_code=FAILED)
         ticket.job.versions["comfyui"] = machine.inventory.stats.version if machine.inventory.stats else ""
         ticket.job.versions |= {f"model.{role}": name for role, name in names.models.items()}
         return graph
 
-    async def _names(self, ticket: Ticket, machine: Machine) -> Names:
-        shot = ticket.shot
-        used = clip_step.roles(shot)
-        loras = [(lora.name, lora.span) for lora in shot.clip.loras]
-        control = shot.clip.get("control.lora")
-        if control:
-            loras.append((str(control), shot.clip.settings["control.lora"].span))
-        return await resolve_names(machine.inventory, shot.profile, shot.weights, used, loras, shot.clip.path)
+    async def _upload(self, machine: Machine, asset: clip_step.Asset, job: Job) -> str:
+        folder, _, name = asset.name.partition("/")
+        known = machine.uploaded.get(asset.name)
+        return known or await machine.client.upload(name, await asyncio.to_thread(_content, asset, job), folder)
 
-    async def _submit(self, ticket: Ticket, machine: Machine, graph: dict[str, Any]) -> bool:
-        """Queue the graph under an id that is written down first, unless the server knows that id already."""
-        if ticket.adopt:
-            return await self._take_up(ticket, machine)
-        while True:
-            ticket.attempt = self._next_attempt(ticket.key)
-            ticket.prompt_id = prompt_id_for(ticket.key, ticket.attempt)
-            state = await self._patiently(machine, ticket, lambda: machine.client.state(ticket.prompt_id))
-            if state.kind in ("queued", "running", "done"):
-                self._note("submitted", ticket.key, ticket.attempt, machine.name, prompt_id=ticket.prompt_id)
-                self._tell(ticket, f"taken up: {machine.label} has it already ({state.kind})")
-                return True
-            if state.kind == "unknown":
-                break
-            self._finish(ticket, ticket.attempt, machine.name, "failed", f"found {state.kind} on the server")
-        ticket.starts += 1
-        if ticket.starts > ATTEMPTS:
+    async def _is_shared(self, attempt: Attempt) -> bool:
+        """Whether other people's prompts are on this server: then ours do not wait there in advance."""
+        machine = attempt.machine
+        remaining = await self.machines.patiently(attempt, machine.client.queue_remaining, may_leave=True)
+        return remaining > sum(each.is_there for each in machine.queue)
+
+    async def _submit(self, attempt: Attempt, graph: dict[str, Any]) -> None:
+        """Queue the graph under an id that is written down first."""
+        ticket, machine, submission = attempt.ticket, attempt.machine, attempt.submission
+        assert submission is not None
+        if ticket.starts >= ATTEMPTS:
             raise LtxflowError(Problem(f"given up after {ATTEMPTS} starts; the last: {ticket.cause}"), exit_code=FAILED)
         client_id = await machine.client.listen()
-        self._note(
-            "submitting",
-            ticket.key,
-            ticket.attempt,
-            machine.name,
-            prompt_id=ticket.prompt_id,
-            client_id=client_id,
-            target=ticket.job.target,
-            cause=ticket.cause or "first",
-        )
-        ticket.is_ours = True
-        await self._post(ticket, machine, graph, client_id)
-        self._note("submitted", ticket.key, ticket.attempt, machine.name, prompt_id=ticket.prompt_id)
-        return True
+        self.submissions.submitting(submission, ticket.key, client_id, ticket.cause)
+        ticket.starts += 1
+        attempt.is_ours = True
+        extra = {"extra_pnginfo": {"ltxflow": {"key": ticket.key, "attempt": submission.attempt}}}
+        is_doubtful = False
 
-    async def _post(self, ticket: Ticket, machine: Machine, graph: dict[str, Any], client_id: str) -> None:
-        extra = {"extra_pnginfo": {"ltxflow": {"key": ticket.key, "attempt": ticket.attempt}}}
+        async def post() -> None:
+            nonlocal is_doubtful
+            if is_doubtful and (await machine.client.state(submission.prompt_id)).kind != "unknown":
+                return  # its answer was lost, not the prompt: sent again, it would be queued twice
+            is_doubtful = True
+            work = machine.client.submit(graph, submission.prompt_id, client_id, extra)
+            attempt.posting = asyncio.ensure_future(
+                work
+            )  # we may be told to stop meanwhile: then it is cancelled after
+            await asyncio.shield(attempt.posting)
 
-        async def post_once() -> None:
-            try:
-                await machine.client.submit(graph, ticket.prompt_id, client_id, extra)
-            except LtxflowError as error:
-                if not error.transient:
-                    raise
-                # The answer was lost, perhaps not the prompt: only a server that does not know it gets it again.
-                if (await machine.client.state(ticket.prompt_id)).kind == "unknown":
-                    raise
+        await self.machines.patiently(attempt, post)
+        attempt.is_there = True
+        self.submissions.submitted(submission, ticket.key)
 
-        await self._patiently(machine, ticket, post_once)
-
-    async def _take_up(self, ticket: Ticket, machine: Machine) -> bool:
-        """Adopt the prompt that an earlier run submitted; a server that does not know it has lost it."""
-        submission = ticket.adopt
-        assert submission is not None
-        ticket.attempt, ticket.prompt_id, ticket.is_ours = submission.attempt, submission.prompt_id, True
-        state = await self._patiently(machine, ticket, lambda: machine.client.state(ticket.prompt_id))
-        ticket.adopt = None
-        if state.kind == "unknown":
-            self._leave(ticket, machine)
-            self._again(ticket, machine, "lost", "the server does not know it: its queue is gone")
-            return False
-        self._tell(ticket, f"taken up where an earlier run left it: {state.kind} on {machine.label}")
-        await machine.client.listen()
-        return True
-
-    async def _follow(self, ticket: Ticket, machine: Machine, tracker: Tracker) -> JobState:
+    async def _follow(self, attempt: Attempt, tracker: Tracker) -> JobState:
+        ticket, machine = attempt.ticket, attempt.machine
         ticket.job.server = machine.label
-        told = False
+        is_told = False
 
-        def hear(event: Any) -> None:
-            nonlocal told
+        def hear(event: Progress) -> None:
+            nonlocal is_told
             news = tracker.hear(event)
-            if tracker.has_started and not told:
-                told = True
-                if machine.queue and machine.queue[0] is ticket:
-                    machine.since = time.monotonic()
-                ticket.job.started(machine.label)
+            if tracker.has_started and not is_told:
+                is_told = True
+                self._began(attempt)
             if news is not None:
                 ticket.job.progress(*news)
 
-        state = await self._patiently(machine, ticket, lambda: follow(machine.client, ticket.prompt_id, hear))
+        state = await self.machines.patiently(attempt, lambda: follow(machine.client, attempt.prompt_id, hear))
         tracker.end()
-        if not told and state.kind == "done":
+        if not is_told and state.kind == "done":
             ticket.job.started(machine.label)
         return state
 
-    async def _settle(
-        self, ticket: Ticket, machine: Machine, graph: dict[str, Any], tracker: Tracker, state: JobState
-    ) -> None:
+    def _began(self, attempt: Attempt) -> None:
+        if attempt.machine.queue and attempt.machine.queue[0] is attempt:
+            attempt.machine.since = time.monotonic()
+        attempt.ticket.job.started(attempt.machine.label)
+        if attempt.is_ours:
+            self._spawn(self._drop_copies(attempt))
+
+    async def _drop_copies(self, attempt: Attempt) -> None:
+        """A proxy that retries may have queued it twice: what runs is let be, a copy that waits would run in vain."""
+        with suppress(LtxflowError):
+            await attempt.machine.client.drop_waiting(attempt.prompt_id)
+
+    # How it ended
+
+    async def _settle(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
         """Given how the prompt ended, fetch its files, start it again, or give it up."""
-        if state.kind == "unknown":
-            cause = (
-                "pulled back for a server that ends it sooner" if ticket.is_withdrawn else "the server lost its queue"
-            )
-            self._again(ticket, machine, "cancelled" if ticket.is_withdrawn else "lost", cause)
+        self.spent_s += state.timings.ran_s or 0.0
+        if state.kind == "unknown" and attempt.is_withdrawn:
+            self._was_pulled_back(attempt)
+        elif state.kind == "unknown":
+            await self._lost(attempt, "the server lost its queue")
         elif state.kind == "cancelled":
-            self._finish(ticket, ticket.attempt, machine.name, "cancelled", "cancelled on the server")
-            raise LtxflowError(
-                Problem("somebody cancelled it on the server", hint="build again to have it made"), exit_code=FAILED
-            )
+            self._finish(attempt, "cancelled", "cancelled on the server")
+            hint = "build again to have it made"
+            raise LtxflowError(Problem("somebody cancelled it on the server", hint=hint), exit_code=FAILED)
         elif state.kind == "failed":
-            await self._failed(ticket, machine, state)
+            await self._failed(attempt, state)
         else:
-            ticket.has_ended = True
-            machine.group = ticket.task.group
-            self._learn(ticket, machine, state)
-            await self._fetch(ticket, machine, graph, tracker, state)
+            self._learn(attempt, graph, tracker, state)
+            await self._give_way(attempt.machine)
+            await self._fetch(attempt, graph, tracker, state)
 
-    def _learn(self, ticket: Ticket, machine: Machine, state: JobState) -> None:
-        seconds = state.timings.ran_s
-        if not seconds or state.cached_nodes:  # a cached run says nothing of its speed
+    async def _lost(self, attempt: Attempt, cause: str) -> None:
+        """Start again what a server does not know; only the word of a ComfyUI counts, not that of a proxy before it."""
+        await self.machines.patiently(attempt, attempt.machine.client.queue_remaining)
+        attempt.machine.forget()
+        self._again(attempt, "lost", cause)
+
+    async def _give_way(self, machine: Machine) -> None:
+        """Let the next clip onto a server before files are fetched from it and decoded: a GPU is dearer than a CPU."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_WAY_S):
+                while self._wake.is_set():
+                    await asyncio.sleep(0)  # until the schedule has looked
+                await asyncio.sleep(0)
+                async with machine.entry:
+                    pass
+
+    def _learn(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
+        machine, task, seconds = attempt.machine, attempt.ticket.task, state.timings.ran_s
+        loading = tracker.seconds.get("load", 0.0) if machine.group != task.group else 0.0  # once, not for every clip
+        machine.group, machine.text = task.group, task.text
+        samplers = {id for id, node in graph.items() if node["class_type"] in SAMPLERS}
+        if not seconds or not task.work or samplers & set(state.cached_nodes):  # a cached run says nothing of its speed
             return
-        self.spent_s += seconds
-        fresh = machine.speed or Speed(seconds / ticket.task.work, 0)
-        machine.speed = fresh.after(seconds, ticket.task.work)
-        self.learned(machine.name, seconds, ticket.task.work)
+        seconds -= loading if loading < seconds else 0.0
+        machine.speed = (machine.speed or Speed(seconds / task.work, 0)).after(seconds, task.work)
+        with suppress(LtxflowError):  # an estimate that cannot be kept is no reason to fail
+            self.learned(machine.name, seconds, task.work)
 
-    async def _failed(self, ticket: Ticket, machine: Machine, state: JobState) -> None:
-        error = state.error
+    async def _failed(self, attempt: Attempt, state: JobState) -> None:
+        ticket, machine, error = attempt.ticket, attempt.machine, state.error
         reason = str(error) if error else "it failed without a word"
+        problem = Problem(f"{machine.label}: {reason}", ticket.shot.clip.span, "the server's log tells more", "C020")
         if error is not None and is_oom(error):
-            await self._out_of_memory(ticket, machine, reason)
+            await self._ran_out_of_memory(attempt, reason)
         elif error is not None and is_transient(error):
-            self._again(ticket, machine, "failed", f"a passing fault: {reason}")
+            ticket.faults[machine.name] += 1
+            if ticket.faults[machine.name] >= FAULTS:
+                ticket.bar(machine, problem)
+            self._again(attempt, "failed", f"a passing fault: {reason}")
         else:
-            self._finish(ticket, ticket.attempt, machine.name, "failed", reason)
-            raise LtxflowError(
-                Problem(f"{machine.label}: {reason}", ticket.shot.clip.span, "the server's log tells more", "C020"),
-                exit_code=FAILED,
-            )
+            self._finish(attempt, "failed", reason)
+            raise LtxflowError(problem, exit_code=FAILED)
 
-    async def _out_of_memory(self, ticket: Ticket, machine: Machine, reason: str) -> None:
+    async def _ran_out_of_memory(self, attempt: Attempt, reason: str) -> None:
         """Free the server and try once more there; then elsewhere; then say what the profile advises."""
-        ticket.memory_errors[machine.name] = ticket.memory_errors.get(machine.name, 0) + 1
+        ticket, machine = attempt.ticket, attempt.machine
+        ticket.out_of_memory[machine.name] += 1
         with suppress(LtxflowError):
             await machine.client.free()
-        if ticket.memory_errors[machine.name] == 1:
+        if ticket.out_of_memory[machine.name] == 1:
             ticket.pinned = machine.name
-            self._again(ticket, machine, "failed", "out of memory: freed, and tried once more there")
+            self._again(attempt, "failed", "out of memory: freed, and tried once more there")
             return
         advice = "; ".join(ticket.shot.profile.advice.get("out_of_memory", ()))
-        problem = Problem(f"{machine.label}: out of memory: {reason}", ticket.shot.clip.span, advice, "C021")
-        self._bar(ticket, machine, problem)
-        self._again(ticket, machine, "failed", f"out of memory on {machine.label}")
+        ticket.bar(machine, Problem(f"{machine.label}: {reason}", ticket.shot.clip.span, advice, "C021"))
+        self._again(attempt, "failed", f"out of memory on {machine.label}")
 
-    # Files
-
-    async def _fetch(
-        self, ticket: Ticket, machine: Machine, graph: dict[str, Any], tracker: Tracker, state: JobState
-    ) -> None:
+    async def _fetch(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
         """Download and verify every output; one that is bad is fetched again, then saved again, then made again."""
-        started = time.monotonic()
-        wanted = outputs_of(graph)
+        ticket, machine, started = attempt.ticket, attempt.machine, time.monotonic()
+
+        async def patiently(ask: Callable[[], Awaitable[object]]) -> object:
+            return await self.machines.patiently(attempt, ask)
+
         try:
-            for name, node in wanted.items():
-                output = _output_of(state, node, EXTENSIONS.get(name, ""))
-                await self._fetch_one(ticket, machine, name, output)
-        except _BadFile as bad:
-            if bad.problem.code == "disk":
-                raise LtxflowError(bad.problem, exit_code=FAILED) from None
-            if ticket.starts >= 2:  # saving again did not help: have every node run again
-                with suppress(LtxflowError):
-                    await machine.client.free(unload_models=False, free_memory=True)
-            self._again(ticket, machine, "failed", f"a refused file: {bad.problem.message}")
+            await fetch(machine.client, patiently, state, outputs_of(graph), ticket.shot, ticket.job, self._decoding)
+        except BadFile as bad:
+            await self._refuse_file(attempt, bad.problem)
             return
-        job = ticket.job
-        published = job.folder / "published.mp4"
-        await asyncio.to_thread(strip_mp4, job.out["video"], published)
-        job.out["published"] = published
-        job.facts["published"] = dict(job.facts["video"])
-        job.seconds |= tracker.seconds
-        if state.timings.queued_s is not None:
-            job.seconds["queued"] = round(state.timings.queued_s, 3)
-        if state.timings.ran_s is not None:
-            job.seconds["ran"] = round(state.timings.ran_s, 3)
-        job.seconds["download"] = round(time.monotonic() - started, 3)
+        seconds = tracker.seconds | {"queued": state.timings.queued_s, "ran": state.timings.ran_s}
+        seconds["download"] = time.monotonic() - started
+        ticket.job.seconds |= {name: round(value, 3) for name, value in seconds.items() if value is not None}
         if not ticket.done.done():
             ticket.done.set_result(None)
 
-    async def _fetch_one(self, ticket: Ticket, machine: Machine, name: str, output: OutputFile | None) -> None:
-        if output is None:
-            raise _BadFile(Problem(f'the server lists no file for "{name}"'))
-        path = ticket.job.folder / f"{name}{EXTENSIONS[name]}"
-        for is_last in (False, True):
-            try:
-                await self._patiently(machine, ticket, lambda: machine.client.download(output, path, MAX_FILE, _ignore))
-                facts = await asyncio.to_thread(_verify, name, path, ticket.shot)
-            except LtxflowError as error:
-                if isinstance(error, _Unreachable):
-                    raise
-                if is_last or error.problems[0].code in ("output-gone", "disk"):
-                    raise _BadFile(error.problems[0]) from None
-                continue
-            ticket.job.out[name], ticket.job.facts[name] = path, facts
-            return
+    async def _refuse_file(self, attempt: Attempt, problem: Problem) -> None:
+        ticket, machine = attempt.ticket, attempt.machine
+        ticket.bad_files[machine.name] += 1
+        if ticket.bad_files[machine.name] == 1:  # its prefix carries the attempt: only the save nodes run again
+            ticket.pinned, then = machine.name, "saved again"
+        elif ticket.bad_files[machine.name] == 2:
+            ticket.pinned, then = machine.name, "made again"
+            with suppress(LtxflowError):
+                await machine.client.free(unload_models=False, free_memory=True)
+        else:
+            message, hint = f"{machine.label}: {problem.message}", "the server's log and disk may tell more"
+            ticket.bar(machine, Problem(message, ticket.shot.clip.span, hint, "C022"))
+            then = f"not made on {machine.label}"
+        self._again(attempt, "failed", f"a refused file, {then}: {problem.message}")
 
     # What comes next
 
-    def _again(self, ticket: Ticket, machine: Machine, outcome: str, cause: str) -> None:
+    def _back_to_pending(self, attempt: Attempt) -> None:
+        self._leave(attempt)
+        attempt.is_over = True
+        self._queue(attempt.ticket)
+
+    def _again(self, attempt: Attempt, outcome: str, cause: str) -> None:
         """End this attempt in the journal, and queue the clip once more, saying why."""
-        self._finish(ticket, ticket.attempt, machine.name, outcome, cause)
-        if not ticket.is_withdrawn:
-            self._tell(ticket, f"starts again: {cause}", "warning")
-        ticket.is_withdrawn, ticket.has_ended, ticket.prompt_id, ticket.is_ours = False, False, "", False
-        ticket.cause = cause
-        if outcome == "cancelled":
-            ticket.starts -= 1  # it never ran
-        if ticket.done.done():
-            return
-        self.pending.append(ticket)
-        self._wake.set()
+        self._finish(attempt, outcome, cause)
+        attempt.ticket.adopt = None
+        self._tell(attempt.ticket, f"starts again: {cause}", "info" if attempt.is_withdrawn else "warning")
+        attempt.ticket.cause = cause
+        self._back_to_pending(attempt)
 
-    def _bar(self, ticket: Ticket, machine: Machine, *problems: Problem) -> None:
-        ticket.barred[machine.name] = problems
-        ticket.task = Task(ticket.task.id, ticket.task.work, ticket.task.group, frozenset(ticket.barred))
+    def _finish(self, attempt: Attempt, outcome: str, cause: str) -> None:
+        assert attempt.submission is not None
+        attempt.is_over = True
+        self.submissions.finished(attempt.submission, attempt.ticket.key, outcome, cause)
 
-    def _refused(self, ticket: Ticket, machine: Machine, error: LtxflowError) -> None:
-        """A permanent no: from the server for good, or only from this one, which lacks a model."""
-        if all(problem.code == "C010" for problem in error.problems):
-            self._bar(ticket, machine, *error.problems)
-            ticket.cause = f"{machine.label} lacks a model"
-            self.pending.append(ticket)
-            self._wake.set()
-            return
-        if ticket.prompt_id:
-            self._finish(ticket, ticket.attempt, machine.name, "failed", str(error))
-        self._fail(ticket, error)
+    def _refused(self, attempt: Attempt, error: LtxflowError) -> None:
+        """A permanent no, before anything ran. It is this server's: another one may have the model, or the node."""
+        ticket, machine = attempt.ticket, attempt.machine
+        if attempt.is_ours:
+            self._finish(attempt, "failed", str(error))
+        ticket.bar(machine, *error.problems)
+        ticket.cause = f"{machine.label} refused it: {error.problems[0].message}"
+        self._back_to_pending(attempt)
 
-    def _lost_server(self, ticket: Ticket, machine: Machine, error: _Unreachable) -> None:
+    def _lost_server(self, attempt: Attempt, error: Unreachable) -> None:
         """Patience with a server is over. Elsewhere the clip starts anew; without another it stays in the journal."""
-        others = [m for m in self.machines if m is not machine and not m.trips and m.name not in ticket.barred]
-        if not others:
-            self._fail(ticket, LtxflowError(*error.problems, exit_code=UNREACHABLE))
-            return
-        cause = f"{machine.label} did not answer for {self.terms.patience_s:.0f} s"
-        if ticket.prompt_id:
-            self._again(ticket, machine, "lost", cause)
+        machine = attempt.machine
+        machine.problems = error.problems
+        if not self.machines.others(attempt):
+            self._fail(attempt.ticket, LtxflowError(self.machines.not_answered(machine), exit_code=UNREACHABLE))
+        elif attempt.is_ours or attempt.is_there:
+            if attempt.is_ours:
+                machine.abandoned.append(attempt.prompt_id)
+            self._again(attempt, "lost", self.machines.silence(machine))
         else:
-            self.pending.append(ticket)
-            self._wake.set()
+            self._back_to_pending(attempt)
 
-    def _fail(self, ticket: Ticket, error: LtxflowError) -> None:
+    def _fail(self, ticket: Ticket, error: BaseException) -> None:
         if ticket in self.pending:
             self.pending.remove(ticket)
         if not ticket.done.done():
             ticket.done.set_exception(error)
 
     async def _cancel(self, ticket: Ticket) -> None:
-        """Ctrl-C: cancel exactly this prompt, if it is ours and still runs or waits. A finished one is fetched later."""
+        """Ctrl-C: cancel this prompt, if it is ours and still runs or waits. The next run fetches a finished one."""
         if ticket in self.pending:
             self.pending.remove(ticket)
-        machine = next((m for m in self.machines if ticket in m.queue), None)
-        for task in [task for task, each in self._attempts.items() if each is ticket]:
-            task.cancel()
-        if machine is None or not ticket.prompt_id or not ticket.is_ours or ticket.has_ended:
+        attempt = ticket.attempt
+        if attempt is None or attempt.runner is None or attempt.runner.done():
             return
+        queue = attempt.machine.queue
+        behind = queue[queue.index(attempt) + 1 :] if attempt in queue else []
+        attempt.is_stopping = True
+        attempt.runner.cancel()
+        await asyncio.sleep(0)  # all are told in the same moment
         with suppress(LtxflowError, TimeoutError):
-            async with asyncio.timeout(5.0):
-                if await machine.client.cancel(ticket.prompt_id):
-                    self._finish(ticket, ticket.attempt, machine.name, "cancelled", "interrupted")
+            async with asyncio.timeout(FAREWELL_S):
+                for other in behind:  # it would begin as soon as this one is gone
+                    if other.is_stopping:
+                        await other.stopped.wait()
+                await self._cancel_prompt(attempt)
+        attempt.stopped.set()
 
-    async def _patiently(self, machine: Machine, ticket: Ticket, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask a server until it answers. Raise what is permanent, and _Unreachable when patience is over."""
-        began: float | None = None
-        pause = 0.1
-        while True:
-            try:
-                answer = await ask()
-            except LtxflowError as error:
-                if not error.transient:
-                    raise
-                began = began or time.monotonic()
-                machine.trips += 1
-                if machine.trips == TRIPS:
-                    self._trip(machine, error)
-                if time.monotonic() - began > self.terms.patience_s:
-                    raise _Unreachable(*error.problems) from None
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.7, 5.0)
-                continue
-            if machine.trips:
-                machine.trips, machine.resting_until = 0, 0.0
-                self._wake.set()
-            return answer
-
-    # The journal
-
-    def _next_attempt(self, key: Key) -> int:
-        return max((submission.attempt for submission in self.known.get(key, ())), default=0) + 1
-
-    def _note(self, event: str, key: Key, attempt: int, server: str, **more: Any) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        record = {"event": event, "key": key, "attempt": attempt, "server": server, "at": at, **more}
-        self.journal.append(record)
-        state = str(more["outcome"]) if event == "finished" else event
-        kept = [s for s in self.known.get(key, []) if (s.attempt, s.server) != (attempt, server)]
-        target, prompt_id = str(more.get("target", "")), str(more.get("prompt_id") or prompt_id_for(key, attempt))
-        self.known[key] = [*kept, Submission(attempt, server, prompt_id, state, target, at)]
-
-    def _finish(self, ticket: Ticket, attempt: int, server: str, outcome: str, cause: str) -> None:
-        self._note("finished", ticket.key, attempt, server, outcome=outcome, cause=cause, target=ticket.job.target)
+    async def _cancel_prompt(self, attempt: Attempt) -> None:
+        if attempt.posting is not None:
+            await asyncio.wait([attempt.posting])
+        if attempt.is_ours and not attempt.is_over and await attempt.machine.client.cancel(attempt.prompt_id):
+            self._finish(attempt, "cancelled", "interrupted")
 
     def _tell(self, ticket: Ticket | None, message: str, level: str = "info") -> None:
         self.emit(Notice(message, level, ticket.job.target if ticket else ""))
 
 
-class _Unreachable(LtxflowError):
-    """A server did not answer for as long as we are patient."""
-
-
-class _BadFile(Exception):
-    """A file that came back is not what was asked for."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.message)
-
-
-def _ignore(done: int, total: int | None) -> None:
-    pass
-
-
-def _group(status: Status) -> str:
+def _group(shot: clip_step.Shot) -> str:
     """What a server loads for a clip: its weights and its LoRAs."""
-    shot: clip_step.Shot = status.node.spec
     loras = [f"{lora.name}@{lora.strength:g}" for lora in shot.clip.loras]
     return " ".join([*(f"{role}:{weight}" for role, weight in sorted(shot.weights.items())), *loras])
 
 
-def _makespan(plan: Mapping[str, Sequence[str]], tasks: Mapping[str, Task], lanes: Sequence[Lane]) -> float:
-    return max((end_of(plan.get(lane.name, ()), tasks, lane) for lane in lanes), default=0.0)
+def _plain_graph(shot: clip_step.Shot) -> dict[str, Any]:
+    """The graph of a prompt that runs already, for its nodes' ids and classes: the files may have other names there."""
+    return clip_step.graph(shot, {role: role for role in shot.weights}, {}, "ltxflow")
 
 
-def _output_of(state: JobState, node: str, extension: str) -> OutputFile | None:
-    files = [file for file in state.outputs if file.node == node and file.filename.lower().endswith(extension)]
-    return files[-1] if files else None
+def _renamed(graph: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A server calls an upload otherwise when another file has that name: what it says counts."""
+    if not names:
+        return graph
+    return {
+        id: {**node, "inputs": {k: names.get(v, v) if isinstance(v, str) else v for k, v in node["inputs"].items()}}
+        for id, node in graph.items()
+    }
 
 
-def _content(asset: clip_step.Asset, shot: clip_step.Shot) -> bytes | Path:
-    """What is sent for an asset: a picture prepared for this clip, or a video as it is."""
+def _content(asset: clip_step.Asset, job: Job) -> bytes | Path:
+    """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made."""
+    if asset.input:
+        return job.inputs[asset.input]
     if asset.video is not None:
         return asset.video.path
     assert asset.image is not None
@@ -786,46 +715,11 @@ def _content(asset: clip_step.Asset, shot: clip_step.Shot) -> bytes | Path:
     return prepare_image(asset.image.path, (width, height), fit, tuple(focus), asset.image.pixels)
 
 
-def _verify(name: str, path: Path, shot: clip_step.Shot) -> dict[str, Any]:
-    """Given a file that came back, return its facts. Raise LtxflowError when it is not what was asked for."""
-    expected = clip_step.expected(shot, name)
-    if name == "last_frame":
-        picture = read_image(path)
-        _expect(name, "size", (picture.width, picture.height), expected.size)
-        return {"width": picture.width, "height": picture.height, "pixels": picture.pixels}
-    facts = probe_mp4(path)
-    _expect(name, "size", (facts.width, facts.height), expected.size)
-    _expect(name, "frames", facts.frames, expected.frames)
-    _expect(name, "frame rate", facts.fps, expected.fps)
-    if not facts.has_audio:
-        raise LtxflowError(Problem(f"the {name} has no sound track"), exit_code=FAILED)
-    if facts.audio_seconds < facts.seconds - AUDIO_SLACK_S:
-        short = f"{float(facts.audio_seconds):.2f} s of sound for {float(facts.seconds):.2f} s of picture"
-        raise LtxflowError(Problem(f"the {name} has {short}"), exit_code=FAILED)
-    return facts.as_json()
-
-
-def _expect(name: str, what: str, found: object, wanted: object) -> None:
-    if wanted is not None and found != wanted:
-        raise LtxflowError(Problem(f"the {name} has {what} {found}, not {wanted}"), exit_code=FAILED)
-
-
-def _nobody(machines: Sequence[Machine]) -> LtxflowError:
-    names = ", ".join(machine.label for machine in machines)
-    return LtxflowError(
-        Problem(
-            f"no ComfyUI server is reachable (tried {names})",
-            hint="start one, name it with --server, or draw slates: ltxflow build --animatic",
-            code="C001",
-        ),
-        exit_code=UNREACHABLE,
-    )
-
-
 def _over_budget(seconds: float) -> LtxflowError:
+    shown = f"{seconds:g}s" if seconds < 60 else f"{seconds / 60:g}m"
     return LtxflowError(
         Problem(
-            f"not started: it would pass --max-gpu {seconds / 60:.0f}m",
+            f"not started: it would pass --max-gpu {shown}",
             hint="build again with more, or choose clips by selectors",
             code="C030",
         ),

@@ -1,0 +1,155 @@
+"""Fetches what a finished prompt made, and takes only what was asked for. Knows no queue and no journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ltxflow.comfy.client import Client
+from ltxflow.comfy.messages import JobState, OutputFile
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.media.frames import decode_count
+from ltxflow.media.image import read_image
+from ltxflow.media.probe import probe_mp4
+from ltxflow.media.strip import strip_mp4
+from ltxflow.steps import Job
+from ltxflow.steps.clip import Shot, expected
+
+EXTENSIONS = {"video": ".mp4", "uncropped": ".mp4", "last_frame": ".png"}
+PAUSES_S = (0.1, 0.5)  # between tries of one file
+AUDIO_SLACK_S = 0.25  # LTX audio ends up to 30 ms early (4T-3 of 4T); half a frame of AAC on top
+MAX_FILE = 4 << 30  # bytes of an output that we cannot predict: 20 s of 4K are far below
+SPARE = 16 << 20  # bytes: containers, sound, the prompt that ComfyUI writes into it
+
+Patiently = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+class BadFile(Exception):
+    """A file that came back is not what was asked for, or does not come whole."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.message)
+
+
+async def fetch(
+    client: Client,
+    patiently: Patiently,
+    state: JobState,
+    nodes: dict[str, str],
+    shot: Shot,
+    job: Job,
+    decoding: asyncio.Semaphore,
+) -> None:
+    """Given a finished prompt and its outputs (name → node), put the verified files into `job`, and the stripped one.
+
+    `patiently` asks the server until it answers; `decoding` leaves processors for what servers wait for. Raise BadFile for a file that stays bad though it is fetched again;
+    LtxflowError for what is no fault of the file: a full disk, a server that does not answer.
+    """
+    for name, node in nodes.items():
+        output = _listed(state, node, EXTENSIONS[name])
+        if output is None:
+            raise BadFile(Problem(f'the server lists no file for "{name}"{_refused(state)}'))
+        path = job.folder / f"{name}{EXTENSIONS[name]}"
+        job.facts[name] = await _fetch_one(client, patiently, output, path, name, shot, decoding)
+        job.out[name] = path
+    published = job.folder / "published.mp4"
+    await asyncio.to_thread(_strip, job.out["video"], published)
+    job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
+
+
+async def _fetch_one(
+    client: Client,
+    patiently: Patiently,
+    output: OutputFile,
+    path: Path,
+    name: str,
+    shot: Shot,
+    decoding: asyncio.Semaphore,
+) -> dict[str, Any]:
+    most = _most_bytes(name, shot)
+
+    async def download() -> None:
+        try:
+            await client.download(output, path, most)
+        except LtxflowError as error:
+            if error.problems[0].code in ("connection", "too-big", "output-gone"):
+                raise BadFile(error.problems[0]) from None  # the server answers, but not with the whole file
+            raise
+
+    for pause in (*PAUSES_S, None):
+        try:
+            await patiently(download)
+            async with decoding:
+                return await asyncio.to_thread(verify, name, path, shot)
+        except BadFile as bad:
+            if pause is None or bad.problem.code in ("too-big", "output-gone"):
+                raise
+            await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def verify(name: str, path: Path, shot: Shot) -> dict[str, Any]:
+    """Given a file that came back for the output `name`, return its facts. Raise BadFile when it is another thing.
+
+    The pictures and the sound are decoded: a hole in the data shows in nothing else.
+    """
+    wanted = expected(shot, name)
+    try:
+        if name == "last_frame":
+            picture = read_image(path)
+            _expect(name, "size", (picture.width, picture.height), wanted.size)
+            return {"width": picture.width, "height": picture.height, "pixels": picture.pixels}
+        facts = probe_mp4(path)
+        decoded = decode_count(path)
+    except LtxflowError as error:
+        raise BadFile(error.problems[0]) from None
+    _expect(name, "size", (facts.width, facts.height), wanted.size)
+    _expect(name, "frames", facts.frames, wanted.frames)
+    _expect(name, "frame rate", facts.fps, wanted.fps)
+    _expect(name, "frames that decode", decoded, facts.frames)
+    if not facts.has_audio:
+        raise BadFile(Problem(f"the {name} has no sound track"))
+    if facts.audio_seconds < facts.seconds - AUDIO_SLACK_S:
+        short = f"{float(facts.audio_seconds):.2f} s of sound for {float(facts.seconds):.2f} s of picture"
+        raise BadFile(Problem(f"the {name} has {short}"))
+    return facts.as_json()
+
+
+def _expect(name: str, what: str, found: object, wanted: object) -> None:
+    if wanted is not None and found != wanted:
+        raise BadFile(Problem(f"the {name} has {what} {_shown(found)}, not {_shown(wanted)}"))
+
+
+def _shown(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _listed(state: JobState, node: str, extension: str) -> OutputFile | None:
+    files = [file for file in state.outputs if file.node == node and file.filename.lower().endswith(extension)]
+    return files[-1] if files else None
+
+
+def _refused(state: JobState) -> str:
+    return f', only names that are none, such as "{state.refused[0]}"' if state.refused else ""
+
+
+def _most_bytes(name: str, shot: Shot) -> int:
+    """No honest file is larger than its pictures uncompressed."""
+    wanted = expected(shot, name)
+    if wanted.size is None or wanted.frames is None:
+        return MAX_FILE
+    width, height = wanted.size
+    return SPARE + 4 * width * height * (1 if name == "last_frame" else wanted.frames)
+
+
+def _strip(video: Path, published: Path) -> None:
+    try:
+        strip_mp4(video, published)
+    except OSError as error:
+        problem = Problem(
+            f'cannot write "{published}": {error.strerror or "failed"}', hint="free some space", code="disk"
+        )
+        raise LtxflowError(problem, exit_code=FAILED) from error

@@ -1,0 +1,320 @@
+"""The servers of a build: which of them answer, what runs and waits on each, how fast they are. Submits nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from ltxflow.comfy.client import Client
+from ltxflow.comfy.places import Server
+from ltxflow.comfy.servers import Inventory
+from ltxflow.core.digest import Key
+from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
+from ltxflow.run.schedule import Lane, Task, rate_of
+from ltxflow.steps import Job
+from ltxflow.steps.clip import Shot
+from ltxflow.store.journal import Submission
+from ltxflow.store.speeds import Speed
+
+T = TypeVar("T")
+
+TRIPS = 3  # questions in a row without an answer, after which a server gets nothing new
+RESTS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between questions to a server that does not answer; the last one repeats
+PAUSES_S = (0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 2.5, 5.0)  # between tries of one question; the last one repeats
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One clip on its way: what is to be made, what went wrong so far, and where it may not go."""
+
+    order: int  # in the film
+    shot: Shot
+    job: Job
+    task: Task
+    done: asyncio.Future[None]
+    cause: str  # of its next start
+    adopt: Submission | None = None  # an earlier run submitted it: only that server may say what became of it
+    pinned: str = ""  # the server to try first: it has in its cache what this clip needs
+    barred: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    starts: int = 0
+    out_of_memory: Counter[str] = field(default_factory=Counter)  # by server, as the next two
+    faults: Counter[str] = field(default_factory=Counter)
+    bad_files: Counter[str] = field(default_factory=Counter)
+    attempt: Attempt | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.job.key
+
+    def bar(self, machine: Machine, *problems: Problem) -> None:
+        self.barred[machine.name] = problems
+        self.task = replace(self.task, barred=frozenset(self.barred))
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One way of a clip over one server: from a place in its queue to the files, or to a decision what comes next."""
+
+    ticket: Ticket
+    machine: Machine
+    submission: Submission | None = None
+    runner: asyncio.Task[None] | None = None
+    posting: asyncio.Future[Any] | None = None
+    is_ours: bool = False  # this project's journal has it as submitted: only such prompts are ever cancelled
+    is_there: bool = False  # the server has it
+    is_withdrawn: bool = False
+    is_over: bool = False  # what becomes of the clip is decided
+    is_stopping: bool = False
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def prompt_id(self) -> str:
+        return self.submission.prompt_id if self.submission else ""
+
+    @property
+    def can_be_withdrawn(self) -> bool:
+        return self.is_ours and self.is_there and not self.is_withdrawn
+
+
+@dataclass(eq=False)
+class Machine:
+    """One server. Its queue holds our clips alone; the first runs, the second waits, more only when taken up."""
+
+    client: Client
+    inventory: Inventory
+    speed: Speed | None
+    uploaded: dict[str, str]
+    queue: list[Attempt] = field(default_factory=list)
+    entry: asyncio.Lock = field(default_factory=asyncio.Lock)  # clips queue there in the order they were placed
+    since: float = 0.0  # when the first of the queue began
+    group: str = ""  # the weights it has loaded, and the prompt it has read, as far as we know
+    text: str = ""
+    is_shared: bool = False  # other people's prompts are there: we keep one, not two
+    trips: int = 0
+    problems: tuple[Problem, ...] = ()  # what came in place of its last answer
+    down_since: float | None = None
+    back: asyncio.Event = field(default_factory=asyncio.Event)  # set when it answers again
+    reviver: asyncio.Task[None] | None = None
+    abandoned: list[str] = field(default_factory=list)  # prompts of ours that were given to others meanwhile
+
+    @property
+    def name(self) -> str:
+        return self.client.server.url
+
+    @property
+    def label(self) -> str:
+        return str(self.client.server)
+
+    @property
+    def is_up(self) -> bool:
+        return self.down_since is None
+
+    @property
+    def has_room(self) -> bool:
+        return self.is_up and len(self.queue) < (1 if self.is_shared else 2)
+
+    def leave(self, attempt: Attempt) -> bool:
+        """Given an attempt, take it from the queue, and return whether it was there: the next one runs already."""
+        if attempt not in self.queue:
+            return False
+        if self.queue[0] is attempt:
+            self.since = time.monotonic()
+        self.queue.remove(attempt)
+        self.is_shared = self.is_shared and not attempt.is_there
+        return True
+
+    def forget(self) -> None:
+        """It may have been started anew, elsewhere even: what it had is no longer known."""
+        self.inventory.folders.clear()
+        self.uploaded.clear()
+        self.group = self.text = ""
+
+
+class Unreachable(LtxflowError):
+    """A server did not answer for as long as we are patient."""
+
+
+class Machines:
+    """All servers of a build. One that does not answer gets nothing new and is asked again from time to time.
+
+    `tell` hears what a person should know, `changed` is called whenever something may be placed, `spawn` runs a
+    coroutine whose failure somebody hears of.
+    """
+
+    def __init__(
+        self,
+        patience_s: float,
+        tell: Callable[[str, str], None],
+        changed: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self.patience_s = patience_s
+        self.tell, self.changed, self.spawn = tell, changed, spawn
+        self.all: list[Machine] = []
+        self._stack = AsyncExitStack()
+
+    def __iter__(self) -> Iterator[Machine]:
+        return iter(self.all)
+
+    async def open(
+        self, servers: Iterable[Server], client_of: Callable[[str], str | None], speeds: Mapping[str, Speed]
+    ) -> None:
+        """Given the servers, greet them all. Raise LtxflowError (4) when none is there, nor coming up."""
+        for server in servers:
+            uploaded: dict[str, str] = {}
+            client = Client(server, uploaded=uploaded, client_id=client_of(server.url))
+            await self._stack.enter_async_context(client)
+            self.all.append(Machine(client, Inventory(client), speeds.get(client.server.url), uploaded))
+        errors = await asyncio.gather(*(self._greet(machine) for machine in self.all))
+        if all(error is not None and not _is_starting(error) for error in errors):
+            raise _nobody([error for error in errors if error is not None])
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    def named(self, name: str) -> Machine | None:
+        return next((machine for machine in self.all if machine.name == name), None)
+
+    def others(self, attempt: Attempt) -> list[Machine]:
+        """Given an attempt, return the servers that could take its clip instead."""
+        barred = attempt.ticket.barred
+        return [m for m in self.all if m is not attempt.machine and m.is_up and m.name not in barred]
+
+    # Health
+
+    async def _greet(self, machine: Machine) -> LtxflowError | None:
+        try:
+            machine.inventory.stats = await machine.client.system_stats()
+        except LtxflowError as error:
+            self._set_aside(machine, error)
+            return error
+        return None
+
+    async def patiently(self, attempt: Attempt, ask: Callable[[], Awaitable[T]], *, may_leave: bool = False) -> T:
+        """Ask a server until it answers. Raise what is permanent, and Unreachable when patience is over.
+
+        With `may_leave`, patience is over when the server is set aside and another one could take the clip.
+        """
+        machine, since, pauses = attempt.machine, None, iter(PAUSES_S)
+        while True:
+            try:
+                answer = await ask()
+            except LtxflowError as error:
+                if not error.transient:
+                    raise
+                now = time.monotonic()
+                since = since or machine.down_since or now
+                self._missed(machine, error)
+                left = since + self.patience_s - now
+                if left <= 0 or (may_leave and not machine.is_up and self.others(attempt)):
+                    raise Unreachable(*error.problems) from None
+            else:
+                self._answered(machine)
+                return answer
+            pause = min(next(pauses, PAUSES_S[-1]), left)
+            if machine.is_up:
+                await asyncio.sleep(pause)
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await machine.back.wait()
+
+    def _missed(self, machine: Machine, error: LtxflowError) -> None:
+        machine.trips += 1
+        machine.problems = error.problems
+        if machine.trips >= TRIPS and machine.is_up:
+            self._set_aside(machine, error)
+
+    def _set_aside(self, machine: Machine, error: LtxflowError) -> None:
+        machine.problems = error.problems
+        machine.down_since = time.monotonic()
+        machine.back.clear()
+        self.tell(f"set aside until it answers: {error.problems[0].message}", "warning")
+        if machine.reviver is None or machine.reviver.done():
+            machine.reviver = self.spawn(self._revive(machine))
+        self.changed()
+
+    async def _revive(self, machine: Machine) -> None:
+        rests = iter(RESTS_S)
+        while not machine.is_up:
+            await asyncio.sleep(next(rests, RESTS_S[-1]))
+            with suppress(LtxflowError):
+                machine.inventory.stats = await machine.client.system_stats()
+                self._answered(machine)
+
+    def _answered(self, machine: Machine) -> None:
+        machine.trips = 0
+        if machine.is_up:
+            return
+        machine.down_since = None
+        machine.back.set()
+        machine.forget()
+        self.tell(f"{machine.label} answers again", "info")
+        if machine.abandoned:
+            self.spawn(self._cancel_abandoned(machine))
+        self.changed()
+
+    async def _cancel_abandoned(self, machine: Machine) -> None:
+        """Others make these clips by now; what still runs or waits here would be for nothing."""
+        while machine.abandoned:
+            with suppress(LtxflowError):
+                await machine.client.cancel(machine.abandoned.pop())
+
+    def is_given_up(self, machine: Machine) -> bool:
+        return machine.down_since is not None and time.monotonic() - machine.down_since > self.patience_s
+
+    def silence(self, machine: Machine) -> str:
+        return f"{machine.label} did not answer for {self.patience_s:g} s"
+
+    def not_answered(self, machine: Machine) -> Problem:
+        last = ": " + machine.problems[0].message.removeprefix(f"{machine.label}: ") if machine.problems else ""
+        hint = "build again when it answers: what runs there is taken up, not started anew"
+        return Problem(f"{self.silence(machine)}{last}", None, hint, "C002")
+
+    def next_end_of_patience_s(self) -> float | None:
+        """Return in how many seconds a server will be given up that is not yet, None without any."""
+        now = time.monotonic()
+        ends = [m.down_since + self.patience_s - now for m in self.all if m.down_since is not None]
+        return min((end for end in ends if end >= 0), default=None)
+
+    # What the schedule sees
+
+    def lanes(self) -> list[Lane]:
+        return [self._lane(machine) for machine in self.all if machine.is_up]
+
+    def _lane(self, machine: Machine) -> Lane:
+        rate, queue = self.rate(machine), list(machine.queue)
+        waiting = queue.pop(1).ticket.task if len(queue) > 1 and queue[1].can_be_withdrawn else None
+        if not queue:
+            return Lane(machine.name, 0.0, rate, machine.group, machine.text, waiting)
+        first, *more = [attempt.ticket.task for attempt in queue]
+        left = max(0.0, first.work * rate - (time.monotonic() - machine.since))
+        left += sum(task.work for task in more) * rate
+        last = (more or [first])[-1]
+        return Lane(machine.name, left, rate, last.group, last.text, waiting)
+
+    def rate(self, machine: Machine) -> float:
+        """Seconds per unit of work: measured, or as the others are, but never below what the running clip shows."""
+        others = [m.speed.rate for m in self.all if m.speed is not None]
+        measured = machine.speed.rate if machine.speed else None
+        if not machine.queue:
+            return rate_of(measured, others)
+        return rate_of(measured, others, time.monotonic() - machine.since, machine.queue[0].ticket.task.work)
+
+
+def _is_starting(error: LtxflowError) -> bool:
+    """Whether something answers there already: a proxy, before a ComfyUI that is coming up."""
+    return error.transient and error.exit_code != UNREACHABLE
+
+
+def _nobody(errors: list[LtxflowError]) -> LtxflowError:
+    told = "; ".join(error.problems[0].message for error in errors)
+    hints = [p.hint for error in errors for p in error.problems if p.code != "unreachable" and p.hint]
+    hints.append("start one, name it with --server, or draw slates: ltxflow build --animatic")
+    message = f"no ComfyUI server is reachable ({told})"
+    return LtxflowError(Problem(message, hint="; ".join(dict.fromkeys(hints)), code="C001"), exit_code=UNREACHABLE)

@@ -1,0 +1,48 @@
+"""`ltxflow check`: everything that is wrong with a film, at once, with its place and what to do."""
+
+from __future__ import annotations
+
+from film import Film
+
+
+def test_all_problems_of_a_file_are_told_at_once(film: Film) -> None:
+    film.edit("fps: 25", "fps: fast").edit("- id: middle", "- id: MIDDLE").edit("prompt:", "promt:")
+    ran = film.run("check")
+    assert ran.code == 2
+    assert ran.err.count("film/project.yaml:") == ran.err.count("error:") >= 3
+    assert 'did you mean "prompt"?' in ran.err
+
+
+def test_a_film_in_order_is_summed_up(film: Film) -> None:
+    ran = film.run("check")
+    assert ran.code == 0
+    assert "3 scenes, 4 clips, film 12.5s; every scene covers its narration." in ran.out
+    assert ran.out.splitlines()[-1].startswith("✓ ")
+
+
+def test_advice_goes_when_one_wants_quiet(film: Film) -> None:
+    assert "advice" in film.run("check").err
+    ran = film.run("check", "-q")
+    assert ran.err == ""
+    assert len(ran.out.splitlines()) == 1
+
+
+def test_problems_are_told_from_top_to_bottom_and_counted(film: Film) -> None:
+    ran = film.run("check", "--json")
+    lines = [problem["where"]["line"] for problem in ran.envelope["problems"]]
+    assert lines == sorted(lines)
+    assert ran.data["counts"]["advice"] == len(lines)
+
+
+def test_the_same_prompt_twice_in_a_scene_is_an_error(film: Film) -> None:
+    film.edit("hook-b", "hook-a")
+    first, second = (line for line in film.file.read_text().splitlines() if "door for hook-a" in line)
+    film.edit(second, first)
+    ran = film.run("check")
+    assert ran.code == 1
+    assert "error" in ran.err
+
+
+def test_checking_writes_nothing(film: Film) -> None:
+    film.run("check")
+    assert [path.name for path in film.folder.iterdir()] == ["project.yaml"]

@@ -1,0 +1,66 @@
+"""`ltxflow clean`: lists what no clip stands for, and removes with --yes only what is ours."""
+
+from __future__ import annotations
+
+import wave
+
+from film import Film
+
+
+def test_nothing_to_clean_is_said(film: Film) -> None:
+    film.build()
+    assert film.run("clean").out == "nothing to clean\n"
+
+
+def test_orphans_are_listed_and_stay_until_yes(film: Film) -> None:
+    film.build()
+    film.write({"hook": ["a"], "middle": ["a"]})
+    film.build()
+    ran = film.run("clean")
+    assert ran.out.splitlines() == [
+        "  - scenes/scene-0-b.mp4",
+        "  - scenes/scene-2-a.mp4",
+        "2 files of no clip in the film; remove with: ltxflow clean --yes",
+    ]
+    assert (film.scenes / "scene-0-b.mp4").exists()
+    assert film.run("clean", "--yes", "--json").data["removed"] == ["scenes/scene-0-b.mp4", "scenes/scene-2-a.mp4"]
+    assert sorted(film.published()) == ["scenes/scene-0-a.mp4", "scenes/scene-1-a.mp4", "scenes/timeline.json"]
+    assert film.run("clean").out == "nothing to clean\n"
+
+
+def test_their_renders_stay_in_the_store(film: Film) -> None:
+    film.build()
+    film.write({"hook": ["a"], "middle": ["a"]})
+    film.build()
+    film.run("clean", "--yes")
+    film.write()
+    assert film.build().totals["rendered"] == 0
+
+
+def test_what_was_edited_or_is_not_ours_is_never_removed(film: Film) -> None:
+    film.build()
+    (film.scenes / "scene-2-a.mp4").write_bytes(b"my own cut")
+    (film.scenes / "scene-9-a.mp4").write_bytes(b"somebody else's")
+    film.write({"hook": ["a"]})
+    assert film.run("clean", "--yes", "--json").data["removed"] == ["scenes/scene-0-b.mp4", "scenes/scene-1-a.mp4"]
+    assert (film.scenes / "scene-2-a.mp4").read_bytes() == b"my own cut"
+    assert (film.scenes / "scene-9-a.mp4").exists()
+    assert (film.scenes / "timeline.json").exists()
+
+
+def test_a_narration_that_is_spoken_no_more_is_an_orphan_too(film: Film) -> None:
+    for name in ("vo.wav", "vo.WAVE"):
+        with wave.open(str(film.folder / name), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(bytes(2 * 8000 * 6))
+    film.write(narration={"hook": "{ file: vo.wav }"})
+    film.build()
+    assert film.run("clean", "--json").data["orphans"] == []
+    film.write(narration={"hook": "{ file: vo.WAVE }"})
+    film.build()
+    assert film.run("clean", "--yes", "--json").data["removed"] == ["narration/hook.wav"]
+    film.write(narration={"hook": "6s"})
+    film.build()
+    assert film.run("clean", "--json").data["orphans"] == ["narration/hook.wave"]

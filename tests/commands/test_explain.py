@@ -1,0 +1,39 @@
+"""`ltxflow explain`: why a clip is, or is not, made again."""
+
+from __future__ import annotations
+
+from film import Film
+
+
+def test_each_kind_is_told_in_words(film: Film) -> None:
+    assert "+ hook/a will be made: there is no earlier one" in film.run("explain", "--animatic").out
+    film.build()
+    assert "= hook/a is up to date" in film.run("explain", "hook/a", "--animatic").out
+    film.edit("hook-a", "hook a")
+    assert "~ hook/a is STALE: 1 of " in film.run("explain", "hook/a", "--animatic").out
+    film.build()
+    film.edit("hook a", "hook-a")
+    assert "< hook/a is in the store, and will be put in its place" in film.run("explain", "hook/a", "--animatic").out
+
+
+def test_a_stale_clip_names_the_value_old_and_new_its_place_and_what_stayed(film: Film) -> None:
+    film.render()
+    film.run("build")
+    film.edit("fps: 25", "fps: 25\ndefaults: { clip: { steps: 6 } }")
+    told = film.run("explain", "hook/b").out.splitlines()
+    assert told[0].startswith("~ hook/b is STALE: 1 of ")
+    assert told[2] == "    steps  film/project.yaml:6:28"
+    assert told[3] == "      8 → 6"
+    assert told[4].startswith("    unchanged: ")
+    assert "prompt.text" in told[4]
+
+
+def test_reasons_are_data_too(film: Film) -> None:
+    film.build()
+    film.edit("hook-a", "hook a")
+    (change,) = film.run("explain", "hook/a", "--animatic", "--json").data
+    (reason,) = change["reasons"]
+    assert reason["field"] == "prompt.text"
+    assert "hook-a" in reason["old"]
+    assert "hook a" in reason["new"]
+    assert reason["where"]["file"] == "film/project.yaml"

@@ -1,0 +1,47 @@
+"""`ltxflow graph`: Mermaid and DOT that their readers can read."""
+
+from __future__ import annotations
+
+import re
+
+from film import Film
+
+
+def test_mermaid_has_a_node_for_each_clip_and_the_timeline(film: Film) -> None:
+    told = film.run("graph").out.splitlines()
+    assert told[0] == "flowchart LR"
+    for name in ("hook/a", "hook/b", "middle/a", "end/a", "timeline.json"):
+        assert any(f'["{name}' in line for line in told)
+    nodes = {match[1] for line in told if (match := re.match(r'  (n\d+)\["', line))}
+    links = [match.groups() for line in told if (match := re.match(r"  (n\d+) -->(?:\|[^|]*\|)? (n\d+)$", line))]
+    assert links
+    assert {end for link in links for end in link} <= nodes
+    assert any("|scene-0-a.mp4|" in line for line in told)
+
+
+def test_colours_say_what_is_there(film: Film) -> None:
+    film.build()
+    film.edit("hook-a", "hook a")
+    told = film.run("graph", "--animatic").out
+    assert re.search(r'"hook/a<br/>97 frames"\]:::miss', told)
+    assert re.search(r'"hook/b<br/>97 frames"\]:::hit', told)
+
+
+def test_dot_has_the_same_nodes_and_links(film: Film) -> None:
+    told = film.run("graph", "--format", "dot").out
+    data = film.run("graph", "--json").data
+    assert told.startswith("digraph film {")
+    assert told.count(" -> ") == len(data["edges"])
+    assert told.count("fillcolor=") == len(data["nodes"])
+
+
+def test_names_cannot_break_out_of_their_quotes(film: Film) -> None:
+    from PIL import Image
+
+    name = 'a"b|c<d>.png'
+    Image.new("RGB", (128, 128)).save(film.folder / name, format="png")
+    film.edit('        prompt: "', f"        reference: '{name}'\n        prompt: \"")
+    mermaid, dot = film.run("graph").out, film.run("graph", "--format", "dot").out
+    for line in mermaid.splitlines():
+        assert line.count('"') in (0, 2), line
+    assert '\\"b|c<d>' in dot

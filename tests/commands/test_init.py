@@ -1,0 +1,70 @@
+"""`ltxflow init`: a film that checks, plans and builds as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from film import Film, run
+
+from ltxflow.commands.init import slug
+
+
+def test_a_new_film_has_nothing_wrong_with_it(film: Film) -> None:
+    new = Film(film.folder.parent / "my film", film.store)
+    ran = run("init", "my film", "--title", 'The "best"\\film')
+    assert ran.code == 0
+    assert "ltxflow build --animatic -p" in ran.out
+    checked = new.run("check", "--strict")
+    assert checked.code == 0, checked.err
+    assert "0 error" not in checked.out
+    assert new.run("plan", "--json").data["project"] == "my-film"
+    assert 'The "best"\\film' in new.run("plan").out
+    drawn = new.run("build", "--animatic", "--json")
+    assert (drawn.code, drawn.totals["rendered"]) == (0, 3)
+    assert new.timeline["complete"]
+
+
+def test_the_first_line_tells_editors_where_the_schema_is(film: Film) -> None:
+    work = film.folder.parent
+    run("init", "one")
+    head = (work / "one" / "project.yaml").read_text().splitlines()[0]
+    assert head.startswith("# yaml-language-server: $schema=")
+    named = work / "one" / head.partition("=")[2]
+    assert named.is_file()
+    (work / "schemas").mkdir()
+    (work / "schemas" / "project.schema.json").write_text("{}")
+    run("init", "films/two")
+    head = (work / "films" / "two" / "project.yaml").read_text().splitlines()[0]
+    assert head.endswith("$schema=../../schemas/project.schema.json")
+    assert not (work / "films" / "two" / "project.schema.json").exists()
+
+
+def test_what_is_there_is_never_overwritten(film: Film) -> None:
+    before = film.file.read_text()
+    ran = run("init", "film")
+    assert ran.code == 2
+    assert "is there already" in ran.err
+    assert film.file.read_text() == before
+
+
+def test_a_git_ignore_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".gitignore").write_text("mine\n")
+    assert run("init").code == 0
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("My Film!", "my-film"),
+        ("Über uns", "ber-uns"),
+        ("---", "film"),
+        ("CON", "con-1"),
+        ("a" * 80, "a" * 64),
+        ("水", "film"),
+    ],
+)
+def test_a_folders_name_becomes_an_id(name: str, id: str) -> None:
+    assert slug(name) == id

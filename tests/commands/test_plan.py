@@ -1,0 +1,126 @@
+"""`ltxflow plan`: what a build would do, why, and nothing written."""
+
+from __future__ import annotations
+
+import os
+
+from film import Film
+
+
+def test_a_new_film_is_all_to_be_created(film: Film) -> None:
+    ran = film.run("plan")
+    assert ran.out.splitlines() == [
+        "Tiny film · ltx2-19b / distilled · 128x128 at 25 fps",
+        "",
+        "  + hook/a      97f  new",
+        "  + hook/b      97f  new",
+        "  + middle/a    97f  new",
+        "  + end/a       97f  new",
+        "",
+        "Plan: 4 to create.  Film 12.5s (313 frames).",
+        "Apply it: ltxflow build",
+    ]
+
+
+def test_a_plan_writes_nothing(film: Film) -> None:
+    film.run("plan")
+    film.run("plan", "--animatic", "--json")
+    assert os.listdir(film.folder) == ["project.yaml"]
+    assert not film.store.exists()
+
+
+def test_a_change_is_told_with_its_words_and_its_line(film: Film) -> None:
+    film.build()
+    film.edit("the camera pushes slowly", "the camera glides quickly")
+    (line,) = [line for line in film.run("plan", "--animatic").out.splitlines() if line.startswith("  ~")]
+    assert line.startswith("  ~ hook/a    97f  prompt.text  ")
+    assert "[-pushes slowly-] {+glides quickly+}" in line
+    assert line.endswith("film/project.yaml:12")
+
+
+def test_a_change_of_many_clips_is_told_for_each(film: Film) -> None:
+    film.build()
+    film.edit("fps: 25", "fps: 24")
+    changes = film.run("plan", "--animatic", "--json").data["changes"]
+    assert [change["kind"] for change in changes] == ["change"] * 4
+    for change in changes:
+        assert {
+            key: reason[key]
+            for reason in change["reasons"]
+            if reason["field"] == "fps"
+            for key in ("field", "old", "new")
+        } == {"field": "fps", "old": 25, "new": 24}
+
+
+def test_what_is_unchanged_is_counted_and_listed_when_asked(film: Film) -> None:
+    film.build()
+    assert "  = 4 clips unchanged" in film.run("plan", "--animatic").out
+    assert "  = hook/b" in film.run("plan", "--animatic", "-v").out
+
+
+def test_quiet_is_the_totals_alone(film: Film) -> None:
+    assert film.run("plan", "-q").out == "Plan: 4 to create.  Film 12.5s (313 frames).\n"
+
+
+def test_a_revert_is_restored_from_the_store_without_work(film: Film) -> None:
+    film.build()
+    film.edit("hook-a", "hook a")
+    film.build()
+    film.edit("hook a", "hook-a")
+    ran = film.run("plan", "--animatic", "--json")
+    assert [change["kind"] for change in ran.data["changes"]] == ["restore", "unchanged", "unchanged", "unchanged"]
+    assert "  < hook/a    97f  in the store since " in film.run("plan", "--animatic").out
+    assert film.build().totals["restored"] == 1
+
+
+def test_orphans_are_listed_with_what_removes_them(film: Film) -> None:
+    film.build()
+    film.write({"hook": ["a", "b"], "middle": ["a"]})
+    out = film.run("plan", "--animatic").out
+    assert "  - scene-2-a.mp4  orphan: kept; remove it with: ltxflow clean --yes" in out
+    assert "3 unchanged, 1 orphan." in out
+
+
+def test_selectors_narrow_the_question(film: Film) -> None:
+    def targets(*selectors: str) -> list[str]:
+        return [change["target"] for change in film.run("plan", *selectors, "--json").data["changes"]]
+
+    assert targets("hook") == ["clip:hook/a@1", "clip:hook/b@1"]
+    assert targets("hook/b") == targets("hook/b@1") == targets("clip:hook/b@1") == ["clip:hook/b@1"]
+    assert targets("*/a") == ["clip:hook/a@1", "clip:middle/a@1", "clip:end/a@1"]
+    assert targets("!hook") == ["clip:middle/a@1", "clip:end/a@1"]
+    assert targets("hook", "!hook/a", "end") == ["clip:hook/b@1", "clip:end/a@1"]
+
+
+def test_a_selector_that_names_nothing_is_told_with_the_nearest(film: Film) -> None:
+    ran = film.run("plan", "hok", "hook/z")
+    assert ran.code == 2
+    assert '"hok" names no clip of this film [U010]\n  → did you mean "hook"?' in ran.err
+    assert '"hook/z" names no clip' in ran.err
+
+
+def test_a_setting_for_this_run_is_a_change_of_those_it_reaches(film: Film) -> None:
+    film.render()
+    film.run("build")
+    assert film.run("plan", "--exit-code").code == 0
+    changes = film.run("plan", "hook", "--set", "steps=6", "--json").data["changes"]
+    assert [(change["kind"], [reason["field"] for reason in change["reasons"]]) for change in changes] == [
+        ("change", ["steps"])
+    ] * 2
+
+
+def test_a_narration_that_cannot_be_covered_is_an_error_that_says_what_would(film: Film) -> None:
+    film.edit("6s", "60s")
+    ran = film.run("plan")
+    assert ran.code == 2
+    assert "[T101]" in ran.err
+    assert "write " in ran.err
+    assert "clips" in ran.err
+
+
+def test_a_clip_under_another_id_is_recognised(film: Film) -> None:
+    film.render()
+    film.run("build")
+    film.file.write_text(film.file.read_text().replace("- id: middle", "- id: centre"))
+    out = film.run("plan").out
+    assert "moved: [{from: middle/a, to: centre/a}]" in out

@@ -1,0 +1,40 @@
+"""`ltxflow rules` and `ltxflow schema`: what can be looked up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from film import run
+
+from ltxflow.core.files import data_dir
+
+
+def test_every_rule_has_a_code_a_level_and_a_title() -> None:
+    rules = run("rules", "--json").data
+    assert len({rule["code"] for rule in rules}) == len(rules) > 40
+    assert [rule["code"] for rule in rules] == sorted(rule["code"] for rule in rules)
+    for rule in rules:
+        assert rule["level"] in ("error", "warning", "advice")
+        assert rule["title"]
+
+
+def test_one_rule_by_its_code_in_any_case() -> None:
+    assert run("rules", "p109").out.startswith("P109  advice  ")
+
+
+def test_an_unknown_code_is_told() -> None:
+    ran = run("rules", "X999")
+    assert ran.code == 2
+    assert 'no rule "X999" [U013]' in ran.err
+
+
+@pytest.mark.parametrize("name", ["project", "timeline", "event", "lock", "profile"])
+def test_a_schema_is_printed_as_it_is_published(name: str) -> None:
+    published = json.loads((data_dir() / "schemas" / f"{name}.schema.json").read_text())
+    assert json.loads(run("schema", name).out) == published
+    assert run("schema", name, "--json").data == published
+
+
+def test_the_projects_schema_is_the_one_without_a_name() -> None:
+    assert run("schema").out == run("schema", "project").out

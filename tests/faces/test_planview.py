@@ -1,0 +1,57 @@
+"""How a change is told: old → new, texts as a diff of their words with a little around it."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from ltxflow.faces.planview import difference
+from ltxflow.faces.terminal import Face
+from ltxflow.plan.explain import Reason
+
+LONG = "one two three four five six seven eight nine ten eleven twelve"
+
+
+def told(old: object, new: object, **env: str) -> str:
+    face = Face(io.StringIO(), io.StringIO(), env)
+    face.say(difference(face, Reason("field", old, new)))
+    assert isinstance(face.out, io.StringIO)
+    return face.out.getvalue().rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (8, 6, "8 → 6"),
+        (1.0, 4.5, "1 → 4.5"),
+        (None, "refs/a.png", "none → refs/a.png"),
+        (["a", "b"], [], "a, b → none"),
+        ({"is": "refs/a.png", "pixels": "ab" * 32}, None, "refs/a.png (pixels abababab…) → none"),
+        (True, False, "true → false"),
+    ],
+)
+def test_values_are_shown_as_one_would_write_them(old: object, new: object, text: str) -> None:
+    assert told(old, new) == text
+
+
+def test_words_that_changed_are_marked() -> None:
+    assert told("the camera orbits the key", "the camera rises above the key") == (
+        "the camera [-orbits-] {+rises above+} the key"
+    )
+
+
+def test_of_what_stayed_only_the_neighbours_are_shown() -> None:
+    assert told(f"{LONG} old {LONG}", f"{LONG} new {LONG}") == (
+        "… nine ten eleven twelve [-old-] {+new+} one two three four …"
+    )
+    assert told(f"red {LONG} red", f"blue {LONG} blue") == (
+        "[-red-] {+blue+} one two three four … nine ten eleven twelve [-red-] {+blue+}"
+    )
+
+
+def test_on_a_terminal_the_marks_are_colours() -> None:
+    coloured = told("one old word", "one new word", FORCE_COLOR="1")
+    assert coloured == "one \x1b[9;31mold\x1b[0m \x1b[32mnew\x1b[0m word"
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == "one old new word"

@@ -1,0 +1,169 @@
+"""How problems and lines look: places, carets, colours where they are wanted, nothing that moves the cursor."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from ltxflow.core.errors import Problem, Span
+from ltxflow.faces.terminal import Face, clean, columns, count, duration, let_go, put
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def face(out: io.StringIO | None = None, err: io.StringIO | None = None, **env: str) -> Face:
+    return Face(out or io.StringIO(), err or io.StringIO(), {"TERM": "xterm", **env})
+
+
+def said(face: Face) -> str:
+    assert isinstance(face.out, io.StringIO)
+    return face.out.getvalue()
+
+
+# --- colour
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "env", "has_color"),
+    [
+        (False, {}, False),
+        (True, {}, True),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),  # no-color.org: when present and not empty
+        (True, {"TERM": "dumb"}, False),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (False, {"FORCE_COLOR": ""}, False),
+        (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colour_is_for_terminals_unless_somebody_says_otherwise(
+    is_terminal: bool, env: dict[str, str], has_color: bool
+) -> None:
+    one = face(Terminal() if is_terminal else io.StringIO(), **env)
+    one.say(f"a {one.paint('red', 'red', 'bold')} word")
+    assert one.has_color == has_color
+    assert said(one) == ("a \x1b[31;1mred\x1b[0m word\n" if has_color else "a red word\n")
+
+
+def test_each_stream_decides_for_itself() -> None:
+    one = face(Terminal(), io.StringIO())
+    one.say(one.paint("x", "red"))
+    one.problems([Problem("wrong")])
+    assert "\x1b" in said(one)
+    assert "\x1b" not in one.err.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("env", "is_live"), [({}, True), ({"CI": "true"}, False), ({"TERM": "dumb"}, False)])
+def test_live_lines_are_for_terminals_that_people_look_at(env: dict[str, str], is_live: bool) -> None:
+    assert face(Terminal(), **env).is_live == is_live
+    assert not face(io.StringIO(), **env).is_live
+
+
+# --- what never passes
+
+
+EVIL = [
+    "\x1b[2J",
+    "\x1b[31m",
+    "\x1b[?25l",
+    "\x1b]0;title\x07",
+    "\x1b]8;;http://evil\x1b\\",
+    "\x9b31m"[:1],
+    "\r",
+    "\x08",
+    "\x00",
+    "\x7f",
+    "\u202e",
+    "\u2066",
+]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("has_color", [False, True])
+def test_no_control_sequence_of_others_passes(evil: str, has_color: bool) -> None:
+    one = face(Terminal() if has_color else None)
+    one.say(f"a{evil}b {one.paint(f'c{evil}d', 'red')}")
+    one.warn(f"a{evil}b")
+    one.problems([Problem(f"a{evil}b", Span(f"a{evil}b", 1, 1), f"a{evil}b", f"a{evil}b")])
+    told = (said(one) + one.err.getvalue()).replace("\x1b[31mc", "c").replace("\x1b[0m", "")  # type: ignore[attr-defined]
+    assert told.startswith("ab cd\nab\nab:1:1: error: ab [ab]\n  → ab\n")
+
+
+def test_clean_keeps_what_is_text() -> None:
+    assert clean("水 – „quoted“ é\n\ttab 👩‍🚀") == "水 – „quoted“ é\n\ttab 👩‍🚀"
+
+
+# --- problems
+
+
+def test_a_problem_shows_its_line_and_a_caret() -> None:
+    problem = Problem('unknown key "promt"', Span("film.yaml", 3, 7), 'did you mean "prompt"?', "S001")
+    one = face()
+    one.problems([problem], lambda name: ["one", "two", "    - promt: x"])
+    assert one.err.getvalue() == (  # type: ignore[attr-defined]
+        'film.yaml:3:7: error: unknown key "promt" [S001]\n'
+        "    3 │     - promt: x\n"
+        "      │       ^\n"
+        '  → did you mean "prompt"?\n'
+    )
+
+
+def test_a_tab_does_not_shift_the_caret() -> None:
+    one = face()
+    one.problems([Problem("a tab", Span("f", 1, 2))], lambda name: ["a\tb"])
+    line, caret = one.err.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
+    assert (line, caret.index("^") - caret.index("│")) == ("    1 │ a b", 3)
+
+
+def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    one = face()
+    one.problems([Problem("here", Span("f", 1, 301))], lambda name: ["x" * 300 + "HERE" + "y" * 300])
+    line, caret = one.err.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
+    assert len(line) <= 60
+    assert line[caret.index("^") :].startswith("HERE")
+
+
+def test_a_problem_without_a_readable_file_is_told_all_the_same() -> None:
+    one = face()
+    one.problems([Problem("gone", Span("/nowhere/film.yaml", 9, 1)), Problem("no place", level="warning")])
+    assert one.err.getvalue() == "/nowhere/film.yaml:9:1: error: gone\nwarning: no place\n"  # type: ignore[attr-defined]
+
+
+# --- pipes
+
+
+def test_a_reader_that_has_left_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        put("nobody reads this", stream)
+        put("nor this", stream)
+
+
+def test_a_stream_without_a_descriptor_cannot_be_let_go_and_that_is_fine() -> None:
+    let_go(io.StringIO())
+
+
+# --- small words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0.0s"), (9.94, "9.9s"), (63.7, "1m 03.7s"), (600, "10m 00.0s"), (7322, "2h 02m")]
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_counts_have_their_plural() -> None:
+    assert (count(1, "clip"), count(0, "clip"), count(2, "clip")) == ("1 clip", "0 clips", "2 clips")
+
+
+def test_columns_are_aligned_and_the_last_one_runs_free() -> None:
+    assert columns([("a", "bb", "c"), ("aaa", "b", "a long tail")]) == ["a    bb  c", "aaa  b   a long tail"]
+    assert columns([]) == []

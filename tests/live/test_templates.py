@@ -1,0 +1,146 @@
+"""Every template of our first profile, rendered once on a real ComfyUI, small and short; its files are checked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import media
+from fakes.contexts import context
+from film import canned
+from live.server import Live, new_id
+
+from ltxflow.comfy.client import Client, follow
+from ltxflow.comfy.graph import outputs_of
+from ltxflow.comfy.nodes import Signatures, check_graph, core_classes
+from ltxflow.comfy.servers import find_name
+from ltxflow.media.image import read_image
+from ltxflow.media.probe import probe_mp4
+from ltxflow.script.profile import load_profile
+from ltxflow.script.template import read_templates, render
+
+pytestmark = pytest.mark.live
+
+PROFILE = load_profile("ltx2-19b")
+TEMPLATES = read_templates("ltx2-19b", None)
+SLACK_S = 0.1  # LTX-2's sound ends 30 ms before its picture, and AAC comes in blocks of 43 ms
+K = 9  # frames that a continuation looks at
+
+
+@dataclass(frozen=True)
+class Case:
+    """One template in one of its ways. Without stages it is in those of its quality."""
+
+    name: str
+    template: str
+    quality: str = "distilled"
+    stages: int | None = None
+    is_cropped: bool = False
+    temporal: bool = False
+    changes: dict[str, Any] | None = None
+
+
+CASES = (
+    Case("t2v", "t2v"),
+    Case("t2v-full", "t2v", "full", stages=1),
+    Case("t2v-temporal", "t2v", temporal=True),
+    Case("i2v", "i2v", is_cropped=True),
+    Case("i2v-preview", "i2v", "preview"),
+    Case("i2v-full", "i2v", "full"),
+    Case("flf2v", "flf2v", is_cropped=True),
+    Case("extend", "extend", is_cropped=True),
+    Case("extend-fresh", "extend", stages=1, changes={"audio": "fresh"}),
+    Case("control", "control"),
+)
+
+
+def test_every_template_has_a_case() -> None:
+    assert {case.template for case in CASES} == set(TEMPLATES)
+
+
+async def _models(client: Client) -> dict[str, str]:
+    """The server's file for each role, of whichever precision it has."""
+    found = {}
+    for role, model in PROFILE.models.items():
+        available = await client.models(model.folder)
+        names = (
+            model.find(weights, available) for weights in (PROFILE.default_weights.get(role), *model.weights) if weights
+        )
+        found[role] = next((name for name in names if name), "")
+    return found
+
+
+def _used(value: Any, graph: dict[str, Any]) -> bool:
+    return any(value in node["inputs"].values() for node in graph.values())
+
+
+async def _graph(client: Client, live: Live, case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The workflow of a case, with all it reads sent; skipped where the server lacks a model."""
+    wanted = (live.size[0] - 8, live.size[1] - 8) if case.is_cropped else live.size
+    found = await _models(client)
+    loras = await client.models("loras")
+    control = find_name(PROFILE.control_loras["canny"], loras) or ""
+    told = context(case.template, case.quality, f"{wanted[0]}x{wanted[1]}", case.stages)
+    decoded = told["decoded_width"], told["decoded_height"]
+    still = media.png(media.one_colour((40, 90), *decoded, 1), {})
+    video = canned(33, decoded, live.fps, "live")
+    picture = await client.upload(f"{hashlib.sha256(still).hexdigest()[:32]}.png", still)
+    before = await client.upload(f"{hashlib.sha256(video).hexdigest()[:32]}.mp4", video)
+    told |= {
+        "models": {role: name or f"no {role}" for role, name in found.items()},
+        "seed": 7,
+        "reference": picture,
+        "last_frame": picture if case.template == "flf2v" else None,
+        "frames": live.frames,
+        "fps": live.fps,
+        "temporal_upscale": case.temporal,
+        "control": {"lora": control or "no control LoRA", "video": before, "strength": 1.0, "mode": "canny"},
+        "extend": {"video": before, "frames": 33, "k": K, "audio": "pinned", **(case.changes or {})},
+        "prefix": f"ltxflow-live/{case.name}",
+        "text_encoder_device": PROFILE.text_encoder_device,
+    }
+    graph = render(TEMPLATES[case.template], told)
+    missing = [role for role, name in found.items() if not name and _used(f"no {role}", graph)]
+    if _used("no control LoRA", graph):
+        missing.append(PROFILE.control_loras["canny"])
+    if missing:
+        pytest.skip(f"the server has no {', '.join(missing)}")
+    return graph, told
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_template_renders_what_it_promises(case: Case, live: Live, tmp_path: Path) -> None:
+    async def work(client: Client) -> dict[str, Any]:
+        graph, told = await _graph(client, live, case)
+        signatures = Signatures.from_object_info(await client.object_info())
+        problems = check_graph(
+            graph, signatures, template=case.template, where=lambda node: None, models=True, allowed=core_classes()
+        )
+        assert [problem.message for problem in problems if problem.level == "error"] == []
+        submitted = await client.submit(graph, new_id())
+        state = await follow(client, submitted.prompt_id)
+        assert state.kind == "done", state.error
+        for name, node in outputs_of(graph).items():
+            (file,) = [f for f in state.outputs if f.node == node and f.filename.endswith((".mp4", ".png"))]
+            await client.download(file, tmp_path / name, 1 << 30)
+        return told
+
+    told = live.ask(work)
+    decoded = told["decoded_width"], told["decoded_height"]
+    delivered = (told["crop"]["width"], told["crop"]["height"]) if told["crop"] else decoded
+    frames = live.frames - K if case.template == "extend" else live.frames
+    if case.temporal:
+        frames = 2 * (frames - 1) + 1
+    sizes = {"video": delivered, **({"uncropped": decoded} if told["crop"] else {})}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*sizes, "last_frame"])
+    for name, size in sizes.items():
+        facts = probe_mp4(tmp_path / name)
+        assert (facts.width, facts.height) == size
+        assert (facts.frames, facts.fps) == (frames, live.fps * (2 if case.temporal else 1))
+        assert facts.has_audio
+        assert facts.audio_seconds >= facts.seconds - SLACK_S
+    last = read_image(tmp_path / "last_frame")
+    assert (last.width, last.height) == decoded

@@ -1,0 +1,244 @@
+"""Builds that are stopped, or die: what runs is cancelled or taken up, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakes.comfyui import FakeComfy
+from fakes.studio import Studio, accepted, limited, notices, problems, started
+from film import command
+
+from ltxflow.comfy.client import prompt_id_for
+from ltxflow.store.journal import Journal
+
+# In the process that builds: it dies without a word when this is called for the n-th time.
+DIES = """
+import os, signal
+from ltxflow.comfy import client
+from ltxflow.run import fetch, submissions
+from ltxflow.run.executors import comfy
+from ltxflow.store import store
+
+def dies(owner, name, after=False):
+    was = getattr(owner, name)
+    def now(*args, **options):
+        if after:
+            was(*args, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, now)
+"""
+
+
+def slow_but(text: str) -> Any:
+    """Renders take a while, but for the clip whose prompt has this in it."""
+    return lambda graph: 0.0 if text in json.dumps(graph) else 4.0
+
+
+@pytest.fixture
+def server() -> Iterator[FakeComfy]:
+    """Clip a takes no time, the others long enough to be frozen."""
+    with FakeComfy(seconds=slow_but("s-a;")) as fake:
+        yield fake
+
+
+def freeze(server: FakeComfy, running: int, waiting: int = 0) -> None:
+    """Wait until the n-th prompt runs and others wait, and leave it so."""
+    server.wait(started(running))
+    server.hold()
+    server.wait(accepted(running + waiting))
+
+
+def let_go(server: FakeComfy) -> None:
+    server.set_speed(1e9)
+    server.go()
+
+
+def outcomes(server: FakeComfy) -> list[str]:
+    return [run["outcome"] for run in server.stats()["runs"] if not run["foreign"]]
+
+
+def until(process: subprocess.Popen[str], event: str, word: str = "") -> None:
+    """Read what a build tells until this event, with that word in it."""
+    assert process.stdout is not None
+    told: list[str] = vars(process).setdefault("told", [])  # b may start before a is fetched: look back, too
+
+    def is_it(line: str) -> bool:
+        return json.loads(line).get("event") == event and word in line
+
+    if any(map(is_it, told)):
+        return
+    with limited():
+        for line in process.stdout:
+            told.append(line)
+            if is_it(line):
+                return
+    raise AssertionError(f"it ended without {event}: {process.stderr.read() if process.stderr else ''}")
+
+
+@pytest.mark.parametrize("version", ["0.27.0", "0.14.1", "0.3.64"])
+def test_ctrl_c_cancels_what_is_ours_and_keeps_what_is_finished(studio: Studio, version: str) -> None:
+    with FakeComfy(seconds=slow_but("s-a;"), version=version) as server:
+        process = studio.start(server)
+        freeze(server, 2, waiting=1)
+        until(process, "action-finished", "s/a@1")
+        theirs = server.add_foreign(2)
+        process.send_signal(signal.SIGINT)
+        ran = studio.ended(process, server)
+        assert ran.code == 130, ran.err
+        let_go(server)
+        told = server.wait(lambda stats: len(stats["runs"]) == 4)
+        assert outcomes(server) == ["success", "interrupted"]  # and c, which waited, never began
+        assert {run["prompt_id"] for run in told["runs"] if run["foreign"]} == set(theirs)
+        assert set(studio.films) == {"a"}
+        assert studio.outcomes == {"done": 1, "cancelled": 2}
+        again = studio.build(server)
+        assert again.code == 0
+        assert again.totals["rendered"] == 2
+        assert studio.causes[-2:] == ["cancelled before: interrupted"] * 2
+
+
+def test_ctrl_c_while_nothing_answers_leaves_it_to_the_next_build(studio: Studio, server: FakeComfy) -> None:
+    process = studio.start(server)
+    freeze(server, 2, waiting=1)
+    until(process, "action-finished", "s/a@1")
+    server.misbehave.reset(times=None)
+    process.send_signal(signal.SIGINT)
+    assert studio.ended(process, server).code == 130
+    server.misbehave.clear()
+    let_go(server)
+    ran = studio.build(server)
+    assert ran.code == 0
+    assert notices(ran).count("taken up where an earlier run left it") == 2
+    assert outcomes(server) == ["success"] * 3
+
+
+def test_fail_fast_takes_back_what_waits(studio: Studio, server: FakeComfy) -> None:
+    studio.write("b", "a: loras: [absent.safetensors]", "c")
+
+    def meanwhile() -> None:
+        freeze(server, 1, waiting=1)
+        let_go(server)
+
+    ran = studio.build(server, args=["--fail-fast"], meanwhile=meanwhile)
+    assert ran.code == 1
+    assert server.stats()["pending"] == 0
+    assert "success" in outcomes(server) or not outcomes(server)
+
+
+def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: Studio, server: FakeComfy) -> None:
+    process = studio.start(server)
+    freeze(server, 2, waiting=1)
+    until(process, "action-finished", "s/a@1")
+    process.kill()
+    studio.ended(process, server)
+    ran = studio.build(server, meanwhile=lambda: _finish_when_followed(server))
+    assert ran.code == 0
+    assert notices(ran).count("taken up where an earlier run left it") == 2
+    assert any(event["target"] == "clip:s/b@1" for event in ran.events("action-progress"))
+    assert outcomes(server) == ["success"] * 3
+    assert studio.causes == ["first"] * 3
+
+
+def _finish_when_followed(server: FakeComfy) -> None:
+    server.wait(lambda stats: stats["sockets"]["opened"] >= 2)  # that of the build that died, and the next one's
+    let_go(server)
+
+
+@pytest.mark.parametrize(
+    ("dies", "starts"),
+    [
+        ("dies(submissions.Submissions, 'submitting')", 3),
+        ("dies(submissions.Submissions, 'submitting', after=True)", 3),
+        ("dies(client.Client, 'submit')", 3),
+        ("dies(submissions.Submissions, 'submitted')", 3),
+        ("dies(submissions.Submissions, 'submitted', after=True)", 3),
+        ("dies(fetch, 'verify')", 3),
+        ("dies(store.Store, 'record')", 3),
+        ("dies(store.Store, 'record', after=True)", 3),
+        ("dies(submissions.Submissions, 'kept')", 3),
+    ],
+)
+def test_dying_at_any_step_costs_no_render(studio: Studio, dies: str, starts: int) -> None:
+    with FakeComfy() as server:
+        argv = command("build", "--json", "-p", str(studio.folder), "--server", server.url, setup=DIES + dies)
+        assert subprocess.run(argv, capture_output=True, check=False).returncode == -signal.SIGKILL
+        ran = studio.build(server)
+        assert ran.code == 0, ran.out
+        assert outcomes(server) == ["success"] * starts
+        assert set(studio.films) == {"a", "b", "c"}
+        assert studio.build(server).totals["hit"] == 3
+
+
+def test_a_prompt_that_never_came_there_is_started_with_its_cause(studio: Studio, server: FakeComfy) -> None:
+    let_go(server)
+    studio.write("a").build(server)
+    key = studio.events("submitting")[0]["key"]
+    studio.forget(server)
+    server.restart()
+    lost = {"key": key, "attempt": 1, "server": server.url, "prompt_id": prompt_id_for(key, 1), "cause": "first"}
+    Journal(studio.folder / ".ltxflow" / "journal.jsonl").append({"event": "submitting", **lost})
+    ran = studio.build(server)
+    assert ran.code == 0
+    assert studio.causes[-1] == "the server does not know it: its queue is gone, or it never came there"
+    assert studio.outcomes == {"lost": 1, "done": 1}
+
+
+def test_a_prompt_that_was_cancelled_in_the_moment_we_died_starts_again(studio: Studio, server: FakeComfy) -> None:
+    process = studio.write("b").start(server)
+    freeze(server, 1)
+    process.kill()
+    studio.ended(process, server)
+    (running,) = [run["prompt_id"] for run in server.stats()["runs"]]
+    server._call(_interrupt(server, running))
+    server.wait(lambda stats: stats["runs"][0]["outcome"] == "interrupted")
+    let_go(server)
+    assert studio.build(server).code == 0
+    assert studio.causes[-1] == "it was cancelled when an earlier run ended"
+
+
+async def _interrupt(server: FakeComfy, prompt_id: str) -> None:
+    server.worker.interrupt(prompt_id)
+
+
+def test_somebody_cancels_ours_on_the_server(studio: Studio, server: FakeComfy) -> None:
+    def meanwhile() -> None:
+        told = server.wait(started(1))
+        server._call(_interrupt(server, told["runs"][0]["prompt_id"]))
+
+    ran = studio.write("b").build(server, meanwhile=meanwhile)
+    assert ran.code == 1
+    assert "somebody cancelled it" in problems(ran)[0]["message"]
+
+
+def test_the_same_prompt_of_somebody_else_is_taken_up_and_never_cancelled(studio: Studio, server: FakeComfy) -> None:
+    process = studio.write("b").start(server)
+    freeze(server, 1)
+    process.kill()
+    studio.ended(process, server)
+    (studio.folder / ".ltxflow" / "journal.jsonl").unlink()  # now it is as if another project had submitted it
+    for _ in range(2):  # the second time, too: taking it up does not make it ours
+        process = studio.start(server)
+        until(process, "notice", "has it already (running)")
+        process.send_signal(signal.SIGINT)
+        assert studio.ended(process, server).code == 130
+        assert outcomes(server) == ["running"]
+    let_go(server)
+    assert studio.build(server).code == 0
+    assert outcomes(server) == ["success"]
+
+
+def test_a_server_that_is_no_longer_named_is_given_up_aloud(studio: Studio, server: FakeComfy) -> None:
+    process = studio.write("b").start(server)
+    freeze(server, 1)
+    process.kill()
+    studio.ended(process, server)
+    with FakeComfy() as other:
+        ran = studio.build(other)
+        assert ran.code == 0
+        assert f"was submitted to {server.url}, which is not among the servers now" in notices(ran)
+        assert studio.causes[-1] == "its server is no longer named"

@@ -1,0 +1,335 @@
+"""The build loop, with nodes that write a word: what runs, in which order, and what a failure or Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltxflow.core.digest import Action, Output
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event
+from ltxflow.plan.dag import make_plan
+from ltxflow.plan.status import Status, statuses
+from ltxflow.run.build import Builder, Built, build, interruptible
+from ltxflow.steps import Job, Node
+from ltxflow.store.store import Store
+
+KIND, VERSION, POOL, SOURCE = "word", "1", "cpu", "test"
+
+
+def nodes(project: object, wishes: object) -> Iterator[Node]:
+    yield from ()
+
+
+def action(node: Node, inputs: Mapping[str, Output]) -> Action:
+    return Action(KIND, VERSION, {"word": node.spec}, {name: out.digest for name, out in inputs.items()}, ("video",))
+
+
+def fields(node: Node) -> dict[str, Any]:
+    return {"word": node.spec}
+
+
+@pytest.fixture(autouse=True)
+def _kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module is the step kind "word"."""
+    monkeypatch.setitem(sys.modules, "ltxflow.steps.word", sys.modules[__name__])
+
+
+def word(name: str, text: str = "", *needs: str) -> Node:
+    """A node `word:film/NAME@1` that writes its text; `needs` are names of others."""
+    return Node(
+        f"word:film/{name}@1", KIND, text or name, 1, {f"in{i}": f"word:film/{need}@1" for i, need in enumerate(needs)}
+    )
+
+
+Make = Callable[[Node, Job], Awaitable[str]]
+
+
+async def write(node: Node, job: Job) -> str:
+    return str(node.spec)
+
+
+@dataclass
+class Places:
+    """An executor with a number of places; `make` says what an action writes, or fails."""
+
+    places: int = 9
+    make: Make = write
+    ran: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.free = asyncio.Semaphore(self.places)
+
+    async def run(self, status: Status, job: Job) -> None:
+        async with self.free:
+            job.started("local")
+            self.ran.append(short(status.node.target))
+            text = await self.make(status.node, job)
+            job.out["video"] = job.folder / "video"
+            job.out["video"].write_text(text)
+
+
+def short(target: str) -> str:
+    return target.removeprefix("word:film/").removesuffix("@1")
+
+
+@dataclass
+class House:
+    """A store and what was told."""
+
+    store: Store
+    events: list[Event] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def build(
+        self, *made: Node, places: int = 9, make: Make = write, keep_going: bool = True, force: tuple[str, ...] = ()
+    ) -> tuple[Built, list[str]]:
+        """Build these nodes; return what became of them and which ran, in order."""
+        self.events.clear()
+        plan = make_plan(made, [node.target for node in made])
+        found = statuses(plan, self.store.lookup, frozenset(word(name).target for name in force))
+
+        async def work() -> tuple[Built, list[str]]:
+            executor = Places(places, make)
+            builder = Builder(
+                self.store,
+                self.store.lookup,
+                {"cpu": executor},
+                self.events.append,
+                lambda node, trace: self.kept.append(short(node.target)),
+                keep_going,
+            )
+            return await interruptible(build(plan, found, builder)), executor.ran  # type: ignore[arg-type]
+
+        async def both() -> tuple[Built, list[str]]:
+            return await work()
+
+        return asyncio.run(both())
+
+    def told(self) -> dict[str, str]:
+        """Outcome by name, as the events tell it: each settled once."""
+        finished = [event for event in self.events if isinstance(event, ActionFinished)]
+        assert len({event.target for event in finished}) == len(finished)
+        return {short(event.target): event.outcome for event in finished}
+
+    def reasons(self) -> dict[str, str]:
+        return {short(e.target): e.reason for e in self.events if isinstance(e, ActionFinished) and e.reason}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(Store(tmp_path / "store"))
+
+
+def fails(*names: str) -> Make:
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) in names:
+            raise LtxflowError(Problem(f"no {node.spec} today"))
+        return str(node.spec)
+
+    return make
+
+
+# --- what runs
+
+
+def test_everything_missing_is_made_once_and_nothing_the_second_time(house: House) -> None:
+    film = word("a"), word("b")
+    built, ran = house.build(*film)
+    assert sorted(ran) == ["a", "b"]
+    assert built.rendered == {node.target for node in film}
+    built, ran = house.build(*film)
+    assert (ran, built.rendered) == ([], set())
+    assert all(status.state == "hit" for status in built.statuses.values())
+
+
+def test_what_is_needed_comes_first(house: House) -> None:
+    #  a → b → c
+    _, ran = house.build(word("c", "", "b"), word("b", "", "a"), word("a"))
+    assert ran == ["a", "b", "c"]
+
+
+def test_what_an_action_needs_is_there_when_it_runs(house: House) -> None:
+    async def make(node: Node, job: Job) -> str:
+        return str(node.spec) + "".join(path.read_text() for path in job.inputs.values())
+
+    built, _ = house.build(word("a", "x"), word("b", "y", "a"), make=make)
+    trace = built.statuses[word("b").target].trace
+    assert trace is not None
+    assert house.store.cas.path(trace.outputs["video"].digest).read_text() == "yx"
+
+
+def test_an_input_that_comes_out_the_same_ends_the_work_there(house: House) -> None:
+    # early cutoff:  a (forced, same bytes) → b: b's key is as it was
+    film = word("a"), word("b", "", "a")
+    house.build(*film)
+    built, ran = house.build(*film, force=("a",))
+    assert ran == ["a"]
+    assert built.statuses[film[1].target].state == "hit"
+
+
+def test_an_input_that_comes_out_otherwise_is_followed(house: House) -> None:
+    house.build(word("a"), word("b", "", "a"))
+    _, ran = house.build(word("a", "another"), word("b", "", "a"))
+    assert ran == ["a", "b"]
+
+
+def test_no_key_is_made_twice_though_two_clips_want_it(house: House) -> None:
+    #  a and b are the same action; c needs b
+    built, ran = house.build(word("a", "same"), word("b", "same"), word("c", "", "b"))
+    assert ran == ["a", "c"]
+    assert built.statuses[word("b").target].state == "hit"
+    assert sorted(house.kept) == ["a", "b", "c"]
+    assert house.told() == {"a": "rendered", "c": "rendered"}
+
+
+def test_when_the_first_of_two_that_want_the_same_fails_the_other_is_tried(house: House) -> None:
+    built, ran = house.build(word("a", "same"), word("b", "same"), make=fails("a"))
+    assert ran == ["a", "b"]
+    assert built.rendered == {word("b").target}
+
+
+def test_time_in_a_queue_is_not_an_actions_time(house: House) -> None:
+    loop_turns: list[str] = []
+
+    async def make(node: Node, job: Job) -> str:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        loop_turns.append(short(node.target))
+        return str(node.spec)
+
+    house.build(word("a"), word("b"), places=1, make=make)
+    started = [short(e.target) for e in house.events if isinstance(e, ActionStarted)]
+    assert started == ["a", "b"]
+    first, second = (i for i, e in enumerate(house.events) if isinstance(e, ActionStarted))
+    assert first < second
+    assert loop_turns == ["a", "b"]
+
+
+def test_progress_from_a_thread_is_told_in_the_loops_thread_and_in_order(house: House) -> None:
+    async def make(node: Node, job: Job) -> str:
+        await asyncio.to_thread(lambda: [job.progress(done / 4, f"{done} of 4") for done in range(1, 5)])
+        return str(node.spec)
+
+    house.build(word("a"), make=make)
+    kinds = [type(event) for event in house.events]
+    assert kinds == [ActionStarted, *[ActionProgress] * 4, ActionFinished]
+
+
+# --- failures
+
+
+def test_a_failure_skips_what_needs_it_and_nothing_else(house: House) -> None:
+    #  a ✗ → b → c     d
+    built, ran = house.build(word("a"), word("b", "", "a"), word("c", "", "b"), word("d"), make=fails("a"))
+    assert sorted(ran) == ["a", "d"]
+    assert house.told() == {"a": "failed", "b": "skipped", "c": "skipped", "d": "rendered"}
+    assert house.reasons() == {"a": "no a today", "b": "needs word:film/a@1", "c": "needs word:film/b@1"}
+    assert [problem.message for problem in built.failed[word("a").target]] == ["no a today"]
+
+
+def test_what_failed_is_tried_again_by_the_next_build(house: House) -> None:
+    house.build(word("a"), word("b"), make=fails("a"))
+    _, ran = house.build(word("a"), word("b"))
+    assert ran == ["a"]
+
+
+def test_fail_fast_starts_nothing_more_not_even_what_stands_in_the_queue(house: House) -> None:
+    film = [word(name) for name in "abcde"]
+    built, ran = house.build(*film, places=1, make=fails("b"), keep_going=False)
+    assert ran == ["a", "b"]
+    assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped", "d": "skipped", "e": "skipped"}
+    assert set(house.reasons().values()) == {"no b today", "another failed"}
+    assert not built.interrupted
+
+
+def test_fail_fast_lets_what_runs_come_to_its_end(house: House) -> None:
+    has_failed = asyncio.Event()
+
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) == "b":
+            has_failed.set()
+            raise LtxflowError(Problem("no"))
+        await has_failed.wait()
+        return str(node.spec)
+
+    house.build(word("a"), word("b"), word("c"), places=2, make=make, keep_going=False)
+    assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped"}
+
+
+def test_an_action_that_brings_not_all_its_outputs_has_failed(house: House) -> None:
+    class Forgetful(Places):
+        async def run(self, status: Status, job: Job) -> None:
+            job.started("local")
+
+    plan = make_plan([word("a")], [word("a").target])
+    builder = Builder(house.store, house.store.lookup, {"cpu": Forgetful()}, house.events.append, lambda *made: None)
+    built = asyncio.run(build(plan, statuses(plan, house.store.lookup), builder))
+    assert 'came back without "video"' in built.failed[word("a").target][0].message
+    assert house.store.lookup(built.statuses[word("a").target].key) is None  # type: ignore[arg-type]
+
+
+def test_a_bug_in_a_step_is_not_hidden_and_is_told_once(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    async def make(node: Node, job: Job) -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        house.build(word("a"), word("b"), make=make)
+    assert caplog.records == []  # asyncio logs what nobody asks for: a traceback on the terminal
+
+
+# --- Ctrl-C
+
+
+def test_ctrl_c_keeps_what_is_finished_and_skips_the_rest(house: House) -> None:
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) == "b":
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        return str(node.spec)
+
+    built, _ = house.build(word("a"), word("b"), word("c"), word("d", "", "c"), places=1, make=make)
+    assert built.interrupted
+    assert house.told() == {"a": "rendered", "b": "skipped", "c": "skipped", "d": "skipped"}
+    assert set(house.reasons().values()) == {"interrupted"}
+    assert house.kept == ["a"]
+    _, ran = house.build(word("a"), word("b"), word("c"), word("d", "", "c"))
+    assert ran == ["b", "c", "d"]
+
+
+def test_a_thread_that_nobody_waits_for_is_stopped_at_its_next_word(house: House) -> None:
+    told: list[BaseException] = []
+    is_over = threading.Event()
+
+    def work(job: Job) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        is_over.wait()
+        try:
+            job.progress(0.5, "on and on")
+        except BaseException as error:
+            told.append(error)
+
+    async def make(node: Node, job: Job) -> str:
+        try:
+            await asyncio.to_thread(work, job)
+        finally:
+            asyncio.get_running_loop().call_soon(is_over.set)  # once the loop knows that it was cancelled
+        return str(node.spec)
+
+    built, _ = house.build(word("a"), make=make)
+    assert built.interrupted
+    assert [type(error) for error in told] == [asyncio.CancelledError]
+
+
+def test_nothing_half_made_stays_behind(house: House) -> None:
+    house.build(word("a"), word("b"), make=fails("a"))
+    assert list((house.store.root / "tmp").iterdir()) == []

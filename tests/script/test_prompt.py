@@ -1,0 +1,74 @@
+"""Prompts: their parts in order, and variables that are names and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltxflow.core.errors import Span
+from ltxflow.script.prompt import PARTS, fill, read_prompt
+
+SPAN = Span("project.yaml", 9, 17)
+VARS = {"look": "deep blue", "n": "3", "brace": "{ not }"}
+
+
+def test_parts_are_spoken_in_the_order_of_the_model_guide() -> None:
+    written = {"audio": "A hum.", "setup": "A vault.", "camera": "It pans."}
+    prompt, problems = read_prompt(written, VARS, {})
+    assert list(prompt.parts) == ["setup", "camera", "audio"]
+    assert prompt.text == "A vault. It pans. A hum."
+    assert prompt.camera == "It pans."
+    assert problems == []
+    assert PARTS == ("setup", "subject", "camera", "action", "mood", "audio")
+
+
+def test_a_text_is_one_part() -> None:
+    prompt, _ = read_prompt("A vault. It pans.", VARS, {"text": SPAN})
+    assert dict(prompt.parts) == {"text": "A vault. It pans."}
+    assert (prompt.text, prompt.camera) == ("A vault. It pans.", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("in {{ look }} light", "in deep blue light"),
+        ("{{look}}{{ n }}", "deep blue3"),
+        ("{{\n look\n}}", "deep blue"),
+        ("one\n  two\tthree ", "one two three"),
+        ("{ look } and {look}", "{ look } and {look}"),
+        ("{{ brace }}", "{ not }"),
+        ("", ""),
+    ],
+)
+def test_names_of_vars_are_filled_in_and_white_space_folded(text: str, filled: str) -> None:
+    assert fill(text, VARS, SPAN) == (filled, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message", "hint"),
+    [
+        ("{{ lok }}", "L030", 'unknown variable "lok"', 'did you mean "look"?'),
+        ("{{ quux }}", "L030", 'unknown variable "quux"', "define it under vars: at the top of the file"),
+        ("{{ look | upper }}", "L031", '"{{ look | upper }}" is not a name', "prompts take names of vars, not code"),
+        ("{{ }}", "L031", '"{{ }}" is not a name', "prompts take names of vars, not code"),
+        ("{{ look }", "L031", '"{{" stands alone', "write {{ name }}"),
+        ("look }}", "L031", '"}}" stands alone', "write {{ name }}"),
+        ("{% set x = 1 %}", "L031", '"{%" stands alone', "prompts take names of vars, not code"),
+    ],
+)
+def test_what_is_no_name_is_told_with_its_place(text: str, code: str, message: str, hint: str) -> None:
+    _, (problem,) = fill(text, VARS, SPAN)
+    assert (problem.code, problem.message, problem.hint, problem.span) == (code, message, hint, SPAN)
+
+
+def test_every_unknown_name_of_a_prompt_is_told_at_its_part() -> None:
+    spans = {"setup": SPAN, "audio": Span("project.yaml", 12, 9)}
+    _, problems = read_prompt({"setup": "{{ a1 }} {{ a2 }}", "audio": "{{ a3 }}"}, VARS, spans)
+    assert [(problem.message, problem.span) for problem in problems] == [
+        ('unknown variable "a1"', SPAN),
+        ('unknown variable "a2"', SPAN),
+        ('unknown variable "a3"', spans["audio"]),
+    ]
+
+
+def test_what_a_variable_says_is_not_read_again() -> None:
+    assert fill("{{ outer }}", {"outer": "[[ look ]]", "look": "x"}, SPAN) == ("[[ look ]]", [])

@@ -1,0 +1,37 @@
+"""Start-up is a feature: what a verb does not need is not imported. Sets of modules, never times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"yaml", "jsonschema", "jinja2", "networkx", "httpx", "websockets", "diskcache", "av", "PIL", "numpy", "rich"}
+
+
+def loaded(*argv: str, cwd: Path) -> set[str]:
+    """Run the command line in a process of its own and return the top-level modules that it loaded."""
+    code = (
+        "import sys; from ltxflow.cli import main; code = main(sys.argv[1:]); sys.stdout.flush();"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, cwd=cwd, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_next_to_nothing(option: str, tmp_path: Path) -> None:
+    assert not loaded(option, cwd=tmp_path) & (HEAVY | {"argparse", "asyncio", "importlib_metadata"})
+
+
+@pytest.mark.parametrize("argv", [("init", "film"), ("schema",), ("schema", "timeline")])
+def test_what_reads_no_film_loads_no_library(argv: tuple[str, ...], tmp_path: Path) -> None:
+    assert not loaded(*argv, cwd=tmp_path) & HEAVY
+
+
+def test_checking_a_film_opens_no_store_and_no_socket(tmp_path: Path) -> None:
+    loaded("init", "film", cwd=tmp_path)
+    assert not loaded("check", "-p", "film", cwd=tmp_path) & {"httpx", "websockets", "diskcache", "rich"}

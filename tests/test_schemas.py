@@ -1,0 +1,99 @@
+"""What is published validates against what is promised: the schemas in `schemas/`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from film import Film
+
+from ltxflow.core.files import data_dir
+from ltxflow.store.lock import read_lock, write_lock
+
+FOLDER = data_dir() / "schemas"
+NAMES = sorted(path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.schema.json"))
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads((FOLDER / f"{name}.schema.json").read_text()))
+
+
+def without_description(schema: Any, place: str = "") -> list[str]:
+    """Every property of a schema that an editor could not explain."""
+    if not isinstance(schema, dict):
+        return []
+    found = []
+    for name, part in {**schema.get("properties", {}), **schema.get("$defs", {})}.items():
+        if (
+            "properties" in schema
+            and name in schema["properties"]
+            and not {"description", "const", "$ref"} & part.keys()
+        ):
+            found.append(f"{place}/{name}")
+        found += without_description(part, f"{place}/{name}")
+    return found + without_description(schema.get("items"), f"{place}[]")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_is_one(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(validator(name).schema)
+
+
+@pytest.mark.parametrize("name", ["project", "timeline", "lock"])
+def test_every_property_is_described_for_editors(name: str) -> None:
+    assert not without_description(validator(name).schema)
+
+
+def test_the_timeline_of_a_build_validates(film: Film) -> None:
+    film.build()
+    validator("timeline").validate(film.timeline)
+
+
+def test_the_timeline_of_a_film_with_a_missing_clip_validates(film: Film) -> None:
+    film.build("hook")
+    assert not film.timeline["complete"]
+    validator("timeline").validate(film.timeline)
+
+
+def test_every_line_of_a_build_validates(film: Film) -> None:
+    ran = film.build()
+    for event in ran.events():
+        validator("event").validate(event)
+    names = {event["event"] for event in ran.events()}
+    assert names >= {
+        "run-started",
+        "action-started",
+        "action-progress",
+        "action-finished",
+        "file-published",
+        "run-finished",
+    }
+
+
+def test_a_line_with_another_shape_does_not(film: Film) -> None:
+    (event, *_) = film.build().events("action-finished")
+    assert not validator("event").is_valid({**event, "outcome": "perhaps"})
+    assert not validator("event").is_valid({k: v for k, v in event.items() if k != "target"})
+
+
+def test_the_lock_after_a_render_validates(film: Film) -> None:
+    film.render()
+    film.run("build")
+    text = (film.folder / "ltxflow.lock").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    data = {key: json.loads(value) for key, _, value in (line.partition(": ") for line in lines)}
+    assert set(data) == {"ltxflow-lock", "hook/a", "hook/b", "middle/a", "end/a"}
+    validator("lock").validate(data)
+    assert list(data)[1:] == sorted(list(data)[1:])
+
+
+def test_the_lock_is_not_written_when_it_says_the_same(film: Film) -> None:
+    film.render()
+    film.run("build")
+    path = film.folder / "ltxflow.lock"
+    before = path.stat().st_mtime_ns
+    assert not write_lock(path, read_lock(path))
+    film.run("build")
+    assert path.stat().st_mtime_ns == before
