@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 from pathlib import Path
 
 import pytest
 from film import Film, canned_drawing
 
-from ltxflow.script import template
 from ltxflow.steps import slate as slate_step
-
-# Pure, and most of the time of reading a project: once a process is enough for tests, which read hundreds.
-template._referenced = cache(template._referenced)
 
 FOREIGN = ("LTXFLOW_STORE", "NO_COLOR", "FORCE_COLOR", "CI", "COMFY_URL", "COMFYUI_URL", "COMFY_LOCAL_URL")
 

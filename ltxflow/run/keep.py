@@ -56,7 +56,7 @@ def is_stand_in(outlook: Outlook, clip: Clip) -> bool:
 
 
 def lock_take(session: Session, clip: Clip, take: int, trace: Trace) -> LockTake:
-    """Given a finished take, return its record. Its seed is the derived one, None while only explicit ones were used."""
+    """Given a finished take, return its record. Its seed is the derived one, None while all were explicit."""
     known = session.lock.take(clip.path, take)
     derived = known.seed if known else None
     if derived is None and (take > 1 or clip.get("seed") is None):

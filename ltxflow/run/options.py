@@ -89,14 +89,17 @@ def _value(name: str, text: str) -> Any:
             return _NUMBERS[name](text)
         if name.endswith((".strength", ".compression")):
             return float(text)
+        if name.endswith(".focus"):
+            across, down = map(float, text.split(","))
+            return [across, down]
     except ValueError:
         raise LtxflowError(Problem(f'--set {name}: "{text}" is not a number', code="U011")) from None
     if name == "temporal_upscale":
-        return text.lower() in ("true", "yes", "1")
+        if text not in ("true", "false"):
+            raise LtxflowError(Problem(f'--set {name}: "{text}" is neither true nor false', code="U011"))
+        return text == "true"
     if name in ("loras", "ignore"):
         return [part for part in text.split(",") if part]
-    if name.endswith(".focus"):
-        return [float(part) for part in text.split(",")]
     return None if text in ("null", "none") else text
 
 

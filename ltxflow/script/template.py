@@ -54,7 +54,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -246,7 +246,9 @@ def _line_of(text: str, word: str) -> int:
     return text.count("\n", 0, max(text.find(word), 0)) + 1
 
 
-def _referenced(where: str, text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def _referenced(where: str, text: str) -> tuple[str, ...]:
+    """The parts that a text includes. Kept: parsing our templates is most of what reading a project costs."""
     names = []
     for name in jinja2.meta.find_referenced_templates(_parse(where, text)):
         if name is None:
@@ -259,7 +261,7 @@ def _referenced(where: str, text: str) -> list[str]:
                 )
             )
         names.append(name)
-    return names
+    return tuple(names)
 
 
 def _header(text: str, where: str) -> Header:

@@ -110,7 +110,7 @@ def watch(told: Mapping[str, Any]) -> list[list[tuple[str, str, int]]]:
     return screen
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(films())
 def test_at_every_frame_there_is_a_picture_and_never_more_than_two(
     film: tuple[Project, dict[str, Cut], dict[str, Placement], dict[str, str]],
@@ -134,7 +134,7 @@ def test_at_every_frame_there_is_a_picture_and_never_more_than_two(
         )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(films())
 def test_what_is_rendered_as_planned_covers_its_narration(
     film: tuple[Project, dict[str, Cut], dict[str, Placement], dict[str, str]],

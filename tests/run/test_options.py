@@ -80,8 +80,7 @@ def test_the_command_line_is_the_strongest_layer(film: Film) -> None:
 
 BAD = [
     *("length=5", "steps=0", "takes=0", "takes=-1", "seed=-1", "stages=7", "cfg=nan"),
-    pytest.param("reference.focus=a,b", marks=pytest.mark.xfail(reason="float() outside the try of _value")),
-    pytest.param("temporal_upscale=maybe", marks=pytest.mark.xfail(reason="any other word counts as false")),
+    *("reference.focus=a,b", "reference.focus=0.5", "temporal_upscale=maybe"),
 ]
 
 
