@@ -46,7 +46,7 @@ def test_a_pick_is_published_by_the_next_build_and_costs_nothing(film: Project) 
 def test_a_take_that_was_never_rendered_cannot_be_picked(film: Project) -> None:
     done = run("pick", "hook/b", "2", "-p", str(film.folder))
     assert done.code == 2
-    assert 'hook/b has no take 2 yet' in done.err
+    assert "hook/b has no take 2 yet" in done.err
     assert "ltxflow build hook/b@2 --takes 2" in done.err
 
 

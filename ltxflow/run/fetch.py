@@ -45,8 +45,9 @@ async def fetch(
 ) -> None:
     """Given a finished prompt and its outputs (name → node), put the verified files into `job`, and the stripped one.
 
-    `patiently` asks the server until it answers; `decoding` leaves processors for what servers wait for. Raise BadFile for a file that stays bad though it is fetched again;
-    LtxflowError for what is no fault of the file: a full disk, a server that does not answer.
+    `patiently` asks the server until it answers; `decoding` leaves processors for what servers wait for. Raise BadFile
+    for a file that stays bad though it is fetched again; LtxflowError for what is no fault of the file: a full disk, a
+    server that does not answer.
     """
     for name, node in nodes.items():
         output = _listed(state, node, EXTENSIONS[name])

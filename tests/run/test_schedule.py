@@ -18,9 +18,7 @@ FILM = (1.53, 1.45, 1.13, 1.13, 1.13, 1.37, 1.37, 1.29, 1.37, 1.37, 1.29, 1.21, 
 
 def tasks(*works: float, groups: str = "", texts: str = "") -> list[Task]:
     """Clips a, b, c … of so much work; `groups` and `texts` have a letter for each."""
-    return [
-        Task(chr(97 + i), work, groups[i : i + 1], text=texts[i : i + 1].strip()) for i, work in enumerate(works)
-    ]
+    return [Task(chr(97 + i), work, groups[i : i + 1], text=texts[i : i + 1].strip()) for i, work in enumerate(works)]
 
 
 # --- a simulation that does with the schedule what the executor does

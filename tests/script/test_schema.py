@@ -266,7 +266,13 @@ SCENE = [
         '"file" and "duration" exclude each other',
         "keep one of them",
     ),
-    ("narration: {}", 16, "S110", '"narration" is empty', "write one of: duration, file, text, lines, engine, voice, speed, pause, trim, lexicon"),
+    (
+        "narration: {}",
+        16,
+        "S110",
+        '"narration" is empty',
+        "write one of: duration, file, text, lines, engine, voice, speed, pause, trim, lexicon",
+    ),
     ("narration:", 15, "S112", '"narration" has no value', "write one, such as 8.5s"),
     (
         "narration: [8s]",
