@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-live check lint types wheel-test fmt clean
+.PHONY: help setup demo test test-slow test-live bench check lint types wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test-slow: $(VENV)/.dev  ## long campaigns: kill -9 at random moments, large pro
 
 test-live: $(VENV)/.dev  ## conformance against a real ComfyUI: make test-live SERVER=http://127.0.0.1:8188
 	LTXFLOW_TEST_SERVER=$(SERVER) $(BIN)/python -m pytest -m live
+
+bench: $(VENV)/.dev  ## how well two unequal servers are kept busy; run it on a quiet machine
+	$(BIN)/python benchmarks/two_servers.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -93,7 +93,7 @@ class Round:
 
 def build(project: Path, env: dict[str, str], servers: list[FakeProcess], speeds: list[float]) -> Round:
     """Given the film and its servers, build it once and return what the servers saw."""
-    before = [len(server.stats()["runs"]) for server in servers]
+    before = [server.stats() for server in servers]
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     command = [sys.executable, "-m", "ltxflow.cli", "build", "--json", "-p", str(project)]
@@ -108,9 +108,9 @@ def build(project: Path, env: dict[str, str], servers: list[FakeProcess], speeds
     lanes = []
     for server, speed, seen in zip(servers, speeds, before, strict=True):
         stats = server.stats()
-        runs = [run for run in stats["runs"][seen:] if run["outcome"] == "success"]
+        runs = [run for run in stats["runs"][len(seen["runs"]) :] if run["outcome"] == "success"]
         started = {run["prompt_id"] for run in stats["runs"]}
-        lanes.append(Lane(speed, runs, sum(id not in started for id in stats["accepted"])))
+        lanes.append(Lane(speed, runs, sum(id not in started for id in set(stats["accepted"]) - set(seen["accepted"]))))
     found = Round(lanes, clips, wall_s, cpu_s)
     if done.returncode:
         raise SystemExit(f"ltxflow ended with {done.returncode}: {done.stderr[-2000:] or events[-1]['problems']}")
@@ -121,6 +121,16 @@ def build(project: Path, env: dict[str, str], servers: list[FakeProcess], speeds
     if not timeline["complete"]:
         found.problems.append("the timeline is not complete")
     return found
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Given a folder, return an environment with a store there, and nothing of who runs this."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("LTXFLOW_", "COMFY"))},
+        "LTXFLOW_STORE": str(folder / "store"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "PYTHONPATH": str(HERE),
+    }
 
 
 def film(folder: Path, size: str) -> Path:
@@ -189,15 +199,12 @@ def main() -> int:
     rounds = []
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ltxflow-bench-")))
+        with FakeProcess() as server:  # what fakes keep of films of a size is made once, and is no render
+            build(film(work / "first", args.size), environment(work / "first"), [server], [1.0])
         options = ["--seconds", args.seconds, "--load-seconds", args.load_seconds]
         servers = [stack.enter_context(FakeProcess(*options, "--speed", str(speed))) for speed in speeds]
         project = film(work, args.size)
-        env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("LTXFLOW_", "COMFY"))},
-            "LTXFLOW_STORE": str(work / "store"),
-            "XDG_CONFIG_HOME": str(work / "config"),
-            "PYTHONPATH": str(HERE),
-        }
+        env = environment(work)
         for number in range(1, args.rounds + 1):
             edit(project, r"(?m)^seed: \d+", f"seed: {number}")  # other keys: nothing is there yet
             (project / "ltxflow.lock").unlink(missing_ok=True)  # the seeds of the round before

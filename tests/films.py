@@ -22,6 +22,7 @@ from fakes.canned import Canned
 from film import Ran, run
 from PIL import Image
 
+from ltxflow.comfy.graph import canonical_graph
 from ltxflow.commands import build as build_command
 from ltxflow.core.digest import canonical
 from ltxflow.plan.outlook import Change, Mode, Outlook, Question
@@ -259,12 +260,19 @@ def templates_read_once() -> Iterator[None]:
     """Read our own templates once for all loads, and render each once for the same values: most of a look's time."""
     ours = read_templates("ltx2-19b", None)
     rendered: dict[tuple[str, bytes], Any] = {}
+    forms: dict[tuple[int, bytes], Any] = {}
 
     def render_once(template: Template, context: Mapping[str, Any]) -> Any:
         known = (template.digest, canonical(context))
         if known not in rendered:
             rendered[known] = render(template, context)
         return rendered[known]
+
+    def canonical_once(graph: Mapping[str, Any], outputs: Mapping[str, str]) -> Any:
+        known = (id(graph), canonical(outputs))
+        if known not in forms:
+            forms[known] = (graph, canonical_graph(graph, outputs))  # the graph is kept: no other one gets its id
+        return forms[known][1]
 
     def read(profile: str, folder: Path | None) -> Any:
         has_own = folder is not None and (folder / "templates").is_dir()
@@ -273,4 +281,5 @@ def templates_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "read_templates", read)
         patch.setattr(clip_step, "render", render_once)
+        patch.setattr(clip_step, "canonical_graph", canonical_once)
         yield

@@ -162,19 +162,19 @@ class Campaign:
         """A new film, its build killed once, again with that chance each time, and then made to the end."""
         self.next_film()
         whole = self.look()
-        seen: dict[str, str] = {}
+        seen: set[tuple[str, str]] = set()
         while True:
             moment = self.moment(rng, *usual)
             if moment.kind == "write" and not is_forked:
                 continue  # nobody counts the writes of a process that is not ours
             was_killed = self.build(moment, is_forked=is_forked) is None
             self.kills[moment.kind] += was_killed
-            seen |= self.look()
+            seen |= set(self.look().items())
             if not was_killed or self.kills.total() >= self.wanted or rng.random() >= again:
                 break
         self.build()
         now = self.look()
-        for path, digest in seen.items():
+        for path, digest in seen:
             assert digest in (whole.get(path), now[path]), f"{path} was not whole when the build was killed"
         self.check(now)
 

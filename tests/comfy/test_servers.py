@@ -1,0 +1,238 @@
+"""What one server has: the names of its models, what is missing and how to do without, and its nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.comfyui import MODELS_LTX2, FakeComfy
+
+from ltxflow.comfy.client import Client
+from ltxflow.comfy.nodes import core_classes
+from ltxflow.comfy.places import Server
+from ltxflow.comfy.servers import Inventory, Names, check_live, find_name, resolve_names
+from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.script.profile import Profile, load_profile
+
+ROLES = ("checkpoint", "text_encoder", "distilled_lora", "spatial_upscaler")
+WEIGHTS = {
+    "checkpoint": "fp8",
+    "text_encoder": "bf16",
+    "distilled_lora": "bf16",
+    "spatial_upscaler": "bf16",
+    "temporal_upscaler": "bf16",
+}
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+SPAN = Span("film/project.yaml", 7, 9)
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return load_profile("ltx2-19b")
+
+
+def on(fake: FakeComfy, body: Callable[[Inventory], Coroutine[Any, Any, Any]]) -> Any:
+    async def asked() -> Any:
+        async with asyncio.timeout(20), Client(Server(fake.url, name="bench")) as client:
+            return await body(Inventory(client))
+
+    return asyncio.run(asked())
+
+
+def resolve(
+    fake: FakeComfy,
+    profile: Profile,
+    roles: tuple[str, ...] = ROLES,
+    loras: tuple[tuple[str, Span | None], ...] = (),
+    **weights: str,
+) -> Names:
+    async def body(inventory: Inventory) -> Names:
+        return await resolve_names(inventory, profile, WEIGHTS | weights, roles, loras, "hook/a")
+
+    found: Names = on(fake, body)
+    return found
+
+
+def refusal(fake: FakeComfy, profile: Profile, *args: Any, **options: Any) -> tuple[Problem, ...]:
+    with pytest.raises(LtxflowError) as caught:
+        resolve(fake, profile, *args, **options)
+    assert caught.value.exit_code == 1
+    assert all(problem.code == "C010" for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def models(**folders: list[str]) -> dict[str, list[str]]:
+    return {**MODELS_LTX2, **folders}
+
+
+# Names
+
+
+def test_names_are_those_of_the_server(profile: Profile) -> None:
+    nested = "ltx/ltx-2-19b-dev-fp8.safetensors"
+    windows = "ltx2\\gemma_3_12B_it.safetensors"
+    with FakeComfy(models=models(checkpoints=[nested], text_encoders=[windows])) as fake:
+        found = resolve(fake, profile, loras=(("my_style_lora", None), ("my_style_lora.safetensors", None)))
+    assert found.models["checkpoint"] == nested
+    assert found.models["text_encoder"] == windows
+    assert found.loras == dict.fromkeys(("my_style_lora", "my_style_lora.safetensors"), "my_style_lora.safetensors")
+
+
+def test_each_folder_is_asked_for_once(profile: Profile) -> None:
+    with FakeComfy() as fake:
+
+        async def body(inventory: Inventory) -> None:
+            for _ in range(3):
+                await resolve_names(inventory, profile, WEIGHTS, ROLES, [("my_style_lora", None)], "hook/a")
+
+        on(fake, body)
+        requests = fake.stats()["requests"]
+        assert {name: count for name, count in requests.items() if "/models/" in name} == {
+            "GET /models/checkpoints": 1,
+            "GET /models/text_encoders": 1,
+            "GET /models/loras": 1,
+            "GET /models/latent_upscale_models": 1,
+        }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "found"),
+    [
+        ("a.safetensors", ["a.safetensors", "x/a.safetensors"], "a.safetensors"),
+        ("a", ["x/a.safetensors"], "x/a.safetensors"),
+        ("a.safetensors", ["x\\a.safetensors"], "x\\a.safetensors"),
+        ("x/a.safetensors", ["x/a.safetensors", "y/a.safetensors"], "x/a.safetensors"),
+        ("a", ["ab.safetensors", "a.safetensors.bak"], None),
+        ("", ["a.safetensors"], None),
+    ],
+)
+def test_a_lora_is_found_with_or_without_folder_and_extension(wanted: str, there: list[str], found: str | None) -> None:
+    assert find_name(wanted, there) == found
+
+
+# What is missing
+
+
+def test_precision_is_never_mixed(profile: Profile) -> None:
+    with FakeComfy(models=models(checkpoints=["ltx-2-19b-dev.safetensors"])) as fake:
+        (problem,) = refusal(fake, profile)
+    assert problem.message == 'bench: no "ltx-2-19b-dev-fp8.safetensors" in checkpoints, which hook/a needs'
+    assert problem.hint == (
+        "put it in ComfyUI/models/checkpoints; or use what is there: weights: {checkpoint: bf16}; "
+        'closest there: "ltx-2-19b-dev.safetensors"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "folder", "way_out"),
+    [
+        ("spatial_upscaler", "latent_upscale_models", "stages: 1"),
+        ("distilled_lora", "loras", "quality: full with stages: 1"),
+        ("temporal_upscaler", "latent_upscale_models", "temporal_upscale: false"),
+    ],
+)
+def test_what_would_do_without_is_named(profile: Profile, role: str, folder: str, way_out: str) -> None:
+    with FakeComfy(models=models(**{folder: []})) as fake:
+        (problem,) = refusal(fake, profile, (role,))
+    assert f"ComfyUI/models/{folder}" in problem.hint
+    assert f"or do without it: {way_out}" in problem.hint
+    assert "closest" not in problem.hint
+
+
+def test_all_that_is_missing_is_told_at_once(profile: Profile) -> None:
+    with FakeComfy(models=models(checkpoints=[], latent_upscale_models=[])) as fake:
+        told = refusal(fake, profile, ROLES, (("nothing_like_it", SPAN),))
+    assert [problem.message.split('"')[1] for problem in told] == [
+        "ltx-2-19b-dev-fp8.safetensors",
+        "ltx-2-spatial-upscaler-x2-1.0.safetensors",
+        "nothing_like_it",
+    ]
+    assert told[-1].span == SPAN
+
+
+def test_a_server_without_the_folder_has_nothing_in_it(profile: Profile) -> None:
+    with FakeComfy() as fake:
+        fake.misbehave.missing_models("checkpoints")
+        (problem,) = refusal(fake, profile, ("checkpoint",))
+    assert "in checkpoints" in problem.message
+
+
+def test_a_name_from_a_server_cannot_write_on_the_terminal(profile: Profile) -> None:
+    near = "ltx-2-19b-dev-fp9.safetensors"
+    with FakeComfy(models=models(checkpoints=["ltx-2-19b-dev-\x1b[31mfp8.safetensors", near])) as fake:
+        (problem,) = refusal(fake, profile, ("checkpoint",))
+    assert problem.hint.isprintable()
+    assert near in problem.hint
+
+
+# Nodes
+
+
+def check(inventory: Inventory, cache: Path, graph: dict[str, Any], allowed: frozenset[str] | None = None) -> Any:
+    classes = core_classes() if allowed is None else allowed
+    return check_live(inventory, graph, template="t2v", span=SPAN, allowed=classes, cache=cache)
+
+
+def with_class(class_: str) -> dict[str, Any]:
+    return {**GRAPH, "1": {**GRAPH["1"], "class_type": class_}}
+
+
+def test_signatures_are_asked_for_once_and_kept(tmp_path: Path) -> None:
+    with FakeComfy() as fake:
+
+        async def body(inventory: Inventory) -> None:
+            await check(inventory, tmp_path, GRAPH)
+            await check(inventory, tmp_path, GRAPH)
+
+        on(fake, body)
+        on(fake, body)
+        assert fake.stats()["requests"]["GET /object_info"] == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"EmptyImage": ', b"\xff\xfe"])
+def test_a_damaged_copy_is_asked_for_again(tmp_path: Path, damage: bytes) -> None:
+    with FakeComfy() as fake:
+        on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
+        (file,) = tmp_path.iterdir()
+        file.write_bytes(damage)
+        on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
+        assert fake.stats()["requests"]["GET /object_info"] == 2
+        assert "EmptyImage" in json.loads(file.read_bytes())
+
+
+def test_a_node_that_was_installed_meanwhile_is_found(tmp_path: Path) -> None:
+    with FakeComfy() as fake:
+        on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
+        fake._info["NewImage"] = fake._info["EmptyImage"]
+        allowed = core_classes() | {"NewImage"}
+        on(fake, lambda inventory: check(inventory, tmp_path, with_class("NewImage"), allowed))
+
+
+def test_another_version_has_other_signatures(tmp_path: Path) -> None:
+    with FakeComfy() as fake:
+        on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
+        fake.version_text = "0.28.0"
+        on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_graph_that_will_not_run_is_told_with_its_place(tmp_path: Path) -> None:
+    with FakeComfy() as fake, pytest.raises(LtxflowError) as caught:
+        on(fake, lambda inventory: check(inventory, tmp_path, with_class("EmptyImge"), core_classes() | {"EmptyImge"}))
+    assert caught.value.problems[0].span == SPAN
+    assert "EmptyImge" in caught.value.problems[0].message
+
+
+def test_a_foreign_node_needs_the_users_word(tmp_path: Path) -> None:
+    with FakeComfy() as fake:
+        fake._info["RunAnything"] = fake._info["EmptyImage"]
+        with pytest.raises(LtxflowError, match="RunAnything"):
+            on(fake, lambda inventory: check(inventory, tmp_path, with_class("RunAnything")))
