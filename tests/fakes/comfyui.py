@@ -193,8 +193,8 @@ class FakeComfy:
         `runs`: one entry a start, in order (prompt_id, key, prefixes, start, end, outcome, rendered,
         foreign; times are `time.monotonic()`; seconds: what it takes at speed 1). `prompts` and `keys`: starts,
         completions and renders (completions in which a sampler ran anew) by prompt id and by graph key, which
-        is the digest of the reachable graph without file prefixes. `gaps`: idle seconds between consecutive runs. `requests`:
-        "METHOD path" → count.
+        is the digest of the reachable graph without file prefixes. `gaps`: idle seconds between
+        consecutive runs. `requests`: "METHOD path" → count.
         """
         return self._call(self._stats())
 
