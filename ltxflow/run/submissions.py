@@ -21,7 +21,9 @@ class Submissions:
         events = list(journal.read())
         self._known = submissions(events)
         self._clients = {e["server"]: str(e["client_id"]) for e in events if e.get("server") and e.get("client_id")}
-        self._causes = {e.get("key"): str(e["cause"]) for e in events if e.get("event") == FINISHED and e.get("cause")}
+        self._causes = {
+            str(e.get("key")): str(e["cause"]) for e in events if e.get("event") == FINISHED and e.get("cause")
+        }
 
     def client_of(self, server: str) -> str | None:
         """Given a server, return the client id that was last submitted with: its progress is then heard again."""
@@ -53,6 +55,7 @@ class Submissions:
 
     def finished(self, submission: Submission, key: Key, outcome: str, cause: str = "") -> None:
         """Write down how an attempt ended: "done", "lost", "failed" or "cancelled", and why."""
+        self._causes[key] = cause
         self._write(key, submission, FINISHED, outcome=outcome, **({"cause": cause} if cause else {}))
 
     def kept(self, key: Key) -> None:

@@ -452,10 +452,8 @@ class ComfyExecutor:
                 return  # its answer was lost, not the prompt: sent again, it would be queued twice
             is_doubtful = True
             work = machine.client.submit(graph, submission.prompt_id, client_id, extra)
-            attempt.posting = asyncio.ensure_future(
-                work
-            )  # we may be told to stop meanwhile: then it is cancelled after
-            await asyncio.shield(attempt.posting)
+            attempt.posting = asyncio.ensure_future(work)
+            await asyncio.shield(attempt.posting)  # told to stop meanwhile, we cancel what came of it
 
         await self.machines.patiently(attempt, post)
         attempt.is_there = True
@@ -497,7 +495,8 @@ class ComfyExecutor:
 
     async def _settle(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
         """Given how the prompt ended, fetch its files, start it again, or give it up."""
-        self.spent_s += state.timings.ran_s or 0.0
+        if attempt.posting is not None:  # what an earlier run started was in that run's budget
+            self.spent_s += state.timings.ran_s or 0.0
         if state.kind == "unknown" and attempt.is_withdrawn:
             self._was_pulled_back(attempt)
         elif state.kind == "unknown":

@@ -10,6 +10,8 @@ from fakes.comfyui import FakeComfy
 from fakes.misbehave import SPOILS
 from fakes.studio import Studio, accepted, asked, notices, problems, started
 
+from ltxflow.run import fetch
+
 PATIENT = ["--patience", "20s"]
 HASTY = ["--patience", "1s"]
 JOB = "^/api/jobs/[^/]+$"
@@ -43,7 +45,7 @@ def test_a_question_that_fails_is_asked_again(
 
 
 def test_a_server_that_is_coming_up_is_waited_for(studio: Studio, server: FakeComfy) -> None:
-    server.misbehave.status(503, times=4)
+    server.misbehave.status(503, times=2)
     ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 0, ran.out
     assert "answers again" in notices(ran)
@@ -151,6 +153,24 @@ def test_a_file_that_is_gone_is_saved_again(studio: Studio, server: FakeComfy) -
     server.misbehave.lose_file()
     assert studio.write("a").build(server, args=PATIENT).code == 0
     assert [run["rendered"] for run in runs(server)] == [True, False]
+
+
+def test_a_full_disk_of_ours_costs_no_render(
+    studio: Studio, server: FakeComfy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "strip_mp4", full)
+        ran = studio.write("a").build(server, args=PATIENT)
+    assert ran.code == 1
+    assert problems(ran)[0]["code"] == "disk"
+    assert not studio.events("finished")
+    ran = studio.build(server, args=PATIENT)
+    assert ran.code == 0
+    assert "taken up where an earlier run left it: done" in notices(ran)
+    assert outcomes(server) == ["success"]
 
 
 def test_names_that_are_none_are_never_used(studio: Studio, server: FakeComfy) -> None:

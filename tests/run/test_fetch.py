@@ -1,0 +1,86 @@
+"""Files that came back, against what was asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from film import SIZE, Film, canned
+from PIL import Image
+
+from ltxflow.core.errors import LtxflowError
+from ltxflow.media.strip import strip_mp4
+from ltxflow.plan.outlook import Question
+from ltxflow.run import fetch
+from ltxflow.run.fetch import BadFile, verify
+from ltxflow.steps.clip import Shot
+
+
+@pytest.fixture
+def shot(film: Film) -> Shot:
+    session = film.session()
+    shots = [status.node.spec for status in session.look(Question()).statuses.values()]
+    session.store.close()
+    found: Shot = shots[0]
+    return found
+
+
+def video(folder: Path, frames: int, size: tuple[int, int] = SIZE, fps: int = 25) -> Path:
+    path = folder / "video.mp4"
+    path.write_bytes(canned(frames, size, fps, "x"))
+    return path
+
+
+def refused(name: str, path: Path, shot: Shot) -> str:
+    with pytest.raises(BadFile) as caught:
+        verify(name, path, shot)
+    return caught.value.problem.message
+
+
+def test_what_was_asked_for_is_taken_with_its_facts(tmp_path: Path, shot: Shot) -> None:
+    facts = verify("video", video(tmp_path, shot.frames), shot)
+    assert (facts["frames"], facts["fps"], facts["width"]) == (shot.frames, "25", SIZE[0])
+    picture = tmp_path / "last.png"
+    Image.new("RGB", shot.geometry.decoded).save(picture)
+    assert verify("last_frame", picture, shot)["pixels"]
+
+
+def test_what_is_another_thing_is_told_apart(tmp_path: Path, shot: Shot) -> None:
+    assert refused("video", video(tmp_path, 8 + shot.frames), shot).startswith(
+        f"the video has frames {shot.frames + 8}"
+    )
+    assert refused("video", video(tmp_path, shot.frames, (64, 64)), shot) == "the video has size 64x64, not 128x128"
+    assert refused("video", video(tmp_path, shot.frames, fps=30), shot) == "the video has frame rate 30, not 25"
+    picture = tmp_path / "last.png"
+    Image.new("RGB", (32, 32)).save(picture)
+    assert refused("last_frame", picture, shot) == "the last_frame has size 32x32, not 128x128"
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>502</html>", b"\0" * 5000])
+def test_what_is_no_film_is_told(tmp_path: Path, shot: Shot, data: bytes) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(data)
+    assert "video.mp4" in refused("video", path, shot)
+    assert "video.mp4" in refused("last_frame", path, shot)
+
+
+def test_a_film_that_is_cut_short_is_told(tmp_path: Path, shot: Shot) -> None:
+    path = video(tmp_path, shot.frames)
+    os.truncate(path, path.stat().st_size * 2 // 3)
+    assert refused("video", path, shot)
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_file(
+    tmp_path: Path, shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(video: Path, published: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fetch, "strip_mp4", full)
+    with pytest.raises(LtxflowError) as caught:
+        fetch._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
+    assert caught.value.problems[0].code == "disk"
+    assert caught.value.problems[0].hint == "free some space"
+    monkeypatch.setattr(fetch, "strip_mp4", strip_mp4)
+    fetch._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
