@@ -23,9 +23,9 @@ from film import Ran, run
 from PIL import Image
 
 from ltxflow.comfy.graph import canonical_graph
-from ltxflow.commands import build as build_command
 from ltxflow.core.digest import canonical
 from ltxflow.plan.outlook import Change, Mode, Outlook, Question
+from ltxflow.run import film as film_module
 from ltxflow.run.session import Session, open_session
 from ltxflow.script import load as load_module
 from ltxflow.script.config import read_config, remember_trust
@@ -209,8 +209,8 @@ class Project:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.env.items():
                 patch.setenv(name, value)
-            patch.setattr(build_command, "comfy_executor", servers)
-            patch.setattr(build_command, "LocalExecutor", lambda jobs: canned)
+            patch.setattr(film_module, "comfy_executor", servers)
+            patch.setattr(film_module, "LocalExecutor", lambda jobs: canned)
             done = run("build", "--json", "-p", str(self.folder), *argv)
         return Built(done, canned.ran)
 

@@ -21,6 +21,7 @@ from ltxflow.core.events import (
     RunFinished,
     RunStarted,
 )
+from ltxflow.faces.jsonlines import print_event
 from ltxflow.faces.terminal import Face, clean, count, duration, rendered
 
 
@@ -158,6 +159,27 @@ class LiveWatcher(PlainWatcher):
     def _add(self, table: Table, name: str, fraction: float, seconds: float, text: str) -> None:
         bar = ProgressBar(total=1.0, completed=fraction)
         table.add_row(name, bar, f"{int(fraction * 100)}%", clock(seconds), text)
+
+
+class JsonWatcher:
+    """Events as JSON lines."""
+
+    def __enter__(self) -> JsonWatcher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        print_event(event)
+
+
+def watcher(face: Face, is_json: bool, is_quiet: bool = False, is_verbose: bool = False) -> Watcher:
+    """Given where a verb writes, return what shows its build there."""
+    if is_json:
+        return JsonWatcher()
+    lines = LiveWatcher if face.is_live and not is_quiet else PlainWatcher
+    return lines(face, is_quiet, is_verbose)
 
 
 def summary(face: Face, event: RunFinished, mode: str) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.events import Event, Notice
 from ltxflow.plan.outlook import Question
+from ltxflow.run.means import Means, Servers
 from ltxflow.run.session import Session, hold, open_session
 from ltxflow.script.settings import NAMES
 
@@ -23,6 +25,16 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     parser.add_argument("--relength", action="store_true", help="solve lengths afresh, even of rendered clips")
     parser.add_argument("--force", action="store_true", help="make the chosen clips again, though nothing changed")
+
+
+def add_means(parser: argparse.ArgumentParser) -> None:
+    """Given a verb's parser, add what a build may use: servers, time, processors, and what a failure stops."""
+    add_servers(parser)
+    parser.add_argument("--max-gpu", type=seconds_of, metavar="TIME", help="start nothing that would pass this, as 30m")
+    parser.add_argument("--jobs", type=count_of, metavar="N", help="slates drawn at once (default: one a processor)")
+    going = parser.add_mutually_exclusive_group()
+    going.add_argument("--keep-going", action="store_true", default=True, help="a failed clip stops no other (default)")
+    going.add_argument("--fail-fast", dest="keep_going", action="store_false", help="start nothing after a failure")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +65,13 @@ def add_servers(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long to wait for a server that stops answering (default: 5m)",
     )
+
+
+def count_of(text: str) -> int:
+    """Given a number of at least 1, return it. Raise ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 1 on')
+    return int(text)
 
 
 def seconds_of(text: str) -> float:
@@ -106,6 +125,31 @@ def _value(name: str, text: str) -> Any:
 def question_of(args: argparse.Namespace) -> Question:
     mode = "animatic" if args.animatic else "render"
     return Question(mode, tuple(args.selectors), args.relength, args.force)  # type: ignore[arg-type]  # one of the two
+
+
+def servers_of(args: argparse.Namespace) -> Servers:
+    return Servers(tuple(args.server), args.patience, getattr(args, "max_gpu", None))
+
+
+def means_of(args: argparse.Namespace) -> Means:
+    """Given parsed arguments, return what a build may use."""
+    return Means(servers_of(args), args.jobs or 0, args.keep_going)
+
+
+@contextmanager
+def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, wait: bool) -> Iterator[Session]:
+    """Given parsed arguments, open the project for a build, alone; `emit` is told when another is waited for."""
+
+    def waiting(owner: Mapping[str, Any]) -> None:
+        who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
+        emit(Notice(f"another build holds this project ({who}); waiting for it", "warning"))
+
+    session = session_of(args)  # problems are told before anybody waits
+    damage = session.warnings
+    with hold(session, wait=wait, on_wait=waiting):
+        session = session_of(args)  # as it is now that it is ours: another build may have changed it
+        session.warnings[:0] = damage
+        yield session
 
 
 @contextmanager

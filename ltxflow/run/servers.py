@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from ltxflow.comfy.client import probe
 from ltxflow.comfy.nodes import core_classes
@@ -14,6 +12,7 @@ from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import Event
 from ltxflow.plan.outlook import Outlook
 from ltxflow.run.executors.comfy import ComfyExecutor, Terms
+from ltxflow.run.means import Servers
 from ltxflow.run.session import Session, make_own_folder
 from ltxflow.store.journal import Journal
 from ltxflow.store.speeds import Speed, read_speeds, write_speeds
@@ -22,10 +21,10 @@ JOURNAL = "journal.jsonl"
 SIGNATURES = "signatures"
 
 
-def places_of(args: argparse.Namespace, session: Session) -> list[Place]:
-    """Given parsed arguments, return the servers of the strongest source, and why; the last are only guesses."""
+def places_of(servers: Servers, session: Session) -> list[Place]:
+    """Given what was asked for, return the servers of the strongest source, and why; the last are only guesses."""
     config = {"servers": list(session.config.servers)} if session.config.servers else {}
-    return find_servers(args.server, os.environ, config, session.project.server or None)
+    return find_servers(list(servers.named), os.environ, config, session.project.server or None)
 
 
 async def reachable(places: list[Place]) -> list[Place]:
@@ -47,10 +46,10 @@ async def reachable(places: list[Place]) -> list[Place]:
 
 
 async def comfy_executor(
-    args: argparse.Namespace, session: Session, outlook: Outlook, emit: Callable[[Event], None]
+    servers: Servers, session: Session, outlook: Outlook, emit: Callable[[Event], None]
 ) -> ComfyExecutor:
     """Given a session, return the executor for its servers, not yet entered. Raise LtxflowError (4) without any."""
-    places = await reachable(places_of(args, session))
+    places = await reachable(places_of(servers, session))
     own = make_own_folder(session)
     journal = Journal(own / JOURNAL)
     journal.compact()
@@ -61,11 +60,7 @@ async def comfy_executor(
         speeds[server] = known.after(seconds, work)
         write_speeds(session.store.root, speeds)
 
-    terms = Terms(args.patience, core_classes() | session.config.allowed_nodes, getattr(args, "max_gpu", None))
+    terms = Terms(servers.patience_s, core_classes() | session.config.allowed_nodes, servers.max_gpu_s)
     return ComfyExecutor(
         [place.server for place in places], journal, terms, emit, dict(speeds), own / SIGNATURES, learned
     )
-
-
-def journal_path(session: Session) -> Path:
-    return session.own / JOURNAL

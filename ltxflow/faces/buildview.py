@@ -1,0 +1,22 @@
+"""What a build came to, as the last lines of a terminal show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ltxflow.core.errors import Problem
+from ltxflow.faces.progress import summary
+from ltxflow.faces.terminal import Face
+from ltxflow.run.film import Made
+
+
+def report(face: Face, made: Made, warnings: Sequence[Problem] = (), is_quiet: bool = False) -> None:
+    """Given what became of a film, tell its problems, files that no longer belong to it, and the totals."""
+    face.problems([*made.problems, *warnings])
+    if made.outlook.orphans and not is_quiet:
+        names = ", ".join(orphan.file for orphan in made.outlook.orphans)
+        face.say(f"  - {names}: no longer in the film; remove with: ltxflow clean --yes")
+    if made.built.interrupted:
+        face.warn("interrupted: what is finished is kept; run it again to go on")
+    if not is_quiet or made.code:
+        summary(face, made.finished, made.outlook.mode)

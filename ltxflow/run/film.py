@@ -1,0 +1,188 @@
+"""Makes a film: speaks it, looks at it, makes what is missing, delivers it. Knows no verb and no face.
+
+speak ──► look ──► make ──► deliver ──► finish
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
+from ltxflow.core.events import ActionFinished, Event, RunFinished, RunStarted
+from ltxflow.deliver.placements import placements
+from ltxflow.deliver.publish import Delivered, publish
+from ltxflow.deliver.timeline import RANKS
+from ltxflow.media.probe import probe_mp4
+from ltxflow.plan.outlook import Outlook, Placed, Question
+from ltxflow.plan.status import Status
+from ltxflow.run.build import Builder, Built, Executor, build, interruptible
+from ltxflow.run.executors.local import LocalExecutor
+from ltxflow.run.keep import keep_hits, keeper
+from ltxflow.run.means import Means
+from ltxflow.run.servers import comfy_executor
+from ltxflow.run.session import Session
+from ltxflow.run.speaking import speak_film
+from ltxflow.steps import Node, step
+from ltxflow.store.traces import Trace
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a film: `silent` holds what went wrong with scenes that could not be spoken."""
+
+    outlook: Outlook
+    built: Built
+    delivered: Delivered
+    finished: RunFinished
+    silent: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> list[Problem]:
+        failed = [problem for told in self.built.failed.values() for problem in told]
+        return [*failed, *self.delivered.problems, *self.silent]
+
+    @property
+    def code(self) -> int:
+        """The exit code this comes to."""
+        built = self.built
+        if built.interrupted:
+            return INTERRUPTED
+        if built.failed and all(problem.code == "C002" for told in built.failed.values() for problem in told):
+            return UNREACHABLE  # the servers went away: nothing is wrong with the clips
+        return FAILED if built.failed or built.skipped or self.delivered.problems or self.silent else 0
+
+    @property
+    def is_nothing_new(self) -> bool:
+        """Whether all was up to date and in its place: then the same answer holds until something changes."""
+        is_all_hit = self.finished.hit == self.finished.planned
+        return self.code == 0 and is_all_hit and not self.delivered.written and not self.problems
+
+
+def make_film(session: Session, question: Question, means: Means, emit: Emit) -> Made:
+    """Given a session whose project is held, make what `question` asks for and write the film's files.
+
+    What is finished is kept, whatever else fails. Raise LtxflowError where nothing can begin: without a server (4),
+    for a film that cannot be cut.
+    """
+    started = time.monotonic()
+    session.clean()
+    mute = speak_film(session, emit)
+    outlook = session.look(_without(question, mute))
+    missing = _missing(outlook)
+    emit(RunStarted(session.project.id, outlook.mode, len(outlook.statuses), len(missing)))
+    built = _make(means, session, outlook, missing, emit)
+    keep_hits(session, outlook, built.statuses)
+    delivered = _deliver(session, outlook, built, emit)
+    finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
+    silent = tuple(problem for problems in mute.values() for problem in problems)
+    return Made(outlook, built, delivered, finished, silent)
+
+
+def _without(question: Question, mute: Mapping[str, Sequence[Problem]]) -> Question:
+    """A scene that could not be spoken is not rendered to a length that is only a guess; slates cost nothing."""
+    if not mute or question.mode == "animatic":
+        return question
+    return replace(question, selectors=(*question.selectors, *(f"!{scene}" for scene in mute)))
+
+
+def _missing(outlook: Outlook) -> list[Status]:
+    """What is to be made. Where a render stands nobody draws a slate: it would never be placed."""
+    stands = {change.target for change in outlook.changes if change.kind in ("unchanged", "restore")}
+    return [s for target, s in outlook.statuses.items() if s.state != "hit" and target not in stands]
+
+
+def _make(means: Means, session: Session, outlook: Outlook, missing: Sequence[Status], emit: Emit) -> Built:
+    if not missing:
+        return Built(dict(outlook.statuses))
+    left = {status.node.target for status in missing}
+    found = {target: s for target, s in outlook.statuses.items() if s.state == "hit" or target in left}
+    built = asyncio.run(interruptible(_run(means, session, outlook, found, emit)))
+    built.statuses = {**outlook.statuses, **built.statuses}
+    return built
+
+
+async def _run(means: Means, session: Session, outlook: Outlook, found: Mapping[str, Status], emit: Emit) -> Built:
+    """Open what the missing targets need: threads for slates, servers for clips."""
+    keep = keeper(session, outlook)
+    async with AsyncExitStack() as stack:
+        executors: dict[str, Executor] = {"cpu": LocalExecutor(means.jobs or os.cpu_count() or 1)}
+        comfy = None
+        if any(status.state != "hit" and step(status.node.kind).POOL == "gpu" for status in found.values()):
+            comfy = await stack.enter_async_context(await comfy_executor(means.servers, session, outlook, emit))
+            executors["gpu"] = comfy
+
+        def made(node: Node, trace: Trace) -> None:
+            keep(node, trace)
+            if comfy is not None:
+                comfy.kept(trace.key)  # only now is its submission over
+
+        builder = Builder(session.store, session.lookup, executors, emit, made, means.keep_going)
+        return await build(outlook.plan, found, builder)
+
+
+def _deliver(session: Session, outlook: Outlook, built: Built, emit: Emit) -> Delivered:
+    base = session.project.output
+
+    def facts(stand: Placed) -> Mapping[str, Any]:
+        return probe_mp4(base / stand.file).as_json()
+
+    stands = session.placed()
+    current = outlook
+    if (outlook.mode == "animatic" or len(outlook.plan.nodes) < len(outlook.nodes)) and any(
+        stand.rank > RANKS["animatic"] for stand in stands.values()
+    ):
+        current = session.look(Question())  # the whole film, to say which renders are stale
+    wanted = placements(outlook, built.statuses, stands, facts, current)
+    return publish(
+        outlook.project,
+        outlook.cuts,
+        wanted,
+        session.published,
+        session.record_path,
+        session.store.cas,
+        emit,
+        session.timings(),
+    )
+
+
+def _finish(
+    session: Session, outlook: Outlook, built: Built, delivered: Delivered, seconds: float, emit: Emit
+) -> RunFinished:
+    folder = session.project.output.name
+    file_of = {change.target: f"{folder}/{change.file}" for change in outlook.changes}
+    stands = {change.target for change in outlook.changes if change.kind in ("unchanged", "restore")}
+    restored = hit = 0
+    for target, status in outlook.statuses.items():
+        if target in built.rendered or target in built.failed or target in built.skipped:
+            continue
+        if built.statuses[target].state != "hit" and target not in stands:
+            continue
+        if file_of.get(target) in delivered.written:
+            restored += 1
+            emit(ActionFinished(target, "restored", status.key or ""))
+        else:
+            hit += 1
+            emit(ActionFinished(target, "hit", status.key or ""))
+    told = delivered.timeline
+    event = RunFinished(
+        planned=len(outlook.statuses),
+        hit=hit,
+        rendered=len(built.rendered),
+        restored=restored,
+        failed=len(built.failed),
+        skipped=len(outlook.statuses) - hit - restored - len(built.rendered) - len(built.failed),
+        seconds=round(seconds, 3),
+        output=os.path.relpath(session.project.output),
+        complete=bool(told["complete"]),
+        film_seconds=told["durationInFrames"] / told["fps"],
+    )
+    emit(event)
+    return event
