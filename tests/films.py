@@ -24,6 +24,7 @@ from PIL import Image
 
 from ltxflow.comfy.graph import canonical_graph
 from ltxflow.core.digest import canonical
+from ltxflow.deliver import publish as publishing
 from ltxflow.plan.outlook import Change, Mode, Outlook, Question
 from ltxflow.run import film as film_module
 from ltxflow.run.session import Session, open_session
@@ -209,6 +210,7 @@ class Project:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.env.items():
                 patch.setenv(name, value)
+            patch.setattr(publishing, "draw_poster", lambda video: b"poster of " + video.read_bytes())
             patch.setattr(film_module, "comfy_executor", servers)
             patch.setattr(film_module, "LocalExecutor", lambda jobs: canned)
             done = run("build", "--json", "-p", str(self.folder), *argv)

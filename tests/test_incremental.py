@@ -449,6 +449,7 @@ ADDED = [
     Case(f"{STILL}/takes", 3, "still/a@2 still/a@3"),
     none(f"{STILL}/template", "t2v"),  # what it is made by anyhow
     none(f"{STILL}/ignore", ["P104"]),
+    none(f"{STILL}/gain", "-6dB"),
     none("scenes/still/title", "Still"),
     none("scenes/still/narration", "4s"),
     none("scenes/still/pad", "1s"),
@@ -458,6 +459,9 @@ ADDED = [
     none("scenes/guided/control", CONTROL),
     Case("scenes/guided/loras", ["grain"], "guided", "loras"),
     none("scenes/guided/negative", "blur"),
+    none("scenes/guided/gain", "+3dB"),
+    none("scenes/guided/narration/gain", "-2.5dB"),
+    none("defaults/clip/gain", "-6dB"),
     Case("scenes/guided/seed", 5, "guided"),
     Case("scenes/guided/length", "121f", "guided", "frames"),
     Case("scenes/guided/quality", "full", "guided"),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ltxflow.core import files
+from ltxflow.core.timing import clip_file_name
+from ltxflow.deliver.publish import POSTERS
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count
 from ltxflow.plan.outlook import Question
 from ltxflow.run.options import session_of
 from ltxflow.run.session import hold
 from ltxflow.store.published import is_ours, without, write_published
+
+KINDS = ("narration", "poster")  # of files that go with scenes and clips
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +34,20 @@ def _clean(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     base, folder = session.project.output.parent, session.project.output.name
     orphans = [f"{folder}/{orphan.file}" for orphan in session.look(Question(mode="animatic")).orphans]
-    spoken = {
+    kept = {
         f"narration/{scene.id}{scene.narration.file.path.suffix.lower()}"
         for scene in session.project.scenes
         if scene.narration.file
     }
+    kept |= {
+        f"{POSTERS}/{Path(clip_file_name(scene.index, clip.index)).stem}.jpg"
+        for scene in session.project.scenes
+        for clip in scene.clips
+    }
     orphans += [
         path
         for path, entry in session.published.entries.items()
-        if entry.source == "narration" and path not in spoken and (base / path).exists()
+        if entry.source in KINDS and path not in kept and (base / path).exists()
     ]
     removed = []
     if args.yes:

@@ -62,6 +62,13 @@ def parse_time(text: str, fps: int) -> Fraction:
     raise TimingError(f'"{text}" has the unknown unit "{unit}"' if unit else f'"{text}" has no unit', hint)
 
 
+def parse_gain(text: str) -> Fraction:
+    """Given "-6dB", return how much louder (or softer) that is, in decibels. Raise ValueError for anything else."""
+    if not text.endswith("dB"):
+        raise ValueError(f'"{text}" has no unit: write -6dB')
+    return Fraction(text[:-2])
+
+
 def parse_frames(text: str, fps: int) -> int:
     """Given "12f" or "0.4s", return frames at `fps`, halves rounded up ("0.5s" at 25 fps is 13).
 

@@ -15,7 +15,9 @@ from ltxflow.core.errors import Problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.timing import Cut
 from ltxflow.deliver.captioning import caption_files, with_captions
-from ltxflow.deliver.timeline import Placement, broken, timeline
+from ltxflow.deliver.disclosure import disclosure
+from ltxflow.deliver.timeline import DISCLOSURE, Placement, broken, timeline
+from ltxflow.media.poster import draw_poster
 from ltxflow.script.model import Project
 from ltxflow.store.cas import Cas
 from ltxflow.store.published import (
@@ -29,6 +31,7 @@ from ltxflow.store.published import (
 )
 
 TIMELINE = "timeline.json"
+POSTERS = "posters"
 
 
 @dataclass
@@ -81,7 +84,12 @@ def publish(
     told = timeline(project, cuts, {p.clip: p for p in placements}, complete=True, narrations=narrations)
     captions = caption_files(project, told, timings or {})
     texts = [_text_piece(path, data, cas) for path, data in captions.items()]
-    for piece in [*pieces, *sounds.values(), *texts]:
+    posters = {p.clip: _poster_piece(p, published, base, cas) for p in placements}
+    others = [*sounds.values(), *texts, *posters.values()]
+    notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
+    if _is_free(project, published, DISCLOSURE) or found(published, base, DISCLOSURE) == notice.digest:
+        others.append(notice)  # else there is one in the author's own words
+    for piece in [*pieces, *others]:
         there = found(published, base, piece.path)
         if there == piece.digest:
             delivered.in_place.append(piece.path)
@@ -92,7 +100,8 @@ def publish(
             wanted.append(piece)
     kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
     narrations = {id: piece.path for id, piece in sounds.items() if piece.path not in refused}
-    told = timeline(project, cuts, kept, complete=not refused, narrations=narrations)
+    shown = {clip: piece.path for clip, piece in posters.items() if piece.path not in refused}
+    told = timeline(project, cuts, kept, complete=not refused, narrations=narrations, posters=shown)
     told = with_captions(told, {path: data for path, data in captions.items() if path not in refused})
     wrong = broken(told)
     if wrong:
@@ -105,7 +114,7 @@ def publish(
         delivered.problems.append(_not_ours(project, place))
         delivered.timeline = {**told, "complete": False}
         return delivered
-    coming = {piece.path: piece.entry for piece in (*pieces, *sounds.values(), *texts) if piece.path not in refused}
+    coming = {piece.path: piece.entry for piece in (*pieces, *others) if piece.path not in refused}
     is_recorded = all(path in published.entries for path in (*coming, place))
     if not wanted and there == digest_bytes(text) and is_recorded:
         return delivered
@@ -137,9 +146,27 @@ def _clip_piece(project: Project, placement: Placement, cas: Cas) -> _Piece:
     return _Piece(f"{project.output.name}/{placement.file}", digest, cas.path(digest), entry)
 
 
-def _text_piece(path: str, data: bytes, cas: Cas) -> _Piece:
+def _text_piece(path: str, data: bytes, cas: Cas, kind: str = "captions") -> _Piece:
     digest = cas.put_bytes(data)
-    return _Piece(path, digest, cas.path(digest), PublishedFile((digest,), "captions", source="captions", rank=2))
+    return _Piece(path, digest, cas.path(digest), PublishedFile((digest,), kind, source=kind, rank=2))
+
+
+def _poster_piece(placement: Placement, published: Published, base: Path, cas: Cas) -> _Piece:
+    """Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again."""
+    path = f"{POSTERS}/{Path(placement.file).stem}.jpg"
+    known = published.entries.get(path)
+    if known is not None and known.key == placement.digest and is_ours(published, base, path):
+        digest = found(published, base, path) or known.digests[0]
+    else:
+        video = cas.path(Digest(placement.digest))
+        digest = cas.put_bytes(draw_poster(video if video.exists() else _home(placement.digest, published, base)))
+    entry = PublishedFile((digest,), f"poster:{placement.clip}", placement.digest, "poster", placement.rank)
+    return _Piece(path, digest, cas.path(digest), entry)
+
+
+def _home(digest: str, published: Published, base: Path) -> Path:
+    """Where bytes are that only the published tree has."""
+    return base / next(path for path in published.entries if found(published, base, path) == digest)
 
 
 def _target(placement: Placement) -> str:

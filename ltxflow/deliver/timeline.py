@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from ltxflow import __version__
-from ltxflow.core.timing import Cut, narration_start, seconds_to_frames_up
-from ltxflow.script.model import Project, Scene
+from ltxflow.core.timing import Cut, narration_start, parse_gain, seconds_to_frames_up
+from ltxflow.script.model import Clip, Project, Scene
 
 TIMELINE_SCHEMA = "ltxflow.timeline/1"
+DISCLOSURE = "AI-DISCLOSURE.txt"
 
 # Which of two files for one place is worth more: a stand-in never replaces what stands above it.
 RANKS: Mapping[str, int] = {"animatic": 0, "preview": 1, "render": 2}
@@ -42,16 +44,18 @@ def timeline(
     *,
     complete: bool,
     narrations: Mapping[str, str],
+    posters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Given a film, its solved lengths and what is in place, return the timeline as plain JSON.
 
     `placements` is by clip path; a clip without one keeps its planned time with `src` null, and the timeline is
-    not complete. `narrations` maps a scene's id to the published path of its sound, relative to `public/`.
+    not complete. `narrations` maps a scene's id to the published path of its sound, `posters` a clip's path to that
+    of its picture, both relative to `public/`.
     """
     scenes: list[dict[str, Any]] = []
     start = 0
     for scene in project.scenes:
-        told = _scene(project, scene, cuts[scene.id], placements, start, narrations.get(scene.id))
+        told = _scene(project, scene, cuts[scene.id], placements, start, narrations.get(scene.id), posters or {})
         scenes.append(told)
         start += told["durationInFrames"]
     width, height = project.size
@@ -67,7 +71,14 @@ def timeline(
         "crossfadeFrames": crossfades[0] if crossfades else 0,
         "complete": complete and all(clip["src"] for scene in scenes for clip in scene["clips"]),
         "captions": None,
-        "generator": {"name": "ltxflow", "version": __version__, "model": project.profile.title},
+        "generator": {
+            "name": "ltxflow",
+            "version": __version__,
+            "model": project.profile.title,
+            "machineMade": True,
+            "voices": voices(project),
+            "disclosure": DISCLOSURE,
+        },
         "scenes": scenes,
     }
 
@@ -79,6 +90,7 @@ def _scene(
     placements: Mapping[str, Placement],
     start: int,
     sound: str | None,
+    posters: Mapping[str, str],
 ) -> dict[str, Any]:
     clips: list[dict[str, Any]] = []
     position = 0
@@ -88,7 +100,8 @@ def _scene(
         duration = min(planned - trim, frames)
         overlap = _overlap(scene, clips, duration)
         position = clips[-1]["from"] + clips[-1]["durationInFrames"] - overlap if clips else 0
-        clips.append(_clip(project, clip.id, placed, frames, duration, position, overlap))
+        told = _clip(project, clip, placed, frames, duration, position, overlap)
+        clips.append({**told, "absoluteFrom": start + position, "poster": posters.get(clip.path) if placed else None})
     length = position + clips[-1]["durationInFrames"]
     return {
         "id": scene.id,
@@ -97,6 +110,8 @@ def _scene(
         "from": start,
         "durationInFrames": length,
         "crossfadeFrames": scene.crossfade if len(clips) > 1 else 0,
+        "lead": narration_start(scene.pad_head, project.fps),
+        "tail": seconds_to_frames_up(scene.pad_tail, project.fps),
         "script": {
             "text": scene.narration.text,
             "seconds": float(scene.narration.seconds),
@@ -126,7 +141,7 @@ def _overlap(scene: Scene, before: Sequence[Mapping[str, Any]], duration: int) -
 
 def _clip(
     project: Project,
-    id: str,
+    clip: Clip,
     placed: Placement | None,
     frames: int,
     duration: int,
@@ -136,7 +151,7 @@ def _clip(
     width, height = project.size
     facts = placed.facts if placed else {}
     return {
-        "id": id,
+        "id": clip.id,
         "take": placed.take if placed else 1,
         "src": f"{project.output.name}/{placed.file}" if placed else None,
         "source": placed.source if placed else None,
@@ -151,7 +166,7 @@ def _clip(
         "from": position,
         "transition": {"type": "fade", "durationInFrames": overlap} if overlap else None,
         "hasAudio": bool(facts.get("audio_rate")),
-        "volume": 1,
+        "volume": volume(parse_gain(str(clip.get("gain", "0dB")))),
         "sha256": placed.digest if placed else None,
     }
 
@@ -170,8 +185,19 @@ def _narration(project: Project, scene: Scene, sound: str | None) -> dict[str, A
         "sampleRate": facts["sample_rate"],
         "text": spoken.text,
         "captions": None,
-        "volume": 1,
+        "volume": volume(spoken.gain_db),
     }
+
+
+def volume(gain_db: Fraction) -> float:
+    """Given a gain in decibels, return what samples are multiplied by, to four places; 1 for none."""
+    return round(10 ** (float(gain_db) / 20), 4) if gain_db else 1
+
+
+def voices(project: Project) -> list[str]:
+    """Given a film, return the engines whose voice is heard in it, sorted."""
+    spoken = (scene.narration for scene in project.scenes)
+    return sorted({n.speech.engine.name for n in spoken if n.speech is not None and n.file is not None})
 
 
 def broken(told: Mapping[str, Any]) -> list[str]:
@@ -184,11 +210,15 @@ def broken(told: Mapping[str, Any]) -> list[str]:
     start = 0
     for scene in told["scenes"]:
         name = f"scene {scene['id']}"
+        if not _are_whole(scene, "from", "durationInFrames", "crossfadeFrames", "lead", "tail"):
+            wrong.append(f"{name} is not in whole frames")
         if scene["from"] != start:
             wrong.append(f"{name} starts at {scene['from']}, not {start}")
         start += scene["durationInFrames"]
-        wrong += _broken_clips(name, scene["clips"], scene["durationInFrames"])
+        wrong += _broken_clips(name, scene)
         spoken = scene["narration"]
+        if spoken and not _are_whole(spoken, "startFrame", "durationInFrames", "samples", "sampleRate"):
+            wrong.append(f"{name}: the narration is not in whole frames")
         if spoken and scene["coverage"]["ok"] and told["complete"]:
             end = spoken["startFrame"] + spoken["durationInFrames"]
             if end > scene["durationInFrames"]:
@@ -198,19 +228,31 @@ def broken(told: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _broken_clips(name: str, clips: Sequence[Mapping[str, Any]], length: int) -> list[str]:
+def _are_whole(told: Mapping[str, Any], *names: str) -> bool:
+    return all(type(told[name]) is int and told[name] >= 0 for name in names)
+
+
+def _broken_clips(name: str, scene: Mapping[str, Any]) -> list[str]:
     wrong = []
+    clips: Sequence[Mapping[str, Any]] = scene["clips"]
     overlaps = [(clip["transition"] or {}).get("durationInFrames", 0) for clip in clips] + [0]
     if clips[0]["transition"] is not None:
         wrong.append(f"{name}: the first clip has a transition")
+    at = 0
     for index, clip in enumerate(clips):
         place = f"{name}, clip {clip['id']}"
         if clip["trimStart"] + clip["durationInFrames"] > clip["frames"]:
             wrong.append(f"{place} plays {clip['durationInFrames']} of {clip['frames']} frames")
-        if clip["durationInFrames"] < overlaps[index] + overlaps[index + 1]:
+        if clip["durationInFrames"] < max(1, overlaps[index] + overlaps[index + 1]):
             wrong.append(f"{place} is shorter than its crossfades")
-        if not all(isinstance(clip[k], int) for k in ("frames", "trimStart", "durationInFrames", "from")):
+        if not _are_whole(clip, "frames", "trimStart", "durationInFrames", "from", "absoluteFrom"):
             wrong.append(f"{place} is not in whole frames")
-    if clips[-1]["from"] + clips[-1]["durationInFrames"] != length:
+        at -= overlaps[index]
+        if clip["from"] != at:
+            wrong.append(f"{place} starts at {clip['from']}, not {at}")
+        if clip["absoluteFrom"] != scene["from"] + clip["from"]:
+            wrong.append(f"{place} says {clip['absoluteFrom']} for its place in the film")
+        at += clip["durationInFrames"]
+    if at != scene["durationInFrames"]:
         wrong.append(f"{name} does not end with its last clip")
     return wrong

@@ -102,6 +102,7 @@ class Session:
         public = self.project.output.parent
         own = [self.own, *(path for path in self.own.glob("*") if path.is_dir())]
         folders = [self.project.folder, *own, self.project.output, public / "narration", public / "captions"]
+        folders += [public, public / "posters"]
         return self.store.clean() + sum(files.clean_temps(folder) for folder in folders)
 
     def speech(self) -> Spoken:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ltxflow.core.digest import Digest, digest_file, digest_json
 from ltxflow.core.errors import Level, LtxflowError, Problem, Span, raise_errors
-from ltxflow.core.timing import STEP, parse_frames, parse_time, seconds_to_frames_up, snap_up
+from ltxflow.core.timing import STEP, parse_frames, parse_gain, parse_time, seconds_to_frames_up, snap_up
 from ltxflow.media.engines import Engine
 from ltxflow.media.image import Fit, fit_warnings, read_image
 from ltxflow.media.probe import probe_mp4
@@ -457,6 +457,7 @@ def _narration(
         spoken = {"duration": spoken}
     text, problems = fill(str(spoken.get("text", "")), variables, reader.span((*at, "text")))
     reader.problems += problems
+    gain = parse_gain(str(spoken.get("gain", "0dB")))
     if "lines" in spoken and any(name in spoken for name in ("text", "file", "duration")):
         reader.wrong(
             "a narration has lines, or a text, a file or a duration", (*at, "lines"), "keep one of them", "L067"
@@ -464,19 +465,20 @@ def _narration(
     if "file" in spoken:
         sound = _sound(reader, str(spoken["file"]), (*at, "file"))
         seconds = Fraction(sound.facts["samples"], sound.facts["sample_rate"]) if sound else Fraction(1)
-        return Narration("file", seconds, text=text, file=sound, span=span)
+        return Narration("file", seconds, text=text, gain_db=gain, file=sound, span=span)
     if "duration" in spoken:
-        return Narration("duration", parse_time(str(spoken["duration"]), fps), text=text, span=span)
+        return Narration("duration", parse_time(str(spoken["duration"]), fps), text=text, gain_db=gain, span=span)
     rate = Fraction(str(data.get("words_per_second") or WORDS_PER_SECOND))
     speech = _speech(reader, spoken, at, data, fps, variables)
     if speech is not None:
-        return Narration("text", estimate(speech, rate), estimated=True, text=speech.text, speech=speech, span=span)
+        seconds = estimate(speech, rate)
+        return Narration("text", seconds, estimated=True, text=speech.text, gain_db=gain, speech=speech, span=span)
     lines = [line if isinstance(line, str) else str(line.get("text", "")) for line in spoken.get("lines") or ()]
     told = " ".join([text, *(fill(line, variables, span)[0] for line in lines)]).strip()
     words = len(told.split())
     if not words:
         reader.wrong("the narration has no words", (*at, "text"), "write what is said, or a duration", "L060")
-    return Narration("text", max(words, 1) / rate, estimated=True, text=told, span=span)
+    return Narration("text", max(words, 1) / rate, estimated=True, text=told, gain_db=gain, span=span)
 
 
 def _speech(

@@ -105,6 +105,7 @@ class Narration:
     seconds: Fraction
     estimated: bool = False
     text: str = ""
+    gain_db: Fraction = Fraction(0)
     file: Media | None = None
     speech: Any = None  # script.speech.Speech, where an engine is to speak it
     span: Span | None = field(default=None, compare=False)

@@ -257,6 +257,7 @@ class Profile:
             "loras": [],
             "temporal_upscale": False,
             "takes": 1,
+            "gain": "0dB",
             "ignore": [],
             "control.strength": 1.0,
             "control.mode": "raw",

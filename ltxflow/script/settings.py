@@ -29,6 +29,7 @@ PLAIN = (
     "temporal_upscale",
     "takes",
     "template",
+    "gain",
     "ignore",
 )
 QUALITY_PARTS = ("steps", "cfg", "stages")

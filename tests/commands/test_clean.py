@@ -20,11 +20,25 @@ def test_orphans_are_listed_and_stay_until_yes(film: Film) -> None:
     assert ran.out.splitlines() == [
         "  - scenes/scene-0-b.mp4",
         "  - scenes/scene-2-a.mp4",
-        "2 files of no clip in the film; remove with: ltxflow clean --yes",
+        "  - posters/scene-0-b.jpg",
+        "  - posters/scene-2-a.jpg",
+        "4 files of no clip in the film; remove with: ltxflow clean --yes",
     ]
     assert (film.scenes / "scene-0-b.mp4").exists()
-    assert film.run("clean", "--yes", "--json").data["removed"] == ["scenes/scene-0-b.mp4", "scenes/scene-2-a.mp4"]
-    assert sorted(film.published()) == ["scenes/scene-0-a.mp4", "scenes/scene-1-a.mp4", "scenes/timeline.json"]
+    assert film.run("clean", "--yes", "--json").data["removed"] == [
+        "scenes/scene-0-b.mp4",
+        "scenes/scene-2-a.mp4",
+        "posters/scene-0-b.jpg",
+        "posters/scene-2-a.jpg",
+    ]
+    assert sorted(film.published()) == [
+        "AI-DISCLOSURE.txt",
+        "posters/scene-0-a.jpg",
+        "posters/scene-1-a.jpg",
+        "scenes/scene-0-a.mp4",
+        "scenes/scene-1-a.mp4",
+        "scenes/timeline.json",
+    ]
     assert film.run("clean").out == "nothing to clean\n"
 
 
@@ -42,7 +56,8 @@ def test_what_was_edited_or_is_not_ours_is_never_removed(film: Film) -> None:
     (film.scenes / "scene-2-a.mp4").write_bytes(b"my own cut")
     (film.scenes / "scene-9-a.mp4").write_bytes(b"somebody else's")
     film.write({"hook": ["a"]})
-    assert film.run("clean", "--yes", "--json").data["removed"] == ["scenes/scene-0-b.mp4", "scenes/scene-1-a.mp4"]
+    removed = film.run("clean", "--yes", "--json").data["removed"]
+    assert [path for path in removed if path.startswith("scenes/")] == ["scenes/scene-0-b.mp4", "scenes/scene-1-a.mp4"]
     assert (film.scenes / "scene-2-a.mp4").read_bytes() == b"my own cut"
     assert (film.scenes / "scene-9-a.mp4").exists()
     assert (film.scenes / "timeline.json").exists()

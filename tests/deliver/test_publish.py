@@ -6,13 +6,20 @@ import json
 import shutil
 import wave
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from film import SIZE, Film, canned
+from PIL import Image
 
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
+from ltxflow.deliver import publish as publishing
+from ltxflow.deliver.timeline import broken
+from ltxflow.media.poster import draw_poster
+from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
 
 Watch = Callable[[Callable[[str, Path], None]], None]
 
@@ -50,6 +57,11 @@ def problems_of(film: Film, *argv: str) -> list[tuple[str, str]]:
 def test_a_film_is_published_by_position_with_its_timeline(film: Film) -> None:
     ran = film.build()
     assert sorted(film.published()) == [
+        "AI-DISCLOSURE.txt",
+        "posters/scene-0-a.jpg",
+        "posters/scene-0-b.jpg",
+        "posters/scene-1-a.jpg",
+        "posters/scene-2-a.jpg",
         "scenes/scene-0-a.mp4",
         "scenes/scene-0-b.mp4",
         "scenes/scene-1-a.mp4",
@@ -61,7 +73,8 @@ def test_a_film_is_published_by_position_with_its_timeline(film: Film) -> None:
         assert digest_bytes((film.folder / "public" / clip["src"]).read_bytes()) == clip["sha256"]
     assert film.timeline["complete"]
     assert sum(scene["durationInFrames"] for scene in film.timeline["scenes"]) == film.timeline["durationInFrames"]
-    assert [event["path"] for event in ran.events("file-published")] == [clip["src"] for clip in clips]
+    said = [event["path"] for event in ran.events("file-published")]
+    assert said == [clip["src"] for clip in clips] + [clip["poster"] for clip in clips] + ["AI-DISCLOSURE.txt"]
 
 
 def test_published_files_are_copies_that_may_be_edited_without_harm_to_the_store(film: Film) -> None:
@@ -111,6 +124,122 @@ def test_a_narration_recorded_again_at_the_same_length_draws_nothing(film: Film)
     assert (ran.totals["rendered"], ran.totals["hit"]) == (0, 4)
     assert film.published()["narration/hook.wav"] == (film.folder / "vo.wav").read_bytes()
     assert [event["path"] for event in ran.events("file-published")] == ["narration/hook.wav"]
+
+
+# --- what only the timeline shows
+
+
+def changed_by(film: Film, edit: Callable[[], object]) -> set[str]:
+    """The files of which a build after an edit wrote other bytes, or wrote at all."""
+    public = film.folder / "public"
+
+    def seen() -> dict[str, tuple[int, bytes]]:
+        return {path: ((public / path).stat().st_mtime_ns, data) for path, data in film.published().items()}
+
+    before = seen()
+    edit()
+    ran = film.build()
+    assert (ran.code, ran.totals["rendered"], ran.totals["hit"]) == (0, 0, 4)
+    return {path for path, told in seen().items() if before.get(path) != told}
+
+
+SPOKEN = {"hook": '{ duration: 6s, text: "Every coin has one key. Nobody has two of them." }', "middle": "3.5s"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"Tiny film"', '"Another film"'),
+        ("  - id: middle\n", "  - id: middle\n    title: The middle\n"),
+        ("  - id: hook\n", "  - id: hook\n    crossfade: 10f\n"),
+        ("      - id: b\n", "      - id: b\n        gain: -6dB\n"),
+        ("  - id: end\n", "  - id: end\n    gain: +3dB\n"),
+    ],
+)
+def test_what_is_only_shown_rewrites_the_timeline_alone(film: Film, old: str, new: str) -> None:
+    film.write(narration=SPOKEN)
+    film.build()
+    assert changed_by(film, lambda: film.edit(old, new)) == {"scenes/timeline.json"}
+    assert broken(film.timeline) == []
+
+
+def test_other_words_rewrite_captions_and_the_timeline(film: Film) -> None:
+    film.write(narration=SPOKEN)
+    film.build()
+    told = changed_by(film, lambda: film.edit("Nobody has two", "No one has two"))
+    assert told == {"captions/film.srt", "captions/film.vtt", "captions/hook.json", "scenes/timeline.json"}
+
+
+def test_a_gain_is_told_as_a_volume(film: Film) -> None:
+    write_voice(film.folder / "vo.wav", 6)
+    film.write(narration={"hook": "{ file: vo.wav, gain: -3.5dB }", "middle": "3s"})
+    film.edit("      - id: b\n", "      - id: b\n        gain: -6dB\n").build()
+    hook = film.timeline["scenes"][0]
+    assert [clip["volume"] for clip in hook["clips"]] == [1, 0.5012]
+    assert hook["narration"]["volume"] == 0.6683
+
+
+def test_a_gain_without_its_unit_is_refused_where_it_stands(film: Film) -> None:
+    film.edit("      - id: b\n", "      - id: b\n        gain: -6\n")
+    err = film.run("check").err
+    assert "project.yaml:14:15: error:" in err
+    assert "dB" in err
+
+
+# --- posters
+
+
+def test_a_poster_is_the_middle_picture_of_its_clip(tmp_path: Path) -> None:
+    clip, spec = tmp_path / "clip.mp4", SlateSpec(256, 192, 25, 61, "hook", "a", 1, "A vault.", "")
+    draw_slate(spec, clip)
+    data = draw_poster(clip)
+    assert data == draw_poster(clip)
+    with Image.open(BytesIO(data)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (256, 192))
+        assert read_frame_number(np.asarray(picture.convert("RGB")), spec) == 30
+
+
+def test_a_poster_is_drawn_again_only_for_another_clip(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(publishing, "draw_poster", lambda video: drawn.append(video) or b"%d" % len(drawn))
+    film.build()
+    assert len(drawn) == 4
+    film.edit("for hook-b;", "for the vault;").build()
+    assert len(drawn) == 5
+    assert film.published()["posters/scene-0-b.jpg"] == b"5"
+    film.build()
+    (film.folder / "public/posters/scene-0-a.jpg").unlink()
+    film.build()
+    assert len(drawn) == 6
+    assert [c["poster"] for s in film.timeline["scenes"] for c in s["clips"]] == [
+        f"posters/scene-{name}.jpg" for name in ("0-a", "0-b", "1-a", "2-a")
+    ]
+
+
+# --- honesty
+
+
+def test_the_film_says_that_a_machine_made_it_and_with_which_model(film: Film) -> None:
+    film.render("hook/a", "hook/b", "middle/a")
+    film.run("build", "hook", "middle")
+    film.build()
+    made = film.timeline["generator"]
+    assert made["machineMade"] is True
+    assert "LTX-2" in made["model"]
+    text = film.published()[made["disclosure"]].decode()
+    assert text.startswith("This film was made by a machine.\n")
+    assert f"generated with {made['model']}" in " ".join(text.split())
+    assert "1 of its 4 clips are slates" in " ".join(text.split())
+
+
+def test_a_notice_in_the_author_s_own_words_is_left_alone(film: Film) -> None:
+    notice = film.folder / "public" / "AI-DISCLOSURE.txt"
+    notice.parent.mkdir()
+    notice.write_text("Made with LTX-2 by me.")
+    assert film.build().code == 0
+    film.edit("for hook-b;", "for the vault;")
+    assert film.build().code == 0
+    assert notice.read_text() == "Made with LTX-2 by me."
 
 
 # --- what is not ours

@@ -113,7 +113,7 @@ def test_the_smallest_film_passes() -> None:
 ID = "use small letters, digits and hyphens, at most 64, the first one a letter or digit"
 CLIP_KEYS = (
     "id, prompt, reference, last_frame, control, extends, loras, negative, seed, length, quality, steps, cfg, stages, "
-    "temporal_upscale, takes, template, ignore"
+    "temporal_upscale, takes, template, gain, ignore"
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
@@ -271,7 +271,7 @@ SCENE = [
         16,
         "S110",
         '"narration" is empty',
-        "write one of: duration, file, text, lines, engine, voice, speed, pause, trim, lexicon",
+        "write one of: duration, file, text, lines, gain, engine, voice, speed, pause, trim, lexicon",
     ),
     ("narration:", 15, "S112", '"narration" has no value', "write one, such as 8.5s"),
     (
