@@ -31,6 +31,7 @@ from ltxflow.core.errors import LtxflowError, Problem, Span
 
 MAX_BYTES = 8_000_000
 MAX_DEPTH = 40
+TOO_DEEP, UNCLOSED = f"values are nested more than {MAX_DEPTH} deep", "check for brackets that are not closed"
 MAX_ALIASES = 100
 MAX_EXPANDED = 100_000  # nodes that aliases add; what is written out is bounded by MAX_BYTES
 
@@ -351,12 +352,7 @@ class _Composer:
         self.nodes += 1
         at = _pack(event.start_mark)
         if len(self.stack) == MAX_DEPTH:
-            self.stop(
-                "Y018",
-                at,
-                f"values are nested more than {MAX_DEPTH} deep",
-                "check for brackets that are not closed",
-            )
+            self.stop("Y018", at, TOO_DEEP, UNCLOSED)
         if event.tag is not None:
             self.tag(event.tag, at)
         if event.anchor is not None:
@@ -527,6 +523,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     def said(message: str, hint: str, span: Span = here, code: str = "Y005") -> Problem:
         return Problem(message, span, hint, code)
 
+    if "maximum nesting depth" in problem:  # libyaml's own limit, met where its scanner runs ahead of us
+        return said(TOO_DEEP, UNCLOSED, code="Y018")
     if char == "\t" and ("tab character" in problem or "cannot start any token" in problem):
         return said("a tab where spaces are expected", "indent with spaces", code="Y006")
     if "cannot start any token" in problem:
