@@ -11,6 +11,7 @@ VERBS = {
     "plan": "what a build would render, and why",
     "build": "render what changed, and write the film's files",
     "narrate": "speak the narration, and nothing else",
+    "conform": "the finished film as one mp4: narration, crossfades, chapters, captions",
     "explain": "why a clip is, or is not, rendered again",
     "show": "one clip: its values and where they come from, its prompt, its workflow",
     "status": "scenes and clips, and how far each is",

@@ -27,7 +27,7 @@ class Event:
 @dataclass(frozen=True)
 class RunStarted(Event):
     project: str
-    mode: str  # "render" | "animatic"
+    mode: str  # "render" | "animatic" | "conform"
     planned: int  # targets asked for
     to_make: int  # of these, at the most: misses and maybes
 

@@ -489,6 +489,37 @@ def srt(given: Sequence[Cue]) -> str:
     return "\n".join(blocks)
 
 
+_TIMES = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{3}) --> (\d+):(\d\d):(\d\d)[,.](\d{3})")
+_MARKS = str.maketrans("", "", "\u202b\u202c\u200f")
+
+
+def read_srt(text: str) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Given a SubRip file, perhaps edited by hand, return (start, end, lines) of its cues, in ms and in order.
+
+    Raise ValueError, naming the line, for a block that has no times.
+    """
+    found = []
+    number = 1
+    for block in re.split(r"\n(?:[ \t]*\n)+", text.replace("\r\n", "\n").lstrip("\ufeff")):
+        lines = [line.translate(_MARKS).strip() for line in block.strip().split("\n")]
+        at = next((index for index, line in enumerate(lines[:2]) if "-->" in line), None)
+        times = _TIMES.match(lines[at]) if at is not None else None
+        if at is not None and times:
+            start, end = (_of_clock(times.groups()[side : side + 4]) for side in (0, 4))
+            shown = tuple(line for line in lines[at + 1 :] if line)
+            if shown and end > start:
+                found.append((start, end, shown))
+        elif any(lines):
+            raise ValueError(f"line {number}: a caption without its times")
+        number += block.count("\n") + 2
+    return sorted(found)
+
+
+def _of_clock(parts: Sequence[str]) -> int:
+    hours, minutes, seconds, ms = map(int, parts)
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
+
+
 def webvtt(given: Sequence[Cue]) -> str:
     """Given cues, return a WebVTT file. Players take a line's direction from its first letter: a mark sees to it."""
     blocks = ["WEBVTT\n"]

@@ -1,0 +1,91 @@
+"""A part of a finished film's picture: one clip between its dissolves, or one dissolve. Encoded once for its frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltxflow.core.digest import Action, Digest, Output
+from ltxflow.core.errors import Span
+from ltxflow.media.cutting import Look, Overlay, Stretch, cut_part
+from ltxflow.media.probe import probe_mp4
+from ltxflow.media.titling import draw_caption
+from ltxflow.script.model import Project
+from ltxflow.steps import Job, Node, Wishes
+
+KIND, VERSION, POOL, SOURCE = "part", "1", "cpu", "conform"
+
+
+@dataclass(frozen=True)
+class Burnt:
+    """A caption that is part of the picture, from the frame `first` of the part up to `end`."""
+
+    first: int
+    end: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames of a clip, or of two that dissolve, each with the digest of its file."""
+
+    look: Look
+    shown: Stretch
+    digest: Digest
+    before: Stretch | None = None
+    digest_before: Digest | None = None
+    captions: tuple[Burnt, ...] = ()
+
+
+def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+    """None by the film alone: what is cut how is known from its timeline (`deliver.conform`)."""
+    yield from ()
+
+
+def action(node: Node, inputs: Mapping[str, Output]) -> Action:
+    """By the frames that are used, wherever in the film they are."""
+    part: Part = node.spec
+    body: dict[str, Any] = {"look": part.look.keyed(), "first": part.shown.first, "frames": part.shown.frames}
+    used = {"video": part.digest}
+    if part.before is not None and part.digest_before is not None:
+        body["first_before"] = part.before.first
+        used["before"] = part.digest_before
+    if part.captions:
+        body["captions"] = [[burnt.first, burnt.end, *burnt.lines] for burnt in part.captions]
+    return Action(KIND, VERSION, body, used, ("video",))
+
+
+def fields(node: Node) -> dict[str, Any]:
+    part: Part = node.spec
+    return {"first": part.shown.first, "frames": part.shown.frames, "size": [part.look.width, part.look.height]}
+
+
+def where(node: Node, name: str) -> Span | None:
+    return node.span
+
+
+async def run(node: Node, action: Action, job: Job) -> None:
+    """Cut and encode in a thread: PyAV lets go of the interpreter while it works."""
+    part: Part = node.spec
+    file = job.folder / "video.mp4"
+
+    def work() -> None:
+        overlays = [_overlay(burnt, part.look) for burnt in part.captions]
+        cut_part(
+            part.look,
+            part.shown,
+            file,
+            part.before,
+            overlays,
+            lambda done, total: job.progress(done / total, f"frame {done}/{total}"),
+        )
+
+    await asyncio.to_thread(work)
+    job.out["video"] = file
+    job.facts["video"] = probe_mp4(file).as_json()
+
+
+def _overlay(burnt: Burnt, look: Look) -> Overlay:
+    return Overlay(burnt.first, burnt.end, *draw_caption(burnt.lines, look.width, look.height))
