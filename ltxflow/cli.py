@@ -19,6 +19,7 @@ VERBS = {
     "pick": "put a take into the cut",
     "approve": "freeze the take that is in the cut: later edits warn and change nothing",
     "reject": "say that a take will not do, and why",
+    "retake": "render one more take of a clip, with another seed",
     "accept": "let an existing result stand for what the clip is now",
     "pin": "put a file made by hand into a clip's place",
     "forget": "drop a take: the next build makes it anew",
@@ -28,7 +29,7 @@ VERBS = {
     "doctor": "what works here and what does not, with a next step for each: libraries, store, servers, models",
     "servers": "the ComfyUI servers that a build would use, why those, and how they are",
     "trust": "allow what a project brings: its own templates, absolute paths",
-    "rules": "every rule that `check` knows, by code",
+    "rules": "every rule that a film and its clips are held to, by code",
     "schema": "print the JSON Schema of project.yaml and the other files",
 }
 

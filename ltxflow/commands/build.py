@@ -30,8 +30,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
                 "totals": made.finished.as_json(),
                 "output": made.finished.output,
                 "orphans": [orphan.file for orphan in made.outlook.orphans],
+                "checks": {target: verdict.as_json() for target, verdict in made.verdicts.items()},
             }
-            return print_envelope("build", data, made.code, [*made.problems, *session.warnings])
+            return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
         report(face, made, session.warnings, args.quiet)
         if made.is_nothing_new and not session.warnings:
             face.rests_on = frozenset(session.rests_on())

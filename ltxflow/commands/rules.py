@@ -1,4 +1,4 @@
-"""Every rule that `check` knows, by code: what it asks for, how much it matters, and who says so."""
+"""Every rule that a film and what comes back is held to, by code: how much it matters, and who says so."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ltxflow.comfy import importing, nodes
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
+from ltxflow.media import findings
 from ltxflow.script import lint, load, schema, speech, yaml
 
 
@@ -40,6 +41,7 @@ def _rules() -> dict[str, dict[str, str]]:
         for code, title in table.items():
             level = {"L022": "warning", "T102": "advice"}.get(code, "error")
             told[code] = {"level": level, "title": title, "why": "", "source": ""}
-    for rule in lint.RULES.values():
+    graded: list[lint.Rule | findings.Rule] = [*lint.RULES.values(), *findings.RULES.values()]
+    for rule in graded:
         told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
     return dict(sorted(told.items()))

@@ -9,6 +9,7 @@ from ltxflow.core.timing import clip_file_name, letters
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, columns, duration
+from ltxflow.media.findings import RULES
 from ltxflow.plan.outlook import Change, Outlook, Placed, Question
 from ltxflow.run.options import session_of
 from ltxflow.script.model import Scene
@@ -33,8 +34,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
         for change in outlook.changes
         if change.target == outlook.picked(clip)
     }
+    problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
     if args.json:
-        return print_envelope("status", _data(outlook, states), 0)
+        return print_envelope("status", _data(outlook, states), 0, problems)
     face.say(face.paint(header(outlook), "bold"))
     face.say()
     rows = [("scene", "clips", "narration", "picture")]
@@ -45,6 +47,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
     done = sum(state == "made" for state in states.values())
     seconds = outlook.film_frames / outlook.project.fps
     face.say(f"{done} of {len(states)} clips made, film {duration(seconds)}.  {face.paint(LEGEND, 'dim')}")
+    for problem in problems:
+        if problem.level == "warning" or problem.code in RULES:
+            face.say(f"  {face.paint('!', 'yellow')} {problem.message}  {face.paint(f'→ {problem.hint}', 'dim')}")
     return 0
 
 
@@ -80,6 +85,8 @@ def _data(outlook: Outlook, states: dict[str, str]) -> dict[str, Any]:
                 "letter": letters(clip.index),
                 "state": states[clip.path],
                 "frames": outlook.cuts[scene.id].frames[clip.index],
+                "status": outlook.lock.entries[clip.path].status if clip.path in outlook.lock.entries else "",
+                "checks": verdict.as_json() if (verdict := outlook.verdicts.get(outlook.picked(clip))) else None,
             }
             for scene in outlook.project.scenes
             for clip in scene.clips

@@ -1,4 +1,4 @@
-"""The takes of a clip: which are rendered, which is in the cut, which still match their text."""
+"""The takes of a clip: which are rendered, how they came out, which is in the cut, which still match their text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
 from ltxflow.plan.outlook import Question
 from ltxflow.run.options import session_of
-from ltxflow.run.takes import name, take_rows
+from ltxflow.run.takes import name, take_numbers, take_rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,17 +18,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     clip = name(session, args.clip).clip
-    rows = take_rows(session, session.look(Question(selectors=(clip.path,))), clip)
+    names = tuple(f"{clip.path}@{number}" for number in take_numbers(session, clip))
+    rows = take_rows(session, session.look(Question(selectors=names, also=names)), clip)
     if args.json:
         return print_envelope("takes", rows, 0)
-    told = [("", "take", "frames", "made", "on", "")]
+    told = [("", "take", "frames", "motion", "made", "on", "")]
     for row in rows:
         state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
         if row["frames"] and not row["matches"]:
             state = f"{state}  no longer matches its text".strip()
         mark = "→" if row["picked"] else " "
         made = str(row["made_at"]).replace("T", " ")[:16] or ("not rendered" if not row["frames"] else "elsewhere")
-        told.append((mark, str(row["take"]), str(row["frames"] or ""), made, str(row["server"]), state))
+        motion = f"{row['checks']['motion']:.2f}" if row["checks"] else ""
+        told.append((mark, str(row["take"]), str(row["frames"] or ""), motion, made, str(row["server"]), state))
     for line in columns(told):
         face.say(f"  {line}")
+    advice: dict[str, None] = {}
+    for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
+        style = {"warning": "yellow", "advice": "cyan"}[problem["level"]]
+        face.say(f"  {face.paint('!', style)} {problem['message']}  {face.paint(problem['code'], 'dim')}")
+        advice[problem["hint"]] = None
+    for hint in advice:
+        face.say(f"  → {hint}")
     return 0

@@ -12,7 +12,7 @@ from ltxflow.run.film import Made
 
 def report(face: Face, made: Made, warnings: Sequence[Problem] = (), is_quiet: bool = False) -> None:
     """Given what became of a film, tell its problems, files that no longer belong to it, and the totals."""
-    face.problems([*made.problems, *warnings])
+    face.problems([*made.concerns, *made.problems, *warnings])
     if made.outlook.orphans and not is_quiet:
         names = ", ".join(orphan.file for orphan in made.outlook.orphans)
         face.say(f"  - {names}: no longer in the film; remove with: ltxflow clean --yes")

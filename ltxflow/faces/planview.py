@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ltxflow.core.errors import Problem
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Kind, Outlook
+from ltxflow.plan.review import plain
 
 MARKS: dict[Kind, tuple[str, str]] = {
     "create": ("+", "green"),
@@ -50,10 +52,11 @@ def print_plan(
     face.say(face.paint(header(outlook), "bold"))
     face.say()
     notable = outlook.mode == "render"  # an approved take that no longer matches its text is worth a line
-    shown = [c for c in outlook.changes if verbose or c.kind != "unchanged" or (c.note and notable)]
+    bad = outlook.concerns
+    shown = [c for c in outlook.changes if verbose or c.kind != "unchanged" or (c.note and notable) or c.target in bad]
     width = max((len(name(change)) for change in shown), default=0)
     for change in shown:
-        print_change(face, change, width)
+        print_change(face, change, width, bad.get(change.target, ()))
     kept = len(outlook.of_kind("unchanged")) - sum(change.kind == "unchanged" for change in shown)
     if kept and not verbose:
         face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
@@ -70,10 +73,14 @@ def name(change: Change) -> str:
     return change.clip if take == "1" else f"{change.clip}@{take}"
 
 
-def print_change(face: Face, change: Change, width: int) -> None:
-    mark, style = MARKS[change.kind] if change.kind != "unchanged" or not change.note else ("!", "yellow")
+def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] = ()) -> None:
+    """Print a change with its reasons, and what is bad about the take that is there."""
+    is_worth_a_look = change.kind == "unchanged" and (change.note or bad)
+    mark, style = MARKS[change.kind] if not is_worth_a_look else ("!", "yellow")
     head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {change.frames:>4}f"
-    told = [_reason(face, reason) for reason in change.reasons] or [change.note]
+    told = [_reason(face, reason) for reason in change.reasons] or [note for note in [change.note] if note]
+    told += [f"{plain(problem)}  {face.paint(problem.code, 'dim')}" for problem in bad]
+    told = told or [""]
     face.say(f"{head}  {told[0]}".rstrip())
     for line in told[1:]:
         face.say(f"{' ' * (width + 12)}{line}")
@@ -161,6 +168,7 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Esti
                 "key": change.key,
                 "note": change.note,
                 "reasons": [reason.as_json() for reason in change.reasons],
+                "checks": outlook.verdicts[change.target].as_json() if change.target in outlook.verdicts else None,
             }
             for change in outlook.changes
         ],

@@ -1,6 +1,6 @@
 """What came back, looked at and listened to: still, black, silent, clipped, cut, seen before. Knows no clip.
 
-`inspect_video` measures, in one decode pass over pictures 96 px wide; `judge` decides, from those facts and
+`inspect_video` measures, in one decode pass over pictures 96 px wide; `findings.judge` decides, from those facts and
 thresholds alone, so that other thresholds need no second look.
 
 **Change between two pictures.** A global gain and offset between them is fitted and taken out first, so flicker
@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -33,8 +31,9 @@ from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
 from numpy.typing import ArrayLike, NDArray
 
-from ltxflow.core.errors import Level, LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.boxes import AGAIN
+from ltxflow.media.findings import PRINT_FORMAT, PRINT_STEP, PRINTS, QUIETEST_DB, WAVES, Findings, Stretch
 from ltxflow.media.loudness import integrated_lufs, true_peak_db
 
 Luma = NDArray[np.float32]  # (rows, columns), 0 black … 255 white
@@ -65,176 +64,8 @@ AROUND_S = 0.5
 
 BLOCK_S = 0.05  # silence is looked for in blocks this long
 SILENT_DB = -60.0  # dBFS; FFmpeg's silencedetect has the same default
-QUIETEST_DB = -120.0  # stands for digital silence, since JSON has no infinity
 TOP = 0.9  # of full scale: FFmpeg's AAC encoder lowers what is above 0.95 to it (`aac.h`, CLIP_AVOIDANCE_FACTOR)
 SHOULDER = 0.75
-
-PRINTS = 16  # pictures in a fingerprint
-WAVES = 8  # cosines across and down in each
-PRINT_STEP = 0.5  # levels
-PRINT_FORMAT = "f1:"
-
-MODEL_GUIDE = "Lightricks LTX-2 README and prompting guide"
-FREEZE = "Lightricks/LTX-2 issue 11, image-to-video that freezes"
-FFMPEG = "FFmpeg filters: freezedetect, blackdetect, silencedetect"
-BT1359 = "ITU-R BT.1359: sound 45 ms early or 125 ms late is noticed"
-EDITING = "editing practice"
-MOVE = "describe motion, try a camera or motion LoRA, or lower the image strength (0.6–0.7)"
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A part of the clip, in seconds from its start."""
-
-    start: float = 0.0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a clip shows and sounds like. Seconds by its mean frame rate; the longest stretch where there are many."""
-
-    frames: int
-    seconds: float  # of pictures
-    frozen: Stretch
-    frozen_share: float  # of the frames, in stretches of a second and more
-    black: Stretch
-    motion_mean: float  # see the module
-    motion_p90: float  # the liveliest tenth of the frames is above
-    luma: float  # 0…1
-    contrast: float  # mean standard deviation of a picture's luma, 0…0.5
-    cuts: tuple[float, ...]  # seconds at which another picture begins
-    fingerprint: str
-    has_sound: bool = False
-    sound_seconds: float = 0.0
-    silence: Stretch = Stretch()
-    rms_db: float = QUIETEST_DB  # dBFS over all channels; a full-scale sine has -3
-    peak_db: float = QUIETEST_DB  # dBFS, of samples
-    true_peak_db: float = QUIETEST_DB
-    top_share: float = 0.0  # of the samples, less than 0.9 dB below full scale, in the channel with the most of them
-    top_run: int = 0  # the most of them in a row
-    top_pile: float = 0.0  # how many times as many as in the 1.6 dB below: clipped tops pile up
-    lufs: float | None = None  # None: nothing above the gate
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"cuts": list(self.cuts)}
-
-
-def findings_from(data: Mapping[str, Any]) -> Findings:
-    """Given what `as_json` returned, return the findings. Raise TypeError or KeyError when it is not that."""
-    stretches = {name: Stretch(**data[name]) for name in ("frozen", "black", "silence")}
-    return Findings(**{**data, **stretches, "cuts": tuple(data["cuts"])})
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From where on something is worth a word. Defaults by what viewers notice; sources in `RULES`."""
-
-    freeze_s: float = 1.0
-    black_s: float = 0.2
-    motion: float = 0.02  # score below which the clip hardly moves
-    wants_sound: bool = True
-    silent_db: float = SILENT_DB  # RMS of the whole below which it is silent
-    silence_s: float = 2.0
-    top_share: float = 0.005
-    top_pile: float = 0.7  # measured: speech, music 0.2, limited 0.1–0.6, clipped by 3 dB 0.6–1.3, by 6 dB 1.1–2.6
-    sync_s: float = 0.1  # sound and picture may differ by
-    duplicate: float = 0.97  # similarity from which another take is the same
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: `why` it matters, and the `source` that says so."""
-
-    code: str
-    level: Level
-    title: str
-    why: str
-    source: str
-
-
-RULES: dict[str, Rule] = {
-    rule.code: rule
-    for rule in (
-        Rule("Q101", "warning", "frozen picture", "the commonest way in which LTX clips fail", FREEZE),
-        Rule("Q102", "warning", "black picture", "a hole in the film", FFMPEG),
-        Rule("Q103", "advice", "hardly any motion", "a still with sound is seldom what was asked for", MODEL_GUIDE),
-        Rule("Q104", "warning", "cut inside", "a clip is one shot; the model jumped to another", MODEL_GUIDE),
-        Rule("Q105", "warning", "no sound track", "the model makes sound with the picture", MODEL_GUIDE),
-        Rule("Q106", "warning", "silent sound", "there is a track, and nothing on it", FFMPEG),
-        Rule("Q107", "advice", "long silence", "sound that stops is heard as a fault", FFMPEG),
-        Rule("Q108", "warning", "clipped sound", "tops that are cut off crackle", EDITING),
-        Rule("Q109", "warning", "sound of another length", "what follows is out of step with the picture", BT1359),
-        Rule("Q110", "warning", "same as another take", "a choice between equals is none", EDITING),
-    )
-}
-
-
-def judge(
-    findings: Findings, thresholds: Thresholds | None = None, others: Mapping[str, str] | None = None
-) -> list[Problem]:
-    """Given findings, return what the rules say of them: picture, sound, likeness. No rule is an error: a human
-    decides.
-
-    `others` are the fingerprints of the clip's other takes, by the name to show.
-    """
-    wanted = thresholds or Thresholds()
-    return [
-        *_judge_picture(findings, wanted),
-        *_judge_sound(findings, wanted),
-        *_judge_likeness(findings, wanted, others or {}),
-    ]
-
-
-def _judge_picture(found: Findings, wanted: Thresholds) -> Iterator[Problem]:
-    whole = found.seconds * 0.9  # a clip of half a second can be frozen, too
-    is_black = found.black.seconds >= min(wanted.black_s, whole) > 0
-    is_frozen = found.frozen.seconds >= min(wanted.freeze_s, whole) > 0
-    if is_black:
-        yield _problem("Q102", f"the picture is black for {_span(found.black)}", "try another seed")
-    if is_frozen and not (is_black and found.black.seconds >= found.frozen.seconds):
-        share = f", {found.frozen_share:.0%} of the clip stands still" if 0 < found.frozen_share < 0.99 else ""
-        yield _problem("Q101", f"the picture is frozen for {_span(found.frozen)}{share}", MOVE)
-    elif not is_black and found.motion_mean < wanted.motion:
-        yield _problem("Q103", f"hardly anything moves: motion {found.motion_mean:.2f}, lively is 1", MOVE)
-    if found.cuts:
-        places = ", ".join(f"{at:.2f} s" for at in found.cuts[:5]) + (" …" if len(found.cuts) > 5 else "")
-        hint = "ask for one shot; leave out cuts, times and changes of place, or try another seed"
-        yield _problem("Q104", f"the picture jumps at {places}", hint)
-
-
-def _judge_sound(found: Findings, wanted: Thresholds) -> Iterator[Problem]:
-    if not found.has_sound:
-        if wanted.wants_sound:
-            yield _problem("Q105", "there is no sound track", "use a template that makes sound")
-        return
-    if found.rms_db < wanted.silent_db:
-        hint = "say in the prompt what is heard, or try another seed"
-        yield _problem("Q106", f"the sound is silent: {found.rms_db:.0f} dBFS", hint)
-    elif found.silence.seconds >= wanted.silence_s:
-        yield _problem("Q107", f"the sound is silent for {_span(found.silence)}", "say in the prompt what is heard")
-    if found.top_share >= wanted.top_share and found.top_pile >= wanted.top_pile:
-        message = f"the sound is clipped: {found.top_share:.1%} of it at full scale, peak {found.peak_db:+.1f} dBFS"
-        yield _problem("Q108", message, "try another seed; a lower gain does not bring it back")
-    if abs(found.sound_seconds - found.seconds) > wanted.sync_s:
-        message = f"the sound has {found.sound_seconds:.2f} s, the picture {found.seconds:.2f} s"
-        yield _problem("Q109", message, "give both the same length and rate in the template")
-
-
-def _judge_likeness(found: Findings, wanted: Thresholds, others: Mapping[str, str]) -> Iterator[Problem]:
-    for name, fingerprint in others.items():
-        alike = similarity(found.fingerprint, fingerprint)
-        if alike >= wanted.duplicate:
-            hint = "give it another seed, or forget one of them"
-            yield _problem("Q110", f'the same as "{name}": {math.floor(alike * 100)} % alike', hint)
-
-
-def _problem(code: str, message: str, hint: str) -> Problem:
-    return Problem(message, None, hint, code, RULES[code].level)
-
-
-def _span(stretch: Stretch) -> str:
-    return f"{stretch.seconds:.2f} s from {stretch.start:.2f} s on"
 
 
 # Measuring
@@ -260,32 +91,8 @@ def inspect_video(path: Path) -> Findings:
     return Findings(**_look(pictures, fps, size), **heard)
 
 
-def similarity(one: str, other: str) -> float:
-    """Given two fingerprints, return how alike the clips are: 0 for unrelated ones, 1 for the same.
-
-    Brightness, contrast, size and encoding do not matter. Picture and movement must both be alike: two takes
-    from one reference image that move differently are not. Raise ValueError when one is no fingerprint.
-    """
-    a, b = _read_print(one), _read_print(other)
-    size_a, size_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    if size_a > 0 and size_b > 0:
-        middle = math.sqrt(size_a * size_b)
-        a, b = a * (middle / size_a), b * (middle / size_b)
-    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
-    picture = _alike(mean_a, mean_b)
-    movement = _alike(a - mean_a, b - mean_b)
-    return round(picture * movement, 4)
-
-
-def _alike(a: Light, b: Light) -> float:
-    """How much of both is common, where less than a level in each coefficient is nothing."""
-    nothing = float(a.size)
-    apart = float(((a - b) ** 2).sum())
-    return max(0.0, 1 - apart / (float((a * a).sum() + (b * b).sum()) + nothing))
-
-
-def _decoded(path: Path) -> tuple[list[Luma], Fraction, int, list[NDArray[np.float32]], int]:
-    """Pictures, their rate and long side in px; sound in blocks of (channels, samples), and its rate, 0 for none."""
+def _decoded(path: Path) -> tuple[list[Luma], Fraction, tuple[int, int], list[NDArray[np.float32]], int]:
+    """Pictures, their rate and size in px; sound in blocks of (channels, samples), and its rate, 0 for none."""
     pictures: list[Luma] = []
     sound: list[NDArray[np.float32]] = []
     with av.open(str(path)) as container:
@@ -305,7 +112,7 @@ def _decoded(path: Path) -> tuple[list[Luma], Fraction, int, list[NDArray[np.flo
         if sound:
             sound += [_samples(block) for block in plain.resample(None)]
         fps = video.average_rate or video.guessed_rate or Fraction(25)
-        return pictures, Fraction(fps), max(video.width, video.height), sound, rate
+        return pictures, Fraction(fps), (video.width, video.height), sound, rate
 
 
 def _samples(block: AudioFrame) -> NDArray[np.float32]:
@@ -319,14 +126,17 @@ def _grid(width: int, height: int) -> tuple[int, int]:
     return max(GRID_LEAST, round(width * scale)), max(GRID_LEAST, round(height * scale))
 
 
-def _look(pictures: list[Luma], fps: Fraction, size: int) -> dict[str, Any]:
-    """`size` is the long side of the real pictures, in px."""
-    rate, grain = float(fps), GRAIN * max(pictures[0].shape) / size
+def _look(pictures: list[Luma], fps: Fraction, size: tuple[int, int]) -> dict[str, Any]:
+    """`size` is that of the real pictures, width and height in px."""
+    rate, grain = float(fps), GRAIN * max(pictures[0].shape) / max(size)
     frozen = [run for run in _still_runs(pictures, grain) if len(run) > 1]
     counted = [run for run in frozen if len(run) >= min(STILL_S * rate, len(pictures))]
     speeds = _speeds(pictures, rate, grain)
     return {
         "frames": len(pictures),
+        "width": size[0],
+        "height": size[1],
+        "fps": round(rate, 3),
         "seconds": round(len(pictures) / rate, 3),
         "frozen": _longest(frozen, rate),
         "frozen_share": round(sum(map(len, counted)) / len(pictures), 4),
@@ -468,13 +278,6 @@ def _cosines(count: int) -> Light:
     waves = np.cos(np.pi * np.arange(WAVES)[:, None] * (np.arange(count) + 0.5) / count)
     result: Light = waves * (np.where(np.arange(WAVES) == 0, 1, 2)[:, None] / count)
     return result
-
-
-def _read_print(fingerprint: str) -> Light:
-    data = base64.b64decode(fingerprint.removeprefix(PRINT_FORMAT), validate=True)
-    if not fingerprint.startswith(PRINT_FORMAT) or len(data) != PRINTS * (WAVES**2 - 1):
-        raise ValueError("no fingerprint, or one of another version")
-    return np.frombuffer(data, np.int8).reshape(PRINTS, -1).astype(np.float64) * PRINT_STEP
 
 
 # Listening

@@ -12,6 +12,7 @@ from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.plan.dag import Plan, make_plan
 from ltxflow.plan.explain import Reason, reasons
 from ltxflow.plan.lengths import FROZEN, cut_film, lengths_by_clip
+from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.select import select
 from ltxflow.plan.status import Lookup, Status, statuses
 from ltxflow.script.model import Clip, Project
@@ -72,6 +73,12 @@ class Outlook:
     changes: tuple[Change, ...]
     orphans: tuple[Placed, ...]
     problems: tuple[Problem, ...]
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
+
+    @property
+    def concerns(self) -> dict[str, tuple[Problem, ...]]:
+        """What a person should hear of takes that are made, by target."""
+        return concerns(self.lock, self.verdicts)
 
     @property
     def film_frames(self) -> int:
@@ -86,12 +93,16 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Question:
-    """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again."""
+    """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again.
+
+    `also` names takes beyond those that the film asks for: `hook/b@4`.
+    """
 
     mode: Mode = "render"
     selectors: tuple[str, ...] = ()
     relength: bool = False
     force: bool = False
+    also: tuple[str, ...] = ()
 
 
 def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
@@ -109,9 +120,9 @@ def seeds(project: Project, lock: Lock) -> Callable[[Clip, int], int]:
     """Given a film and its lock, return the seed of a clip's take: explicit, else recorded, else derived."""
 
     def seed(clip: Clip, take: int) -> int:
-        explicit = clip.get("seed")
-        if explicit is not None and take == 1:
-            return int(explicit)
+        explicit = clip.explicit_seed(take)
+        if explicit is not None:
+            return explicit
         entry = lock.entries.get(clip.path)
         recorded = entry.takes[take].seed if entry and take in entry.takes else None
         return recorded if recorded is not None else seed_for(project.seed, clip.scene, clip.id, take)
@@ -137,16 +148,25 @@ def look(
     lock = moved(lock, project.moved)
     cuts, problems = cut_film(project, lock, question.relength)
     raise_errors(problems)
-    wishes = Wishes(lengths_by_clip(project, cuts), seeds(project, lock), lambda clip: picked_take(lock, clip))
+    more = [named.partition("@") for named in question.also]
+    wishes = Wishes(
+        lengths_by_clip(project, cuts),
+        seeds(project, lock),
+        lambda clip: picked_take(lock, clip),
+        lambda clip: frozenset(int(take) for path, _, take in more if path == clip.path),
+    )
     nodes = tuple(step(KIND_OF[question.mode]).nodes(project, wishes))
     wanted = select(nodes, question.selectors)
     if question.mode == "render" and not any("@" in selector for selector in question.selectors):
         wanted = [target for target in wanted if not _is_spare(target, lock)]
     plan = make_plan(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
-    found = statuses(plan, lookup, force)
+    review = Review(lock, lookup)
+    found = statuses(plan, lookup, force, review.standing if question.mode == "render" else None)
+    verdicts: dict[str, Verdict] = {}
     if question.mode == "render":
         found |= _frozen(project, lock, found, lookup)
+        verdicts = judged(review, found)
     files = {
         picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
         for scene in project.scenes
@@ -158,7 +178,8 @@ def look(
     )
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
-    return Outlook(project, lock, question.mode, cuts, nodes, plan, found, changes, orphans, tuple(problems))
+    told = (*problems, *rejected(project, lock, found))
+    return Outlook(project, lock, question.mode, cuts, nodes, plan, found, changes, orphans, told, verdicts)
 
 
 def _change(
@@ -187,6 +208,9 @@ def _change(
         made = status.trace.made_at.replace("T", " ")[:16]
         return Change(node.target, "restore", node.frames, file, note=f"in the store since {made}", key=key)
     previous = _previous_key(node, lock, mode, placed)
+    if status.because:  # another try of a take: its seed is all that changes
+        kind = "change" if previous else "create"
+        return Change(node.target, kind, node.frames, file, note=status.because, key=key)
     if previous is None:
         return Change(node.target, "create", node.frames, file, note="new", key=key)
     before = trace_of(Key(previous))
@@ -198,6 +222,32 @@ def _change(
     else:
         note = ""
     return Change(node.target, "change", node.frames, file, told, note, key)
+
+
+def judged(review: Review, found: Mapping[str, Status]) -> dict[str, Verdict]:
+    """Given a review and statuses, return the verdict on every clip that is made and was inspected, by target."""
+    made = {target: s for target, s in found.items() if s.trace is not None and s.node.kind == "clip"}
+    told = {target: review.verdict(s.node, s.trace) for target, s in made.items() if s.trace is not None}
+    return {target: verdict for target, verdict in told.items() if verdict is not None}
+
+
+def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
+    """Given a film, return what to do about takes that a person rejected and that are in the cut all the same."""
+    told = []
+    for clip in project.clips:
+        entry = lock.entries.get(clip.path)
+        if entry is None or entry.status != "rejected":
+            continue
+        status = found.get(picked_target(lock, "render", clip))
+        if status is None or status.trace is None:
+            continue  # it is not looked at, or will be made anew
+        why = f" ({entry.reason})" if entry.reason else ""
+        others = [number for number in sorted(entry.takes) if number != entry.pick]
+        instead = f", or: ltxflow pick {clip.path} {'|'.join(map(str, others))}" if others else ""
+        message = f"{clip.path}: take {entry.pick} was rejected{why}, and is in the cut until there is another"
+        hint = f"make one more with: ltxflow retake {clip.path}{instead}"
+        told.append(Problem(message, clip.span, hint, "U032", "warning"))
+    return told
 
 
 def _is_spare(target: str, lock: Lock) -> bool:

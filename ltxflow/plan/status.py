@@ -13,6 +13,7 @@ from ltxflow.store.traces import Trace
 
 State = Literal["hit", "miss", "maybe"]
 Lookup = Callable[[Key], Trace | None]
+Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]  # with what it needs: what stands for it
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,22 @@ class Status:
     action: Action | None = None
     key: Key | None = None
     trace: Trace | None = None
-    because: str = ""  # of a maybe: the target that is still to be made
+    because: str = ""  # of a maybe: the target that is still to be made; of tries: what came of them
 
 
-def statuses(plan: Plan, lookup: Lookup, force: frozenset[str] = frozenset()) -> dict[str, Status]:
-    """Given a plan and a look-up of traces by key, return a Status for every target, in plan order."""
+def statuses(
+    plan: Plan, lookup: Lookup, force: frozenset[str] = frozenset(), standing: Standing | None = None
+) -> dict[str, Status]:
+    """Given a plan and a look-up of traces by key, return a Status for every target, in plan order.
+
+    `standing` may put another try in a target's place; what is forced is made anew as it is.
+    """
     found: dict[str, Status] = {}
     for target, node in plan.nodes.items():
-        found[target] = status_of(node, {need: found[need] for need in plan.needs(target)}, lookup, target in force)
+        before = {need: found[need] for need in plan.needs(target)}
+        found[target] = status_of(node, before, lookup, target in force)
+        if standing is not None and target not in force:
+            found[target] = standing(found[target], before)
     return found
 
 

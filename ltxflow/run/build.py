@@ -13,8 +13,9 @@ from typing import Protocol
 
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
 from ltxflow.plan.dag import Plan
+from ltxflow.plan.review import Review, shown
 from ltxflow.plan.status import Lookup, Status, status_of
 from ltxflow.run.states import States
 from ltxflow.steps import Job, Node, step
@@ -51,8 +52,10 @@ class Builder:
     lookup: Lookup
     executors: Mapping[str, Executor]  # by pool
     emit: Emit
-    made: Callable[[Node, Trace], None]  # called once the trace is recorded: the lock's turn
+    made: Callable[[Node, Trace], None]  # called once it is known what stands for a target: the lock's turn
     keep_going: bool = True
+    recorded: Callable[[Key], None] = lambda key: None  # called once a trace is recorded
+    review: Callable[[], Review] | None = None  # of what came back, by the lock as it is then
 
 
 async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
@@ -90,7 +93,7 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
                 break
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                _settle(running.pop(task), task, built, states, builder)
+                _settle(running.pop(task), task, plan, built, states, builder)
             if built.failed:
                 failed()
     except asyncio.CancelledError:
@@ -99,7 +102,7 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         for task, target in running.items():
-            _settle(target, task, built, states, builder)
+            _settle(target, task, plan, built, states, builder)
         for target in states.in_state("waiting", "ready"):
             _skip(target, "interrupted", built, states, builder)
     except BaseException:  # a bug: let the others end quietly, and fly
@@ -113,7 +116,7 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
 def _advance(plan: Plan, built: Built, states: States, builder: Builder) -> None:
     """Move every waiting target whose needs are settled: to ready, made (early cutoff) or skipped."""
     for target in states.in_state("ready"):
-        _settle_twin(target, built, states, builder)
+        _settle_twin(target, plan, built, states, builder)
     for target in states.in_state("waiting"):
         needs = plan.needs(target)
         lost = [need for need in needs if states.of[need] in ("failed", "skipped")]
@@ -123,19 +126,24 @@ def _advance(plan: Plan, built: Built, states: States, builder: Builder) -> None
             status = built.statuses[target]
             if status.state == "maybe":
                 before = {need: built.statuses[need] for need in needs}
-                status = built.statuses[target] = status_of(plan.nodes[target], before, builder.lookup)
+                status = _standing(status_of(plan.nodes[target], before, builder.lookup), before, builder)
+                built.statuses[target] = status
             states.set(target, "made" if status.state == "hit" else "ready")
-            _settle_twin(target, built, states, builder)
+            _settle_twin(target, plan, built, states, builder)
 
 
-def _settle_twin(target: str, built: Built, states: States, builder: Builder) -> None:
+def _settle_twin(target: str, plan: Plan, built: Built, states: States, builder: Builder) -> None:
     """What was made in this run for another clip with the same key is this one's, too."""
     status = built.statuses[target]
     trace = built.made.get(status.key) if status.key and states.of[target] == "ready" else None
-    if trace is not None:
-        built.statuses[target] = Status(status.node, "hit", status.action, status.key, trace)
+    if trace is None:
+        return
+    before = {need: built.statuses[need] for need in plan.needs(target)}
+    stands = _standing(Status(status.node, "hit", status.action, status.key, trace), before, builder)
+    built.statuses[target] = stands
+    if stands.trace is not None:
         states.set(target, "made")
-        builder.made(status.node, trace)
+        builder.made(stands.node, stands.trace)
 
 
 def _skip(target: str, reason: str, built: Built, states: States, builder: Builder) -> None:
@@ -144,7 +152,7 @@ def _skip(target: str, reason: str, built: Built, states: States, builder: Build
     builder.emit(ActionFinished(target, "skipped", reason=reason))
 
 
-def _settle(target: str, task: asyncio.Task[Trace], built: Built, states: States, builder: Builder) -> None:
+def _settle(target: str, task: asyncio.Task[Trace], plan: Plan, built: Built, states: States, builder: Builder) -> None:
     try:
         trace = task.result()
     except asyncio.CancelledError:
@@ -158,19 +166,33 @@ def _settle(target: str, task: asyncio.Task[Trace], built: Built, states: States
             for other in states.in_state("waiting", "ready"):
                 _skip(other, "another failed", built, states, builder)
         return
-    _keep(target, trace, built, states, builder)
+    before = {need: built.statuses[need] for need in plan.needs(target)}
+    _keep(target, trace, before, built, states, builder)
 
 
-def _keep(target: str, trace: Trace, built: Built, states: States, builder: Builder) -> None:
+def _keep(
+    target: str, trace: Trace, before: Mapping[str, Status], built: Built, states: States, builder: Builder
+) -> None:
+    """It is made: it stands, or another try of it, which may be still to be made."""
     status = built.statuses[target]
-    built.statuses[target] = Status(status.node, "hit", status.action, trace.key, trace)
-    states.set(target, "made")
     built.rendered.add(target)
     built.made[trace.key] = trace
-    builder.made(status.node, trace)
-    builder.emit(
-        ActionFinished(target, "rendered", trace.key, trace.seconds.get("total", 0.0), trace.server or "local")
-    )
+    builder.recorded(trace.key)
+    stands = _standing(Status(status.node, "hit", status.action, trace.key, trace), before, builder)
+    built.statuses[target] = stands
+    if stands.because:
+        builder.emit(Notice(stands.because, "warning", target))
+    if stands.trace is None:
+        states.set(target, "ready")
+        return
+    states.set(target, "made")
+    builder.made(stands.node, stands.trace)
+    seconds = trace.seconds.get("total", 0.0)
+    builder.emit(ActionFinished(target, "rendered", stands.trace.key, seconds, trace.server or "local"))
+
+
+def _standing(status: Status, before: Mapping[str, Status], builder: Builder) -> Status:
+    return status if builder.review is None else builder.review().standing(status, before)
 
 
 def _inputs(node: Node, built: Built, builder: Builder) -> dict[str, Path]:
@@ -219,11 +241,30 @@ async def _make(
         except LtxflowError:
             failed()
             raise
-        keeping = asyncio.ensure_future(_store(status, job, builder, started))
+        keeping = asyncio.ensure_future(_keep_and_look(status, job, builder, started))
         try:
             return await asyncio.shield(keeping)
         except asyncio.CancelledError:
             return await keeping  # it is made: that moment is taken even when somebody wants to stop
+
+
+async def _keep_and_look(status: Status, job: Job, builder: Builder, started: float) -> Trace:
+    """Keep what an action made, and inspect it before anything rests on it. What cannot be inspected is told."""
+    trace = await _store(status, job, builder, started)
+    looking = builder.review().inspection(status.node, trace) if builder.review is not None else None
+    if looking is None:
+        return trace
+    assert looking.key is not None
+    inputs = {"video": builder.store.cas.path(shown(trace))}
+    with builder.store.scratch() as folder:
+        look = Job(looking.node.target, looking.key, folder, inputs, lambda fraction, text: None)
+        try:
+            began = time.monotonic()
+            await builder.executors["cpu"].run(looking, look)
+            await _store(looking, look, builder, began)
+        except LtxflowError as error:
+            builder.emit(Notice(f"could not be inspected: {error}", "warning", status.node.target))
+    return trace
 
 
 async def _store(status: Status, job: Job, builder: Builder, started: float) -> Trace:

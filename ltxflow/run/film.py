@@ -13,36 +13,52 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
 from ltxflow.core.events import ActionFinished, Event, RunFinished, RunStarted
 from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import Delivered, publish
 from ltxflow.deliver.timeline import RANKS
 from ltxflow.media.probe import probe_mp4
-from ltxflow.plan.outlook import Outlook, Placed, Question
+from ltxflow.plan.outlook import Outlook, Placed, Question, judged, rejected
+from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
+from ltxflow.run.inspecting import look_closely
 from ltxflow.run.keep import keep_hits, keeper
 from ltxflow.run.means import Means
 from ltxflow.run.servers import comfy_executor
 from ltxflow.run.session import Session
 from ltxflow.run.speaking import speak_film
-from ltxflow.steps import Node, step
-from ltxflow.store.traces import Trace
+from ltxflow.steps import step
+from ltxflow.store.lock import Lock
 
 Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a film: `silent` holds what went wrong with scenes that could not be spoken."""
+    """What became of a film: `silent` holds what went wrong with scenes that could not be spoken.
+
+    `verdicts` are by target, on every take that is made; `lock` is as it is now.
+    """
 
     outlook: Outlook
     built: Built
     delivered: Delivered
     finished: RunFinished
+    lock: Lock
+    verdicts: Mapping[str, Verdict]
     silent: tuple[Problem, ...] = ()
+
+    @property
+    def concerns(self) -> list[Problem]:
+        """What a person should look at: takes in the cut, or just made, that came out badly, or were rejected."""
+        before = self.outlook.statuses
+        told = concerns(self.lock, self.verdicts, frozenset(t for t in self.verdicts if before[t].state != "hit"))
+        bad = [problem for problems in told.values() for problem in problems]
+        return [*bad, *rejected(self.outlook.project, self.lock, self.built.statuses)]
 
     @property
     def problems(self) -> list[Problem]:
@@ -75,7 +91,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit) ->
     started = time.monotonic()
     session.clean()
     mute = speak_film(session, emit)
-    outlook = session.look(_without(question, mute))
+    outlook = look_closely(session, _without(question, mute), emit)
     missing = _missing(outlook)
     emit(RunStarted(session.project.id, outlook.mode, len(outlook.statuses), len(missing)))
     built = _make(means, session, outlook, missing, emit)
@@ -83,7 +99,8 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit) ->
     delivered = _deliver(session, outlook, built, emit)
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
     silent = tuple(problem for problems in mute.values() for problem in problems)
-    return Made(outlook, built, delivered, finished, silent)
+    verdicts = judged(Review(session.lock, session.lookup), built.statuses)
+    return Made(outlook, built, delivered, finished, session.lock, verdicts, silent)
 
 
 def _without(question: Question, mute: Mapping[str, Sequence[Problem]]) -> Question:
@@ -111,7 +128,6 @@ def _make(means: Means, session: Session, outlook: Outlook, missing: Sequence[St
 
 async def _run(means: Means, session: Session, outlook: Outlook, found: Mapping[str, Status], emit: Emit) -> Built:
     """Open what the missing targets need: threads for slates, servers for clips."""
-    keep = keeper(session, outlook)
     async with AsyncExitStack() as stack:
         executors: dict[str, Executor] = {"cpu": LocalExecutor(means.jobs or os.cpu_count() or 1)}
         comfy = None
@@ -119,12 +135,20 @@ async def _run(means: Means, session: Session, outlook: Outlook, found: Mapping[
             comfy = await stack.enter_async_context(await comfy_executor(means.servers, session, outlook, emit))
             executors["gpu"] = comfy
 
-        def made(node: Node, trace: Trace) -> None:
-            keep(node, trace)
+        def recorded(key: Key) -> None:
             if comfy is not None:
-                comfy.kept(trace.key)  # only now is its submission over
+                comfy.kept(key)  # only now is its submission over
 
-        builder = Builder(session.store, session.lookup, executors, emit, made, means.keep_going)
+        builder = Builder(
+            store=session.store,
+            lookup=session.lookup,
+            executors=executors,
+            emit=emit,
+            made=keeper(session, outlook),
+            keep_going=means.keep_going,
+            recorded=recorded,
+            review=lambda: Review(session.lock, session.lookup),
+        )
         return await build(outlook.plan, found, builder)
 
 

@@ -26,7 +26,7 @@ def keeper(session: Session, outlook: Outlook) -> Callable[[Node, Trace], None]:
         if node.kind != "clip" or is_stand_in(outlook, clips[node.clip]):
             return
         session.lock = with_take(
-            session.lock, node.clip, node.take, lock_take(session, clips[node.clip], node.take, trace)
+            session.lock, node.clip, node.take, lock_take(session, clips[node.clip], node.take, trace, node.spec.seed)
         )
         write_lock(session.lock_path, session.lock)
 
@@ -45,7 +45,7 @@ def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -
         node, trace = status.node, status.trace
         known = session.lock.take(node.clip, node.take)
         if trace is not None and (known is None or known.key != trace.key):
-            made = lock_take(session, clips[node.clip], node.take, trace)
+            made = lock_take(session, clips[node.clip], node.take, trace, node.spec.seed)
             session.lock = with_take(session.lock, node.clip, node.take, made)
     if final:
         write_lock(session.lock_path, session.lock)
@@ -55,12 +55,15 @@ def is_stand_in(outlook: Outlook, clip: Clip) -> bool:
     return bool(outlook.project.profile.qualities[str(clip.get("quality"))].stand_in)
 
 
-def lock_take(session: Session, clip: Clip, take: int, trace: Trace) -> LockTake:
-    """Given a finished take, return its record. Its seed is the derived one, None while all were explicit."""
+def lock_take(session: Session, clip: Clip, take: int, trace: Trace, seed: int | None = None) -> LockTake:
+    """Given a finished take and the seed it was made with, return its record.
+
+    Its seed is a derived one, of whichever try stands; None while all were explicit.
+    """
     known = session.lock.take(clip.path, take)
     derived = known.seed if known else None
-    if derived is None and (take > 1 or clip.get("seed") is None):
-        derived = seed_for(session.project.seed, clip.scene, clip.id, take)
+    if clip.explicit_seed(take) is None and (seed is not None or derived is None):
+        derived = seed if seed is not None else seed_for(session.project.seed, clip.scene, clip.id, take)
     video = trace.outputs["video"]
     return LockTake(
         key=trace.key,

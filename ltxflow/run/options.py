@@ -99,13 +99,15 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     return told
 
 
-_NUMBERS = {"seed": int, "steps": int, "stages": int, "takes": int, "cfg": float}
+_NUMBERS = {"seed": int, "steps": int, "stages": int, "takes": int, "reseed": int, "cfg": float}
 
 
 def _value(name: str, text: str) -> Any:
     try:
         if name in _NUMBERS:
             return _NUMBERS[name](text)
+        if name == "seeds":
+            return [int(part) for part in text.split(",") if part]
         if name.endswith((".strength", ".compression")):
             return float(text)
         if name.endswith(".focus"):
@@ -117,6 +119,9 @@ def _value(name: str, text: str) -> Any:
         if text not in ("true", "false"):
             raise LtxflowError(Problem(f'--set {name}: "{text}" is neither true nor false', code="U011"))
         return text == "true"
+    if name.startswith("checks."):
+        number = re.fullmatch(r"-?\d+(\.\d+)?", text)
+        return text == "true" if text in ("true", "false") else float(text) if number else text
     if name in ("loras", "ignore"):
         return [part for part in text.split(",") if part]
     return None if text in ("null", "none") else text

@@ -13,6 +13,7 @@ from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.strip import strip_mp4
 from ltxflow.plan.outlook import Outlook, Question, picked_take
+from ltxflow.plan.review import SETTLED, Review
 from ltxflow.run.keep import lock_take
 from ltxflow.run.session import Session
 from ltxflow.script.model import Clip
@@ -74,6 +75,24 @@ def judge(session: Session, named: Named, status: str, reason: str) -> None:
         raise LtxflowError(Problem(f"take {named.take} is not in the cut", hint="only the picked take can be rejected"))
     session.lock = with_status(session.lock, named.clip.path, status, reason)
     write_lock(session.lock_path, session.lock)
+
+
+def next_take(session: Session, clip: Clip) -> Named:
+    """Given a clip, return its next take: the number after all that are asked for, or were ever made."""
+    entry = session.lock.entries.get(clip.path)
+    return Named(clip, max(clip.takes, *(entry.takes if entry else ()), 0) + 1)
+
+
+def refuse(session: Session, clip: Clip, reason: str) -> None:
+    """Say of the take in the cut why there must be another. Raise LtxflowError where a person had said it will do."""
+    entry = session.lock.entries.get(clip.path)
+    if entry is None:
+        return  # nothing is there that could be refused
+    if entry.status in SETTLED:
+        message = f"take {entry.pick} of {clip.path} is {entry.status}: a reason would reject it"
+        hint = f'leave the reason out, or say it first: ltxflow reject {clip.path} "{reason}"'
+        raise LtxflowError(Problem(message, clip.span, hint, "U033"))
+    judge(session, Named(clip, entry.pick), "rejected", reason)
 
 
 def accept(session: Session, named: Named) -> bool:
@@ -160,17 +179,25 @@ def _gone(named: Named, take: LockTake) -> LtxflowError:
     )
 
 
+def take_numbers(session: Session, clip: Clip) -> list[int]:
+    """Given a clip, return the numbers of its takes: those that are asked for, and those that were ever made."""
+    entry = session.lock.entries.get(clip.path)
+    return sorted({*range(1, clip.takes + 1), *(entry.takes if entry else ())})
+
+
 def take_rows(session: Session, outlook: Outlook, clip: Clip) -> list[dict[str, Any]]:
     """Given a clip, return what is known of each of its takes, by number."""
     entry = session.lock.entries.get(clip.path)
     recorded: Mapping[int, LockTake] = entry.takes if entry else {}
-    numbers = sorted({*range(1, clip.takes + 1), *recorded})
+    review = Review(session.lock, session.lookup)
     rows = []
-    for number in numbers:
+    for number in take_numbers(session, clip):
         take = recorded.get(number)
         status = outlook.statuses.get(f"clip:{clip.path}@{number}")
         trace = session.trace_of(take.key) if take else None
         is_picked = number == picked_take(session.lock, clip)
+        video = take.outputs.get("published") if take else None
+        verdict = review.verdict_of(clip, number, video, session.project.profile) if video else None
         rows.append(
             {
                 "take": number,
@@ -183,6 +210,8 @@ def take_rows(session: Session, outlook: Outlook, clip: Clip) -> list[dict[str, 
                 "made_at": trace.made_at if trace else "",
                 "server": trace.server if trace else "",
                 "seconds": trace.seconds.get("ran") or trace.seconds.get("total") if trace else None,
+                "seed": clip.explicit_seed(number) if clip.explicit_seed(number) is not None else take and take.seed,
+                "checks": verdict.as_json() if verdict else None,
             }
         )
     return rows

@@ -593,7 +593,7 @@ def _clip(
         text, wrong = fill(str(negative.value or ""), variables, negative.span)
         reader.problems += wrong
         settings["negative"] = Value(text, negative.origin, negative.span)
-    control = settings.get("control.video")
+    control, seeds = settings.get("control.video"), settings.get("seeds")
     _check_control(reader, settings, profile, path)
     _check_doubled(reader, settings["temporal_upscale"], profile, fps, path)
     return Clip(
@@ -608,7 +608,7 @@ def _clip(
         loras=tuple(_loras(reader, profile, settings.get("loras"))),
         control=_video(reader, control) if control and control.value else None,
         extends=_extends(reader, scene, settings, path, fps),
-        takes=int(settings["takes"].value),
+        takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
         span=reader.span((*path, "id")),
     )
 

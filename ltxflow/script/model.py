@@ -153,6 +153,14 @@ class Clip:
         """Whether it is sampled at half the film's frame rate, and doubled by the temporal upscaler."""
         return bool(self.get("temporal_upscale", False))
 
+    def explicit_seed(self, take: int) -> int | None:
+        """Given a take, return the seed that the author wrote for it, None where there is none."""
+        seeds = self.get("seeds", [])
+        if take <= len(seeds):
+            return int(seeds[take - 1])
+        seed = self.get("seed")
+        return int(seed) if seed is not None and take == 1 else None
+
     def get(self, name: str, default: Any = None) -> Any:
         found = self.settings.get(name)
         return default if found is None or found.value is None else found.value

@@ -221,6 +221,7 @@ class Profile:
     text_encoder_device: str
     tiled_decode: Tiling
     advice: Mapping[str, tuple[str, ...]]  # of what went wrong ("out_of_memory") → what to try, in order
+    checks: Mapping[str, Any]  # name → threshold as written: "1s", 0.02, false
     file: Path
     templates: str = ""  # the profile whose templates it uses, too
     needs: Needs = Needs()
@@ -258,11 +259,14 @@ class Profile:
             "temporal_upscale": False,
             "takes": 1,
             "gain": "0dB",
+            "reseed": 0,  # GPU time is the dearest there is: nobody spends more of it unasked
             "ignore": [],
             "control.strength": 1.0,
             "control.mode": "raw",
             "extends.frames": EXTENDED_FRAMES,
             "extends.audio": "pinned",
+            "checks.all": True,
+            **{f"checks.{name}": value for name, value in self.checks.items()},
             **pictures,
         }
 
@@ -398,6 +402,7 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
         advice=MappingProxyType(
             {name: tuple(lines) for name, lines in data.get("advice", {}).items() if name != "source"}
         ),
+        checks=MappingProxyType({name: check["value"] for name, check in data.get("checks", {}).items()}),
         file=path,
         templates=data.get("templates", ""),
         needs=Needs(needs.get("comfyui", ""), tuple(needs.get("nodes", ()))),

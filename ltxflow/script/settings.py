@@ -16,6 +16,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "last_frame": ("image", "strength", "compression", "fit", "focus"),
     "control": ("lora", "video", "strength", "mode"),
     "extends": ("clip", "file", "frames", "audio"),
+    "checks": (
+        *("all", "frozen", "black", "motion", "cut", "sound", "silent", "silence", "clipped", "sync"),
+        *("duplicate", "size", "rate", "length"),
+    ),
 }
 PLAIN = (
     "quality",
@@ -28,6 +32,8 @@ PLAIN = (
     "loras",
     "temporal_upscale",
     "takes",
+    "seeds",
+    "reseed",
     "template",
     "gain",
     "ignore",
@@ -65,9 +71,14 @@ def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]
 
 
 def resolve(layers: Iterable[Layer]) -> dict[str, Value]:
-    """Given layers from the weakest to the strongest, return every name with the last one's word on it."""
+    """Given layers from the weakest to the strongest, return every name with the last one's word on it.
+
+    `seed` and `seeds` are two ways to say one thing: whichever a stronger layer has is all that counts.
+    """
     resolved: dict[str, Value] = {}
     for layer in layers:
+        if "seed" in layer.values or "seeds" in layer.values:
+            resolved = {name: value for name, value in resolved.items() if name not in ("seed", "seeds")}
         for name in layer.values:
             resolved[name] = layer.value(name)
     return resolved

@@ -13,7 +13,7 @@ from ltxflow.core.errors import Span
 from ltxflow.script.model import Clip, Project, Scene, Value
 from ltxflow.script.prompt import PARTS
 
-KINDS = ("clip", "slate", "line", "narration")
+KINDS = ("clip", "slate", "line", "narration", "inspect")
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ class Node:
 class Wishes:
     """What a project leaves open and the lock or the solver decides.
 
-    The frames each clip delivers, by its path; seeds; and which take of a clip is in the cut, for what continues it.
+    The frames each clip delivers, by its path; seeds; which take of a clip is in the cut, for what continues it; and
+    which takes are asked for beside those of the film.
     """
 
     lengths: Mapping[str, int]
     seed: Callable[[Clip, int], int]
     pick: Callable[[Clip], int] = lambda clip: 1
+    also: Callable[[Clip], frozenset[int]] = lambda clip: frozenset()
 
 
 @dataclass
@@ -135,6 +137,8 @@ def written(name: str, clip: Clip, scene: Scene, film: Mapping[str, Value]) -> S
         return spans.get(name.removeprefix("prompt.")) or next(iter(spans.values()), clip.span)
     if name == "frames":
         name = "narration" if clip.length.frames is None else "length"
+    if name == "seed" and clip.get("seeds"):
+        name = "seeds"
     if name == "narration":
         return scene.narration.span
     if name == "clips":

@@ -85,7 +85,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
             problems += error.problems
             continue
         pick = wishes.pick(clip)
-        for take in sorted({*range(1, clip.takes + 1), pick}) if clip.takes > 1 else [pick]:
+        asked = {*range(1, clip.takes + 1), pick} if clip.takes > 1 else {pick}
+        for take in sorted(asked | wishes.also(clip)):
             frames = wishes.lengths[clip.path]
             shot = Shot(
                 clip,

@@ -34,7 +34,7 @@ X264 = {
 
 @dataclass(frozen=True)
 class Run:
-    """Consecutive frames of one render: `colour` is (U, V), `first` the number of its first frame."""
+    """Consecutive frames of one render: `colour` is (U, V), `first` the number of its first frame; below 0 is black."""
 
     colour: tuple[int, int]
     first: int
@@ -84,10 +84,11 @@ class Frames:
 
 @dataclass(frozen=True)
 class Sound:
-    """A quiet tone; `samples` a channel at `rate` Hz, two channels."""
+    """A quiet tone; `samples` a channel at `rate` Hz, two channels. A `level` above 1 is cut off at full scale."""
 
     samples: int
     rate: int = 24000
+    level: float = 0.1
 
     @property
     def seconds(self) -> Fraction:
@@ -109,6 +110,9 @@ def one_colour(colour: tuple[int, int], width: int, height: int, count: int, fir
 
 def planes(width: int, height: int, colour: tuple[int, int], number: int) -> np.ndarray[Any, Any]:
     """Given a frame's size and identity, return it as a yuv420p array (3/2·height rows)."""
+    if number < 0:
+        black = [np.full(height * width, 16, np.uint8), np.full(height * width // 2, 128, np.uint8)]
+        return np.concatenate(black).reshape(height * 3 // 2, width)
     y = np.full((height, width), 96, np.uint8)
     bar = max(width // 8, 4)
     left = (number * 4) % width
@@ -235,7 +239,7 @@ def _encode(frames: Frames, fps: Fraction) -> bytes:
 def _tone(sound: Sound) -> bytes:
     def encode() -> bytes:
         t = np.arange(sound.samples, dtype=np.float32) / sound.rate
-        wave = (0.1 * np.sin(2 * np.pi * 220 * t)).astype(np.float32)
+        wave = np.clip(sound.level * np.sin(2 * np.pi * 220 * t), -1, 1).astype(np.float32)
         out = io.BytesIO()
         with av.open(out, "w", format="mp4") as container:
             container.flags |= BITEXACT
@@ -246,7 +250,7 @@ def _tone(sound: Sound) -> bytes:
             container.mux(stream.encode(None))
         return out.getvalue()
 
-    return _cached(f"tone_{sound.rate}_{sound.samples}.mp4", encode)
+    return _cached(f"tone_{sound.rate}_{sound.samples}_{sound.level:g}.mp4", encode)
 
 
 def flac(sound: Sound) -> bytes:

@@ -29,6 +29,7 @@ KINDS = (
     *("lose_job", "lose_file", "hostile_names", "spoil", "clear"),
 )
 SPOILS = ("frames", "size", "rate", "no_audio", "short_audio", "truncated", "hole", "empty", "not_video")
+LUCKLESS = ("frozen", "black", "silent", "clipped")  # whole films, and nobody wants them
 
 
 @dataclass
@@ -167,11 +168,14 @@ class Misbehave:
         """List these file names in the outputs instead of the true one."""
         self._prompt("hostile_names", times, skip, names=list(names))
 
-    def spoil(self, what: str, *, times: int | None = 1, skip: int = 0) -> None:
-        """Make a film that is bad in one of the ways of SPOILS."""
-        if what not in SPOILS:
+    def spoil(self, what: str, *, times: int | None = 1, skip: int = 0, seeds: list[int] | None = None) -> None:
+        """Make a film that is bad in one of the ways of SPOILS or LUCKLESS; with `seeds`, every film of these."""
+        if what not in (*SPOILS, *LUCKLESS):
             raise ValueError(f"unknown way to spoil {what!r}")
-        self._prompt("spoil", times, skip, what=what)
+        if seeds is not None:
+            self._prompt("spoil_seed", None, 0, what=what, seeds=seeds)
+        else:
+            self._prompt("spoil", times, skip, what=what)
 
     # ---- for the server
 
@@ -180,6 +184,11 @@ class Misbehave:
 
     def prompt(self, *kinds: str) -> Rule | None:
         return next((rule for rule in self.prompts if rule.kind in kinds and rule.hit("", "")), None)
+
+    def spoilt_seed(self, seeds: set[int]) -> Rule | None:
+        """Given the seeds in a prompt, return the rule that spoils its film."""
+        rules = [rule for rule in self.prompts if rule.kind == "spoil_seed"]
+        return next((rule for rule in rules if seeds & set(rule.options["seeds"])), None)
 
     def freed(self) -> None:
         self.prompts = [rule for rule in self.prompts if not rule.options.get("until_free")]

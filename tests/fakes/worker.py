@@ -471,7 +471,8 @@ class Worker:
         match call.class_type:
             case "SaveVideo":
                 film: Film = call["video"]
-                spoil = None if job.foreign else self.misbehave.prompt("spoil")
+                spoil = None if job.foreign else self.misbehave.spoilt_seed(_seeds(job.graph))
+                spoil = spoil or (None if job.foreign else self.misbehave.prompt("spoil"))
                 return [(spoiled(film, tags, spoil.options["what"] if spoil else ""), ".mp4")]
             case "SaveImage" | "PreviewImage":
                 frames = call["images"]
@@ -609,6 +610,11 @@ def _steps(call: Call) -> int:
     return sigmas.steps if isinstance(sigmas, Sigmas) else int(call.get("steps", 8))
 
 
+def _seeds(graph: Graph) -> set[int]:
+    given = (node["inputs"].get(name) for node in graph.values() for name in ("noise_seed", "seed"))
+    return {seed for seed in given if isinstance(seed, int)}
+
+
 def _weight(node: Graph, planned: tuple[Call, Any] | None) -> float:
     """How much of a prompt's time a node takes: samplers by steps, decoding a little, the rest nothing."""
     if node["class_type"] in SAMPLERS:
@@ -649,6 +655,12 @@ def spoiled(film: Film, tags: dict[str, str], what: str) -> bytes:
             sound = None
         case "short_audio" if sound:
             sound = replace(sound, samples=sound.samples // 2)
+        case "frozen" | "black":
+            still = frames.runs[0]
+            shown = replace(still, count=1) if what == "frozen" else media.Run(still.colour, -1, 1)
+            frames = replace(frames, runs=(shown,) * frames.count)
+        case "silent" | "clipped" if sound:
+            sound = replace(sound, level=0.0 if what == "silent" else 4.0)
         case "empty":
             return b""
         case "not_video":

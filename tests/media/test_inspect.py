@@ -15,17 +15,19 @@ from PIL import Image
 
 from ltxflow.core.digest import canonical
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.inspect import (
+from ltxflow.media.findings import (
     QUIETEST_DB,
     RULES,
     Findings,
     Stretch,
     Thresholds,
+    Wanted,
     findings_from,
-    inspect_video,
+    is_bad_luck,
     judge,
     similarity,
 )
+from ltxflow.media.inspect import inspect_video
 from ltxflow.media.slate import SlateSpec, draw_slate
 
 WIDTH, HEIGHT, FPS, RATE = 320, 192, 25, 24000
@@ -487,11 +489,46 @@ def test_a_fine_clip_has_no_problem():
     assert judge(FINE) == []
 
 
+def test_a_shape_is_compared_with_what_was_wanted(found):
+    moving = found(pan(0.1))
+    assert judge(moving, wanted=Wanted(FRAMES, FPS, (WIDTH, HEIGHT))) == []
+    told = {p.code: p.message for p in judge(moving, wanted=Wanted(97, 24, (WIDTH * 2, HEIGHT)))}
+    assert told == {
+        "Q111": "it is 320x192, not 640x192",
+        "Q112": "it has 25 frames a second, not 24",
+        "Q113": "it has 41 frames, not 97",
+    }
+
+
+OFF = Thresholds(None, None, None, False, False, None, None, None, 0.7, None, None, False, False, False)
+
+
+def test_a_check_that_is_off_says_nothing():
+    bad = replace(
+        FINE, frozen=Stretch(0, 4.8), black=Stretch(0, 1), cuts=(1.0,), motion_mean=0.0, silence=Stretch(0, 3)
+    )
+    bad = replace(bad, top_share=0.5, top_pile=5.0, sound_seconds=1.0, width=10, height=10, fps=1.0)
+    for each in (bad, replace(bad, rms_db=-90.0), replace(bad, has_sound=False)):
+        wanted = Wanted(9, 25, (64, 64))
+        assert judge(each, wanted=wanted)
+        assert judge(each, OFF, {"take 1": each.fingerprint}, wanted) == []
+
+
+def test_only_what_another_seed_may_mend_is_bad_luck():
+    assert is_bad_luck(judge(replace(FINE, frozen=Stretch(0, 3))))
+    assert not is_bad_luck(judge(replace(FINE, motion_mean=0.0)))  # advice
+    assert not is_bad_luck(judge(replace(FINE, has_sound=False)))  # the template's doing
+    assert not is_bad_luck(judge(FINE, wanted=Wanted(9)))
+    assert not is_bad_luck([])
+
+
 def test_every_problem_follows_house_style():
     bad = replace(FINE, frozen=Stretch(0, 2), black=Stretch(2, 1), cuts=(1.0,) * 7, silence=Stretch(0, 3))
     worse = replace(bad, motion_mean=0.0, frozen=Stretch(), black=Stretch(), rms_db=-80.0)
     mute = replace(FINE, has_sound=False)
-    problems = [*judge(bad), *judge(replace(worse, top_share=0.5, top_pile=5.0, sound_seconds=1.0)), *judge(mute)]
+    misshapen = judge(replace(FINE, width=320, height=192, fps=24.0), wanted=Wanted(97, 25, (768, 512)))
+    loud = judge(replace(worse, top_share=0.5, top_pile=5.0, sound_seconds=1.0))
+    problems = [*judge(bad), *loud, *judge(mute), *misshapen]
     assert {p.code for p in problems} == set(RULES) - {"Q110"}
     for problem in problems:
         assert problem.message[0].islower()

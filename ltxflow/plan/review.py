@@ -1,0 +1,211 @@
+"""What is to be said of a take that came back, and which try of it stands. Pure: findings are looked up.
+
+A clip that asks for it (`reseed: 2`) is tried with further seeds when it comes back frozen, black or otherwise spoilt.
+Every try is an action with a key of its own, so what was tried is known from the store alone: whoever plans after a
+crash goes on where it ended, and no try is made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ltxflow.core.digest import Digest
+from ltxflow.core.errors import Problem
+from ltxflow.core.timing import seed_for
+from ltxflow.media.findings import Findings, Thresholds, Wanted, findings_from, is_bad_luck, judge
+from ltxflow.plan.status import Lookup, Status, status_of
+from ltxflow.script.checks import thresholds
+from ltxflow.script.model import Clip
+from ltxflow.script.profile import Profile
+from ltxflow.steps import Node, inspect
+from ltxflow.steps.clip import Shot
+from ltxflow.store.lock import Lock
+from ltxflow.store.traces import Trace
+
+STILL = frozenset(["Q101", "Q103"])  # what the model's guide has advice for
+SETTLED = frozenset(["approved", "pinned", "accepted"])  # a person's word: checks have nothing to add
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look at one take found, and what the film's checks say of it."""
+
+    findings: Findings
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def motion(self) -> float:
+        return self.findings.motion_mean
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether another seed may mend it."""
+        return is_bad_luck(self.problems)
+
+    def as_json(self) -> dict[str, Any]:
+        told = [{"code": p.code, "level": p.level, "message": p.message, "hint": p.hint} for p in self.problems]
+        return {"motion": self.motion, "is_bad": self.is_bad, "problems": told}
+
+
+@dataclass(frozen=True)
+class Review:
+    """Judges takes by what the lock and the store know of them."""
+
+    lock: Lock
+    lookup: Lookup
+
+    def verdict(self, node: Node, trace: Trace) -> Verdict | None:
+        """Given a clip's node and its trace, return the Verdict; None where nobody has looked yet, or is to look."""
+        shot: Shot = node.spec
+        wanted = Wanted(node.frames, shot.fps, shot.geometry.delivered)
+        return self.verdict_of(shot.clip, node.take, shown(trace), shot.profile, wanted)
+
+    def verdict_of(
+        self, clip: Clip, take: int, video: Digest, profile: Profile, wanted: Wanted | None = None
+    ) -> Verdict | None:
+        """Given a file that is a take of a clip, return the Verdict; None where nobody has looked, or is to look."""
+        limits = thresholds(clip)
+        found = self._findings(video) if limits else None
+        if limits is None or found is None:
+            return None
+        others = self._earlier(clip, take, limits)
+        told = [_at(clip, take, problem, profile) for problem in judge(found, limits, others, wanted)]
+        return Verdict(found, tuple(told))
+
+    def inspection(self, node: Node, trace: Trace) -> Status | None:
+        """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
+        if node.kind != "clip" or thresholds(node.spec.clip) is None or "published" not in trace.outputs:
+            return None
+        looked = status_of(inspect.node_of(node), {node.target: Status(node, "hit", trace=trace)}, self.lookup)
+        return looked if looked.state == "miss" else None
+
+    def standing(self, status: Status, before: Mapping[str, Status]) -> Status:
+        """Given what is known of a target and of all it needs, return what stands for it, which may be another try.
+
+        A hit that is not bad stands, and so does another try in the store that is not. Else the next seed is a miss,
+        with the reason in `because`; when all were tried, the least bad stands, and `because` says so.
+        """
+        seeds = self._tries(status)
+        if not seeds or status.state == "maybe":
+            return status
+        if status.state == "miss" and self.lock.take(status.node.clip, status.node.take) is None:
+            return status  # never made: none of its other tries is there, either
+        verdict = self._of(status)
+        if status.state == "hit" and (verdict is None or not verdict.is_bad):
+            return status
+        tries = [self._try(status, seed, before) for seed in seeds]
+        made = [(each, self._of(each)) for each in tries if each.state == "hit"]
+        for each, verdict in made:
+            if verdict is None or not verdict.is_bad:
+                return each
+        left = [each for each in tries if each.state == "miss"]
+        if not left:
+            stays = self._least_bad(made) if seeds[0] in _derived(status.node) else tries[0]
+            return replace(stays, because=f"{len(made)} seeds came out badly: the least bad of them stays")
+        if not made:
+            return left[0]
+        assert made[-1][1] is not None
+        return replace(left[0], because=f"{plain(made[-1][1].problems[0])}; tries another seed")
+
+    def _try(self, status: Status, seed: int, before: Mapping[str, Status]) -> Status:
+        node = status.node
+        if node.spec.seed == seed:
+            return status
+        return status_of(replace(node, spec=replace(node.spec, seed=seed)), before, self.lookup)
+
+    def _least_bad(self, made: list[tuple[Status, Verdict | None]]) -> Status:
+        """The first of those with the fewest faults, then the shortest, then the liveliest."""
+
+        def badness(each: tuple[Status, Verdict | None]) -> tuple[int, float, float]:
+            verdict = each[1]
+            assert verdict is not None
+            found = verdict.findings
+            bad = sum(is_bad_luck([problem]) for problem in verdict.problems)
+            return bad, found.frozen.seconds + found.black.seconds, -found.motion_mean
+
+        return min(made, key=badness)[0]
+
+    def _of(self, status: Status) -> Verdict | None:
+        return self.verdict(status.node, status.trace) if status.trace else None
+
+    def _tries(self, status: Status) -> list[int]:
+        """The seeds that a take is tried with, its own first; none where a person wrote that, or judged the result.
+
+        Its own is recorded, or derived. One of another place in the film, as after a move, is not derived here: it
+        stays when all fail, since it would be lost.
+        """
+        node = status.node
+        if node.kind != "clip" or not _reseed(node):
+            return []
+        clip: Clip = node.spec.clip
+        profile: Profile = node.spec.profile
+        if clip.explicit_seed(node.take) is not None or profile.qualities[str(clip.get("quality"))].stand_in:
+            return []
+        entry = self.lock.entries.get(clip.path)
+        judged = entry.picked if entry and entry.status and entry.pick == node.take else None
+        if entry and judged and (entry.status in ("approved", "pinned") or judged.key == status.key):
+            return []
+        derived, known = _derived(node), self.lock.take(clip.path, node.take)
+        own = derived[0] if known is None or known.seed is None else known.seed
+        return [own, *(derived[1:] if own not in derived else [seed for seed in derived if seed != own])]
+
+    def _findings(self, video: Digest) -> Findings | None:
+        trace = self.lookup(inspect.action_of(video).key)
+        return findings_from(trace.outputs["findings"].facts) if trace else None
+
+    def _earlier(self, clip: Clip, take: int, limits: Thresholds) -> dict[str, str]:
+        """The fingerprints of the clip's takes before this one: of two that are the same the later one is told."""
+        entry = self.lock.entries.get(clip.path) if limits.duplicate is not None else None
+        videos = {n: other.outputs.get("published") for n, other in entry.takes.items() if n < take} if entry else {}
+        found = {number: self._findings(video) for number, video in videos.items() if video}
+        return {f"take {number}": each.fingerprint for number, each in found.items() if each}
+
+
+def shown(trace: Trace) -> Digest:
+    """Given a clip's trace, return the digest of the file that is published of it."""
+    return (trace.outputs.get("published") or trace.outputs["video"]).digest
+
+
+def _reseed(node: Node) -> int:
+    return int(node.spec.clip.get("reseed", 0))
+
+
+def _derived(node: Node) -> list[int]:
+    """The seeds of the take's tries, the first one's first."""
+    shot: Shot = node.spec
+    film = int(shot.film["seed"].value)
+    return [seed_for(film, shot.clip.scene, shot.clip.id, node.take, try_) for try_ in range(_reseed(node) + 1)]
+
+
+def plain(problem: Problem) -> str:
+    """Given a problem of a verdict, return its message without the take that it begins with."""
+    return problem.message.partition(": ")[2]
+
+
+def _at(clip: Clip, take: int, problem: Problem, profile: Profile) -> Problem:
+    """The problem with its take, where the author wrote the clip, and with what the model's guide says of it."""
+    name = clip.path if take == 1 else f"{clip.path}@{take}"
+    hint = problem.hint
+    if problem.code in STILL and (advice := profile.advice.get("frozen_picture")):
+        hint = "; ".join(line for line in advice if clip.reference or "reference" not in line)
+    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)
+
+
+def concerns(
+    lock: Lock, verdicts: Mapping[str, Verdict], also: frozenset[str] = frozenset()
+) -> dict[str, tuple[Problem, ...]]:
+    """Given verdicts by target, return what a person should hear of: the takes in the cut, and those in `also`.
+
+    What was approved, accepted or pinned is settled.
+    """
+    told = {}
+    for target, verdict in verdicts.items():
+        path, _, take = target.partition(":")[2].partition("@")
+        entry = lock.entries.get(path)
+        is_picked = take == str(entry.pick if entry else 1)
+        is_settled = is_picked and entry is not None and entry.status in SETTLED
+        if verdict.problems and not is_settled and (is_picked or target in also):
+            told[target] = verdict.problems
+    return told

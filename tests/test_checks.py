@@ -1,0 +1,464 @@
+"""Checks on what came back, through the front door: real files from a fake server, and what the verbs say of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.comfyui import FakeComfy
+from fakes.misbehave import LUCKLESS
+from fakes.studio import Studio, notices, problems
+from film import Ran, command, run
+
+from ltxflow.core.timing import seed_for
+from ltxflow.media import inspect as media_inspect
+from ltxflow.script.profile import load_profile
+from ltxflow.steps import inspect
+from ltxflow.store.lock import Lock, read_lock, with_take, write_lock
+from ltxflow.store.store import Store
+
+CODES = {"frozen": "Q101", "black": "Q102", "silent": "Q106", "clipped": "Q108"}
+FILM_SEED = 3  # of every Studio
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return Studio(tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeComfy]:
+    with FakeComfy() as fake:
+        yield fake
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file that is inspected, in order."""
+    seen: list[Path] = []
+    real = media_inspect.inspect_video
+
+    def inspect_video(path: Path) -> Any:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(media_inspect, "inspect_video", inspect_video)
+    return seen
+
+
+def seed(clip: str, take: int = 1, try_: int = 0) -> int:
+    return seed_for(FILM_SEED, "s", clip, take, try_)
+
+
+def ask(studio: Studio, *argv: str) -> Ran:
+    return run(*argv, "-p", str(studio.folder))
+
+
+def lock(studio: Studio) -> Lock:
+    return read_lock(studio.folder / "ltxflow.lock")
+
+
+def codes(ran: Ran) -> set[str]:
+    return {problem["code"] for problem in problems(ran)}
+
+
+# --- what is told
+
+
+@pytest.mark.parametrize("what", LUCKLESS)
+def test_a_clip_that_came_back_badly_is_published_and_told(studio: Studio, server: FakeComfy, what: str) -> None:
+    studio.write("a", "b")
+    server.misbehave.spoil(what, seeds=[seed("b")])
+    ran = studio.build(server)
+    assert ran.code == 0
+    assert set(studio.films) == {"a", "b"}
+    (told,) = problems(ran)
+    assert (told["code"], told["level"]) == (CODES[what], "warning")
+    assert told["message"].startswith("s/b: the ")
+    where = told["where"]
+    assert (Path(where["file"]).name, where["line"]) == ("project.yaml", 11)
+    assert told["hint"]
+
+
+def test_a_good_clip_says_nothing_but_how_it_moves(studio: Studio, server: FakeComfy) -> None:
+    ran = studio.write("a").build(server)
+    assert problems(ran) == []
+    (verdict,) = ran.data["checks"].values()
+    assert verdict["problems"] == []
+    assert verdict["motion"] > 0.1
+
+
+@pytest.mark.parametrize("verb", ["plan", "status", "build"])
+def test_every_verb_that_shows_clips_says_it(studio: Studio, server: FakeComfy, verb: str) -> None:
+    studio.write("a", "b")
+    server.misbehave.spoil("frozen", seeds=[seed("b")])
+    studio.build(server)
+    for _ in range(2):  # the second time from its snapshot
+        told = ask(studio, verb)
+        assert "the picture is frozen for 0.36 s" in told.out + told.err
+    data = ask(studio, verb, "--json").data
+    checks = {
+        "plan": lambda: {change["target"]: change["checks"] for change in data["changes"]},
+        "status": lambda: {f"clip:{clip['clip']}@1": clip["checks"] for clip in data["clips"]},
+        "build": lambda: data["checks"],
+    }[verb]()
+    assert [p["code"] for p in checks["clip:s/b@1"]["problems"]] == ["Q101"]
+    assert checks["clip:s/b@1"]["motion"] < 0.02 < checks["clip:s/a@1"]["motion"]
+
+
+def test_the_takes_of_a_clip_are_shown_with_how_they_move(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a: 'takes: 2'".replace("'", ""))
+    server.misbehave.spoil("frozen", seeds=[seed("a", take=2)])
+    ran = studio.build(server)
+    assert [p["message"][:6] for p in problems(ran)] == ["s/a@2:"]  # just made; later it is not in the cut
+    assert problems(studio.build(server)) == []
+    rows = ask(studio, "takes", "s/a", "--json").data
+    assert [[p["code"] for p in row["checks"]["problems"]] for row in rows] == [[], ["Q101"]]
+    told = ask(studio, "takes", "s/a").out
+    assert "motion" in told
+    assert "s/a@2: the picture is frozen" in told
+    assert "describe motion" in told
+
+
+def test_advice_is_that_of_the_models_guide_and_fits_the_clip(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a")
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    (told,) = problems(studio.build(server))
+    guide = load_profile("ltx2-19b").advice["frozen_picture"]
+    assert told["hint"] == f"{guide[0]}; {guide[2]}"  # the strength of a picture: this clip has none
+
+
+def test_a_clip_that_hardly_moves_gets_advice(studio: Studio, server: FakeComfy) -> None:
+    ran = studio.write("a: checks: {motion: 9}").build(server)
+    (told,) = problems(ran)
+    assert (told["code"], told["level"]) == ("Q103", "advice")
+    assert "hardly anything moves: motion " in told["message"]
+    assert "describe motion" in told["hint"]
+
+
+def test_a_template_of_ones_own_that_saves_another_length_is_told(studio: Studio, server: FakeComfy) -> None:
+    """What our own templates save is refused when it is not what was asked for; a stranger's may be anything."""
+    studio.write("a: template: mine")
+    ours = load_profile("ltx2-19b").file.parent
+    folder = studio.folder / "templates" / "ltx2-19b"
+    folder.mkdir(parents=True)
+    for name, source in (("mine.json.j2", "t2v.json.j2"), ("_parts.j2", "_parts.j2")):
+        (folder / name).write_text((ours / source).read_text())
+    assert ask(studio, "trust").code == 0
+    server.misbehave.spoil("frames", times=None)
+    ran = studio.build(server)
+    assert {p["code"]: p["message"] for p in problems(ran)}["Q113"] == "s/a: it has 1 frames, not 9"
+
+
+def test_two_takes_that_came_out_the_same_are_told_once(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a: seeds: [7, 7]")
+    ran = studio.build(server)
+    assert {p["message"] for p in problems(ran)} == {'s/a@2: the same as "take 1": 100 % alike'}
+    assert problems(studio.write("a: seeds: [7, 7], checks: {duplicate: false}").build(server)) == []
+
+
+# --- thresholds
+
+
+def test_checks_are_switched_off_one_by_one_or_all(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b: checks: {frozen: false, motion: false}", "c: checks: false", "d: checks: {frozen: 0.5s}")
+    server.misbehave.spoil("frozen", seeds=[seed(clip) for clip in "abcd"])
+    ran = studio.build(server)
+    assert [p["message"][:3] for p in problems(ran)] == ["s/a", "s/d"]
+    assert "clip:s/c@1" not in ran.data["checks"]
+
+
+def test_other_thresholds_need_no_second_look(studio: Studio, server: FakeComfy, looks: list[Path]) -> None:
+    studio.write("a").build(server)
+    assert len(looks) == 1
+    ran = studio.write("a: checks: {motion: 9}").build(server)
+    assert codes(ran) == {"Q103"}
+    assert len(looks) == 1
+    assert len(server.stats()["runs"]) == 1
+
+
+def test_a_look_is_kept_with_the_file_whatever_film_it_is_in(
+    studio: Studio, server: FakeComfy, looks: list[Path]
+) -> None:
+    studio.write("a").build(server)
+    store, take = Store(studio.root / "store"), lock(studio).entries["s/a"].takes[1]
+    trace = store.lookup(inspect.action_of(take.outputs["published"]).key)
+    assert trace is not None
+    assert trace.action["inputs"] == {"video": take.outputs["published"]}
+    assert trace.outputs["findings"].facts["frames"] == 9
+    (studio.folder / "ltxflow.lock").unlink()
+    studio.build(server)
+    assert len(looks) == 1
+
+
+def test_clips_that_were_never_inspected_are_when_they_are_built(
+    studio: Studio, server: FakeComfy, looks: list[Path]
+) -> None:
+    studio.write("a: checks: false", "b: checks: false").build(server)
+    assert looks == []
+    plan = ask(studio.write("a", "b"), "plan", "--json")
+    assert [change["checks"] for change in plan.data["changes"]] == [None, None]
+    studio.build(server)
+    assert len(looks) == 2
+    assert len(server.stats()["runs"]) == 2
+
+
+# --- further seeds
+
+RESEED: dict[str, Any] = {"defaults": {"clip": {"reseed": 2, "checks": {"duplicate": False}}}}
+
+
+def test_a_clip_that_came_back_badly_is_tried_with_another_seed(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b", **RESEED)
+    server.misbehave.spoil("frozen", seeds=[seed("b")])
+    ran = studio.build(server)
+    assert problems(ran) == []
+    assert ran.totals["rendered"] == 2
+    assert "the picture is frozen for 0.36 s from 0.00 s on; tries another seed" in notices(ran)
+    assert len(server.stats()["runs"]) == 3
+    assert lock(studio).entries["s/b"].takes[1].seed == seed("b", try_=1)
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a")
+    again = studio.build(server)
+    assert again.totals["hit"] == 2
+    assert len(server.stats()["runs"]) == 3
+
+
+def test_after_so_many_seeds_it_gives_up_keeps_the_least_bad_and_asks(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", **RESEED)
+    server.misbehave.spoil("black", seeds=[seed("a"), seed("a", try_=2)])
+    server.misbehave.spoil("clipped", seeds=[seed("a", try_=1)])
+    ran = studio.build(server)
+    assert ran.code == 0
+    assert codes(ran) == {"Q108"}
+    assert "3 seeds came out badly: the least bad of them stays" in notices(ran)
+    assert len(server.stats()["runs"]) == 3
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
+    for _ in range(2):
+        again = studio.build(server)
+        assert (again.totals["hit"], codes(again)) == (1, {"Q108"})
+    assert len(server.stats()["runs"]) == 3
+
+
+def test_nobody_tries_again_unasked(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b: seed: 5, reseed: 2", "c: seeds: [6], reseed: 2", "d: checks: {frozen: false}, reseed: 2")
+    server.misbehave.spoil("frozen", seeds=[seed("a"), 5, 6, seed("d")])
+    ran = studio.build(server)
+    assert [p["message"][:3] for p in problems(ran) if p["code"] == "Q101"] == ["s/a", "s/b", "s/c"]
+    assert len(server.stats()["runs"]) == 4
+
+
+def test_what_no_seed_mends_is_not_tried_again(studio: Studio, server: FakeComfy) -> None:
+    ran = studio.write("a: checks: {motion: 9}", **RESEED).build(server)
+    assert codes(ran) == {"Q103"}
+    assert len(server.stats()["runs"]) == 1
+
+
+def test_a_preview_is_not_tried_again(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", size="256x256", **RESEED)
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    assert codes(studio.build(server, args=["--quality", "preview"])) == {"Q101"}
+    assert len(server.stats()["runs"]) == 1
+
+
+def test_plan_says_which_clips_will_be_tried_again_and_why(studio: Studio, server: FakeComfy) -> None:
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    studio.write("a", "b").build(server)
+    plan = ask(studio.write("a", "b", **RESEED), "plan")
+    assert "~ s/a     9f  the picture is frozen for 0.36 s from 0.00 s on; tries another seed" in plan.out
+    assert "1 to change, 1 unchanged" in plan.out
+    assert studio.build(server).totals["rendered"] == 1
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
+
+
+def test_an_edit_that_is_taken_back_renders_nothing_though_seeds_have_moved(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", **RESEED).build(server)
+    first = lock(studio)
+    server.misbehave.spoil("frozen", seeds=[seed("a")])  # the same seed, with another text
+    studio.write("a: loras: [{name: grain.safetensors, strength: 0.5}]", **RESEED)
+    server.models["loras"] = [*server.models.get("loras", []), "grain.safetensors"]
+    studio.build(server)
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
+    runs = len(server.stats()["runs"])
+    assert studio.write("a", **RESEED).build(server).totals["rendered"] == 0
+    assert len(server.stats()["runs"]) == runs
+    assert lock(studio) == first
+
+
+def test_without_its_lock_a_film_finds_the_same_seeds_again(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b", **RESEED)
+    server.misbehave.spoil("black", seeds=[seed("a"), *(seed("b", try_=number) for number in range(3))])
+    studio.build(server)
+    before, runs = lock(studio), len(server.stats()["runs"])
+    (studio.folder / "ltxflow.lock").unlink()
+    studio.build(server)
+    assert lock(studio) == before
+    assert len(server.stats()["runs"]) == runs == 5
+
+
+@pytest.mark.parametrize("word", ["approve", "reject", "accept"])
+def test_a_persons_word_ends_the_trying(studio: Studio, server: FakeComfy, word: str) -> None:
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    studio.write("a").build(server)
+    if word == "accept":  # of what no longer matches
+        studio.write("a: length: 17f").build(server)
+        studio.write("a")
+    assert ask(studio, word, "s/a").code == 0
+    runs = len(server.stats()["runs"])
+    studio.write("a", **RESEED).build(server)
+    assert len(server.stats()["runs"]) == runs
+
+
+def test_a_clip_that_continues_a_bad_one_waits_for_the_seed_that_stands(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a: length: 33f", "b: extends: {clip: a, frames: 9}, length: 33f", **RESEED)
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    ran = studio.build(server)
+    assert ran.code == 0, ran.out
+    assert len(server.stats()["runs"]) == 3
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
+    assert studio.build(server).totals["hit"] == 2
+
+
+# --- killed between tries
+
+
+def tried(studio: Studio, server: FakeComfy) -> None:
+    """Nothing was rendered twice, and the seed that stands is the first that came out well."""
+    runs = server.stats()["runs"]
+    made = Counter(run["key"] for run in runs if run["outcome"] == "success")
+    assert set(made.values()) == {1}
+    assert len(made) == 4, "a: two bad seeds and a good one; b: one"
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=2)
+    assert studio.build(server).totals["hit"] == 2
+    assert len(server.stats()["runs"]) == len(runs)
+
+
+def spoil(server: FakeComfy) -> None:
+    server.misbehave.spoil("frozen", seeds=[seed("a"), seed("a", try_=1)])
+
+
+def test_a_build_that_dies_before_a_clip_is_inspected_inspects_it_next_time(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b", **RESEED)
+    spoil(server)
+    dies = "import os\nfrom ltxflow.media import inspect\ninspect.inspect_video = lambda path: os._exit(9)"
+    argv = command("build", "-p", str(studio.folder), "--server", server.url, setup=dies)
+    assert subprocess.run(argv, capture_output=True, check=False).returncode == 9
+    studio.build(server)
+    tried(studio, server)
+
+
+def test_a_build_that_is_killed_between_tries_goes_on_where_it_was(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b", **RESEED)
+    spoil(server)
+    build = studio.start(server)
+    assert build.stdout is not None
+    for line in build.stdout:
+        if "tries another seed" in line:
+            build.kill()
+            break
+    build.communicate()
+    studio.build(server)
+    tried(studio, server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", range(1, 16))
+def test_wherever_a_build_is_killed_no_try_is_made_twice(studio: Studio, server: FakeComfy, line: int) -> None:
+    studio.write("a", "b", **RESEED)
+    spoil(server)
+    build = studio.start(server)
+    assert build.stdout is not None
+    for _ in range(line):
+        build.stdout.readline()
+    build.kill()
+    build.communicate()
+    studio.build(server)
+    tried(studio, server)
+
+
+# --- one more take
+
+
+def test_retake_makes_one_more_take_and_nothing_else(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", "b").build(server)
+    studio.write("a", "b: loras: [gone.safetensors]")  # stale by now, and not asked for
+    before = {name: path.read_bytes() for name, path in studio.films.items()}
+    ran = ask(studio, "retake", "s/a", "too calm", "--server", server.url)
+    assert ran.code == 0, ran.err
+    assert "ltxflow pick s/a 2" in ran.out
+    assert {name: path.read_bytes() for name, path in studio.films.items()} == before
+    entry = lock(studio).entries["s/a"]
+    assert (entry.pick, entry.status, entry.reason) == (1, "rejected", "too calm")
+    assert entry.takes[2].seed == seed("a", take=2)
+    assert len(server.stats()["runs"]) == 3
+    assert "2     9" in ask(studio, "takes", "s/a").out
+    assert ask(studio, "pick", "s/a", "2").code == 0
+    studio.write("a", "b")
+    assert studio.build(server).totals["rendered"] == 0
+    assert studio.films["a"].read_bytes() != before["a"]
+
+
+def test_the_next_retake_has_the_next_number(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a: takes: 2").build(server)
+    done = ask(studio, "retake", "s/a", "--server", server.url, "--json")
+    assert (done.data["take"], done.data["made"]) == (3, True)
+    assert done.data["checks"]["motion"] > 0.02
+    assert ask(studio, "retake", "s/a", "--server", server.url, "--json").data["take"] == 4
+    assert sorted(lock(studio).entries["s/a"].takes) == [1, 2, 3, 4]
+    assert studio.build(server).totals["rendered"] == 0
+
+
+def test_a_reason_does_not_reject_what_was_approved(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a").build(server)
+    ask(studio, "approve", "s/a")
+    done = ask(studio, "retake", "s/a", "too calm", "--server", server.url)
+    assert done.code == 2
+    assert "take 1 of s/a is approved: a reason would reject it" in done.err
+    assert 'ltxflow reject s/a "too calm"' in done.err
+    assert "project.yaml:10:" in done.err
+    assert ask(studio, "retake", "s/a", "--server", server.url).code == 0
+    assert lock(studio).entries["s/a"].status == "approved"
+
+
+def test_a_rejected_take_that_is_in_the_cut_says_what_to_do(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a: takes: 2", "b").build(server)
+    ask(studio, "reject", "s/a", "too dark")
+    for verb in ("build", "plan"):
+        told = ask(studio, verb)
+        assert "s/a: take 1 was rejected (too dark), and is in the cut until there is another" in told.err
+        assert "ltxflow retake s/a, or: ltxflow pick s/a 2" in told.err
+    ask(studio, "pick", "s/a", "2")
+    assert "rejected" not in ask(studio, "plan").err
+
+
+def test_explicit_seeds_are_those_of_the_takes_and_take_one_stays(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a").build(server)
+    studio.write("a: takes: 3").build(server)
+    assert len(server.stats()["runs"]) == 3  # take 1 stays when there are more
+    ran = studio.write("a: seeds: [7, 8]").build(server)
+    assert ran.totals["planned"] == 2
+    assert len(server.stats()["runs"]) == 5
+    rows = ask(studio, "takes", "s/a", "--json").data
+    assert [row["seed"] for row in rows] == [7, 8, seed("a", take=3)]
+    assert studio.write("a: takes: 3").build(server).totals["rendered"] == 0  # the recorded ones come back
+
+
+def test_a_lock_with_a_seed_of_another_film_keeps_it_when_all_tries_fail(studio: Studio, server: FakeComfy) -> None:
+    """As after a move: that seed cannot be derived again."""
+    studio.write("a").build(server)
+    held = lock(studio)
+    foreign = replace(held.entries["s/a"].takes[1], seed=99)
+    write_lock(studio.folder / "ltxflow.lock", with_take(held, "s/a", 1, foreign))
+    server.misbehave.spoil("black", seeds=[99, seed("a", try_=1), seed("a", try_=2)])
+    studio.write("a: length: 17f", **RESEED).build(server)
+    assert lock(studio).entries["s/a"].takes[1].seed == 99
+    runs = len(server.stats()["runs"])
+    assert runs == 4
+    assert studio.build(server).totals["hit"] == 1
+    assert len(server.stats()["runs"]) == runs
