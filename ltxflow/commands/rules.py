@@ -9,7 +9,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
 from ltxflow.media import findings
-from ltxflow.script import lint, load, schema, speech, yaml
+from ltxflow.script import lint, load, schema, sources, speech, yaml
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def _line(rule: dict[str, str]) -> str:
 
 def _rules() -> dict[str, dict[str, str]]:
     told: dict[str, dict[str, str]] = {}
-    for table in (yaml.RULES, schema.RULES, load.RULES, speech.RULES, nodes.RULES, importing.RULES):
+    for table in (yaml.RULES, schema.RULES, sources.RULES, load.RULES, speech.RULES, nodes.RULES, importing.RULES):
         for code, title in table.items():
             level = {"L022": "warning", "T102": "advice"}.get(code, "error")
             told[code] = {"level": level, "title": title, "why": "", "source": ""}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -33,11 +33,12 @@ from ltxflow.script.model import (
     Scene,
     Value,
 )
-from ltxflow.script.paths import WINDOWS_RESERVED, contained, shown, workspace_of
+from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, read_prompt
 from ltxflow.script.schema import check
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
+from ltxflow.script.sources import Place, read_sources
 from ltxflow.script.speech import (
     ANY_OFFLINE,
     Speech,
@@ -108,7 +109,7 @@ class Loaded:
 
     project: Project
     problems: tuple[Problem, ...]
-    files: tuple[Path, ...]  # every file that was read
+    files: tuple[Path, ...]  # every file that was read, and every folder that was searched
 
 
 @dataclass
@@ -142,23 +143,10 @@ class _Reader:
         if found is None:
             return None
         if not found.is_file():
-            self.wrong(f'no file "{name}"', path, _nearby(found, name), "L020")
+            self.wrong(f'no file "{name}"', path, nearby(found, name), "L020")
             return None
         self.files.append(found)
         return found
-
-
-def _nearby(missing: Path, name: str) -> str:
-    folder = missing.parent
-    if missing.is_dir():
-        return "it is a folder: name a file in it"
-    if not folder.is_dir():
-        return f"there is no folder {shown(folder)}"
-    names = sorted(child.name for child in folder.iterdir() if child.is_file())
-    near = difflib.get_close_matches(missing.name, names, n=1)
-    if near:
-        return f'did you mean "{PurePosixPath(name).with_name(near[0])}"?'
-    return f"put it in {shown(folder)}" + (f" (there: {', '.join(names[:6])})" if names else "")
 
 
 def load(
@@ -176,17 +164,15 @@ def load(
     what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
     finds the engine that `engine: offline` means here. Raise LtxflowError with every problem of the file.
     """
-    name = shown(file)
-    problems: list[Problem] = []
-    document = yaml.read(file, name, problems=problems)
-    problems += check(document)
-    problems += _check_command_line(command_line or {})
+    folder = file.parent
+    place = Place(folder, workspace_of(folder, root), is_trusted)
+    sources = read_sources(file, place)
+    problems = [*sources.problems, *_check_command_line(command_line or {})]
     if problems:
         raise LtxflowError(*problems)
-    folder = file.parent
-    reader = _Reader(document, folder, workspace_of(folder, root), is_trusted)
-    reader.files.append(file)
-    data: Mapping[str, Any] = document.data
+    reader = _Reader(sources.document, folder, place.workspace, is_trusted, files=sources.files)
+    reader.foreign |= sources.foreign
+    data: Mapping[str, Any] = sources.document.data
     reader.engines = _engines(reader, data, engines)
     reader.offline = offline
     profile = _profile(reader, data)
@@ -408,7 +394,9 @@ def _scenes(
 def _unique(reader: _Reader, id: str, path: Path_, seen: dict[str, Path_], what: str) -> None:
     if id in seen:
         first = reader.span(seen[id])
-        reader.wrong(f'{what} id "{id}" is used twice', path, f"the first is at line {first.line}", "L050")
+        elsewhere = f" of {first.file}" if first.file != reader.span(path).file else ""
+        hint = f"the first is at line {first.line}{elsewhere}"
+        reader.wrong(f'{what} id "{id}" is used twice', path, hint, "L050")
     seen.setdefault(id, path)
     if id in WINDOWS_RESERVED:
         reader.wrong(f'"{id}" is a reserved name on Windows', path, f'use another id, such as "{id}-1"', "L051")
@@ -783,7 +771,7 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
 
 def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
     if not file.is_file():
-        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file, name), "L020"))
+        reader.problems.append(Problem(f'no file "{name}"', span, nearby(file, name), "L020"))
         return None
     reader.files.append(file)
     try:
@@ -829,7 +817,7 @@ def _video(reader: _Reader, value: Value) -> Media | None:
         reader.problems += [problem] if problem else []
         return None
     if not file.is_file():
-        reader.problems.append(Problem(f'no file "{name}"', span, _nearby(file, name), "L020"))
+        reader.problems.append(Problem(f'no file "{name}"', span, nearby(file, name), "L020"))
         return None
     reader.files.append(file)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
 
@@ -127,3 +127,17 @@ def shown(path: Path, cwd: Path | None = None) -> str:
     if parent != base and target.is_relative_to(parent):
         return str(Path("..") / target.relative_to(parent))
     return str(target)
+
+
+def nearby(missing: Path, name: str) -> str:
+    """Given where a file should be and its name as written, return a hint: what it may have meant."""
+    folder = missing.parent
+    if missing.is_dir():
+        return "it is a folder: name a file in it"
+    if not folder.is_dir():
+        return f"there is no folder {shown(folder)}"
+    names = sorted(child.name for child in folder.iterdir() if child.is_file())
+    near = difflib.get_close_matches(missing.name, names, n=1)
+    if near:
+        return f'did you mean "{PurePosixPath(name).with_name(near[0])}"?'
+    return f"put it in {shown(folder)}" + (f" (there: {', '.join(names[:6])})" if names else "")

@@ -72,7 +72,8 @@ def load_schema(name: str) -> dict[str, Any]:
 def check(document: Document, schema_name: str = "project") -> list[Problem]:
     """Given a document, return what its schema has against it, in the order of the file.
 
-    Values that the YAML parser has already refused (`document.problems`) are not reported again.
+    "scene" is the part of the project's schema for one scene. Values that the YAML parser has already refused
+    (`document.problems`) are not reported again.
     """
     schema = _resolved(schema_name)
     refused = {problem.span for problem in document.problems}
@@ -95,6 +96,10 @@ def _resolved(name: str) -> dict[str, Any]:
 
     Our schemas do not recurse.
     """
+    if name == "scene":
+        branches = _resolved("project")["properties"]["scenes"]["items"]["anyOf"]
+        scene: dict[str, Any] = next(branch for branch in branches if branch["type"] == "object")
+        return scene
     schema = load_schema(name)
 
     def inline(part: Any) -> Any:
@@ -255,7 +260,7 @@ def _key_hint(key: str, allowed: Sequence[str], whole: Mapping[str, Any]) -> str
 def _homes(whole: Any) -> list[tuple[str, frozenset[str]]]:
     """The places of _PLACES that the schema has, with the keys that each of them takes."""
     found: dict[str, frozenset[str]] = {}
-    todo = [whole]
+    todo = [_resolved("project") if whole.get("title") == "scene" else whole]
     while todo:
         part = todo.pop(0)
         if isinstance(part, list):
@@ -265,7 +270,7 @@ def _homes(whole: Any) -> list[tuple[str, frozenset[str]]]:
             if place and "properties" in part:
                 found.setdefault(place, frozenset(part["properties"]))
             todo += [value for value in part.values() if isinstance(value, (dict, list))]
-    return list(found.items())
+    return [(place, found[place]) for place in _PLACES.values() if place in found]
 
 
 def _explain_missing(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,11 +92,15 @@ class Include:
 
 @dataclass(slots=True)
 class _Marks:
-    """Where a mapping or a list stands, and its keys and items; a scalar's marks are its position alone."""
+    """Where a mapping or a list stands, and its keys and items; a scalar's marks are its position alone.
+
+    `file` is set where another file's content begins: there a scalar has marks, too, without items.
+    """
 
     at: int
     keys: dict[str, int] | None  # None for a list
     items: Any  # dict[str, _Marks | int] | list[_Marks | int]
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,26 +118,55 @@ class Document:
 
     def span(self, path: Path_ = ()) -> Span:
         """Given a path of keys and indexes, return where the value stands, else its nearest parent."""
-        return self._span(_at(self._marks(path)[0]))
+        marks, _, file = self._marks(path)
+        return _span(file, _at(marks))
 
     def key_span(self, path: Path_) -> Span:
         """Given a path that ends in a key, return where the key is written; else as span()."""
-        marks, rest = self._marks(path[:-1])
+        marks, rest, file = self._marks(path[:-1])
         if path and not rest and isinstance(marks, _Marks) and marks.keys and path[-1] in marks.keys:
-            return self._span(marks.keys[str(path[-1])])
+            return _span(file, marks.keys[str(path[-1])])
         return self.span(path)
 
-    def _marks(self, path: Path_) -> tuple[Any, Path_]:
+    def put(self, path: Path_, other: Document) -> None:
+        """Put another file's content in the place of the value at `path`: spans in there are of that file."""
+        *above, last = path
+        data = self.data
+        for step in above:
+            data = data[step]
+        data[last] = other.data
+        self._marks(tuple(above))[0].items[last] = other.as_part()
+
+    def put_items(self, path: Path_, index: int, others: Sequence[Document]) -> None:
+        """Put other files' contents in the place of one item of the list at `path`."""
+        data = self.data
+        for step in path:
+            data = data[step]
+        data[index : index + 1] = [other.data for other in others]
+        self._marks(path)[0].items[index : index + 1] = [other.as_part() for other in others]
+
+    def as_part(self) -> _Marks:
+        """Its marks, as they stand inside another document's."""
         marks = self.marks
+        if isinstance(marks, _Marks):
+            return _Marks(marks.at, marks.keys, marks.items, marks.file or self.file)
+        return _Marks(marks, None, None, self.file)
+
+    def _marks(self, path: Path_) -> tuple[Any, Path_, str]:
+        """The marks at a path, or the nearest above; what of the path is left then; the file they are in."""
+        marks, file = self.marks, self.file
         for i, step in enumerate(path):
             try:
                 marks = marks.items[step]
             except (AttributeError, KeyError, IndexError, TypeError):
-                return marks, path[i:]
-        return marks, ()
+                return marks, path[i:], file
+            if isinstance(marks, _Marks) and marks.file:
+                file = marks.file
+        return marks, (), file
 
-    def _span(self, at: int) -> Span:
-        return Span(self.file, at // _COLUMNS + 1, at % _COLUMNS + 1)
+
+def _span(file: str, at: int) -> Span:
+    return Span(file, at // _COLUMNS + 1, at % _COLUMNS + 1)
 
 
 def read(path: Path, shown: str, *, includes: bool = False, problems: list[Problem] | None = None) -> Document:
@@ -252,8 +286,7 @@ class _Composer:
             self.report("Y004", 0, "the file is empty", "write at least one key")
 
     def report(self, code: str, at: int, message: str, hint: str) -> None:
-        span = Span(self.file, at // _COLUMNS + 1, at % _COLUMNS + 1)
-        self.problems.append(Problem(message, span, hint, code))
+        self.problems.append(Problem(message, _span(self.file, at), hint, code))
 
     def stop(self, code: str, at: int, message: str, hint: str) -> NoReturn:
         self.report(code, at, message, hint)

@@ -1,0 +1,175 @@
+"""A film in several files: scene files, includes, and where it is said what is wrong in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.script import sources
+from ltxflow.script.load import Loaded, load
+
+PROMPT = "The camera glides forward through a hall while lamps light up one by one along the walls."
+SCENE = "id: {id}\nnarration: 5s\nclips: [{{id: a, prompt: {prompt}}}]\n"
+FILM = """\
+ltxflow: 1
+id: film
+scenes:
+  - scenes/b.yaml
+  - scenes/*.yaml
+  - {id: last, narration: 5s, clips: [{id: a, prompt: !include prompts/a.yaml}]}
+"""
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """scenes b (named), a and c (by a pattern), and `last`, whose prompt is in a file as that of c is."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "project.yaml", FILM)
+    write(tmp_path, "prompts/a.yaml", f"camera: {PROMPT}\naction: A door opens.\n")
+    for id in "ab":
+        write(tmp_path, f"scenes/{id}.yaml", SCENE.format(id=id, prompt=PROMPT))
+    write(tmp_path, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/a.yaml"))
+    return tmp_path
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def read(film: Path) -> Loaded:
+    return load(film / "project.yaml")
+
+
+def problems(film: Path) -> list[Problem]:
+    with pytest.raises(LtxflowError) as caught:
+        read(film)
+    return list(caught.value.problems)
+
+
+def test_scenes_stand_where_their_files_are_named_and_a_pattern_names_the_rest_by_name(film: Path) -> None:
+    assert [scene.id for scene in read(film).project.scenes] == ["b", "a", "c", "last"]
+
+
+def test_a_film_in_files_is_the_film_in_one(film: Path, tmp_path: Path) -> None:
+    parts = f"{{camera: {PROMPT}, action: A door opens.}}"
+    prompts = {"b": PROMPT, "a": PROMPT, "c": parts, "last": parts}
+    inline = [f"  - {{id: {id}, narration: 5s, clips: [{{id: a, prompt: {text}}}]}}" for id, text in prompts.items()]
+    (film / "one").mkdir()
+    write(film / "one", "project.yaml", "ltxflow: 1\nid: film\nscenes:\n" + "\n".join(inline) + "\n")
+    one, several = load(film / "one/project.yaml").project, read(film).project
+    assert [(c.path, c.prompt.text, c.index) for c in several.clips] == [
+        (c.path, c.prompt.text, c.index) for c in one.clips
+    ]
+
+
+def test_values_are_where_they_are_written(film: Path) -> None:
+    project = read(film).project
+    clip = project.scene("c").clips[0]
+    assert str(clip.prompt.spans["action"]) == "prompts/a.yaml:2:9"
+    assert clip.span is not None
+    assert (clip.span.file, clip.span.line) == ("scenes/c.yaml", 3)
+    last = project.scene("last").clips[0].span
+    assert last is not None
+    assert (last.file, last.line) == ("project.yaml", 6)
+
+
+def test_every_file_and_the_folder_of_a_pattern_is_rested_on(film: Path) -> None:
+    files = {str(path.relative_to(film)) for path in read(film).files}
+    assert files == {"project.yaml", "scenes", "scenes/a.yaml", "scenes/b.yaml", "scenes/c.yaml", "prompts/a.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "message", "hint"),
+    [
+        ("scenes/a.yaml", "id: a\nclips: []\n", "scenes/a.yaml:2:8", '"clips" is empty', "write at least one clip"),
+        (
+            "scenes/a.yaml",
+            f"id: b\nclips: [{{id: a, prompt: {PROMPT}}}]\n",
+            "scenes/a.yaml:1:5",
+            'scene id "b" is used twice',
+            "the first is at line 1 of scenes/b.yaml",
+        ),
+        (
+            "prompts/a.yaml",
+            "camra: along\n",
+            "prompts/a.yaml:1:1",
+            'unknown key "camra"',
+            'did you mean "camera"?',
+        ),
+        (
+            "prompts/a.yaml",
+            "camera: '{{ nobody }}'\n",
+            "prompts/a.yaml:1:9",
+            'unknown variable "nobody"',
+            "define it under vars: at the top of the file",
+        ),
+        (
+            "prompts/a.yaml",
+            "a: !include prompts/a.yaml\n",
+            "prompts/a.yaml:1:4",
+            "includes go round: prompts/a.yaml → prompts/a.yaml",
+            "take one of them out",
+        ),
+        (
+            "prompts/a.yaml",
+            "!include prompts/b.yaml\n",
+            "prompts/a.yaml:1:1",
+            "a file is more than one include",
+            "name that file instead",
+        ),
+        (
+            "scenes/c.yaml",
+            SCENE.format(id="c", prompt="!include prompts/b.yaml"),
+            "scenes/c.yaml:3:25",
+            'no file "prompts/b.yaml"',
+            'did you mean "prompts/a.yaml"?',
+        ),
+        (
+            "project.yaml",
+            FILM.replace("scenes/b.yaml", "scene/*.yaml"),
+            "project.yaml:4:5",
+            'no file fits "scene/*.yaml"',
+            "write one such as scenes/*.yaml",
+        ),
+        (
+            "project.yaml",
+            FILM.replace("scenes/b.yaml", "../*.yaml"),
+            "project.yaml:4:5",
+            'the pattern "../*.yaml" does not stay in one folder of the project',
+            "write one such as scenes/*.yaml",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_at_the_file_it_is_in(
+    film: Path, name: str, text: str, where: str, message: str, hint: str
+) -> None:
+    write(film, name, text)
+    told = problems(film)[0]
+    assert (str(told.span), told.message, told.hint) == (where, message, hint)
+
+
+def test_a_broken_file_says_who_named_it_and_all_broken_ones_are_told_at_once(film: Path) -> None:
+    write(film, "scenes/a.yaml", "id: [\n")
+    write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/c.yaml"))
+    write(film, "prompts/c.yaml", "camera: a: b\n")
+    first, second = problems(film)
+    assert (str(first.span), str(second.span)) == ("scenes/a.yaml:2:1", "prompts/c.yaml:1:10")
+    assert first.hint.endswith("(named at project.yaml:5:5)")
+    assert second.hint.endswith("(named at scenes/c.yaml:3:25)")
+
+
+def test_an_include_stays_in_the_workspace(film: Path) -> None:
+    outside = film.parent / "outside.yaml"
+    outside.write_text("camera: x\n")
+    (film / "prompts/a.yaml").unlink()
+    (film / "prompts/a.yaml").symlink_to(outside)
+    told = problems(film)
+    assert {problem.code for problem in told} == {"L012"}
+
+
+def test_includes_are_bounded(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_INCLUDES", 1)
+    assert problems(film)[0].message == "more than 1 includes"
