@@ -462,3 +462,63 @@ def test_a_lock_with_a_seed_of_another_film_keeps_it_when_all_tries_fail(studio:
     assert runs == 4
     assert studio.build(server).totals["hit"] == 1
     assert len(server.stats()["runs"]) == runs
+
+
+# --- a person's word, end to end
+
+
+def edit(studio: Studio, word: str = "spins") -> None:
+    file = studio.folder / "project.yaml"
+    text = file.read_text()
+    assert "turns" in text
+    file.write_text(text.replace("turns", word, 1))  # of the first clip
+
+
+def test_an_approved_take_stays_whatever_its_text_says_and_every_verb_says_so(
+    studio: Studio, server: FakeComfy
+) -> None:
+    studio.write("a", "b").build(server)
+    ask(studio, "approve", "s/a", "nice")
+    before = studio.films["a"].read_bytes()
+    edit(studio)
+    ran = studio.build(server)
+    assert (ran.code, ran.totals["rendered"]) == (0, 0)
+    assert studio.films["a"].read_bytes() == before
+    (told,) = problems(ran)
+    assert told["message"] == "s/a: the approved take 1 no longer matches its text, and stays"
+    assert told["where"]["line"] == 10
+    assert "ltxflow reject s/a" in told["hint"]
+    plan = ask(studio, "plan")
+    assert "! s/a     9f  approved; no longer matches its text" in plan.out
+    assert "[-turns-] {+spins+}" in plan.out
+    assert "[-turns-] {+spins+}" in ask(studio, "explain", "s/a").out
+    assert told["message"] in ask(studio, "status").out
+    assert "approved: nice  no longer matches its text" in ask(studio, "takes", "s/a").out
+    ask(studio, "reject", "s/a")  # asked: now it may be made
+    assert studio.build(server).totals["rendered"] == 1
+    assert lock(studio).entries["s/a"].status == ""
+
+
+def test_what_was_accepted_asks_for_no_other_take(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a: takes: 2", "b").build(server)
+    edit(studio)
+    assert ask(studio, "accept", "s/a").code == 0
+    assert studio.build(server).totals["rendered"] == 0
+    assert studio.build(server, args=["s/a@2"]).totals["rendered"] == 1  # unless it is named
+    file = studio.folder / "project.yaml"
+    file.write_text(file.read_text().replace("spins", "rolls"))
+    assert studio.build(server).totals["rendered"] == 2
+
+
+@pytest.mark.parametrize("word", ["approve", "accept", "pin"])
+def test_nobody_hears_twice_of_what_a_person_has_judged(studio: Studio, server: FakeComfy, word: str) -> None:
+    server.misbehave.spoil("black", seeds=[seed("a")])
+    studio.write("a", "b")
+    assert codes(studio.build(server)) == {"Q102"}
+    if word == "accept":
+        edit(studio)
+    files = [str(studio.films["a"])] if word == "pin" else []
+    assert ask(studio, word, "s/a", *files).code == 0
+    assert problems(studio.build(server)) == []
+    assert "black" not in ask(studio, "plan").out
+    assert "s/a: the picture is black" in ask(studio, "takes", "s/a").out  # who asks is told

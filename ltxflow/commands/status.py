@@ -10,7 +10,7 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, columns, duration
 from ltxflow.media.findings import RULES
-from ltxflow.plan.outlook import Change, Outlook, Placed, Question
+from ltxflow.plan.outlook import Change, Outlook, Placed, Question, drifted
 from ltxflow.run.options import session_of
 from ltxflow.script.model import Scene
 
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         if change.target == outlook.picked(clip)
     }
     problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
+    problems += drifted(outlook.project, outlook.statuses)
     if args.json:
         return print_envelope("status", _data(outlook, states), 0, problems)
     face.say(face.paint(header(outlook), "bold"))

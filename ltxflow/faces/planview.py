@@ -78,7 +78,9 @@ def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] 
     is_worth_a_look = change.kind == "unchanged" and (change.note or bad)
     mark, style = MARKS[change.kind] if not is_worth_a_look else ("!", "yellow")
     head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {change.frames:>4}f"
-    told = [_reason(face, reason) for reason in change.reasons] or [note for note in [change.note] if note]
+    told = [_reason(face, reason) for reason in change.reasons]
+    if change.note and (not told or change.kind in ("unchanged", "restore")):
+        told.insert(0, change.note)
     told += [f"{plain(problem)}  {face.paint(problem.code, 'dim')}" for problem in bad]
     told = told or [""]
     face.say(f"{head}  {told[0]}".rstrip())

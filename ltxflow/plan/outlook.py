@@ -157,7 +157,8 @@ def look(
     )
     nodes = tuple(step(KIND_OF[question.mode]).nodes(project, wishes))
     wanted = select(nodes, question.selectors)
-    if question.mode == "render" and not any("@" in selector for selector in question.selectors):
+    is_named = question.mode == "render" and any("@" in selector for selector in question.selectors)
+    if question.mode == "render" and not is_named:
         wanted = [target for target in wanted if not _is_spare(target, lock)]
     plan = make_plan(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
@@ -165,6 +166,8 @@ def look(
     found = statuses(plan, lookup, force, review.standing if question.mode == "render" else None)
     verdicts: dict[str, Verdict] = {}
     if question.mode == "render":
+        if not is_named and not question.force:
+            plan, found = _without_spares(plan, nodes, found, lock)
         found |= _frozen(project, lock, found, lookup)
         verdicts = judged(review, found)
     files = {
@@ -199,14 +202,13 @@ def _change(
     if status.state == "maybe":
         return Change(node.target, "maybe", node.frames, file, note=f"waits for {status.because}", key=key)
     if status.trace is not None:
-        drifted = ""
-        if key and status.trace.key != key:
-            is_pinned = status.trace.action.get("kind") == "pinned"
-            drifted = "a pinned file stands here" if is_pinned else "approved; no longer matches its text"
+        drift = _drift(status)
+        why = tuple(reasons(node, status.action, status.trace)) if drift == DRIFTED else ()
         if not file or (stands is not None and stands.digest == published_digest(status.trace)):
-            return Change(node.target, "unchanged", node.frames, file, note=drifted, key=key)
-        made = status.trace.made_at.replace("T", " ")[:16]
-        return Change(node.target, "restore", node.frames, file, note=f"in the store since {made}", key=key)
+            return Change(node.target, "unchanged", node.frames, file, why, drift, key)
+        since = f"in the store since {status.trace.made_at.replace('T', ' ')[:16]}"
+        note = f"{drift}; {since}" if drift else since
+        return Change(node.target, "restore", node.frames, file, why, note, key)
     previous = _previous_key(node, lock, mode, placed)
     if status.because:  # another try of a take: its seed is all that changes
         kind = "change" if previous else "create"
@@ -224,11 +226,55 @@ def _change(
     return Change(node.target, "change", node.frames, file, told, note, key)
 
 
+def _without_spares(
+    plan: Plan, nodes: Sequence[Node], found: dict[str, Status], lock: Lock
+) -> tuple[Plan, dict[str, Status]]:
+    """Where a person accepted what is in the cut, and it matches, its clip's other takes are not made any more."""
+    spares = set()
+    for target in plan.wanted:
+        entry = lock.entries.get(found[target].node.clip)
+        if entry is None or entry.status != "accepted" or found[target].state == "hit":
+            continue
+        picked = found.get(f"clip:{found[target].node.clip}@{entry.pick}")
+        if picked is not None and picked.state == "hit":
+            spares.add(target)
+    if not spares:
+        return plan, found
+    fewer = make_plan(nodes, [target for target in plan.wanted if target not in spares])
+    return fewer, {target: found[target] for target in fewer.nodes}
+
+
 def judged(review: Review, found: Mapping[str, Status]) -> dict[str, Verdict]:
     """Given a review and statuses, return the verdict on every clip that is made and was inspected, by target."""
     made = {target: s for target, s in found.items() if s.trace is not None and s.node.kind == "clip"}
     told = {target: review.verdict(s.node, s.trace) for target, s in made.items() if s.trace is not None}
     return {target: verdict for target, verdict in told.items() if verdict is not None}
+
+
+DRIFTED = "approved; no longer matches its text"
+
+
+def _drift(status: Status) -> str:
+    """What is to be said of a take that stands though its key is another one by now."""
+    if not status.key or status.trace is None or status.trace.key == status.key:
+        return ""
+    return "a pinned file stands here" if status.trace.action.get("kind") == "pinned" else DRIFTED
+
+
+def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
+    """Given a film, return what to do about approved takes whose text was edited since."""
+    told = []
+    for clip in project.clips:
+        mine = (s for s in found.values() if s.node.kind == "clip" and s.node.clip == clip.path)
+        for status in mine:
+            if _drift(status) == DRIFTED:
+                message = f"{clip.path}: the approved take {status.node.take} no longer matches its text, and stays"
+                hint = (
+                    f"ltxflow explain {clip.path} says what changed; for a new one: ltxflow reject {clip.path}, "
+                    f"to keep it with the new text: ltxflow accept {clip.path}"
+                )
+                told.append(Problem(message, clip.span, hint, "U034", "warning"))
+    return told
 
 
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
