@@ -11,7 +11,8 @@ import struct
 import sys
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
@@ -21,6 +22,9 @@ from ltxflow.core.errors import LtxflowError, Problem
 INDEX_MAX_BYTES = 16 << 20  # an hour at 25 fps needs 2 MB
 TOP_MAX = 4096
 TRACKS_MAX = 64
+
+# Content Credentials (C2PA 2.1, "Embedding manifests into BMFF-based assets"): who made a file, signed.
+C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 
 AGAIN = "download or render it again"
 
@@ -54,13 +58,17 @@ class Track:
 
 @dataclass(frozen=True)
 class Movie:
-    """What an mp4 file says of itself, checked against its size: `moov` is the whole index box."""
+    """What an mp4 file says of itself, checked against its size: `moov` is the whole index box.
+
+    `credentials` are the (offset, end) of boxes that say who made it.
+    """
 
     size: int
     ftyp: bytes
     moov: bytes
     timescale: int
     tracks: tuple[Track, ...]
+    credentials: tuple[tuple[int, int], ...] = ()
 
 
 def read_movie(path: Path) -> Movie:
@@ -137,7 +145,15 @@ def _read(file: BinaryIO, size: int, name: str) -> Movie:
     except (ValueError, struct.error) as error:
         _damaged(name, str(error) if type(error) is ValueError else "its index breaks off")
     _check_extents(movie, data, name)
-    return movie
+    return replace(movie, credentials=tuple(_credentials(file, top)))
+
+
+def _credentials(file: BinaryIO, top: list[Box]) -> Iterator[tuple[int, int]]:
+    for box in top:
+        if box.kind == b"uuid":
+            file.seek(box.body)
+        if box.kind == b"jumb" or (box.kind == b"uuid" and file.read(16) == C2PA):
+            yield box.start, box.end
 
 
 def _refuse_others(head: bytes, size: int, name: str) -> None:

@@ -2,8 +2,8 @@
 
 ComfyUI stores the whole prompt graph, paths and all, in tags of the files it saves. Dropping boxes by name
 would leave what we have not heard of, so only the boxes that playing needs are carried over, and of the data
-only the bytes that the index names. Samples, times, edit lists and colour tags stay as they are. The result
-depends on the input alone: no library's version shows in it.
+only the bytes that the index names. Content credentials (C2PA) are left as they are. Samples, times, edit lists
+and colour tags stay as they are. The result depends on the input alone: no library's version shows in it.
 """
 
 from __future__ import annotations
@@ -44,20 +44,25 @@ Extent = tuple[int, int]  # (offset, end) in bytes of the source
 def strip_mp4(src: Path, out: Path) -> None:
     """Given an mp4, write to `out` the same pictures and sound, index first, without any tag, name or date.
 
-    Tracks that are neither picture nor sound (subtitles, timecode) are left out. Same bytes in, same bytes
-    out. Raise LtxflowError when `src` is not a whole mp4.
+    What says who made it stays: credentials before the index, watermarks in the samples. Tracks that are
+    neither picture nor sound (subtitles, timecode) are left out. Same bytes in, same bytes out. Raise
+    LtxflowError when `src` is not a whole mp4.
     """
     movie = read_movie(src)
     kept = [track for track in movie.tracks if track.handler in (b"vide", b"soun")]
     extents = _merged([(at, at + length) for track in kept for at, length in track.chunks if length])
     size = sum(end - at for at, end in extents)
     ftyp = movie.ftyp or FTYP
-    wide = len(ftyp) + len(movie.moov) * 2 + size >= 1 << 32  # an upper bound
+    signed = sum(end - at for at, end in movie.credentials)
+    wide = len(ftyp) + signed + len(movie.moov) * 2 + size >= 1 << 32  # an upper bound
     traks = {track.box for track in kept}
-    head = len(ftyp) + len(_moov(movie, traks, extents, 0, wide)) + (16 if wide else 8)
+    head = len(ftyp) + signed + len(_moov(movie, traks, extents, 0, wide)) + (16 if wide else 8)
     moov = _moov(movie, traks, extents, head, wide)
     with src.open("rb") as source, out.open("wb") as file:
-        file.write(ftyp + moov)
+        file.write(ftyp)
+        for at, end in movie.credentials:
+            _copy(source, at, end, file)
+        file.write(moov)
         long = struct.pack(">I4sQ", 1, b"mdat", size + 16)
         file.write(long if wide else struct.pack(">I4s", size + 8, b"mdat"))
         for at, end in extents:

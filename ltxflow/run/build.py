@@ -277,7 +277,7 @@ async def _store(status: Status, job: Job, builder: Builder, started: float) -> 
     outputs = {}
     for name in action.outputs:
         size = job.out[name].stat().st_size
-        digest = await asyncio.to_thread(builder.store.cas.put, job.out[name], move=True)
+        digest = await asyncio.to_thread(builder.store.cas.put, job.out[name], job.digests.get(name), move=True)
         outputs[name] = Output(digest, job.facts.get(name, {}), size)
     trace = Trace(
         key=job.key,

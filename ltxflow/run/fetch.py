@@ -9,6 +9,7 @@ from typing import Any
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.messages import JobState, OutputFile
+from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media.frames import decode_count
 from ltxflow.media.image import read_image
@@ -54,7 +55,7 @@ async def fetch(
         if output is None:
             raise BadFile(Problem(f'the server lists no file for "{name}"{_refused(state)}'))
         path = job.folder / f"{name}{EXTENSIONS[name]}"
-        job.facts[name] = await _fetch_one(client, patiently, output, path, name, shot, decoding)
+        job.facts[name], job.digests[name] = await _fetch_one(client, patiently, output, path, name, shot, decoding)
         job.out[name] = path
     published = job.folder / "published.mp4"
     await asyncio.to_thread(_strip, job.out["video"], published)
@@ -69,12 +70,15 @@ async def _fetch_one(
     name: str,
     shot: Shot,
     decoding: asyncio.Semaphore,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Digest]:
+    """The facts of a file, and the digest of its bytes as they came: what is kept is compared with it."""
     most = _most_bytes(name, shot)
+    digest = Digest("")
 
     async def download() -> None:
+        nonlocal digest
         try:
-            await client.download(output, path, most)
+            digest = await client.download(output, path, most)
         except LtxflowError as error:
             if error.problems[0].code in ("connection", "too-big", "output-gone"):
                 raise BadFile(error.problems[0]) from None  # the server answers, but not with the whole file
@@ -84,7 +88,7 @@ async def _fetch_one(
         try:
             await patiently(download)
             async with decoding:
-                return await asyncio.to_thread(verify, name, path, shot)
+                return await asyncio.to_thread(verify, name, path, shot), digest
         except BadFile as bad:
             if pause is None or bad.problem.code in ("too-big", "output-gone"):
                 raise

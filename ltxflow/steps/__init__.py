@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from ltxflow.core.digest import Action, Key, Output
+from ltxflow.core.digest import Action, Digest, Key, Output
 from ltxflow.core.errors import Span
 from ltxflow.script.model import Clip, Project, Scene, Value
 from ltxflow.script.prompt import PARTS
@@ -58,7 +58,8 @@ class Wishes:
 class Job:
     """The effects an action may have while it runs: where its inputs are, where it puts what it made, who to tell.
 
-    `out` maps an output's name to a file in `folder`, with its facts in `facts`; both are the caller's to keep.
+    `out` maps an output's name to a file in `folder`, with its facts in `facts`; both are the caller's to keep. What
+    came over a network has in `digests` the digest of the bytes that came.
     """
 
     target: str
@@ -69,6 +70,7 @@ class Job:
     started: Callable[[str], None] = lambda where: None  # told where it runs, once it really does
     out: dict[str, Path] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[str, Digest] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     server: str = ""

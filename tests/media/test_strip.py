@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.media.boxes import C2PA
 from ltxflow.media.frames import decode_count
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.strip import strip_mp4
@@ -76,6 +77,40 @@ def test_bytes_that_nothing_plays_are_left_out(clip_index_last, tmp_path):
     hidden = b"hidden words" * 9
     path.write_bytes(clip_index_last.read_bytes() + len(hidden + b"12345678").to_bytes(4, "big") + b"uuid" + hidden)
     assert b"hidden" not in stripped(path, tmp_path).read_bytes()
+
+
+def box(kind, payload):
+    return (len(payload) + 8).to_bytes(4, "big") + kind + payload
+
+
+@pytest.mark.parametrize("source", ["clip", "clip_index_last"])
+def test_content_credentials_are_left_alone(request, tmp_path, source):
+    """A C2PA manifest stands in a uuid box of its own beside the index, or as plain JUMBF."""
+    c2pa = box(b"uuid", C2PA + b"\0\0\0\0manifest\0" + bytes(8) + box(b"jumb", b"signed by the model's maker" * 40))
+    jumbf = box(b"jumb", b"who made it")
+    xmp = box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x:xmpmeta>secret wallet</x:xmpmeta>")
+    path = tmp_path / "signed.mp4"
+    path.write_bytes(request.getfixturevalue(source).read_bytes() + c2pa + xmp + jumbf)
+    out = stripped(path, tmp_path)
+    data = out.read_bytes()
+    assert c2pa + jumbf in data
+    assert b"secret wallet" not in data
+    assert data.index(c2pa) < data.index(b"moov")
+    assert probe_mp4(out) == probe_mp4(path)
+    assert packets(out) == packets(path)
+    again = tmp_path / "again.mp4"
+    strip_mp4(out, again)
+    assert again.read_bytes() == data
+
+
+def test_every_bit_of_the_pictures_stays_and_watermarks_with_them(clip, tmp_path):
+    out = stripped(clip, tmp_path)
+
+    def pictures(path):
+        with av.open(str(path)) as container:
+            return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+    assert all(np.array_equal(one, other) for one, other in zip(pictures(out), pictures(clip), strict=True))
 
 
 def test_a_broken_file_is_not_stripped(clip, tmp_path):
