@@ -143,7 +143,7 @@ class Studio:
         assert {path.name for path in self.folder.iterdir()} <= allowed
         for file in self.public.rglob("*"):
             if file.is_file():
-                assert file.suffix in (".mp4", ".json", ".txt", ".jpg"), f"a partial file: {file}"
+                assert file.suffix in (".mp4", ".json", ".txt", ".jpg", ".srt", ".vtt"), f"a partial file: {file}"
                 assert file.suffix != ".mp4" or probe_mp4(file).frames > 0
 
 
