@@ -369,6 +369,12 @@ def remove_dir(path: Path) -> bool:
     return True
 
 
+def remove_tree(path: Path) -> None:
+    """Given a file or a folder with all that is in it, take it away; one that is not there is fine."""
+    with _reported("remove", path):
+        _unlink_tree(path)
+
+
 def set_aside(path: Path) -> Path:
     """Given a damaged file or folder, rename it to `<name>.corrupt`, over an older one; return that path."""
     aside = path.with_name(path.name + ".corrupt")
@@ -462,6 +468,64 @@ class ProcessLock:
                     _write_owner(fd, path, None)
             finally:
                 os.close(fd)
+
+    @staticmethod
+    @contextmanager
+    def share(path: Path) -> Iterator[None]:
+        """Given the lock's file, hold it together with others who share it; `acquire` waits for all of them.
+
+        Where nothing can be written nobody can `acquire` it either: then there is nothing to hold.
+        """
+        fd = _open_shared(path)
+        try:
+            yield
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+
+def _open_shared(path: Path) -> int | None:
+    if not path.exists():
+        try:
+            make_dir(path.parent, 0o700)
+        except LtxflowError:
+            return None
+    while True:
+        _before("lock", path)
+        try:
+            # for writing, since nfs has no shared lock on a descriptor that only reads, nor an exclusive one
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                return None
+            raise LtxflowError(_problem("lock", path, error), exit_code=FAILED) from error
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if _is_still(fd, path):
+            return fd
+        os.close(fd)
+
+
+def hold_file(path: Path) -> int:
+    """Given a file of ours, lock it as long as this process lives, or until the descriptor returned is closed."""
+    with _reported("lock", path):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def is_held(path: Path) -> bool:
+    """Given a file, return whether a living process holds it (`hold_file`), on any host that shares its locks."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return path.exists()  # that cannot be asked: better to think it is
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _open_locked(path: Path, wait: bool, on_wait: Callable[[dict[str, Any]], None]) -> int:

@@ -156,6 +156,15 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def size(number: int) -> str:
+    """Given a number of bytes, return it for people: `3.4 GB`."""
+    told, units = float(number), ["B", "kB", "MB", "GB", "TB"]
+    while told >= 999.95 and len(units) > 1:
+        told /= 1000
+        units.pop(0)
+    return f"{told:.0f} B" if units[0] == "B" else f"{told:.1f} {units[0]}"
+
+
 def columns(rows: Iterable[Sequence[str]], gap: int = 2) -> list[str]:
     """Given rows of plain cells, return lines with the cells aligned; the last column runs free."""
     table = [list(row) for row in rows]

@@ -1,0 +1,67 @@
+"""Asks git what is in other revisions of a file. Only reads, runs no hook, and knows no film."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+
+_QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+
+
+def is_checkout(folder: Path) -> bool:
+    """Given a folder, return whether it lies in a git checkout."""
+    return any((parent / ".git").exists() for parent in (folder, *folder.parents))
+
+
+def tips(folder: Path) -> dict[str, str]:
+    """Given a folder in a checkout, return name → commit of HEAD, every branch (remote ones, too), tag and the stash."""
+    listed = git(folder, "for-each-ref", "--format=%(refname) %(objectname)").decode(errors="surrogateescape")
+    found = dict(line.split(" ", 1) for line in listed.splitlines() if " " in line)
+    try:
+        found["HEAD"] = git(folder, "rev-parse", "--verify", "--quiet", "HEAD").decode().strip()
+    except LtxflowError:
+        pass  # a repository without a commit
+    return found
+
+
+def texts(folder: Path, name: str, revisions: Sequence[str]) -> dict[str, bytes]:
+    """Given revisions and the name of a file in `folder`, return revision → its content, where it had the file."""
+    asked = "".join(f"{revision}:./{name}\n" for revision in revisions).encode()
+    answer = git(folder, "cat-file", "--batch", data=asked)
+    found, at = {}, 0
+    for revision in revisions:
+        end = answer.index(b"\n", at)
+        head, at = answer[at:end].split(), end + 1
+        if len(head) == 3 and head[1] == b"blob":
+            size = int(head[2])
+            found[revision] = answer[at : at + size]
+            at += size + 1
+        elif len(head) == 3 and head[2].isdigit():  # a folder of that name
+            at += int(head[2]) + 1
+    return found
+
+
+def git(folder: Path, *argv: str, data: bytes | None = None) -> bytes:
+    """Given a folder and arguments, return what git prints. Raise LtxflowError with what it says when it fails."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *argv],
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            env={**os.environ, **_QUIET},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise LtxflowError(
+            Problem("git is not installed", hint="install it, or do without"), exit_code=FAILED
+        ) from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        message = f'git cannot answer in "{folder}": {said[0] if said else f"exit {done.returncode}"}'
+        raise LtxflowError(Problem(message, hint=f"try: git -C {folder} {' '.join(argv[:2])}"), exit_code=FAILED)
+    return done.stdout

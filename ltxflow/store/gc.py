@@ -1,0 +1,223 @@
+"""What a store holds, what of it is still needed, and what could go. Decides; removes only what it is handed.
+
+Three sorts of things: what somebody needs; what was paid for (renders, speech, pictures of a model), which goes only
+when that is asked for by name; and the rest, which a build makes again at no cost: slates, and blobs of no trace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, Key
+from ltxflow.store.store import Store
+from ltxflow.store.traces import Trace, read_trace, trace_folders, trace_path
+
+FREE_SOURCES = frozenset(["animatic"])
+_HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file in `cas/`: its bytes, and when it came (seconds since 1970)."""
+
+    size: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """A trace as far as it matters here. `names` are all digests that stand in it: its outputs, and what it was made of."""
+
+    key: Key
+    target: str
+    source: str
+    made_at: str
+    seconds: float
+    at: float
+    outputs: frozenset[Digest]
+    names: frozenset[str]
+
+    @property
+    def is_paid(self) -> bool:
+        return self.source not in FREE_SOURCES
+
+
+@dataclass(frozen=True)
+class Stock:
+    """All that a store holds. `damaged` are files and folders that were set aside."""
+
+    made: Mapping[Key, Made]
+    blobs: Mapping[Digest, Blob]
+    damaged: tuple[Path, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(blob.size for blob in self.blobs.values())
+
+    def size_of(self, digests: Iterable[Digest]) -> int:
+        return sum(self.blobs[digest].size for digest in {*digests} & self.blobs.keys())
+
+
+def stock(store: Store) -> Stock:
+    """Given a store, return what is in it. Reads every trace, and looks at every blob."""
+    made = {}
+    for key in store.keys():
+        path = trace_path(store.traces, key)
+        trace, _ = read_trace(store.traces, key)
+        if trace is not None:
+            made[key] = _made(trace, path)
+    blobs = {}
+    for digest in store.cas.iter():
+        facts = store.cas.path(digest).stat()
+        blobs[digest] = Blob(facts.st_size, max(facts.st_mtime, facts.st_ctime))
+    return Stock(made, blobs, tuple(_damaged(store)))
+
+
+def _made(trace: Trace, path: Path) -> Made:
+    facts = path.stat()
+    return Made(
+        key=trace.key,
+        target=trace.target,
+        source=trace.source,
+        made_at=trace.made_at,
+        seconds=float(trace.seconds.get("ran") or trace.seconds.get("total") or 0.0),
+        at=max(facts.st_mtime, facts.st_ctime),
+        outputs=frozenset(output.digest for output in trace.outputs.values()),
+        names=frozenset(found.decode() for found in _HEX.findall(path.read_bytes())),
+    )
+
+
+def _damaged(store: Store) -> Iterable[Path]:
+    for folder in (store.root, *store.cas.folders(), *trace_folders(store.traces)):
+        yield from sorted(folder.glob("*.corrupt"))
+
+
+def closure(stock: Stock, keys: Iterable[str], digests: Iterable[str]) -> tuple[set[Key], set[Digest]]:
+    """Given what is needed by name, return it with all that it was made from.
+
+    A clip that continues another, or starts from a picture that a model made, has their digests in its action:
+    without those traces its key could not even be computed.
+    """
+    makers: dict[str, list[Key]] = {}
+    for made in stock.made.values():
+        for digest in made.outputs:
+            makers.setdefault(digest, []).append(made.key)
+    needed: set[Key] = set()
+    named = {digest for digest in digests if digest in stock.blobs}
+    todo = [Key(key) for key in keys if key in stock.made]
+    while todo:
+        key = todo.pop()
+        if key in needed:
+            continue
+        needed.add(key)
+        for name in stock.made[key].names:
+            if name in stock.blobs:
+                named.add(Digest(name))
+            todo += makers.get(name, ())
+    return needed, {Digest(digest) for digest in named}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What would go, and what is left. `spared` was paid for and nobody needs it; `over`: bytes above the cap still."""
+
+    traces: tuple[Made, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+    damaged: tuple[Path, ...] = ()
+    size: int = 0  # bytes that go
+    spared: tuple[Made, ...] = ()
+    spared_size: int = 0
+    over: int = 0
+    needed: frozenset[Digest] = field(default_factory=frozenset)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.traces or self.blobs or self.damaged)
+
+
+def sweep(
+    stock: Stock,
+    keys: Iterable[str],
+    digests: Iterable[str],
+    *,
+    younger_than: float | None = None,
+    paid: bool = False,
+    max_size: int | None = None,
+    before: float | None = None,
+) -> Sweep:
+    """Given what a store holds and what is needed of it, return what can go.
+
+    What came after `younger_than` stays: a run under way made it. `paid` lets renders go that nobody needs, `before`
+    only those things that came before that moment. With `max_size` only as much goes as brings the store below it,
+    oldest first.
+    """
+    limit = float("inf") if younger_than is None else younger_than
+    young = [made.key for made in stock.made.values() if made.at >= limit]
+    fresh = [digest for digest, blob in stock.blobs.items() if blob.at >= limit]
+    needed, named = closure(stock, [*keys, *young], [*digests, *fresh])
+    idle = sorted((made for key, made in stock.made.items() if key not in needed), key=lambda made: (made.at, made.key))
+    old = float("inf") if before is None else before
+    may_go = [made for made in idle if (paid or not made.is_paid) and made.at < old]
+    leaving = {made.key for made in may_go}
+    stays = named.union(*(made.outputs for key, made in stock.made.items() if key not in leaving))
+    orphans = {digest for digest, blob in stock.blobs.items() if digest not in stays and blob.at < old}
+    orphans -= {digest for made in may_go for digest in made.outputs}
+    traces, blobs = _until(stock, may_go, orphans, stays, max_size)
+    size = stock.size_of(blobs)
+    gone = {made.key for made in traces}
+    spared = tuple(made for made in idle if made.key not in gone and made.is_paid)
+    held = {digest for made in spared for digest in made.outputs} - named
+    over = 0 if max_size is None else max(0, stock.size - size - max_size)
+    damaged = stock.damaged if max_size is None else ()
+    return Sweep(traces, blobs, damaged, size, spared, stock.size_of(held), over, frozenset(named))
+
+
+def _until(
+    stock: Stock, may_go: list[Made], orphans: set[Digest], stays: set[Digest], max_size: int | None
+) -> tuple[tuple[Made, ...], tuple[Digest, ...]]:
+    """Blobs of no trace first, then traces by age, each with the blobs that only it had, until the cap is met."""
+    left = stock.size
+    traces: list[Made] = []
+    blobs: list[Digest] = []
+    users: dict[Digest, int] = {}
+    for made in may_go:
+        for digest in made.outputs:
+            users[digest] = users.get(digest, 0) + 1
+
+    def is_enough() -> bool:
+        return max_size is not None and left <= max_size
+
+    for digest in sorted(orphans, key=lambda digest: (stock.blobs[digest].at, digest)):
+        if is_enough():
+            break
+        blobs.append(digest)
+        left -= stock.blobs[digest].size
+    for made in may_go:
+        if is_enough():
+            break
+        traces.append(made)
+        for digest in sorted(made.outputs):
+            users[digest] -= 1
+            if users[digest] == 0 and digest not in stays and digest in stock.blobs:
+                blobs.append(digest)
+                left -= stock.blobs[digest].size
+    return tuple(traces), tuple(blobs)
+
+
+def remove(store: Store, sweep: Sweep) -> None:
+    """Given what is to go, take it away: traces first, so that none ever promises a blob that is gone."""
+    for made in sweep.traces:
+        store.forget(made.key)
+    for digest in sweep.blobs:
+        store.cas.remove(digest)
+    for path in sweep.damaged:
+        files.remove_tree(path)
+
+
+def minutes(made: Iterable[Made]) -> float:
+    """Given what was made, return the minutes that it took."""
+    return sum(each.seconds for each in made) / 60
