@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repair", action="store_true", help="verify: bring bad blobs back, or set them aside")
     parser.add_argument("--yes", action="store_true", help="gc: really remove it")
     parser.add_argument("--renders", action="store_true", help="gc: also what was paid for, if no film needs it")
-    parser.add_argument(
-        "--max-size", type=bytes_of, metavar="SIZE", help="gc: only until the store is below it, as 50G"
-    )
+    parser.add_argument("--max-size", type=bytes_of, metavar="SIZE", help="gc: only until it is below, as 50G")
     parser.add_argument("--older-than", type=age_of, metavar="AGE", help="gc: only what came before, as 30d")
     parser.add_argument("--no-git", action="store_true", help="gc: do not look at branches and tags")
     parser.add_argument(
@@ -164,45 +162,48 @@ def _stats(args: argparse.Namespace, face: Face, store: Store) -> tuple[int, dic
         under_way = runs(store.root)
     names = _names(needs, under_way)
     needed, digests = closure(kept, names, names)
-    sources: dict[str, list[Made]] = {}
-    for made in kept.made.values():
-        sources.setdefault(made.source or "other", []).append(made)
-    idle = [made for key, made in kept.made.items() if key not in needed]
+    sources = _by_source(kept)
+    idle = len(kept.made) - len(needed)
     free = shutil.disk_usage(store.root).free if store.root.exists() else 0
-    data = {
+    if not args.json:
+        held = f"{size(kept.size)} in {count(len(kept.blobs), 'blob')}, {count(len(kept.made), 'trace')}"
+        face.say(f"{face.paint(str(store.root), 'bold')}: {held}; {size(free)} free")
+        rows = [
+            (source, count(told["traces"], "trace"), size(told["bytes"]), f"{told['minutes']} min to make")
+            for source, told in sources.items()
+        ]
+        for line in columns(rows):
+            face.say(f"  {line}")
+        _say_films(face, needs, kept, under_way)
+        if idle:
+            face.say(f"  {count(idle, 'trace')} that no film needs: ltxflow cache ls --unneeded, ltxflow cache gc")
+    return 0, {
         "bytes": kept.size,
         "blobs": len(kept.blobs),
         "traces": len(kept.made),
         "free": free,
         "needed": kept.size_of(digests),
-        "sources": {
-            source: {
-                "traces": len(made),
-                "bytes": kept.size_of(digest for each in made for digest in each.outputs),
-                "minutes": round(minutes(made), 1),
-            }
-            for source, made in sorted(sources.items())
-        },
+        "unneeded_traces": idle,
+        "sources": sources,
         "films": [_film(need, kept) for need in needs],
         "running": [run.owner for run in under_way],
         "index": store.index.disabled or "used",
     }
-    if args.json:
-        return 0, data
-    face.say(face.paint(f"{store.root}", "bold"))
-    face.say(
-        f"  {size(kept.size)} in {count(len(kept.blobs), 'blob')}, {count(len(kept.made), 'trace')}; {size(free)} free"
-    )
-    rows = [
-        (source, count(told["traces"], "trace"), size(told["bytes"]), f"{told['minutes']} min to make")
-        for source, told in data["sources"].items()
-    ]  # type: ignore[attr-defined]
-    for line in columns(rows):
-        face.say(f"  {line}")
-    _say_films(face, needs, kept, under_way)
-    if idle:
-        face.say(f"  {count(len(idle), 'trace')} that no film needs: ltxflow cache ls --unneeded, ltxflow cache gc")
-    return 0, data
+
+
+def _by_source(kept: Stock) -> dict[str, dict[str, Any]]:
+    """What made it → how many traces, bytes, and minutes of work."""
+    sources: dict[str, list[Made]] = {}
+    for made in kept.made.values():
+        sources.setdefault(made.source or "other", []).append(made)
+    return {
+        source: {
+            "traces": len(made),
+            "bytes": kept.size_of(digest for each in made for digest in each.outputs),
+            "minutes": round(minutes(made), 1),
+        }
+        for source, made in sorted(sources.items())
+    }
 
 
 def _film(need: Needs, kept: Stock) -> dict[str, Any]:
@@ -346,14 +347,12 @@ def _copies(store: Store) -> dict[str, list[Path]]:
 def _mend(store: Store, fault: Fault, copies: Sequence[Path]) -> str:
     if repair(store.cas, fault.digest, copies):
         return "brought back from what is published"
-    return (
-        "set aside: the next build of its film makes it again" if fault.kind != "missing" else "the next build makes it"
-    )
+    return ("" if fault.kind == "missing" else "set aside: ") + "the next build of its film makes it again"
 
 
 def _rebuild(args: argparse.Namespace, face: Face, store: Store) -> tuple[int, dict[str, Any]]:
     kept = store.rebuild_index()
-    total = sum(1 for _ in store.keys())
+    total = len(list(store.keys()))
     if not args.json:
         told = f"the index is not used: {store.index.disabled}" if store.index.disabled else f"{kept} of {total} in it"
         face.say(f"made anew from {count(total, 'trace')}: {told}")

@@ -46,8 +46,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         return _report(args, face, merged, "merged")
     folder = find_project(args.project, Path.cwd()).parent
     place = folder / LOCK
-    base, ours, theirs = (_stage(folder, number) for number in (1, 2, 3))
-    merged = merge(base or Lock(), ours or Lock(), theirs or Lock())
+    merged = merge(*(_stage(folder, number) for number in (1, 2, 3)))
     files.write_atomic(place, lock_text(merged.lock))
     code = _report(args, face, merged, f"{shown(place, Path.cwd())}: merged")
     if not code and not args.json:
@@ -60,7 +59,7 @@ def _lenient(path: Path) -> Lock:
     return read_lock(path, LOCK) if path.is_file() and path.stat().st_size else Lock()
 
 
-def _stage(folder: Path, number: int) -> Lock | None:
+def _stage(folder: Path, number: int) -> Lock:
     """What git kept of a conflict: 1 the version both came from, 2 ours, 3 theirs."""
     listed = git.git(folder, "ls-files", "--unmerged", "--", LOCK).decode().split("\n")
     stages = {line.split()[2]: line.split()[1] for line in listed if line}
@@ -68,7 +67,7 @@ def _stage(folder: Path, number: int) -> Lock | None:
         message = f'git has no conflict in "{folder / LOCK}"'
         raise LtxflowError(Problem(message, hint="nothing is to be merged"))
     blob = stages.get(str(number))
-    return parse_lock(git.git(folder, "cat-file", "blob", blob).decode(), LOCK) if blob else None
+    return parse_lock(git.git(folder, "cat-file", "blob", blob).decode(), LOCK) if blob else Lock()
 
 
 def _report(args: argparse.Namespace, face: Face, merged: Merged, told: str) -> int:
@@ -76,7 +75,7 @@ def _report(args: argparse.Namespace, face: Face, merged: Merged, told: str) -> 
     problems = [
         Problem(
             f"{clash.clip}: here {clash.ours}, there {clash.theirs}: {clash.ours.split(' (')[0]} stands",
-            hint=f"talk about it; theirs is yours with: ltxflow pick {clash.clip} {clash.their_take}, then git add {LOCK}",
+            hint=f"talk about it; to take theirs: ltxflow pick {clash.clip} {clash.their_take}; then: git add {LOCK}",
             code="K001",
         )
         for clash in merged.clashes

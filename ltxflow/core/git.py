@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
@@ -18,13 +19,11 @@ def is_checkout(folder: Path) -> bool:
 
 
 def tips(folder: Path) -> dict[str, str]:
-    """Given a folder in a checkout, return name → commit of HEAD, every branch (remote ones, too), tag and the stash."""
+    """Given a folder in a checkout, return name → commit of HEAD, all branches (remote, too), tags and the stash."""
     listed = git(folder, "for-each-ref", "--format=%(refname) %(objectname)").decode(errors="surrogateescape")
     found = dict(line.split(" ", 1) for line in listed.splitlines() if " " in line)
-    try:
+    with suppress(LtxflowError):  # a repository without a commit
         found["HEAD"] = git(folder, "rev-parse", "--verify", "--quiet", "HEAD").decode().strip()
-    except LtxflowError:
-        pass  # a repository without a commit
     return found
 
 

@@ -12,7 +12,7 @@ from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError
 from ltxflow.store.cas import Cas
 from ltxflow.store.store import Store
-from ltxflow.store.traces import read_trace
+from ltxflow.store.traces import read_trace, trace_keys
 
 Kind = Literal["rotted", "empty", "unreadable", "missing"]
 TOLD: Mapping[Kind, str] = {
@@ -52,7 +52,7 @@ def examine(cas: Cas, digest: Digest) -> Kind | None:
 def promises(store: Store) -> dict[Digest, list[str]]:
     """Given a store, return digest → the targets of all traces that name it as an output."""
     named: dict[Digest, list[str]] = {}
-    for key in store.keys():
+    for key in trace_keys(store.traces):
         trace, _ = read_trace(store.traces, key)
         for output in trace.outputs.values() if trace else ():
             named.setdefault(output.digest, []).append(trace.target if trace else "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key
 from ltxflow.store.store import Store
-from ltxflow.store.traces import Trace, read_trace, trace_folders, trace_path
+from ltxflow.store.traces import Trace, read_trace, trace_folders, trace_keys, trace_path
 
 FREE_SOURCES = frozenset(["animatic"])
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -30,7 +30,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Made:
-    """A trace as far as it matters here. `names` are all digests that stand in it: its outputs, and what it was made of."""
+    """A trace as far as it matters here. `names` are all digests that stand in it: outputs, and inputs."""
 
     key: Key
     target: str
@@ -65,7 +65,7 @@ class Stock:
 def stock(store: Store) -> Stock:
     """Given a store, return what is in it. Reads every trace, and looks at every blob."""
     made = {}
-    for key in store.keys():
+    for key in trace_keys(store.traces):
         path = trace_path(store.traces, key)
         trace, _ = read_trace(store.traces, key)
         if trace is not None:

@@ -32,7 +32,7 @@ class Clash:
 
 @dataclass(frozen=True)
 class Merged:
-    """The lock that comes of two, and what a person has yet to decide. `renumbered`: clip, their number, the new one."""
+    """The lock that comes of two, and what a person has to decide. `renumbered`: clip, their number, the new one."""
 
     lock: Lock
     clashes: tuple[Clash, ...] = ()
