@@ -233,7 +233,8 @@ def _gc(args: argparse.Namespace, face: Face, store: Store) -> tuple[int, dict[s
     with ExitStack() as stack:
         # even a dry run: what it lists is what there is at one moment, and no run is half-way into the gate
         if store.root.exists():
-            stack.enter_context(gate_closed(store.root))
+            wait = "a run is putting something into the store; waiting for it"
+            stack.enter_context(gate_closed(store.root, lambda: face.warn(wait)))
         needs, under_way = _needs(args, store), runs(store.root)
         if args.renders and not needs:
             hint = "run `ltxflow build` once in each film that uses it, then again"
@@ -243,7 +244,6 @@ def _gc(args: argparse.Namespace, face: Face, store: Store) -> tuple[int, dict[s
             kept,
             names,
             names,
-            younger_than=min((run.began for run in under_way), default=None),
             paid=args.renders,
             max_size=args.max_size,
             before=None if args.older_than is None else time.time() - args.older_than,

@@ -76,7 +76,6 @@ def _report(args: argparse.Namespace, face: Face, merged: Merged, told: str) -> 
         Problem(
             f"{clash.clip}: here {clash.ours}, there {clash.theirs}: {clash.ours.split(' (')[0]} stands",
             hint=f"talk about it; to take theirs: ltxflow pick {clash.clip} {clash.their_take}; then: git add {LOCK}",
-            code="K001",
         )
         for clash in merged.clashes
     ]

@@ -474,7 +474,7 @@ class ProcessLock:
     def share(path: Path) -> Iterator[None]:
         """Given the lock's file, hold it together with others who share it; `acquire` waits for all of them.
 
-        Where nothing can be written nobody can `acquire` it either: then there is nothing to hold.
+        Where there is no folder, or none that can be written, nobody can `acquire` it: then there is nothing to hold.
         """
         fd = _open_shared(path)
         try:
@@ -485,12 +485,7 @@ class ProcessLock:
 
 
 def _open_shared(path: Path) -> int | None:
-    if not path.exists():
-        try:
-            make_dir(path.parent, 0o700)
-        except LtxflowError:
-            return None
-    while True:
+    while path.parent.is_dir():
         _before("lock", path)
         try:
             # for writing, since nfs has no shared lock on a descriptor that only reads, nor an exclusive one
@@ -503,6 +498,7 @@ def _open_shared(path: Path) -> int | None:
         if _is_still(fd, path):
             return fd
         os.close(fd)
+    return None
 
 
 def hold_file(path: Path) -> int:

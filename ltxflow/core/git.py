@@ -15,7 +15,8 @@ _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 def is_checkout(folder: Path) -> bool:
     """Given a folder, return whether it lies in a git checkout."""
-    return any((parent / ".git").exists() for parent in (folder, *folder.parents))
+    marks = [parent / ".git" for parent in (folder, *folder.parents)]
+    return any(mark.is_file() or (mark / "HEAD").exists() for mark in marks)
 
 
 def tips(folder: Path) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
 Emit = Callable[[Event], None]
+Putting = Callable[[], AbstractContextManager[Callable[[Iterable[str]], None]]]
 
 
 class Executor(Protocol):
@@ -44,6 +46,10 @@ class Built:
     made: dict[Key, Trace] = field(default_factory=dict)  # in this run: another clip may want the same
 
 
+def _alone() -> AbstractContextManager[Callable[[Iterable[str]], None]]:
+    return nullcontext(lambda keys: None)
+
+
 @dataclass(frozen=True)
 class Builder:
     """A run's surroundings: where it keeps what it makes, who runs it, who is told."""
@@ -56,6 +62,7 @@ class Builder:
     keep_going: bool = True
     recorded: Callable[[Key], None] = lambda key: None  # called once a trace is recorded
     review: Callable[[], Review] | None = None  # of what came back, by the lock as it is then
+    putting: Putting = _alone  # around what is put into the store: it yields what is told the key
 
 
 async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
@@ -269,6 +276,14 @@ async def _keep_and_look(status: Status, job: Job, builder: Builder, started: fl
 
 async def _store(status: Status, job: Job, builder: Builder, started: float) -> Trace:
     """Keep what an action made: blobs, then trace."""
+    with ExitStack() as stack:
+        tell = await asyncio.to_thread(stack.enter_context, builder.putting())  # it may have to wait
+        trace = await _put(status, job, builder, started)
+        tell([trace.key])
+        return trace
+
+
+async def _put(status: Status, job: Job, builder: Builder, started: float) -> Trace:
     node, action, module = status.node, status.action, step(status.node.kind)
     assert action is not None
     missing = [name for name in action.outputs if name not in job.out]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,11 +28,13 @@ from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.run.inspecting import look_closely
 from ltxflow.run.keep import keep_hits, keeper
 from ltxflow.run.means import Means
+from ltxflow.run.needs import Reliance, register, relying
 from ltxflow.run.servers import comfy_executor
 from ltxflow.run.session import Session
 from ltxflow.run.speaking import speak_film
 from ltxflow.steps import step
 from ltxflow.store.lock import Lock
+from ltxflow.store.users import gate
 
 Emit = Callable[[Event], None]
 
@@ -92,16 +94,23 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit) ->
     started = time.monotonic()
     session.clean()
     mute = speak_film(session, emit)
-    outlook = look_closely(session, _without(question, mute), emit)
-    missing = _missing(outlook)
-    emit(RunStarted(session.project.id, outlook.mode, len(outlook.statuses), len(missing)))
-    built = _make(means, session, outlook, missing, emit)
-    keep_hits(session, outlook, built.statuses)
-    delivered = _deliver(session, outlook, built, emit)
+    wanted = _without(question, mute)
+    with relying(session, lambda: look_closely(session, wanted, emit), _statuses) as (outlook, reliance):
+        missing = _missing(outlook)
+        emit(RunStarted(session.project.id, outlook.mode, len(outlook.statuses), len(missing)))
+        built = _make(means, session, outlook, missing, reliance, emit)
+        keep_hits(session, outlook, built.statuses)
+        with gate(session.store.root):
+            delivered = _deliver(session, outlook, built, emit)
+        register(session, built.statuses.values(), is_whole=not wanted.selectors)
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
     silent = tuple(problem for problems in mute.values() for problem in problems)
     verdicts = judged(Review(session.lock, session.lookup), built.statuses)
     return Made(outlook, built, delivered, finished, session.lock, verdicts, silent)
+
+
+def _statuses(outlook: Outlook) -> Iterable[Status]:
+    return outlook.statuses.values()
 
 
 def _without(question: Question, mute: Mapping[str, Sequence[Problem]]) -> Question:
@@ -117,17 +126,21 @@ def _missing(outlook: Outlook) -> list[Status]:
     return [s for target, s in outlook.statuses.items() if s.state != "hit" and target not in stands]
 
 
-def _make(means: Means, session: Session, outlook: Outlook, missing: Sequence[Status], emit: Emit) -> Built:
+def _make(
+    means: Means, session: Session, outlook: Outlook, missing: Sequence[Status], reliance: Reliance, emit: Emit
+) -> Built:
     if not missing:
         return Built(dict(outlook.statuses))
     left = {status.node.target for status in missing}
     found = {target: s for target, s in outlook.statuses.items() if s.state == "hit" or target in left}
-    built = asyncio.run(interruptible(_run(means, session, outlook, found, emit)))
+    built = asyncio.run(interruptible(_run(means, session, outlook, found, reliance, emit)))
     built.statuses = {**outlook.statuses, **built.statuses}
     return built
 
 
-async def _run(means: Means, session: Session, outlook: Outlook, found: Mapping[str, Status], emit: Emit) -> Built:
+async def _run(
+    means: Means, session: Session, outlook: Outlook, found: Mapping[str, Status], reliance: Reliance, emit: Emit
+) -> Built:
     """Open what the missing targets need: threads for slates, servers for clips."""
     async with AsyncExitStack() as stack:
         executors: dict[str, Executor] = {"cpu": LocalExecutor(means.jobs or os.cpu_count() or 1)}
@@ -142,12 +155,13 @@ async def _run(means: Means, session: Session, outlook: Outlook, found: Mapping[
 
         builder = Builder(
             store=session.store,
-            lookup=session.lookup,
+            lookup=reliance.lookup(session.lookup),
             executors=executors,
             emit=emit,
             made=keeper(session, outlook),
             keep_going=means.keep_going,
             recorded=recorded,
+            putting=reliance.putting,
             review=lambda: Review(session.lock, session.lookup),
         )
         return await build(outlook.plan, found, builder)

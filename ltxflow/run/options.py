@@ -14,8 +14,10 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.plan.outlook import Question
 from ltxflow.run.means import Means, Servers
+from ltxflow.run.needs import register
 from ltxflow.run.session import Session, hold, open_session
 from ltxflow.script.settings import NAMES
+from ltxflow.store.users import gate
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -165,7 +167,10 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
         warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
 
     with hold(session_of(args), wait=True, on_wait=waiting):
-        yield session_of(args)
+        session = session_of(args)
+        with gate(session.store.root):
+            yield session
+        register(session)
 
 
 def session_of(args: argparse.Namespace) -> Session:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 
 from ltxflow.core.errors import Problem
 from ltxflow.core.events import ActionFinished, Event, Notice
+from ltxflow.plan.speech import Spoken
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
+from ltxflow.run.needs import Reliance, relying
 from ltxflow.run.session import Session
 from ltxflow.store.traces import Trace
 
@@ -21,16 +23,23 @@ def speak_film(session: Session, emit: Callable[[Event], None]) -> dict[str, tup
 
     What is spoken is kept, also when a later line fails or the build is interrupted.
     """
-    spoken = session.speech()
+    with relying(session, session.speech, lambda spoken: spoken.statuses.values()) as (spoken, reliance):
+        return _speak(session, spoken, reliance, emit)
+
+
+def _speak(
+    session: Session, spoken: Spoken, reliance: Reliance, emit: Callable[[Event], None]
+) -> dict[str, tuple[Problem, ...]]:
     if spoken.plan is None or not spoken.unmade:
         return {}
     plan, found = spoken.plan, dict(spoken.statuses)
     builder = Builder(
         store=session.store,
-        lookup=session.lookup,
+        lookup=reliance.lookup(session.lookup),
         executors={"cpu": LocalExecutor(VOICES)},
         emit=_told(found, emit),
         made=lambda node, trace: _say_length(trace, emit),
+        putting=reliance.putting,
     )
     built = asyncio.run(interruptible(build(plan, found, builder)))
     if built.interrupted:

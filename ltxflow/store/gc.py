@@ -16,7 +16,7 @@ from ltxflow.core.digest import Digest, Key
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace, read_trace, trace_folders, trace_keys, trace_path
 
-FREE_SOURCES = frozenset(["animatic"])
+FREE_SOURCES = frozenset(["animatic", "conform", "inspect"])
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -100,7 +100,7 @@ def closure(stock: Stock, keys: Iterable[str], digests: Iterable[str]) -> tuple[
     """Given what is needed by name, return it with all that it was made from.
 
     A clip that continues another, or starts from a picture that a model made, has their digests in its action:
-    without those traces its key could not even be computed.
+    without those traces its key could not even be computed. What was found in looking at it stays with it.
     """
     makers: dict[str, list[Key]] = {}
     for made in stock.made.values():
@@ -118,7 +118,9 @@ def closure(stock: Stock, keys: Iterable[str], digests: Iterable[str]) -> tuple[
             if name in stock.blobs:
                 named.add(Digest(name))
             todo += makers.get(name, ())
-    return needed, {Digest(digest) for digest in named}
+    looks = [made for made in stock.made.values() if made.source == "inspect" and (made.names - made.outputs) & named]
+    needed |= {made.key for made in looks}
+    return needed, {Digest(digest) for digest in named}.union(*(made.outputs for made in looks))
 
 
 @dataclass(frozen=True)
@@ -144,21 +146,16 @@ def sweep(
     keys: Iterable[str],
     digests: Iterable[str],
     *,
-    younger_than: float | None = None,
     paid: bool = False,
     max_size: int | None = None,
     before: float | None = None,
 ) -> Sweep:
     """Given what a store holds and what is needed of it, return what can go.
 
-    What came after `younger_than` stays: a run under way made it. `paid` lets renders go that nobody needs, `before`
-    only those things that came before that moment. With `max_size` only as much goes as brings the store below it,
-    oldest first.
+    `paid` lets renders go that nobody needs, `before` only what came before that moment. With `max_size` only as much
+    goes as brings the store below it, oldest first.
     """
-    limit = float("inf") if younger_than is None else younger_than
-    young = [made.key for made in stock.made.values() if made.at >= limit]
-    fresh = [digest for digest, blob in stock.blobs.items() if blob.at >= limit]
-    needed, named = closure(stock, [*keys, *young], [*digests, *fresh])
+    needed, named = closure(stock, keys, digests)
     idle = sorted((made for key, made in stock.made.items() if key not in needed), key=lambda made: (made.at, made.key))
     old = float("inf") if before is None else before
     may_go = [made for made in idle if (paid or not made.is_paid) and made.at < old]

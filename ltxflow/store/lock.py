@@ -201,7 +201,7 @@ def parse_lock(text: str, name: str) -> Lock:
 def _refuse_conflicts(lines: list[str], name: str) -> None:
     found = [number for number, line in enumerate(lines, 1) if _CONFLICT.fullmatch(line)]
     if found:
-        hint = "git could not merge it: keep one line for each clip, delete the marker lines, then `git add` it"
+        hint = "ltxflow lock merge resolves it; `ltxflow lock setup` lets git do so by itself from now on"
         message = f'an unresolved merge conflict: "{lines[found[0] - 1]}"'
         raise LtxflowError(Problem(message, Span(name, found[0], 1), hint))
 

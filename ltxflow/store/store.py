@@ -111,7 +111,8 @@ class Store:
 
     def clean(self) -> int:
         """Take away what killed processes left half-written; return how many."""
-        folders = [self.root, self.root / "tmp", *self.cas.folders(), *trace_folders(self.traces)]
+        own = (self.root / name for name in ("tmp", "films", "running"))
+        folders = [self.root, *own, *self.cas.folders(), *trace_folders(self.traces)]
         return sum(files.clean_temps(folder) for folder in folders)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,11 +39,10 @@ class Film:
 
 @dataclass(frozen=True)
 class Run:
-    """A run under way: the film, the process, when it began (seconds since 1970), the keys it counts on."""
+    """A run under way: the film, the process, and the keys it counts on: what it found, and what it made so far."""
 
     folder: Path
     owner: str
-    began: float
     keys: frozenset[str] = frozenset()
 
 
@@ -52,9 +51,9 @@ def gate(root: Path) -> AbstractContextManager[None]:
     return files.ProcessLock.share(root / "gate")
 
 
-def gate_closed(root: Path) -> AbstractContextManager[None]:
+def gate_closed(root: Path, on_wait: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
     """Given the store's folder, keep everybody else out for the body of a `with`; the others wait."""
-    return files.ProcessLock.acquire(root / "gate")
+    return files.ProcessLock.acquire(root / "gate", on_wait=lambda owner: on_wait())
 
 
 # --- films
@@ -95,6 +94,11 @@ def films(root: Path) -> list[Film]:
     return sorted(found, key=lambda film: str(film.folder))
 
 
+def film_of(root: Path, folder: Path) -> Film | None:
+    """Given a film's folder, return it as it was last seen, or None."""
+    return _read_film(_film_path(root, folder))
+
+
 def forget_film(root: Path, folder: Path) -> bool:
     """Given a film's folder, drop its record: it needs nothing of this store any more. Return whether there was one."""
     path = _film_path(root, folder)
@@ -125,14 +129,13 @@ def _read_film(path: Path) -> Film | None:
 
 
 @contextmanager
-def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[None]:
-    """Given what a run counts on, let `cache gc` know for the body of a `with`. Call it inside the gate.
+def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Given what a run counts on, let `cache gc` know for the body of a `with`, and yield what to tell more to.
 
-    What the run makes from now on is kept as well: it is younger than the run. Where the store cannot be written
-    nobody removes anything.
+    Enter it, and tell it more, inside the gate. Where the store cannot be written nobody removes anything.
     """
     if root.exists() and not os.access(root, os.W_OK):
-        yield
+        yield lambda more: None
         return
     path = root / "running" / f"{os.getpid()}-{secrets.token_hex(8)}.json"
     data = {
@@ -145,7 +148,7 @@ def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[None]:
     files.write_atomic(path, json.dumps(data) + "\n", fsync=False)
     fd = files.hold_file(path)
     try:
-        yield
+        yield lambda more: files.append_line(path, json.dumps(sorted({*more})), fsync=False)
     finally:
         try:
             files.remove(path)
@@ -160,20 +163,31 @@ def runs(root: Path) -> list[Run]:
         if not files.is_held(path):
             files.remove(path)
             continue
-        data = _read(path, RUN_FORMAT)
+        head, *more = path.read_bytes().splitlines() or [b""]
+        data = _parsed(head, RUN_FORMAT)
         if data is None:
-            raise LtxflowError(Problem(f'"{path}" cannot be read: a run needs what it says'), exit_code=FAILED)
-        began = path.stat().st_mtime
-        found.append(Run(Path(data["folder"]), str(data.get("owner", "")), began, data["keys"]))
+            hint = "wait for that run to end, then try again"
+            raise LtxflowError(
+                Problem(f'"{path}" cannot be read: a run needs what it says', hint=hint), exit_code=FAILED
+            )
+        keys = data["keys"].union(*map(json.loads, more))
+        found.append(Run(Path(data["folder"]), str(data.get("owner", "")), keys))
     return found
 
 
 def _read(path: Path, format: str) -> dict[str, Any] | None:
     try:
-        data = json.loads(path.read_bytes())
+        return _parsed(path.read_bytes(), format)
+    except OSError:
+        return None
+
+
+def _parsed(text: bytes, format: str) -> dict[str, Any] | None:
+    try:
+        data: dict[str, Any] = json.loads(text)
         if data["format"] != format or not isinstance(data["folder"], str):
             return None
         data["keys"] = frozenset(data["keys"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
     return data if all(map(is_digest, data["keys"])) else None

@@ -123,7 +123,7 @@ def test_a_merge_conflict_is_told_with_its_line() -> None:
     assert span == Span("ltxflow.lock", 4, 1)
     assert len(error.problems) == 1
     assert "merge conflict" in error.problems[0].message
-    assert "keep one line for each clip" in error.problems[0].hint
+    assert "ltxflow lock merge" in error.problems[0].hint
 
 
 def test_a_clip_that_stands_twice_is_told() -> None:

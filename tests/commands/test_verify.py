@@ -1,0 +1,153 @@
+"""verify: names what differs, by the kind of difference; --repair loses nothing and makes the next build right."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from film import Film
+
+from ltxflow.core.digest import Digest, digest_bytes
+from ltxflow.store.cas import Cas
+from ltxflow.store.lock import read_lock
+
+
+@pytest.fixture
+def rendered(film: Film) -> Film:
+    """A film whose clips were all rendered and published."""
+    film.render()
+    assert film.run("build").code == 0
+    return film
+
+
+def differences(film: Film, *options: str) -> dict[str, str]:
+    """Name → kind of every difference; the exit code agrees with it."""
+    ran = film.run("verify", "--json", *options)
+    found = {each["name"]: each["kind"] for each in ran.data["differences"]}
+    assert ran.code == (1 if any(not each["mended"] for each in ran.data["differences"]) else 0)
+    return found
+
+
+def blob(film: Film, digest: str) -> Path:
+    return Cas(film.store / "cas").path(Digest(digest))
+
+
+def damage(path: Path, data: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def test_a_film_that_is_whole_is_said_to_be(rendered: Film) -> None:
+    ran = rendered.run("verify")
+    assert ran.code == 0
+    assert "all is as it should be" in ran.out
+    assert differences(rendered, "--deep") == {}
+
+
+def test_what_differs_in_the_published_tree_is_named(rendered: Film) -> None:
+    edited, gone, extra = (rendered.scenes / name for name in ("scene-0-a.mp4", "scene-1-a.mp4", "notes.txt"))
+    edited.write_bytes(edited.read_bytes() + b"by hand")
+    gone.unlink()
+    extra.write_text("mine")
+    assert differences(rendered) == {
+        "scenes/scene-0-a.mp4": "edited",
+        "scenes/scene-1-a.mp4": "missing",
+        "scenes/notes.txt": "extra",
+    }
+    ran = rendered.run("verify")
+    assert ran.code == 1
+    assert "ltxflow verify --repair" in ran.out
+
+
+def test_an_edit_of_the_same_size_and_time_is_found(rendered: Film) -> None:
+    path = rendered.scenes / "scene-0-a.mp4"
+    seen, data = path.stat(), bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert differences(rendered) == {"scenes/scene-0-a.mp4": "edited"}
+
+
+def test_repair_puts_files_back_and_loses_no_edit(rendered: Film) -> None:
+    before = rendered.published()
+    edited = rendered.scenes / "scene-0-a.mp4"
+    by_hand = edited.read_bytes() + b"by hand"
+    edited.write_bytes(by_hand)
+    (rendered.scenes / "scene-1-a.mp4").unlink()
+    (rendered.scenes / "timeline.json").write_text("{}")
+    assert set(differences(rendered, "--repair")) == {
+        "scenes/scene-0-a.mp4",
+        "scenes/scene-1-a.mp4",
+        "scenes/timeline.json",
+    }
+    kept = [path.read_bytes() for path in (rendered.folder / ".ltxflow" / "aside").iterdir()]
+    assert by_hand in kept
+    built = rendered.run("build", "--json")
+    assert (built.code, built.totals["rendered"], built.totals["restored"]) == (0, 0, 0)
+    assert rendered.published() == before
+    assert differences(rendered) == {}
+
+
+@pytest.mark.parametrize(("data", "kind"), [(b"", "empty"), (b"rot", "rotted")])
+def test_a_bad_blob_comes_back_from_what_is_published(rendered: Film, data: bytes, kind: str) -> None:
+    take = read_lock(rendered.folder / "ltxflow.lock").entries["hook/a"].takes[1]
+    digest = take.outputs["published"]
+    whole = blob(rendered, digest).read_bytes()
+    damage(blob(rendered, digest), data)
+    assert differences(rendered) == {"hook/a@1 published": kind}
+    assert differences(rendered, "--repair") == {"hook/a@1 published": kind}
+    assert blob(rendered, digest).read_bytes() == whole
+    assert differences(rendered) == {}
+
+
+def test_a_blob_that_rotted_without_another_copy_is_made_again_by_the_next_build(rendered: Film) -> None:
+    take = read_lock(rendered.folder / "ltxflow.lock").entries["hook/a"].takes[1]
+    path = blob(rendered, take.digest)
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1  # of the same size: nothing but reading it shows it
+    damage(path, bytes(data))
+    assert rendered.run("plan", "--exit-code").code == 0
+    ran = rendered.run("verify", "--repair", "--json")
+    (found,) = ran.data["differences"]
+    assert (found["kind"], found["outcome"]) == ("rotted", "the next build makes it again")
+    assert path.with_name(path.name + ".corrupt").read_bytes() == data, "what rotted is kept aside"
+    plan = rendered.run("plan", "--json").data
+    assert [change["target"] for change in plan["changes"] if change["kind"] == "change"] == ["clip:hook/a@1"]
+
+
+def test_a_rotten_approved_take_is_an_error_that_stays(rendered: Film) -> None:
+    assert rendered.run("approve", "hook/a").code == 0
+    take = read_lock(rendered.folder / "ltxflow.lock").entries["hook/a"].takes[1]
+    damage(blob(rendered, take.digest), b"rot")
+    ran = rendered.run("verify", "--repair")
+    assert ran.code == 1
+    assert "lost, though approved" in ran.out
+    assert "ltxflow forget hook/a" in ran.out
+
+
+def test_deep_finds_what_does_not_decode(rendered: Film) -> None:
+    """A file that came broken from elsewhere: its digest is right, its pictures are not."""
+    place = rendered.scenes / "scene-0-a.mp4"
+    data = bytearray(place.read_bytes())
+    at = data.index(b"mdat") + 4
+    data[at + 800 : at + 1160] = b"\xff" * 360
+    place.write_bytes(data)
+    record = rendered.folder / ".ltxflow" / "published.json"
+    told = json.loads(record.read_text())
+    told["files"]["scenes/scene-0-a.mp4"]["digests"] = [digest_bytes(data)]
+    record.write_text(json.dumps(told))
+    found = differences(rendered, "--deep")
+    assert found["scenes/scene-0-a.mp4"] == "undecodable"
+    assert "scenes/scene-0-a.mp4" not in differences(rendered)
+
+
+def test_a_store_that_is_not_here_is_named_and_its_published_files_bring_back_what_they_are(rendered: Film) -> None:
+    shutil.rmtree(rendered.store)
+    assert set(differences(rendered).values()) == {"missing"}
+    ran = rendered.run("verify", "--repair", "--json")
+    mended = {each["name"]: each["outcome"] for each in ran.data["differences"]}
+    assert mended["hook/a@1 published"] == "brought back from what is published"
+    assert mended["hook/a@1 video"] == "the next build makes it again"
