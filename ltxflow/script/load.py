@@ -35,7 +35,7 @@ from ltxflow.script.model import (
 )
 from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
-from ltxflow.script.prompt import fill, read_prompt
+from ltxflow.script.prompt import fill, read_prompt, sheets
 from ltxflow.script.schema import check
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
 from ltxflow.script.sources import Place, read_sources
@@ -227,12 +227,11 @@ def _project(
         )
     wanted = str(data.get("size") or data.get("aspect") or DEFAULT_ASPECT)
     size = _size(reader, profile, wanted, ("size",) if "size" in data else ("aspect",))
-    variables = {key: str(value) for key, value in (data.get("vars") or {}).items()}
+    variables = sheets(data.get("vars") or {})
     for key, value in variables.items():
         if "{{" in value:
-            reader.wrong(
-                f'var "{key}" uses another variable', ("vars", key), "vars are one level: write it out", "L032"
-            )
+            at = ("vars", *key.split("."))
+            reader.wrong(f'var "{key}" uses another variable', at, "vars use no vars: write it out", "L032")
     output = _output(reader, str(data.get("output", OUTPUT)))
     templates = _templates(reader, profile)
     if "server" in data:
@@ -320,9 +319,10 @@ def _film_layers(reader: _Reader, data: Mapping[str, Any], profile: Profile) -> 
     """The layers every clip shares, weakest first: the profile's, then the film's. Quality goes between, by clip."""
     defaults = dict((data.get("defaults") or {}).get("clip") or {})
     film: list[Layer] = []
-    if "quality" in data:
+    shared = [name for name in ("quality", "look") if name in data]
+    if shared:
         film.append(
-            Layer("project", {"quality": data["quality"]}, {"quality": reader.span(("quality",))}),
+            Layer("project", {name: data[name] for name in shared}, {name: reader.span((name,)) for name in shared})
         )
     film.append(_layer(reader, "defaults.clip", defaults, ("defaults", "clip")))
     return [Layer(f"profile {profile.name}", profile.clip_defaults), *film]
@@ -551,7 +551,8 @@ def _clips(
         _unique(reader, written["id"], (*path, "id"), seen, "clip")
         own = _layer(reader, f"clip {scene['id']}/{written['id']}", written, path)
         settings = _settings(reader, profile, [*layers, own], command_line, path)
-        clips.append(_clip(reader, scene["id"], index, written, path, settings, profile, fps, variables, size))
+        clip = _clip(reader, scene["id"], index, written, path, settings, profile, fps, variables, size)
+        clips.append(replace(clip, tags=tuple(dict.fromkeys([*(scene.get("tags") or ()), *clip.tags]))))
     return tuple(clips)
 
 
@@ -588,7 +589,7 @@ def _clip(
         id=written["id"],
         scene=scene,
         index=index,
-        prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables),
+        prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables, settings.get("look")),
         length=_length(reader, settings, at("length"), profile, fps),
         settings=MappingProxyType(settings),
         reference=image("reference"),
@@ -601,15 +602,20 @@ def _clip(
     )
 
 
-def _prompt(reader: _Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str]) -> Prompt:
+def _prompt(
+    reader: _Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str], look: Value | None
+) -> Prompt:
     spans = (
         {"text": reader.span(path)}
         if isinstance(written, str)
         else {part: reader.span((*path, part)) for part in written}
     )
-    prompt, problems = read_prompt(written, variables, spans)
-    reader.problems += problems
-    if not prompt.text:
+    shared = str(look.value) if look and look.value else ""
+    if look and shared:
+        spans["look"] = look.span or reader.span(path)
+    prompt, problems = read_prompt(written, variables, spans, shared)
+    reader.problems += [problem for problem in problems if problem not in reader.problems]
+    if not "".join(text for part, text in prompt.parts.items() if part != "look"):
         reader.wrong("the prompt is empty", path, "say what is seen, how it moves and how it sounds", "L033")
     return prompt
 

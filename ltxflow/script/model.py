@@ -136,6 +136,7 @@ class Clip:
     control: Media | None = None
     extends: Extends | None = None
     takes: int = 1
+    tags: tuple[str, ...] = ()  # its scene's and its own: for selectors, in no key
     span: Span | None = field(default=None, compare=False)
 
     @property

@@ -23,6 +23,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 PLAIN = (
     "quality",
+    "look",
     "negative",
     "seed",
     "length",

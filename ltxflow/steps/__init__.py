@@ -111,8 +111,9 @@ def step(kind: str) -> Step:
 
 
 def told_prompt(clip: Clip) -> dict[str, str | None]:
-    """Given a clip, return its prompt as fields: every part, None where it has none."""
-    return {f"prompt.{part}": clip.prompt.parts.get(part) for part in ("text", *PARTS)}
+    """Given a clip, return its prompt as fields: every part, None where it has none; and the look it shares."""
+    told = {f"prompt.{part}": clip.prompt.parts.get(part) for part in ("text", *PARTS)}
+    return {**told, "look": clip.prompt.parts.get("look")}
 
 
 def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:

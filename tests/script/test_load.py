@@ -225,7 +225,7 @@ def test_a_narration_that_cannot_be_used(narration: str, message: str) -> None:
 
 def test_a_variable_that_uses_another_one() -> None:
     assert told(GOOD.replace("deep blue}", "'{{ other }}', other: x}")) == [
-        '3:14 L032 var "look" uses another variable | vars are one level: write it out'
+        '3:14 L032 var "look" uses another variable | vars use no vars: write it out'
     ]
 
 

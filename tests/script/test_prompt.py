@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltxflow.core.errors import Span
-from ltxflow.script.prompt import PARTS, fill, read_prompt
+from ltxflow.script.prompt import PARTS, fill, read_prompt, sheets
 
 SPAN = Span("project.yaml", 9, 17)
 VARS = {"look": "deep blue", "n": "3", "brace": "{ not }"}
@@ -72,3 +72,22 @@ def test_every_unknown_name_of_a_prompt_is_told_at_its_part() -> None:
 
 def test_what_a_variable_says_is_not_read_again() -> None:
     assert fill("{{ outer }}", {"outer": "[[ look ]]", "look": "x"}, SPAN) == ("[[ look ]]", [])
+
+
+def test_the_look_is_said_with_the_light_before_the_sound_and_at_the_end_of_one_text() -> None:
+    parts = {"audio": "A hum.", "action": "It turns.", "mood": "Calm."}
+    assert read_prompt(parts, {}, {}, "Blue {{ light }}.")[0].text.startswith("It turns. Calm. Blue")
+    assert read_prompt(parts, {"light": "dusk"}, {}, "Blue {{ light }}.")[0].text == "It turns. Calm. Blue dusk. A hum."
+    assert read_prompt("It turns.", {}, {}, "Blue.")[0].text == "It turns. Blue."
+
+
+def test_a_sheet_is_named_with_one_of_its_parts() -> None:
+    known = sheets({"mara": {"coat": "a red coat", "age": 60}, "year": 1987})
+    assert known == {"mara.coat": "a red coat", "mara.age": "60", "year": "1987"}
+    assert fill("{{ mara.coat }}, {{mara.age}}, {{ year }}", known, None) == ("a red coat, 60, 1987", [])
+    (whole,) = fill("{{ mara }}", known, None)[1]
+    assert whole.hint == '"mara" is a sheet: write {{ mara.coat }}, or mara.age'
+    (near,) = fill("{{ mara.caot }}", known, None)[1]
+    assert (near.message, near.hint) == ('unknown variable "mara.caot"', 'did you mean "mara.coat"?')
+    (code,) = fill("{{ mara.coat.upper() }}", known, None)[1]
+    assert code.code == "L031"

@@ -112,12 +112,12 @@ def test_the_smallest_film_passes() -> None:
 
 ID = "use small letters, digits and hyphens, at most 64, the first one a letter or digit"
 CLIP_KEYS = (
-    "id, prompt, reference, last_frame, control, extends, loras, negative, seed, length, quality, steps, cfg, stages, "
-    "temporal_upscale, takes, seeds, reseed, checks, template, gain, ignore"
+    "id, tags, prompt, reference, last_frame, control, extends, loras, look, negative, seed, length, quality, "
+    "steps, cfg, stages, temporal_upscale, takes, seeds, reseed, checks, template, gain, ignore"
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
-    "speech, engines, vars, "
+    "speech, engines, vars, look, "
     "defaults, moved, scenes"
 )
 
@@ -205,8 +205,8 @@ TOP = [
         "vars: { look: [x] }",
         15,
         "S103",
-        '"look" must be a text or a number, not a list',
-        "write a text or a number",
+        '"look" must be a text, a number or a mapping, not a list',
+        "write a text, a number or a mapping",
     ),
     ("defaults: { clip: { seeed: 1 } }", 21, "S101", 'unknown key "seeed"', 'did you mean "seed"?'),
     (
