@@ -246,6 +246,22 @@ def test_after_so_many_seeds_it_gives_up_keeps_the_least_bad_and_asks(studio: St
     assert len(server.stats()["runs"]) == 3
 
 
+def test_what_was_given_up_stays_so_though_the_other_tries_are_gone(studio: Studio, server: FakeComfy) -> None:
+    """As in a clone, or after a clean-up: the lock knows that they were tried."""
+    studio.write("a", **RESEED)
+    server.misbehave.spoil("black", seeds=[seed("a", try_=number) for number in range(4)])
+    studio.build(server)
+    assert lock(studio).entries["s/a"].takes[1].tries == 3
+    store, kept = Store(studio.root / "store"), lock(studio).entries["s/a"].takes[1].key
+    for key in list(store.keys()):
+        if key != kept and (trace := store.trace(key)) and trace.action["kind"] == "clip":
+            store.forget(key)
+    assert studio.build(server).totals["hit"] == 1
+    assert len(server.stats()["runs"]) == 3
+    more = {"defaults": {"clip": {"reseed": 3}}}
+    assert "tries another seed" in ask(studio.write("a", **more), "plan").out  # more are allowed by now
+
+
 def test_nobody_tries_again_unasked(studio: Studio, server: FakeComfy) -> None:
     studio.write("a", "b: seed: 5, reseed: 2", "c: seeds: [6], reseed: 2", "d: checks: {frozen: false}, reseed: 2")
     server.misbehave.spoil("frozen", seeds=[seed("a"), 5, 6, seed("d")])

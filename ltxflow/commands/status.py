@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         return print_envelope("status", _data(outlook, states), 0, problems)
     face.say(face.paint(header(outlook), "bold"))
     face.say()
-    rows = [("scene", "clips", "narration", "picture")]
+    rows = [("scene", "clips", "motion", "narration", "picture")]
     rows += [_row(outlook, scene, states) for scene in outlook.project.scenes]
     for index, line in enumerate(columns(rows)):
         face.say(f"  {face.paint(line, 'dim') if index == 0 else line}")
@@ -64,7 +64,7 @@ def _state(outlook: Outlook, change: Change, stands: Placed | None) -> str:
     return "missing"
 
 
-def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, str, str, str]:
+def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, str, str, str, str]:
     cut = outlook.cuts[scene.id]
     clips = " ".join(f"{clip.id}{MARKS[states[clip.path]]}" for clip in scene.clips)
     spoken = scene.narration
@@ -73,7 +73,13 @@ def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, s
     frames = "+".join(map(str, cut.frames))
     trims = f", {sum(cut.trims)} trimmed" if sum(cut.trims) else ""
     picture = f"{cut.covered}f of {cut.need}f needed ({frames}{trims})" if cut.need else f"{cut.covered}f ({frames})"
-    return (f"{scene.index} {scene.id}", clips, told, picture)
+    return (f"{scene.index} {scene.id}", clips, _motion(outlook, scene), told, picture)
+
+
+def _motion(outlook: Outlook, scene: Scene) -> str:
+    """How much each clip moves, in their order: 0 is still, 1 is lively."""
+    found = [outlook.verdicts.get(outlook.picked(clip)) for clip in scene.clips]
+    return " ".join(f"{verdict.motion:.2f}" if verdict else "–" for verdict in found) if any(found) else ""
 
 
 def _data(outlook: Outlook, states: dict[str, str]) -> dict[str, Any]:

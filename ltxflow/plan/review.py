@@ -66,7 +66,7 @@ class Review:
         self, clip: Clip, take: int, video: Digest, profile: Profile, wanted: Wanted | None = None
     ) -> Verdict | None:
         """Given a file that is a take of a clip, return the Verdict; None where nobody has looked, or is to look."""
-        limits = thresholds(clip)
+        limits = thresholds(clip, profile)
         found = self._findings(video) if limits else None
         if limits is None or found is None:
             return None
@@ -76,7 +76,11 @@ class Review:
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:
         """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
-        if node.kind != "clip" or thresholds(node.spec.clip) is None or "published" not in trace.outputs:
+        if (
+            node.kind != "clip"
+            or thresholds(node.spec.clip, node.spec.profile) is None
+            or "published" not in trace.outputs
+        ):
             return None
         looked = status_of(inspect.node_of(node), {node.target: Status(node, "hit", trace=trace)}, self.lookup)
         return looked if looked.state == "miss" else None
@@ -103,7 +107,8 @@ class Review:
         left = [each for each in tries if each.state == "miss"]
         if not left:
             stays = self._least_bad(made) if seeds[0] in _derived(status.node) else tries[0]
-            return replace(stays, because=f"{len(made)} seeds came out badly: the least bad of them stays")
+            because = f"{len(made)} seeds came out badly: the least bad of them stays"
+            return replace(stays, because=because, tries=len(made))
         if not made:
             return left[0]
         assert made[-1][1] is not None
@@ -148,6 +153,8 @@ class Review:
         if entry and judged and (entry.status in ("approved", "pinned") or judged.key == status.key):
             return []
         derived, known = _derived(node), self.lock.take(clip.path, node.take)
+        if known is not None and known.key == status.key and known.tries > _reseed(node):
+            return []  # they were tried, here or elsewhere, and a person was asked
         own = derived[0] if known is None or known.seed is None else known.seed
         return [own, *(derived[1:] if own not in derived else [seed for seed in derived if seed != own])]
 

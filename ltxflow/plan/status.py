@@ -29,6 +29,7 @@ class Status:
     key: Key | None = None
     trace: Trace | None = None
     because: str = ""  # of a maybe: the target that is still to be made; of tries: what came of them
+    tries: int = 0  # seeds that all came out badly, so that this one stays
 
 
 def statuses(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ltxflow.core.timing import seed_for
 from ltxflow.plan.outlook import Outlook
@@ -44,8 +45,9 @@ def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -
     for status in final:
         node, trace = status.node, status.trace
         known = session.lock.take(node.clip, node.take)
-        if trace is not None and (known is None or known.key != trace.key):
+        if trace is not None and (known is None or known.key != trace.key or known.tries < status.tries):
             made = lock_take(session, clips[node.clip], node.take, trace, node.spec.seed)
+            made = replace(made, tries=status.tries)
             session.lock = with_take(session.lock, node.clip, node.take, made)
     if final:
         write_lock(session.lock_path, session.lock)

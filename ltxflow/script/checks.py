@@ -7,6 +7,7 @@ from typing import Any
 
 from ltxflow.media.findings import Thresholds
 from ltxflow.script.model import Clip
+from ltxflow.script.profile import Profile
 
 SECONDS: Mapping[str, str] = {"frozen": "freeze_s", "black": "black_s", "silence": "silence_s", "sync": "sync_s"}
 NUMBERS: Mapping[str, str] = {
@@ -24,15 +25,16 @@ SWITCHES: Mapping[str, str] = {
 }
 
 
-def thresholds(clip: Clip) -> Thresholds | None:
+def thresholds(clip: Clip, profile: Profile) -> Thresholds | None:
     """Given a clip, return from where on what came back is told; None where its checks are off."""
     if clip.get("checks.all") is False:
         return None
     told: dict[str, Any] = {}
     for fields, read in ((SECONDS, _seconds), (NUMBERS, float), (SWITCHES, bool)):
         for name, field in fields.items():
-            value = clip.get(f"checks.{name}")
-            if value is not None:
+            value = clip.get(f"checks.{name}", True)
+            value = profile.checks.get(name, True) if value is True else value
+            if value is not True:
                 told[field] = None if value is False and fields is not SWITCHES else read(value)
     return Thresholds(**told)
 

@@ -33,7 +33,8 @@ class LockTake:
     """What one take came to. `digest` and `facts` are those of its `video`; `outputs`: every output's digest.
 
     `seed` is the derived seed as first used, None where only seeds written in the project were. `source` says
-    what made it: "comfyui", or a file that was pinned.
+    what made it: "comfyui", or a file that was pinned. `tries` is how many seeds were tried by themselves, and came
+    out badly: with so many tried there is no other.
     """
 
     key: Key
@@ -43,6 +44,7 @@ class LockTake:
     facts: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     source: str = ""
     outputs: Mapping[str, Digest] = field(default_factory=lambda: _EMPTY)
+    tries: int = 0
 
     def output(self, name: str) -> Output | None:
         """Given an output's name, return what the lock knows of it: but for `video`, the digest alone."""
@@ -163,6 +165,7 @@ def _take_json(take: LockTake) -> dict[str, Any]:
     data |= {"facts": _sorted(take.facts)} if take.facts else {}
     data |= {"source": take.source} if take.source else {}
     data |= {"outputs": _sorted(take.outputs)} if take.outputs else {}
+    data |= {"tries": take.tries} if take.tries else {}
     return data
 
 
@@ -260,7 +263,7 @@ def _entry(data: Any) -> LockEntry:
 
 
 def _take(data: Any) -> LockTake:
-    _check_names(data, "a take", {"key", "seed", "digest", "frames", "facts", "source", "outputs"})
+    _check_names(data, "a take", {"key", "seed", "digest", "frames", "facts", "source", "outputs", "tries"})
     outputs = _typed(data, "outputs", dict, {})
     for name, value in [("key", data.get("key")), ("digest", data.get("digest")), *outputs.items()]:
         if not is_digest(value):
@@ -279,6 +282,7 @@ def _take(data: Any) -> LockTake:
         facts=_typed(data, "facts", dict, {}),
         source=_typed(data, "source", str, ""),
         outputs={name: Digest(value) for name, value in outputs.items()},
+        tries=_typed(data, "tries", int, 0),
     )
 
 
