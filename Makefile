@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-live bench check lint types wheel-test fmt clean
+.PHONY: help setup demo film test test-slow test-live bench check lint types wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,7 +12,9 @@ help:  ## list the targets
 $(BIN)/ltxflow: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ltxflow needs Python >= 3.11; set PYTHON=…" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv" >&2; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[tts]' || { \
+		echo "no voice for this machine (extra tts): narration is spoken by espeak-ng if that is installed, else its length is estimated"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .; }
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/ltxflow
@@ -21,8 +23,13 @@ $(VENV)/.dev: $(BIN)/ltxflow
 
 setup: $(VENV)/.dev  ## make the virtual environment (.venv) with all that development needs
 
-demo: $(BIN)/ltxflow  ## build projects/wallet-explainer as an animatic (no GPU, no server)
+demo: $(BIN)/ltxflow  ## projects/wallet-explainer as slates with a voice, and film.mp4 to watch (no GPU, no server)
 	$(BIN)/ltxflow build --animatic -p projects/wallet-explainer
+	$(BIN)/ltxflow conform --proxy -p projects/wallet-explainer
+
+film: $(BIN)/ltxflow  ## the same film at its full size
+	$(BIN)/ltxflow build --animatic -p projects/wallet-explainer
+	$(BIN)/ltxflow conform -p projects/wallet-explainer
 
 test: $(VENV)/.dev  ## run the tests
 	$(BIN)/python -m pytest -n auto -m "not slow and not live"

@@ -85,6 +85,7 @@ class Campaign:
             with Image.open(picture) as image:
                 image.resize((128, 72)).save(picture)
         self._edit(r"(?m)^aspect: .*$", "size: 128x64")
+        self._edit(r"(?m)^speech: .*$", "")  # lengths are to be the same whatever voice is installed
         self._edit(r"(?m)^        seed: 88.*\n", "")  # set by hand: this clip would be the same in every film
         open_session(str(self.folder), cwd=self.root, env=os.environ)  # what reading it caches, all forks have
         return self
