@@ -40,8 +40,8 @@ def is_link(value: object) -> bool:
     )
 
 
-def outputs_of(graph: Mapping[str, Any]) -> dict[str, str]:
-    """Given a graph, return title → node id of the save nodes titled video, last_frame and uncropped.
+def outputs_of(graph: Mapping[str, Any], titles: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
+    """Given a graph, return title → node id of its save nodes of these titles: what is collected.
 
     A save node is one nobody reads from. Raise LtxflowError when two carry the same title.
     """
@@ -49,18 +49,18 @@ def outputs_of(graph: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for id, node in graph.items():
         title = node.get("_meta", {}).get("title")
-        if title not in OUTPUTS or id in read:
+        if title not in titles or id in read:
             continue
         if title in found:
             raise LtxflowError(
                 Problem(
                     f'two save nodes are titled "{title}": {found[title]} and {id}',
-                    hint='one node each may be titled video, last_frame or uncropped in "_meta"',
+                    hint=f'one node each may be titled {", ".join(titles)} in "_meta"',
                     code="T030",
                 )
             )
         found[title] = id
-    return {title: found[title] for title in OUTPUTS if title in found}
+    return {title: found[title] for title in titles if title in found}
 
 
 def canonical_graph(graph: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
     outlook = None
     if not any(problem.level == "error" for problem in problems):
         outlook = session.look(Question())  # templates, sizes and keys: everything short of a server
-        problems += clip_step.check(outlook.plan.nodes.values(), core_classes() | session.config.allowed_nodes)
+        problems += clip_step.check(
+            [n for n in outlook.plan.nodes.values() if n.kind == "clip"], core_classes() | session.config.allowed_nodes
+        )
     problems = sorted(problems, key=_place)
     counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
     failed = counts["error"] or (args.strict and counts["warning"])

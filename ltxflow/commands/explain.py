@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
 
 def _explain(face: Face, outlook: Outlook, change: Change) -> None:
     mark, style = MARKS[change.kind]
-    node = outlook.plan.nodes[change.target]
+    node = outlook.statuses[change.target].node
     fields = step(node.kind).fields(node)
     told = SAYS[change.kind]
     if change.kind == "change":
@@ -45,13 +45,19 @@ def _explain(face: Face, outlook: Outlook, change: Change) -> None:
     elif change.note and change.kind in ("restore", "maybe", "unchanged"):
         told += f" ({change.note})"
     face.say(f"{face.paint(mark, style, 'bold')} {face.paint(name(change), 'bold')} {told}")
-    face.say(f"    key {change.key[:12]}…  {change.frames} frames  → {change.file or 'not in the cut'}")
+    face.say(f"    key {change.key[:12]}…  {told_place(change)}")
     for reason in change.reasons:
         _tell(face, reason)
     if change.reasons:
         changed = {reason.field for reason in change.reasons}
         same = [field for field, value in fields.items() if field not in changed and value not in (None, [], False)]
         face.say(face.paint(f"    unchanged: {', '.join(same)}", "dim"))
+
+
+def told_place(change: Change) -> str:
+    if change.target.startswith("reference:"):
+        return "an image that clips start from"
+    return f"{change.frames} frames  → {change.file or 'not in the cut'}"
 
 
 def _tell(face: Face, reason: Reason) -> None:

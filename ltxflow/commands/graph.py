@@ -10,6 +10,7 @@ from ltxflow.faces.terminal import Face
 from ltxflow.plan.dag import edges
 from ltxflow.plan.outlook import Outlook
 from ltxflow.run.options import add_question, question_of, session_of
+from ltxflow.script.model import Image
 
 COLOURS = {"hit": "#bfe5bf", "miss": "#f6d9a8", "maybe": "#f3efb5"}
 
@@ -49,11 +50,14 @@ def _picture(outlook: Outlook) -> tuple[list[tuple[str, str, str]], list[tuple[s
             nodes[target] = (f"{clip.path}\\n{frames} frames", outlook.statuses[target].state)
             nodes["timeline"] = ("timeline.json", "hit")
             links.append((target, "timeline", file))
-            for image in filter(None, (clip.reference, clip.last_frame)):
+            for image in [p for p in clip.pictures.values() if isinstance(p, Image)]:
                 nodes[f"image:{image.name}"] = (image.name, "hit")
                 links.append((f"image:{image.name}", target, ""))
             if scene.narration.kind != "none":
                 links.append((f"narration:{scene.id}", target, "frames"))
+    for target, node in outlook.plan.nodes.items():
+        if node.kind in ("frame", "reference"):
+            nodes[target] = (node.clip, outlook.statuses[target].state)
     links += [(source, target, name) for source, target, name in edges(outlook.plan)]
     return [(id, label, state) for id, (label, state) in nodes.items()], links
 

@@ -15,7 +15,7 @@ from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.plan.outlook import Outlook, moves
 from ltxflow.run.options import add_question, question_of, session_of
 from ltxflow.run.session import Session
-from ltxflow.steps import step
+from ltxflow.steps import pool_of
 from ltxflow.store.speeds import read_speeds
 
 
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if not args.quiet:
         face.problems([note for note in notes if note.level == "warning" or args.verbose])
     verb = "ltxflow build --animatic" if args.animatic else "ltxflow build"
+    verb += f" --only {args.only}" if args.only else ""
     print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=verb, gpu=_gpu_time(session, outlook))
     for old, new in suggestions:
         face.say(f"  {old} looks like {new} under another id; keep its takes with  moved: [{{from: {old}, to: {new}}}]")
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
 
 def _gpu_time(session: Session, outlook: Outlook) -> Estimate | None:
     """What is to be rendered will take, by what earlier renders took on the servers that a build would use."""
-    missing = [s.node for s in outlook.statuses.values() if s.state != "hit" and step(s.node.kind).POOL == "gpu"]
+    missing = [s.node for s in outlook.statuses.values() if s.state != "hit" and pool_of(s.node) == "gpu"]
     speeds = read_speeds(session.store.root) if missing else {}
     if not speeds:
         return None

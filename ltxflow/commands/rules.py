@@ -9,7 +9,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
 from ltxflow.media import findings
-from ltxflow.script import lint, load, schema, sources, speech, yaml
+from ltxflow.script import lint, load, references, schema, sources, speech, yaml
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,19 @@ def _line(rule: dict[str, str]) -> str:
 
 def _rules() -> dict[str, dict[str, str]]:
     told: dict[str, dict[str, str]] = {}
-    for table in (yaml.RULES, schema.RULES, sources.RULES, load.RULES, speech.RULES, nodes.RULES, importing.RULES):
+    tables = (
+        yaml.RULES,
+        schema.RULES,
+        sources.RULES,
+        load.RULES,
+        references.RULES,
+        speech.RULES,
+        nodes.RULES,
+        importing.RULES,
+    )
+    for table in tables:
         for code, title in table.items():
-            level = {"L022": "warning", "T102": "advice"}.get(code, "error")
+            level = {"L022": "warning", "L126": "warning", "T102": "advice"}.get(code, "error")
             told[code] = {"level": level, "title": title, "why": "", "source": ""}
     graded: list[lint.Rule | findings.Rule] = [*lint.RULES.values(), *findings.RULES.values()]
     for rule in graded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from ltxflow.core.errors import Problem
@@ -19,4 +20,6 @@ def report(face: Face, made: Made, warnings: Sequence[Problem] = (), is_quiet: b
     if made.built.interrupted:
         face.warn("interrupted: what is finished is kept; run it again to go on")
     if not is_quiet or made.code:
-        summary(face, made.finished, made.outlook.mode)
+        summary(face, made.finished, made.outlook.mode if made.delivered.timeline else "references")
+    for still in made.stills if not is_quiet else ():
+        face.say(f"  {os.path.relpath(still)}")

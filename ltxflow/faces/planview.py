@@ -59,7 +59,7 @@ def print_plan(
         print_change(face, change, width, bad.get(change.target, ()))
     kept = len(outlook.of_kind("unchanged")) - sum(change.kind == "unchanged" for change in shown)
     if kept and not verbose:
-        face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
+        face.say(face.paint(f"  = {kept_in_words(outlook, shown)} unchanged", "dim"))
     for orphan in outlook.orphans:
         face.say(f"  {face.paint('-', 'red')} {orphan.file}  orphan: kept; remove it with: ltxflow clean --yes")
     face.say()
@@ -68,16 +68,26 @@ def print_plan(
         face.say(f"Apply it: {face.paint(apply, 'bold')}")
 
 
+def kept_in_words(outlook: Outlook, shown: Sequence[Change]) -> str:
+    """`3 clips, 1 reference`: what is unchanged and not shown."""
+    kept = [change for change in outlook.of_kind("unchanged") if change not in shown]
+    references = sum(change.target.startswith("reference:") for change in kept)
+    told = [(len(kept) - references, "clip"), (references, "reference")]
+    return ", ".join(count(number, what) for number, what in told if number)
+
+
 def name(change: Change) -> str:
-    take = change.target.rpartition("@")[2]
-    return change.clip if take == "1" else f"{change.clip}@{take}"
+    path, _, take = change.target.rpartition("@")
+    named = path if path.startswith("reference:") else change.clip
+    return named if take == "1" else f"{named}@{take}"
 
 
 def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] = ()) -> None:
     """Print a change with its reasons, and what is bad about the take that is there."""
     is_worth_a_look = change.kind == "unchanged" and (change.note or bad)
     mark, style = MARKS[change.kind] if not is_worth_a_look else ("!", "yellow")
-    head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {change.frames:>4}f"
+    frames = f"{change.frames}f" if change.frames else ""
+    head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {frames:>5}"
     told = [_reason(face, reason) for reason in change.reasons]
     if change.note and (not told or change.kind in ("unchanged", "restore")):
         told.insert(0, change.note)

@@ -35,7 +35,7 @@ class Watcher(Protocol):
 
 def short(target: str) -> str:
     """`clip:hook/b@1` → `hook/b`, `clip:hook/b@2` → `hook/b@2`"""
-    path, _, take = target.partition(":")[2].partition("@")
+    path, _, take = (target if target.startswith("reference:") else target.partition(":")[2]).partition("@")
     return path if take in ("", "1") else f"{path}@{take}"
 
 
@@ -195,6 +195,10 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
     style = "red" if event.failed or event.skipped else "green"
     built = face.paint("Built", style, "bold")
     took = f"  in {duration(event.seconds)}" if event.hit < event.planned else ""
+    if mode == "references":
+        face.say(f"{built} {count(event.planned, 'reference')}: {told}{took}")
+        face.say(f"→ {event.output}  to look at; another take: takes: 2, then  ltxflow pick reference:… 2")
+        return
     face.say(f"{built} {count(event.planned, 'clip')}: {told}{took}")
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else face.paint(", incomplete", "yellow"))
     face.say(f"→ {event.output}  {film}, timeline.json")

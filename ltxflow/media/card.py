@@ -38,6 +38,7 @@ class SlateSpec:
     take: int
     prompt: str
     camera: str = ""
+    starts: str = ""  # what it starts from, where there is no picture of that
 
 
 @dataclass(frozen=True)
@@ -287,10 +288,14 @@ def _draw_words(
     layout: Layout,
     area: Area,
 ) -> None:
-    """The camera's move, and as much of the prompt as is readable."""
+    """Where it starts, the camera's move, and as much of the prompt as is readable."""
     left, top, right, bottom = area
     label = Style(layout.size(1.2, 7), 700, 0.14)
-    blocks = (("CAMERA", plain(spec.camera), 2.3, 0.3), ("PROMPT", plain(spec.prompt), 2.6, 1.0))
+    blocks = (
+        ("START", plain(spec.starts), 2.3, 0.25),
+        ("CAMERA", plain(spec.camera), 2.3, 0.3),
+        ("PROMPT", plain(spec.prompt), 2.6, 1.0),
+    )
     for name, text, largest, share in blocks:
         body = top + layout.size(2.6, 4) + round(label.size * 1.9)
         sizes = range(layout.size(largest), layout.size(1.55) - 1, -1)

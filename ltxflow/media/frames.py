@@ -9,10 +9,13 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
+from PIL import Image
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.boxes import AGAIN
+from ltxflow.media.image import ImageFacts, open_image, read_image, save_png
 
+PNG = b"\x89PNG\r\n\x1a\n"
 Picture = NDArray[np.uint8]  # (height, width, 3), RGB
 
 
@@ -43,6 +46,20 @@ def frame_at(path: Path, index: int) -> Picture:
             count += 1
     message = f'"{path.name}" has no frame {index}' + (f": it ends after {count}" if count else "")
     raise LtxflowError(Problem(message, hint="frames are numbered from 0", code="no-frame"))
+
+
+def save_frame(source: Path, index: int | None, out: Path) -> ImageFacts:
+    """Given a video, or a picture that is its last frame already, save that frame as PNG and return what it shows.
+
+    `index` counts from 0, None is the last one. Raise LtxflowError where there is no such frame.
+    """
+    with source.open("rb") as file:
+        is_picture = file.read(len(PNG)) == PNG
+    if is_picture:
+        save_png(open_image(source), out)
+    else:
+        save_png(Image.fromarray(last_frame(source) if index is None else frame_at(source, index)), out)
+    return read_image(out)
 
 
 def decode_count(path: Path) -> int:

@@ -65,6 +65,11 @@ def open_image(path: Path) -> Image.Image:
     return _decoded(path)[0]
 
 
+def save_png(picture: Image.Image, out: Path) -> None:
+    """Given a picture, write it as PNG, without loss and without tags."""
+    picture.save(out, "PNG", compress_level=1, icc_profile=None)  # it is sRGB now, whatever it was
+
+
 def prepare_image(
     path: Path,
     size: tuple[int, int],

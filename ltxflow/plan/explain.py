@@ -54,6 +54,23 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
     return told
 
 
+def is_from_upstream(node: Node, reason: Reason) -> bool:
+    """Given a reason, return whether what the clip is made from came out otherwise: nobody wrote anything else."""
+    old, new = reason.old, reason.new
+    is_need = reason.field.partition(".")[0] in node.needs
+    return is_need and isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("is") == new.get("is")
+
+
+def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool:
+    """Given a node, its action, None while that waits for something, and a trace, return whether all that keeps the
+    trace from being its result is what it is made from."""
+    if now is not None:
+        told = reasons(node, now, before)
+        return bool(told) and all(is_from_upstream(node, reason) for reason in told)
+    new = step(node.kind).fields(node)
+    return not any(differs(before.fields[name], new[name]) for name in new if name in before.fields)
+
+
 def differs(old: Any, new: Any) -> bool:
     """Given the same field of two actions, return whether it changed.
 

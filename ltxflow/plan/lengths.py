@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import STEP, Ask, Cut, Uncovered, needed_frames, snap_up, solve
-from ltxflow.script.model import Clip, Project, Scene
+from ltxflow.script.model import Clip, FrameOf, Project, Scene
 from ltxflow.store.lock import Lock
 
 FROZEN = frozenset(["approved", "pinned"])
@@ -21,7 +21,7 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
     continuation samples again is not among them.
     """
     cuts: dict[str, Cut] = {}
-    continued = frozenset(clip.extends.clip for clip in project.clips if clip.extends)
+    continued = frozenset(path for clip in project.clips for path in _continued(clip))
     problems: list[Problem] = []
     for scene in project.scenes:
         if not scene.clips:
@@ -36,6 +36,15 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
             for note in cuts[scene.id].notes
         ]
     return cuts, problems
+
+
+def _continued(clip: Clip) -> Iterator[str]:
+    """The clips whose last frames this one goes on from: they play to their end."""
+    if clip.extends:
+        yield clip.extends.clip
+    for picture in clip.pictures.values():
+        if isinstance(picture, FrameOf) and picture.frame is None:
+            yield picture.clip
 
 
 def _cut(project: Project, scene: Scene, lock: Lock, relength: bool, continued: frozenset[str]) -> Cut:

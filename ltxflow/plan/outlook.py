@@ -10,12 +10,12 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, raise_errors
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.plan.dag import Plan, make_plan
-from ltxflow.plan.explain import Reason, reasons
+from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.lengths import FROZEN, cut_film, lengths_by_clip
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.select import select
 from ltxflow.plan.status import Lookup, Status, statuses
-from ltxflow.script.model import Clip, Project
+from ltxflow.script.model import Clip, Project, Still
 from ltxflow.steps import Node, Wishes, step
 from ltxflow.store.lock import Lock, moved
 from ltxflow.store.traces import Trace
@@ -23,6 +23,7 @@ from ltxflow.store.traces import Trace
 Kind = Literal["create", "change", "restore", "unchanged", "maybe"]
 Mode = Literal["render", "animatic"]
 KIND_OF: Mapping[Mode, str] = {"render": "clip", "animatic": "slate"}
+KINDS_OF: Mapping[Mode, tuple[str, ...]] = {"render": ("reference", "frame", "clip"), "animatic": ("slate",)}
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Outlook:
         return concerns(self.lock, self.verdicts)
 
     @property
+    def targets(self) -> list[str]:
+        """What is made for a person to see: frames are only taken on the way."""
+        return [target for target, node in self.plan.nodes.items() if node.kind != "frame"]
+
+    @property
     def film_frames(self) -> int:
         return sum(cut.covered for cut in self.cuts.values())
 
@@ -95,7 +101,8 @@ class Outlook:
 class Question:
     """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again.
 
-    `also` names takes beyond those that the film asks for: `hook/b@4`.
+    `also` names takes beyond those that the film asks for: `hook/b@4`. `only` is "references" for the images that clips
+    are made from, without the clips.
     """
 
     mode: Mode = "render"
@@ -103,6 +110,7 @@ class Question:
     relength: bool = False
     force: bool = False
     also: tuple[str, ...] = ()
+    only: str = ""
 
 
 def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
@@ -111,23 +119,32 @@ def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
     return f"{KIND_OF[mode]}:{clip.path}@{take}"
 
 
-def picked_take(lock: Lock, clip: Clip) -> int:
+def picked_take(lock: Lock, clip: Clip | Still) -> int:
     entry = lock.entries.get(clip.path)
     return entry.pick if entry else 1
 
 
-def seeds(project: Project, lock: Lock) -> Callable[[Clip, int], int]:
-    """Given a film and its lock, return the seed of a clip's take: explicit, else recorded, else derived."""
+def seeds(project: Project, lock: Lock) -> Callable[[Clip | Still, int], int]:
+    """Given a film and its lock, return the seed of a take: explicit, else recorded, else derived.
 
-    def seed(clip: Clip, take: int) -> int:
+    Every angle of a reference derives the same: what they share stays alike.
+    """
+
+    def seed(clip: Clip | Still, take: int) -> int:
         explicit = clip.explicit_seed(take)
         if explicit is not None:
             return explicit
         entry = lock.entries.get(clip.path)
         recorded = entry.takes[take].seed if entry and take in entry.takes else None
-        return recorded if recorded is not None else seed_for(project.seed, clip.scene, clip.id, take)
+        return recorded if recorded is not None else derived_seed(project, clip, take)
 
     return seed
+
+
+def derived_seed(project: Project, clip: Clip | Still, take: int) -> int:
+    """Given a take without a seed of its own, return the one that follows from the film's seed and its ids."""
+    scene, id = ("reference", clip.name) if isinstance(clip, Still) else (clip.scene, clip.id)
+    return seed_for(project.seed, scene, id, take)
 
 
 def look(
@@ -155,34 +172,38 @@ def look(
         lambda clip: picked_take(lock, clip),
         lambda clip: frozenset(int(take) for path, _, take in more if path == clip.path),
     )
-    nodes = tuple(step(KIND_OF[question.mode]).nodes(project, wishes))
+    nodes = tuple(node for kind in KINDS_OF[question.mode] for node in step(kind).nodes(project, wishes))
     wanted = select(nodes, question.selectors)
     is_named = question.mode == "render" and any("@" in selector for selector in question.selectors)
     if question.mode == "render" and not is_named:
         wanted = [target for target in wanted if not _is_spare(target, lock)]
     plan = make_plan(nodes, wanted)
+    if question.only:
+        wanted = [target for target, node in plan.nodes.items() if node.kind == "reference"]
+        plan = make_plan(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
-    review = Review(lock, lookup)
-    found = statuses(plan, lookup, force, review.standing if question.mode == "render" else None)
-    verdicts: dict[str, Verdict] = {}
-    if question.mode == "render":
-        if not is_named and not question.force:
-            plan, found = _without_spares(plan, nodes, found, lock)
-        found |= _frozen(project, lock, found, lookup)
-        verdicts = judged(review, found)
+    words, review = _Words(lock, lookup, trace_of), Review(lock, lookup)
+    found = statuses(plan, lookup, force, words.held, review.standing if question.mode == "render" else None)
+    if words.lost:
+        raise LtxflowError(*words.lost, exit_code=FAILED)
+    if question.mode == "render" and not is_named and not question.force:
+        plan, found = _without_spares(plan, nodes, found, lock)
+    verdicts = judged(review, found) if question.mode == "render" else {}
     files = {
         picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
         for scene in project.scenes
         for clip in scene.clips
     }
-    changes = tuple(
-        _unsure(_change(found[target], files.get(target, ""), lock, question.mode, trace_of, placed), project, unspoken)
-        for target in plan.nodes
-    )
+    changes: dict[str, Change] = {}
+    for target, status in found.items():
+        chain = _chain(status, found, changes)
+        change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
+        changes[target] = _unsure(change, project, unspoken)
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
+    shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
     told = (*problems, *rejected(project, lock, found))
-    return Outlook(project, lock, question.mode, cuts, nodes, plan, found, changes, orphans, told, verdicts)
+    return Outlook(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
 
 
 def _change(
@@ -192,6 +213,7 @@ def _change(
     mode: Mode,
     trace_of: Lookup,
     placed: Mapping[str, Placed],
+    chain: str,
 ) -> Change:
     node, key = status.node, status.key or ""
     stands = placed.get(file)
@@ -200,9 +222,9 @@ def _change(
         kind: Kind = "unchanged" if better.file == file else "restore"
         return Change(node.target, kind, node.frames, file, note="a render stands here", key=key)
     if status.state == "maybe":
-        return Change(node.target, "maybe", node.frames, file, note=f"waits for {status.because}", key=key)
+        return Change(node.target, "maybe", node.frames, file, note=chain, key=key)
     if status.trace is not None:
-        drift = _drift(status)
+        drift = _drift(status, lock.entries[node.entry].status, chain) if status.trace.key != key else ""
         why = tuple(reasons(node, status.action, status.trace)) if drift == DRIFTED else ()
         if not file or (stands is not None and stands.digest == published_digest(status.trace)):
             return Change(node.target, "unchanged", node.frames, file, why, drift, key)
@@ -232,10 +254,10 @@ def _without_spares(
     """Where a person accepted what is in the cut, and it matches, its clip's other takes are not made any more."""
     spares = set()
     for target in plan.wanted:
-        entry = lock.entries.get(found[target].node.clip)
+        entry = lock.entries.get(found[target].node.entry)
         if entry is None or entry.status != "accepted" or found[target].state == "hit":
             continue
-        picked = found.get(f"clip:{found[target].node.clip}@{entry.pick}")
+        picked = found.get(f"{target.rpartition('@')[0]}@{entry.pick}")
         if picked is not None and picked.state == "hit":
             spares.add(target)
     if not spares:
@@ -254,11 +276,17 @@ def judged(review: Review, found: Mapping[str, Status]) -> dict[str, Verdict]:
 DRIFTED = "approved; no longer matches its text"
 
 
-def _drift(status: Status) -> str:
-    """What is to be said of a take that stands though its key is another one by now."""
-    if not status.key or status.trace is None or status.trace.key == status.key:
+def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
+    """What is to be said of a take that stands by a person's word though its key is another one by now."""
+    if status.trace is None or status.trace.key == status.key:
         return ""
-    return "a pinned file stands here" if status.trace.action.get("kind") == "pinned" else DRIFTED
+    if status.trace.action.get("kind") == "pinned" or word == "pinned":
+        return "a pinned file stands here"
+    if chain:
+        return f"{word}; its upstream changed ({chain})"
+    if only_upstream_differs(status.node, status.action, status.trace):
+        return f"{word}; its upstream changed ({_sources(status.node)})"
+    return DRIFTED
 
 
 def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
@@ -296,36 +324,77 @@ def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[
     return told
 
 
+def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Change]) -> str:
+    """Why a target is not known yet: the way up to what is made anew, and why that is. Empty where it is known.
+
+    `hook/c ← hook/b ← hook/a: prompt.camera changed`
+    """
+    if status.action is not None or not status.because:
+        return ""
+    way = [status]
+    while way[-1].action is None and way[-1].because:
+        way.append(found[way[-1].because])
+    names = [each.node.entry for each in way if each.node.kind != "frame"]
+    root = changes[way[-1].node.target]
+    why = root.note
+    if root.kind == "create":
+        why = "new"
+    elif root.reasons:
+        why = f"{', '.join(dict.fromkeys(reason.field for reason in root.reasons))} changed"
+    if way[-1].node.kind == "frame":
+        names.append(_sources(way[-1].node))
+        why = "its frame is to be taken"
+    return f"{' ← '.join(names)}: {why}"
+
+
+def _sources(node: Node) -> str:
+    """What it is made from, as people call it."""
+    targets = [need.partition("#")[0].rpartition("@")[0] for need in node.needs.values()]
+    return ", ".join(target.removeprefix("clip:").removeprefix("frame:") for target in targets)
+
+
+@dataclass
+class _Words:
+    """What people said of takes, as far as it holds: what they approved or pinned stands, whatever its text says now;
+    what they accepted, as long as only its upstream changes. `lost` is what should stand and is not here."""
+
+    lock: Lock
+    lookup: Lookup
+    trace_of: Lookup
+    lost: list[Problem] = field(default_factory=list)
+
+    def held(self, status: Status) -> Trace | None:
+        node = status.node
+        entry = self.lock.entries.get(node.entry) if node.kind in ("clip", "reference") else None
+        if entry is None or entry.picked is None or node.take != entry.pick:
+            return None
+        if entry.status in FROZEN:
+            trace = self.lookup(entry.picked.key)
+            if trace is None:
+                message = f"the {entry.status} take {entry.pick} of {node.entry} is not in this store"
+                hint = "copy its files from the store where it was made, or give it up with: ltxflow forget "
+                self.lost.append(Problem(message, node.span, hint + node.entry, "U031"))
+            return trace
+        if entry.status != "accepted" or status.state == "hit" or entry.picked.key == status.key:
+            return None
+        before = self.trace_of(entry.picked.key)
+        stands = before is not None and only_upstream_differs(node, status.action, before)
+        return self.lookup(entry.picked.key) if stands else None
+
+
 def _is_spare(target: str, lock: Lock) -> bool:
-    """Whether this is another take of a clip whose pick a person approved: nobody asks for it any more."""
-    path, _, take = target.partition(":")[2].partition("@")
-    entry = lock.entries.get(path)
+    """Whether this is another take of what has an approved pick: nobody asks for it any more."""
+    kind, _, rest = target.partition(":")
+    path, _, take = rest.partition("@")
+    entry = lock.entries.get(f"reference:{path}" if kind == "reference" else path)
     return entry is not None and entry.status in FROZEN and take != str(entry.pick)
-
-
-def _frozen(project: Project, lock: Lock, found: Mapping[str, Status], lookup: Lookup) -> dict[str, Status]:
-    """What a person approved or pinned stands, whatever its text says now. Raise LtxflowError where it is not here."""
-    frozen, lost = {}, []
-    for clip in project.clips:
-        entry = lock.entries.get(clip.path)
-        target = f"clip:{clip.path}@{entry.pick}" if entry else ""
-        if entry is None or entry.picked is None or entry.status not in FROZEN or target not in found:
-            continue
-        trace = lookup(entry.picked.key)
-        if trace is None:
-            message = f"the {entry.status} take {entry.pick} of {clip.path} is not in this store"
-            hint = "copy its files from the store where it was made, or give it up with: ltxflow forget " + clip.path
-            lost.append(Problem(message, clip.span, hint, "U031"))
-            continue
-        frozen[target] = replace(found[target], state="hit", trace=trace)
-    if lost:
-        raise LtxflowError(*lost, exit_code=FAILED)
-    return frozen
 
 
 def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Change:
     """A clip whose length follows from a narration that is not spoken yet is a maybe, with what it would be now."""
     scene, _, id = change.clip.partition("/")
+    if change.target.startswith(("frame:", "reference:")):
+        return change
     if scene not in unspoken or change.kind not in ("create", "change"):
         return change
     clip = next(clip for clip in project.scene(scene).clips if clip.id == id)
@@ -349,7 +418,7 @@ def published_digest(trace: Trace) -> str:
 def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, Placed]) -> str | None:
     """The key this target had when it was last made: from the lock, or from what stands in its place."""
     if mode == "render":
-        entry = lock.entries.get(node.clip)
+        entry = lock.entries.get(node.entry) if node.kind != "frame" else None
         take = entry.takes.get(node.take) if entry else None
         return take.key if take else None
     stands = [stand for stand in placed.values() if stand.target == node.target]
@@ -365,14 +434,17 @@ def moves(outlook: Outlook, trace_of: Lookup) -> Sequence[tuple[str, str]]:
     gone: dict[str, tuple[object, object]] = {}
     for path, entry in outlook.lock.entries.items():
         take = entry.takes.get(entry.pick)
-        trace = trace_of(Key(take.key)) if take and path not in present else None
+        is_gone = path not in present and not path.startswith("reference:")
+        trace = trace_of(Key(take.key)) if take and is_gone else None
         if trace is not None:
             gone[path] = _subject(trace.fields)
     if not gone:
         return []
     found = []
     for change in outlook.of_kind("create"):
-        node = outlook.plan.nodes[change.target]
+        node = outlook.statuses[change.target].node
+        if node.kind == "reference":
+            continue
         subject = _subject(step(node.kind).fields(node))
         old = next((path for path, known in gone.items() if known == subject), None)
         if old is not None:

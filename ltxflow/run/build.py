@@ -17,9 +17,9 @@ from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
 from ltxflow.plan.dag import Plan
 from ltxflow.plan.review import Review, shown
-from ltxflow.plan.status import Lookup, Status, status_of
+from ltxflow.plan.status import Lookup, Status, output_of, status_of
 from ltxflow.run.states import States
-from ltxflow.steps import Job, Node, step
+from ltxflow.steps import Job, Node, pool_of, step
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
@@ -209,7 +209,7 @@ def _inputs(node: Node, built: Built, builder: Builder) -> dict[str, Path]:
         source, _, output = need.partition("#")
         trace = built.statuses[source].trace
         assert trace is not None
-        paths[name] = builder.store.cas.path(trace.outputs[output or "video"].digest)
+        paths[name] = builder.store.cas.path(output_of(trace, output, node).digest)
     return paths
 
 
@@ -220,8 +220,6 @@ async def _make(
     node, action, key = status.node, status.action, status.key
     assert action is not None
     assert key is not None
-    module = step(node.kind)
-
     loop = asyncio.get_running_loop()
     started = time.monotonic()
     is_given_up = False
@@ -241,7 +239,7 @@ async def _make(
     with builder.store.scratch() as folder:
         job = Job(node.target, key, folder, inputs, progress, begin)
         try:
-            await builder.executors[module.POOL].run(status, job)
+            await builder.executors[pool_of(node)].run(status, job)
         except asyncio.CancelledError:
             is_given_up = True
             raise

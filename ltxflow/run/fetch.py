@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from ltxflow.comfy.messages import JobState, OutputFile
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media.frames import decode_count
-from ltxflow.media.image import read_image
+from ltxflow.media.image import open_image, read_image, save_png
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.strip import strip_mp4
-from ltxflow.steps import Job
-from ltxflow.steps.clip import Shot, expected
+from ltxflow.steps import Job, Order
 
-EXTENSIONS = {"video": ".mp4", "uncropped": ".mp4", "last_frame": ".png"}
+EXTENSIONS = {"video": ".mp4", "uncropped": ".mp4", "last_frame": ".png", "image": ".png"}
+PICTURES = ("last_frame", "image")
 PAUSES_S = (0.1, 0.5)  # between tries of one file
 AUDIO_SLACK_S = 0.25  # LTX audio ends up to 30 ms early (4T-3 of 4T); half a frame of AAC on top
 MAX_FILE = 4 << 30  # bytes of an output that we cannot predict: 20 s of 4K are far below
@@ -39,27 +39,33 @@ async def fetch(
     client: Client,
     patiently: Patiently,
     state: JobState,
-    nodes: dict[str, str],
-    shot: Shot,
+    order: Order,
+    graph: Mapping[str, Any],
     job: Job,
     decoding: asyncio.Semaphore,
 ) -> None:
-    """Given a finished prompt and its outputs (name → node), put the verified files into `job`, and the stripped one.
+    """Given a finished prompt and its graph, put the verified files of its outputs into `job`, and the stripped one.
 
     `patiently` asks the server until it answers; `decoding` leaves processors for what servers wait for. Raise BadFile
     for a file that stays bad though it is fetched again; LtxflowError for what is no fault of the file: a full disk, a
     server that does not answer.
     """
-    for name, node in nodes.items():
+    for name, node in order.outputs(graph).items():
         output = _listed(state, node, EXTENSIONS[name])
         if output is None:
             raise BadFile(Problem(f'the server lists no file for "{name}"{_refused(state)}'))
         path = job.folder / f"{name}{EXTENSIONS[name]}"
-        job.facts[name], job.digests[name] = await _fetch_one(client, patiently, output, path, name, shot, decoding)
+        job.facts[name], job.digests[name] = await _fetch_one(client, patiently, output, path, name, order, decoding)
         job.out[name] = path
-    published = job.folder / "published.mp4"
-    await asyncio.to_thread(_strip, job.out["video"], published)
-    job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
+    if "image" in job.out:
+        plain = job.folder / "plain.png"
+        await asyncio.to_thread(_plain_picture, job.out["image"], plain)
+        job.out["image"] = plain
+        del job.digests["image"]  # those were other bytes
+    if "video" in job.out:
+        published = job.folder / "published.mp4"
+        await asyncio.to_thread(_strip, job.out["video"], published)
+        job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
 
 
 async def _fetch_one(
@@ -68,11 +74,11 @@ async def _fetch_one(
     output: OutputFile,
     path: Path,
     name: str,
-    shot: Shot,
+    order: Order,
     decoding: asyncio.Semaphore,
 ) -> tuple[dict[str, Any], Digest]:
     """The facts of a file, and the digest of its bytes as they came: what is kept is compared with it."""
-    most = _most_bytes(name, shot)
+    most = _most_bytes(name, order)
     digest = Digest("")
 
     async def download() -> None:
@@ -88,7 +94,7 @@ async def _fetch_one(
         try:
             await patiently(download)
             async with decoding:
-                return await asyncio.to_thread(verify, name, path, shot), digest
+                return await asyncio.to_thread(verify, name, path, order), digest
         except BadFile as bad:
             if pause is None or bad.problem.code in ("too-big", "output-gone"):
                 raise
@@ -96,14 +102,14 @@ async def _fetch_one(
     raise AssertionError("unreachable")
 
 
-def verify(name: str, path: Path, shot: Shot) -> dict[str, Any]:
+def verify(name: str, path: Path, order: Order) -> dict[str, Any]:
     """Given a file that came back for the output `name`, return its facts. Raise BadFile when it is another thing.
 
     The pictures and the sound are decoded: a hole in the data shows in nothing else.
     """
-    wanted = expected(shot, name)
+    wanted = order.expected(name)
     try:
-        if name == "last_frame":
+        if name in PICTURES:
             picture = read_image(path)
             _expect(name, "size", (picture.width, picture.height), wanted.size)
             return {"width": picture.width, "height": picture.height, "pixels": picture.pixels}
@@ -141,20 +147,30 @@ def _refused(state: JobState) -> str:
     return f', only names that are none, such as "{state.refused[0]}"' if state.refused else ""
 
 
-def _most_bytes(name: str, shot: Shot) -> int:
+def _most_bytes(name: str, order: Order) -> int:
     """No honest file is larger than its pictures uncompressed."""
-    wanted = expected(shot, name)
+    wanted = order.expected(name)
     if wanted.size is None or wanted.frames is None:
         return MAX_FILE
     width, height = wanted.size
-    return SPARE + 4 * width * height * (1 if name == "last_frame" else wanted.frames)
+    return SPARE + 4 * width * height * (1 if name in PICTURES else wanted.frames)
+
+
+def _plain_picture(picture: Path, plain: Path) -> None:
+    """ComfyUI writes the prompt and the graph into what it saves."""
+    try:
+        save_png(open_image(picture), plain)
+    except OSError as error:
+        raise _unwritten(plain, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> LtxflowError:
+    problem = Problem(f'cannot write "{path}": {error.strerror or "failed"}', hint="free some space", code="disk")
+    return LtxflowError(problem, exit_code=FAILED)
 
 
 def _strip(video: Path, published: Path) -> None:
     try:
         strip_mp4(video, published)
     except OSError as error:
-        problem = Problem(
-            f'cannot write "{published}": {error.strerror or "failed"}', hint="free some space", code="disk"
-        )
-        raise LtxflowError(problem, exit_code=FAILED) from error
+        raise _unwritten(published, error) from error

@@ -1,6 +1,6 @@
 """Makes a film: speaks it, looks at it, makes what is missing, delivers it. Knows no verb and no face.
 
-speak ──► look ──► make ──► deliver ──► finish
+speak ──► look ──► make ──► show stills ──► deliver ──► finish
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
-from ltxflow.core.events import ActionFinished, Event, RunFinished, RunStarted
+from ltxflow.core.events import ActionFinished, Event, Outcome, RunFinished, RunStarted
 from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import Delivered, publish
 from ltxflow.deliver.timeline import RANKS
@@ -32,7 +34,8 @@ from ltxflow.run.needs import Reliance, register, relying
 from ltxflow.run.servers import comfy_executor
 from ltxflow.run.session import Session
 from ltxflow.run.speaking import speak_film
-from ltxflow.steps import step
+from ltxflow.run.stills import OWN_FOLDER, show_stills
+from ltxflow.steps import pool_of
 from ltxflow.store.lock import Lock
 from ltxflow.store.users import gate
 
@@ -53,6 +56,7 @@ class Made:
     lock: Lock
     verdicts: Mapping[str, Verdict]
     silent: tuple[Problem, ...] = ()
+    stills: tuple[Path, ...] = ()  # where the images that were made for it can be looked at
 
     @property
     def concerns(self) -> list[Problem]:
@@ -93,20 +97,33 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit) ->
     """
     started = time.monotonic()
     session.clean()
-    mute = speak_film(session, emit)
+    mute = {} if question.only else speak_film(session, emit)
     wanted = _without(question, mute)
     with relying(session, lambda: look_closely(session, wanted, emit), _statuses) as (outlook, reliance):
         missing = _missing(outlook)
-        emit(RunStarted(session.project.id, outlook.mode, len(outlook.statuses), len(missing)))
-        built = _make(means, session, outlook, missing, reliance, emit)
+        to_make = sum(status.node.target in outlook.targets for status in missing)
+        emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))
+        built = _make(means, session, outlook, missing, reliance, _without_frames(emit))
         keep_hits(session, outlook, built.statuses)
+        stills = show_stills(session, built.statuses)
         with gate(session.store.root):
-            delivered = _deliver(session, outlook, built, emit)
-        register(session, built.statuses.values(), is_whole=not wanted.selectors)
+            delivered = Delivered({}) if question.only else _deliver(session, outlook, built, emit)
+        register(session, built.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
     silent = tuple(problem for problems in mute.values() for problem in problems)
     verdicts = judged(Review(session.lock, session.lookup), built.statuses)
-    return Made(outlook, built, delivered, finished, session.lock, verdicts, silent)
+    return Made(outlook, built, delivered, finished, session.lock, verdicts, silent, tuple(stills))
+
+
+def _without_frames(emit: Emit) -> Emit:
+    """Frames are taken on the way, in no time: only one that cannot be taken is worth a word."""
+
+    def told(event: Event) -> None:
+        is_frame = str(getattr(event, "target", "")).startswith("frame:")
+        if not is_frame or (isinstance(event, ActionFinished) and event.outcome == "failed"):
+            emit(event)
+
+    return told
 
 
 def _statuses(outlook: Outlook) -> Iterable[Status]:
@@ -145,7 +162,7 @@ async def _run(
     async with AsyncExitStack() as stack:
         executors: dict[str, Executor] = {"cpu": LocalExecutor(means.jobs or os.cpu_count() or 1)}
         comfy = None
-        if any(status.state != "hit" and step(status.node.kind).POOL == "gpu" for status in found.values()):
+        if any(status.state != "hit" and pool_of(status.node) == "gpu" for status in found.values()):
             comfy = await stack.enter_async_context(await comfy_executor(means.servers, session, outlook, emit))
             executors["gpu"] = comfy
 
@@ -198,30 +215,28 @@ def _finish(
     folder = session.project.output.name
     file_of = {change.target: f"{folder}/{change.file}" for change in outlook.changes}
     stands = {change.target for change in outlook.changes if change.kind in ("unchanged", "restore")}
-    restored = hit = 0
-    for target, status in outlook.statuses.items():
+    count: Counter[str] = Counter()
+    for target in outlook.targets:
+        status = outlook.statuses[target]
         if target in built.rendered or target in built.failed or target in built.skipped:
-            continue
-        if built.statuses[target].state != "hit" and target not in stands:
-            continue
-        if file_of.get(target) in delivered.written:
-            restored += 1
-            emit(ActionFinished(target, "restored", status.key or ""))
-        else:
-            hit += 1
-            emit(ActionFinished(target, "hit", status.key or ""))
+            count["rendered"] += target in built.rendered
+            count["failed"] += target in built.failed
+        elif built.statuses[target].state == "hit" or target in stands:
+            outcome: Outcome = "restored" if file_of.get(target) in delivered.written else "hit"
+            count[outcome] += 1
+            emit(ActionFinished(target, outcome, status.key or ""))
     told = delivered.timeline
     event = RunFinished(
-        planned=len(outlook.statuses),
-        hit=hit,
-        rendered=len(built.rendered),
-        restored=restored,
-        failed=len(built.failed),
-        skipped=len(outlook.statuses) - hit - restored - len(built.rendered) - len(built.failed),
+        planned=len(outlook.targets),
+        hit=count["hit"],
+        rendered=count["rendered"],
+        restored=count["restored"],
+        failed=count["failed"],
+        skipped=len(outlook.targets) - count.total(),
         seconds=round(seconds, 3),
-        output=os.path.relpath(session.project.output),
-        complete=bool(told["complete"]),
-        film_seconds=told["durationInFrames"] / told["fps"],
+        output=os.path.relpath(session.project.output if told else session.own / OWN_FOLDER),
+        complete=bool(told.get("complete", True)),
+        film_seconds=told["durationInFrames"] / told["fps"] if told else 0.0,
     )
     emit(event)
     return event

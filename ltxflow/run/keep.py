@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ltxflow.core.timing import seed_for
-from ltxflow.plan.outlook import Outlook
+from ltxflow.plan.outlook import Outlook, derived_seed
 from ltxflow.plan.status import Status
 from ltxflow.run.session import Session
-from ltxflow.script.model import Clip
+from ltxflow.script.model import Clip, Still
 from ltxflow.steps import Node
 from ltxflow.store.lock import LockTake, moved, with_take, write_lock
 from ltxflow.store.traces import Trace
+
+KEPT = ("clip", "reference")
 
 
 def keeper(session: Session, outlook: Outlook) -> Callable[[Node, Trace], None]:
@@ -21,14 +22,13 @@ def keeper(session: Session, outlook: Outlook) -> Callable[[Node, Trace], None]:
     The lock that is written carries the film's `moved:` entries out, once something was made.
     """
     session.lock = outlook.lock
-    clips = {clip.path: clip for clip in outlook.project.clips}
+    taken = taken_of(outlook)
 
     def keep(node: Node, trace: Trace) -> None:
-        if node.kind != "clip" or is_stand_in(outlook, clips[node.clip]):
+        if node.kind not in KEPT or is_stand_in(outlook, taken[node.entry]):
             return
-        session.lock = with_take(
-            session.lock, node.clip, node.take, lock_take(session, clips[node.clip], node.take, trace, node.spec.seed)
-        )
+        made = lock_take(session, taken[node.entry], node.take, trace, node.spec.seed)
+        session.lock = with_take(session.lock, node.entry, node.take, made)
         write_lock(session.lock_path, session.lock)
 
     return keep
@@ -40,24 +40,32 @@ def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -
     The film's `moved:` entries are carried out too, unless all of it is a stand-in.
     """
     session.lock = moved(session.lock, outlook.project.moved)  # is so already where something was made
-    clips = {clip.path: clip for clip in outlook.project.clips}
-    final = [s for s in found.values() if s.node.kind == "clip" and not is_stand_in(outlook, clips[s.node.clip])]
+    taken = taken_of(outlook)
+    final = [s for s in found.values() if s.node.kind in KEPT and not is_stand_in(outlook, taken[s.node.entry])]
     for status in final:
         node, trace = status.node, status.trace
-        known = session.lock.take(node.clip, node.take)
+        known = session.lock.take(node.entry, node.take)
         if trace is not None and (known is None or known.key != trace.key or known.tries < status.tries):
-            made = lock_take(session, clips[node.clip], node.take, trace, node.spec.seed)
+            made = lock_take(session, taken[node.entry], node.take, trace, node.spec.seed)
             made = replace(made, tries=status.tries)
-            session.lock = with_take(session.lock, node.clip, node.take, made)
+            session.lock = with_take(session.lock, node.entry, node.take, made)
     if final:
         write_lock(session.lock_path, session.lock)
 
 
-def is_stand_in(outlook: Outlook, clip: Clip) -> bool:
+def taken_of(outlook: Outlook) -> dict[str, Clip | Still]:
+    """Given an outlook, return all that has takes, as the lock calls it."""
+    both: list[Clip | Still] = [*outlook.project.clips, *outlook.project.stills]
+    return {one.path: one for one in both}
+
+
+def is_stand_in(outlook: Outlook, clip: Clip | Still) -> bool:
+    if isinstance(clip, Still):
+        return False
     return bool(outlook.project.profile.qualities[str(clip.get("quality"))].stand_in)
 
 
-def lock_take(session: Session, clip: Clip, take: int, trace: Trace, seed: int | None = None) -> LockTake:
+def lock_take(session: Session, clip: Clip | Still, take: int, trace: Trace, seed: int | None = None) -> LockTake:
     """Given a finished take and the seed it was made with, return its record.
 
     Its seed is a derived one, of whichever try stands; None while all were explicit.
@@ -65,7 +73,10 @@ def lock_take(session: Session, clip: Clip, take: int, trace: Trace, seed: int |
     known = session.lock.take(clip.path, take)
     derived = known.seed if known else None
     if clip.explicit_seed(take) is None and (seed is not None or derived is None):
-        derived = seed if seed is not None else seed_for(session.project.seed, clip.scene, clip.id, take)
+        derived = seed if seed is not None else derived_seed(session.project, clip, take)
+    if isinstance(clip, Still):
+        image = trace.outputs["image"]
+        return LockTake(trace.key, derived, image.digest, 0, image.facts, trace.source)
     video = trace.outputs["video"]
     return LockTake(
         key=trace.key,

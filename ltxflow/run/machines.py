@@ -16,8 +16,7 @@ from ltxflow.comfy.servers import Inventory
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
 from ltxflow.run.schedule import Lane, Task, rate_of
-from ltxflow.steps import Job
-from ltxflow.steps.clip import Shot
+from ltxflow.steps import Job, Order
 from ltxflow.store.journal import Submission
 from ltxflow.store.speeds import Speed
 
@@ -32,8 +31,8 @@ PAUSES_S = (0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 2.5, 5.0)  # between tries of one ques
 class Ticket:
     """One clip on its way: what is to be made, what went wrong so far, and where it may not go."""
 
-    order: int  # in the film
-    shot: Shot
+    place: int  # in the film
+    order: Order
     job: Job
     task: Task
     done: asyncio.Future[None]

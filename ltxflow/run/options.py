@@ -25,6 +25,9 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("selectors", nargs="*", metavar="SELECTOR", help="hook, hook/b, hook/b@2, globs, !outro")
     parser.add_argument("--animatic", action="store_true", help="slates in place of renders: no GPU, no server")
     add_settings(parser)
+    parser.add_argument(
+        "--only", choices=["references"], default="", help="only the images that clips start from: stills to look at"
+    )
     parser.add_argument("--relength", action="store_true", help="solve lengths afresh, even of rendered clips")
     parser.add_argument("--force", action="store_true", help="make the chosen clips again, though nothing changed")
 
@@ -131,7 +134,10 @@ def _value(name: str, text: str) -> Any:
 
 def question_of(args: argparse.Namespace) -> Question:
     mode = "animatic" if args.animatic else "render"
-    return Question(mode, tuple(args.selectors), args.relength, args.force)  # type: ignore[arg-type]  # one of the two
+    if args.animatic and args.only:
+        hint = "leave out --animatic, or --only"
+        raise LtxflowError(Problem("slates stand in for clips alone: they need no references", hint=hint, code="U014"))
+    return Question(mode, tuple(args.selectors), args.relength, args.force, args.only)  # type: ignore[arg-type]  # one of the two
 
 
 def servers_of(args: argparse.Namespace) -> Servers:

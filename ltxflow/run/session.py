@@ -65,14 +65,20 @@ class Session:
         """The lock is an authority: its digest and facts stand for a trace, if the blobs came along."""
         if self._locked is None:
             self._locked = {
-                take.key: (f"clip:{path}@{number}", take)
+                take.key: (f"{path if ':' in path else f'clip:{path}'}@{number}", take)
                 for path, entry in self.lock.entries.items()
                 for number, take in entry.takes.items()
             }
         known = self._locked.get(key)
-        if known is None or "published" not in known[1].outputs:
+        if known is None:
             return None
         target, take = known
+        if target.startswith("reference:"):
+            image = Output(take.digest, dict(take.facts))
+            is_here = self.store.cas.has(take.digest)
+            return Trace(key, {}, {"image": image}, target, source=take.source) if is_here else None
+        if "published" not in take.outputs:
+            return None
         outputs = {
             name: Output(digest, dict(take.facts) if name in ("video", "published") else {})
             for name, digest in {**take.outputs, "video": take.digest}.items()

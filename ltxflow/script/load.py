@@ -23,11 +23,13 @@ from ltxflow.script.model import (
     EMPTY,
     Clip,
     Extends,
+    FrameOf,
     Image,
     Length,
     Lora,
     Media,
     Narration,
+    Picture,
     Project,
     Prompt,
     Scene,
@@ -36,6 +38,7 @@ from ltxflow.script.model import (
 from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, read_prompt, sheets
+from ltxflow.script.references import Library, check_frames, picture_of, with_references
 from ltxflow.script.schema import check
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
 from ltxflow.script.sources import Place, read_sources
@@ -125,6 +128,7 @@ class _Reader:
     foreign: dict[str, str] = field(default_factory=dict)
     images: dict[Path, Image | None] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
+    library: Library | None = None
     offline: Callable[[], str | None] = lambda: None
 
     def span(self, path: Path_) -> Span:
@@ -236,6 +240,8 @@ def _project(
     templates = _templates(reader, profile)
     if "server" in data:
         reader.foreign[f"server {data['server']}"] = str(data["server"])
+    library = _library(reader, profile, variables, templates, size)
+    reader.library = with_references(data.get("references") or {}, library)
     base = _film_layers(reader, data, profile)
     scenes = _scenes(reader, data, profile, fps, variables, base, command_line, size)
     return Project(
@@ -253,10 +259,33 @@ def _project(
         settings=MappingProxyType(_film_values(reader, data, profile, fps, wanted)),
         moved=_moved(reader, data, scenes),
         vars=MappingProxyType(variables),
+        references=MappingProxyType(dict(reader.library.known)),
         server=str(data.get("server", "")),
         templates=MappingProxyType(templates),
         foreign=MappingProxyType(dict(reader.foreign)),
     )
+
+
+def _library(
+    reader: _Reader,
+    profile: Profile,
+    variables: Mapping[str, str],
+    templates: Mapping[str, Template],
+    size: tuple[int, int],
+) -> Library:
+    """What `references:` are read and made with. Ours make videos: only a template of the project makes an image."""
+
+    def picture(name: str, path: Path_) -> Image | None:
+        span = reader.span(path)
+        return _image(reader, Value(name, "references", span), span, profile.reference.fit, size)
+
+    def filled(text: str, span: Span | None) -> str:
+        told, problems = fill(text, variables, span)
+        reader.problems += problems
+        return told
+
+    own = [name for name, template in templates.items() if not template.trusted]
+    return Library(reader.engines, own, size, picture, filled, reader.span, reader.problems.append)
 
 
 def _size(reader: _Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:
@@ -388,6 +417,7 @@ def _scenes(
             )
         )
     _check_continuations(reader, scenes)
+    reader.problems += check_frames(scenes, profile.lengths.chain_max)
     return tuple(scenes)
 
 
@@ -571,9 +601,12 @@ def _clip(
     def at(name: str) -> Span:
         return settings[name].span or reader.span(path)
 
-    def image(group: str) -> Image | None:
-        named = settings.get(f"{group}.image")
-        return _image(reader, named, at(f"{group}.image"), settings[f"{group}.fit"].value, size) if named else None
+    def picture(group: str) -> Picture | None:
+        def file(named: Value) -> Image | None:
+            return _image(reader, named, named.span or reader.span(path), settings[f"{group}.fit"].value, size)
+
+        assert reader.library is not None
+        return picture_of(settings, group, scene, file, reader.library, fps)
 
     negative = settings.get("negative")
     if negative is not None and isinstance(negative.value, list):
@@ -592,8 +625,8 @@ def _clip(
         prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables, settings.get("look")),
         length=_length(reader, settings, at("length"), profile, fps),
         settings=MappingProxyType(settings),
-        reference=image("reference"),
-        last_frame=image("last_frame"),
+        reference=picture("reference"),
+        last_frame=picture("last_frame"),
         loras=tuple(_loras(reader, profile, settings.get("loras"))),
         control=_video(reader, control) if control and control.value else None,
         extends=_extends(reader, scene, settings, path, fps),
@@ -731,6 +764,11 @@ def _check_continuations(reader: _Reader, scenes: Sequence[Scene]) -> None:
                 for message, hint, code in _about_continuation(scene, clip, clip.extends, names):
                     level: Level = "warning" if code == "L106" else "error"
                     reader.problems.append(Problem(message, span, hint, code, level))
+            first = clip.reference
+            goes_on = isinstance(first, FrameOf) and first.frame is None and first.clip == _before(scene, clip)
+            if scene.crossfade and goes_on and clip.extends is None:
+                message, hint = _meeting(scene, clip, _before(scene, clip))
+                reader.problems.append(Problem(message, first.span if first else None, hint, "L106", "warning"))
 
 
 def _about_continuation(
@@ -753,10 +791,17 @@ def _about_continuation(
         message = f"{clip.path} extends {extends.clip or 'a file'} and has {' and '.join(also)}"
         hint = f"write {', '.join(f'{name}: {nothing}' for name, nothing in also.items())}, or extends: null"
         yield message, hint, "L104"
-    before = scene.clips[clip.index - 1].path if clip.index else ""
-    if scene.crossfade and before and before == extends.clip:
-        message = f"{clip.path} goes on where {before} ends, and {scene.crossfade} frames of both are crossfaded"
-        yield message, f"write crossfade: 0f in scene {scene.id}", "L106"
+    if scene.crossfade and (before := _before(scene, clip)) and before == extends.clip:
+        yield *_meeting(scene, clip, before), "L106"
+
+
+def _before(scene: Scene, clip: Clip) -> str:
+    return scene.clips[clip.index - 1].path if clip.index else ""
+
+
+def _meeting(scene: Scene, clip: Clip, before: str) -> tuple[str, str]:
+    message = f"{clip.path} goes on where {before} ends, and {scene.crossfade} frames of both are crossfaded"
+    return message, f"write crossfade: 0f in scene {scene.id}"
 
 
 def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
@@ -777,7 +822,9 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
 
 def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
     if not file.is_file():
-        reader.problems.append(Problem(f'no file "{name}"', span, nearby(file, name), "L020"))
+        near = difflib.get_close_matches(name, reader.library.defined if reader.library else (), n=1)
+        hint = f'did you mean the reference "{near[0]}"?' if near else nearby(file, name)
+        reader.problems.append(Problem(f'no file "{name}"', span, hint, "L020"))
         return None
     reader.files.append(file)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -9,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ltxflow.core.digest import Digest
+from ltxflow.core.digest import Digest, digest_json
 from ltxflow.core.errors import Span
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -50,7 +52,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture the project names: where it is, its size as displayed (px), the digest of its decoded pixels."""
+    """A picture the project names: where it is, its size as displayed (px), the digest of its decoded pixels.
+
+    `made_as` is empty for a file; else what the project says where this picture was made for it.
+    """
 
     path: Path
     name: str  # as written in the project
@@ -58,6 +63,70 @@ class Image:
     width: int
     height: int
     span: Span | None = field(default=None, compare=False)
+    made_as: str = ""
+
+
+@dataclass(frozen=True)
+class FrameOf:
+    """A moment of another clip. `frame` is its number from 0, None for the last one; `at` as written."""
+
+    clip: str  # its path
+    at: str = "last"
+    frame: int | None = None
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.clip}, {self.at} frame" if self.at in ("last", "first") else f"{self.clip} at {self.at}"
+
+    @property
+    def moment(self) -> str:
+        """Its name in a target: `last`, or `37f`."""
+        return "last" if self.frame is None else f"{self.frame}f"
+
+
+@dataclass(frozen=True)
+class Still:
+    """An image that is made first, by an engine (media.engines.Engine) or the template of that name.
+
+    `prompt` is what it shows, `angle`, if any, included. `size` is in px.
+    """
+
+    name: str
+    prompt: str
+    size: tuple[int, int]
+    angle: str = ""
+    negative: str = ""
+    seed: int | None = None
+    engine: Any = None
+    template: str = ""
+    takes: int = 1
+    spans: Mapping[str, Span] = field(default_factory=nothing, compare=False)
+
+    @property
+    def path(self) -> str:
+        """`reference:hero`, `reference:hero/seen-from-the-left`: how the lock and people call it."""
+        return f"reference:{self.name}/{slug(self.angle)}" if self.angle else f"reference:{self.name}"
+
+    def explicit_seed(self, take: int) -> int | None:
+        """Given a take, return the seed that the author wrote for it, None where there is none."""
+        return self.seed if take == 1 else None
+
+    @property
+    def span(self) -> Span | None:
+        return self.spans.get("angle") or self.spans.get("name")
+
+
+def slug(text: str) -> str:
+    """Given a text, return it as an id: small letters, digits and hyphens, at most 64."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    found = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if found and len(found) <= 64 and all(char.isascii() for char in text):
+        return found
+    return f"{found[:48].strip('-') or 'angle'}-{digest_json(text)[:8]}"  # what was left out tells texts apart
+
+
+Picture = Image | FrameOf | Still
 
 
 @dataclass(frozen=True)
@@ -130,8 +199,8 @@ class Clip:
     prompt: Prompt
     length: Length
     settings: Mapping[str, Value]
-    reference: Image | None = None
-    last_frame: Image | None = None
+    reference: Picture | None = None
+    last_frame: Picture | None = None
     loras: tuple[Lora, ...] = ()
     control: Media | None = None
     extends: Extends | None = None
@@ -148,6 +217,19 @@ class Clip:
     def frames_again(self) -> int:
         """How many of the frames that are sampled repeat what the clip continues: they are not delivered."""
         return self.extends.frames if self.extends else 0
+
+    @property
+    def pictures(self) -> dict[str, Picture]:
+        """What it starts from and ends on, by the setting's name."""
+        both = {"reference": self.reference, "last_frame": self.last_frame}
+        return {group: picture for group, picture in both.items() if picture is not None}
+
+    @property
+    def upstream(self) -> dict[str, Span | None]:
+        """The paths of the clips it is made from, each with where that is written."""
+        frames = [picture for picture in self.pictures.values() if isinstance(picture, FrameOf)]
+        found = {frame.clip: frame.span for frame in frames}
+        return {self.extends.clip: self.extends.span, **found} if self.extends and self.extends.clip else found
 
     @property
     def is_doubled(self) -> bool:
@@ -221,6 +303,7 @@ class Project:
     settings: Mapping[str, Value] = field(default_factory=nothing)  # project-level values with their origins
     moved: tuple[tuple[str, str], ...] = ()
     vars: Mapping[str, str] = field(default_factory=nothing)
+    references: Mapping[str, Image | Still] = field(default_factory=nothing)  # by name, as defined
     server: str = ""  # the project's default; used only from a trusted project
     templates: Mapping[str, Any] = field(default_factory=nothing)  # name → script.template.Template
     foreign: Mapping[str, str] = field(
@@ -230,6 +313,14 @@ class Project:
     @property
     def clips(self) -> tuple[Clip, ...]:
         return tuple(clip for scene in self.scenes for clip in scene.clips)
+
+    @property
+    def stills(self) -> tuple[Still, ...]:
+        """The images to make first: those that clips use, then those that nothing uses yet in any angle."""
+        used = [p for clip in self.clips for p in clip.pictures.values() if isinstance(p, Still)]
+        names = {still.name for still in used}
+        idle = [r for r in self.references.values() if isinstance(r, Still) and r.name not in names]
+        return tuple({still.path: still for still in (*used, *idle)}.values())
 
     def scene(self, id: str) -> Scene:
         return next(scene for scene in self.scenes if scene.id == id)

@@ -61,6 +61,7 @@ class Lengths:
     ceiling_fps: int
     node_frames: int
     trim_max: int
+    chain_max: int = 0  # clips in a row, each made from the one before; 0 for no limit known
 
 
 @dataclass(frozen=True)
@@ -364,6 +365,7 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
             ceiling_fps=lengths["ceiling"]["at_fps"],
             node_frames=lengths["node"]["frames"],
             trim_max=lengths["trim_max"]["frames"],
+            chain_max=lengths.get("chain_max", {}).get("clips", 0),
         ),
         fps=Fps(
             fps["default"]["value"],

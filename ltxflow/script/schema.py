@@ -302,7 +302,9 @@ def _example(schema: Mapping[str, Any]) -> str:
 
 
 def _explain_not(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
-    keys = schema["not"].get("required")
+    refused = schema["not"]
+    pairs = [one["required"] for one in refused.get("anyOf", [refused]) if "required" in one]
+    keys = next((pair for pair in pairs if isinstance(value, Mapping) and {*pair} <= {*value}), None)
     if not _fits(schema, value):
         return  # "type" says so
     if keys:

@@ -12,8 +12,8 @@ from ltxflow.script.model import Value
 # Settings that are mappings in the file and resolve leaf by leaf, so that `defaults.clip.reference.strength`
 # holds for a clip that names only an image. The first leaf is what a bare value means.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "reference": ("image", "strength", "compression", "fit", "focus"),
-    "last_frame": ("image", "strength", "compression", "fit", "focus"),
+    "reference": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
+    "last_frame": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
     "control": ("lora", "video", "strength", "mode"),
     "extends": ("clip", "file", "frames", "audio"),
     "checks": (
@@ -39,6 +39,12 @@ PLAIN = (
     "gain",
     "ignore",
 )
+# Ways to say the same: a stronger layer's one puts away what weaker layers said in another way.
+_WAYS: Mapping[str, tuple[str, ...]] = {
+    f"{group}.{way}": tuple(f"{group}.{other}" for other in ("image", "base", "angle", "frame_of") if other != way)
+    for group in ("reference", "last_frame")
+    for way in ("image", "base", "frame_of")
+}
 QUALITY_PARTS = ("steps", "cfg", "stages")
 NAMES = frozenset(PLAIN) | {f"{group}.{leaf}" for group, leaves in GROUPS.items() for leaf in leaves}
 
@@ -80,6 +86,9 @@ def resolve(layers: Iterable[Layer]) -> dict[str, Value]:
     for layer in layers:
         if "seed" in layer.values or "seeds" in layer.values:
             resolved = {name: value for name, value in resolved.items() if name not in ("seed", "seeds")}
+        for name in layer.values:
+            for other in _WAYS.get(name, ()):
+                resolved.pop(other, None)
         for name in layer.values:
             resolved[name] = layer.value(name)
     return resolved

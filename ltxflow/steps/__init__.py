@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ltxflow.core.digest import Action, Digest, Key, Output
-from ltxflow.core.errors import Span
-from ltxflow.script.model import Clip, Project, Scene, Value
+from ltxflow.core.errors import Problem, Span
+from ltxflow.script.model import Clip, FrameOf, Image, Media, Picture, Project, Scene, Still, Value
 from ltxflow.script.prompt import PARTS
 
-KINDS = ("clip", "slate", "line", "narration", "inspect")
+if TYPE_CHECKING:
+    from ltxflow.comfy.nodes import Signatures
+    from ltxflow.script.profile import Profile
+    from ltxflow.script.template import Template
+
+KINDS = ("reference", "frame", "clip", "slate", "line", "narration", "inspect")
 
 
 @dataclass(frozen=True)
 class Node:
     """A vertex of the plan: a target, the kind of step that makes it, and what it needs.
 
-    `needs` maps an input's name to the target and output that fill it, as "clip:hook/a@1#last_frame".
+    `needs` maps an input's name to the target and output that fill it, as "clip:hook/a@1#last_frame"; the first of
+    several outputs that is there: "clip:hook/a@1#uncropped|video". `pool` is where it runs, if not where its kind does.
     """
 
     target: str
@@ -29,11 +35,17 @@ class Node:
     frames: int
     needs: Mapping[str, str] = field(default_factory=dict)
     span: Span | None = None
+    pool: str = ""
 
     @property
     def clip(self) -> str:
         """`clip:hook/b@1` → `hook/b`"""
         return self.target.partition(":")[2].partition("@")[0]
+
+    @property
+    def entry(self) -> str:
+        """How the lock calls what it is a take of: `hook/b`, `reference:hero`."""
+        return self.target.rpartition("@")[0] if self.kind == "reference" else self.clip
 
     @property
     def take(self) -> int:
@@ -44,14 +56,14 @@ class Node:
 class Wishes:
     """What a project leaves open and the lock or the solver decides.
 
-    The frames each clip delivers, by its path; seeds; which take of a clip is in the cut, for what continues it; and
-    which takes are asked for beside those of the film.
+    The frames each clip delivers, by its path; seeds; which take of a clip or of a reference is picked, for what is
+    made from it; and which takes are asked for beside those of the film.
     """
 
     lengths: Mapping[str, int]
-    seed: Callable[[Clip, int], int]
-    pick: Callable[[Clip], int] = lambda clip: 1
-    also: Callable[[Clip], frozenset[int]] = lambda clip: frozenset()
+    seed: Callable[[Clip | Still, int], int]
+    pick: Callable[[Clip | Still], int] = lambda clip: 1
+    also: Callable[[Clip | Still], frozenset[int]] = lambda clip: frozenset()
 
 
 @dataclass
@@ -74,6 +86,72 @@ class Job:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     server: str = ""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file that a server must have before a graph can run there: a picture, a video, or an input of the action.
+
+    `role` is what the author calls it: reference, last_frame, control, extends.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    role: str
+    image: Image | None = None
+    video: Media | None = None
+    input: str = ""  # of the action: where it is, only the job knows
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file that comes back must be; None where the workflow is not ours to predict."""
+
+    frames: int | None
+    fps: int | None
+    size: tuple[int, int] | None
+
+
+class Order(Protocol):
+    """What the spec of a node is that a ComfyUI server makes: a graph, what it reads, and what must come back."""
+
+    @property
+    def path(self) -> str: ...  # as people call it: `hook/b`, `reference:hero`
+
+    @property
+    def span(self) -> Span | None: ...
+
+    @property
+    def text(self) -> str: ...  # the prompt: what a server has read, it need not read again
+
+    @property
+    def profile(self) -> Profile: ...
+
+    @property
+    def template(self) -> Template: ...
+
+    @property
+    def weights(self) -> Mapping[str, str]: ...  # model role → precision
+
+    @property
+    def loras(self) -> list[tuple[str, Span | None]]: ...
+
+    @property
+    def loads(self) -> str: ...  # what a server has in its memory for it: such follow each other without loading
+
+    def roles(self) -> list[str]: ...
+
+    def assets(self) -> list[Asset]: ...
+
+    def graph(self, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]: ...
+
+    def strays(
+        self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
+    ) -> list[Problem]: ...
+
+    def outputs(self, graph: Mapping[str, Any]) -> dict[str, str]: ...
+
+    def expected(self, output: str) -> Expected: ...
 
 
 class Step(Protocol):
@@ -108,6 +186,29 @@ class Step(Protocol):
 def step(kind: str) -> Step:
     """Given a kind, return its module, loaded on first use."""
     return cast(Step, importlib.import_module(f"ltxflow.steps.{kind}"))
+
+
+def pool_of(node: Node) -> str:
+    """Given a node, return the pool that it runs in."""
+    return node.pool or step(node.kind).POOL
+
+
+def bound(node: Node, inputs: Mapping[str, Output]) -> Node:
+    """Given a node and the outputs it needs, return the node that knows them, for kinds that tell more by that."""
+    module = step(node.kind)
+    return cast(Node, module.bound(node, inputs)) if hasattr(module, "bound") else node
+
+
+def needed(picture: Picture, pick: Callable[[str], int]) -> str:
+    """Given what a clip starts from or ends on, and the picked takes by path, return what it needs for that."""
+    if isinstance(picture, FrameOf):
+        return f"frame:{picture.clip}/{picture.moment}@{pick(picture.clip)}#image"
+    return f"{picture.path}@{pick(picture.path)}#image" if isinstance(picture, Still) else ""
+
+
+def label(picture: Picture) -> str:
+    """Given a picture, return what the project calls it."""
+    return picture.path if isinstance(picture, Still) else picture.name
 
 
 def told_prompt(clip: Clip) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
@@ -11,11 +12,11 @@ from ltxflow.comfy.nodes import Signatures, check_graph, file_inputs
 from ltxflow.core.digest import Action, Digest, Output, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.image import PREPARE_VERSION
-from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Project, Scene, Value
+from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Picture, Project, Scene, Still, Value, slug
 from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
 from ltxflow.script.settings import QUALITY_PARTS
 from ltxflow.script.template import Template, render, render_many
-from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, written
+from ltxflow.steps import Asset, Expected, Job, Node, Wishes, label, needed, told_frames, told_prompt, written
 
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
 
@@ -68,6 +69,51 @@ class Shot:
     def sampled_fps(self) -> int:
         return self.fps // 2 if self.clip.is_doubled else self.fps
 
+    # What a server is told: steps.Order
+
+    @property
+    def path(self) -> str:
+        return self.clip.path
+
+    @property
+    def span(self) -> Span | None:
+        return self.clip.span
+
+    @property
+    def text(self) -> str:
+        return self.clip.prompt.text
+
+    @property
+    def loras(self) -> list[tuple[str, Span | None]]:
+        found = [(lora.name, lora.span) for lora in self.clip.loras]
+        control = self.clip.get("control.lora")
+        return [*found, (str(control), self.clip.settings["control.lora"].span)] if control else found
+
+    @property
+    def loads(self) -> str:
+        loras = [f"{lora.name}@{lora.strength:g}" for lora in self.clip.loras]
+        return " ".join([*(f"{role}:{weight}" for role, weight in sorted(self.weights.items())), *loras])
+
+    def roles(self) -> list[str]:
+        return roles(self)
+
+    def assets(self) -> list[Asset]:
+        return assets(self)
+
+    def graph(self, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
+        return graph(self, models, loras, prefix)
+
+    def strays(
+        self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
+    ) -> list[Problem]:
+        return foreign_files(self, graph, signatures, also)
+
+    def outputs(self, graph: Mapping[str, Any]) -> dict[str, str]:
+        return outputs_of(graph)
+
+    def expected(self, output: str) -> Expected:
+        return expected(self, output)
+
 
 def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     """Given a film, yield a node for every take of every clip; of a clip with one take, for that in the cut.
@@ -76,6 +122,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     """
     problems: list[Problem] = []
     weights = weights_of(project)
+    both: list[Clip | Still] = [*project.clips, *project.stills]
+    taken = {one.path: one for one in both}
     for clip in project.clips:
         try:
             template, size = template_of(project, clip), geometry_of(project, clip)
@@ -84,6 +132,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         except LtxflowError as error:
             problems += error.problems
             continue
+        wanted = {group: needed(p, lambda path: wishes.pick(taken[path])) for group, p in clip.pictures.items()}
+        pictures = {group: need for group, need in wanted.items() if need}
         pick = wishes.pick(clip)
         asked = {*range(1, clip.takes + 1), pick} if clip.takes > 1 else {pick}
         for take in sorted(asked | wishes.also(clip)):
@@ -102,7 +152,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
                 weights,
                 before,
             )
-            yield Node(f"clip:{clip.path}@{take}", KIND, shot, frames, needs, clip.span)
+            yield Node(f"clip:{clip.path}@{take}", KIND, shot, frames, needs | pictures, clip.span)
     if problems:
         raise LtxflowError(*problems)
 
@@ -123,7 +173,7 @@ def before_of(project: Project, clip: Clip, wishes: Wishes) -> tuple[Before | No
     source = next(other for other in project.clips if other.path == extends.clip)
     frames, size = wishes.lengths[source.path], geometry_of(project, source)
     _check_joins(clip, source.path, size.decoded, own.decoded, frames)
-    output = "uncropped" if size.is_cropped and template_of(project, source).trusted else "video"
+    output = "uncropped|video" if size.is_cropped and template_of(project, source).trusted else "video"
     return Before(source.path, frames), {"extends": f"clip:{source.path}@{wishes.pick(source)}#{output}"}
 
 
@@ -142,11 +192,31 @@ def _check_joins(clip: Clip, name: str, found: tuple[int, int], wanted: tuple[in
         raise LtxflowError(Problem(message, span, "write extends: {frames: 9}, or make it longer", "L102"))
 
 
-def with_inputs(shot: Shot, inputs: Mapping[str, Any]) -> Shot:
-    """Given a shot and the inputs of its action (the digest of what it continues), return the shot that knows them."""
-    if shot.before is None or "extends" not in inputs:
-        return shot
-    return replace(shot, before=replace(shot.before, digest=str(inputs["extends"])))
+def bound(node: Node, inputs: Mapping[str, Output]) -> Node:
+    return replace(node, spec=with_inputs(node.spec, inputs))
+
+
+def with_inputs(shot: Shot, inputs: Mapping[str, Output]) -> Shot:
+    """Given a shot and what it needs, made, return the shot that knows it.
+
+    What it continues, by its bytes; what it starts from or ends on as a picture like any other, by its pixels.
+    """
+    if shot.before and "extends" in inputs:
+        shot = replace(shot, before=replace(shot.before, digest=inputs["extends"].digest))
+    made = {
+        group: Image(
+            Path(),
+            label(picture),
+            Digest(inputs[group].facts["pixels"]),
+            inputs[group].facts["width"],
+            inputs[group].facts["height"],
+            picture.span,
+            made_as=label(picture),
+        )
+        for group, picture in shot.clip.pictures.items()
+        if group in inputs
+    }
+    return replace(shot, clip=replace(shot.clip, **made)) if made else shot  # type: ignore[arg-type]  # by their names
 
 
 def template_of(project: Project, clip: Clip) -> Template:
@@ -264,31 +334,22 @@ def video_name(video: Media) -> str:
     return f"ltxflow/{video.digest[:32]}{video.path.suffix.lower()}"
 
 
-@dataclass(frozen=True)
-class Asset:
-    """A file that a server must have before a clip's graph can run there: a picture, a video, or an input."""
-
-    name: str
-    recipe: dict[str, Any]
-    image: Image | None = None
-    video: Media | None = None
-    input: str = ""  # of the action: where it is, only the job knows
-
-
 def assets(shot: Shot) -> list[Asset]:
     """Given a shot, return what it reads: prepared pictures, the guide video, and the one that it continues."""
     clip, found = shot.clip, []
-    for group, image in (("reference", clip.reference), ("last_frame", clip.last_frame)):
-        if image:
-            fit, focus = str(clip.get(f"{group}.fit", "cover")), clip.get(f"{group}.focus", (0.5, 0.5))
-            name, recipe = asset_name(image, fit, focus, shot.geometry.decoded)
-            found.append(Asset(name, recipe, image=image))
+    for group, picture in clip.pictures.items():
+        if not isinstance(picture, Image):  # not made yet: for people who look at the workflow
+            found.append(Asset(f"ltxflow/{slug(label(picture))}.png", {}, group, input=group))
+            continue
+        fit, focus = str(clip.get(f"{group}.fit", "cover")), clip.get(f"{group}.focus", (0.5, 0.5))
+        name, recipe = asset_name(picture, fit, focus, shot.geometry.decoded)
+        found.append(Asset(name, recipe, group, image=picture, input=group if picture.made_as else ""))
     if clip.control:
-        found.append(Asset(video_name(clip.control), {"video": clip.control.digest}, video=clip.control))
+        found.append(Asset(video_name(clip.control), {"video": clip.control.digest}, "control", video=clip.control))
     if before := shot.before:
         digest = before.file.digest if before.file else before.digest
         source = "" if before.file else "extends"
-        found.append(Asset(before.server_name, {"video": digest}, video=before.file, input=source))
+        found.append(Asset(before.server_name, {"video": digest}, "extends", video=before.file, input=source))
     return found
 
 
@@ -300,8 +361,7 @@ def context(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], pre
     clip, profile, size = shot.clip, shot.profile, shot.geometry
     preset = profile.qualities[str(clip.get("quality"))]
     steps, cfg, stages = int(clip.get("steps")), float(clip.get("cfg")), int(clip.get("stages", 2))
-    images = {asset.name: asset for asset in assets(shot)}
-    names = {id(asset.image): name for name, asset in images.items() if asset.image}
+    names = {asset.role: asset.name for asset in assets(shot)}
     crop = dict(zip(("x", "y", "width", "height"), size.crop, strict=True)) if size.is_cropped else None
     told: dict[str, Any] = {
         "prompt": clip.prompt.text,
@@ -337,8 +397,8 @@ def context(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], pre
         "extend": None,
         "prefix": prefix,
     }
-    for group, image in (("reference", clip.reference), ("last_frame", clip.last_frame)):
-        told[group] = names[id(image)] if image else None
+    for group in ("reference", "last_frame"):
+        told[group] = names.get(group)
         told[f"{group}_strength"] = clip.get(f"{group}.strength")
         told[f"{group}_compression"] = clip.get(f"{group}.compression")
     if clip.control:
@@ -444,8 +504,8 @@ def _others(number: int) -> str:
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """Given a node, return its action: the graph as a Merkle walk, models by role and precision, pins, recipes."""
-    digests = {name: output.digest for name, output in inputs.items()}
-    shot = with_inputs(node.spec, digests)
+    shot = with_inputs(node.spec, inputs)
+    digests = {name: output.digest for name, output in inputs.items() if name == "extends"}  # of pictures, the pixels
     roles = {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
     rendered = graph(shot, roles, {}, "ltxflow")
     outputs = outputs_of(rendered)
@@ -498,7 +558,7 @@ def fields(node: Node) -> dict[str, Any]:
         if image is None:
             told[f"{group}.image"] = None
         elif group in reads or not reads:
-            told[f"{group}.image"] = {"is": image.name, "pixels": image.pixels}
+            told[f"{group}.image"] = told_picture(image)
             told |= {f"{group}.{part}": clip.get(f"{group}.{part}") for part in ("strength", "compression", "fit")}
             if clip.get(f"{group}.fit") == "cover":
                 told[f"{group}.focus"] = clip.get(f"{group}.focus")
@@ -518,6 +578,15 @@ def fields(node: Node) -> dict[str, Any]:
     told["template"] = _told_template(shot)
     told["profile"] = shot.profile.name
     return told
+
+
+def told_picture(picture: Picture) -> dict[str, str]:
+    """A file, by its pixels; what is made, also by what it is asked for as: before it is made, by that alone."""
+    told = {"is": label(picture)}
+    if isinstance(picture, Image):
+        told |= {"pixels": picture.pixels, **({"of": picture.made_as} if picture.made_as else {})}
+        return told
+    return told | {"of": label(picture)}
 
 
 def _told_lora(lora: Lora) -> dict[str, str]:
@@ -582,15 +651,6 @@ def where(node: Node, name: str) -> Span | None:
     if name == "workflow":
         return Span(shot.template.shown or str(shot.template.path), 1, 1)
     return written(name, shot.clip, shot.scene, shot.film)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a file that comes back must be; None where the workflow is not ours to predict."""
-
-    frames: int | None
-    fps: int | None
-    size: tuple[int, int] | None
 
 
 def expected(shot: Shot, output: str) -> Expected:

@@ -12,7 +12,7 @@ from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
-from ltxflow.script.model import Clip, Image, Project, Scene, Value
+from ltxflow.script.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
 from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, written
 
 KIND, VERSION, POOL, SOURCE = "slate", "1", "cpu", "animatic"
@@ -43,20 +43,39 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
             take=1,
             prompt=clip.prompt.text,
             camera=clip.prompt.camera,
+            starts=_starts(clip),
         )
         yield Node(
             target=f"slate:{clip.path}@1",
             kind=KIND,
-            spec=Slate(clip, project.scene(clip.scene), project.settings, drawing, clip.reference),
+            spec=Slate(clip, project.scene(clip.scene), project.settings, drawing, _shown(clip.reference)),
             frames=drawing.frames,
             span=clip.span,
         )
+
+
+def _starts(clip: Clip) -> str:
+    """What a slate says of where its clip starts, where there is no picture of that to show."""
+    if clip.extends:
+        return f"goes on from {clip.extends.clip or (clip.extends.file and clip.extends.file.name)}"
+    if clip.reference is None or isinstance(clip.reference, Image):
+        return ""
+    if isinstance(clip.reference, FrameOf):
+        return f"from {clip.reference.name}"
+    return f"from {', '.join(filter(None, [clip.reference.name, clip.reference.angle]))}"
+
+
+def _shown(picture: Picture | None) -> Image | None:
+    """What is made first is not there yet: its slate says what it starts from."""
+    return picture if isinstance(picture, Image) else None
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     slate: Slate = node.spec
     drawing = slate.drawing
     body: dict[str, Any] = {name: getattr(drawing, name) for name in drawing.__dataclass_fields__}
+    if not drawing.starts:
+        del body["starts"]  # slates were there before it
     if slate.reference:
         body["reference"] = slate.reference.pixels
     return Action(KIND, VERSION, body, outputs=("video",))
@@ -72,6 +91,7 @@ def fields(node: Node) -> dict[str, Any]:
         "size": {"is": f"{slate.film['size'].value}", "pixels": [drawing.width, drawing.height]},
         "clip": f"{drawing.scene}/{drawing.clip}",
         "reference.image": slate.reference and {"is": slate.reference.name, "pixels": slate.reference.pixels},
+        "starts": drawing.starts or None,
     }
 
 

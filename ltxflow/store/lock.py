@@ -20,7 +20,10 @@ _HEAD = (
     "# written by ltxflow, one line a clip: which take is in the cut, what was rendered; belongs into git\n"
     f"ltxflow-lock: {LOCK_VERSION}\n"
 )
-_LINE = re.compile(r"(?P<clip>[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*):\s+(?P<json>\S.*)")
+_LINE = re.compile(
+    r"(?P<clip>[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*|reference:[a-z0-9][a-z0-9-]*(?:/[a-z0-9][a-z0-9-]*)?)"
+    r":\s+(?P<json>\S.*)"
+)
 _VERSION = re.compile(r"ltxflow-lock:\s+(?P<version>\S.*?)\s*")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")
 # what JSON lets stand in a string but YAML does not print (YAML 1.2, 5.1), or takes for the end of a line
@@ -30,7 +33,8 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class LockTake:
-    """What one take came to. `digest` and `facts` are those of its `video`; `outputs`: every output's digest.
+    """What one take came to. `digest` and `facts` are those of its `video`, or of a reference's `image`, which has no
+    frames; `outputs`: every other output's digest.
 
     `seed` is the derived seed as first used, None where only seeds written in the project were. `source` says
     what made it: "comfyui", or a file that was pinned. `tries` is how many seeds were tried by themselves, and came
@@ -70,7 +74,7 @@ class LockEntry:
 
 @dataclass(frozen=True)
 class Lock:
-    """The whole file: clip path (`hook/b`) → its entry."""
+    """The whole file: clip path (`hook/b`), or name of a made reference (`reference:hero`) → its entry."""
 
     entries: Mapping[str, LockEntry] = field(default_factory=lambda: _EMPTY)
 

@@ -127,5 +127,5 @@ def test_the_key_of_a_slate(film: Film) -> None:
         "inputs": {},
         "outputs": ["video"],
     }
-    assert set(status.action.body) == set(SlateSpec.__dataclass_fields__)
+    assert set(status.action.body) == set(SlateSpec.__dataclass_fields__) - {"starts"}  # only where there is something
     assert status.key == "7eb07a03c4f5ba66f5e86d49ebca80334fa8eb1845d464dd5d56a7e8ac493762"

@@ -117,7 +117,7 @@ CLIP_KEYS = (
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
-    "speech, engines, vars, look, "
+    "speech, engines, references, vars, look, "
     "defaults, moved, scenes"
 )
 
@@ -326,7 +326,7 @@ CLIP = [
         20,
         "S110",
         '"reference" is empty',
-        "write one of: image, strength, compression, fit, focus",
+        "write one of: image, base, angle, frame_of, strength, compression, fit, focus",
     ),
     (
         "reference: [a.png]",

@@ -1,6 +1,6 @@
-"""What turns text into sound, behind one small interface: a module for each kind. Knows nothing of scenes.
+"""What turns text into sound or into an image, behind one small interface: a module for each kind. Knows no scenes.
 
-Adding a kind is a module with `available` and `speak`, and its name in KINDS.
+Adding a kind is a module with `available` and `speak`, and its name in KINDS; with `draw`, if it makes images.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ KINDS = ("command", "espeak", "hibari", "openai")
 OFFLINE = ("hibari", "espeak")  # need no configuration and no network, the better voice first
 NO_OFFLINE = "pip install 'ltxflow[tts]' (English), or apt install espeak-ng (many languages)"
 MAX_BYTES = 256 * 2**20  # of sound for one line: 45 minutes of 48 kHz stereo
+MAX_IMAGE = 128 * 2**20  # bytes of an answer with an image in it, as base64: 80 megapixels, if it is compressed at all
+DRAWS = ("openai",)  # the kinds that make images
 _TAIL = 4000  # bytes of a program's complaint that are read
 _TEXT_LIMIT = 300  # characters of it that are shown
 
@@ -62,6 +64,15 @@ class Wanted:
     text: str
     voice: str = ""
     speed: float = 1.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to be made: what it shows, its size in px."""
+
+    prompt: str
+    size: tuple[int, int]
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,18 @@ async def speak(engine: Engine, wanted: Wanted, folder: Path, env: Mapping[str, 
     if said.file.stat().st_size > MAX_BYTES:
         raise failure(engine, f"made {said.file.stat().st_size // 2**20} MiB of one line", "split the line")
     return said
+
+
+async def draw(engine: Engine, wanted: Picture, folder: Path, env: Mapping[str, str]) -> Path:
+    """Given an engine that the user trusts, of a kind that DRAWS, make an image as a file in `folder`; return it.
+
+    Raise LtxflowError when there is none, transient where the same attempt may succeed later.
+    """
+    usable, why = available(engine, env)
+    if not usable:
+        raise failure(engine, why)
+    made: Path = await cast(Any, _module(engine.kind)).draw(engine, wanted, folder, env)
+    return made
 
 
 def failure(engine: Engine, what: str, hint: str = "", *, transient: bool = False) -> LtxflowError:

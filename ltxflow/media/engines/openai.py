@@ -1,21 +1,24 @@
-"""Any server with `POST {base}/audio/speech`, which many local engines speak. The only user of httpx in media.
+"""Any server with `POST {base}/audio/speech` or `POST {base}/images/generations`, which many local engines speak.
+The only user of httpx in media.
 
-Source: OpenAI's API reference, "Create speech"; errors are JSON, {"error": {"message": …}}.
+Source: OpenAI's API reference, "Create speech" and "Create image"; errors are JSON, {"error": {"message": …}}.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import MAX_BYTES, Engine, Said, Wanted, failure, one_line
+from ltxflow.media.engines import MAX_BYTES, MAX_IMAGE, Engine, Picture, Said, Wanted, failure, one_line
 
 ATTEMPTS = 3
 WAITS_S = (1.0, 4.0)  # before the second and third attempt, unless the server says how long
@@ -39,14 +42,65 @@ async def speak(
 
     One that took the line and says nothing is not: what it may have spoken is paid for.
     """
-    for attempt in range(ATTEMPTS):
+    body: dict[str, Any] = {
+        "model": engine.model,
+        "input": wanted.text,
+        "voice": wanted.voice,
+        "response_format": "wav",
+    }
+    if wanted.speed != 1:
+        body["speed"] = wanted.speed
+    data = await _post(engine, "audio/speech", body, (MAX_BYTES, "line"), env, wait)
+    if data[:1] == b"{":
+        raise failure(engine, f"{_origin(engine)} sends no sound: {_hidden(_message(data), _key(engine, env))}")
+    out = folder / "said.wav"
+    out.write_bytes(data)
+    return Said(out)
+
+
+async def draw(
+    engine: Engine, wanted: Picture, folder: Path, env: Mapping[str, str], wait: Wait = asyncio.sleep
+) -> Path:
+    """Given an image to be made, have the server make it, and return the file, of whatever kind it is.
+
+    OpenAI's own models know no seed, and some of them send only base64: a server that declines either is asked
+    without it. An address in place of the picture is not followed: it may lead anywhere.
+    """
+    width, height = wanted.size
+    body: dict[str, Any] = {"model": engine.model, "prompt": wanted.prompt, "n": 1, "size": f"{width}x{height}"}
+    extra: dict[str, Any] = {"response_format": "b64_json", "seed": wanted.seed}
+    while True:
         try:
-            return await _ask(engine, wanted, folder / "said.wav", env)
-        except _Busy as busy:
-            if attempt == ATTEMPTS - 1:
-                raise busy.error from None
-            await wait(WAITS_S[attempt] if busy.wait_s is None else busy.wait_s)
-    raise AssertionError("unreachable")
+            data = await _post(engine, "images/generations", body | extra, (MAX_IMAGE, "image"), env, wait)
+            break
+        except _Declined as declined:
+            unknown = next((name for name in extra if name in declined.said), None)
+            if unknown is None:
+                raise
+            del extra[unknown]
+    out = folder / "drawn"
+    out.write_bytes(_picture(engine, data, _key(engine, env)))
+    return out
+
+
+def _picture(engine: Engine, answer: bytes, key: str) -> bytes:
+    try:
+        (first, *_) = json.loads(answer)["data"]
+        return base64.b64decode(first["b64_json"], validate=True)
+    except (ValueError, RecursionError, KeyError, TypeError):
+        text = answer.decode("utf-8", "replace")
+        if '"url"' in text:
+            hint = "it must be able to send the picture itself: response_format b64_json"
+            raise failure(engine, f"{_origin(engine)} sends an address in place of an image", hint) from None
+        raise failure(engine, f"{_origin(engine)} sends no image: {_hidden(_message(answer), key)}") from None
+
+
+class _Declined(LtxflowError):
+    """A server's no to what it was asked; `said` is its reason."""
+
+    def __init__(self, error: LtxflowError, said: str) -> None:
+        super().__init__(*error.problems, exit_code=error.exit_code)
+        self.said = said
 
 
 class _Busy(Exception):
@@ -57,24 +111,38 @@ class _Busy(Exception):
         super().__init__(str(error))
 
 
-async def _ask(engine: Engine, wanted: Wanted, out: Path, env: Mapping[str, str]) -> Said:
-    key = env.get(engine.key_from_env, "").strip() if engine.key_from_env else ""
+async def _post(
+    engine: Engine, path: str, body: Mapping[str, Any], limit: tuple[int, str], env: Mapping[str, str], wait: Wait
+) -> bytes:
+    """Ask the server, up to three times, and return its answer; `limit` is its most bytes, and for one of what."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return await _ask(engine, path, body, limit, _key(engine, env))
+        except _Busy as busy:
+            if attempt == ATTEMPTS - 1:
+                raise busy.error from None
+            await wait(WAITS_S[attempt] if busy.wait_s is None else busy.wait_s)
+    raise AssertionError("unreachable")
+
+
+def _key(engine: Engine, env: Mapping[str, str]) -> str:
+    return env.get(engine.key_from_env, "").strip() if engine.key_from_env else ""
+
+
+async def _ask(engine: Engine, path: str, body: Mapping[str, Any], limit: tuple[int, str], key: str) -> bytes:
     if not (key.isascii() and key.isprintable()):
         raise failure(engine, f'the variable "{engine.key_from_env}" holds what no header can carry')
-    body = {"model": engine.model, "input": wanted.text, "voice": wanted.voice, "response_format": "wav"}
-    if wanted.speed != 1:
-        body["speed"] = wanted.speed  # type: ignore[assignment]  # a number among texts
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(engine.timeout_s, connect=min(10.0, engine.timeout_s))
     try:
         async with (
             asyncio.timeout(engine.timeout_s),
             httpx.AsyncClient(timeout=timeout, trust_env=not _is_loopback(engine.url)) as client,
-            client.stream("POST", f"{engine.url.rstrip('/')}/audio/speech", json=body, headers=headers) as response,
+            client.stream("POST", f"{engine.url.rstrip('/')}/{path}", json=body, headers=headers) as response,
         ):
             if response.status_code != 200:
-                raise _refused(engine, response, await _read(engine, response, MAX_ANSWER, cut=True), key)
-            data = await _read(engine, response, MAX_BYTES)
+                raise _refused(engine, response, await _read(engine, response, (MAX_ANSWER, ""), cut=True), key)
+            return await _read(engine, response, limit)
     except (TimeoutError, httpx.TimeoutException):
         hint = "give it more time, such as timeout: 5m in its entry"
         what = f"{_origin(engine)} does not answer within {engine.timeout_s:g} s"
@@ -85,20 +153,16 @@ async def _ask(engine: Engine, wanted: Wanted, out: Path, env: Mapping[str, str]
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         what = f"{_origin(engine)}: {_hidden(one_line(str(error) or type(error).__name__), key)}"
         raise failure(engine, what, "check the url in its entry", transient=True) from error
-    if data[:1] == b"{":
-        raise failure(engine, f"{_origin(engine)} sends no sound: {_hidden(_message(data), key)}")
-    out.write_bytes(data)
-    return Said(out)
 
 
-async def _read(engine: Engine, response: httpx.Response, limit: int, *, cut: bool = False) -> bytes:
+async def _read(engine: Engine, response: httpx.Response, limit: tuple[int, str], *, cut: bool = False) -> bytes:
     data = bytearray()
     async for chunk in response.aiter_bytes():
         data += chunk
-        if len(data) > limit:
+        if len(data) > limit[0]:
             if cut:
                 break
-            raise failure(engine, f"{_origin(engine)} sends more than {limit // 2**20} MiB for one line")
+            raise failure(engine, f"{_origin(engine)} sends more than {limit[0] // 2**20} MiB for one {limit[1]}")
     return bytes(data)
 
 
@@ -117,7 +181,8 @@ def _refused(engine: Engine, response: httpx.Response, body: bytes, key: str) ->
         hint = "is the url right? it mostly ends in /v1"
     if status == 429 or status >= 500:
         return _Busy(failure(engine, what, hint, transient=True), _asked_wait(response))
-    return failure(engine, what, hint)
+    refused = failure(engine, what, hint)
+    return _Declined(refused, said) if status in (400, 422) else refused
 
 
 def _asked_wait(response: httpx.Response) -> float | None:

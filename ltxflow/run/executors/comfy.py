@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Any
 
 from ltxflow.comfy.client import follow, prompt_id_for
-from ltxflow.comfy.graph import outputs_of
 from ltxflow.comfy.messages import JobState, Progress, is_oom, is_transient
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.progress import SAMPLERS, Tracker
@@ -35,8 +34,7 @@ from ltxflow.run.fetch import BadFile, fetch
 from ltxflow.run.machines import Attempt, Machine, Machines, Ticket, Unreachable
 from ltxflow.run.schedule import FEW, Task, assign, next_start, pull_back
 from ltxflow.run.submissions import Submissions
-from ltxflow.steps import Job
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps import Asset, Job, Order
 from ltxflow.store.journal import Journal, Submission
 from ltxflow.store.speeds import Speed
 
@@ -117,10 +115,10 @@ class ComfyExecutor:
         assert status.action is not None
         if self._bug is not None:
             raise self._bug
-        shot = clip_step.with_inputs(status.node.spec, status.action.inputs)
-        task = Task(job.target, work_of(status.node), _group(shot), text=shot.clip.prompt.text)
+        order: Order = status.node.spec
+        task = Task(job.target, work_of(status.node), order.loads, text=order.text)
         done, cause = asyncio.get_running_loop().create_future(), self.submissions.cause_of(job.key)
-        ticket = Ticket(len(self._open), shot, job, task, done, cause)
+        ticket = Ticket(len(self._open), order, job, task, done, cause)
         self._open.append(ticket)
         ticket.adopt = self._left_open(ticket)
         self._queue(ticket)
@@ -169,7 +167,7 @@ class ComfyExecutor:
 
     def _queue(self, ticket: Ticket) -> None:
         if not ticket.done.done():
-            insort(self.pending, ticket, key=lambda each: each.order)
+            insort(self.pending, ticket, key=lambda each: each.place)
             self._wake.set()
 
     async def _schedule(self) -> None:
@@ -262,7 +260,7 @@ class ComfyExecutor:
         with suppress(LtxflowError):  # it will be tried again, and reported, when its turn comes
             async with machine.entry:
                 pass  # who enters now comes first
-            for asset in clip_step.assets(ticket.shot):
+            for asset in ticket.order.assets():
                 await self._upload(machine, asset, ticket.job)
 
     async def _withdraw(self, attempt: Attempt) -> None:
@@ -326,7 +324,7 @@ class ComfyExecutor:
             holder = await self._holder(attempt)
             if holder is machine:
                 attempt.is_there = True
-                return _plain_graph(ticket.shot)
+                return _plain_graph(ticket.order)
             if holder is not None:
                 ticket.pinned = holder.name
                 self._back_to_pending(attempt)
@@ -390,39 +388,36 @@ class ComfyExecutor:
         else:
             self._tell(ticket, f"taken up where an earlier run left it: {state.kind} on {machine.label}")
             await machine.client.listen()
-            return _plain_graph(ticket.shot)
+            return _plain_graph(ticket.order)
         return None
 
     async def _prepare(self, attempt: Attempt) -> dict[str, Any]:
         """Resolve names, send what the graph reads, and check every node against this server's signatures."""
-        ticket, machine, shot = attempt.ticket, attempt.machine, attempt.ticket.shot
-        loras = [(lora.name, lora.span) for lora in shot.clip.loras]
-        if control := shot.clip.get("control.lora"):
-            loras.append((str(control), shot.clip.settings["control.lora"].span))
+        ticket, machine, order = attempt.ticket, attempt.machine, attempt.ticket.order
         names = await resolve_names(
-            machine.inventory, shot.profile, shot.weights, clip_step.roles(shot), loras, shot.clip.path
+            machine.inventory, order.profile, order.weights, order.roles(), order.loras, order.path
         )
-        stored = {asset.name: await self._upload(machine, asset, ticket.job) for asset in clip_step.assets(shot)}
+        stored = {asset.name: await self._upload(machine, asset, ticket.job) for asset in order.assets()}
         number = attempt.submission.attempt if attempt.submission else 1
-        graph = clip_step.graph(shot, names.models, names.loras, f"ltxflow/{ticket.key[:16]}-{number}")
+        graph = order.graph(names.models, names.loras, f"ltxflow/{ticket.key[:16]}-{number}")
         graph = _renamed(graph, {name: real for name, real in stored.items() if name != real})
         await check_live(
             machine.inventory,
             graph,
-            template=shot.template.name,
-            span=shot.clip.span,
+            template=order.template.name,
+            span=order.span,
             allowed=self.terms.allowed,
             cache=self.signatures,
         )
         # its own signatures also know the loaders among the foreign classes that the user allows
-        strays = clip_step.foreign_files(shot, graph, machine.inventory.signatures, stored.values())
+        strays = order.strays(graph, machine.inventory.signatures, stored.values())
         if strays:
             raise LtxflowError(*strays, exit_code=FAILED)
         ticket.job.versions["comfyui"] = machine.inventory.stats.version if machine.inventory.stats else ""
         ticket.job.versions |= {f"model.{role}": name for role, name in names.models.items()}
         return graph
 
-    async def _upload(self, machine: Machine, asset: clip_step.Asset, job: Job) -> str:
+    async def _upload(self, machine: Machine, asset: Asset, job: Job) -> str:
         folder, _, name = asset.name.partition("/")
         known = machine.uploaded.get(asset.name)
         return known or await machine.client.upload(name, await asyncio.to_thread(_content, asset, job), folder)
@@ -543,7 +538,7 @@ class ComfyExecutor:
     async def _failed(self, attempt: Attempt, state: JobState) -> None:
         ticket, machine, error = attempt.ticket, attempt.machine, state.error
         reason = str(error) if error else "it failed without a word"
-        problem = Problem(f"{machine.label}: {reason}", ticket.shot.clip.span, "the server's log tells more", "C020")
+        problem = Problem(f"{machine.label}: {reason}", ticket.order.span, "the server's log tells more", "C020")
         if error is not None and is_oom(error):
             await self._ran_out_of_memory(attempt, reason)
         elif error is not None and is_transient(error):
@@ -565,8 +560,8 @@ class ComfyExecutor:
             ticket.pinned = machine.name
             self._again(attempt, "failed", "out of memory: freed, and tried once more there")
             return
-        advice = "; ".join(ticket.shot.profile.advice.get("out_of_memory", ()))
-        ticket.bar(machine, Problem(f"{machine.label}: {reason}", ticket.shot.clip.span, advice, "C021"))
+        advice = "; ".join(ticket.order.profile.advice.get("out_of_memory", ()))
+        ticket.bar(machine, Problem(f"{machine.label}: {reason}", ticket.order.span, advice, "C021"))
         self._again(attempt, "failed", f"out of memory on {machine.label}")
 
     async def _fetch(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
@@ -577,7 +572,7 @@ class ComfyExecutor:
             return await self.machines.patiently(attempt, ask)
 
         try:
-            await fetch(machine.client, patiently, state, outputs_of(graph), ticket.shot, ticket.job, self._decoding)
+            await fetch(machine.client, patiently, state, ticket.order, graph, ticket.job, self._decoding)
         except BadFile as bad:
             await self._refuse_file(attempt, bad.problem)
             return
@@ -598,7 +593,7 @@ class ComfyExecutor:
                 await machine.client.free(unload_models=False, free_memory=True)
         else:
             message, hint = f"{machine.label}: {problem.message}", "the server's log and disk may tell more"
-            ticket.bar(machine, Problem(message, ticket.shot.clip.span, hint, "C022"))
+            ticket.bar(machine, Problem(message, ticket.order.span, hint, "C022"))
             then = f"not made on {machine.label}"
         self._again(attempt, "failed", f"a refused file, {then}: {problem.message}")
 
@@ -680,15 +675,9 @@ class ComfyExecutor:
         self.emit(Notice(message, level, ticket.job.target if ticket else ""))
 
 
-def _group(shot: clip_step.Shot) -> str:
-    """What a server loads for a clip: its weights and its LoRAs."""
-    loras = [f"{lora.name}@{lora.strength:g}" for lora in shot.clip.loras]
-    return " ".join([*(f"{role}:{weight}" for role, weight in sorted(shot.weights.items())), *loras])
-
-
-def _plain_graph(shot: clip_step.Shot) -> dict[str, Any]:
+def _plain_graph(order: Order) -> dict[str, Any]:
     """The graph of a prompt that runs already, for its nodes' ids and classes: the files may have other names there."""
-    return clip_step.graph(shot, {role: role for role in shot.weights}, {}, "ltxflow")
+    return order.graph({role: role for role in order.weights}, {}, "ltxflow")
 
 
 def _renamed(graph: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -701,17 +690,17 @@ def _renamed(graph: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _content(asset: clip_step.Asset, job: Job) -> bytes | Path:
+def _content(asset: Asset, job: Job) -> bytes | Path:
     """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made."""
-    if asset.input:
-        return job.inputs[asset.input]
     if asset.video is not None:
         return asset.video.path
-    assert asset.image is not None
+    if asset.image is None:
+        return job.inputs[asset.input]
     fit = asset.recipe["fit"]
     focus = asset.recipe["focus"] or (0.5, 0.5)
     width, height = asset.recipe["size"]
-    return prepare_image(asset.image.path, (width, height), fit, tuple(focus), asset.image.pixels)
+    path = job.inputs[asset.input] if asset.input else asset.image.path
+    return prepare_image(path, (width, height), fit, tuple(focus), asset.image.pixels)
 
 
 def _over_budget(seconds: float) -> LtxflowError:

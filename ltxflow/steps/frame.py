@@ -1,0 +1,78 @@
+"""A frame of a clip, for another clip to start from or end on: lossless, and exactly the one that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltxflow.core.digest import Action, Output
+from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.media.frames import save_frame
+from ltxflow.script.model import Clip, FrameOf, Project
+from ltxflow.steps import Job, Node, Wishes, needed
+
+KIND, VERSION, POOL, SOURCE = "frame", "1", "cpu", "frame"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame, and the clip that asks for it."""
+
+    frame: FrameOf
+    user: str
+
+
+def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+    """Given a film, yield a node for every frame that a clip asks for: `frame:hook/a/last@1`.
+
+    The last one is what the clip saved without loss; of others the uncropped video is decoded. Raise LtxflowError,
+    with all problems, for moments after a clip's end.
+    """
+    clips = {clip.path: clip for clip in project.clips}
+    found: dict[str, Node] = {}
+    problems: list[Problem] = []
+    for clip in project.clips:
+        for frame in [picture for picture in clip.pictures.values() if isinstance(picture, FrameOf)]:
+            if frame.frame is not None and frame.frame >= wishes.lengths[frame.clip]:
+                problems.append(_after_its_end(clip, frame, wishes.lengths[frame.clip], project.fps))
+                continue
+            need = needed(frame, lambda path: wishes.pick(clips[path]))
+            target = need.partition("#")[0]
+            take = target.rpartition("@")[2]
+            outputs = "last_frame|uncropped|video" if frame.frame is None else "uncropped|video"
+            needs = {"clip": f"clip:{frame.clip}@{take}#{outputs}"}
+            found.setdefault(target, Node(target, KIND, Moment(frame, clip.path), 0, needs, frame.span))
+    if problems:
+        raise LtxflowError(*problems)
+    yield from found.values()
+
+
+def _after_its_end(clip: Clip, frame: FrameOf, frames: int, fps: int) -> Problem:
+    end = f"{frames / fps:.2f}".rstrip("0").rstrip(".")
+    message = f"{clip.path} asks for {frame.name}, and {frame.clip} ends after {frames} frames, {end}s"
+    return Problem(message, frame.span, f"write at: last, or a time before {end}s", "L124")
+
+
+def action(node: Node, inputs: Mapping[str, Output]) -> Action:
+    moment: Moment = node.spec
+    number = "last" if moment.frame.frame is None else moment.frame.frame
+    return Action(KIND, VERSION, {"frame": number}, {"clip": inputs["clip"].digest}, ("image",))
+
+
+def fields(node: Node) -> dict[str, Any]:
+    moment: Moment = node.spec
+    return {"clip": moment.frame.clip, "at": moment.frame.at}
+
+
+def where(node: Node, name: str) -> Span | None:
+    return node.span
+
+
+async def run(node: Node, action: Action, job: Job) -> None:
+    moment: Moment = node.spec
+    file = job.folder / "image.png"
+    facts = await asyncio.to_thread(save_frame, job.inputs["clip"], moment.frame.frame, file)
+    job.out["image"] = file
+    job.facts["image"] = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}

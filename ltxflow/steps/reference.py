@@ -1,0 +1,171 @@
+"""An image that is made before the clips that start from it: by a ComfyUI template of the project, or by an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltxflow.comfy.graph import canonical_graph, outputs_of
+from ltxflow.comfy.nodes import Signatures, file_inputs
+from ltxflow.core.digest import Action, Output
+from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.media.engines import Picture, draw
+from ltxflow.media.image import open_image, read_image, save_png
+from ltxflow.script.model import Project, Still
+from ltxflow.script.profile import Profile
+from ltxflow.script.template import Template, render
+from ltxflow.steps import Asset, Expected, Job, Node, Wishes
+
+KIND, VERSION, POOL, SOURCE = "reference", "1", "gpu", "reference"
+OUTPUT = "image"
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One take of a still with its seed decided, and how it is made: by a template, or else by the still's engine."""
+
+    still: Still
+    take: int
+    seed: int
+    profile: Profile
+    made_by: Template | None = None
+
+    # What a server is told: steps.Order
+
+    @property
+    def path(self) -> str:
+        return self.still.path
+
+    @property
+    def span(self) -> Span | None:
+        return self.still.span
+
+    @property
+    def text(self) -> str:
+        return self.still.prompt
+
+    @property
+    def template(self) -> Template:
+        assert self.made_by is not None
+        return self.made_by
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        return {}  # its template names its models itself
+
+    @property
+    def loras(self) -> list[tuple[str, Span | None]]:
+        return []
+
+    @property
+    def loads(self) -> str:
+        return f"template {self.template.name}"
+
+    def roles(self) -> list[str]:
+        return []
+
+    def assets(self) -> list[Asset]:
+        return []
+
+    def graph(self, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
+        """The workflow in API format. Raise LtxflowError when it cannot be rendered, or reads a file of the server."""
+        width, height = self.still.size
+        told = {
+            "prompt": self.still.prompt,
+            "negative": self.still.negative,
+            "seed": self.seed,
+            "width": width,
+            "height": height,
+            "prefix": prefix,
+        }
+        rendered = render(self.template, told)
+        strays = self.strays(rendered)
+        if strays:
+            raise LtxflowError(*strays)
+        return rendered
+
+    def strays(
+        self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
+    ) -> list[Problem]:
+        return [
+            Problem(
+                f'{self.path}: node "{found.node}" ({found.class_type}) of template "{self.template.name}" would read '
+                "a file on the server",
+                self.span,
+                "a template that makes an image reads no files: it starts from a prompt",
+                "L084",
+            )
+            for found in file_inputs(dict(graph), signatures)
+        ]
+
+    def outputs(self, graph: Mapping[str, Any]) -> dict[str, str]:
+        return outputs_of(graph, (OUTPUT,))
+
+    def expected(self, output: str) -> Expected:
+        return Expected(None, None, None)  # it is fitted to the clip's frame like any picture
+
+
+def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+    """Given a film, yield a node for every take of every image to be made; of one with one take, for the picked one."""
+    for still in project.stills:
+        pick = wishes.pick(still)
+        template: Template | None = project.templates.get(still.template) if still.engine is None else None
+        for take in sorted({*range(1, still.takes + 1), pick}) if still.takes > 1 else [pick]:
+            sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template)
+            pool = "gpu" if template else "cpu"
+            yield Node(f"{still.path}@{take}", KIND, sitting, 0, span=still.span, pool=pool)
+
+
+def action(node: Node, inputs: Mapping[str, Output]) -> Action:
+    """By the graph as a Merkle walk; of an engine, by what it is and what it is asked for. Names do not count."""
+    sitting: Sitting = node.spec
+    if sitting.made_by is None:
+        return Action(KIND, VERSION, {"engine": sitting.still.engine.keyed(), **_asked(sitting)}, outputs=(OUTPUT,))
+    graph = sitting.graph({}, {}, "ltxflow")
+    outputs = sitting.outputs(graph)
+    if not outputs:
+        raise LtxflowError(
+            Problem(
+                f'template "{sitting.template.name}" has no save node titled "image"',
+                Span(sitting.template.shown, 1, 1),
+                'give its SaveImage node "_meta": {"title": "image"}',
+                "L081",
+            )
+        )
+    return Action(KIND, VERSION, {"graph": canonical_graph(graph, outputs)}, outputs=(OUTPUT,))
+
+
+def _asked(sitting: Sitting) -> dict[str, Any]:
+    return {"prompt": sitting.still.prompt, "seed": sitting.seed, "size": list(sitting.still.size)}
+
+
+def fields(node: Node) -> dict[str, Any]:
+    sitting: Sitting = node.spec
+    still, template = sitting.still, sitting.made_by
+    told: dict[str, Any] = {"prompt": still.prompt, "seed": sitting.seed, "size": "{}x{}".format(*still.size)}
+    if template is None:
+        return {**told, "engine": {"is": still.engine.name, "keyed": still.engine.keyed()}, "template": None}
+    if "negative" in template.header.variables:
+        told["negative"] = still.negative
+    return {**told, "engine": None, "template": {"is": template.name, "text": template.digest}}
+
+
+def where(node: Node, name: str) -> Span | None:
+    sitting: Sitting = node.spec
+    spans = sitting.still.spans
+    return (spans.get("angle") if name == "prompt" else None) or spans.get(name) or spans.get("name")
+
+
+async def run(node: Node, action: Action, job: Job) -> None:
+    """Have the engine make it, and keep it as PNG without tags. What a template makes runs on a ComfyUI server."""
+    sitting: Sitting = node.spec
+    still, file = sitting.still, job.folder / "image.png"
+    wanted = Picture(still.prompt, still.size, sitting.seed)
+    made = await draw(still.engine, wanted, job.folder, os.environ)
+    await asyncio.to_thread(lambda: save_png(open_image(made), file))
+    facts = await asyncio.to_thread(read_image, file)
+    job.out[OUTPUT] = file
+    job.facts[OUTPUT] = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}
