@@ -137,7 +137,7 @@ def question_of(args: argparse.Namespace) -> Question:
     if args.animatic and args.only:
         hint = "leave out --animatic, or --only"
         raise LtxflowError(Problem("slates stand in for clips alone: they need no references", hint=hint, code="U014"))
-    return Question(mode, tuple(args.selectors), args.relength, args.force, args.only)  # type: ignore[arg-type]  # one of the two
+    return Question(mode, tuple(args.selectors), args.relength, args.force, only=args.only)  # type: ignore[arg-type]  # one of the two
 
 
 def servers_of(args: argparse.Namespace) -> Servers:
