@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo film test test-slow test-live bench check lint types wheel-test fmt clean
+.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench check lint types wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,13 +32,20 @@ film: $(BIN)/ltxflow  ## the same film at its full size
 	$(BIN)/ltxflow conform -p projects/wallet-explainer
 
 test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest -n auto -m "not slow and not live"
+	$(BIN)/python -m pytest -n auto -m "not slow and not live and not remotion"
 
 test-slow: $(VENV)/.dev  ## long campaigns: kill -9 at random moments, large projects
 	$(BIN)/python -m pytest -m slow
 
 test-live: $(VENV)/.dev  ## conformance against a real ComfyUI: make test-live SERVER=http://127.0.0.1:8188
 	LTXFLOW_TEST_SERVER=$(SERVER) $(BIN)/python -m pytest -m live
+
+test-remotion: $(VENV)/.dev  ## really render the Remotion starter; needs node, npm and a browser (CHROME_PATH, or Debian's)
+	$(BIN)/python -m pytest -m remotion
+
+schemas: $(BIN)/ltxflow  ## what is generated from schemas/timeline.schema.json: TypeScript types, zod
+	$(BIN)/ltxflow schema timeline --as typescript > schemas/timeline.ts
+	$(BIN)/ltxflow schema timeline --as zod > schemas/timeline.zod.ts
 
 bench: $(VENV)/.dev  ## how well two unequal servers are kept busy; run it on a quiet machine
 	$(BIN)/python benchmarks/two_servers.py

@@ -27,6 +27,7 @@ VERBS = {
     "cache": "the store: ls, stats, verify, gc (dry unless --yes), rebuild",
     "lock": "ltxflow.lock and git: merge two versions of it, set git up to do so",
     "graph": "the plan as a graph: Mermaid, or DOT",
+    "export": "a Remotion project, or the cut for an editor: otio, edl, fcpxml",
     "clean": "list files of clips that are no longer in the film; --yes removes them",
     "template": "bring in a ComfyUI workflow of your own; list, show and check templates",
     "doctor": "what works here and what does not, with a next step for each: libraries, store, servers, models",
