@@ -76,6 +76,7 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Starter:
     _write_voice(made.film / "voice.wav")
     words = '{ file: voice.wav, text: "Every coin has one key." }'
     text = film_text({"hook": ["a", "b", "c"], "end": ["a"]}, {"hook": words, "end": "2s"}, size="192x128")
+    text = text.replace("  - id: hook\n", "  - id: hook\n    pad: { head: 0.2s, tail: 1s }\n")
     text = text.replace("      - id: a\n", "      - id: a\n        length: 49f\n", 1)
     text = text.replace("      - id: b\n", "      - id: b\n        length: 57f\n", 1)
     (made.film / "project.yaml").write_text(text)
@@ -160,17 +161,20 @@ def test_it_agrees_with_the_conformed_film_frame_by_frame(starter: Starter, rend
     assert max(differences) < 4  # of 255: two encoders; another frame of a dissolve differs by more
 
 
-def test_the_narration_is_heard_where_the_timeline_says(starter: Starter, rendered: Path) -> None:
-    with av.open(str(rendered)) as container:
+def test_the_narration_is_heard_where_the_timeline_says(starter: Starter) -> None:
+    # as wav: Remotion's AAC is late by its encoder's 2048 samples, which its mp4 does not tell players
+    out = starter.folder / "out/film.wav"
+    done = starter.npx("remotion", "render", "Film", str(out), "--codec=wav", "--log=error")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with av.open(str(out)) as container:
         rate = container.streams.audio[0].rate
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        blocks = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        blocks = [made.to_ndarray()[0] for frame in container.decode(audio=0) for made in resampler.resample(frame)]
     sound = np.concatenate(blocks)
     loud = np.flatnonzero(np.abs(sound) > 0.2)  # the slates' own notes stay below
-    scene = starter.told["scenes"][0]
-    wanted = scene["narration"]["startFrame"] / 25 + ONSET_SECONDS
-    assert loud[0] / rate == pytest.approx(wanted, abs=1 / 50)
-    assert len(sound) / rate == pytest.approx(starter.told["durationInFrames"] / 25, abs=0.03)
+    wanted = starter.told["scenes"][0]["narration"]["startFrame"] / 25 + ONSET_SECONDS
+    assert loud[0] / rate == pytest.approx(wanted, abs=0.003)
+    assert len(sound) / rate == pytest.approx(starter.told["durationInFrames"] / 25, abs=0.003)
 
 
 def test_sound_is_handed_over_in_a_crossfade_and_makes_way_for_the_narration(starter: Starter) -> None:
@@ -215,7 +219,7 @@ def test_words_are_drawn_over_the_picture(starter: Starter, rendered: Path) -> N
     plain = next(picture for index, picture in enumerate(pictures(rendered)) if index == at).astype(int)
     changed = np.abs(words - plain).max(axis=2) > 60
     band = slice(round(SIZE[1] * 0.75), round(SIZE[1] * 0.92))
-    assert changed[band].mean() > 0.05
+    assert changed[band].mean() > 0.03
     assert changed[: SIZE[1] // 2].mean() < 0.01
 
 
