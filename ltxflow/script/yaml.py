@@ -34,6 +34,7 @@ MAX_BYTES = 8_000_000
 MAX_DEPTH = 40
 TOO_DEEP, UNCLOSED = f"values are nested more than {MAX_DEPTH} deep", "check for brackets that are not closed"
 MAX_ALIASES = 100
+TOO_DEEP, UNCLOSED = f"values are nested more than {MAX_DEPTH} deep", "check for brackets that are not closed"
 MAX_EXPANDED = 100_000  # nodes that aliases add; what is written out is bounded by MAX_BYTES
 
 RULES = {
@@ -557,6 +558,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
         return Problem(message, span, hint, code)
 
     if "maximum nesting depth" in problem:  # libyaml's own limit, met where its scanner runs ahead of us
+        return said(TOO_DEEP, UNCLOSED, code="Y018")
+    if "nesting depth" in problem:  # libyaml 0.2.6 looks ahead over 1000 open brackets before it tells of the first
         return said(TOO_DEEP, UNCLOSED, code="Y018")
     if char == "\t" and ("tab character" in problem or "cannot start any token" in problem):
         return said("a tab where spaces are expected", "indent with spaces", code="Y006")
