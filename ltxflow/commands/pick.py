@@ -8,10 +8,11 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.run.options import locked_session
 from ltxflow.run.takes import Named, name, pick
+from ltxflow.script.model import Still
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b, or reference:hero")
     parser.add_argument("take", type=int, metavar="TAKE", help="the number of the take")
 
 
@@ -22,5 +23,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if args.json:
         return print_envelope("pick", {"clip": named.clip.path, "take": args.take, "changed": changed}, 0)
     told = "is in the cut; publish it with: ltxflow build" if changed else "is in the cut already"
+    if isinstance(named.clip, Still):
+        told = "is picked; what it changes is in: ltxflow plan" if changed else "is picked already"
     face.say(f"{named.clip.path}: take {args.take} {told}")
     return 0

@@ -8,13 +8,14 @@ from pathlib import Path
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
+from ltxflow.media.probe import VideoFacts
 from ltxflow.run.options import locked_session
 from ltxflow.run.takes import name, pin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
-    parser.add_argument("file", metavar="FILE", help="an mp4 of the film's size and frame rate")
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b, or reference:hero")
+    parser.add_argument("file", metavar="FILE", help="an mp4 of the film's size and rate; or a picture")
     parser.add_argument("reason", nargs="?", default="", metavar="REASON", help="a note, kept in the lock")
 
 
@@ -25,7 +26,11 @@ def run(args: argparse.Namespace, face: Face) -> int:
     with locked_session(args, face.warn) as session:
         named = name(session, args.clip)
         facts = pin(session, named, file, args.reason)
+    is_video = isinstance(facts, VideoFacts)
     if args.json:
-        return print_envelope("pin", {"clip": named.clip.path, "take": named.take, **facts.as_json()}, 0)
-    face.say(f"{named.clip.path}: {file.name} ({facts.frames} frames) takes its place; publish it with: ltxflow build")
+        told = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
+        return print_envelope("pin", {"clip": named.clip.path, "take": named.take, **told}, 0)
+    what = f"{facts.frames} frames" if isinstance(facts, VideoFacts) else f"{facts.width}x{facts.height}"
+    then = "publish it with: ltxflow build" if is_video else "what it changes is in: ltxflow plan"
+    face.say(f"{named.clip.path}: {file.name} ({what}) takes its place; {then}")
     return 0

@@ -15,7 +15,7 @@ from ltxflow.run.takes import name, next_take, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b, or reference:hero")
     parser.add_argument("reason", nargs="?", default="", metavar="REASON", help="what is wrong with the one in the cut")
     add_means(parser)
 

@@ -14,7 +14,7 @@ from ltxflow.plan.outlook import Outlook, Question
 from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.model import Clip, Value
 from ltxflow.script.profile import explain_geometry
-from ltxflow.steps import Node
+from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 
 
@@ -37,6 +37,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
             Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012")
         )
     node = nodes[0]
+    if node.kind == "reference":
+        return _show_reference(args, face, outlook, node)
     if args.json and (args.graph or args.prompt):
         return print_envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
     if args.graph:
@@ -49,6 +51,31 @@ def run(args: argparse.Namespace, face: Face) -> int:
         return print_envelope("show", [_data(outlook, node) for node in nodes], 0)
     for each in nodes:
         _print(face, outlook, each, args.resolved)
+    return 0
+
+
+def _show_reference(args: argparse.Namespace, face: Face, outlook: Outlook, node: Node) -> int:
+    """An image that is made first: what it is asked for as, by whom, and where it can be looked at."""
+    sitting: reference.Sitting = node.spec
+    still, status = sitting.still, outlook.statuses[node.target]
+    if args.graph and sitting.made_by is None:
+        raise LtxflowError(Problem(f"{still.path} is made by the engine {still.engine.name}: it has no graph"))
+    graph = sitting.graph({}, {}, "ltxflow") if args.graph else {}
+    made_by = f"template {still.template}" if sitting.made_by else f"engine {still.engine.name}"
+    size = "{}x{}".format(*still.size)
+    if args.json:
+        told = {"target": node.target, "key": status.key, "prompt": still.prompt, "seed": sitting.seed, "size": size}
+        data: Any = graph if args.graph else still.prompt if args.prompt else [{**told, "made_by": made_by}]
+        return print_envelope("show", data, 0)
+    if args.graph or args.prompt:
+        face.say(json.dumps(graph, indent=1, ensure_ascii=False) if args.graph else still.prompt)
+        return 0
+    state = "in the store" if status.state == "hit" else "not made yet"
+    face.say(f"{face.paint(still.path, 'bold')}  take {node.take}  key {(status.key or '')[:12]}…  {state}")
+    for line in columns([("made by", made_by), ("size", size), ("seed", str(sitting.seed))]):
+        face.say(f"  {line}")
+    face.say()
+    face.say(f"  {still.prompt}")
     return 0
 
 

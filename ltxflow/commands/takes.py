@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
 from ltxflow.plan.outlook import Question
 from ltxflow.run.options import session_of
+from ltxflow.run.stills import folder_of
 from ltxflow.run.takes import name, take_numbers, take_rows
+from ltxflow.script.model import Still
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b")
+    parser.add_argument("clip", metavar="CLIP", help="a clip, such as hook/b, or reference:hero")
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
@@ -25,14 +28,16 @@ def run(args: argparse.Namespace, face: Face) -> int:
     told = [("", "take", "frames", "motion", "made", "on", "")]
     for row in rows:
         state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
-        if row["frames"] and not row["matches"]:
+        if row["key"] and not row["matches"]:
             state = f"{state}  no longer matches its text".strip()
         mark = "→" if row["picked"] else " "
-        made = str(row["made_at"]).replace("T", " ")[:16] or ("not rendered" if not row["frames"] else "elsewhere")
+        made = str(row["made_at"]).replace("T", " ")[:16] or ("elsewhere" if row["key"] else "not made")
         motion = f"{row['checks']['motion']:.2f}" if row["checks"] else ""
         told.append((mark, str(row["take"]), str(row["frames"] or ""), motion, made, str(row["server"]), state))
     for line in columns(told):
         face.say(f"  {line}")
+    if isinstance(clip, Still):
+        face.say(f"  look at them in {os.path.relpath(folder_of(session))}")
     advice: dict[str, None] = {}
     for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
         style = {"warning": "yellow", "advice": "cyan"}[problem["level"]]

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
             return print_envelope("trust", {"brings": {}, "trusted": False}, 0)
         face.say(f"no longer trusted: {file.parent}")
         return 0
-    foreign = dict(load(file, root=args.root, is_trusted=True).project.foreign)
+    foreign = dict(load(file, root=args.root, is_trusted=True, engines=config.engines).project.foreign)
     trusted = is_trusted(config, file.parent, foreign)
     if foreign and not trusted and not args.show:
         remember_trust(config, file.parent, foreign)

@@ -42,7 +42,8 @@ def matches(node: Node, pattern: str) -> bool:
     if take and take != str(node.take):
         return False
     scene = node.clip.partition("/")[0]
-    return fnmatchcase(node.clip, pattern) or ("/" not in pattern and fnmatchcase(scene, pattern))
+    is_scene = not is_reference and "/" not in pattern and fnmatchcase(scene, pattern)
+    return is_scene or fnmatchcase(node.clip, pattern)
 
 
 def _unknown(pattern: str, nodes: Sequence[Node]) -> Problem:

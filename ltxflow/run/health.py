@@ -37,6 +37,7 @@ from ltxflow.script.config import Config, is_trusted
 from ltxflow.script.load import load
 from ltxflow.script.profile import Profile
 from ltxflow.steps import clip as clip_step
+from ltxflow.steps import pool_of
 from ltxflow.store.index import file_system, is_networked
 from ltxflow.store.store import Store
 
@@ -466,6 +467,10 @@ def needs_of(session: Session) -> Needs:
     kinds: set[tuple[Any, ...]] = set()
     weights: Mapping[str, str] = {}
     for node in session.look(Question()).plan.nodes.values():
+        if node.kind == "reference" and pool_of(node) == "gpu":
+            graphs.append((node.spec.template.name, node.spec.path, node.spec.graph({}, {}, "ltxflow")))
+        if node.kind != "clip":
+            continue
         shot: clip_step.Shot = node.spec
         clip, weights = shot.clip, shot.weights
         for lora in clip.loras:

@@ -10,13 +10,14 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.media.image import ImageFacts, open_image, read_image, save_png
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.strip import strip_mp4
 from ltxflow.plan.outlook import Outlook, Question, picked_take
 from ltxflow.plan.review import SETTLED, Review
 from ltxflow.run.keep import lock_take
 from ltxflow.run.session import Session
-from ltxflow.script.model import Clip
+from ltxflow.script.model import Clip, Still
 from ltxflow.steps import step
 from ltxflow.store.lock import LockEntry, LockTake, with_entry, with_pick, with_status, with_take, write_lock
 from ltxflow.store.traces import Trace
@@ -24,23 +25,27 @@ from ltxflow.store.traces import Trace
 
 @dataclass(frozen=True)
 class Named:
-    """A clip that was named, and the take: the one after `@`, or the one in the cut."""
+    """A clip or a made reference that was named, and the take: the one after `@`, or the one that is picked."""
 
-    clip: Clip
+    clip: Clip | Still
     take: int
 
     @property
     def target(self) -> str:
-        return f"clip:{self.clip.path}@{self.take}"
+        return f"{'' if isinstance(self.clip, Still) else 'clip:'}{self.clip.path}@{self.take}"
 
 
 def name(session: Session, selector: str) -> Named:
-    """Given `hook/b` or `hook/b@2`, return what it names. Raise LtxflowError when that is no clip of the film."""
+    """Given `hook/b`, `hook/b@2` or `reference:hero`, return what it names. Raise LtxflowError without such a one."""
     path, _, take = selector.removeprefix("clip:").partition("@")
-    found = next((clip for clip in session.project.clips if clip.path == path), None)
+    is_still = path.startswith("reference:")
+    known: list[Clip | Still] = [*(session.project.stills if is_still else session.project.clips)]
+    found = next((one for one in known if one.path == path), None)
     if found is None or (take and not take.isdecimal()):
-        names = ", ".join(clip.path for clip in session.project.clips[:12])
-        raise LtxflowError(Problem(f'"{selector}" is no clip of this film', hint=f"clips: {names}", code="U010"))
+        names = ", ".join(one.path for one in known[:12]) or "none"
+        what = "reference that is made for this film" if is_still else "clip of this film"
+        hint = f"{'references' if is_still else 'clips'}: {names}"
+        raise LtxflowError(Problem(f'"{selector}" is no {what}', hint=hint, code="U010"))
     return Named(found, int(take) if take else picked_take(session.lock, found))
 
 
@@ -51,7 +56,9 @@ def known_take(session: Session, named: Named) -> LockTake:
         raise LtxflowError(
             Problem(
                 f"{named.clip.path} has no take {named.take} yet",
-                hint=f"ltxflow build {named.clip.path}@{named.take} --takes {named.take}",
+                hint=f"ltxflow retake {named.clip.path}"
+                if isinstance(named.clip, Still)
+                else f"ltxflow build {named.clip.path}@{named.take} --takes {named.take}",
                 code="U030",
             )
         )
@@ -77,13 +84,13 @@ def judge(session: Session, named: Named, status: str, reason: str) -> None:
     write_lock(session.lock_path, session.lock)
 
 
-def next_take(session: Session, clip: Clip) -> Named:
-    """Given a clip, return its next take: the number after all that are asked for, or were ever made."""
+def next_take(session: Session, clip: Clip | Still) -> Named:
+    """Given a clip or a reference, return its next take: the number after all that are asked for, or were ever made."""
     entry = session.lock.entries.get(clip.path)
     return Named(clip, max(clip.takes, *(entry.takes if entry else ()), 0) + 1)
 
 
-def refuse(session: Session, clip: Clip, reason: str) -> None:
+def refuse(session: Session, clip: Clip | Still, reason: str) -> None:
     """Say of the take in the cut why there must be another. Raise LtxflowError where a person had said it will do."""
     entry = session.lock.entries.get(clip.path)
     if entry is None:
@@ -119,8 +126,10 @@ def accept(session: Session, named: Named) -> bool:
     return True
 
 
-def pin(session: Session, named: Named, file: Path, reason: str) -> VideoFacts:
-    """Put a file made by hand into a clip's place, checked as a render is: size, rate and sound."""
+def pin(session: Session, named: Named, file: Path, reason: str) -> VideoFacts | ImageFacts:
+    """Put a file made by hand into a clip's or a reference's place; a clip is checked as a render is."""
+    if isinstance(named.clip, Still):
+        return _pin_picture(session, named, file, reason)
     facts = probe_mp4(file)
     project = session.project
     wrong = []
@@ -139,11 +148,30 @@ def pin(session: Session, named: Named, file: Path, reason: str) -> VideoFacts:
             "published": Output(cas.put(stripped), facts.as_json(), stripped.stat().st_size),
         }
     action = Action("pinned", "1", {"video": outputs["video"].digest}, {}, ("published", "video"))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    trace = Trace(action.key, action.as_json(), outputs, named.target, source="comfyui", made_at=now)
-    session.store.record(trace)
-    _keep(session, named, lock_take(session, named.clip, named.take, trace), "pinned", reason or file.name)
+    _pin(session, named, action, outputs, "comfyui", reason or file.name)
     return facts
+
+
+def _pin_picture(session: Session, named: Named, file: Path, reason: str) -> ImageFacts:
+    cas = session.store.cas
+    with session.store.scratch() as folder:
+        plain = folder / "image.png"
+        save_png(open_image(file), plain)
+        facts = read_image(plain)
+        told = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}
+        outputs = {"image": Output(cas.put(plain), told, plain.stat().st_size)}
+    action = Action("pinned", "1", {"image": outputs["image"].digest}, {}, ("image",))
+    _pin(session, named, action, outputs, "reference", reason or file.name)
+    return facts
+
+
+def _pin(
+    session: Session, named: Named, action: Action, outputs: Mapping[str, Output], source: str, reason: str
+) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    trace = Trace(action.key, action.as_json(), outputs, named.target, source=source, made_at=now)
+    session.store.record(trace)
+    _keep(session, named, lock_take(session, named.clip, named.take, trace), "pinned", reason)
 
 
 def forget(session: Session, named: Named) -> None:
@@ -179,25 +207,27 @@ def _gone(named: Named, take: LockTake) -> LtxflowError:
     )
 
 
-def take_numbers(session: Session, clip: Clip) -> list[int]:
-    """Given a clip, return the numbers of its takes: those that are asked for, and those that were ever made."""
+def take_numbers(session: Session, clip: Clip | Still) -> list[int]:
+    """Given a clip or a reference, return the numbers of its takes: all that are asked for, or were ever made."""
     entry = session.lock.entries.get(clip.path)
     return sorted({*range(1, clip.takes + 1), *(entry.takes if entry else ())})
 
 
-def take_rows(session: Session, outlook: Outlook, clip: Clip) -> list[dict[str, Any]]:
-    """Given a clip, return what is known of each of its takes, by number."""
+def take_rows(session: Session, outlook: Outlook, clip: Clip | Still) -> list[dict[str, Any]]:
+    """Given a clip or a reference, return what is known of each of its takes, by number."""
     entry = session.lock.entries.get(clip.path)
     recorded: Mapping[int, LockTake] = entry.takes if entry else {}
     review = Review(session.lock, session.lookup)
     rows = []
     for number in take_numbers(session, clip):
         take = recorded.get(number)
-        status = outlook.statuses.get(f"clip:{clip.path}@{number}")
+        status = outlook.statuses.get(Named(clip, number).target)
         trace = session.trace_of(take.key) if take else None
         is_picked = number == picked_take(session.lock, clip)
         video = take.outputs.get("published") if take else None
-        verdict = review.verdict_of(clip, number, video, session.project.profile) if video else None
+        verdict = None
+        if isinstance(clip, Clip) and video is not None:
+            verdict = review.verdict_of(clip, number, video, session.project.profile)
         rows.append(
             {
                 "take": number,

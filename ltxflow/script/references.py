@@ -178,6 +178,7 @@ def check_frames(scenes: Sequence[Scene], limit: int) -> Iterator[Problem]:
     """
     clips = {clip.path: clip for scene in scenes for clip in scene.clips}
     angles: dict[str, str] = {}
+    told: set[str] = set()
     for clip in clips.values():
         for group, picture in clip.pictures.items():
             if isinstance(picture, FrameOf) and picture.clip not in clips:
@@ -185,7 +186,10 @@ def check_frames(scenes: Sequence[Scene], limit: int) -> Iterator[Problem]:
                 hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join([*clips][:8])}"
                 message = f'{clip.path}: {group} is a frame of "{picture.clip}", which is not in the film'
                 yield Problem(message, picture.span, hint, "L123")
-            if isinstance(picture, Still) and angles.setdefault(picture.path, picture.angle) != picture.angle:
+            if not isinstance(picture, Still) or picture.path in told:
+                continue
+            if angles.setdefault(picture.path, picture.angle) != picture.angle:
+                told.add(picture.path)
                 message = f'the angles "{angles[picture.path]}" and "{picture.angle}" differ in little but their signs'
                 yield Problem(message, picture.span, "write both alike, or say more", "L121")
     circles = list(_circles(clips))

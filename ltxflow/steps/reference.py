@@ -113,7 +113,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     for still in project.stills:
         pick = wishes.pick(still)
         template: Template | None = project.templates.get(still.template) if still.engine is None else None
-        for take in sorted({*range(1, still.takes + 1), pick}) if still.takes > 1 else [pick]:
+        asked = {*range(1, still.takes + 1), pick} if still.takes > 1 else {pick}
+        for take in sorted(asked | wishes.also(still)):
             sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template)
             pool = "gpu" if template else "cpu"
             yield Node(f"{still.path}@{take}", KIND, sitting, 0, span=still.span, pool=pool)
