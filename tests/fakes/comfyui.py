@@ -912,7 +912,7 @@ class FakeProcess:
         if self._own_root:
             shutil.rmtree(self.root, ignore_errors=True)
 
-    def control(self, what: str, **body: Any) -> Any:
+    def control(self, what: str, /, **body: Any) -> Any:
         """`stats`, `misbehave`, `restart`, `foreign`, `hold`, `go`, `speed`: ask or tell the server."""
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(f"{self.origin}/__fake__/{what}", data, {"Content-Type": "application/json"})
