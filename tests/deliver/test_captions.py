@@ -24,6 +24,7 @@ from ltxflow.deliver.captions import (
     is_right_to_left,
     moved,
     passages,
+    read_srt,
     remotion,
     srt,
     webvtt,
@@ -271,6 +272,29 @@ def test_right_to_left_lines_keep_their_punctuation_at_their_end() -> None:
     assert "\u202bBitcoin הוא שם טוב!\u202c\n" in srt([cue])
     assert "\u200fBitcoin הוא שם טוב!\n" in webvtt([cue])
     assert "\u200f" not in webvtt(cues([at_pace("שלום!")]))
+
+
+# Read back
+
+
+@given(st.lists(TEXT.filter(lambda text: bool(shown(text))), min_size=1, max_size=5))
+def test_what_is_written_as_srt_is_read_back(texts: list[str]) -> None:
+    found = cues(in_a_row(*texts))
+    told = read_srt(srt(found))
+    assert [squeezed("".join(lines)) for _, _, lines in told] == [
+        squeezed("".join(cue.lines).replace("-->", "→")) for cue in found
+    ]
+    for (start, end, _), cue in zip(told, found, strict=True):
+        assert abs(start - cue.start * 1000) <= 1
+        assert abs(end - max(cue.end, cue.start + 0.001) * 1000) <= 1
+
+
+def test_srt_of_another_hand_is_read() -> None:
+    text = "\ufeff1\r\n00:00:01.000 --> 00:00:02,500\r\nOne\r\nTwo\r\n\r\n\r\n00:01:00,000 --> 01:00:00,001\r\nThree"
+    assert read_srt(text) == [(1000, 2500, ("One", "Two")), (60000, 3600001, ("Three",))]
+    assert read_srt("") == []
+    with pytest.raises(ValueError, match="line 5: a caption without its times"):
+        read_srt("1\n00:00:01,000 --> 00:00:02,000\nOne\n\nTwo\n")
 
 
 # Against the truth
