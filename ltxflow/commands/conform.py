@@ -12,6 +12,7 @@ from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.run.conforming import Conformed, conform
 from ltxflow.run.options import count_of, waited_session
+from ltxflow.store.users import gate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, face: Face) -> int:
     watch = watcher(face, args.json, args.quiet, args.verbose)
     finish = Finish(args.proxy, args.burn_captions)
-    with waited_session(args, watch, wait=True) as session:
+    with waited_session(args, watch, wait=True) as session, gate(session.store.root):
         with watch:
             made = conform(session, finish, args.output and args.output.absolute(), args.jobs or 0, watch)
         problems = [*made.problems, *session.warnings]

@@ -82,6 +82,11 @@ def _problem(doing: str, path: Path, error: OSError) -> Problem:
     return Problem(f'cannot {doing} "{path}": {reason}', hint=hint)
 
 
+def refused(doing: str, path: Path, error: OSError) -> LtxflowError:
+    """Given what the system refused to somebody who writes on his own (an encoder), return it as an error of ours."""
+    return LtxflowError(_problem(doing, path, error), exit_code=FAILED)
+
+
 @contextmanager
 def _reported(doing: str, path: Path) -> Iterator[None]:
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_bytes
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.timing import Cut
 from ltxflow.deliver.captioning import caption_files, with_captions
@@ -128,10 +128,19 @@ def publish(
         files.write_atomic(base / place, unfinished)
     for piece in wanted:
         files.make_dir((base / piece.path).parent)
-        files.copy_into(piece.src, base / piece.path, expect=piece.digest, mode=0o644)
+        try:
+            files.copy_into(piece.src, base / piece.path, expect=piece.digest, mode=0o644)
+        except LtxflowError:
+            if not cas.set_aside(piece.digest):
+                raise
+            delivered.problems.append(_rotten(piece))
+            coming.pop(piece.path)
+            continue
         delivered.written.append(piece.path)
         emit(FilePublished(piece.path, piece.entry.target, piece.entry.source))
     write_published(record, settled(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
+    if any(problem.code == "D002" for problem in delivered.problems):
+        delivered.timeline, text = {**told, "complete": False}, unfinished
     files.write_atomic(base / place, text)
     return delivered
 
@@ -207,6 +216,14 @@ def _is_free(project: Project, published: Published, place: str) -> bool:
         isinstance(data, dict)
         and str(data.get("schema", "")).startswith("ltxflow.timeline/")
         and data.get("id") == project.id
+    )
+
+
+def _rotten(piece: _Piece) -> Problem:
+    return Problem(
+        f"the file of {piece.entry.target} in the store is damaged: {piece.digest[:12]}…; it is set aside",
+        hint="ltxflow build makes it again; ltxflow cache verify reads all the others",
+        code="D002",
     )
 
 

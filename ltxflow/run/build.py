@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from ltxflow.core import files
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
@@ -243,6 +244,9 @@ async def _make(
         except asyncio.CancelledError:
             is_given_up = True
             raise
+        except OSError as error:  # of whoever writes the file: an encoder, a thread that downloads
+            failed()
+            raise files.refused("write", folder, error) from error
         except LtxflowError:
             failed()
             raise

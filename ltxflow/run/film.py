@@ -99,7 +99,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit) ->
     session.clean()
     mute = {} if question.only else speak_film(session, emit)
     wanted = _without(question, mute)
-    with relying(session, lambda: look_closely(session, wanted, emit), _statuses) as (outlook, reliance):
+    with relying(session, lambda: look_closely(session, wanted, emit), _statuses, _has_work) as (outlook, reliance):
         missing = _missing(outlook)
         to_make = sum(status.node.target in outlook.targets for status in missing)
         emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))
@@ -128,6 +128,10 @@ def _without_frames(emit: Emit) -> Emit:
 
 def _statuses(outlook: Outlook) -> Iterable[Status]:
     return outlook.statuses.values()
+
+
+def _has_work(outlook: Outlook) -> bool:
+    return bool(_missing(outlook))
 
 
 def _without(question: Question, mute: Mapping[str, Sequence[Problem]]) -> Question:

@@ -79,15 +79,25 @@ class Reliance:
 
 @contextmanager
 def relying(
-    session: Session, find: Callable[[], T], statuses: Callable[[T], Iterable[Status]]
+    session: Session,
+    find: Callable[[], T],
+    statuses: Callable[[T], Iterable[Status]],
+    is_long: Callable[[T], bool],
 ) -> Iterator[tuple[T, Reliance]]:
-    """Given a look at the store, and the statuses it comes to, yield it: till the end those are counted on."""
+    """Given a look at the store, and the statuses it comes to, yield it: till the end those are counted on.
+
+    Where something is to be made (`is_long`) that is written down, and `cache gc` may come meanwhile; else it waits.
+    """
     root = session.store.root
-    with ExitStack() as stack:
-        with gate(root):
-            found = find()
-            names = {name for status in statuses(found) for name in _of_status(status)}
-            tell = stack.enter_context(under_way(root, session.project.folder, names))
+    with ExitStack() as stack, ExitStack() as inside:
+        inside.enter_context(gate(root))
+        found = find()
+        if not is_long(found):
+            yield found, Reliance(root, lambda names: None)
+            return
+        names = {name for status in statuses(found) for name in _of_status(status)}
+        tell = stack.enter_context(under_way(root, session.project.folder, names))
+        inside.close()
         yield found, Reliance(root, tell)
 
 

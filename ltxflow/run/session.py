@@ -83,7 +83,9 @@ class Session:
             name: Output(digest, dict(take.facts) if name in ("video", "published") else {})
             for name, digest in {**take.outputs, "video": take.digest}.items()
         }
-        if not all(self.store.cas.has(output.digest) for output in outputs.values()):
+        kept = self.store.trace(key)
+        sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
+        if not all(self.store.cas.has(output.digest, sizes.get(output.digest, 0)) for output in outputs.values()):
             return None
         return Trace(key, {}, outputs, target, source=take.source)
 

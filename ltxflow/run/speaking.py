@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ltxflow.core.errors import Problem
 from ltxflow.core.events import ActionFinished, Event, Notice
@@ -23,8 +23,12 @@ def speak_film(session: Session, emit: Callable[[Event], None]) -> dict[str, tup
 
     What is spoken is kept, also when a later line fails or the build is interrupted.
     """
-    with relying(session, session.speech, lambda spoken: spoken.statuses.values()) as (spoken, reliance):
+    with relying(session, session.speech, _statuses, lambda spoken: bool(spoken.unmade)) as (spoken, reliance):
         return _speak(session, spoken, reliance, emit)
+
+
+def _statuses(spoken: Spoken) -> Iterable[Status]:
+    return spoken.statuses.values()
 
 
 def _speak(

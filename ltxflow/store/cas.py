@@ -13,6 +13,7 @@ from ltxflow.core.digest import Digest, digest_bytes, digest_file
 from ltxflow.core.errors import LtxflowError, Problem
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+EMPTY = digest_bytes(b"")
 _BLOB_MODE = 0o444
 _FOLDER_MODE = 0o700
 
@@ -51,7 +52,9 @@ class Cas:
         Costs one stat: damage inside a blob of the right size is for `verify`.
         """
         found = self.size(digest)
-        return found is not None and (size == 0 or found == size)
+        if found == 0:
+            return digest == EMPTY
+        return found is not None and size in (0, found)
 
     def put(self, src: Path, digest: Digest | None = None, *, move: bool = False) -> Digest:
         """Given a file, keep its bytes and return their digest. With `move`, `src` is ours and is gone after.
@@ -91,6 +94,14 @@ class Cas:
             return digest_file(self.path(digest)) == digest
         except OSError:
             return False
+
+    def set_aside(self, digest: Digest) -> bool:
+        """Given a digest whose blob is suspected, read it; return whether it was bad, and is set aside now."""
+        path = self.path(digest)
+        if not path.exists() or self.verify(digest):
+            return False
+        files.set_aside(path)
+        return True
 
     def remove(self, digest: Digest) -> None:
         """Given a digest, drop its blob; one that is not there is fine."""

@@ -19,6 +19,7 @@ Rows = Iterable[tuple[str, bytes]]
 
 # sqlite's locks do not hold there, or fail late: https://www.sqlite.org/faq.html#q5, diskcache issues 13, 345
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "vboxsf"}
+INDEX_VERSION = 1
 _MODE_RAW = 1  # diskcache.core.MODE_RAW: the value stands in the row itself
 # sqlite's primary result codes for a file that is not, or is no longer, a database of ours
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
@@ -175,6 +176,7 @@ class Index:
             if is_networked(kind):
                 raise OSError(f"a database does not belong on {kind}")
             files.make_dir(self.folder, 0o700)
+            self._check_format()
             files.announce("index", self.folder)
             self._cache = diskcache.Cache(
                 str(self.folder),
@@ -186,6 +188,16 @@ class Index:
                 statistics=0,
             )
         return self._cache
+
+    def _check_format(self) -> None:
+        """An index of a later version is theirs: it is neither read nor written."""
+        mark = self.folder / "format"
+        text = mark.read_text("utf-8", errors="replace").strip() if mark.exists() else ""
+        found = re.fullmatch(r"index/(\d{1,9})", text)
+        if found is None:  # a new one, or a damaged one: its rows are checked one by one
+            files.write_atomic(mark, f"index/{INDEX_VERSION}\n", fsync=False)
+        elif int(found[1]) > INDEX_VERSION:
+            raise OSError(f"it is of a newer version of ltxflow ({text}): upgrade")
 
     def _file_system(self) -> str:
         try:

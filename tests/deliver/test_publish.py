@@ -101,7 +101,11 @@ def test_when_all_is_in_place_nothing_is_written(film: Film, watch: Watch) -> No
     calls: list[tuple[str, str]] = []
     watch(lambda op, path: calls.append((op, path.name)))
     assert film.build().totals["hit"] == 4
-    assert {name for _, name in calls} <= {"lock", "index"}  # who holds the project; the index as it is opened
+    assert {name for _, name in calls} <= {
+        "lock",
+        "gate",
+        "index",
+    }  # who holds project and store; the index as it is opened
     assert film.published() == before
 
 

@@ -59,7 +59,7 @@ def test_nothing_is_ever_dropped_and_nothing_lies_in_files(index: Index) -> None
     assert settings["eviction_policy"] == "none"
     assert settings["cull_limit"] == 0
     assert settings["size_limit"] == 2**62
-    assert {path.name.split("-")[0] for path in index.folder.iterdir()} == {"cache.db"}
+    assert {path.name.split("-")[0] for path in index.folder.iterdir()} == {"cache.db", "format"}
 
 
 class Bomb:
