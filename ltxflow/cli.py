@@ -15,6 +15,7 @@ VERBS = {
     "explain": "why a clip is, or is not, rendered again",
     "show": "one clip: its values and where they come from, its prompt, its workflow",
     "status": "scenes and clips, and how far each is",
+    "report": "the storyboard as a page: pictures, prompts, takes, what is stale and why",
     "takes": "the takes of a clip, and which is in the cut",
     "pick": "put a take into the cut",
     "approve": "freeze the take that is in the cut: later edits warn and change nothing",

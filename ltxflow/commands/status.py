@@ -10,8 +10,9 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, columns, duration
 from ltxflow.media.findings import RULES
-from ltxflow.plan.outlook import Change, Outlook, Placed, Question, drifted
+from ltxflow.plan.outlook import Outlook, Question, drifted
 from ltxflow.run.options import session_of
+from ltxflow.run.reporting import clip_states
 from ltxflow.script.model import Scene
 
 MARKS = {"made": "✓", "stale": "~", "preview": "◐", "slate": "▭", "ready": "<", "missing": "…"}
@@ -26,14 +27,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     outlook = session.look(Question())
     face.rests_on = frozenset(session.rests_on())
-    placed = session.placed()
-    states = {
-        clip.path: _state(outlook, change, placed.get(clip_file_name(scene.index, clip.index)))
-        for scene in outlook.project.scenes
-        for clip in scene.clips
-        for change in outlook.changes
-        if change.target == outlook.picked(clip)
-    }
+    states = clip_states(outlook, session.placed())
     problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
     problems += drifted(outlook.project, outlook.statuses)
     if args.json:
@@ -52,16 +46,6 @@ def run(args: argparse.Namespace, face: Face) -> int:
         if problem.level == "warning" or problem.code in RULES:
             face.say(f"  {face.paint('!', 'yellow')} {problem.message}  {face.paint(f'→ {problem.hint}', 'dim')}")
     return 0
-
-
-def _state(outlook: Outlook, change: Change, stands: Placed | None) -> str:
-    if change.kind == "unchanged":
-        return "made" if stands is None or stands.rank > 1 else "preview"
-    if change.kind == "restore":
-        return "ready"
-    if stands is not None and stands.clip == change.clip:
-        return ("slate", "preview", "stale")[stands.rank]
-    return "missing"
 
 
 def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, str, str, str, str]:

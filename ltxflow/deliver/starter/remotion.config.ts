@@ -5,7 +5,6 @@ Config.setEntryPoint("./src/index.ts");
 Config.setPublicDir(place.publicDir); // the film's own: nothing is copied, and Studio sees every build
 Config.setColorSpace("bt709"); // what the clips are in; Remotion's own default is bt601
 Config.setJpegQuality(95);
-Config.setCrf(18);
 Config.setOverwriteOutput(true);
 
 // Remotion downloads a browser unless it is told of one: CHROME_PATH=/usr/bin/chromium npm run render

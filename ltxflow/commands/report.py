@@ -1,0 +1,39 @@
+"""The film's storyboard as a page for a browser: pictures, prompts, takes, what is stale and why, words, checks."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+from ltxflow.core import files
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.report import report_page
+from ltxflow.faces.terminal import Face, count
+from ltxflow.run.options import session_of
+from ltxflow.run.reporting import report_data
+from ltxflow.run.session import make_own_folder
+from ltxflow.script.paths import shown
+
+NAME = "report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    page: Path = make_own_folder(session) / NAME
+    data = report_data(session, page, datetime.now().astimezone().isoformat(timespec="minutes"))
+    files.write_atomic(page, report_page(data), fsync=False)
+    if args.json:
+        return print_envelope("report", {"page": str(page), **data}, 0)
+    if not args.quiet:
+        clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
+        states = Counter(clip["state"] for clip in clips)
+        told = ", ".join(f"{number} {state}" for state, number in states.most_common())
+        face.say(f"{face.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {told}")
+        face.say(f"  open it: {page.resolve().as_uri()}")
+    return 0
