@@ -312,7 +312,7 @@ def test_check_doctor_and_show_know_it(drawn: Film, server: FakeComfy) -> None:
     graph = drawn.run("show", "reference:hero", "--graph", "--json").data
     assert "A young locksmith in a leather apron" in str(graph)
     assert "node classes of i2v, t2i" in drawn.run("doctor", "--server", server.url).out
-    assert '"hero"' in drawn.run("graph").out
+    assert '"reference:hero"' in drawn.run("graph").out
 
 
 def test_a_template_without_an_image_is_told(drawn: Film) -> None:

@@ -11,6 +11,7 @@ from ltxflow.plan.dag import edges
 from ltxflow.plan.outlook import Outlook
 from ltxflow.run.options import add_question, question_of, session_of
 from ltxflow.script.model import Image
+from ltxflow.steps import Node
 
 COLOURS = {"hit": "#bfe5bf", "miss": "#f6d9a8", "maybe": "#f3efb5"}
 
@@ -57,9 +58,14 @@ def _picture(outlook: Outlook) -> tuple[list[tuple[str, str, str]], list[tuple[s
                 links.append((f"narration:{scene.id}", target, "frames"))
     for target, node in outlook.plan.nodes.items():
         if node.kind in ("frame", "reference"):
-            nodes[target] = (node.clip, outlook.statuses[target].state)
+            nodes[target] = (name_of(node), outlook.statuses[target].state)
     links += [(source, target, name) for source, target, name in edges(outlook.plan)]
     return [(id, label, state) for id, (label, state) in nodes.items()], links
+
+
+def name_of(node: Node) -> str:
+    """`reference:hero`, `hook/a/last`; with its take, if it is not the first."""
+    return node.entry if node.take == 1 else f"{node.entry}@{node.take}"
 
 
 def _mermaid(nodes: list[tuple[str, str, str]], links: list[tuple[str, str, str]]) -> str:

@@ -89,3 +89,4 @@ class RunFinished(Event):
     output: str
     complete: bool  # every clip of the film is in its place
     film_seconds: float = 0.0
+    references: int = 0  # of those planned: images that clips start from

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ltxflow.core.errors import Problem
 from ltxflow.faces.progress import summary
-from ltxflow.faces.terminal import Face
+from ltxflow.faces.terminal import Face, count
 from ltxflow.run.film import Made
 
 
@@ -21,5 +21,10 @@ def report(face: Face, made: Made, warnings: Sequence[Problem] = (), is_quiet: b
         face.warn("interrupted: what is finished is kept; run it again to go on")
     if not is_quiet or made.code:
         summary(face, made.finished, made.outlook.mode if made.delivered.timeline else "references")
-    for still in made.stills if not is_quiet else ():
-        face.say(f"  {os.path.relpath(still)}")
+    if is_quiet or not made.stills:
+        return
+    if not made.delivered.timeline:
+        for still in made.stills:
+            face.say(f"  {os.path.relpath(still)}")
+    elif any(target.startswith("reference:") for target in made.built.rendered):
+        face.say(f"→ {os.path.relpath(made.stills[0].parent)}  {count(len(made.stills), 'still')} to look at")

@@ -195,10 +195,14 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
     style = "red" if event.failed or event.skipped else "green"
     built = face.paint("Built", style, "bold")
     took = f"  in {duration(event.seconds)}" if event.hit < event.planned else ""
+    stills = count(event.references, "reference")
     if mode == "references":
-        face.say(f"{built} {count(event.planned, 'reference')}: {told}{took}")
-        face.say(f"→ {event.output}  to look at; another take: takes: 2, then  ltxflow pick reference:… 2")
+        face.say(f"{built} {stills}: {told}{took}")
+        face.say(f"→ {event.output}  to look at; one more take of one: ltxflow retake reference:NAME")
         return
-    face.say(f"{built} {count(event.planned, 'clip')}: {told}{took}")
+    clips = event.planned - event.references
+    both = [count(clips, "clip")] if clips or not event.references else []
+    both += [stills] if event.references else []
+    face.say(f"{built} {' and '.join(both)}: {told}{took}")
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else face.paint(", incomplete", "yellow"))
     face.say(f"→ {event.output}  {film}, timeline.json")

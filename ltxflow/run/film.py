@@ -241,6 +241,7 @@ def _finish(
         output=os.path.relpath(session.project.output if told else session.own / OWN_FOLDER),
         complete=bool(told.get("complete", True)),
         film_seconds=told["durationInFrames"] / told["fps"] if told else 0.0,
+        references=sum(target.startswith("reference:") for target in outlook.targets),
     )
     emit(event)
     return event

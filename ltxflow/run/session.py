@@ -136,6 +136,7 @@ class Session:
         for template in project.templates.values():
             rests |= {template.path, *(template.path.parent / part for part in template.parts)}
         rests |= {project.output.parent / path for path in self.published.entries}
+        rests |= {self.own / "references"}
         rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
         return rests
 

@@ -275,7 +275,7 @@ def _crossfades(scenes: Iterable[Scene]) -> Iterator[Problem]:
     low, high = CROSSFADE
     wrong: dict[Span | None, list[Scene]] = {}
     for scene in scenes:
-        goes_on = any(b.extends and b.extends.clip == a.path for a, b in pairwise(scene.clips))
+        goes_on = any(a.path in b.upstream for a, b in pairwise(scene.clips))
         joins = len(scene.clips) > 1 and not low <= scene.crossfade <= high and not (goes_on and scene.crossfade == 0)
         if joins and not all(_ignores(clip, "P111") for clip in scene.clips):
             setting = scene.settings.get("crossfade")

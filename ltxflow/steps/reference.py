@@ -165,6 +165,7 @@ async def run(node: Node, action: Action, job: Job) -> None:
     sitting: Sitting = node.spec
     still, file = sitting.still, job.folder / "image.png"
     wanted = Picture(still.prompt, still.size, sitting.seed)
+    job.server = still.engine.name
     made = await draw(still.engine, wanted, job.folder, os.environ)
     await asyncio.to_thread(lambda: save_png(open_image(made), file))
     facts = await asyncio.to_thread(read_image, file)
