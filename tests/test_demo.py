@@ -123,6 +123,14 @@ def test_captions_are_in_it_and_are_said_at_their_time(public: Path, told: dict[
         assert np.sqrt((part**2).mean()) > 0.03, f"nobody speaks at {start} s"
 
 
+def test_what_stands_beside_it_belongs_to_it(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTXFLOW_STORE", str(public.parents[1] / "store"))
+    assert run("clean", "-p", str(public.parent)).out == "nothing to clean\n"
+    assert run("verify", "--deep", "-q", "-p", str(public.parent)).code == 0
+    if pick_offline(os.environ) is not None:
+        assert "estimate" not in run("status", "-p", str(public.parent)).out
+
+
 def test_another_picture_is_not_taken_for_a_slate(public: Path) -> None:
     with pytest.raises(LtxflowError):
         read_frame_number(np.full((360, 640, 3), 30, np.uint8), SIZE)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from ltxflow.core import files
 from ltxflow.core.timing import clip_file_name
+from ltxflow.deliver.captioning import FOLDER as CAPTIONS
 from ltxflow.deliver.publish import POSTERS
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count
 from ltxflow.plan.outlook import Question
 from ltxflow.run.options import session_of
 from ltxflow.run.session import hold
+from ltxflow.script.model import Scene
 from ltxflow.store.published import is_ours, without, write_published
 
-KINDS = ("narration", "poster")  # of files that go with scenes and clips
+KINDS = ("narration", "poster", "captions")  # of files that go with scenes and clips
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +33,21 @@ def run(args: argparse.Namespace, face: Face) -> int:
     return _clean(args, face)
 
 
+def _beside(scene: Scene) -> Iterator[str]:
+    """The files that may stand beside a scene's clips; captions of the whole film go with any scene."""
+    spoken = scene.narration
+    if spoken.file or spoken.speech:
+        yield f"narration/{scene.id}{spoken.file.path.suffix.lower() if spoken.file else '.wav'}"
+    for clip in scene.clips:
+        yield f"{POSTERS}/{Path(clip_file_name(scene.index, clip.index)).stem}.jpg"
+    yield from (f"{CAPTIONS}/{name}" for name in (f"{scene.id}.json", "film.srt", "film.vtt"))
+
+
 def _clean(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     base, folder = session.project.output.parent, session.project.output.name
     orphans = [f"{folder}/{orphan.file}" for orphan in session.look(Question(mode="animatic")).orphans]
-    kept = {
-        f"narration/{scene.id}{scene.narration.file.path.suffix.lower()}"
-        for scene in session.project.scenes
-        if scene.narration.file
-    }
-    kept |= {
-        f"{POSTERS}/{Path(clip_file_name(scene.index, clip.index)).stem}.jpg"
-        for scene in session.project.scenes
-        for clip in scene.clips
-    }
+    kept = {path for scene in session.project.scenes for path in _beside(scene)}
     orphans += [
         path
         for path, entry in session.published.entries.items()

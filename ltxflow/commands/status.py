@@ -52,7 +52,10 @@ def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, s
     cut = outlook.cuts[scene.id]
     clips = " ".join(f"{clip.id}{MARKS[states[clip.path]]}" for clip in scene.clips)
     spoken = scene.narration
-    kind = {"file": "audio", "duration": "planned", "text": "estimate", "none": ""}[spoken.kind]
+    is_spoken = spoken.speech is not None and not spoken.estimated
+    kind = (
+        "spoken" if is_spoken else {"file": "audio", "duration": "planned", "text": "estimate", "none": ""}[spoken.kind]
+    )
     told = f"{float(spoken.seconds):.1f}s {kind}" if spoken.kind != "none" else "none"
     frames = "+".join(map(str, cut.frames))
     trims = f", {sum(cut.trims)} trimmed" if sum(cut.trims) else ""

@@ -79,3 +79,13 @@ def test_a_narration_that_is_spoken_no_more_is_an_orphan_too(film: Film) -> None
     film.write(narration={"hook": "6s"})
     film.build()
     assert film.run("clean", "--json").data["orphans"] == ["narration/hook.wave"]
+
+
+def test_captions_of_a_scene_that_is_gone_are_orphans(film: Film) -> None:
+    film.write(narration={"hook": '{ duration: 6s, text: "One." }', "end": '{ duration: 3s, text: "Two." }'})
+    film.build()
+    assert film.run("clean", "--json").data["orphans"] == []
+    film.write({"hook": ["a", "b"]}, narration={"hook": '{ duration: 6s, text: "One." }'})
+    film.build()
+    assert "captions/end.json" in film.run("clean", "--json").data["orphans"]
+    assert not {"captions/hook.json", "captions/film.srt"} & set(film.run("clean", "--json").data["orphans"])
