@@ -5,12 +5,19 @@ Run by `make test-remotion`: needs node, npm and a browser (CHROME_PATH, or Debi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
+import time
+import urllib.request
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +25,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import websockets
 from film import command, film_text
 from numpy.typing import NDArray
 
@@ -239,3 +247,99 @@ def test_a_film_that_is_not_whole_is_refused_with_what_to_do(starter: Starter) -
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         path.write_text(whole)
+
+
+# --- Studio
+
+
+def test_studio_shows_what_a_build_has_replaced(starter: Starter) -> None:
+    port = free_port()
+    argv = ["npx", "--no-install", "remotion", "studio", "--no-open", f"--port={port}"]
+    with running(argv, starter) as studio, running(browser_argv(starter), starter) as browser:
+        said(studio, r"Built in", 120)
+        place = said(browser, r"DevTools listening on ws://([^/]+)/", 60)[1]
+        asyncio.run(look_on(starter, place, f"http://localhost:{port}/Film"))
+
+
+async def look_on(starter: Starter, place: str, url: str) -> None:
+    """Open Studio, build an edit of the film while it is open, and see title, length and clip change in the page."""
+    with urllib.request.urlopen(f"http://{place}/json/list") as answer:
+        tab = next(each for each in json.load(answer) if each["type"] == "page")
+    async with websockets.connect(tab["webSocketDebuggerUrl"], max_size=None) as socket_:
+        page = Page(socket_)
+        await page.call("Page.navigate", url=url)
+        shown = "[document.body.innerText, [...document.querySelectorAll('video')].map(v => v.currentSrc).join(' ')]"
+        _, before = await page.until(shown, lambda seen: "TransitionSeries" in seen[0] and "scene-0-a.mp4" in seen[1])
+        film = starter.film / "project.yaml"
+        old = film.read_text()
+        text = old.replace("  - id: hook\n", "  - id: hook\n    title: Another title\n", 1).replace("turns", "spins", 1)
+        try:
+            film.write_text(text)
+            await asyncio.to_thread(starter.ltxflow, "build", "--animatic")
+            _, after = await page.until(shown, lambda seen: "Another title" in seen[0] and seen[1] != before)
+            assert re.search(r"scene-0-a\.mp4\?v=\d+", after)
+        finally:
+            film.write_text(old)
+            await asyncio.to_thread(starter.ltxflow, "build", "--animatic")
+
+
+class Page:
+    """A browser's tab, by its DevTools protocol."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection, self.number = connection, 0
+
+    async def call(self, method: str, **params: object) -> dict[str, Any]:
+        self.number += 1
+        await self.connection.send(json.dumps({"id": self.number, "method": method, "params": params}))
+        while True:
+            told: dict[str, Any] = json.loads(await self.connection.recv())
+            if told.get("id") == self.number:
+                return told.get("result", {})
+
+    async def until(self, expression: str, holds: Callable[[Any], bool], seconds: float = 90) -> Any:
+        """Ask the page again and again until its answer is as wanted."""
+        end = time.monotonic() + seconds
+        while True:
+            told = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+            value = told.get("result", {}).get("value")
+            if value and holds(value):
+                return value
+            assert time.monotonic() < end, f"the page shows {value}"
+            await asyncio.sleep(0.25)
+
+
+def browser_argv(starter: Starter) -> list[str]:
+    profile = starter.film.parent / "browser"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+    return [starter.env["CHROME_PATH"], *options, "about:blank"]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def running(argv: list[str], starter: Starter) -> Iterator[Path]:
+    """A program beside the test, ended with all it started; what it says is in the file."""
+    log = starter.film.parent / f"{Path(argv[0]).name}.log"
+    with log.open("wb") as out:
+        program = subprocess.Popen(
+            argv, cwd=starter.folder, env=starter.env, stdout=out, stderr=out, start_new_session=True
+        )
+        try:
+            yield log
+        finally:
+            os.killpg(program.pid, signal.SIGTERM)
+            program.wait(timeout=30)
+
+
+def said(log: Path, pattern: str, seconds: float) -> re.Match[str]:
+    """Wait until a program says something."""
+    end = time.monotonic() + seconds
+    while (found := re.search(pattern, log.read_text(errors="replace"))) is None:
+        assert time.monotonic() < end, log.read_text(errors="replace")
+        time.sleep(0.1)
+    return found

@@ -87,4 +87,9 @@ test -s tiny/public/scenes/scene-0-a.mp4 || fail "no clip"
 grep -q '"complete": true' tiny/public/scenes/timeline.json || fail "the timeline is not complete"
 "$ltxflow" build --animatic -p tiny > said
 grep -q 'Built 1 clip: 0 drawn, 1 up to date' said || fail "the second build said: $(cat said)"
+"$ltxflow" export remotion tiny/remotion -p tiny > said
+grep -q 'npm install' said || fail "export said: $(cat said)"
+grep -q 'interface Timeline' tiny/remotion/src/timeline.ts || fail "the starter has no types"
+"$ltxflow" report -p tiny > said
+grep -q '1 slate' said || fail "report said: $(cat said)"
 echo "wheel: good"
