@@ -34,8 +34,10 @@ def run(args: argparse.Namespace, face: Face) -> int:
         return print_envelope("status", _data(outlook, states), 0, problems)
     face.say(face.paint(header(outlook), "bold"))
     face.say()
-    rows = [("scene", "clips", "motion", "narration", "picture")]
+    rows: list[tuple[str, ...]] = [("scene", "clips", "motion", "narration", "picture")]
     rows += [_row(outlook, scene, states) for scene in outlook.project.scenes]
+    if not outlook.verdicts:  # nothing was looked at: it may be all slates
+        rows = [(*row[:2], *row[3:]) for row in rows]
     for index, line in enumerate(columns(rows)):
         face.say(f"  {face.paint(line, 'dim') if index == 0 else line}")
     face.say()
