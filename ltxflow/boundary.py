@@ -22,7 +22,7 @@ from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, let_go
 from ltxflow.shortcut import Asked
-from ltxflow.store.snapshot import Answer, entry_of, with_entry
+from ltxflow.store.snapshot import Answer, entry_of, superfluous
 
 _GLOBAL = {"-p", "--project", "--root"}
 
@@ -65,14 +65,16 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         return _tell(face, verb, is_json, BUG, [_bug(argv)])
 
 
-def _remember(asked: Asked, answer: Answer, rests_on: Iterable[Path], since_ns: int) -> None:
+def _remember(asked: Asked, answer: Answer, rests_on: Iterable[str | Path], since_ns: int) -> None:
     """Keep an answer that needed nothing done, for the next time. A folder that cannot be written is no error."""
     with suppress(LtxflowError, OSError):
-        entry = entry_of(answer, rests_on, since_ns)
-        if entry is None or not asked.path.parent.is_dir():
+        entry = entry_of(answer, rests_on, since_ns, first=asked.project)
+        if entry is None or not asked.path.parents[1].is_dir():
             return
-        old = asked.path.read_bytes() if asked.path.is_file() else b""
-        files.write_atomic(asked.path, with_entry(old, asked.digest, entry), fsync=False)
+        files.make_dir(asked.path.parent)
+        files.write_atomic(asked.path, entry, fsync=False)
+        for old in superfluous(asked.path.parent):
+            files.remove(old)
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,17 +17,17 @@ from ltxflow.script.paths import find_project
 from ltxflow.store.snapshot import question, recall
 
 VERBS = frozenset(["build", "plan", "status"])
-SNAPSHOT = ".ltxflow/snapshot.json"
+SNAPSHOTS = ".ltxflow/snapshots"
 
 
 class Asked:
-    """A verb as it was asked: where its snapshot is, and the digest of all in the question that is no file."""
+    """A verb as it was asked: where its answer is, if there is one, named for all in the question that is no file."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         folder = find_project(_project(argv), Path.cwd()).parent
         screen = [os.isatty(1), shutil.get_terminal_size((100, 24)).columns, Path.cwd(), *_workspace_marks(folder)]
-        self.path = folder / SNAPSHOT
-        self.digest = question(argv, os.environ, screen, __version__)
+        self.project = str(folder)
+        self.path = folder / SNAPSHOTS / f"{question(argv, os.environ, screen, __version__)}.json"
 
 
 def ask(argv: Sequence[str]) -> Asked | None:
@@ -42,7 +42,7 @@ def ask(argv: Sequence[str]) -> Asked | None:
 
 def answer(asked: Asked) -> int | None:
     """Given what was asked, print the answer of last time and return its exit code, if it still holds."""
-    found = recall(asked.path, asked.digest)
+    found = recall(asked.path)
     if found is None:
         return None
     try:

@@ -40,8 +40,8 @@ from ltxflow.core.timing import seed_for
 from ltxflow.plan.explain import show
 from ltxflow.plan.outlook import Outlook, Question, look, moves
 from ltxflow.run.session import Session
+from ltxflow.script.fits import load_schema
 from ltxflow.script.profile import Profile
-from ltxflow.script.schema import load_schema
 from ltxflow.script.template import Template
 from ltxflow.store.lock import with_pick, write_lock
 

@@ -259,6 +259,17 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
             _fsync_dir(path.parent)
 
 
+def append(path: Path, data: bytes) -> None:
+    """Given bytes, append them to a file that is there, in one write. Not made durable: for what may be lost."""
+    with _reported("append to", path):
+        _before("append", path)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            _write_all(fd, data, path)
+        finally:
+            os.close(fd)
+
+
 def copy_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None) -> None:
     """Given a file, put a copy of it at `dst` at once: shared blocks where the file system can, else bytes.
 
@@ -427,7 +438,7 @@ def clean_temps(folder: Path, older_than_s: float = 0.0) -> int:
     return removed
 
 
-def signature(path: Path) -> Signature | None:
+def signature(path: Path | str) -> Signature | None:
     """Given a path, return size, mtime_ns, ctime_ns and inode of the file it leads to, or None without one.
 
     Equal signatures mean an unchanged file: ctime and inode catch an edit that restores size and mtime, as

@@ -79,7 +79,7 @@ class Face:
         self.width = shutil.get_terminal_size((100, 24)).columns
         self.said: list[str] = []
         self.warned: list[str] = []
-        self.rests_on: frozenset[Path] = frozenset()  # what the answer depends on, if it may be given again
+        self.rests_on: frozenset[str | Path] = frozenset()  # what the answer depends on, if it may be given again
 
     def paint(self, text: str, *styles: str) -> str:
         """Given a text and styles, return it marked; `say` turns the marks into codes, or drops them."""

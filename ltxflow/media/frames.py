@@ -13,7 +13,8 @@ from PIL import Image
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.boxes import AGAIN
-from ltxflow.media.image import ImageFacts, open_image, read_image, save_png
+from ltxflow.media.fit import ImageFacts
+from ltxflow.media.image import open_image, read_image, save_png
 
 PNG = b"\x89PNG\r\n\x1a\n"
 Picture = NDArray[np.uint8]  # (height, width, 3), RGB

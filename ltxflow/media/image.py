@@ -13,40 +13,22 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import LtxflowError, Problem
-
-PREPARE_VERSION = "1"  # part of what a clip is keyed by: raise it when the same picture comes out differently
-
-Fit = Literal["cover", "contain", "stretch"]
+from ltxflow.media.fit import Fit, ImageFacts
 
 PIXELS_MAX = 80_000_000
 # No EPS (Pillow would run Ghostscript on it), nothing that has no magic number.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 FORMATS_HINT = "save it as png, jpeg, webp, avif or tiff"
-CUT_NOTED = 0.10
-ENLARGED_NOTED = 1.05
-STRETCHED_NOTED = 1.05
 
 # What Pillow's decoders raise on files they do not like.
 _PILLOW = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, zlib.error)
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """A picture as it is seen: size in px, upright. `pixels` is of the decoded picture, not of the file."""
-
-    pixels: Digest
-    width: int
-    height: int
-    warnings: tuple[str, ...] = ()
 
 
 def read_image(path: Path) -> ImageFacts:
@@ -92,28 +74,6 @@ def prepare_image(
     with io.BytesIO() as png:
         _fitted(picture, size, fit, focus).save(png, "PNG", compress_level=1)
         return png.getvalue()
-
-
-def fit_warnings(facts: ImageFacts, size: tuple[int, int], fit: Fit) -> list[str]:
-    """Given a picture and the frame it is for, return what will be lost in words.
-
-    Noted are more than 10 % cut or barred, and more than 1.05 times enlarged or distorted.
-    """
-    across, down = size[0] / facts.width, size[1] / facts.height
-    ratio = min(across, down) / max(across, down)
-    found = []
-    if fit == "cover" and 1 - ratio > CUT_NOTED:
-        edge = "left and right" if down > across else "top and bottom"
-        found.append(f"{1 - ratio:.0%} of it is cut off ({edge}) to fill {size[0]}x{size[1]}")
-    if fit == "contain" and 1 - ratio > CUT_NOTED:
-        found.append(f"{1 - ratio:.0%} of {size[0]}x{size[1]} becomes black bars, which the model may animate")
-    if fit == "stretch" and 1 / ratio > STRETCHED_NOTED:
-        found.append(f"it is distorted {1 / ratio:.2f}x to fill {size[0]}x{size[1]}")
-    scale = min(across, down) if fit == "contain" else max(across, down)
-    if scale > ENLARGED_NOTED:
-        small = f"{facts.width}x{facts.height} is small for {size[0]}x{size[1]}"
-        found.append(f"it is enlarged {scale:.2f}x: {small}")
-    return found
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int], fit: Fit, focus: tuple[float, float]) -> Image.Image:

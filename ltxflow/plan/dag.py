@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import networkx as nx
-
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.steps import Node
 
@@ -29,6 +27,16 @@ def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
     naming it, or for a need that no node fills.
     """
     by_target = {node.target: node for node in nodes}
+    wanted = tuple(dict.fromkeys(wanted))
+    if not any(node.needs for node in by_target.values()):  # most films: nothing to sort
+        chosen = set(wanted)
+        return Plan({target: node for target, node in by_target.items() if target in chosen}, wanted)
+    return Plan(_sorted(by_target, wanted), wanted)
+
+
+def _sorted(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node]:
+    import networkx as nx  # by need: it takes longer to be imported than a thousand clips to be planned
+
     graph: nx.DiGraph[str] = nx.DiGraph()
     position = {target: index for index, target in enumerate(by_target)}
     for target, node in by_target.items():
@@ -38,7 +46,6 @@ def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
             if source not in by_target:
                 raise LtxflowError(Problem(f'{target} needs "{source}" ({name}), which is not in the film', node.span))
             graph.add_edge(source, target)
-    wanted = tuple(dict.fromkeys(wanted))
     chosen = set(wanted).union(*(nx.ancestors(graph, target) for target in wanted))
     part = graph.subgraph(chosen)
     try:
@@ -52,7 +59,7 @@ def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
                 "let one of them start from a file, or from nothing",
             )
         ) from None
-    return Plan({target: by_target[target] for target in order}, wanted)
+    return {target: by_target[target] for target in order}
 
 
 def edges(plan: Plan) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.lengths import FROZEN, cut_film, lengths_by_clip
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.select import select
-from ltxflow.plan.status import Lookup, Status, statuses
+from ltxflow.plan.status import Known, Lookup, Status, statuses
 from ltxflow.script.model import Clip, Project, Still
 from ltxflow.steps import Node, Wishes, step
 from ltxflow.store.lock import Lock, moved
@@ -155,11 +155,14 @@ def look(
     trace_of: Lookup,
     placed: Mapping[str, Placed],
     unspoken: frozenset[str] = frozenset(),
+    known: Known | None = None,
 ) -> Outlook:
     """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
 
     `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
-    still to be made, so that their lengths are estimates. Raise LtxflowError when a scene cannot be covered, a
+    still to be made, so that their lengths are estimates; `known` has keys of earlier plans.
+
+    Raise LtxflowError when a scene cannot be covered, a
     selector names nothing, or a clip has no template.
     """
     lock = moved(lock, project.moved)
@@ -183,7 +186,8 @@ def look(
         plan = make_plan(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
     words, review = _Words(lock, lookup, trace_of), Review(lock, lookup)
-    found = statuses(plan, lookup, force, words.held, review.standing if question.mode == "render" else None)
+    standing = review.standing if question.mode == "render" else None
+    found = statuses(plan, lookup, force, words.held, standing, known)
     if words.lost:
         raise LtxflowError(*words.lost, exit_code=FAILED)
     if question.mode == "render" and not is_named and not question.force:
@@ -217,8 +221,8 @@ def _change(
 ) -> Change:
     node, key = status.node, status.key or ""
     stands = placed.get(file)
-    better = _better(node, mode, placed)
-    if mode == "animatic" and better is not None:
+    better = _better(node, placed) if mode == "animatic" else None
+    if better is not None:
         kind: Kind = "unchanged" if better.file == file else "restore"
         return Change(node.target, kind, node.frames, file, note="a render stands here", key=key)
     if status.state == "maybe":
@@ -329,10 +333,10 @@ def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Ch
 
     `hook/c ← hook/b ← hook/a: prompt.camera changed`
     """
-    if status.action is not None or not status.because:
+    if status.key is not None or not status.because:
         return ""
     way = [status]
-    while way[-1].action is None and way[-1].because:
+    while way[-1].key is None and way[-1].because:
         way.append(found[way[-1].because])
     names = [each.node.entry for each in way if each.node.kind != "frame"]
     root = changes[way[-1].node.target]
@@ -404,10 +408,9 @@ def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Chang
     return replace(change, kind="maybe", note=f"waits for narration:{scene}, estimated {seconds:.1f}s")
 
 
-def _better(node: Node, mode: Mode, placed: Mapping[str, Placed]) -> Placed | None:
-    """The published rendition of this clip that is worth more than what this mode makes."""
-    ours = [stand for stand in placed.values() if stand.clip == node.clip and stand.rank > 0]
-    return ours[0] if mode == "animatic" and ours else None
+def _better(node: Node, placed: Mapping[str, Placed]) -> Placed | None:
+    """The published rendition of this clip that is worth more than a slate."""
+    return next((stand for stand in placed.values() if stand.rank > 0 and stand.clip == node.clip), None)
 
 
 def published_digest(trace: Trace) -> str:

@@ -39,6 +39,8 @@ def speak(project: Project, lookup: Lookup, blob: Callable[[Digest], Path]) -> S
 
     `blob` says where the bytes of a digest are. A film without engines is returned as it is.
     """
+    if not any(scene.narration.speech for scene in project.scenes):  # what speaks need not even be imported
+        return Spoken(project)
     wishes = Wishes({}, lambda clip, take: 0)
     nodes = [node for kind in KINDS for node in step(kind).nodes(project, wishes)]
     if not nodes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
 from ltxflow.core.digest import Action, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
@@ -17,6 +18,14 @@ Lookup = Callable[[Key], Trace | None]
 Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]  # with what it needs: what stands for it
 
 
+class Known(Protocol):
+    """What was computed before, by name. It may know nothing; what it knows is of this very ltxflow."""
+
+    def get(self, name: str) -> Any: ...
+
+    def put(self, name: str, value: Any) -> None: ...
+
+
 @dataclass(frozen=True)
 class Status:
     """What is known of a node before anything runs.
@@ -26,11 +35,19 @@ class Status:
 
     node: Node
     state: State
-    action: Action | None = None
+    made: Action | None = None  # what `action` gives without making it once more
     key: Key | None = None
     trace: Trace | None = None
     because: str = ""  # of a maybe: the target that is still to be made; of tries: what came of them
     tries: int = 0  # seeds that all came out badly, so that this one stays
+    inputs: Mapping[str, Output] = field(default_factory=dict)
+
+    @cached_property
+    def action(self) -> Action | None:
+        """The node's action; None for a maybe. Made on first use where the key was remembered."""
+        if self.made is not None or self.key is None:
+            return self.made
+        return step(self.node.kind).action(self.node, self.inputs)
 
 
 def statuses(
@@ -39,16 +56,17 @@ def statuses(
     force: frozenset[str] = frozenset(),
     held: Callable[[Status], Trace | None] = lambda status: None,
     standing: Standing | None = None,
+    known: Known | None = None,
 ) -> dict[str, Status]:
     """Given a plan and a look-up of traces by key, return a Status for every target, in plan order.
 
     `held` may say that another result stands for a target, whatever its key is: a person's word. `standing` may put
-    another try in a target's place; what is forced is made anew as it is.
+    another try in a target's place; what is forced is made anew as it is. `known` has keys of earlier plans.
     """
     found: dict[str, Status] = {}
     for target, node in plan.nodes.items():
         before = {need: found[need] for need in plan.needs(target)}
-        found[target] = status_of(node, before, lookup, target in force)
+        found[target] = status_of(node, before, lookup, target in force, known)
         trace = held(found[target])
         if trace is not None:
             found[target] = replace(found[target], state="hit", trace=trace)
@@ -57,7 +75,9 @@ def statuses(
     return found
 
 
-def status_of(node: Node, before: Mapping[str, Status], lookup: Lookup, forced: bool = False) -> Status:
+def status_of(
+    node: Node, before: Mapping[str, Status], lookup: Lookup, forced: bool = False, known: Known | None = None
+) -> Status:
     """Given a node and the Status of all it needs, return its own."""
     inputs: dict[str, Output] = {}
     for name, need in node.needs.items():
@@ -67,10 +87,27 @@ def status_of(node: Node, before: Mapping[str, Status], lookup: Lookup, forced: 
             return Status(node, "maybe", because=source)
         inputs[name] = output_of(trace, output, node)
     node = bound(node, inputs)
-    action = step(node.kind).action(node, inputs)
-    key = action.key
+    action, key = _key(node, inputs, known)
     trace = None if forced else lookup(key)
-    return Status(node, "hit" if trace else "miss", action, key, trace)
+    if trace is None and action is None:  # it will be made: by what is really asked for, not by what is remembered
+        action = step(node.kind).action(node, inputs)
+        key = action.key
+        trace = None if forced else lookup(key)
+    return Status(node, "hit" if trace else "miss", action, key, trace, inputs=inputs)
+
+
+def _key(node: Node, inputs: Mapping[str, Output], known: Known | None) -> tuple[Action | None, Key]:
+    """The node's key, remembered under a cheaper one where its kind has such: rendering a workflow costs the most."""
+    module = step(node.kind)
+    cheap = module.cheap_key(node, inputs) if known is not None and hasattr(module, "cheap_key") else ""
+    told = known.get(f"key {cheap}") if known is not None and cheap else None
+    if isinstance(told, str):
+        return None, Key(told)
+    action = module.action(node, inputs)
+    key = action.key
+    if known is not None and cheap:
+        known.put(f"key {cheap}", key)
+    return action, key
 
 
 def output_of(trace: Trace, names: str, node: Node) -> Output:

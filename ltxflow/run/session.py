@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ltxflow import __version__
 from ltxflow.core import files
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
@@ -20,6 +22,7 @@ from ltxflow.script.model import Project
 from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import templates_folder
 from ltxflow.store.lock import Lock, LockTake, read_lock
+from ltxflow.store.memory import Memory, memory_of
 from ltxflow.store.published import Published, found, read_published
 from ltxflow.store.store import Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
@@ -39,6 +42,7 @@ class Session:
     lock: Lock
     published: Published
     warnings: list[Problem] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
     _locked: dict[Key, tuple[str, LockTake]] | None = None
 
     @property
@@ -85,6 +89,7 @@ class Session:
         }
         kept = self.store.trace(key)
         sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
+        self.store.looked_at.update(self.store.cas.place(output.digest) for output in outputs.values())
         if not all(self.store.cas.has(output.digest, sizes.get(output.digest, 0)) for output in outputs.values()):
             return None
         return Trace(key, {}, outputs, target, source=take.source)
@@ -126,10 +131,10 @@ class Session:
             if "timing" in trace.outputs
         }
 
-    def rests_on(self) -> set[Path]:
+    def rests_on(self) -> set[str | Path]:
         """Everything that an answer about this film depends on: what was read, and where something could appear."""
         project, config = self.project, self.config.folder
-        rests = {*self.loaded.files, project.profile.file, self.lock_path, self.record_path}
+        rests: set[str | Path] = {*self.loaded.files, project.profile.file, self.lock_path, self.record_path}
         rests |= {config / "config.yaml", config / "trust.json", self.store.root / "speeds.json"}
         for folder in (project.folder / "templates", templates_folder()):
             rests |= {folder, folder / project.profile.name}
@@ -138,13 +143,24 @@ class Session:
         rests |= {project.output.parent / path for path in self.published.entries}
         rests |= {self.own / "references"}
         rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
-        return rests
+        if any(scene.narration.speech for scene in project.scenes):  # an engine may be installed, or go
+            rests |= {folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
+        return rests | self.store.looked_at
 
     def look(self, question: Question) -> Outlook:
         spoken = self.speech()
-        return look(
-            spoken.project, self.lock, question, self.lookup, self.trace_of, self.placed(), frozenset(spoken.unmade)
+        outlook = look(
+            spoken.project,
+            self.lock,
+            question,
+            self.lookup,
+            self.trace_of,
+            self.placed(),
+            frozenset(spoken.unmade),
+            self.memory,
         )
+        self.memory.save()
+        return outlook
 
 
 def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:
@@ -171,6 +187,9 @@ def open_session(
     """
     file = find_project(asked, cwd)
     config = read_config(env)
+    warnings: list[Problem] = []
+    store = open_store(env, config.store, warnings.append)
+    store.memory = memory_of(store.root, file.parent, release())
 
     def read(is_trusted: bool) -> Loaded:
         return load(
@@ -180,6 +199,7 @@ def open_session(
             is_trusted=is_trusted,
             engines=config.engines,
             offline=lambda: pick_offline(env),
+            memory=store.memory,
         )
 
     try:
@@ -197,13 +217,24 @@ def open_session(
                 code="L090",
             )
         )
-    warnings: list[Problem] = []
-    store = open_store(env, config.store, warnings.append)
     lock = read_lock(project.folder / LOCK, shown(project.folder / LOCK, cwd))
     published, problem = read_published(project.folder / OWN / "published.json")
     if problem:
         warnings.append(problem)
-    return Session(project, loaded, config, store, lock, published, warnings)
+    return Session(project, loaded, config, store, lock, published, warnings, store.memory)
+
+
+# The modules that say what a file shows and what a key is: another text of theirs is another ltxflow.
+_DECISIVE = (
+    *("core/digest.py", "comfy/graph.py", "script/template.py", "script/schema.py", "steps/clip.py", "media/fit.py"),
+    *("media/image.py", "media/probe.py", "media/sound.py"),
+)
+
+
+def release() -> str:
+    """This very ltxflow: its version, and, for those who work on it, the state of its files."""
+    package = Path(__file__).parents[1]
+    return f"{__version__} {[files.signature(package / name) for name in _DECISIVE]}"
 
 
 def make_own_folder(session: Session) -> Path:

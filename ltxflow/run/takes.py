@@ -10,7 +10,8 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.media.image import ImageFacts, open_image, read_image, save_png
+from ltxflow.media.fit import ImageFacts
+from ltxflow.media.image import open_image, read_image, save_png
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.strip import strip_mp4
 from ltxflow.plan.outlook import Outlook, Question, picked_take

@@ -11,14 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-from ltxflow.core.digest import Digest, digest_file, digest_json
+from ltxflow.core.digest import digest_file, digest_json
 from ltxflow.core.errors import Level, LtxflowError, Problem, Span, raise_errors
 from ltxflow.core.timing import STEP, parse_frames, parse_gain, parse_time, seconds_to_frames_up, snap_up
 from ltxflow.media.engines import Engine
-from ltxflow.media.image import Fit, fit_warnings, read_image
-from ltxflow.media.probe import probe_mp4
-from ltxflow.media.sound import measure_sound
+from ltxflow.media.fit import Fit, fit_warnings
 from ltxflow.script import yaml
+from ltxflow.script.facts import Facts
+from ltxflow.script.fits import check
 from ltxflow.script.model import (
     EMPTY,
     Clip,
@@ -39,7 +39,6 @@ from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby, workspace_
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, read_prompt, sheets
 from ltxflow.script.references import Library, check_frames, picture_of, with_references
-from ltxflow.script.schema import check
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
 from ltxflow.script.sources import Place, read_sources
 from ltxflow.script.speech import (
@@ -52,6 +51,7 @@ from ltxflow.script.speech import (
     read_speech,
 )
 from ltxflow.script.template import Template, read_templates
+from ltxflow.store.memory import Memory
 
 RULES = {
     "L010": "a path can be resolved",
@@ -130,6 +130,7 @@ class _Reader:
     engines: dict[str, Engine] = field(default_factory=dict)
     library: Library | None = None
     offline: Callable[[], str | None] = lambda: None
+    facts: Facts = field(default_factory=Facts)
 
     def span(self, path: Path_) -> Span:
         return self.document.span(path)
@@ -161,12 +162,15 @@ def load(
     is_trusted: bool = False,
     engines: Mapping[str, Engine] = EMPTY,
     offline: Callable[[], str | None] = lambda: None,
+    memory: Memory | None = None,
 ) -> Loaded:
     """Given the path of project.yaml, return the film, frozen, with warnings.
 
     `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
     what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
-    finds the engine that `engine: offline` means here. Raise LtxflowError with every problem of the file.
+    finds the engine that `engine: offline` means here. `memory` knows files that are unchanged.
+
+    Raise LtxflowError with every problem of the file.
     """
     folder = file.parent
     place = Place(folder, workspace_of(folder, root), is_trusted)
@@ -179,6 +183,7 @@ def load(
     data: Mapping[str, Any] = sources.document.data
     reader.engines = _engines(reader, data, engines)
     reader.offline = offline
+    reader.facts = Facts(memory)
     profile = _profile(reader, data)
     if profile.needs.comfyui or profile.needs.nodes:
         hint = "a build stops at servers that are not; until then: --animatic"
@@ -549,18 +554,12 @@ def _sound(reader: _Reader, name: str, path: Path_) -> Media | None:
     if file is None:
         return None
     try:
-        facts = measure_sound(file)
+        samples, rate, digest = reader.facts.sound(file)
     except LtxflowError as error:
         for problem in error.problems:
             reader.wrong(problem.message, path, problem.hint, "L024")
         return None
-    return Media(
-        file,
-        name,
-        digest_file(file),
-        {"samples": facts.samples, "sample_rate": facts.sample_rate},
-        reader.span(path),
-    )
+    return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, reader.span(path))
 
 
 def _clips(
@@ -828,7 +827,7 @@ def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, si
         return None
     reader.files.append(file)
     try:
-        facts = read_image(file)
+        facts = reader.facts.image(file)
     except LtxflowError as error:
         reader.problems += [Problem(p.message, span, p.hint, "L021") for p in error.problems]
         return None
@@ -874,11 +873,11 @@ def _video(reader: _Reader, value: Value) -> Media | None:
         return None
     reader.files.append(file)
     try:
-        facts = probe_mp4(file)
+        facts, digest = reader.facts.video(file)
     except LtxflowError as error:
         reader.problems += [Problem(p.message, span, p.hint, "L023") for p in error.problems]
         return None
-    return Media(file, name, Digest(digest_file(file)), facts.as_json(), span)
+    return Media(file, name, digest, facts, span)
 
 
 def _moved(reader: _Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -310,7 +311,7 @@ class Project:
         default_factory=nothing
     )  # what needs trust: "template x" → digest of its content
 
-    @property
+    @cached_property
     def clips(self) -> tuple[Clip, ...]:
         return tuple(clip for scene in self.scenes for clip in scene.clips)
 
@@ -323,4 +324,8 @@ class Project:
         return tuple({still.path: still for still in (*used, *idle)}.values())
 
     def scene(self, id: str) -> Scene:
-        return next(scene for scene in self.scenes if scene.id == id)
+        return self._by_id[id]
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Scene]:
+        return {scene.id: scene for scene in reversed(self.scenes)}

@@ -17,9 +17,9 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.files import data_dir
 from ltxflow.core.timing import Limits, longest
 from ltxflow.script import yaml
+from ltxflow.script.fits import check
 from ltxflow.script.model import Geometry
 from ltxflow.script.paths import shown
-from ltxflow.script.schema import check
 
 FILE = "profile.yaml"
 EXTENDED_FRAMES = 25  # a second at 25 fps: sound is pinned in blocks of 93 ms, and k >= 25 is what was seen to work

@@ -16,7 +16,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from ltxflow.core.errors import Problem, Span
-from ltxflow.core.files import data_dir
+from ltxflow.script.fits import ANNOTATIONS, compiled, load_schema
 from ltxflow.script.yaml import Document
 
 RULES = {
@@ -60,13 +60,6 @@ _UNITS = {
     "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
     "f": "f", "fr": "f", "frame": "f", "frames": "f",
 }  # fmt: skip
-
-
-def load_schema(name: str) -> dict[str, Any]:
-    """Given "project", "lock", … return the published schema of that file, as its author wrote it."""
-    path = data_dir() / "schemas" / f"{name}.schema.json"
-    schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return schema
 
 
 def check(document: Document, schema_name: str = "project") -> list[Problem]:
@@ -124,9 +117,7 @@ def _validator(name: str) -> Any:
     return _Validator(_bare(_resolved(name)))
 
 
-_ANNOTATIONS = {
-    "$id", "$schema", "default", "description", "enumDescriptions", "examples", "markdownDescription",
-}  # fmt: skip
+_UNREAD = ANNOTATIONS - {"title", "patternErrorMessage"}  # these two are read for messages
 
 
 def _bare(part: Any, is_names: bool = False) -> Any:
@@ -138,19 +129,13 @@ def _bare(part: Any, is_names: bool = False) -> Any:
     return {
         key: _bare(value, key in ("properties", "patternProperties"))
         for key, value in part.items()
-        if is_names or key not in _ANNOTATIONS
+        if is_names or key not in _UNREAD
     }
-
-
-@functools.cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """As ECMA 262 reads it: `$` is the end of the text and `\\d` is 0–9, unlike Python's defaults."""
-    return re.compile(pattern.replace("$", r"\Z"), re.ASCII)
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
     is_missing = instance == "" and schema.get("minLength")  # which says so itself
-    if isinstance(instance, str) and not is_missing and not _compiled(pattern).search(instance):
+    if isinstance(instance, str) and not is_missing and not compiled(pattern).search(instance):
         yield ValidationError("pattern")
 
 
@@ -232,7 +217,7 @@ def _explain_unknown(path: Path_, schema: Any, value: Any, whole: Mapping[str, A
     allowed = list(schema.get("properties", {}))
     patterns = list(schema.get("patternProperties", {}))
     for key in value:
-        if key in allowed or any(_compiled(pattern).search(key) for pattern in patterns):
+        if key in allowed or any(compiled(pattern).search(key) for pattern in patterns):
             continue
         at = (*path, key)
         if patterns:
@@ -342,7 +327,7 @@ def _type_hint(types: Sequence[str], text_schema: Any, items: Any, value: Any) -
     """What to write instead of a value that is none of `types`, if something can be made of it."""
     if "string" in types and isinstance(value, (int, float)):
         text = json.dumps(value)
-        if "pattern" not in text_schema or _compiled(text_schema["pattern"]).search(text):
+        if "pattern" not in text_schema or compiled(text_schema["pattern"]).search(text):
             return f'put it in quotes: "{text}"'
         return str(text_schema.get("patternErrorMessage", ""))
     if isinstance(value, float) and value.is_integer() and "integer" in types:
@@ -389,7 +374,7 @@ def _say_pattern(path: Path_, schema: Any, value: str) -> tuple[str, str, str]:
     if title in ("duration", "length") and re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return _no_unit(path, float(value) if "." in value else int(value), schema)
     better = _mended(title, value)
-    fits = better != value and _compiled(schema["pattern"]).search(better)
+    fits = better != value and compiled(schema["pattern"]).search(better)
     if title == "id":
         hint = f"write {better}" if fits else "choose one, such as hook"
         return "S107", f"{_shown(value)} is not an id: {allowed}", hint

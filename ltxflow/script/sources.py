@@ -6,15 +6,15 @@ is. A unit is what can be judged by itself: project.yaml, or a file with one sce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script import yaml
+from ltxflow.script.fits import check, fits
 from ltxflow.script.paths import contained, nearby, shown
-from ltxflow.script.schema import check
 from ltxflow.script.yaml import Document, Include
 
 RULES = {
@@ -24,6 +24,7 @@ RULES = {
 }
 MAX_INCLUDES = 20_000  # in one film: a file that includes two files twice, and so on, would fill the memory
 GLOB = "*?["
+A_SCENE = {"id": "a", "clips": [{"id": "a", "prompt": "…"}]}  # stands for those in files of their own
 
 Path_ = tuple[str | int, ...]
 
@@ -78,8 +79,12 @@ def read_sources(file: Path, place: Place) -> Sources:
     return sources
 
 
-def _checked(document: Document, schema: str, apart: Iterable[int]) -> list[Problem]:
+def _checked(document: Document, schema: str, apart: Sequence[int]) -> list[Problem]:
     """What the schema has against a unit, but for the scenes that stand in files of their own."""
+    if apart and not document.problems:
+        own = [scene for index, scene in enumerate(document.data["scenes"]) if index not in apart]
+        if fits({**document.data, "scenes": own or [A_SCENE]}, schema):
+            return []
     places = {document.span(("scenes", index)) for index in apart}
     return [problem for problem in check(document, schema) if problem.span not in places]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +11,9 @@ from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
 from ltxflow.comfy.nodes import Signatures, check_graph, file_inputs
-from ltxflow.core.digest import Action, Digest, Output, digest_json
+from ltxflow.core.digest import ACTION_FORMAT, Action, Digest, Output, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.media.image import PREPARE_VERSION
+from ltxflow.media.fit import PREPARE_VERSION
 from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Picture, Project, Scene, Still, Value, slug
 from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
 from ltxflow.script.settings import QUALITY_PARTS
@@ -525,6 +527,23 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     if pins := {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256}:
         body["pins"] = pins
     return Action(KIND, VERSION, body, digests, (*outputs, "published"))
+
+
+def cheap_key(node: Node, inputs: Mapping[str, Output]) -> str:
+    """Given a node, return a digest of all that its action is made from, without rendering its workflow.
+
+    What is no part of the action may change it (a comment in the template); what is, does.
+    """
+    shot = with_inputs(node.spec, inputs)
+    told = {
+        "format": [ACTION_FORMAT, KIND, VERSION],
+        "template": [shot.template.name, shot.template.digest, shot.template.trusted],
+        "context": context(shot, {role: f"{role}@{weights}" for role, weights in shot.weights.items()}, {}, "ltxflow"),
+        "assets": {asset.name: asset.recipe for asset in assets(shot)},
+        "pins": {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256},
+        "inputs": {name: output.digest for name, output in inputs.items() if name == "extends"},
+    }
+    return hashlib.sha256(json.dumps(told, default=dict, allow_nan=False).encode()).hexdigest()
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.media.frames import save_frame
 from ltxflow.script.model import Clip, FrameOf, Project
 from ltxflow.steps import Job, Node, Wishes, needed
 
@@ -73,6 +73,7 @@ def where(node: Node, name: str) -> Span | None:
 async def run(node: Node, action: Action, job: Job) -> None:
     moment: Moment = node.spec
     file = job.folder / "image.png"
-    facts = await asyncio.to_thread(save_frame, job.inputs["clip"], moment.frame.frame, file)
+    media = importlib.import_module("ltxflow.media.frames")  # by name: a plan asks for actions, and needs no PyAV
+    facts = await asyncio.to_thread(media.save_frame, job.inputs["clip"], moment.frame.frame, file)
     job.out["image"] = file
     job.facts["image"] = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}

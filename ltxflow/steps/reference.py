@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from ltxflow.comfy.nodes import Signatures, file_inputs
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.engines import Picture, draw
-from ltxflow.media.image import open_image, read_image, save_png
 from ltxflow.script.model import Project, Still
 from ltxflow.script.profile import Profile
 from ltxflow.script.template import Template, render
@@ -167,7 +167,8 @@ async def run(node: Node, action: Action, job: Job) -> None:
     wanted = Picture(still.prompt, still.size, sitting.seed)
     job.server = still.engine.name
     made = await draw(still.engine, wanted, job.folder, os.environ)
-    await asyncio.to_thread(lambda: save_png(open_image(made), file))
-    facts = await asyncio.to_thread(read_image, file)
+    media = importlib.import_module("ltxflow.media.image")  # by name: a plan asks for actions, and needs no numpy
+    await asyncio.to_thread(lambda: media.save_png(media.open_image(made), file))
+    facts = await asyncio.to_thread(media.read_image, file)
     job.out[OUTPUT] = file
     job.facts[OUTPUT] = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}

@@ -28,6 +28,7 @@ class Cas:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root = str(root)
 
     def path(self, digest: Digest) -> Path:
         """Given a digest, return where its blob is or would be. Raise LtxflowError for what is no digest.
@@ -38,10 +39,14 @@ class Cas:
             raise LtxflowError(Problem(f'"{digest}" is not a digest', hint="a digest has 64 hex digits"))
         return self.root / digest[:2] / digest[2:]
 
+    def place(self, digest: Digest) -> str:
+        """As `path`, in plain text: a plan asks for thousands."""
+        return f"{self._root}/{digest[:2]}/{digest[2:]}" if is_digest(digest) else str(self.path(digest))
+
     def size(self, digest: Digest) -> int | None:
         """Given a digest, return its blob's size in bytes, or None without one."""
         try:
-            found = os.stat(self.path(digest))
+            found = os.stat(self.place(digest))
         except OSError:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None

@@ -1,7 +1,8 @@
 """The last answer of a verb with everything it rested on, so that "up to date" is said without thinking again.
 
 Light on purpose: it is read before YAML, Jinja, networkx or PyAV are imported. It knows files by their signature
-(size, mtime, ctime, inode), never what is in them; whoever remembers an answer says which files it rests on.
+(size, mtime, ctime, inode), never what is in them; whoever remembers an answer says which files it rests on. A film of
+10,000 clips rests on 80,000 files: they are told by folder, and a folder's signatures by one digest.
 """
 
 from __future__ import annotations
@@ -10,26 +11,18 @@ import hashlib
 import json
 import os
 import time
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT = "snapshot/1"
-KEPT = 12  # answers: a few verbs, a few ways to ask each
+FORMAT = "snapshot/2"
+KEPT = 8  # answers: a few verbs, a few ways to ask each
 RACY_NS = 2_000_000_000  # a file written this short before it was looked at is hashed: its clock may be coarse
 
-# What else an answer may depend on: where things are, and how they are shown.
-ENVIRONMENT = (
-    "HOME",
-    "LTXFLOW_STORE",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "NO_COLOR",
-    "FORCE_COLOR",
-    "TERM",
-    "CI",
-    "COLUMNS",
-)
+# What else an answer may depend on: where things are, who speaks and renders, and how it is shown.
+ENVIRONMENT = ("HOME", "PATH", "NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS")
+FAMILIES = ("LTXFLOW_", "XDG_", "COMFY")
 
 
 @dataclass(frozen=True)
@@ -43,21 +36,20 @@ class Answer:
 
 def question(argv: Sequence[str], env: Mapping[str, str], look: Sequence[object], version: str) -> str:
     """Given all that is no file – arguments, environment, working folder and screen (`look`) – return its digest."""
-    parts = [FORMAT, version, *argv, "", *(f"{name}={env.get(name)}" for name in ENVIRONMENT), *map(str, look)]
+    names = [*ENVIRONMENT, *sorted(name for name in env if name.startswith(FAMILIES))]
+    parts = [FORMAT, version, *argv, "", *(f"{name}={env.get(name)}" for name in names), *map(str, look)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def recall(path: Path, asked: str) -> Answer | None:
-    """Given the snapshot's file and a question, return the answer if nothing it rests on has changed, else None."""
+def recall(path: Path) -> Answer | None:
+    """Given an answer's file, return the answer if nothing it rests on has changed, else None."""
     try:
         with open(path, "rb") as file:
-            data = json.loads(file.read())
-        entry = data[asked]
+            entry = json.loads(file.read())
         if entry["format"] != FORMAT:
             return None
-        folders: list[str] = entry["folders"]
-        for number, name, *signature in entry["files"]:
-            if _signature(os.path.join(folders[number], name)) != signature:
+        for folder, names, state in entry["folders"]:
+            if _state(folder, names)[0] != state:
                 return None
         for name, digest in entry["racy"].items():
             with open(name, "rb") as file:
@@ -68,52 +60,67 @@ def recall(path: Path, asked: str) -> Answer | None:
         return None
 
 
-def entry_of(answer: Answer, rests_on: Iterable[Path], since_ns: int = 0) -> dict[str, object] | None:
+def entry_of(answer: Answer, rests_on: Iterable[str | Path], since_ns: int = 0, first: str = "") -> bytes | None:
     """Given an answer and the files and folders it rests on, return what to keep. One that is missing counts, too.
 
-    None when one of them changed since `since_ns`, when the question was asked: the answer may be of what it was.
+    What is in the folder `first` changes most often, and is looked at first. None when one of them changed since
+    `since_ns`, when the question was asked: the answer may be of what it was.
     """
-    folders: dict[str, int] = {}
-    files: list[list[object]] = []
+    folders: dict[str, list[str]] = {}
     racy: dict[str, str] = {}
-    now = time.time_ns()
     for path in sorted({os.path.abspath(path) for path in rests_on}):
-        signature = _signature(path)
-        if signature and since_ns and max(signature[1], signature[2]) >= since_ns:
-            return None
         folder, name = os.path.split(path)
-        files.append([folders.setdefault(folder, len(folders)), name, *signature])
-        if signature and os.path.isfile(path) and now - max(signature[1], signature[2]) < RACY_NS:
-            with open(path, "rb") as file:
-                racy[path] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "format": FORMAT,
-        "at": now,
-        "out": answer.out,
-        "err": answer.err,
-        "code": answer.code,
-        "folders": list(folders),
-        "files": files,
-        "racy": racy,
-    }
+        folders.setdefault(folder, []).append(name)
+    rows = []
+    for folder in sorted(folders, key=lambda folder: (folder != first, folder)):
+        state, times = _state(folder, folders[folder])
+        rows.append([folder, folders[folder], state])
+        newest = time.time_ns() - RACY_NS
+        for name, changed in zip(folders[folder], times, strict=True):
+            if since_ns and changed >= since_ns:
+                return None
+            path = os.path.join(folder, name)
+            if changed > newest and os.path.isfile(path):
+                with open(path, "rb") as file:
+                    racy[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    told = {"format": FORMAT, "out": answer.out, "err": answer.err, "code": answer.code, "folders": rows, "racy": racy}
+    return json.dumps(told, separators=(",", ":")).encode()
 
 
-def with_entry(text: bytes, asked: str, entry: Mapping[str, object]) -> bytes:
-    """Given the snapshot's present content, return it with one more answer, the oldest dropped."""
+def superfluous(folder: Path) -> list[Path]:
+    """Given the folder of answers, return the oldest of them, which make room for the KEPT newest."""
+    found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return found[KEPT:]
+
+
+_MASK = (1 << 63) - 1
+_ABSENT = (-1, -1, -1, -1)
+
+
+def _state(folder: str, names: Sequence[str]) -> tuple[str, list[int]]:
+    """A digest of the signatures (size, mtime, ctime, inode) of what is in a folder, and when each was changed last.
+
+    What is not there has a signature, too, and was changed never.
+    """
+    found: list[int] = []
+    times = []
     try:
-        data = json.loads(text)
-        known = {name: old for name, old in data.items() if isinstance(old, dict) and old.get("format") == FORMAT}
-    except (ValueError, AttributeError):
-        known = {}
-    known[asked] = dict(entry)
-    newest = sorted(known.items(), key=lambda item: int(item[1].get("at", 0)), reverse=True)[:KEPT]
-    return json.dumps(dict(newest), separators=(",", ":")).encode()
-
-
-def _signature(path: str) -> list[int]:
-    """Size, mtime, ctime and inode; nothing for what is not there."""
+        home: int | None = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        home = None
     try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return []
-    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
+        for name in names:
+            try:
+                if home is None:
+                    raise FileNotFoundError(folder)
+                facts = os.stat(name, dir_fd=home)
+            except (OSError, ValueError):
+                found += _ABSENT
+                times.append(0)
+                continue
+            found += (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino & _MASK)
+            times.append(max(facts.st_mtime_ns, facts.st_ctime_ns))
+    finally:
+        if home is not None:
+            os.close(home)
+    return hashlib.sha256(array("q", found).tobytes()).hexdigest(), times

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, Key
+from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.store.cas import Cas
+from ltxflow.store.cas import Cas, is_digest
+from ltxflow.store.memory import Memory
 from ltxflow.store.traces import (
     Trace,
     parse_trace,
@@ -41,6 +42,8 @@ class Store:
         self.root = root
         self.cas = Cas(root / "cas")
         self.traces = root / "traces"
+        self.memory = Memory()  # of traces as a plan needs them; the caller knows whose
+        self.looked_at: set[str] = set()  # every trace and blob that was asked for: what answers rest on
         self._report = report
         self._index: Index | None = None
 
@@ -64,16 +67,40 @@ class Store:
         The index answers only for the very trace file it was made from, told by its signature: the files are
         the truth, whoever removed or replaced them.
         """
-        seen = files.signature(trace_path(self.traces, key))
+        path = f"{self.traces}/{key[:2]}/{key}.json" if is_digest(key) else str(trace_path(self.traces, key))
+        self.looked_at.add(path)
+        seen = files.signature(path)
         if seen is None:
             return None
+        told = self.memory.get(f"trace {key}")
+        if told is not None and told[0] == list(seen):
+            return self._recalled(key, told[1])
+        trace, is_whole = self._trace(key, seen)
+        if trace is not None and is_whole:
+            self.memory.put(f"trace {key}", [seen, _brief(trace)])
+        return trace
+
+    def _trace(self, key: Key, seen: files.Signature) -> tuple[Trace | None, bool]:
+        """Return a trace, by the index or its file, and whether its file is the one whose signature is given."""
         row = self.index.get(key)
         if row is not None and (trace := _from_row(row, key, seen)) is not None:
-            return trace
+            return trace, True
         trace, row = self._read(key)
         if row is not None:
             self.index.put(key, row)
-        return trace
+        return trace, row is not None and _from_row(row, key, seen) is not None
+
+    def _recalled(self, key: Key, brief: Mapping[str, Any]) -> Trace:
+        """A trace of which a plan asks the outputs. What else is in it is read when somebody looks."""
+        outputs = {name: Output(Digest(o[0]), o[2], o[1]) for name, o in brief["outputs"].items()}
+
+        def part(name: str) -> _Later:
+            return _Later(lambda: dict(getattr(self._trace(key, files.signature(path) or ())[0], name, {})))
+
+        path = trace_path(self.traces, key)
+        told = {name: str(brief[name]) for name in _BRIEF}
+        later = {name: part(name) for name in ("action", "fields", "seconds", "versions")}
+        return Trace(key=key, outputs=outputs, **told, **later)  # type: ignore[arg-type]  # mypy joins the two
 
     def lost(self, key: Key) -> dict[str, Digest]:
         """Given a key, return output name → digest of its trace's blobs that are missing or cut short."""
@@ -120,6 +147,7 @@ class Store:
             self._index.close()
 
     def _missing(self, trace: Trace) -> dict[str, Digest]:
+        self.looked_at.update(self.cas.place(output.digest) for output in trace.outputs.values())
         return {name: out.digest for name, out in trace.outputs.items() if not self.cas.has(out.digest, out.size)}
 
     def _read(self, key: Key) -> tuple[Trace | None, bytes | None]:
@@ -160,19 +188,27 @@ def _from_row(row: bytes, key: Key, seen: files.Signature) -> Trace | None:
         trace = parse_trace(text, key)
     except ValueError:
         return None
-    return replace(trace, action=_Later(action))
+    return replace(trace, action=_Later(lambda: json.loads(action)))
+
+
+_BRIEF = ("target", "source", "server", "made_at")
+
+
+def _brief(trace: Trace) -> dict[str, Any]:
+    """What a plan asks of the trace of a clip that is made."""
+    outputs = {name: [out.digest, out.size, out.facts] for name, out in trace.outputs.items()}
+    return {"outputs": outputs, **{name: getattr(trace, name) for name in _BRIEF}}
 
 
 class _Later(Mapping[str, Any]):
-    """A JSON mapping that is parsed when somebody looks inside."""
+    """A JSON mapping that is read when somebody looks inside."""
 
-    def __init__(self, text: bytes) -> None:
-        self._text = text
+    def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
+        self._read = read
 
     @functools.cached_property
     def _data(self) -> dict[str, Any]:
-        data: dict[str, Any] = json.loads(self._text)
-        return data
+        return self._read()
 
     def __getitem__(self, name: str) -> Any:
         return self._data[name]

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.image import ImageFacts, fit_warnings, open_image, prepare_image, read_image
+from ltxflow.media.fit import ImageFacts, fit_warnings
+from ltxflow.media.image import open_image, prepare_image, read_image
 
 
 def gradient(width=60, height=40):

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from ltxflow.core.errors import Problem, Span
 from ltxflow.script import schema as module
-from ltxflow.script.schema import check, load_schema, slug
+from ltxflow.script.fits import load_schema
+from ltxflow.script.schema import check, slug
 from ltxflow.script.yaml import parse
 
 FILE = "project.yaml"

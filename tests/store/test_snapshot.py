@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ltxflow.store.snapshot import KEPT, Answer, entry_of, question, recall, with_entry
+from ltxflow.store.snapshot import KEPT, Answer, entry_of, question, recall, superfluous
 
 TOLD = Answer("up to date\n", "", 0)
 
 
-def keep(path: Path, asked: str, *rests_on: Path) -> None:
+def keep(path: Path, *rests_on: Path) -> None:
     entry = entry_of(TOLD, rests_on)
     assert entry is not None
-    path.write_bytes(with_entry(path.read_bytes() if path.exists() else b"", asked, entry))
+    path.write_bytes(entry)
 
 
 @pytest.fixture
@@ -29,47 +29,47 @@ def film(tmp_path: Path) -> Path:
 
 
 def test_an_answer_is_given_again_while_nothing_changed(film: Path) -> None:
-    keep(film / "s.json", "q", film / "project.yaml", film / "refs/a.png")
-    assert recall(film / "s.json", "q") == TOLD
-    assert recall(film / "s.json", "another question") is None
+    keep(film / "s.json", film / "project.yaml", film / "refs/a.png")
+    assert recall(film / "s.json") == TOLD
+    assert recall(film / "another question.json") is None
 
 
 def test_an_edit_that_keeps_size_and_mtime_is_noticed(film: Path) -> None:
     image = film / "refs/a.png"
-    keep(film / "s.json", "q", image)
+    keep(film / "s.json", image)
     image.write_text("as it isn")
     os.utime(image, (1_000_000_000, 1_000_000_000))
-    assert recall(film / "s.json", "q") is None
+    assert recall(film / "s.json") is None
 
 
 def test_a_file_written_just_before_is_known_by_its_bytes(film: Path) -> None:
     fresh = film / "fresh"
     fresh.write_text("one")
-    keep(film / "s.json", "q", fresh)
+    keep(film / "s.json", fresh)
     data = json.loads((film / "s.json").read_bytes())
-    assert list(data["q"]["racy"]) == [str(fresh)]
-    data["q"]["racy"][str(fresh)] = "0" * 64  # as if it had changed within one tick of its clock
+    assert list(data["racy"]) == [str(fresh)]
+    data["racy"][str(fresh)] = "0" * 64  # as if it had changed within one tick of its clock
     (film / "s.json").write_text(json.dumps(data))
-    assert recall(film / "s.json", "q") is None
+    assert recall(film / "s.json") is None
 
 
 def test_a_file_that_appears_or_goes_changes_the_answer(film: Path) -> None:
     lock = film / "ltxflow.lock"
-    keep(film / "s.json", "q", lock, film / "project.yaml")
-    assert recall(film / "s.json", "q") == TOLD
+    keep(film / "s.json", lock, film / "project.yaml")
+    assert recall(film / "s.json") == TOLD
     lock.write_text("")
-    assert recall(film / "s.json", "q") is None
+    assert recall(film / "s.json") is None
     lock.unlink()
-    assert recall(film / "s.json", "q") == TOLD
+    assert recall(film / "s.json") == TOLD
     (film / "project.yaml").unlink()
-    assert recall(film / "s.json", "q") is None
+    assert recall(film / "s.json") is None
 
 
 def test_something_new_in_a_folder_changes_the_answer(film: Path) -> None:
-    keep(film / "s.json", "q", film / "refs")
-    assert recall(film / "s.json", "q") == TOLD
+    keep(film / "s.json", film / "refs")
+    assert recall(film / "s.json") == TOLD
     (film / "refs/b.png").write_text("")
-    assert recall(film / "s.json", "q") is None
+    assert recall(film / "s.json") is None
 
 
 def test_an_answer_about_what_changed_meanwhile_is_not_kept(film: Path) -> None:
@@ -79,19 +79,33 @@ def test_an_answer_about_what_changed_meanwhile_is_not_kept(film: Path) -> None:
     assert entry_of(TOLD, [film / "project.yaml"], since_ns=changed + 1) is not None
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"q": 3}', b'{"q": {"format": "snapshot/1"}}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": 3}', b'{"format": "snapshot/2"}', b"\xff"])
 def test_a_damaged_snapshot_is_no_answer(film: Path, damage: bytes) -> None:
     (film / "s.json").write_bytes(damage)
-    assert recall(film / "s.json", "q") is None
-    keep(film / "s.json", "q", film / "project.yaml")
-    assert recall(film / "s.json", "q") == TOLD
+    assert recall(film / "s.json") is None
+    keep(film / "s.json", film / "project.yaml")
+    assert recall(film / "s.json") == TOLD
 
 
 def test_the_oldest_answers_make_room(film: Path) -> None:
     for number in range(KEPT + 3):
-        keep(film / "s.json", f"q{number}", film / "project.yaml")
-    assert recall(film / "s.json", "q0") is None
-    assert recall(film / "s.json", f"q{KEPT + 2}") == TOLD
+        keep(film / f"q{number}.json", film / "project.yaml")
+        os.utime(film / f"q{number}.json", (number, number))
+    assert sorted(path.name for path in superfluous(film)) == ["q0.json", "q1.json", "q2.json"]
+
+
+def test_what_changes_most_often_is_looked_at_first(film: Path) -> None:
+    entry = entry_of(TOLD, [film / "refs/a.png", film / "project.yaml", Path("/")], first=str(film))
+    assert entry is not None
+    assert [folder for folder, _, _ in json.loads(entry)["folders"]] == [str(film), "/", str(film / "refs")]
+
+
+def test_a_folder_that_goes_takes_its_files_along(film: Path) -> None:
+    keep(film / "s.json", film / "refs/a.png", film / "refs/b.png")
+    (film / "refs").rename(film / "pictures")
+    assert recall(film / "s.json") is None
+    (film / "pictures").rename(film / "refs")
+    assert recall(film / "s.json") == TOLD
 
 
 def test_the_question_has_arguments_environment_screen_and_version() -> None:
@@ -101,6 +115,8 @@ def test_the_question_has_arguments_environment_screen_and_version() -> None:
             (["plan"], {}, [True], "1"),
             (["plan", "-v"], {}, [True], "1"),
             (["plan"], {"LTXFLOW_STORE": "/x"}, [True], "1"),
+            (["plan"], {"COMFY_URL": "http://x"}, [True], "1"),
+            (["plan"], {"PATH": "/bin"}, [True], "1"),
             (["plan"], {}, [False], "1"),
             (["plan"], {}, [True], "2"),
         ]

@@ -1,0 +1,48 @@
+"""How a picture meets the frame it is for: what is cut off, barred or enlarged. Opens no file, imports no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ltxflow.core.digest import Digest
+
+PREPARE_VERSION = "1"  # part of what a clip is keyed by: raise it when the same picture comes out differently
+
+Fit = Literal["cover", "contain", "stretch"]
+
+CUT_NOTED = 0.10
+ENLARGED_NOTED = 1.05
+STRETCHED_NOTED = 1.05
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """A picture as it is seen: size in px, upright. `pixels` is of the decoded picture, not of the file."""
+
+    pixels: Digest
+    width: int
+    height: int
+    warnings: tuple[str, ...] = ()
+
+
+def fit_warnings(facts: ImageFacts, size: tuple[int, int], fit: Fit) -> list[str]:
+    """Given a picture and the frame it is for, return what will be lost in words.
+
+    Noted are more than 10 % cut or barred, and more than 1.05 times enlarged or distorted.
+    """
+    across, down = size[0] / facts.width, size[1] / facts.height
+    ratio = min(across, down) / max(across, down)
+    found = []
+    if fit == "cover" and 1 - ratio > CUT_NOTED:
+        edge = "left and right" if down > across else "top and bottom"
+        found.append(f"{1 - ratio:.0%} of it is cut off ({edge}) to fill {size[0]}x{size[1]}")
+    if fit == "contain" and 1 - ratio > CUT_NOTED:
+        found.append(f"{1 - ratio:.0%} of {size[0]}x{size[1]} becomes black bars, which the model may animate")
+    if fit == "stretch" and 1 / ratio > STRETCHED_NOTED:
+        found.append(f"it is distorted {1 / ratio:.2f}x to fill {size[0]}x{size[1]}")
+    scale = min(across, down) if fit == "contain" else max(across, down)
+    if scale > ENLARGED_NOTED:
+        small = f"{facts.width}x{facts.height} is small for {size[0]}x{size[1]}"
+        found.append(f"it is enlarged {scale:.2f}x: {small}")
+    return found

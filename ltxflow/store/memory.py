@@ -1,0 +1,101 @@
+"""What was computed before, so that it need not be computed again. All of it can be lost; damage is never believed.
+
+One file a project, in the store: the store is its user's own, whereas `.ltxflow/` may come with a stranger's film. A
+line a row: a checksum, a name, a JSON value. New rows are appended; what nobody asks for any more goes when the file
+is written anew. A row's name says what it was computed from, or its value does: whoever asks compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core import files
+from ltxflow.core.errors import LtxflowError
+
+FORMAT = "memory/1"
+SLACK = 4096  # rows that nobody asked for may stay until they are this many, and four times those in use
+
+
+class Memory:
+    """name → JSON value. Without a path it forgets at the end; of another `version` it knows nothing."""
+
+    def __init__(self, path: Path | None = None, version: str = "") -> None:
+        self._path = path
+        self._head = json.dumps({"format": FORMAT, "version": version}).encode()
+        self._rows: dict[bytes, bytes] | None = None  # by name, still as text: most are read once, some never
+        self._used: set[bytes] = set()
+        self._new: dict[bytes, bytes] = {}
+        self._is_foreign = False  # what is in the file is of another version, or damaged: it is written anew
+
+    def get(self, name: str) -> Any:
+        """Given a name, return its value, or None."""
+        key = name.encode("utf-8", "surrogateescape")
+        row = self._new.get(key) or self._read().get(key)
+        if row is None:
+            return None
+        self._used.add(key)
+        value = _value(row, key)
+        if value is None:
+            self._is_foreign = True
+        return value
+
+    def put(self, name: str, value: Any) -> None:
+        """Given a name without tabs and line feeds, and its value, remember it."""
+        key = name.encode("utf-8", "surrogateescape")
+        if b"\t" in key or b"\n" in key:
+            return  # a file may have such a name; it is looked at each time
+        self._new[key] = _row(key, json.dumps(value, separators=(",", ":")).encode())
+        self._used.add(key)
+
+    def save(self) -> None:
+        """Write what is new. Only where there is a store already: a plan makes none. A full disk is no error here."""
+        if not self._new or self._path is None or not self._path.parent.parent.is_dir():
+            return
+        rows = self._read()
+        with suppress(LtxflowError, OSError):
+            files.make_dir(self._path.parent, 0o700)
+            stale = len(rows) - len(self._used & rows.keys())
+            if self._is_foreign or not rows or stale > max(SLACK, 4 * len(self._used)):
+                kept = {key: rows[key] for key in rows if key in self._used and _value(rows[key], key) is not None}
+                body = b"".join(b"\n" + row for row in {**kept, **self._new}.values())
+                files.write_atomic(self._path, self._head + body + b"\n", mode=0o600, fsync=False)
+                self._is_foreign = False
+            else:
+                files.append(self._path, b"".join(row + b"\n" for row in self._new.values()))
+        rows |= self._new
+        self._new = {}
+
+    def _read(self) -> dict[bytes, bytes]:
+        if self._rows is None:
+            self._rows = {}
+            with suppress(OSError):
+                lines = self._path.read_bytes().split(b"\n") if self._path else [self._head, b""]
+                if lines[0] == self._head:
+                    self._rows = {line[9 : line.find(b"\t")]: line for line in lines[1:-1]}
+                self._is_foreign = lines[0] != self._head or lines[-1] != b""  # torn: what is appended would be lost
+        return self._rows
+
+
+def memory_of(store: Path, folder: Path, version: str) -> Memory:
+    """Given the store's folder and a project's, return what is remembered of the project by this `version`."""
+    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return Memory(store / "memory" / name, version)
+
+
+def _row(key: bytes, text: bytes) -> bytes:
+    body = key + b"\t" + text
+    return b"%08x " % zlib.crc32(body) + body
+
+
+def _value(row: bytes, key: bytes) -> Any:
+    if row[:9] != b"%08x " % zlib.crc32(row[9:]):
+        return None
+    try:
+        return json.loads(row[len(key) + 10 :])
+    except ValueError:
+        return None

@@ -1,0 +1,306 @@
+"""The quick ways are exactly as right as the slow ones: after every mutation both give the same answer.
+
+There are two: an answer that is given again while all it rests on is unchanged (`.ltxflow/snapshots`), and what is
+remembered of pictures, keys and traces (`memory/` in the store). Each mutation is asked about with both, and again
+with neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from film import Film, Ran
+from films import write_picture, write_sound
+
+from ltxflow import shortcut
+from ltxflow.script import facts
+from ltxflow.steps import clip as clip_step
+from ltxflow.store import snapshot
+
+COARSE_NS = 10_000_000  # this file system's clock ticks every few ms
+
+
+@pytest.fixture
+def film(film: Film, monkeypatch: pytest.MonkeyPatch) -> Film:
+    """A film with pictures, a narration and a clip that goes on from another; rendered, published, and looked at."""
+    monkeypatch.setattr(snapshot, "RACY_NS", COARSE_NS)
+    monkeypatch.setattr(facts, "RACY_NS", COARSE_NS)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(film.folder.parents[1] / "config"))
+    for name in ("COMFY_URL", "FORCE_COLOR"):  # what a mutation sets is gone after it
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    write_picture(film.folder / "refs/key.png", (200, 150, 40), (128, 128), compress_level=0)
+    write_picture(film.folder / "refs/door.png", (20, 50, 140), (128, 128), compress_level=0)
+    (film.folder / "refs/link.png").symlink_to("door.png")
+    write_sound(film.folder / "hook.wav", 6)
+    text = film.file.read_text().replace("narration: 6s", "narration: {file: hook.wav}")
+    for clip, name in (("hook-a", "key"), ("middle-a", "link")):
+        at = text.index(f"for {clip};")
+        line_end = text.index("\n", at)
+        text = f"{text[:line_end]}\n        reference: refs/{name}.png{text[line_end:]}"
+    film.file.write_text(text)
+    film.render()
+    assert film.run("build").code == 0
+    settle()
+    for verb in (("build",), *VERBS):
+        assert film.run(*verb).code == 0
+    return film
+
+
+VERBS = (("plan",), ("status",), ("plan", "-v"), ("plan", "--animatic"))
+
+
+def settle() -> None:
+    """Let the file system's clock move on: what was written so far is no longer new."""
+    began = time.time_ns()
+    while time.time_ns() - began <= 2 * COARSE_NS:
+        pass
+
+
+def forget(film: Film, *, snapshots: bool = True, memory: bool = True) -> None:
+    if snapshots:
+        shutil.rmtree(film.folder / ".ltxflow/snapshots", ignore_errors=True)
+    if memory:
+        for store in film.folder.parents[1].glob("*/memory"):
+            shutil.rmtree(store)
+
+
+def told(ran: Ran) -> tuple[int, str, str]:
+    return ran.code, ran.out, ran.err
+
+
+# --- what may happen to a film
+
+
+def same_but(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change a file's bytes in place; size and mtime stay."""
+    seen, data = path.stat(), path.read_bytes()
+    new = change(data)
+    assert len(new) == len(data)
+    assert new != data
+    path.chmod(0o644)
+    path.write_bytes(new)
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def swap(film: Film) -> None:
+    """A picture under another's name, its size and mtime kept."""
+    key, door = film.folder / "refs/key.png", film.folder / "refs/door.png"
+    seen, data = key.stat(), door.read_bytes()
+    assert len(data) == seen.st_size
+    key.write_bytes(data)
+    os.utime(key, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def relink(film: Film) -> None:
+    link = film.folder / "refs/link.png"
+    link.unlink()
+    link.symlink_to("key.png")
+
+
+def some(film: Film, pattern: str) -> Path:
+    return sorted(path for path in film.store.glob(pattern) if path.is_file())[0]
+
+
+def video(film: Film) -> Path:
+    """The blob of a clip's video as it was rendered."""
+    traces = [json.loads(path.read_text()) for path in sorted(film.store.glob("traces/*/*.json"))]
+    digest = next(trace["outputs"]["video"]["digest"] for trace in traces if "video" in trace["outputs"])
+    return film.store / "cas" / digest[:2] / digest[2:]
+
+
+def cut_short(path: Path) -> None:
+    path.chmod(0o644)
+    os.truncate(path, 10)
+
+
+def template(film: Film, name: str, text: str = "") -> None:
+    folder = film.folder / "templates" / "ltx2-19b"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(text)
+
+
+def config(film: Film, text: str) -> None:
+    folder = Path(os.environ["XDG_CONFIG_HOME"]) / "ltxflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(text)
+
+
+def without_line(path: Path, start: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(start)))
+
+
+def rename(film: Film) -> None:
+    """The whole film somewhere else, in the same workspace."""
+    there = film.folder.with_name("elsewhere")
+    film.folder.rename(there)
+    film.folder = there
+
+
+Mutation = Callable[[Film], object]
+MUTATIONS: dict[str, Mutation] = {
+    "nothing": lambda film: None,
+    "the project touched": lambda film: os.utime(film.file),
+    "a prompt edited": lambda film: film.edit("metal clicks", "metal rings"),
+    "a prompt edited, size and mtime kept": lambda film: same_but(film.file, lambda d: d.replace(b"dust", b"rust", 1)),
+    "a comment": lambda film: film.file.write_text(film.file.read_text() + "# nothing\n"),
+    "the title": lambda film: film.edit("Tiny film", "Tiny movie"),
+    "the seed": lambda film: film.edit("seed: 3", "seed: 4"),
+    "a clip gone": lambda film: film.write({"hook": ["a"], "middle": ["a"], "end": ["a"]}),
+    "a scene more": lambda film: film.write({"hook": ["a", "b"], "middle": ["a"], "end": ["a"], "more": ["a"]}),
+    "a mistake": lambda film: film.edit("fps: 25", "fps: many"),
+    "a picture of the same size and mtime": swap,
+    "a picture saved again": lambda film: write_picture(
+        film.folder / "refs/key.png", (200, 150, 40), (128, 128), compress_level=9
+    ),
+    "a picture touched": lambda film: os.utime(film.folder / "refs/key.png"),
+    "a picture gone": lambda film: (film.folder / "refs/key.png").unlink(),
+    "a picture damaged": lambda film: cut_short(film.folder / "refs/key.png"),
+    "a link that leads elsewhere": relink,
+    "what a link leads to": lambda film: write_picture(film.folder / "refs/door.png", (9, 9, 9), (128, 128)),
+    "a picture nobody asked for": lambda film: write_picture(film.folder / "refs/new.png", (9, 9, 9)),
+    "a narration recorded anew": lambda film: write_sound(film.folder / "hook.wav", 6, pitch=2),
+    "a longer narration": lambda film: write_sound(film.folder / "hook.wav", 9),
+    "a published file gone": lambda film: (film.scenes / "scene-0-a.mp4").unlink(),
+    "a published file edited": lambda film: same_but(film.scenes / "scene-0-a.mp4", flipped),
+    "the timeline gone": lambda film: (film.scenes / "timeline.json").unlink(),
+    "the whole output gone": lambda film: shutil.rmtree(film.folder / "public"),
+    "the lock gone": lambda film: (film.folder / "ltxflow.lock").unlink(),
+    "a line of the lock gone": lambda film: without_line(film.folder / "ltxflow.lock", "hook/b"),
+    "the lock torn": lambda film: cut_short(film.folder / "ltxflow.lock"),
+    "approved": lambda film: film.run("approve", "hook/a"),
+    "our own record gone": lambda film: (film.folder / ".ltxflow/published.json").unlink(),
+    "a blob gone": lambda film: video(film).unlink(),
+    "a blob cut short": lambda film: cut_short(video(film)),
+    "a trace gone": lambda film: some(film, "traces/*/*.json").unlink(),
+    "a trace damaged": lambda film: cut_short(some(film, "traces/*/*.json")),
+    "all traces gone": lambda film: shutil.rmtree(film.store / "traces"),
+    "the index gone": lambda film: shutil.rmtree(film.store / "index"),
+    "the store gone": lambda film: shutil.rmtree(film.store),
+    "the store moved": lambda film: film.store.rename(film.store.with_name("moved")),
+    "another store by the environment": lambda film: os.environ.update(LTXFLOW_STORE=str(film.store) + "-b"),
+    "another store by the configuration": lambda film: (
+        os.environ.pop("LTXFLOW_STORE"),
+        config(film, f"store: {film.store}-c\n"),
+    ),
+    "servers by the environment": lambda film: os.environ.update(COMFY_URL="http://gpu:8188"),
+    "a mistake in the configuration": lambda film: config(film, "stores: x\n"),
+    "a template that shadows ours": lambda film: template(film, "t2v.json.j2"),
+    "a profile that shadows ours": lambda film: template(film, "profile.yaml", "name: ltx2-19b\n"),
+    "a checkout in the project's folder": lambda film: (film.folder / ".git").mkdir(),
+    "colours": lambda film: os.environ.update(FORCE_COLOR="1"),
+    "the film moved": rename,
+}
+
+
+HARMLESS = ("nothing", "a picture nobody asked for")  # a build says again what it said
+HEALED = ("a trace damaged", "our own record gone")  # set aside, and said so, by whoever sees it first
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_quick_and_slow_give_the_same_answer(film: Film, name: str) -> None:
+    MUTATIONS[name](film)
+    build = _answer_of(film, "build")
+    kept = snapshot.recall(build) if build else None
+    quick = [told(film.run(*verb)) for verb in VERBS]
+    again = [told(film.run(*verb)) for verb in VERBS]  # what was remembered after the mutation holds, too
+    forget(film, memory=False)
+    remembered = [told(film.run(*verb)) for verb in VERBS]
+    forget(film)
+    slow = [told(film.run(*verb)) for verb in VERBS]
+    for answers in (quick, again, remembered):
+        assert [answer[:2] for answer in answers] == [answer[:2] for answer in slow]
+        assert answers == slow or name in HEALED
+    if kept is not None:
+        written = film.published()
+        assert untimed(film.run("build").out) == untimed(kept.out)
+        assert film.published() == written
+    assert (kept is not None) == (name in HARMLESS)
+
+
+def untimed(out: str) -> str:
+    return re.sub(r"[0-9.]+s\b", "…", out)
+
+
+def _answer_of(film: Film, *argv: str) -> Path | None:
+    asked = shortcut.ask([*argv, "-p", str(film.folder)])
+    return asked.path if asked else None
+
+
+def test_what_is_unchanged_is_neither_decoded_nor_rendered_again(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+    whole = clip_step.action
+    monkeypatch.setattr(clip_step, "action", lambda node, inputs: rendered.append(node.target) or whole(node, inputs))
+    monkeypatch.setattr("ltxflow.media.image.read_image", None)  # a look would fail
+    monkeypatch.setattr("ltxflow.media.sound.measure_sound", None)
+    film.edit("for hook-b; metal clicks", "for hook-b; metal rings")
+    ran = film.run("plan")
+    assert "1 to change, 3 unchanged" in ran.out
+    assert rendered == ["clip:hook/b@1"]
+
+
+def test_a_film_that_is_looked_at_at_once_is_looked_at_again(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock too coarse to tell two writes apart: what was written just now is not remembered."""
+    monkeypatch.setattr(facts, "RACY_NS", 10**12)
+    forget(film)
+    film.run("plan", "-v")
+    rows = b"".join(path.read_bytes() for path in film.store.glob("memory/*"))
+    assert b" image " not in rows
+    assert b" key " in rows
+
+
+# --- damage
+
+
+def damaged(data: bytes, how: str, dice: random.Random) -> bytes:
+    lines = data.split(b"\n")
+    if how == "a bit":
+        at = dice.randrange(len(data))
+        return data[:at] + bytes([data[at] ^ (1 << dice.randrange(8))]) + data[at + 1 :]
+    if how == "the end":
+        return data[: dice.randrange(len(data))]
+    if how == "values swapped":
+        one, two = dice.sample(range(1, len(lines) - 1), 2)
+        (a, x), (b, y) = lines[one].split(b"\t"), lines[two].split(b"\t")
+        lines[one], lines[two] = a + b"\t" + y, b + b"\t" + x
+        return b"\n".join(lines)
+    if how == "lines in any order":
+        return b"\n".join([lines[0], *dice.sample(lines[1:-1], len(lines) - 2), b""])
+    return bytes(dice.randrange(256) for _ in range(len(data)))
+
+
+@pytest.mark.parametrize("how", ["a bit", "the end", "values swapped", "lines in any order", "noise"])
+def test_a_damaged_memory_is_never_believed(film: Film, how: str) -> None:
+    film.edit("metal clicks", "metal rings")
+    film.run("plan")
+    (path,) = film.store.glob("memory/*")
+    whole = path.read_bytes()
+    forget(film)
+    slow = [told(film.run(*verb)) for verb in VERBS]
+    for number in range(5):
+        forget(film, memory=False)
+        path.write_bytes(damaged(whole, how, random.Random(f"{how} {number}")))
+        assert [told(film.run(*verb)) for verb in VERBS] == slow
+
+
+def test_what_another_ltxflow_remembered_is_not_believed(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = film.store.glob("memory/*")
+    before = path.read_bytes()
+    monkeypatch.setattr("ltxflow.run.session.__version__", "99")
+    forget(film, memory=False)
+    film.run("plan")
+    assert path.read_bytes().partition(b"\n")[0] != before.partition(b"\n")[0]
