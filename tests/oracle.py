@@ -18,9 +18,9 @@ from typing import Any
 from ltxflow.core.digest import Output
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.lengths import cut_film, lengths_by_clip
-from ltxflow.plan.outlook import KIND_OF, Mode, picked_take, seeds
+from ltxflow.plan.outlook import KINDS_OF, Mode, picked_take, seeds
 from ltxflow.run.session import Session, open_session
-from ltxflow.steps import Node, Wishes, step
+from ltxflow.steps import Node, Wishes, bound, step
 from ltxflow.store.lock import Lock, moved
 
 Made = dict[str, dict[str, Output]]  # key → output name → its file
@@ -48,9 +48,7 @@ def made_in(store: Path, lock: Lock) -> Made:
     for path in (store / "traces").glob("??/*.json"):
         outputs = json.loads(path.read_bytes())["outputs"]
         if all(blobs.get(output["digest"]) == output["size"] for output in outputs.values()):
-            made[path.stem] = {
-                name: Output(o["digest"], o.get("facts", {}), o["size"]) for name, o in outputs.items()
-            }
+            made[path.stem] = {name: Output(o["digest"], o.get("facts", {}), o["size"]) for name, o in outputs.items()}
     for entry in lock.entries.values():
         for take in entry.takes.values():
             digests = {**take.outputs, "video": take.digest}
@@ -86,14 +84,18 @@ def judge(folder: Path, store: Path, config: Path, apart: Path, mode: Mode = "re
             known[target] = _look(nodes[target], look, lock, made, told)
         return known[target]
 
-    for target in nodes:
-        if not _is_spare(nodes[target], lock):
+    for target, node in nodes.items():
+        if node.kind != "frame" and not _is_spare(node, lock):
             look(target)
     for target in [*told.stale, *told.unsure]:
-        entry = lock.entries.get(nodes[target].clip)
-        if entry and entry.status == "accepted" and f"clip:{nodes[target].clip}@{entry.pick}" in told.there:
+        entry = lock.entries.get(nodes[target].entry)
+        if entry and entry.status == "accepted" and f"{target.rpartition('@')[0]}@{entry.pick}" in told.there:
             told.stale.pop(target, None)  # a person took another one
             told.unsure.discard(target)
+    for target in [target for target, node in nodes.items() if node.kind == "frame"]:
+        told.stale.pop(target, None)  # they are only taken on the way
+        told.there.pop(target, None)
+        told.unsure.discard(target)
     return told
 
 
@@ -105,23 +107,35 @@ def _nodes(session: Session, mode: Mode) -> dict[str, Node]:
         raise LtxflowError(*problems)
     project = session.project
     wishes = Wishes(
-        lengths_by_clip(project, cuts), seeds(project, lock), lambda clip: picked_take(lock, clip), lambda clip: frozenset()
+        lengths_by_clip(project, cuts),
+        seeds(project, lock),
+        lambda clip: picked_take(lock, clip),
+        lambda clip: frozenset(),
     )
-    return {node.target: node for node in step(KIND_OF[mode]).nodes(project, wishes)}
+    return {node.target: node for kind in KINDS_OF[mode] for node in step(kind).nodes(project, wishes)}
 
 
 def _is_spare(node: Node, lock: Lock) -> bool:
-    entry = lock.entries.get(node.clip)
+    """Another take of what a person settled: nobody asks for it."""
+    entry = lock.entries.get(node.entry)
     return bool(entry and entry.status in ("approved", "pinned") and entry.pick != node.take)
 
 
+def _is_held(node: Node, lock: Lock) -> bool:
+    """What a person approved or pinned: it stands, whatever the film says now."""
+    entry = lock.entries.get(node.entry)
+    return bool(entry and entry.status in ("approved", "pinned") and entry.pick == node.take)
+
+
 def _look(node: Node, look: Any, lock: Lock, made: Made, told: Verdict) -> Mapping[str, Output] | None:
-    entry = lock.entries.get(node.clip)
-    if node.kind == "clip" and entry and entry.status in ("approved", "pinned") and entry.picked is not None:
-        if entry.pick == node.take:
-            found = made.get(entry.picked.key)
-            (told.there.__setitem__(node.target, entry.picked.key) if found else told.lost.add(node.target))
-            return found
+    entry = lock.entries.get(node.entry)
+    if node.kind in ("clip", "reference") and _is_held(node, lock) and entry and entry.picked:
+        found = made.get(entry.picked.key)
+        if found is None:
+            told.lost.add(node.target)
+        else:
+            told.there[node.target] = entry.picked.key
+        return found
     inputs = {}
     for name, need in node.needs.items():
         source, _, output = need.partition("#")
@@ -129,8 +143,8 @@ def _look(node: Node, look: Any, lock: Lock, made: Made, told: Verdict) -> Mappi
         if before is None:
             told.unsure.add(node.target)
             return None
-        inputs[name] = before[output or "video"]
-    key = key_of(step(node.kind).action(node, inputs))
+        inputs[name] = next(before[one] for one in (output or "video").split("|") if one in before)
+    key = key_of(step(node.kind).action(bound(node, inputs), inputs))
     if key in made:
         told.there[node.target] = key
         return made[key]

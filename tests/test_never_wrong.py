@@ -16,7 +16,7 @@ import pytest
 from fakes.comfyui import FakeProcess
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from world import EDITS, World
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -39,11 +39,15 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
 
+    @initialize()
+    def begin(self) -> None:
+        self.world.build()
+
     @rule(what=st.sampled_from(list(EDITS)), at=SMALL, value=SMALL)
     def edit(self, what: str, at: int, value: int) -> None:
         self.world.edit(what, at, value)
 
-    @rule(what=st.sampled_from(["prompt", "reference", "extends", "takes", "seed"]), at=SMALL, value=SMALL)
+    @rule(what=st.sampled_from(["prompt", "reference", "frame", "extends", "takes", "seed"]), at=SMALL, value=SMALL)
     def edit_what_renders(self, what: str, at: int, value: int) -> None:
         self.world.edit(what, at, value)
 
@@ -68,9 +72,9 @@ class Machine(RuleBasedStateMachine):
     def say(self, verb: str, at: int, take: int) -> None:
         self.world.say(verb, at, take)
 
-    @rule(what=st.sampled_from(LOSSES))
-    def lose(self, what: str) -> None:
-        self.world.lose(what)
+    @rule(what=st.sampled_from(LOSSES), at=SMALL)
+    def lose(self, what: str, at: int) -> None:
+        self.world.lose(what, at)
 
     @rule()
     def animatic(self) -> None:
