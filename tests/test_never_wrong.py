@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 from fakes.comfyui import FakeProcess
+from films import templates_read_once
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -95,7 +96,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[FakeProcess]:
-    with FakeProcess("--seconds", "0") as one:
+    with FakeProcess("--seconds", "0") as one, templates_read_once():
         yield one
 
 
@@ -106,7 +107,7 @@ def play(server: FakeProcess, **how: Any) -> None:
 
 
 def test_plan_build_and_oracle_agree_whatever_happens(server: FakeProcess) -> None:
-    play(server, derandomize=True, max_examples=4, stateful_step_count=8, phases=[Phase.generate])
+    play(server, derandomize=True, max_examples=8, stateful_step_count=8, phases=[Phase.generate])
 
 
 @pytest.mark.slow
