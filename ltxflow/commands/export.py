@@ -11,7 +11,6 @@ edl and fcpxml need OpenTimelineIO: pip install 'ltxflow[editors]'
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from ltxflow.core.errors import LtxflowError, Problem
@@ -73,5 +72,5 @@ def _say_remotion(face: Face, session: Session, folder: Path, done: Exported) ->
     if not (session.project.output / TIMELINE).is_file():
         face.say("  the film is not built yet: ltxflow build, or ltxflow build --animatic")
     install = "" if (folder / "node_modules").is_dir() else " && npm install"
-    face.say(f"  next: cd {os.path.relpath(folder)}{install} && npm run dev    or: npm run render")
+    face.say(f"  next: cd {shown(folder)}{install} && npm run dev    or: npm run render")
     face.say(face.paint("  Remotion has a licence of its own: see README.md there", "dim"))
