@@ -559,8 +559,6 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
 
     if "maximum nesting depth" in problem:  # libyaml's own limit, met where its scanner runs ahead of us
         return said(TOO_DEEP, UNCLOSED, code="Y018")
-    if "nesting depth" in problem:  # libyaml 0.2.6 looks ahead over 1000 open brackets before it tells of the first
-        return said(TOO_DEEP, UNCLOSED, code="Y018")
     if char == "\t" and ("tab character" in problem or "cannot start any token" in problem):
         return said("a tab where spaces are expected", "indent with spaces", code="Y006")
     if "cannot start any token" in problem:
