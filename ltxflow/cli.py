@@ -10,6 +10,7 @@ VERBS = {
     "check": "read the project and its prompts; say what is wrong and what could be better",
     "plan": "what a build would render, and why",
     "build": "render what changed, and write the film's files",
+    "watch": "look again at every save, and say what changed; a key renders it",
     "narrate": "speak the narration, and nothing else",
     "conform": "the finished film as one mp4: narration, crossfades, chapters, captions",
     "explain": "why a clip is, or is not, rendered again",
