@@ -148,6 +148,7 @@ def test_killed_at_any_write_it_can_be_said_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     film.store.mkdir()
     prepare(film)
     begun = [film.store, film.folder]

@@ -1,27 +1,54 @@
-"""Lets existing results stand for what the clips are now: nothing is rendered, and the lock says who accepted it."""
+"""Lets existing results stand for what the clips are now: nothing is rendered, and the lock says who accepted it.
+
+--all-upgrades accepts every clip that only an upgrade of ltxflow, of a template or of a profile would render again.
+"""
 
 from __future__ import annotations
 
 import argparse
 
+from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
+from ltxflow.plan.outlook import Question
+from ltxflow.plan.upgrades import upgrades
 from ltxflow.run.options import locked_session
-from ltxflow.run.takes import accept, name
+from ltxflow.run.session import Session
+from ltxflow.run.takes import Named, accept, name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clips", nargs="+", metavar="CLIP", help="clips, such as hook/b, or takes: hook/b@2")
+    parser.add_argument("clips", nargs="*", metavar="CLIP", help="clips: hook/b, hook/b@2, hook, globs")
+    parser.add_argument("--all-upgrades", action="store_true", help="all that only an upgrade would render again")
     parser.add_argument("--dry-run", action="store_true", help="only say which")
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
+    if not args.clips and not args.all_upgrades:
+        raise LtxflowError(Problem("no clip is named", hint="name clips, or say --all-upgrades", code="U002"))
     with locked_session(args, face.warn) as session:
-        named = [name(session, clip) for clip in args.clips]
+        named = _named(session, args)
         accepted = [each for each in named if not args.dry_run and accept(session, each)]
     if args.json:
-        return print_envelope("accept", {"accepted": [each.target for each in accepted]}, 0)
+        data = {"accepted": [each.target for each in accepted], "named": [each.target for each in named]}
+        return print_envelope("accept", data, 0)
     for each in named:
         told = "would be looked at" if args.dry_run else "stands for what it is now" if each in accepted else "matches"
         face.say(f"{each.clip.path}: take {each.take} {told}")
+    if not named:
+        face.say("no upgrade would render anything again")
     return 0
+
+
+def _named(session: Session, args: argparse.Namespace) -> list[Named]:
+    """Clips by name, or by selectors: of these the ones that the lock has a take of and would render again."""
+    exact = {clip.path for clip in session.project.clips}
+    named = [name(session, each) for each in args.clips if each.removeprefix("clip:").partition("@")[0] in exact]
+    patterns = [each for each in args.clips if each.removeprefix("clip:").partition("@")[0] not in exact]
+    targets: list[str] = []
+    if patterns:
+        targets += [change.target for change in session.look(Question(selectors=tuple(patterns))).of_kind("change")]
+    if args.all_upgrades:
+        targets += [target for upgrade in upgrades(session.look(Question())) for target in upgrade.targets]
+    named += [name(session, target) for target in targets if target.startswith("clip:")]
+    return list({each.target: each for each in named}.values())

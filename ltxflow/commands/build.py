@@ -8,6 +8,7 @@ from ltxflow.faces.buildview import report
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
+from ltxflow.run.asking import Unsure, consent, unasked
 from ltxflow.run.film import make_film
 from ltxflow.run.options import add_means, add_question, means_of, question_of, waited_session
 
@@ -15,6 +16,7 @@ from ltxflow.run.options import add_means, add_question, means_of, question_of, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
     add_means(parser)
+    parser.add_argument("--yes", action="store_true", help="render paid-for clips again, however many they are")
     parser.add_argument("--no-wait", action="store_true", help="leave when another build holds the project")
 
 
@@ -23,8 +25,15 @@ def run(args: argparse.Namespace, face: Face) -> int:
     with waited_session(args, watch, wait=not args.no_wait) as session:
         if not args.json and not args.quiet:
             face.problems([p for p in session.loaded.problems if p.level == "warning"])
-        with watch:
-            made = make_film(session, question_of(args), means_of(args), watch)
+        asks = unasked if args.yes or args.force else consent
+        try:
+            with watch:
+                made = make_film(session, question_of(args), means_of(args), watch, asks)
+        except Unsure as unsure:
+            if args.json or not face.confirm(f"{unsure.question}. Go on?"):
+                raise
+            with watcher(face, args.json, args.quiet, args.verbose) as watch:
+                made = make_film(session, question_of(args), means_of(args), watch)
         if args.json:
             data = {
                 "totals": made.finished.as_json(),

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
-from contextlib import suppress
+from collections.abc import Sequence
+from pathlib import Path
 
-from ltxflow.comfy.places import find_servers
-from ltxflow.core.errors import CHANGES, LtxflowError
+from ltxflow.core.errors import CHANGES
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import plan_json, print_plan
-from ltxflow.faces.terminal import Face
-from ltxflow.plan.estimate import Estimate, estimate
+from ltxflow.faces.progress import short
+from ltxflow.faces.terminal import Face, count
 from ltxflow.plan.outlook import Outlook, moves
+from ltxflow.run.asking import gpu_time
 from ltxflow.run.options import add_question, question_of, session_of
 from ltxflow.run.session import Session
-from ltxflow.steps import pool_of
-from ltxflow.store.speeds import read_speeds
+from ltxflow.run.whatif import WhatIf, what_if
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
+    parser.add_argument(
+        "--what-if", action="append", default=[], metavar="FILE", help="what an edit of this file would render again"
+    )
     parser.add_argument("--exit-code", action="store_true", help="exit 5 when there is something to do")
 
 
@@ -32,26 +34,31 @@ def run(args: argparse.Namespace, face: Face) -> int:
     changed = len(outlook.changes) > len(outlook.of_kind("unchanged"))
     code = CHANGES if args.exit_code and changed else 0
     notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
+    if args.what_if:
+        found = [what_if(session, question_of(args), outlook, file, Path.cwd()) for file in args.what_if]
+        return _what_if(args, face, session, outlook, found)
     if args.json:
-        return print_envelope("plan", plan_json(outlook, suggestions, _gpu_time(session, outlook)), code, notes)
+        return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)
     if not args.quiet:
         face.problems([note for note in notes if note.level == "warning" or args.verbose])
     verb = "ltxflow build --animatic" if args.animatic else "ltxflow build"
     verb += f" --only {args.only}" if args.only else ""
-    print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=verb, gpu=_gpu_time(session, outlook))
+    print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=verb, gpu=gpu_time(session, outlook))
     for old, new in suggestions:
         face.say(f"  {old} looks like {new} under another id; keep its takes with  moved: [{{from: {old}, to: {new}}}]")
     return code
 
 
-def _gpu_time(session: Session, outlook: Outlook) -> Estimate | None:
-    """What is to be rendered will take, by what earlier renders took on the servers that a build would use."""
-    missing = [s.node for s in outlook.statuses.values() if s.state != "hit" and pool_of(s.node) == "gpu"]
-    speeds = read_speeds(session.store.root) if missing else {}
-    if not speeds:
-        return None
-    servers: list[str] = []
-    with suppress(LtxflowError):  # a server that is named wrongly is for the build to tell
-        config = {"servers": list(session.config.servers)} if session.config.servers else {}
-        servers = [place.url for place in find_servers([], os.environ, config, session.project.server or None)]
-    return estimate(missing, speeds, servers)
+def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Outlook, found: Sequence[WhatIf]) -> int:
+    if args.json:
+        return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
+    for each in found:
+        face.say(face.paint(f"if {each.file} were edited:", "bold"))
+        for target in each.again:
+            frames = outlook.plan.nodes[target].frames
+            face.say(f"  {face.paint('~', 'yellow', 'bold')} {short(target)}  {frames}f  would be made again")
+        for target, why in each.maybe.items():
+            face.say(f"  {face.paint('?', 'yellow', 'bold')} {short(target)}  {why}")
+        kept = len(outlook.plan.wanted) - len({*each.again, *each.maybe} & {*outlook.plan.wanted})
+        face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
+    return 0

@@ -12,6 +12,7 @@ from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Kind, Outlook
 from ltxflow.plan.review import plain
+from ltxflow.plan.upgrades import upgrades
 
 MARKS: dict[Kind, tuple[str, str]] = {
     "create": ("+", "green"),
@@ -20,6 +21,7 @@ MARKS: dict[Kind, tuple[str, str]] = {
     "restore": ("<", "cyan"),
     "unchanged": ("=", "dim"),
 }
+NAMED = 3  # clips that are named one by one
 CONTEXT_WORDS = 4  # kept on either side of a changed run of words
 
 
@@ -62,6 +64,11 @@ def print_plan(
         face.say(face.paint(f"  = {kept_in_words(outlook, shown)} unchanged", "dim"))
     for orphan in outlook.orphans:
         face.say(f"  {face.paint('-', 'red')} {orphan.file}  orphan: kept; remove it with: ltxflow clean --yes")
+    for upgrade in upgrades(outlook):
+        again = f"{count(len(upgrade.targets), 'clip')} would be rendered again"
+        names = " ".join(target.partition(":")[2].removesuffix("@1") for target in upgrade.targets)
+        keep = f"ltxflow accept {names if len(upgrade.targets) <= NAMED else '--all-upgrades'}"
+        face.say(f"  {face.paint('!', 'yellow')} {upgrade.cause}: {again}; keep what there is with: {keep}")
     face.say()
     face.say(totals(face, outlook, gpu))
     if outlook.of_kind("create", "change", "maybe", "restore"):
@@ -187,6 +194,7 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Esti
         "orphans": [orphan.file for orphan in outlook.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
         "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
+        "upgrades": [upgrade.as_json() for upgrade in upgrades(outlook)],
         "totals": {kind: len(outlook.of_kind(kind)) for kind in MARKS} | {"orphan": len(outlook.orphans)},
         "film": {
             "frames": outlook.film_frames,

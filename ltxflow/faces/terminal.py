@@ -95,6 +95,13 @@ class Face:
         self.warned.append(f"{line}\n")
         put(line, self.err)
 
+    def confirm(self, question: str) -> bool:
+        """Given a question, ask it where a person sits at a terminal; return whether they said yes. Elsewhere: no."""
+        if not (self.out.isatty() and sys.stdin.isatty()):
+            return False
+        put(rendered(f"{self.paint('?', 'yellow')} {question} [y/N]", self.has_color), self.out)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
     def problems(self, problems: Sequence[Problem], source: Callable[[str], list[str]] | None = None) -> None:
         """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read."""
         for problem in problems:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltxflow.comfy.graph import diff_graphs
-from ltxflow.core.digest import Action
+from ltxflow.core.digest import ACTION_FORMAT, Action
 from ltxflow.core.errors import Span
 from ltxflow.steps import Node, step
 from ltxflow.store.traces import Trace
@@ -47,6 +47,8 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
         for name, (was, is_) in _inputs(before.action, now).items()
         if was and is_  # else a setting says so
     ]
+    if before.action.get("format", ACTION_FORMAT) != ACTION_FORMAT:
+        told.append(Reason("format", before.action["format"], ACTION_FORMAT, detail="keys are computed another way"))
     if before.action.get("version", now.version) != now.version:
         told.append(Reason("version", before.action["version"], now.version, detail="ltxflow makes this kind anew"))
     if not told or ([reason.field for reason in told] == ["template"] and show(told[0].old) == show(told[0].new)):

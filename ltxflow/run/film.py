@@ -25,6 +25,7 @@ from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, rejected
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.status import Status
+from ltxflow.run.asking import Consent, unasked
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.run.inspecting import look_closely
@@ -89,17 +90,18 @@ class Made:
         return self.code == 0 and is_all_hit and not self.delivered.written and not self.problems
 
 
-def make_film(session: Session, question: Question, means: Means, emit: Emit) -> Made:
+def make_film(session: Session, question: Question, means: Means, emit: Emit, consent: Consent = unasked) -> Made:
     """Given a session whose project is held, make what `question` asks for and write the film's files.
 
-    What is finished is kept, whatever else fails. Raise LtxflowError where nothing can begin: without a server (4),
-    for a film that cannot be cut.
+    `consent` sees what would be done before anything is. What is finished is kept, whatever else fails. Raise
+    LtxflowError where nothing can begin: without a server (4), for a film that cannot be cut.
     """
     started = time.monotonic()
     session.clean()
     mute = {} if question.only else speak_film(session, emit)
     wanted = _without(question, mute)
     with relying(session, lambda: look_closely(session, wanted, emit), _statuses, _has_work) as (outlook, reliance):
+        consent(session, outlook)
         missing = _missing(outlook)
         to_make = sum(status.node.target in outlook.targets for status in missing)
         emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))

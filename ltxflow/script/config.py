@@ -28,6 +28,7 @@ class Config:
     servers: tuple[Any, ...] = ()
     allowed_nodes: frozenset[str] = frozenset()
     engines: Mapping[str, Engine] = field(default_factory=dict)
+    ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: rendered again without a question
     trust: Mapping[str, str] = field(default_factory=dict)  # project folder → digest of what was trusted
 
 
@@ -47,7 +48,7 @@ def read_config(env: Mapping[str, str]) -> Config:
         data = document.data or {}
         if not isinstance(data, dict):
             raise LtxflowError(Problem("the configuration must be a mapping", document.span(())))
-        known = {"servers", "store", "allowed_nodes", "engines"}
+        known = {"servers", "store", "allowed_nodes", "engines", "ask_above"}
         unknown = [
             Problem(f'unknown key "{key}"', document.key_span((key,)), f"known: {', '.join(sorted(known))}")
             for key in data
@@ -67,8 +68,25 @@ def read_config(env: Mapping[str, str]) -> Config:
         servers=tuple(servers if isinstance(servers, list) else [servers]),
         allowed_nodes=frozenset(data.get("allowed_nodes") or ()),
         engines=engines,
+        ask_above=_limits(data.get("ask_above"), document),
         trust=_read_trust(folder),
     )
+
+
+def _limits(written: Any, document: yaml.Document) -> dict[str, float]:
+    """`ask_above: {clips: 10, minutes: 30}`: how much a build renders again before it asks."""
+    if written is None:
+        return {}
+    hint = "write  ask_above: {clips: 10, minutes: 30}"
+    if not isinstance(written, dict):
+        raise LtxflowError(Problem("ask_above is a mapping", document.span(("ask_above",)), hint))
+    for name, value in written.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+        if name not in ("clips", "minutes") or not is_number:
+            raise LtxflowError(
+                Problem(f'ask_above: "{name}: {value}" is no limit', document.key_span(("ask_above", name)), hint)
+            )
+    return {str(name): float(value) for name, value in written.items()}
 
 
 def _read_trust(folder: Path) -> dict[str, str]:

@@ -1,0 +1,78 @@
+"""Renders that no word of the author asks for: what an upgrade of ltxflow, a template or a profile would cost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltxflow.plan.explain import Reason
+from ltxflow.plan.outlook import Change, Outlook
+from ltxflow.steps import Node
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What changed, by name, and the targets that were paid for and would be rendered again because of it alone."""
+
+    cause: str
+    targets: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"cause": self.cause, "targets": list(self.targets)}
+
+
+def upgrades(outlook: Outlook) -> list[Upgrade]:
+    """Given an outlook, return what upgrades would cost, the dearest first.
+
+    A clip counts where every reason is an upgrade's: if its author changed a word as well, it is rendered anyway.
+    """
+    if outlook.mode != "render":
+        return []
+    causes: dict[str, list[str]] = {}
+    for change in outlook.of_kind("change"):
+        if not change.target.startswith("clip:"):
+            continue
+        cause = _cause(outlook.plan.nodes[change.target], change)
+        if cause:
+            causes.setdefault(cause, []).append(change.target)
+    found = [Upgrade(cause, tuple(targets)) for cause, targets in causes.items()]
+    return sorted(found, key=lambda upgrade: (-len(upgrade.targets), upgrade.cause))
+
+
+def paid_again(outlook: Outlook) -> list[str]:
+    """Given an outlook, return the targets that were rendered once and would be rendered again, for whatever reason."""
+    return [change.target for change in outlook.of_kind("change")] if outlook.mode == "render" else []
+
+
+def _cause(node: Node, change: Change) -> str:
+    if not change.reasons:
+        return ""  # its record, or its file, is not in this store: nothing is known to have changed
+    causes = [_of(node, reason) for reason in change.reasons]
+    return " and ".join(dict.fromkeys(causes)) if all(causes) else ""
+
+
+def _of(node: Node, reason: Reason) -> str:
+    """Given one reason, return the upgrade that it is; nothing where the author changed a value."""
+    if reason.field == "version":
+        return f"ltxflow makes {node.kind}s another way (version {reason.old} → {reason.new})"
+    if reason.field == "format":
+        return f"ltxflow computes keys another way ({reason.old} → {reason.new})"
+    if reason.field == "template" and (_is_same(reason) or reason.detail):
+        return f"template {_name(node, 'template')} of {_name(node, 'profile')} changed"
+    if reason.field == "quality" and _is_same(reason):
+        return f"quality {reason.new['is']} of profile {_name(node, 'profile')} changed"
+    if reason.field in ("profile", "size") and (_is_same(reason) or reason.detail):
+        return f"profile {_name(node, 'profile')} changed"
+    return ""
+
+
+def _is_same(reason: Reason) -> bool:
+    """Whether the author wrote the same before and now: it is what that means which changed."""
+    old, new = reason.old, reason.new
+    return isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("is") == new.get("is")
+
+
+def _name(node: Node, part: str) -> str:
+    found = getattr(node.spec, part, None)
+    return str(getattr(found, "name", found))

@@ -1,0 +1,71 @@
+"""What a build would cost, and whether a person should be asked first: renders that were paid for once already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from ltxflow.comfy.places import find_servers
+from ltxflow.core.errors import USAGE, LtxflowError, Problem
+from ltxflow.plan.estimate import Estimate, estimate
+from ltxflow.plan.outlook import Outlook
+from ltxflow.plan.upgrades import paid_again, upgrades
+from ltxflow.run.session import Session
+from ltxflow.steps import Node, pool_of
+from ltxflow.store.speeds import read_speeds
+
+CLIPS, MINUTES = 10, 30.0  # rendered again without a question, unless the user's configuration says otherwise
+
+
+class Unsure(LtxflowError):
+    """More would be rendered again than a person may have meant. `question` is what to ask where one can be asked."""
+
+    def __init__(self, question: str, hint: str) -> None:
+        self.question = question
+        super().__init__(Problem(f"{question}: say so with --yes", hint=hint, code="R001"), exit_code=USAGE)
+
+
+Consent = Callable[[Session, Outlook], None]
+
+
+def unasked(session: Session, outlook: Outlook) -> None:
+    """Whoever asks for this asked for it by name."""
+
+
+def consent(session: Session, outlook: Outlook) -> None:
+    """Given what a build would do, raise Unsure where it would pay again for more than the user's limits."""
+    again = {target for target in paid_again(outlook) if pool_of(outlook.plan.nodes[target]) == "gpu"}
+    if not again:
+        return
+    limits: Mapping[str, float] = session.config.ask_above
+    spent = gpu_time(session, outlook, again)
+    minutes = spent.gpu_s / 60 if spent else 0.0
+    if len(again) <= limits.get("clips", CLIPS) and minutes <= limits.get("minutes", MINUTES):
+        return
+    told = upgrades(outlook)
+    why = f", since {told[0].cause}" if told else ""
+    worth = f" (about {minutes:.0f} minutes of GPU)" if spent else ""
+    clips = f"{len(again)} clip{'s' if len(again) != 1 else ''}"
+    hint = "`ltxflow plan` says why of each; "
+    hint += "keep them with: ltxflow accept --all-upgrades; " if told else ""
+    hint += "the limits are `ask_above` in your configuration"
+    raise Unsure(f"{clips} that were paid for would be rendered again{worth}{why}", hint)
+
+
+def gpu_time(session: Session, outlook: Outlook, targets: set[str] | None = None) -> Estimate | None:
+    """Given an outlook, return what its renders (or those `targets`) will take on the servers a build would use, by
+    what earlier ones took there; None where nothing is known."""
+    missing: list[Node] = [
+        status.node
+        for target, status in outlook.statuses.items()
+        if status.state != "hit" and pool_of(status.node) == "gpu" and (targets is None or target in targets)
+    ]
+    speeds = read_speeds(session.store.root) if missing else {}
+    if not speeds:
+        return None
+    servers: list[str] = []
+    with suppress(LtxflowError):  # a server that is named wrongly is for the build to tell
+        config = {"servers": list(session.config.servers)} if session.config.servers else {}
+        servers = [place.url for place in find_servers([], os.environ, config, session.project.server or None)]
+    return estimate(missing, speeds, servers)
