@@ -46,6 +46,7 @@ def _say(face: Face, made: Conformed, is_proxy: bool) -> None:
     face.say(f"{face.paint('Conformed', 'green', 'bold')} the film: {told}  in {duration(made.seconds)}{speed}")
     size = f"{facts['width']}×{facts['height']}{' (proxy)' if is_proxy else ''}"
     stands = f", {count(made.stand_ins, 'stand-in')} in it" if made.stand_ins else ""
+    stands += face.paint(f", {count(made.stale, 'stale clip')}", "yellow") if made.stale else ""
     face.say(f"→ {os.path.relpath(made.path)}  {duration(made.film_seconds)}, {size}{stands}")
 
 
@@ -55,6 +56,7 @@ def _data(made: Conformed) -> dict[str, object]:
         "parts": made.parts,
         "encoded": made.encoded,
         "standIns": made.stand_ins,
+        "stale": made.stale,
         "filmSeconds": made.film_seconds,
         "seconds": made.seconds,
         **{name: made.facts[name] for name in ("frames", "fps", "width", "height") if name in made.facts},

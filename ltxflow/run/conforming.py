@@ -46,6 +46,7 @@ class Conformed:
     facts: Mapping[str, Any]
     film_seconds: float
     stand_ins: int  # clips that are slates or previews
+    stale: int  # clips whose text or settings have changed since they were made
     seconds: float
     is_interrupted: bool = False
 
@@ -87,6 +88,7 @@ def conform(session: Session, finish: Finish, out: Path | None, jobs: int, emit:
         facts=trace.outputs["video"].facts if trace else {},
         film_seconds=told["durationInFrames"] / told["fps"],
         stand_ins=sum(clip["isStandIn"] for scene in told["scenes"] for clip in scene["clips"]),
+        stale=sum(clip["isStale"] for scene in told["scenes"] for clip in scene["clips"]),
         seconds=round(time.monotonic() - started, 3),
         is_interrupted=built.interrupted,
     )

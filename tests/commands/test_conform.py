@@ -6,7 +6,10 @@ The slates are real: each frame carries its number, and the hue of its scene.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import wave
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,7 +19,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from film import Film, Ran, prompt
+from film import Film, Ran, command, prompt
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
@@ -259,6 +262,37 @@ def test_taken_back_costs_nothing(real: Film) -> None:
     real.edit("Another picture altogether.", prompt("hook-b")).build()
     assert rebuilt(real) == (set(), False)
     assert film_of(real).read_bytes() == before
+
+
+def test_interrupting_keeps_the_parts_that_are_finished(real: Film, tmp_path: Path) -> None:
+    # the second part waits at a gate, which opens only when the work has been interrupted
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    setup = (
+        "from ltxflow.steps import part\nbegun = []\nwas = part.cut_part\n"
+        f"def cut(*args):\n    begun.append(1)\n    len(begun) > 1 and open({str(gate)!r}).read()\n    was(*args)\n"
+        "part.cut_part = cut\n"
+    )
+    argv = command("conform", "--json", "--jobs", "1", "-p", str(real.folder), setup=setup)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            lines: list[dict[str, Any]] = []
+            for outcome in ("rendered", "skipped"):
+                while not lines or lines[-1].get("outcome") != outcome:
+                    lines.append(json.loads(process.stdout.readline()))
+                if outcome == "rendered":
+                    process.send_signal(signal.SIGINT)
+            gate.write_text("")
+            rest, err = process.communicate(timeout=60)
+        except BaseException:
+            process.kill()
+            raise
+    assert (process.returncode, err) == (130, "")
+    assert json.loads(rest.splitlines()[-1])["data"]["encoded"] == 1
+    assert not film_of(real).exists()
+    assert conform(real).data["encoded"] == 4
+    check_pictures(real, film_of(real))
 
 
 # --- what is refused

@@ -190,6 +190,18 @@ def test_a_gain_without_its_unit_is_refused_where_it_stands(film: Film) -> None:
     assert "dB" in err
 
 
+def test_an_impossible_timeline_is_a_bug_and_nothing_is_written(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    film.build()
+    before = film.published()
+    film.edit('"Tiny film"', '"Another film"')
+    film.edit("for hook-b;", "for the vault;")
+    monkeypatch.setattr(publishing, "broken", lambda told: ["a clip plays more than it has"])
+    ran = film.build()
+    assert ran.code == 3
+    assert "an impossible timeline: a clip plays more than it has" in ran.envelope["problems"][0]["message"]
+    assert film.published() == before
+
+
 # --- posters
 
 

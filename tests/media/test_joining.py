@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_chapters_and_captions_can_be_read_back(parts: list[Path], tmp_path: Pat
         (Fraction(2), Fraction(3), "مرحبا"),
     ]
     assert decode_count(out) == FRAMES
+
+
+def test_sound_is_asked_for_as_late_as_can_be(parts: list[Path], tmp_path: Path) -> None:
+    """So that a long film takes no more memory than a short one."""
+    shown: list[int] = [0]
+    waiting: list[int] = []
+
+    def sounds() -> Iterator[Sound]:
+        for number in range(6):
+            waiting.append(number * FRAMES - shown[-1])
+            yield silence()
+
+    join(parts * 6, tmp_path / "film.mp4", sounds(), progress=shown.append)  # type: ignore[arg-type]
+    assert shown[-1] == 6 * FRAMES
+    assert all(ahead <= 2 for ahead in waiting), "scenes were mixed before their pictures came"
 
 
 def test_the_same_inputs_are_the_same_bytes(parts: list[Path], tmp_path: Path) -> None:
