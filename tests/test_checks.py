@@ -84,7 +84,7 @@ def test_a_clip_that_came_back_badly_is_published_and_told(studio: Studio, serve
     assert told["message"].startswith("s/b: the ")
     where = told["where"]
     assert (Path(where["file"]).name, where["line"]) == ("project.yaml", 11)
-    assert told["hint"]
+    assert told["hint"].endswith("another seed: ltxflow retake s/b")
 
 
 def test_a_good_clip_says_nothing_but_how_it_moves(studio: Studio, server: FakeComfy) -> None:
@@ -132,7 +132,8 @@ def test_advice_is_that_of_the_models_guide_and_fits_the_clip(studio: Studio, se
     server.misbehave.spoil("frozen", seeds=[seed("a")])
     (told,) = problems(studio.build(server))
     guide = load_profile("ltx2-19b").advice["frozen_picture"]
-    assert told["hint"] == f"{guide[0]}; {guide[2]}"  # the strength of a picture: this clip has none
+    retake = "or try another seed: ltxflow retake s/a"
+    assert told["hint"] == f"{guide[0]}; {guide[2]}; {retake}"  # the strength of a picture: this clip has none
 
 
 def test_a_clip_that_hardly_moves_gets_advice(studio: Studio, server: FakeComfy) -> None:

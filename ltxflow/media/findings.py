@@ -204,7 +204,7 @@ def _judge_sound(found: Findings, limits: Thresholds) -> Iterator[Problem]:
         yield _problem("Q107", f"the sound is silent for {_span(found.silence)}", "say in the prompt what is heard")
     if limits.top_share is not None and found.top_share >= limits.top_share and found.top_pile >= limits.top_pile:
         message = f"the sound is clipped: {found.top_share:.1%} of it at full scale, peak {found.peak_db:+.1f} dBFS"
-        yield _problem("Q108", message, "try another seed; a lower gain does not bring it back")
+        yield _problem("Q108", message, "a lower gain does not bring it back: try another seed")
     if limits.sync_s is not None and abs(found.sound_seconds - found.seconds) > limits.sync_s:
         message = f"the sound has {found.sound_seconds:.2f} s, the picture {found.seconds:.2f} s"
         yield _problem("Q109", message, "give both the same length and rate in the template")
@@ -214,7 +214,7 @@ def _judge_likeness(found: Findings, limits: Thresholds, others: Mapping[str, st
     for name, fingerprint in others.items() if limits.duplicate is not None else ():
         alike = similarity(found.fingerprint, fingerprint)
         if alike >= (limits.duplicate or 0.0):
-            hint = "give it another seed, or forget one of them"
+            hint = "forget one of them, or give it another seed"
             yield _problem("Q110", f'the same as "{name}": {math.floor(alike * 100)} % alike', hint)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import seed_for
-from ltxflow.media.findings import Findings, Thresholds, Wanted, findings_from, is_bad_luck, judge
+from ltxflow.media.findings import RULES, Findings, Thresholds, Wanted, findings_from, is_bad_luck, judge
 from ltxflow.plan.status import Lookup, Status, status_of
 from ltxflow.script.checks import thresholds
 from ltxflow.script.model import Clip
@@ -197,6 +197,9 @@ def _at(clip: Clip, take: int, problem: Problem, profile: Profile) -> Problem:
     hint = problem.hint
     if problem.code in STILL and (advice := profile.advice.get("frozen_picture")):
         hint = "; ".join(line for line in advice if clip.reference or "reference" not in line)
+    if RULES[problem.code].is_luck and problem.level != "advice":
+        told = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
+        hint = f"{told}: ltxflow retake {clip.path}"
     return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)
 
 

@@ -190,6 +190,9 @@ def _keep(
     built.statuses[target] = stands
     if stands.because:
         builder.emit(Notice(stands.because, "warning", target))
+    if stands.trace is None and built.failed and not builder.keep_going:
+        _skip(target, "another failed", built, states, builder)
+        return
     if stands.trace is None:
         states.set(target, "ready")
         return
