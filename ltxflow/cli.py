@@ -11,6 +11,7 @@ VERBS = {
     "plan": "what a build would render, and why",
     "build": "render what changed, and write the film's files",
     "watch": "look again at every save, and say what changed; a key renders it",
+    "diff": "what became of the film since a git revision: clips and why, seconds, GPU time",
     "narrate": "speak the narration, and nothing else",
     "conform": "the finished film as one mp4: narration, crossfades, chapters, captions",
     "explain": "why a clip is, or is not, rendered again",

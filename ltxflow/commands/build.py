@@ -25,15 +25,16 @@ def run(args: argparse.Namespace, face: Face) -> int:
     with waited_session(args, watch, wait=not args.no_wait) as session:
         if not args.json and not args.quiet:
             face.problems([p for p in session.loaded.problems if p.level == "warning"])
+        question = question_of(args, session)
         asks = unasked if args.yes or args.force else consent
         try:
             with watch:
-                made = make_film(session, question_of(args), means_of(args), watch, asks)
+                made = make_film(session, question, means_of(args), watch, asks)
         except Unsure as unsure:
             if args.json or not face.confirm(f"{unsure.question}. Go on?"):
                 raise
             with watcher(face, args.json, args.quiet, args.verbose) as watch:
-                made = make_film(session, question_of(args), means_of(args), watch)
+                made = make_film(session, question, means_of(args), watch)
         if args.json:
             data = {
                 "totals": made.finished.as_json(),
@@ -43,6 +44,6 @@ def run(args: argparse.Namespace, face: Face) -> int:
             }
             return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
         report(face, made, session.warnings, args.quiet)
-        if made.is_nothing_new and not session.warnings:
+        if made.is_nothing_new and not session.warnings and not question.groups:
             face.rests_on = frozenset(session.rests_on())
         return made.code

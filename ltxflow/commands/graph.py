@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    outlook = session_of(args).look(question_of(args))
+    session = session_of(args)
+    outlook = session.look(question_of(args, session))
     nodes, links = _picture(outlook)
     if args.json:
         data = {

@@ -28,14 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
-    outlook = session.look(question_of(args))
-    face.rests_on = frozenset(session.rests_on())
+    question = question_of(args, session)
+    outlook = session.look(question)
+    if not question.groups:  # these rest on git, too
+        face.rests_on = frozenset(session.rests_on())
     suggestions = list(moves(outlook, session.trace_of))
     changed = len(outlook.changes) > len(outlook.of_kind("unchanged"))
     code = CHANGES if args.exit_code and changed else 0
     notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
     if args.what_if:
-        found = [what_if(session, question_of(args), outlook, file, Path.cwd()) for file in args.what_if]
+        found = [what_if(session, question, outlook, file, Path.cwd()) for file in args.what_if]
         return _what_if(args, face, session, outlook, found)
     if args.json:
         return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)

@@ -96,7 +96,7 @@ class _Desk:
         self.eye.open()
         try:
             session = session_of(self.args)
-            outlook = session.look(question_of(self.args))
+            outlook = session.look(question_of(self.args, session))
         except LtxflowError as error:
             named = {Path(problem.span.file) for problem in error.problems if problem.span}
             self.eye.rest_on({*self.eye.paths, *around(self.file), *named})
@@ -114,7 +114,7 @@ class _Desk:
             self.tried |= _todo(self.outlook)
         try:
             with waited_session(args, watch, wait=True) as session:
-                question = replace(question_of(args), mode=mode)
+                question = replace(question_of(args, session), mode=mode)
                 with watch:
                     made = make_film(session, question, means_of(args), watch)
                 if not args.json:

@@ -13,7 +13,7 @@ from ltxflow.plan.dag import Plan, make_plan
 from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.lengths import FROZEN, cut_film, lengths_by_clip
 from ltxflow.plan.review import Review, Verdict, concerns
-from ltxflow.plan.select import select
+from ltxflow.plan.select import Groups, select
 from ltxflow.plan.status import Known, Lookup, Status, statuses
 from ltxflow.script.model import Clip, Project, Still
 from ltxflow.steps import Node, Wishes, step
@@ -102,7 +102,7 @@ class Question:
     """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again.
 
     `also` names takes beyond those that the film asks for: `hook/b@4`. `only` is "references" for the images that clips
-    are made from, without the clips.
+    are made from, without the clips. `groups` has the clips that a selector such as `changed:main` stands for.
     """
 
     mode: Mode = "render"
@@ -111,6 +111,7 @@ class Question:
     force: bool = False
     also: tuple[str, ...] = ()
     only: str = ""
+    groups: Groups = field(default_factory=dict)
 
 
 def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
@@ -176,7 +177,7 @@ def look(
         lambda clip: frozenset(int(take) for path, _, take in more if path == clip.path),
     )
     nodes = tuple(node for kind in KINDS_OF[question.mode] for node in step(kind).nodes(project, wishes))
-    wanted = select(nodes, question.selectors)
+    wanted = select(nodes, question.selectors, question.groups)
     is_named = question.mode == "render" and any("@" in selector for selector in question.selectors)
     if question.mode == "render" and not is_named:
         wanted = [target for target in wanted if not _is_spare(target, lock)]

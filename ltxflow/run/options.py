@@ -12,9 +12,10 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import Event, Notice
-from ltxflow.plan.outlook import Question
+from ltxflow.plan.outlook import Mode, Question
 from ltxflow.run.means import Means, Servers
 from ltxflow.run.needs import register
+from ltxflow.run.revision import with_groups
 from ltxflow.run.session import Session, hold, open_session
 from ltxflow.script.settings import NAMES
 from ltxflow.store.users import gate
@@ -22,7 +23,12 @@ from ltxflow.store.users import gate
 
 def add_question(parser: argparse.ArgumentParser) -> None:
     """Given a verb's parser, add selectors and what changes the question: mode, quality, settings, lengths."""
-    parser.add_argument("selectors", nargs="*", metavar="SELECTOR", help="hook, hook/b, hook/b@2, globs, !outro")
+    parser.add_argument(
+        "selectors",
+        nargs="*",
+        metavar="SELECTOR",
+        help="hook, hook/b, hook/b@2, globs, tag:night, changed:main, !outro",
+    )
     parser.add_argument("--animatic", action="store_true", help="slates in place of renders: no GPU, no server")
     add_settings(parser)
     parser.add_argument(
@@ -132,12 +138,14 @@ def _value(name: str, text: str) -> Any:
     return None if text in ("null", "none") else text
 
 
-def question_of(args: argparse.Namespace) -> Question:
-    mode = "animatic" if args.animatic else "render"
+def question_of(args: argparse.Namespace, session: Session) -> Question:
+    """Given parsed arguments, return what they ask of the film; git is asked for `changed:REF`."""
+    mode: Mode = "animatic" if args.animatic else "render"
     if args.animatic and args.only:
         hint = "leave out --animatic, or --only"
         raise LtxflowError(Problem("slates stand in for clips alone: they need no references", hint=hint, code="U014"))
-    return Question(mode, tuple(args.selectors), args.relength, args.force, only=args.only)  # type: ignore[arg-type]  # one of the two
+    selectors = tuple(args.selectors)
+    return with_groups(session, Question(mode, selectors, args.relength, args.force, only=args.only))
 
 
 def servers_of(args: argparse.Namespace) -> Servers:

@@ -1,0 +1,46 @@
+"""What became of the film since a git revision: clips and why, seconds, GPU time. --markdown for a pull request."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from ltxflow.faces.diffview import markdown, print_difference
+from ltxflow.faces.jsonlines import print_envelope
+from ltxflow.faces.terminal import Face
+from ltxflow.plan.outlook import Question
+from ltxflow.run.asking import gpu_time
+from ltxflow.run.options import session_of
+from ltxflow.run.revision import differs_from
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ref", metavar="REF", nargs="?", default="HEAD", help="a branch, tag or commit (default: HEAD)")
+    parser.add_argument("--markdown", action="store_true", help="as Markdown, for a pull request")
+
+
+def run(args: argparse.Namespace, face: Face) -> int:
+    session = session_of(args)
+    found = differs_from(session, args.ref)
+    outlook = session.look(Question())
+    left = {target for target, s in outlook.statuses.items() if s.node.clip in found.changed and s.state != "hit"}
+    gpu = gpu_time(session, outlook, left)
+    if args.json:
+        data = {
+            "ref": args.ref,
+            "clips": [each.as_json() for each in found.clips],
+            "shown": list(found.shown),
+            "film": {
+                "before": {"clips": found.clips_before, "frames": found.frames_before},
+                "now": {"clips": found.clips_now, "frames": found.frames},
+                "fps": found.fps,
+            },
+            "to_render": len(left),
+            "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
+        }
+        return print_envelope("diff", data, 0)
+    if args.markdown:
+        face.say(markdown(session.project.title, found, args.ref, len(left), gpu))
+    else:
+        print_difference(face, found, args.ref, len(left), gpu)
+    return 0

@@ -1,0 +1,113 @@
+"""The film as it was at a git revision, read out of git's objects. Touches neither work tree nor index."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.media.engines import pick_offline
+from ltxflow.plan.difference import Difference, difference
+from ltxflow.plan.outlook import Question
+from ltxflow.plan.select import revisions
+from ltxflow.run.session import LOCK, Session
+from ltxflow.script.config import is_trusted
+from ltxflow.script.load import load
+from ltxflow.store.lock import read_lock
+from ltxflow.store.published import Published
+
+
+def differs_from(session: Session, ref: str) -> Difference:
+    """Given a git revision, return what became of the film since. Raise LtxflowError when it cannot be read there."""
+    with film_at(session, ref) as before:
+        return difference(before.look(Question()), session.look(Question()))
+
+
+def with_groups(session: Session, question: Question) -> Question:
+    """Given a question, return it with the clips that each `changed:REF` among its selectors stands for."""
+    wanted = revisions(question.selectors)
+    if not wanted:
+        return question
+    return replace(question, groups={name: differs_from(session, ref).changed for name, ref in wanted.items()})
+
+
+@contextmanager
+def film_at(session: Session, ref: str) -> Iterator[Session]:
+    """Given a git revision, open the film as it was then, with the store of today; its files go with the context."""
+    folder = session.project.folder.resolve()
+    top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+    commit = _commit(folder, ref)
+    with tempfile.TemporaryDirectory(prefix="ltxflow-revision-") as temp:
+        tree = Path(temp).resolve() / "tree"
+        tree.mkdir()
+        _check_out(top, commit, tree, session.project.output)
+        file = tree / folder.relative_to(top) / session.project.file.name
+        if not file.is_file():
+            name = folder.relative_to(top) / session.project.file.name
+            raise LtxflowError(Problem(f"there was no {name} at {ref}", hint="name a later revision", code="U051"))
+        yield _open(session, file, tree, ref)
+
+
+def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
+    try:
+        loaded = load(
+            file,
+            root=str(root),
+            is_trusted=str(session.project.folder.resolve()) in session.config.trust,
+            engines=session.config.engines,
+            offline=lambda: pick_offline(os.environ),
+        )
+        lock = read_lock(file.parent / LOCK, f"{LOCK} at {ref}")
+    except LtxflowError as error:
+        first = error.problems[0]
+        raise LtxflowError(
+            Problem(f"the film cannot be read as it was at {ref}: {first.message}", hint=first.hint, code="U052")
+        ) from None
+    if not is_trusted(session.config, session.project.folder, loaded.project.foreign):
+        brought = ", ".join(sorted(loaded.project.foreign))
+        raise LtxflowError(
+            Problem(f"the film at {ref} brings {brought}, which is not what you trust today", code="L090")
+        )
+    return replace(session, project=loaded.project, loaded=loaded, lock=lock, published=Published(), _locked=None)
+
+
+def _check_out(top: Path, commit: str, tree: Path, output: Path) -> None:
+    """Write a revision's files below `tree`, but for what was published; an index of its own, in there, goes too."""
+    env = {**os.environ, "GIT_INDEX_FILE": str(tree.parent / "index")}
+    _git(top, "read-tree", commit, env=env)
+    names = _git(top, "ls-files", "-z", env=env).split("\0")
+    skipped = f"{os.path.relpath(output.resolve(), top)}/"
+    wanted = [name for name in names if name and not name.startswith(skipped)]
+    _git(top, "checkout-index", "-z", "--stdin", f"--prefix={tree}/", env=env, told="\0".join(wanted))
+
+
+def _commit(folder: Path, ref: str) -> str:
+    try:
+        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+    except LtxflowError:
+        hint = "name a branch, a tag or a commit, such as HEAD~1 or origin/main"
+        raise LtxflowError(Problem(f'git knows no revision "{ref}"', hint=hint, code="U050")) from None
+
+
+def _git(folder: Path, *args: str, env: dict[str, str] | None = None, told: str = "") -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *args],
+            env=env,
+            input=told.encode("utf-8", "surrogateescape"),
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise LtxflowError(Problem("git is not installed", hint="install it, or leave REF away", code="U050")) from None
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        message = said[0].removeprefix("fatal: ") if said else f"git {args[0]} failed"
+        hint = "this needs the project in a git checkout" if "not a git repository" in message else ""
+        raise LtxflowError(Problem(message, hint=hint, code="U050"))
+    return done.stdout.decode("utf-8", "surrogateescape")
