@@ -11,6 +11,7 @@ from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.outlook import Question
+from ltxflow.run.locked import disagreements
 from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.lint import lint
 from ltxflow.steps import clip as clip_step
@@ -19,6 +20,7 @@ from ltxflow.store.lock import moved
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="warnings fail the check, too")
+    parser.add_argument("--locked", action="store_true", help="fail where film and lock disagree, for CI")
     add_settings(parser)
 
 
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
     problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
     outlook = None
     if not any(problem.level == "error" for problem in problems):
-        outlook = session.look(Question())  # templates, sizes and keys: everything short of a server
+        outlook = session.look_on_paper(Question())  # templates, sizes and keys: everything short of a server
+        problems += disagreements(session) if args.locked else []
         problems += clip_step.check(
             [n for n in outlook.plan.nodes.values() if n.kind == "clip"], core_classes() | session.config.allowed_nodes
         )

@@ -16,6 +16,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.engines import pick_offline
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
 from ltxflow.plan.speech import Spoken, speak
+from ltxflow.plan.status import Lookup
 from ltxflow.script.config import Config, is_trusted, read_config
 from ltxflow.script.load import Loaded, load
 from ltxflow.script.model import Project
@@ -65,34 +66,35 @@ class Session:
     def trace_of(self, key: Key) -> Trace | None:
         return self.store.trace(key)
 
-    def _from_lock(self, key: Key) -> Trace | None:
-        """The lock is an authority: its digest and facts stand for a trace, if the blobs came along."""
+    def locked(self, key: Key) -> Trace | None:
+        """What the lock says of a key, as a trace, wherever the files are: the lock is an authority."""
         if self._locked is None:
             self._locked = {
                 take.key: (f"{path if ':' in path else f'clip:{path}'}@{number}", take)
                 for path, entry in self.lock.entries.items()
                 for number, take in entry.takes.items()
             }
-        known = self._locked.get(key)
-        if known is None:
+        if key not in self._locked:
             return None
-        target, take = known
+        target, take = self._locked[key]
         if target.startswith("reference:"):
-            image = Output(take.digest, dict(take.facts))
-            is_here = self.store.cas.has(take.digest)
-            return Trace(key, {}, {"image": image}, target, source=take.source) if is_here else None
-        if "published" not in take.outputs:
-            return None
+            return Trace(key, {}, {"image": Output(take.digest, dict(take.facts))}, target, source=take.source)
         outputs = {
             name: Output(digest, dict(take.facts) if name in ("video", "published") else {})
             for name, digest in {**take.outputs, "video": take.digest}.items()
         }
+        return Trace(key, {}, outputs, target, source=take.source)
+
+    def _from_lock(self, key: Key) -> Trace | None:
+        """The lock's word stands for a trace if the blobs came along."""
+        trace = self.locked(key)
+        if trace is None or not {"published", "image"} & trace.outputs.keys():
+            return None
         kept = self.store.trace(key)
         sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
-        self.store.looked_at.update(self.store.cas.place(output.digest) for output in outputs.values())
-        if not all(self.store.cas.has(output.digest, sizes.get(output.digest, 0)) for output in outputs.values()):
-            return None
-        return Trace(key, {}, outputs, target, source=take.source)
+        self.store.looked_at.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
+        blobs = [(output.digest, sizes.get(output.digest, 0)) for output in trace.outputs.values()]
+        return trace if all(self.store.cas.has(digest, size) for digest, size in blobs) else None
 
     def placed(self) -> dict[str, Placed]:
         """What stands in the output folder just as we wrote it, by file name."""
@@ -148,12 +150,19 @@ class Session:
         return rests | self.store.looked_at
 
     def look(self, question: Question) -> Outlook:
+        return self._look(question, self.lookup)
+
+    def look_on_paper(self, question: Question) -> Outlook:
+        """As `look`, where the lock's word is enough: for what needs keys and no files."""
+        return self._look(question, lambda key: self.lookup(key) or self.locked(key))
+
+    def _look(self, question: Question, lookup: Lookup) -> Outlook:
         spoken = self.speech()
         outlook = look(
             spoken.project,
             self.lock,
             question,
-            self.lookup,
+            lookup,
             self.trace_of,
             self.placed(),
             frozenset(spoken.unmade),

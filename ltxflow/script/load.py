@@ -630,6 +630,7 @@ def _clip(
         control=_video(reader, control) if control and control.value else None,
         extends=_extends(reader, scene, settings, path, fps),
         takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
+        tags=tuple(written.get("tags") or ()),
         span=reader.span((*path, "id")),
     )
 
