@@ -94,6 +94,15 @@ def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, s
     return x + width_of(text, style)
 
 
+def undrawable(text: str) -> str:
+    """Given a text, return the characters of it that no font here has, each once: they would come out as boxes."""
+    return "".join(
+        char
+        for char in dict.fromkeys(plain(text))
+        if not char.isspace() and char not in ARROWS and _source(char) == "" and not _has("", char)
+    )
+
+
 def clipped(text: str, width: float, style: Style) -> str:
     """Given a line, return as much of it as fits in `width` px, ending in … when that is not all."""
     if width_of(text, style) <= width:

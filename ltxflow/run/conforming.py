@@ -21,6 +21,7 @@ from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import TIMELINE
 from ltxflow.deliver.timeline import TIMELINE_SCHEMA, broken, timeline
 from ltxflow.media.joining import Caption
+from ltxflow.media.lettering import undrawable
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.dag import make_plan
 from ltxflow.plan.outlook import Placed, Question
@@ -169,6 +170,14 @@ def _check_burnt(captions: list[Caption]) -> None:
                 Problem(
                     f'captions that read from right to left cannot be burnt in: "{caption.lines[0]}"',
                     hint="leave --burn-captions away: players set the captions that are in the file",
+                    code=CAPTIONS,
+                )
+            )
+        if missing := undrawable(" ".join(caption.lines)):
+            raise LtxflowError(
+                Problem(
+                    f'no font here has "{missing[:12]}" of the caption "{caption.lines[0]}"',
+                    hint="apt install fonts-noto-cjk, or leave --burn-captions away: players have fonts of their own",
                     code=CAPTIONS,
                 )
             )

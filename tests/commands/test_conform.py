@@ -383,6 +383,16 @@ def test_captions_right_to_left_are_not_burnt_in_wrongly(real: Film) -> None:
     assert conform(real).code == 0
 
 
+def test_captions_that_no_font_here_has_are_not_burnt_in_as_boxes(real: Film) -> None:
+    path = real.folder / "public/captions/film.srt"
+    path.write_text(path.read_text().replace("Every coin has one key.", "Every \U00013080 has one key."))
+    ran = real.run("conform", "--burn-captions")
+    assert ran.code == 2
+    assert 'no font here has "\U00013080"' in ran.err
+    assert "leave --burn-captions away" in ran.err
+    assert conform(real).code == 0
+
+
 def test_captions_without_times_are_told_with_their_line(real: Film) -> None:
     (real.folder / "public/captions/film.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n\nno times here\n")
     ran = real.run("conform")

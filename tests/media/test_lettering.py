@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from ltxflow.media.lettering import Style, clipped, draw_text, fitted, plain, width_of, wrapped
+from ltxflow.media.lettering import Style, clipped, draw_text, fitted, plain, undrawable, width_of, wrapped
 
 STYLE = Style(20)
 
@@ -20,6 +20,11 @@ def test_european_text_and_arrows_are_drawn(char):
     """A character that no font has is drawn as the box that stands for all of them."""
     assert not (drawn(char) == drawn("\U0010ffff")).all()
     assert drawn(char).max() > 150
+
+
+def test_what_would_come_out_as_boxes_is_told():
+    assert undrawable("Größe → ½ “Ω” Ж, x²\n…") == ""
+    assert undrawable("a \U00013080 b \U00013080\U00013081") == "\U00013080\U00013081"
 
 
 def test_lines_are_no_wider_than_asked_and_lose_nothing():
