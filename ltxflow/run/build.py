@@ -183,7 +183,6 @@ def _keep(
 ) -> None:
     """It is made: it stands, or another try of it, which may be still to be made."""
     status = built.statuses[target]
-    built.rendered.add(target)
     built.made[trace.key] = trace
     builder.recorded(trace.key)
     stands = _standing(Status(status.node, "hit", status.action, trace.key, trace), before, builder)
@@ -197,6 +196,7 @@ def _keep(
         states.set(target, "ready")
         return
     states.set(target, "made")
+    built.rendered.add(target)
     builder.made(stands.node, stands.trace)
     seconds = trace.seconds.get("total", 0.0)
     builder.emit(ActionFinished(target, "rendered", stands.trace.key, seconds, trace.server or "local"))

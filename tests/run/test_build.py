@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import pytest
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
 from ltxflow.plan.dag import make_plan
-from ltxflow.plan.status import Status, statuses
+from ltxflow.plan.status import Status, status_of, statuses
 from ltxflow.run.build import Builder, Built, build, interruptible
 from ltxflow.steps import Job, Node
 from ltxflow.store.store import Store
+from ltxflow.store.traces import Trace
 
 KIND, VERSION, POOL, SOURCE = "word", "1", "cpu", "test"
 
@@ -89,6 +90,8 @@ class House:
     store: Store
     events: list[Event] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)  # keys
+    review: Callable[[], Any] | None = None
 
     def build(
         self, *made: Node, places: int = 9, make: Make = write, keep_going: bool = True, force: tuple[str, ...] = ()
@@ -107,6 +110,8 @@ class House:
                 self.events.append,
                 lambda node, trace: self.kept.append(short(node.target)),
                 keep_going,
+                self.recorded.append,
+                self.review,
             )
             return await interruptible(build(plan, found, builder)), executor.ran  # type: ignore[arg-type]
 
@@ -137,6 +142,22 @@ def fails(*names: str) -> Make:
         return str(node.spec)
 
     return make
+
+
+@dataclass
+class Picky:
+    """Stands for a review: a word that begins with ! is bad, and its next try has one of them less."""
+
+    store: Store
+
+    def inspection(self, node: Node, trace: Trace) -> Status | None:
+        return None
+
+    def standing(self, status: Status, before: Mapping[str, Status]) -> Status:
+        if status.trace is None or not status.node.spec.startswith("!"):
+            return status
+        node = replace(status.node, spec=status.node.spec[1:])
+        return replace(status_of(node, before, self.store.lookup), because="bad; tries another")
 
 
 # --- what runs
@@ -264,6 +285,38 @@ def test_fail_fast_lets_what_runs_come_to_its_end(house: House) -> None:
 
     house.build(word("a"), word("b"), word("c"), places=2, make=make, keep_going=False)
     assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped"}
+
+
+def test_what_came_out_badly_is_tried_again_before_anything_rests_on_it(house: House) -> None:
+    house.review = lambda: Picky(house.store)
+    built, ran = house.build(word("a", "!!fine"), word("b", "", "a"))
+    assert ran == ["a", "a", "a", "b"]
+    assert len(set(house.recorded)) == 4
+    assert house.kept == ["a", "b"]
+    assert house.told() == {"a": "rendered", "b": "rendered"}
+    (first, second) = [event.message for event in house.events if isinstance(event, Notice)]
+    assert first == second == "bad; tries another"
+    stands = built.statuses[word("a").target].trace
+    assert stands is not None
+    assert house.store.cas.path(stands.outputs["video"].digest).read_text() == "fine"
+
+
+def test_fail_fast_tries_nothing_again(house: House) -> None:
+    has_failed = asyncio.Event()
+
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) == "b":
+            has_failed.set()
+            raise LtxflowError(Problem("no"))
+        await has_failed.wait()
+        return str(node.spec)
+
+    house.review = lambda: Picky(house.store)
+    built, ran = house.build(word("a", "!fine"), word("b"), make=make, keep_going=False)
+    assert sorted(ran) == ["a", "b"]
+    assert house.told() == {"a": "skipped", "b": "failed"}
+    assert built.rendered == set()
+    assert len(house.recorded) == 1  # it was made, and stays in the store
 
 
 def test_an_action_that_brings_not_all_its_outputs_has_failed(house: House) -> None:
