@@ -36,6 +36,7 @@ VERBS = {
     "doctor": "what works here and what does not, with a next step for each: libraries, store, servers, models",
     "servers": "the ComfyUI servers that a build would use, why those, and how they are",
     "trust": "allow what a project brings: its own templates, absolute paths",
+    "completion": "a script that completes verbs, options and clips in bash, zsh or fish",
     "rules": "every rule that a film and its clips are held to, by code",
     "schema": "print the JSON Schema of project.yaml and the other files",
 }
@@ -79,6 +80,10 @@ def main(argv: list[str] | None = None) -> int:
             return main([args[1], "--help"])
         _print(help_text())
         return 0 if args else 2
+    if args[0] == "__complete" and len(args) == 3:
+        from ltxflow import completing
+
+        return _print("".join(f"{name}\n" for name in completing.answer(args[1], args[2], VERBS)))
     from ltxflow import shortcut
 
     asked = shortcut.ask(args)

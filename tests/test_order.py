@@ -56,7 +56,7 @@ def imports(module: str) -> set[str]:
 def floor(module: str) -> str:
     """`ltxflow.run.build` → `run`; what stands beside cli is of its floor, the package itself above all."""
     part = [*module.split("."), ""][1]
-    return {"boundary": "cli", "shortcut": "cli", "__main__": "cli"}.get(part, part)
+    return {"boundary": "cli", "completing": "cli", "shortcut": "cli", "__main__": "cli"}.get(part, part)
 
 
 def test_every_module_stands_on_a_floor() -> None:

@@ -4,64 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.terminal import PATIENCE_S, Terminal
 from film import Film
 
-PATIENCE_S = 60.0
-
-
-class Terminal:
-    """A `watch` at a pseudo-terminal: what it shows, in order, and keys for it."""
-
-    def __init__(self, film: Film, *options: str) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ |= {"COLUMNS": "110", "TERM": "xterm", "NO_COLOR": "1"}
-            os.execv(sys.executable, [sys.executable, "-m", "ltxflow.cli", "watch", "-p", str(film.folder), *options])
-        self.shown = ""
-        self.at = 0
-
-    def until(self, text: str) -> str:
-        """Wait until this is shown, and return all since the last time up to it."""
-        end = time.monotonic() + PATIENCE_S
-        while (found := self.shown.find(text, self.at)) < 0:
-            assert time.monotonic() < end, f'no "{text}" in:\n{self.shown[self.at :]}'
-            if select.select([self.fd], [], [], 1)[0]:
-                self.shown += re.sub(r"\x1b\[[?0-9;]*[A-Za-z]|\r", "", os.read(self.fd, 65536).decode())
-        told = self.shown[self.at : found]
-        self.at = found + len(text)
-        return told
-
-    def press(self, key: str) -> None:
-        os.write(self.fd, key.encode())
-
-    def leave(self) -> int:
-        """Wait for its end and return its exit code."""
-        while True:
-            try:
-                if not os.read(self.fd, 65536):
-                    break
-            except OSError:  # Linux: the other side is closed
-                break
-        _, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
+LTXFLOW = [sys.executable, "-m", "ltxflow.cli"]
 
 
 @pytest.fixture
@@ -70,6 +24,10 @@ def terminals() -> Iterator[list[Terminal]]:
     yield opened
     for terminal in opened:
         terminal.close()
+
+
+def watch(film: Film, *options: str) -> Terminal:
+    return Terminal(*LTXFLOW, "watch", "-p", str(film.folder), *options)
 
 
 def save(film: Film, old: str, new: str) -> None:
@@ -83,7 +41,7 @@ def save(film: Film, old: str, new: str) -> None:
 
 def test_a_save_tells_what_it_changed_and_a_key_draws_it(film: Film, terminals: list[Terminal]) -> None:
     film.build()
-    terminal = Terminal(film, "--animatic")
+    terminal = watch(film, "--animatic")
     terminals.append(terminal)
     assert "= 4 clips unchanged" in terminal.until("watching · r render · a animatic")
     save(film, "pushes slowly", "glides quickly")
@@ -102,7 +60,7 @@ def test_a_save_tells_what_it_changed_and_a_key_draws_it(film: Film, terminals: 
 
 
 def test_a_project_with_errors_is_told_and_waited_for(film: Film, terminals: list[Terminal]) -> None:
-    terminal = Terminal(film, "--animatic")
+    terminal = watch(film, "--animatic")
     terminals.append(terminal)
     terminal.until("watching")
     save(film, "fps: 25", "fsp: 25")
@@ -121,7 +79,7 @@ def test_a_project_with_errors_is_told_and_waited_for(film: Film, terminals: lis
 
 def test_a_film_that_starts_with_a_missing_file_goes_on_when_it_is_there(film: Film, terminals: list[Terminal]) -> None:
     film.edit("scenes:\n", "scenes:\n  - scenes/*.yaml\n")
-    terminal = Terminal(film, "--animatic")
+    terminal = watch(film, "--animatic")
     terminals.append(terminal)
     assert 'no file fits "scenes/*.yaml"' in terminal.until("waiting for it to be mended")
     (film.folder / "scenes").mkdir()
@@ -132,7 +90,7 @@ def test_a_film_that_starts_with_a_missing_file_goes_on_when_it_is_there(film: F
 
 
 def test_a_render_without_a_server_fails_and_the_watch_goes_on(film: Film, terminals: list[Terminal]) -> None:
-    terminal = Terminal(film, "--server", "http://127.0.0.1:9")
+    terminal = watch(film, "--server", "http://127.0.0.1:9")
     terminals.append(terminal)
     terminal.until("watching")
     terminal.press("r")
@@ -143,7 +101,7 @@ def test_a_render_without_a_server_fails_and_the_watch_goes_on(film: Film, termi
 
 def test_auto_builds_what_a_save_changes_once(film: Film) -> None:
     film.build()
-    argv = [sys.executable, "-m", "ltxflow.cli", "watch", "-p", str(film.folder), "--animatic", "--auto", "--json"]
+    argv = [*LTXFLOW, "watch", "-p", str(film.folder), "--animatic", "--auto", "--json"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         lines = (json.loads(line) for line in process.stdout)
