@@ -311,6 +311,7 @@ def test_check_doctor_and_show_know_it(drawn: Film, server: FakeComfy) -> None:
     assert "t2i" in drawn.run("show", "reference:hero").out
     graph = drawn.run("show", "reference:hero", "--graph", "--json").data
     assert "A young locksmith in a leather apron" in str(graph)
+    assert drawn.run("template", "check", "t2i").out.startswith("✓ t2i  fits the nodes of ComfyUI, in 1 shape")
     assert "node classes of i2v, t2i" in drawn.run("doctor", "--server", server.url).out
     assert '"reference:hero"' in drawn.run("graph").out
 
@@ -321,6 +322,22 @@ def test_a_template_without_an_image_is_told(drawn: Film) -> None:
     problem = error(drawn)
     assert (problem["code"], problem["message"]) == ("L081", 'template "t2i" has no save node titled "image"')
     assert problem["where"]["file"].endswith("templates/t2i.json.j2")
+
+
+def test_check_knows_the_nodes_of_image_workflows_without_a_server(drawn: Film) -> None:
+    path = drawn.folder / "templates" / "t2i.json.j2"
+    path.write_text(TEMPLATE.replace('"CFGGuider"', '"CFGGuidr"'))
+    assert drawn.run("trust").code == 0
+    found = drawn.run("check", "--json").envelope["problems"]
+    assert [(p["code"], p["where"]["line"]) for p in found if p["level"] == "error"] == [("N101", 7)]
+    sampler = '{"class_type": "KSampler", "inputs": {"model": ["1", 0], "latent_image": ["5", 0]}}'
+    path.write_text(
+        TEMPLATE.replace('"8": {"class_type": "RandomNoise"', f'"13": {sampler},\n"8": {{"class_type": "RandomNoise"')
+    )
+    assert drawn.run("trust").code == 0
+    told = drawn.run("check", "--json")
+    assert told.code == 0
+    assert [p["level"] for p in told.envelope["problems"] if p["code"] == "N103"] == ["advice"]
 
 
 def test_a_template_that_reads_a_file_is_refused(drawn: Film) -> None:
@@ -423,6 +440,16 @@ def test_a_server_that_fails_takes_along_what_starts_from_it(
     assert (ran.totals["failed"], ran.totals["skipped"]) == (2, 3)
     assert "studio" in ran.out
     assert "wrong" not in "".join(p["message"] for p in ran.envelope["problems"])
+
+
+def test_other_verbs_take_references_as_they_come(shared: Film, server: FakeComfy) -> None:
+    build(shared, server)
+    for verb in (["verify"], ["report"], ["status"], ["cache", "gc"], ["cache", "verify"], ["show", "reference:hero"]):
+        done = shared.run(*verb)
+        assert done.code == 0, done.out + done.err
+    assert build(shared, server) == []
+    assert shared.run("forget", "reference:hero").code == 0
+    assert build(shared, server, "hook/a") == [HERO]
 
 
 def test_films_without_references_have_the_keys_they_had(film: Film) -> None:

@@ -142,10 +142,36 @@ def _recorded() -> Signatures:
     return Signatures.from_object_info(json.loads(RECORDED.read_text("utf-8")), is_recorded=True)
 
 
+# Core classes that workflows for single images need, and that are not recorded: a server checks how they are used.
+# ComfyUI `nodes.py`, and in `comfy_extras/`: nodes_flux.py, nodes_sd3.py, nodes_model_advanced.py, nodes_clip_sdxl.py.
+OF_IMAGES = frozenset(
+    {
+        "BasicScheduler",
+        "CLIPSetLastLayer",
+        "CLIPTextEncodeFlux",
+        "CLIPTextEncodeSDXL",
+        "ConditioningZeroOut",
+        "DualCLIPLoader",
+        "EmptyFlux2LatentImage",
+        "EmptyLatentImage",
+        "EmptySD3LatentImage",
+        "Flux2Scheduler",
+        "FluxGuidance",
+        "KSampler",
+        "KSamplerAdvanced",
+        "LoraLoader",
+        "ModelSamplingAuraFlow",
+        "ModelSamplingFlux",
+        "ModelSamplingSD3",
+        "TripleCLIPLoader",
+    }
+)
+
+
 @cache
 def core_classes() -> frozenset[str]:
     """Return the classes that any project may use without an allowance."""
-    return frozenset(_recorded().classes)
+    return frozenset(_recorded().classes) | OF_IMAGES
 
 
 def _signature(name: str, entry: Any) -> Signature | None:
@@ -380,7 +406,8 @@ class _Check:
             return None
         if sig:
             return sig
-        if is_foreign and class_ in (self.allowed or ()) and self.signatures.is_recorded:
+        is_unknown = class_ in OF_IMAGES or (is_foreign and class_ in (self.allowed or ()))
+        if is_unknown and self.signatures.is_recorded:
             self.tell(
                 "N103",
                 node_id,

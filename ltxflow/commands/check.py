@@ -15,6 +15,7 @@ from ltxflow.run.locked import disagreements
 from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.lint import lint
 from ltxflow.steps import clip as clip_step
+from ltxflow.steps import reference
 from ltxflow.store.lock import moved
 
 
@@ -33,9 +34,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if not any(problem.level == "error" for problem in problems):
         outlook = session.look_on_paper(Question())  # templates, sizes and keys: everything short of a server
         problems += disagreements(session) if args.locked else []
-        problems += clip_step.check(
-            [n for n in outlook.plan.nodes.values() if n.kind == "clip"], core_classes() | session.config.allowed_nodes
-        )
+        allowed, nodes = core_classes() | session.config.allowed_nodes, outlook.plan.nodes.values()
+        problems += clip_step.check([node for node in nodes if node.kind == "clip"], allowed)
+        problems += reference.check([node for node in nodes if node.kind == "reference"], allowed)
     problems = sorted(problems, key=_place)
     counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
     failed = counts["error"] or (args.strict and counts["warning"])

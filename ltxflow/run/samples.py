@@ -13,9 +13,10 @@ from typing import Any
 from ltxflow.comfy.nodes import Signatures, check_graph
 from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.script.model import Clip, Extends, Image, Length, Lora, Media, Narration, Prompt, Scene, Value
+from ltxflow.script.model import Clip, Extends, Image, Length, Lora, Media, Narration, Prompt, Scene, Still, Value
 from ltxflow.script.profile import Profile, delivered_size, geometry
 from ltxflow.script.template import Template, render_many, variables
+from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 
 SIZES = ("3:2", "1920x1080")  # one that the model samples as it is, one that is cut out of a larger picture
@@ -150,6 +151,8 @@ def try_template(
 
     Places are those in the template. With `names` (model role → file on a server) names of files are compared, too.
     """
+    if is_of_stills(template):
+        return _try_still(profile, template, signatures, allowed)
     tried = samples(profile, template, loras)
     contexts = [clip_step.context(s.shot, names or clip_step.first_names(s.shot), {}, "ltxflow") for s in tried]
     try:
@@ -172,6 +175,28 @@ def try_template(
         problem if len(labels) == len(tried) else replace(problem, message=f"{problem.message} ({labels[0]})")
         for problem, labels in told.values()
     ]
+
+
+def is_of_stills(template: Template) -> bool:
+    """Given a template, return whether it makes an image for `references:`: it knows no frames, nor what clips have."""
+    return '"image"' in template.text and variables(template) <= frozenset(reference.VARIABLES)
+
+
+def _try_still(
+    profile: Profile, template: Template, signatures: Signatures, allowed: frozenset[str]
+) -> tuple[int, list[Problem]]:
+    still = Still("sample", WORDS, (1536, 1024), template=template.name)
+    node = Node("reference:sample@1", "reference", reference.Sitting(still, 1, SEED, profile, template), 0)
+    try:
+        reference.action(node, {})
+        graph = node.spec.graph({}, {}, "ltxflow")
+    except LtxflowError as error:
+        return 0, list(error.problems)
+
+    def where(id: str) -> Span | None:
+        return node_span(template, id)
+
+    return 1, check_graph(graph, signatures, template=template.name, where=where, models=False, allowed=allowed)
 
 
 def _foreign_files(sample: Sample, graph: Mapping[str, Any], signatures: Signatures) -> Iterator[Problem]:

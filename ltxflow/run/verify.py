@@ -15,6 +15,7 @@ from ltxflow.deliver.publish import TIMELINE
 from ltxflow.media.decode import undecodable
 from ltxflow.run.session import Session
 from ltxflow.store.checkup import TOLD, examine, repair
+from ltxflow.store.lock import made_of
 from ltxflow.store.published import Published, settled, write_published
 
 Kind = Literal["missing", "edited", "extra", "rotted", "empty", "unreadable", "undecodable", "unfinished", "disagrees"]
@@ -87,7 +88,7 @@ def _named_by_lock(session: Session) -> dict[Digest, list[str]]:
     named: dict[Digest, list[str]] = {}
     for clip, entry in session.lock.entries.items():
         for number, take in entry.takes.items():
-            for output, digest in {"video": take.digest, **take.outputs}.items():
+            for output, digest in {made_of(clip): take.digest, **take.outputs}.items():
                 named.setdefault(digest, []).append(f"{clip}@{number} {output}")
     return named
 
@@ -97,8 +98,8 @@ def _disagreements(session: Session) -> Iterator[Difference]:
     for clip, entry in session.lock.entries.items():
         for number, take in entry.takes.items():
             trace = session.trace_of(take.key)
-            if trace is not None and trace.outputs["video"].digest != take.digest:
-                other = trace.outputs["video"].digest
+            other = trace.outputs[made_of(clip)].digest if trace is not None else take.digest
+            if other != take.digest:
                 told = f"the lock says {take.digest[:12]}…, this store has another render of the same: {other[:12]}…"
                 yield Difference("lock", "disagrees", f"{clip}@{number}", told, f"{clip}@{number}", take.digest)
 

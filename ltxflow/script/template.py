@@ -39,6 +39,9 @@ The variables (a template names in its header those it uses; one it does not use
 | extend | {video, frames, k, audio}: see `extend.json.j2`; audio: pinned, fresh |
 | prefix | the start of the file names the server gives the outputs |
 
+A template that makes an image for `references:` saves it by a node titled "image", and knows of these prompt, negative,
+seed, width, height (of the image, px) and prefix; its models it names itself.
+
 Run as a program (`python -m ltxflow.script.template`) it renders what it reads from its standard input: the
 child in which templates that are not ours run, with bounds on memory, time and output.
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
-from ltxflow.comfy.nodes import Signatures, file_inputs
+from ltxflow.comfy.nodes import Signatures, check_graph, file_inputs
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.engines import Picture, draw
@@ -21,6 +21,7 @@ from ltxflow.steps import Asset, Expected, Job, Node, Wishes
 
 KIND, VERSION, POOL, SOURCE = "reference", "1", "gpu", "reference"
 OUTPUT = "image"
+VARIABLES = ("prompt", "negative", "seed", "width", "height", "prefix")  # what a template of images may use
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,27 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
             )
         )
     return Action(KIND, VERSION, {"graph": canonical_graph(graph, outputs)}, outputs=(OUTPUT,))
+
+
+def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
+    """Given nodes of references, return what is wrong with their graphs by the recorded signatures of ComfyUI's nodes.
+
+    Of one template it is told once. `allowed` are the classes that may be used.
+    """
+    told: dict[str, list[Problem]] = {}
+    for node in stills:
+        sitting: Sitting = node.spec
+        if sitting.made_by is not None and sitting.template.name not in told:
+            name = sitting.template.name
+            told[name] = check_graph(
+                sitting.graph({}, {}, "ltxflow"),
+                Signatures.recorded(),
+                template=name,
+                where=lambda id, span=node.span: span,  # type: ignore[misc]  # bound now: the span is this node's
+                models=False,
+                allowed=allowed,
+            )
+    return [problem for problems in told.values() for problem in problems]
 
 
 def _asked(sitting: Sitting) -> dict[str, Any]:

@@ -83,6 +83,11 @@ class Lock:
         return None if entry is None else entry.takes.get(take)
 
 
+def made_of(entry: str) -> str:
+    """Given the name of an entry, return the output that its takes' digests are of: a clip's or a reference's."""
+    return "image" if entry.startswith("reference:") else "video"
+
+
 # --- changes: each returns a new Lock
 
 

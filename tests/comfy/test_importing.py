@@ -261,7 +261,7 @@ def test_older_samplers_and_foreign_nodes() -> None:
         "i.image": "{{ reference }}",
         "s.filename_prefix": "{{ prefix }}",
     }
-    assert found.foreign == ("KSampler", "VHS_VideoCombine")
+    assert found.foreign == ("VHS_VideoCombine",)
 
 
 def test_models_and_loras_stay() -> None:

@@ -246,3 +246,15 @@ def test_what_the_lock_knows_of_an_output() -> None:
     assert take.output("video") == Output(take.digest, {"frames": 121, "width": 1536, "fps": 25})
     assert take.output("last_frame") == Output(Digest(take.outputs["last_frame"]))
     assert take.output("audio") is None
+
+
+def test_references_have_lines_of_their_own() -> None:
+    take = LockTake(Key("a" * 64), 7, Digest("b" * 64), 0, {"pixels": "c" * 64, "width": 8, "height": 8}, "reference")
+    lock = Lock(
+        {"reference:hero": LockEntry(2, {2: take}), "hero/a": LockEntry(1, {1: take}), "z/a": LockEntry(1, {1: take})}
+    )
+    lock = with_take(lock, "reference:hero/from-above", 1, take)
+    names = [line.partition(": {")[0] for line in lock_text(lock).splitlines()[2:]]
+    assert names == ["hero/a", "reference:hero", "reference:hero/from-above", "z/a"]
+    assert parse_lock(lock_text(lock), "ltxflow.lock") == lock
+    assert moved(lock, [("hero", "other")]).entries.keys() == {*lock.entries, "other/a"} - {"hero/a"}
