@@ -24,7 +24,8 @@ from ltxflow.comfy.messages import JobState, Progress, is_oom, is_transient
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.progress import SAMPLERS, Tracker
 from ltxflow.comfy.servers import check_live, resolve_names
-from ltxflow.core.digest import Key
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, Key
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.media.image import prepare_image
@@ -691,16 +692,36 @@ def _renamed(graph: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _content(asset: Asset, job: Job) -> bytes | Path:
-    """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made."""
-    if asset.video is not None:
-        return asset.video.path
-    if asset.image is None:
-        return job.inputs[asset.input]
+    """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made.
+
+    Always the very bytes that the key was made of: a file that was edited meanwhile, or rotted, is refused.
+    """
+    if asset.video is not None or asset.image is None:
+        source = asset.video.path if asset.video is not None else job.inputs[asset.input]
+        return _copy(source, Digest(asset.recipe["video"]), job.folder, is_ours=asset.video is None)
     fit = asset.recipe["fit"]
     focus = asset.recipe["focus"] or (0.5, 0.5)
     width, height = asset.recipe["size"]
     path = job.inputs[asset.input] if asset.input else asset.image.path
     return prepare_image(path, (width, height), fit, tuple(focus), asset.image.pixels)
+
+
+def _copy(source: Path, digest: Digest, folder: Path, *, is_ours: bool) -> Path:
+    """A copy of a file that nobody else writes to: what is sent cannot change while it is sent."""
+    copy = folder / f"{digest[:16]}{source.suffix}"
+    if copy.exists():
+        return copy
+    try:
+        files.copy_into(source, copy, expect=digest)
+    except LtxflowError as error:
+        if not source.exists():
+            raise
+        message, hint = f'"{source.name}" changed while the film was being built', "build again, to use it as it is now"
+        if is_ours:
+            message = f"a file in the store is damaged: {digest[:12]}…"
+            hint = "ltxflow cache verify --repair sets it aside; the next build makes it again"
+        raise LtxflowError(Problem(message, hint=hint, code="C031"), exit_code=FAILED) from error
+    return copy
 
 
 def _over_budget(seconds: float) -> LtxflowError:
