@@ -113,3 +113,27 @@ def test_plan_build_and_oracle_agree_whatever_happens(server: FakeProcess) -> No
 @pytest.mark.slow
 def test_plan_build_and_oracle_agree_in_a_long_campaign(server: FakeProcess) -> None:
     play(server, max_examples=int(os.environ.get("WORLDS", "150")), stateful_step_count=15, print_blob=True)
+
+
+# --- what was found, as short as it goes
+
+
+@pytest.fixture
+def world(server: FakeProcess, tmp_path: Path) -> World:
+    return World(tmp_path, server)
+
+
+@pytest.mark.parametrize("after", range(8, 28, 3))
+def test_a_poster_is_of_its_clip_though_publishing_was_killed_half_way(world: World, after: int) -> None:
+    world.build()
+    world.edit("drop scene", 0)  # another clip, and its poster, move to the first place
+    world.interrupted("kill", after)
+    world.build()
+
+
+@pytest.mark.parametrize("after", [4, 63, 64, 66, 69])
+def test_ctrl_c_while_servers_are_opened_or_closed_is_an_interruption_like_any(world: World, after: int) -> None:
+    world.build()
+    world.edit("prompt", 0, 1)
+    world.interrupted("stop", after)  # 130, and no traceback
+    world.build()

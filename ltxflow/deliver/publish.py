@@ -161,11 +161,15 @@ def _text_piece(path: str, data: bytes, cas: Cas, kind: str = "captions") -> _Pi
 
 
 def _poster_piece(placement: Placement, published: Published, base: Path, cas: Cas) -> _Piece:
-    """Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again."""
+    """Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again.
+
+    While a poster is being replaced, its record has two digests: then which of them is there is not known.
+    """
     path = f"{POSTERS}/{Path(placement.file).stem}.jpg"
     known = published.entries.get(path)
-    if known is not None and known.key == placement.digest and is_ours(published, base, path):
-        digest = found(published, base, path) or known.digests[0]
+    is_drawn = known is not None and known.key == placement.digest and len(known.digests) == 1
+    if known is not None and is_drawn and is_ours(published, base, path):
+        digest = known.digests[0]
     else:
         video = cas.path(Digest(placement.digest))
         digest = cas.put_bytes(draw_poster(video if video.exists() else _home(placement.digest, published, base)))

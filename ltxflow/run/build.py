@@ -316,7 +316,10 @@ async def _put(status: Status, job: Job, builder: Builder, started: float) -> Tr
 
 
 async def interruptible(work: Awaitable[Built]) -> Built:
-    """Given a build, run it so that Ctrl-C cancels it and lets it keep what is finished; a second one ends it."""
+    """Given a build, run it so that Ctrl-C cancels it and lets it keep what is finished; a second one ends it.
+
+    Raise KeyboardInterrupt where nothing can be kept any more: before it began, or while its servers are closed.
+    """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
 
@@ -332,5 +335,7 @@ async def interruptible(work: Awaitable[Built]) -> Built:
         loop.add_signal_handler(number, stop)
     try:
         return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         as_ever()
