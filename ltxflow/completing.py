@@ -26,6 +26,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("build", "plan", "watch", "explain", "graph"), ("SELECTOR",)),
     **dict.fromkeys(("show", "takes", "forget", "accept"), ("CLIP",)),
     **dict.fromkeys(("approve", "reject", "retake"), ("CLIP", "REASON")),
+    "diff": ("REF",),
     "pick": ("CLIP", "TAKE"),
     "pin": ("CLIP", "FILE", "REASON"),
 }
@@ -95,6 +96,8 @@ def _names(place: str, word: str, before: Sequence[str], free: Sequence[str]) ->
         file = find_project(_project(before), Path.cwd())
     except LtxflowError:
         return []
+    if place == "REF":
+        return _revisions(file.parent)
     film = outline(file)
     if place == "TAKE":
         return [str(number) for number in _takes(file).get(free[0] if free else "", [1])]

@@ -29,7 +29,7 @@ def test_the_verbs_that_name_clips_are_those_whose_parsers_say_so() -> None:
         parser = argparse.ArgumentParser()
         importlib.import_module(f"ltxflow.commands.{verb}").add_arguments(parser)
         places = tuple(action.metavar for action in parser._actions if not action.option_strings)
-        if places and places[0] in ("CLIP", "SELECTOR"):
+        if places and places[0] in ("CLIP", "SELECTOR", "REF"):
             taking[verb] = places
     assert taking == {verb: places for verb, places in completing.PLACES.items() if verb in VERBS}
 
@@ -49,12 +49,21 @@ def test_tags_takes_and_scene_files_are_offered(film: Film) -> None:
     (film.folder / "scenes").mkdir()
     (film.folder / "scenes" / "one.yaml").write_text("id: one\ntags: [night]\nclips: [{id: a, tags: [hero]}]\n")
     film.edit("scenes:\n", "scenes:\n  - scenes/*.yaml\n")
-    film.edit("tiny", "tiny")
     at = f"-p {film.folder}"
     assert offered(f"plan {at} tag:") == ["tag:hero", "tag:night"]
     assert offered(f"plan {at} tag:n", BASH) == ["night"]  # bash keeps what stands before the colon itself
     assert offered(f"plan {at} one") == ["one", "one/a"]
     assert offered(f"show {at} one/a@", BASH) == ["1"]
+
+
+def test_revisions_are_offered_where_one_is_compared_with(film: Film) -> None:
+    git = ["git", "-C", str(film.folder)]
+    subprocess.run([*git, "init", "-q", "-b", "trunk"], check=True)
+    subprocess.run([*git, "add", "project.yaml"], check=True)
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run([*git, *who, "commit", "-q", "-m", "a film"], check=True)
+    assert offered(f"diff -p {film.folder} ") == ["HEAD", "trunk"]
+    assert offered(f"plan -p {film.folder} changed:t", BASH) == ["trunk"]
 
 
 def test_a_film_with_errors_is_offered_as_far_as_it_goes(film: Film) -> None:
