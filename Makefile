@@ -47,7 +47,11 @@ schemas: $(BIN)/ltxflow  ## what is generated from schemas/timeline.schema.json:
 	$(BIN)/ltxflow schema timeline --as typescript > schemas/timeline.ts
 	$(BIN)/ltxflow schema timeline --as zod > schemas/timeline.zod.ts
 
-bench: $(VENV)/.dev  ## how well two unequal servers are kept busy; run it on a quiet machine
+SIZES ?= 100,1000,10000
+PEERS ?= ninja,make,tup,doit,scons,snakemake,pytask
+
+bench: $(VENV)/.dev  ## planning beside other build tools, and two unequal servers; quick: SIZES=100 PEERS=none
+	$(BIN)/python benchmarks/planning.py --sizes $(SIZES) --peers $(PEERS)
 	$(BIN)/python benchmarks/two_servers.py
 
 lint: $(VENV)/.dev

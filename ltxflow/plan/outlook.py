@@ -297,9 +297,12 @@ def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
 def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
     """Given a film, return what to do about approved takes whose text was edited since."""
     told = []
+    mine: dict[str, list[Status]] = {}
+    for status in found.values():
+        if status.node.kind == "clip":
+            mine.setdefault(status.node.clip, []).append(status)
     for clip in project.clips:
-        mine = (s for s in found.values() if s.node.kind == "clip" and s.node.clip == clip.path)
-        for status in mine:
+        for status in mine.get(clip.path, ()):
             if _drift(status) == DRIFTED:
                 message = f"{clip.path}: the approved take {status.node.take} no longer matches its text, and stays"
                 hint = (

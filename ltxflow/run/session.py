@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ltxflow.script.profile import templates_folder
 from ltxflow.store.lock import Lock, LockTake, read_lock
 from ltxflow.store.memory import Memory, memory_of
 from ltxflow.store.published import Published, found, read_published
-from ltxflow.store.store import Store, open_store
+from ltxflow.store.store import Later, Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
 
 LOCK = "ltxflow.lock"
@@ -106,11 +107,15 @@ class Session:
                 continue
             digest = found(self.published, base, path)
             if digest is not None and digest in entry.digests:
-                trace = self.store.trace(Key(entry.key)) if entry.key else None
-                facts = (trace.outputs["video"].facts if trace else None) or {}
                 target = _moved(entry.target, self.project.moved)
+                facts = Later(partial(self._facts, entry.key))
                 stands[name] = Placed(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
         return stands
+
+    def _facts(self, key: str) -> dict[str, Any]:
+        """What the trace of a published video says of it. A plan of what is unchanged never asks."""
+        trace = self.store.trace(Key(key)) if key else None
+        return dict(trace.outputs["video"].facts) if trace else {}
 
     def clean(self) -> int:
         """Take away what killed processes left half-written, wherever this project writes; return how many."""

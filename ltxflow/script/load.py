@@ -131,6 +131,9 @@ class _Reader:
     library: Library | None = None
     offline: Callable[[], str | None] = lambda: None
     facts: Facts = field(default_factory=Facts)
+    real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
+    below: dict[Any, dict[str, Value]] = field(default_factory=dict)  # see _below
+    shared: list[Layer] = field(default_factory=list)
 
     def span(self, path: Path_) -> Span:
         return self.document.span(path)
@@ -142,7 +145,7 @@ class _Reader:
         """Return where the file named at `path` is, or None after noting what is wrong with it."""
         if Path(name).is_absolute() or name.startswith("~"):
             self.foreign[f"absolute path {name}"] = name
-        found, problem = contained(name, self.folder, self.workspace, self.span(path), self.is_trusted)
+        found, problem = contained(name, self.folder, self.workspace, self.span(path), self.is_trusted, self.real)
         if problem:
             self.problems.append(problem)
         if found is None:
@@ -366,8 +369,10 @@ def _settings(
     reader: _Reader, profile: Profile, layers: Sequence[Layer], command_line: Mapping[str, Any], path: Path_
 ) -> dict[str, Value]:
     """Resolve one clip's settings: the quality's parts stand between the profile and what the film says."""
-    top = Layer("command line", command_line)
-    quality = resolve([*layers, top])["quality"]
+    top, own, shared = Layer("command line", command_line), layers[-1], layers[:-1]
+    below = _below(reader, shared, None)  # what clips share is resolved once, and a clip's own values laid over it
+    quality = next((layer.value("quality") for layer in (top, own) if "quality" in layer.values), below.get("quality"))
+    assert quality is not None  # the profile has one
     preset = profile.qualities.get(str(quality.value))
     if preset is None:
         near = difflib.get_close_matches(str(quality.value), profile.qualities, n=1)
@@ -384,8 +389,18 @@ def _settings(
     parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
     named = Layer(f"quality {preset.name}", parts)
     if quality.origin == "command line":  # asked for as a whole: it wins as a whole
-        return resolve([*layers, named, top])
-    return resolve([layers[0], named, *layers[1:], top])
+        return resolve([own, named, top], below)
+    return resolve([own, top], _below(reader, shared, named))
+
+
+def _below(reader: _Reader, layers: Sequence[Layer], named: Layer | None) -> dict[str, Value]:
+    """The layers that clips share, resolved; those of a quality come after the profile's. One scene after the other."""
+    written = [layer for layer in layers if layer.values]
+    key = (*map(id, written), named.origin if named else "")
+    if key not in reader.below:
+        reader.below[key] = resolve([written[0], *([named] if named else []), *written[1:]])
+        reader.shared += written  # alive, so that no other layer gets its id
+    return reader.below[key]
 
 
 def _scenes(
@@ -581,7 +596,9 @@ def _clips(
         own = _layer(reader, f"clip {scene['id']}/{written['id']}", written, path)
         settings = _settings(reader, profile, [*layers, own], command_line, path)
         clip = _clip(reader, scene["id"], index, written, path, settings, profile, fps, variables, size)
-        clips.append(replace(clip, tags=tuple(dict.fromkeys([*(scene.get("tags") or ()), *clip.tags]))))
+        if scene.get("tags"):
+            clip = replace(clip, tags=tuple(dict.fromkeys([*scene["tags"], *clip.tags])))
+        clips.append(clip)
     return tuple(clips)
 
 
@@ -808,7 +825,7 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
     if not named.value:
         return None
     name = str(named.value)
-    file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted)
+    file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted, reader.real)
     if Path(name).is_absolute():
         reader.foreign[f"absolute path {name}"] = name
     if problem or file is None:
@@ -865,7 +882,7 @@ def _file_of(known: str | Mapping[str, Any]) -> str:
 
 def _video(reader: _Reader, value: Value) -> Media | None:
     name, span = str(value.value), value.span
-    file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted)
+    file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted, reader.real)
     if problem or file is None:
         reader.problems += [problem] if problem else []
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path, PurePosixPath
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
@@ -82,12 +83,17 @@ def workspace_of(folder: Path, root: str | None = None) -> Path:
 
 
 def contained(
-    name: str, folder: Path, workspace: Path, span: Span | None, trusted: bool = False
+    name: str,
+    folder: Path,
+    workspace: Path,
+    span: Span | None,
+    trusted: bool = False,
+    known: dict[str, str] | None = None,
 ) -> tuple[Path | None, Problem | None]:
     """Given a path as written, return where it is, or the Problem with it.
 
     It is relative to the project's folder and must resolve (symlinks too) inside the workspace. An absolute
-    path is taken only from a trusted project.
+    path is taken only from a trusted project. `known` keeps where folders really are, for one reading of a film.
     """
     if "\x00" in name or not name.strip():
         return None, Problem(f'"{name!r}" is not a path', span, code="L010")
@@ -102,7 +108,7 @@ def contained(
         return Path(name).expanduser(), None
     path = folder / name
     try:
-        inside = path.resolve().is_relative_to(workspace.resolve())
+        inside = _is_inside(path, workspace, {} if known is None else known)
     except (OSError, RuntimeError):
         return None, Problem(f'cannot resolve "{name}"', span, hint="a loop of links?", code="L010")
     if not inside:
@@ -113,6 +119,21 @@ def contained(
             code="L012",
         )
     return path, None
+
+
+def _is_inside(path: Path, workspace: Path, known: dict[str, str]) -> bool:
+    """Whether a path resolves inside the workspace. A thousand pictures are in few folders: each is resolved once."""
+    folder, name = os.path.split(str(path))
+    if name in ("", ".", ".."):
+        return path.resolve().is_relative_to(workspace.resolve())
+    for place in (folder, str(workspace)):
+        if place not in known:
+            known[place] = str(Path(place).resolve())
+    real = os.path.join(known[folder], name)
+    if os.path.islink(real):
+        real = str(Path(real).resolve())
+    top = known[str(workspace)]
+    return real == top or real.startswith(top if top.endswith("/") else f"{top}/")
 
 
 def shown(path: Path, cwd: Path | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ltxflow.core.errors import Span
@@ -77,12 +78,13 @@ def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]
     return flat
 
 
-def resolve(layers: Iterable[Layer]) -> dict[str, Value]:
+def resolve(layers: Iterable[Layer], below: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
     """Given layers from the weakest to the strongest, return every name with the last one's word on it.
 
-    `seed` and `seeds` are two ways to say one thing: whichever a stronger layer has is all that counts.
+    `below` is what still weaker ones come to. `seed` and `seeds` are two ways to say one thing: whichever a stronger
+    layer has is all that counts.
     """
-    resolved: dict[str, Value] = {}
+    resolved = dict(below)
     for layer in layers:
         if "seed" in layer.values or "seeds" in layer.values:
             resolved = {name: value for name, value in resolved.items() if name not in ("seed", "seeds")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -183,6 +184,7 @@ class Step(Protocol):
         """Make it: fill job.out and job.facts."""
 
 
+@functools.cache
 def step(kind: str) -> Step:
     """Given a kind, return its module, loaded on first use."""
     return cast(Step, importlib.import_module(f"ltxflow.steps.{kind}"))

@@ -68,7 +68,8 @@ def entry_of(answer: Answer, rests_on: Iterable[str | Path], since_ns: int = 0, 
     """
     folders: dict[str, list[str]] = {}
     racy: dict[str, str] = {}
-    for path in sorted({os.path.abspath(path) for path in rests_on}):
+    absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in rests_on}
+    for path in sorted(absolute):
         folder, name = os.path.split(path)
         folders.setdefault(folder, []).append(name)
     rows = []

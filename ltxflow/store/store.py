@@ -94,10 +94,12 @@ class Store:
         """A trace of which a plan asks the outputs. What else is in it is read when somebody looks."""
         outputs = {name: Output(Digest(o[0]), o[2], o[1]) for name, o in brief["outputs"].items()}
 
-        def part(name: str) -> _Later:
-            return _Later(lambda: dict(getattr(self._trace(key, files.signature(path) or ())[0], name, {})))
+        def part(name: str) -> Later:
+            return Later(lambda: dict(getattr(whole(), name, {})))
 
-        path = trace_path(self.traces, key)
+        def whole() -> Trace | None:
+            return self._trace(key, files.signature(trace_path(self.traces, key)) or ())[0]
+
         told = {name: str(brief[name]) for name in _BRIEF}
         later = {name: part(name) for name in ("action", "fields", "seconds", "versions")}
         return Trace(key=key, outputs=outputs, **told, **later)  # type: ignore[arg-type]  # mypy joins the two
@@ -188,7 +190,7 @@ def _from_row(row: bytes, key: Key, seen: files.Signature) -> Trace | None:
         trace = parse_trace(text, key)
     except ValueError:
         return None
-    return replace(trace, action=_Later(lambda: json.loads(action)))
+    return replace(trace, action=Later(lambda: json.loads(action)))
 
 
 _BRIEF = ("target", "source", "server", "made_at")
@@ -200,7 +202,7 @@ def _brief(trace: Trace) -> dict[str, Any]:
     return {"outputs": outputs, **{name: getattr(trace, name) for name in _BRIEF}}
 
 
-class _Later(Mapping[str, Any]):
+class Later(Mapping[str, Any]):
     """A JSON mapping that is read when somebody looks inside."""
 
     def __init__(self, read: Callable[[], dict[str, Any]]) -> None:

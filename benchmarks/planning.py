@@ -1,0 +1,164 @@
+"""What it costs to find out that there is nothing to do, or little: ltxflow beside other build tools.
+
+    python benchmarks/planning.py                               all sizes, all tools: about half an hour
+    python benchmarks/planning.py --sizes 100,1000 --peers ninja,doit
+    python benchmarks/planning.py --sizes 1000 --peers none     a minute
+
+Whole processes, measured from outside: user + system time, wall clock, peak memory; medians. See `workload.py` for
+what the film is. It asserts nothing: look at the tables, and at the load of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
+
+from measure import Cost, median, run  # noqa: E402
+from peers import PEERS, Peer, write_sources  # noqa: E402
+from peers import environment as peer_environment  # noqa: E402
+from workload import HERE, environment  # noqa: E402
+
+Row = tuple[str, int, Cost]
+LTXFLOW = [sys.executable, "-m", "ltxflow.cli"]
+
+
+class Film:
+    """A film in a folder with its store, built once: what is asked of it now costs what it costs every day."""
+
+    def __init__(self, folder: Path, n: int, layout: str) -> None:
+        self.n, self.layout = n, layout
+        self.folder, self.env = folder / "film", environment(folder / "store")
+        maker = [sys.executable, str(HERE / "benchmarks/workload.py"), str(n), str(folder), "--layout", layout]
+        subprocess.run(maker, check=True, capture_output=True)  # apart: whoever measures stays small
+        for _ in range(3):  # publish, look, remember
+            run([*LTXFLOW, "build", "-q"], self.folder, self.env)
+
+    def edit(self, number: int) -> None:
+        """Another word in the middle clip's prompt, each time."""
+        place = self.folder / "project.yaml"
+        if self.layout == "scenes":
+            place = self.folder / f"scenes/s{self.n // 2 // 5:05d}.yaml"
+        text = place.read_text()
+        at = text.index(f" {self.n // 2};")
+        begin = text.rindex("past ", 0, at) + 5
+        place.write_text(f"{text[:begin]}gate{number}{text[at:]}")
+
+    def checkout(self, number: int) -> None:
+        """As after `git checkout` of another revision and back: every file written anew, with a time of its own."""
+        for path in [self.folder / "project.yaml", *self.folder.glob("refs/*"), *self.folder.glob("scenes/*")]:
+            data = path.read_bytes()
+            path.unlink()
+            path.write_bytes(data)
+
+
+def ltxflow(folder: Path, n: int, runs: int) -> Iterator[Row]:
+    """Everything that is claimed of one size."""
+    for layout in ("one", "scenes"):
+        film = Film(folder / f"{layout}{n}", n, layout)
+        name = "one project.yaml" if layout == "one" else "a file a scene"
+        cost = _on(film)
+        for verb in ("build", "plan", "status"):
+            cost(verb, runs=1)  # its own answer is remembered now
+            if layout == "one":
+                yield f"ltxflow {verb}, nothing changed", n, cost(verb, runs=runs)
+        yield f"ltxflow plan, one prompt edited, {name}", n, cost("plan", runs=runs, before=film.edit)
+        if layout == "one":
+            yield "ltxflow plan, every file written anew", n, cost("plan", runs=min(runs, 3), before=film.checkout)
+        shutil.rmtree(folder / f"{layout}{n}")
+
+
+def _on(film: Film) -> Callable[..., Cost]:
+    def cost(verb: str, runs: int, before: Callable[[int], object] = lambda number: None) -> Cost:
+        return median([*LTXFLOW, verb], film.folder, film.env, runs, before)
+
+    return cost
+
+
+def peer_rows(folder: Path, peer: Peer, n: int, runs: int) -> Iterator[Row]:
+    """One tool on one size: nothing changed; and a dry run after one prompt was edited, where it has one."""
+    program = peer.program()
+    if program is None or n > peer.most:
+        why = "cannot be had here" if program is None else f"left out at {n:,}: it takes minutes"
+        print(f"  {peer.name}: {why}", file=sys.stderr)
+        return
+    place, env = folder / f"{peer.name}{n}", peer_environment()
+    write_sources(place, n)
+    peer.write(place, n)
+    build = [program, *peer.build[1:]]
+    run(build, place, env)
+    yield f"{peer.name}, nothing changed", n, median(build, place, env, runs)
+    if peer.plan:
+
+        def edit(number: int) -> None:
+            (place / "prompts/00050.txt").write_text(f"another prompt, {number}\n")
+
+        yield f"{peer.name} dry run, one prompt edited", n, median([program, *peer.plan[1:]], place, env, runs, edit)
+    shutil.rmtree(place)
+
+
+def starts(folder: Path, runs: int) -> Iterator[Row]:
+    env = environment(folder / "none")
+    for name, argv in [
+        ("python -c pass", [sys.executable, "-c", "pass"]),
+        ("ltxflow --version", [*LTXFLOW, "--version"]),
+        ("ltxflow --help", [*LTXFLOW, "--help"]),
+    ]:
+        yield name, 0, median(argv, folder, env, 2 * runs + 1)
+
+
+def show(row: Row) -> Row:
+    print(f"{row[0]:<52} {row[1] or '':>7} {row[2]}", flush=True)
+    return row
+
+
+def table(rows: list[Row], sizes: list[int]) -> None:
+    """The same as Markdown, for README.md: CPU seconds by size, and the peak of the largest."""
+    print(f"\n| CPU seconds (peak MB) | {' | '.join(f'{n:,}' for n in sizes)} |")
+    print(f"|---|{'---|' * len(sizes)}")
+    for name in dict.fromkeys(row[0] for row in rows):
+        of = {n: cost for other, n, cost in rows if other == name}
+        cells = [f"{of[n].cpu_s:.3f} ({of[n].peak_mb:.0f})" if n in of else "–" for n in sizes]
+        if 0 in of:
+            cells = [f"{of[0].cpu_s:.3f} ({of[0].peak_mb:.0f})", *[""] * (len(sizes) - 1)]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--sizes", default="100,1000,10000", help="clips, as 100,1000,10000 (default)")
+    parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)} (default: all), or none")
+    parser.add_argument("--runs", type=int, default=5)
+    args = parser.parse_args()
+    sizes = [int(size) for size in args.sizes.split(",")]
+    peers = [] if args.peers == "none" else [PEERS[name] for name in args.peers.split(",")]
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=False)
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors ({platform.machine()}), "
+        f"Python {platform.python_version()}, {commit.stdout.strip()}, load {os.getloadavg()[0]:.1f}\n"
+    )
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="ltxflow-bench-") as name:
+        folder = Path(name)
+        rows += map(show, starts(folder, args.runs))
+        for n in sizes:
+            rows += map(show, ltxflow(folder, n, args.runs))
+            for peer in peers:
+                rows += map(show, peer_rows(folder, peer, n, args.runs))
+    table(rows, sizes)
+    print(f"\nload {os.getloadavg()[0]:.1f} at the end")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
