@@ -56,9 +56,10 @@ def test_a_number_that_is_none_is_told(text: str) -> None:
         settings_of(parsed("--set", text))
 
 
-def test_the_question_holds_mode_and_selectors() -> None:
-    assert question_of(parsed("hook", "!end", "--animatic")) == Question("animatic", ("hook", "!end"))
-    assert question_of(parsed("--relength", "--force")) == Question("render", (), True, True)
+def test_the_question_holds_mode_and_selectors(film: Film) -> None:
+    session = film.session()
+    assert question_of(parsed("hook", "!end", "--animatic"), session) == Question("animatic", ("hook", "!end"))
+    assert question_of(parsed("--relength", "--force"), session) == Question("render", (), True, True)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
