@@ -225,6 +225,49 @@ def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, releng
     return replace(cut, notes=_length_notes(cut, asks, rooms, crossfade, limits))
 
 
+def solve_parts(
+    parts: Sequence[int], asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool = False
+) -> Cut:
+    """Given how many frames each clip plays before the next begins, return the lengths. Raise Uncovered as `solve`.
+
+    Each clip is cut where the next one should begin. One that is longer than trimming allows, or that another
+    continues, plays on; those after it begin later, and play so much less.
+
+    >>> solve_parts([100, 150], [Ask("a"), Ask("b")], 12, Limits(97, 257, 121, 161, 497, 48))
+    Cut(frames=(113, 153), trims=(1, 3), need=250, picture=254, covered=250, notes=())
+    """
+    need, late = sum(parts), 0
+    frames, trims, notes = [], [], []
+    for index, (part, room) in enumerate(zip(parts, _rooms(need, asks, crossfade, limits, relength), strict=True)):
+        if late:
+            notes.append(f"{asks[index].name} begins {late} frames after its line: the clip before it is that long")
+        goal = part - late + (crossfade if index < len(parts) - 1 else 0)
+        length = _length_for(goal + room.less, room, asks[index], limits)
+        most = 0 if room.keeps_tail else min(limits.trim_max, length - room.less - max(room.overlap, 1))
+        trim = max(0, min(length - room.less - goal, most))
+        late = length - room.less - trim - goal
+        frames.append(length)
+        trims.append(trim)
+    overlaps = (len(asks) - 1) * crossfade + sum(ask.new_frames_less for ask in asks)
+    picture = sum(frames) - overlaps
+    if late:
+        notes.append(f"the picture stays {late} frames longer than needed")
+    return Cut(tuple(frames), tuple(trims), need, picture, picture - sum(trims), tuple(notes))
+
+
+def _length_for(goal: int, room: _Room, ask: Ask, limits: Limits) -> int:
+    """The length of one clip that must have `goal` frames: as it is while it has, else the next that will do."""
+    if room.now is not None and room.now >= goal:
+        return room.now
+    longest_frames = limits.max_frames if room.held == "auto" else room.high
+    wanted = max(room.low, snap_up(goal, room.step))
+    if room.held in ("auto", "sticky") and wanted <= longest_frames:
+        return wanted
+    have = room.now if room.now is not None and room.held in ("fixed", "explicit") else longest_frames
+    message = f'"{ask.name}" has {have} frames at most, and its lines take {goal}'
+    raise Uncovered(message, "let another clip cover some of its lines, or add one", goal, have)
+
+
 def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
     """Given frames to cover, return the lengths of the fewest clips within preferred_max, () if none do."""
     each = limits.preferred_max - crossfade

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 from ltxflow.core.errors import Problem
-from ltxflow.core.timing import STEP, Ask, Cut, Uncovered, needed_frames, snap_up, solve
+from ltxflow.core.timing import (
+    STEP,
+    Ask,
+    Cut,
+    Uncovered,
+    narration_start,
+    needed_frames,
+    snap_up,
+    solve,
+    solve_parts,
+)
 from ltxflow.script.model import Clip, FrameOf, Project, Scene
 from ltxflow.store.lock import Lock
 
@@ -53,9 +64,22 @@ def _cut(project: Project, scene: Scene, lock: Lock, relength: bool, continued: 
         need = needed_frames(scene.narration.seconds, scene.pad_head, scene.pad_tail, project.fps)
     asks = [_ask(clip, lock, clip.path in continued) for clip in scene.clips]
     limits = project.profile.limits(project.fps)
-    cut = solve(need, asks, scene.crossfade, limits, relength)
+    parts = _parts(scene, need, project.fps)
+    if parts:
+        cut = solve_parts(parts, asks, scene.crossfade, limits, relength)
+    else:
+        cut = solve(need, asks, scene.crossfade, limits, relength)
     delivered = (frames - ask.new_frames_less for frames, ask in zip(cut.frames, asks, strict=True))
     return replace(cut, frames=tuple(delivered))
+
+
+def _parts(scene: Scene, need: int, fps: int) -> list[int]:
+    """How long each clip plays before the next begins, where clips cover lines: the next begins with its first line."""
+    starts = scene.narration.starts
+    if not need or not all(clip.covers and clip.covers[0] in starts for clip in scene.clips):
+        return []
+    begins = [0, *(narration_start(scene.pad_head + starts[clip.covers[0]], fps) for clip in scene.clips[1:]), need]
+    return [end - begin for begin, end in pairwise(begins)]
 
 
 def _ask(clip: Clip, lock: Lock, is_continued: bool) -> Ask:

@@ -61,4 +61,8 @@ def _measured(narration: Narration, scene: str, sound: Output, path: Path) -> Na
     facts = {"samples": sound.facts["samples"], "sample_rate": sound.facts["sample_rate"]}
     file = Media(path, f"{scene}.wav", sound.digest, facts, narration.span)
     seconds = Fraction(facts["samples"], facts["sample_rate"])
-    return replace(narration, seconds=seconds, estimated=False, file=file)
+    starts = {
+        line.id: Fraction(place["start_sample"], facts["sample_rate"])
+        for line, place in zip(narration.speech.lines, sound.facts.get("lines", ()), strict=False)
+    }
+    return replace(narration, seconds=seconds, estimated=False, file=file, starts=starts or narration.starts)

@@ -46,8 +46,10 @@ from ltxflow.script.speech import (
     Speech,
     built_in,
     estimate,
+    line_starts,
     needs_trust,
     read_engines,
+    read_lines,
     read_speech,
 )
 from ltxflow.script.template import Template, read_templates
@@ -94,6 +96,7 @@ RULES = {
     "L104": "a clip that continues another one is neither guided nor doubled, and starts from no image",
     "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
     "L106": "a clip and the one that continues it meet without a crossfade",
+    "L120": "covers: names the lines of the narration, each once and in order, for all clips of a scene",
     "T101": "the clips of a scene cover its narration",
     "T102": "lengths lie where the model is at its best",
 }
@@ -436,6 +439,7 @@ def _scenes(
                 span=reader.span((*path, "id")),
             )
         )
+        _check_covers(reader, scenes[-1], path)
     _check_continuations(reader, scenes)
     reader.problems += check_frames(scenes, profile.lengths.chain_max)
     return tuple(scenes)
@@ -509,14 +513,30 @@ def _narration(
     rate = Fraction(str(data.get("words_per_second") or WORDS_PER_SECOND))
     speech = _speech(reader, spoken, at, data, fps, variables)
     if speech is not None:
-        seconds = estimate(speech, rate)
-        return Narration("text", seconds, estimated=True, text=speech.text, gain_db=gain, speech=speech, span=span)
+        starts = line_starts(speech.lines, rate, speech.speed, speech.lexicon)
+        return Narration(
+            "text",
+            estimate(speech, rate),
+            estimated=True,
+            text=speech.text,
+            gain_db=gain,
+            speech=speech,
+            starts=MappingProxyType(starts),
+            span=span,
+        )
+    unspoken = read_lines(
+        spoken, lambda text, where: fill(text, variables, None)[0], lambda where: reader.span((*at, *where)), fps
+    )
     lines = [line if isinstance(line, str) else str(line.get("text", "")) for line in spoken.get("lines") or ()]
     told = " ".join([text, *(fill(line, variables, span)[0] for line in lines)]).strip()
     words = len(told.split())
     if not words:
         reader.wrong("the narration has no words", (*at, "text"), "write what is said, or a duration", "L060")
-    return Narration("text", max(words, 1) / rate, estimated=True, text=told, gain_db=gain, span=span)
+    seconds = max(words, 1) / rate + sum(line.pause_s for line in unspoken)
+    starts = line_starts(unspoken, rate)
+    return Narration(
+        "text", seconds, estimated=True, text=told, gain_db=gain, starts=MappingProxyType(starts), span=span
+    )
 
 
 def _speech(
@@ -647,6 +667,7 @@ def _clip(
         control=_video(reader, control) if control and control.value else None,
         extends=_extends(reader, scene, settings, path, fps),
         takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
+        covers=tuple(map(str, written.get("covers") or ())),
         tags=tuple(written.get("tags") or ()),
         span=reader.span((*path, "id")),
     )
@@ -769,6 +790,32 @@ def _check_extended_file(reader: _Reader, extends: Extends, fps: int, span: Span
     if extends.audio == "pinned" and sound < seconds - SOUND_SHORTER_S:
         has = "no sound" if not sound else f"{float(sound):.2f} s of sound for {float(seconds):.2f} s of picture"
         wrong(f"has {has}", "write audio: fresh, and the clip makes its own sound", "L103")
+
+
+def _check_covers(reader: _Reader, scene: Scene, path: Path_) -> None:
+    """Every line is covered once, in the order in which they are said; by each clip of the scene, or by none."""
+    said = list(scene.narration.starts)
+    left = list(said)
+    if not any(clip.covers for clip in scene.clips):
+        return
+    for clip in scene.clips:
+        at: Path_ = (*path, "clips", clip.index, "covers")
+        if not clip.covers:
+            hint = "name the lines that are said while it plays, or take covers: from the other clips"
+            reader.wrong(f"{clip.path} covers no line, and others of its scene do", at, hint, "L120")
+            return
+        for place, id in enumerate(clip.covers):
+            if left[:1] == [id]:
+                left.pop(0)
+                continue
+            near = f"the next line is {left[0]}" if left else "all lines are covered before"
+            hint = near if said else "give the narration lines: [{id: …, text: …}]"
+            known = "is not the next line" if id in said else "is no line of this scene"
+            reader.wrong(f'{clip.path} covers "{id}", which {known}', (*at, place), hint, "L120")
+            return
+    if left:
+        at = (*path, "clips", scene.clips[-1].index, "covers")
+        reader.wrong(f"no clip covers the line {left[0]}", at, f"write  covers: [{', '.join(left)}]", "L120")
 
 
 def _check_continuations(reader: _Reader, scenes: Sequence[Scene]) -> None:

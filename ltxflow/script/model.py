@@ -178,6 +178,7 @@ class Narration:
     gain_db: Fraction = Fraction(0)
     file: Media | None = None
     speech: Any = None  # script.speech.Speech, where an engine is to speak it
+    starts: Mapping[str, Fraction] = field(default_factory=nothing)  # line id → when it is said, as sure as `seconds`
     span: Span | None = field(default=None, compare=False)
 
 
@@ -206,6 +207,7 @@ class Clip:
     control: Media | None = None
     extends: Extends | None = None
     takes: int = 1
+    covers: tuple[str, ...] = ()  # the ids of the lines that are said while it plays; all of its scene's clips, or none
     tags: tuple[str, ...] = ()  # its scene's and its own: for selectors, in no key
     span: Span | None = field(default=None, compare=False)
 

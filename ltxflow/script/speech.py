@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from ltxflow.core.errors import Problem, Span
@@ -191,6 +192,27 @@ def count_words(text: str) -> Fraction:
     signs = len(_UNSPACED.findall(text))
     words = sum(1 for part in _UNSPACED.sub(" ", text).split() if has_words(part))
     return words + Fraction(signs, 2)
+
+
+def line_starts(
+    lines: Sequence[Line],
+    words_per_second: Fraction = WORDS_PER_SECOND,
+    speed: float = 1.0,
+    lexicon: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Fraction]:
+    """Given lines, return about when each is said, in seconds from the first one's start, by its id."""
+    starts, at = {}, Fraction(0)
+    for line in lines:
+        starts[line.id] = at
+        at += count_words(spoken(line.text, lexicon).text) / words_per_second / Fraction(str(speed)) + line.pause_s
+    return starts
+
+
+def read_lines(
+    narration: Mapping[str, Any], fill: Callable[[str, Path_], str], span: SpanOf, fps: int
+) -> tuple[Line, ...]:
+    """Given a scene's narration, return its lines, whoever speaks them; what is wrong with them, read_speech says."""
+    return _lines(_Reader(narration, {}, span, span, fps), fill)
 
 
 def estimate(speech: Speech, words_per_second: Fraction = WORDS_PER_SECOND) -> Fraction:

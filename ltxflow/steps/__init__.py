@@ -230,6 +230,8 @@ def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
             "crossfade": f"{scene.crossfade}f",
             "clips": len(scene.clips),
         }
+        if clip.covers:
+            follows["covers"] = ", ".join(clip.covers)
     return {"is": frames, "follows": follows}
 
 
