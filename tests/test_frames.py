@@ -318,3 +318,29 @@ def test_a_crossfade_into_a_clip_that_goes_on_is_warned_of(chain: Film) -> None:
     chain.edit("    crossfade: 0f\n", "")
     found = [p for p in chain.run("check", "--json").envelope["problems"] if p["code"] == "L106"]
     assert [p["where"]["line"] for p in found] == [9, 10]
+
+
+# --- without a store
+
+
+def test_the_lock_alone_can_key_a_chain(chain: Film, server: FakeComfy, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(chain, server)
+    taken = read_lock(chain.folder / "ltxflow.lock").entries["hook/a"].takes[1].facts["taken"]
+    assert sorted(taken) == ["12f", "last"]
+    assert build(chain, server) == []
+    monkeypatch.setenv("LTXFLOW_STORE", str(chain.store.parent / "empty"))
+    assert chain.run("check", "--locked").code == 0
+    chain.edit(prompt("c"), prompt("c", "spins"))
+    done = chain.run("check", "--locked", "--json")
+    assert done.code == 1
+    (problem,) = [p for p in done.envelope["problems"] if p["level"] == "error"]
+    assert problem["message"].startswith("hook/c is not as the lock has it")
+
+
+def test_a_moved_clip_keeps_all_that_starts_from_it(chain: Film, server: FakeComfy) -> None:
+    build(chain, server)
+    chain.edit("id: a, length: 33f", "id: first, length: 33f")
+    chain.edit("frame_of: a }", "frame_of: first }")
+    chain.edit("clip: hook/a", "clip: hook/first")
+    chain.edit("scenes:", "moved: [{ from: hook/a, to: hook/first }]\nscenes:")
+    assert build(chain, server) == []

@@ -10,7 +10,7 @@ from ltxflow.plan.status import Status
 from ltxflow.run.session import Session
 from ltxflow.script.model import Clip, Still
 from ltxflow.steps import Node
-from ltxflow.store.lock import LockTake, moved, with_take, write_lock
+from ltxflow.store.lock import Lock, LockTake, moved, with_take, write_lock
 from ltxflow.store.traces import Trace
 
 KEPT = ("clip", "reference")
@@ -49,8 +49,28 @@ def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -
             made = lock_take(session, taken[node.entry], node.take, trace, node.spec.seed)
             made = replace(made, tries=status.tries)
             session.lock = with_take(session.lock, node.entry, node.take, made)
+    session.lock = _with_frames(session.lock, found)
     if final:
         write_lock(session.lock_path, session.lock)
+
+
+def _with_frames(lock: Lock, found: Mapping[str, Status]) -> Lock:
+    """Keep the pixels of frames that clips start from with the takes they are of: so those clips have a key without
+    a store."""
+    for status in found.values():
+        node, trace = status.node, status.trace
+        if node.kind != "frame" or trace is None:
+            continue
+        frame, number = node.spec.frame, int(node.target.rpartition("@")[2])
+        take = lock.take(frame.clip, number)
+        if take is None or trace.action.get("inputs", {}).get("clip") not in (take.digest, *take.outputs.values()):
+            continue  # it is of a stand-in, or the lock's own word
+        image = trace.outputs["image"]
+        told = {**take.facts.get("taken", {}), frame.moment: {"digest": image.digest, **image.facts}}
+        facts = {**take.facts, "taken": dict(sorted(told.items()))}
+        if facts != take.facts:
+            lock = with_take(lock, frame.clip, number, replace(take, facts=facts))
+    return lock
 
 
 def taken_of(outlook: Outlook) -> dict[str, Clip | Still]:

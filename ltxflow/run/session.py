@@ -12,7 +12,7 @@ from typing import Any
 
 from ltxflow import __version__
 from ltxflow.core import files
-from ltxflow.core.digest import Key, Output
+from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.engines import pick_offline
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
@@ -23,6 +23,7 @@ from ltxflow.script.load import Loaded, load
 from ltxflow.script.model import Project
 from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import templates_folder
+from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.lock import Lock, LockTake, read_lock
 from ltxflow.store.memory import Memory, memory_of
 from ltxflow.store.published import Published, found, read_published
@@ -76,7 +77,7 @@ class Session:
                 for number, take in entry.takes.items()
             }
         if key not in self._locked:
-            return None
+            return self._frame(key)
         target, take = self._locked[key]
         if target.startswith("reference:"):
             return Trace(key, {}, {"image": Output(take.digest, dict(take.facts))}, target, source=take.source)
@@ -85,6 +86,19 @@ class Session:
             for name, digest in {**take.outputs, "video": take.digest}.items()
         }
         return Trace(key, {}, outputs, target, source=take.source)
+
+    def _frame(self, key: Key) -> Trace | None:
+        """What the lock says of a frame that a clip starts from: its pixels stand with the take it is of."""
+        for path, entry in self.lock.entries.items():
+            for number, take in entry.takes.items():
+                made = {**take.outputs, "video": take.digest}
+                for moment, told in take.facts.get("taken", {}).items():
+                    frame = None if moment == "last" else int(moment.removesuffix("f"))
+                    source = next(made[name] for name in outputs_for(frame).split("|") if name in made)
+                    if action_of(frame, source).key == key:
+                        image = Output(Digest(told["digest"]), told)
+                        return Trace(key, {}, {"image": image}, f"frame:{path}/{moment}@{number}", source="frame")
+        return None
 
     def _from_lock(self, key: Key) -> Trace | None:
         """The lock's word stands for a trace if the blobs came along."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ltxflow.core.digest import Action, Output
+from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.model import Clip, FrameOf, Project
 from ltxflow.steps import Job, Node, Wishes, needed
@@ -41,8 +41,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
             need = needed(frame, lambda path: wishes.pick(clips[path]))
             target = need.partition("#")[0]
             take = target.rpartition("@")[2]
-            outputs = "last_frame|uncropped|video" if frame.frame is None else "uncropped|video"
-            needs = {"clip": f"clip:{frame.clip}@{take}#{outputs}"}
+            needs = {"clip": f"clip:{frame.clip}@{take}#{outputs_for(frame.frame)}"}
             found.setdefault(target, Node(target, KIND, Moment(frame, clip.path), 0, needs, frame.span))
     if problems:
         raise LtxflowError(*problems)
@@ -55,10 +54,19 @@ def _after_its_end(clip: Clip, frame: FrameOf, frames: int, fps: int) -> Problem
     return Problem(message, frame.span, f"write at: last, or a time before {end}s", "L124")
 
 
+def outputs_for(frame: int | None) -> str:
+    """Given a frame's number, None for the last, return what it is taken from: the first of these that a clip has."""
+    return "last_frame|uncropped|video" if frame is None else "uncropped|video"
+
+
+def action_of(frame: int | None, clip: Digest) -> Action:
+    """Given a frame's number and the digest of what it is taken from, return the action that takes it."""
+    return Action(KIND, VERSION, {"frame": "last" if frame is None else frame}, {"clip": clip}, ("image",))
+
+
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     moment: Moment = node.spec
-    number = "last" if moment.frame.frame is None else moment.frame.frame
-    return Action(KIND, VERSION, {"frame": number}, {"clip": inputs["clip"].digest}, ("image",))
+    return action_of(moment.frame.frame, inputs["clip"].digest)
 
 
 def fields(node: Node) -> dict[str, Any]:
