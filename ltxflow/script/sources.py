@@ -18,12 +18,13 @@ from ltxflow.script.paths import contained, nearby, shown
 from ltxflow.script.yaml import Document, Include
 
 RULES = {
-    "L110": "an include, and a file under scenes:, is a YAML file of the project",
+    "L110": "an include is a YAML or text file of the project, a file under scenes: a YAML file",
     "L111": "includes do not go round in circles",
     "L112": "a pattern under scenes: names files",
 }
 MAX_INCLUDES = 20_000  # in one film: a file that includes two files twice, and so on, would fill the memory
 GLOB = "*?["
+TEXTS = (".txt", ".md")  # included as they are: a prompt needs no quotes then
 A_SCENE = {"id": "a", "clips": [{"id": "a", "prompt": "…"}]}  # stands for those in files of their own
 
 Path_ = tuple[str | int, ...]
@@ -111,7 +112,10 @@ class _Reader:
         self.sources.files.append(file)
         problems: list[Problem] = []
         try:
-            document = yaml.read(file, name, includes=True, problems=problems)
+            if file.suffix in TEXTS and self.opened:
+                document = yaml.read_text(file, name)
+            else:
+                document = yaml.read(file, name, includes=True, problems=problems)
         except LtxflowError as error:
             raise LtxflowError(*(_from(problem, span) for problem in error.problems)) from None
         self.opened.append(at)

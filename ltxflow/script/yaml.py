@@ -175,6 +175,23 @@ def read(path: Path, shown: str, *, includes: bool = False, problems: list[Probl
 
     Raise as parse() does, and when the file cannot be read.
     """
+    return parse(_decode(_bytes(path, shown), shown), shown, includes=includes, problems=problems)
+
+
+def read_text(path: Path, shown: str) -> Document:
+    """Given a file that is one text, and no YAML, and the name to show for it, return it as a document.
+
+    Raise LtxflowError when it cannot be read, is empty, or holds what no text should.
+    """
+    text = _decode(_bytes(path, shown), shown).removeprefix("\ufeff")
+    if found := _INVISIBLE.search(text):
+        raise LtxflowError(_invisible(text, found.start(), shown))
+    if not text.strip():
+        raise LtxflowError(Problem("the file is empty", Span(shown, 1, 1), "write a text into it", "Y004"))
+    return Document(shown, text.strip(), 0)
+
+
+def _bytes(path: Path, shown: str) -> bytes:
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
@@ -197,7 +214,7 @@ def read(path: Path, shown: str, *, includes: bool = False, problems: list[Probl
         ) from error
     if len(data) > MAX_BYTES:
         raise LtxflowError(_too_large(shown))
-    return parse(_decode(data, shown), shown, includes=includes, problems=problems)
+    return data
 
 
 def parse(text: str, file: str, *, includes: bool = False, problems: list[Problem] | None = None) -> Document:

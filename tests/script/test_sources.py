@@ -173,3 +173,25 @@ def test_an_include_stays_in_the_workspace(film: Path) -> None:
 def test_includes_are_bounded(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_INCLUDES", 1)
     assert problems(film)[0].message == "more than 1 includes"
+
+
+def test_a_text_file_is_included_as_it_is(film: Path) -> None:
+    words = 'A hall: "quiet", it\'s said,\nand {lamps} light up - one by one.\n'
+    write(film, "prompts/hall.txt", words)
+    write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/hall.txt"))
+    loaded = read(film)
+    prompt = loaded.project.scene("c").clips[0].prompt
+    assert prompt.text == 'A hall: "quiet", it\'s said, and {lamps} light up - one by one.'
+    assert str(prompt.spans["text"]) == "prompts/hall.txt:1:1"
+    assert film / "prompts/hall.txt" in loaded.files
+
+
+def test_what_is_wrong_with_a_text_file_is_told_there(film: Path) -> None:
+    write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/hall.md"))
+    write(film, "prompts/hall.md", "A hall of {{ nobody }}.\n")
+    (told,) = problems(film)
+    assert (str(told.span), told.code) == ("prompts/hall.md:1:1", "L030")
+    write(film, "prompts/hall.md", " \n")
+    (told,) = problems(film)
+    assert (str(told.span), told.code) == ("prompts/hall.md:1:1", "Y004")
+    assert told.hint == "write a text into it (named at scenes/c.yaml:3:25)"
