@@ -35,3 +35,11 @@ def test_what_reads_no_film_loads_no_library(argv: tuple[str, ...], tmp_path: Pa
 def test_checking_a_film_opens_no_store_and_no_socket(tmp_path: Path) -> None:
     loaded("init", "film", cwd=tmp_path)
     assert not loaded("check", "-p", "film", cwd=tmp_path) & {"httpx", "websockets", "diskcache", "rich"}
+
+
+def test_a_plan_looks_at_no_picture_and_asks_no_graph_library(tmp_path: Path) -> None:
+    """What is planned from is read and compared; pictures are decoded, and wrong files explained, when there are."""
+    loaded("init", "film", cwd=tmp_path)
+    (tmp_path / "film/refs").mkdir(exist_ok=True)
+    heavy = {"jsonschema", "networkx", "httpx", "websockets", "av", "PIL", "numpy", "rich"}
+    assert not loaded("plan", "-p", "film", cwd=tmp_path) & heavy

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import importlib
 from typing import Protocol
-
-from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from ltxflow.core.events import (
     ActionFinished,
-    ActionProgress,
     ActionStarted,
     Event,
     Notice,
@@ -22,7 +14,7 @@ from ltxflow.core.events import (
     RunStarted,
 )
 from ltxflow.faces.jsonlines import print_event
-from ltxflow.faces.terminal import Face, clean, count, duration, rendered
+from ltxflow.faces.terminal import Face, clean, count, duration
 
 
 class Watcher(Protocol):
@@ -87,80 +79,6 @@ class PlainWatcher:
         self.face.say(line)
 
 
-@dataclass
-class _Row:
-    """A running clip as it is shown."""
-
-    name: str
-    where: str
-    text: str = ""
-    fraction: float = 0.0
-    since: float = field(default_factory=time.monotonic)
-
-
-class LiveWatcher(PlainWatcher):
-    """A live line for each running clip and one for the whole, with the time that is left."""
-
-    def __init__(self, face: Face, quiet: bool = False, verbose: bool = False) -> None:
-        super().__init__(face, quiet, verbose)
-        self.console = Console(
-            file=face.out, highlight=False, markup=False, emoji=False, no_color=not face.has_color, soft_wrap=True
-        )
-        self.rows: dict[str, _Row] = {}
-        self.since = time.monotonic()
-        self.live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
-
-    def __enter__(self) -> LiveWatcher:
-        self.live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.live.stop()
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
-            self.since = time.monotonic()
-        elif isinstance(event, ActionStarted):
-            where = "" if event.where == "local" else clean(event.where)
-            self.rows[event.target] = _Row(short(event.target), where)
-        elif isinstance(event, ActionProgress) and event.target in self.rows:
-            row = self.rows[event.target]
-            row.fraction, row.text = event.fraction, clean(event.text)
-        elif isinstance(event, ActionFinished):
-            self.rows.pop(event.target, None)
-        super().__call__(event)
-
-    def say(self, line: str) -> None:
-        self.console.print(Text.from_ansi(rendered(line, self.face.has_color)))
-
-    def picture(self) -> Table:
-        """The screen's last lines as they are now: the running clips, as many as there is room for, and the whole."""
-        now, rows = time.monotonic(), list(self.rows.values())
-        room = max(1, self.console.height - 4)
-        width = self.console.width
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
-        table.add_column(width=max(6, min(28, width // 4)))
-        table.add_column(justify="right", no_wrap=True, min_width=4)
-        table.add_column(justify="right", no_wrap=True, min_width=5)
-        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
-        for row in rows[:room]:
-            text = " · ".join(part for part in (row.where, row.text) if part)
-            self._add(table, f"  {row.name}", row.fraction, now - row.since, text)
-        if self.total:
-            ready = min(self.total, self.done + sum(row.fraction for row in rows))
-            told = [f"and {len(rows) - room} more"] if len(rows) > room else []
-            if 0 < ready < self.total and now - self.since >= 1:
-                told.append(f"eta {clock((now - self.since) * (self.total - ready) / ready)}")
-            name = f"  {self.done} of {self.total}"
-            self._add(table, name, ready / self.total, now - self.since, " · ".join(told))
-        return table
-
-    def _add(self, table: Table, name: str, fraction: float, seconds: float, text: str) -> None:
-        bar = ProgressBar(total=1.0, completed=fraction)
-        table.add_row(name, bar, f"{int(fraction * 100)}%", clock(seconds), text)
-
-
 class JsonWatcher:
     """Events as JSON lines."""
 
@@ -178,8 +96,11 @@ def watcher(face: Face, is_json: bool, is_quiet: bool = False, is_verbose: bool 
     """Given where a verb writes, return what shows its build there."""
     if is_json:
         return JsonWatcher()
-    lines = LiveWatcher if face.is_live and not is_quiet else PlainWatcher
-    return lines(face, is_quiet, is_verbose)
+    if is_quiet or not face.is_live:
+        return PlainWatcher(face, is_quiet, is_verbose)
+    live = importlib.import_module("ltxflow.faces.live")  # by name: rich is needed only where lines move
+    shown: Watcher = live.LiveWatcher(face, is_quiet, is_verbose)
+    return shown
 
 
 def summary(face: Face, event: RunFinished, mode: str) -> None:

@@ -17,7 +17,8 @@ from ltxflow.core.events import (
     RunFinished,
     RunStarted,
 )
-from ltxflow.faces.progress import LiveWatcher, PlainWatcher, clock, short, summary
+from ltxflow.faces.live import LiveWatcher
+from ltxflow.faces.progress import PlainWatcher, clock, short, summary
 from ltxflow.faces.terminal import Face
 
 KEY = "k" * 64
