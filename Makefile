@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench check lint types wheel-test fmt clean
+.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench bench-faults check lint types wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ PEERS ?= ninja,make,tup,doit,scons,snakemake,pytask
 bench: $(VENV)/.dev  ## planning beside other build tools, and two unequal servers; quick: SIZES=100 PEERS=none
 	$(BIN)/python benchmarks/planning.py --sizes $(SIZES) --peers $(PEERS)
 	$(BIN)/python benchmarks/two_servers.py
+
+bench-faults: $(VENV)/.dev  ## killed, run twice at once, edited meanwhile: ltxflow beside other build tools
+	$(BIN)/python benchmarks/faults.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
