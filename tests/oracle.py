@@ -17,11 +17,13 @@ from typing import Any
 
 from ltxflow.core.digest import Output
 from ltxflow.core.errors import LtxflowError
+from ltxflow.plan.explain import only_upstream_differs
 from ltxflow.plan.lengths import cut_film, lengths_by_clip
 from ltxflow.plan.outlook import KINDS_OF, Mode, picked_take, seeds
 from ltxflow.run.session import Session, open_session
 from ltxflow.steps import Node, Wishes, bound, step
 from ltxflow.store.lock import Lock, moved
+from ltxflow.store.traces import read_trace
 
 Made = dict[str, dict[str, Output]]  # key → output name → its file
 
@@ -81,7 +83,7 @@ def judge(folder: Path, store: Path, config: Path, apart: Path, mode: Mode = "re
 
     def look(target: str) -> Mapping[str, Output] | None:
         if target not in known:
-            known[target] = _look(nodes[target], look, lock, made, told)
+            known[target] = _look(nodes[target], look, lock, made, told, store / "traces")
         return known[target]
 
     for target, node in nodes.items():
@@ -127,7 +129,16 @@ def _is_held(node: Node, lock: Lock) -> bool:
     return bool(entry and entry.status in ("approved", "pinned") and entry.pick == node.take)
 
 
-def _look(node: Node, look: Any, lock: Lock, made: Made, told: Verdict) -> Mapping[str, Output] | None:
+def _is_accepted(node: Node, action: Any, lock: Lock, traces: Path) -> bool:
+    """What a person accepted stands while nothing but what it is made from changes."""
+    entry = lock.entries.get(node.entry)
+    if entry is None or entry.status != "accepted" or entry.pick != node.take or entry.picked is None:
+        return False
+    before, _ = read_trace(traces, entry.picked.key)
+    return before is not None and only_upstream_differs(node, action, before)
+
+
+def _look(node: Node, look: Any, lock: Lock, made: Made, told: Verdict, traces: Path) -> Mapping[str, Output] | None:
     entry = lock.entries.get(node.entry)
     if node.kind in ("clip", "reference") and _is_held(node, lock) and entry and entry.picked:
         found = made.get(entry.picked.key)
@@ -136,17 +147,31 @@ def _look(node: Node, look: Any, lock: Lock, made: Made, told: Verdict) -> Mappi
         else:
             told.there[node.target] = entry.picked.key
         return found
-    inputs = {}
+
+    def accepted(action: Any) -> Mapping[str, Output] | None:
+        found = made.get(entry.picked.key) if entry and entry.picked else None
+        if found is None or entry is None or entry.picked is None or not _is_accepted(bare, action, lock, traces):
+            return None
+        told.there[node.target] = entry.picked.key
+        return found
+
+    inputs, bare = {}, node
     for name, need in node.needs.items():
         source, _, output = need.partition("#")
         before = look(source)
         if before is None:
-            told.unsure.add(node.target)
-            return None
+            held = accepted(None)
+            if held is None:
+                told.unsure.add(node.target)
+            return held
         inputs[name] = next(before[one] for one in (output or "video").split("|") if one in before)
-    key = key_of(step(node.kind).action(bound(node, inputs), inputs))
+    bare = bound(node, inputs)
+    action = step(node.kind).action(bare, inputs)
+    key = key_of(action)
     if key in made:
         told.there[node.target] = key
         return made[key]
+    if entry and entry.picked and entry.picked.key != key and (held := accepted(action)):
+        return held
     told.stale[node.target] = key
     return None

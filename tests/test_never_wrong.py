@@ -137,3 +137,16 @@ def test_ctrl_c_while_servers_are_opened_or_closed_is_an_interruption_like_any(w
     world.edit("prompt", 0, 1)
     world.interrupted("stop", after)  # 130, and no traceback
     world.build()
+
+
+def test_an_accepted_clip_that_gets_another_picture_is_rendered_though_that_picture_is_still_to_be_made(
+    world: World,
+) -> None:
+    world.build()
+    world.edit("seed", 0, 1)
+    world.say("accept", 0)
+    world.edit("frame", 0, 0)  # a frame of another clip, in place of a file: it waits for that frame
+    verdict = world.agree()
+    assert verdict is not None
+    assert verdict.unsure == {"clip:hook/a@1"}
+    world.build()

@@ -69,8 +69,15 @@ def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool
     if now is not None:
         told = reasons(node, now, before)
         return bool(told) and all(is_from_upstream(node, reason) for reason in told)
-    new = step(node.kind).fields(node)
-    return not any(differs(before.fields[name], new[name]) for name in new if name in before.fields)
+    old, new = before.fields, step(node.kind).fields(node)
+    return not any(
+        differs(old[name], new[name]) or _is_other_source(old[name], new[name]) for name in new if name in old
+    )
+
+
+def _is_other_source(old: Any, new: Any) -> bool:
+    """Whether of two pictures one is made first and one is a file: while the former waits, they share no part."""
+    return isinstance(old, Mapping) and isinstance(new, Mapping) and ("of" in old) != ("of" in new)
 
 
 def differs(old: Any, new: Any) -> bool:

@@ -13,6 +13,8 @@ WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 
+LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes; of a name on nearly any file system, of a path on macOS
+
 
 def find_project(asked: str | None, cwd: Path) -> Path:
     """Given `-p` (a folder, a file, or a name under `projects/`) or nothing, return the path of project.yaml.
@@ -97,6 +99,12 @@ def contained(
     """
     if "\x00" in name or not name.strip():
         return None, Problem(f'"{name!r}" is not a path', span, code="L010")
+    if len(name.encode(errors="replace")) > LONGEST_PATH or any(
+        len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(name).parts
+    ):
+        return None, Problem(
+            f'"{name[:40]}…" is too long for a path', span, hint="give the file a shorter name", code="L010"
+        )
     if Path(name).is_absolute() or name.startswith("~"):
         if not trusted:
             return None, Problem(

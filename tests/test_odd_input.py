@@ -1,0 +1,48 @@
+"""Files as clumsy and hostile hands write them: told in a sentence with a place, never a bug."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from film import FILM, Film, film_text
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
+    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / ".git").mkdir()
+    return Film(tmp_path / "film", tmp_path / "store").write()
+
+
+@pytest.mark.parametrize("time", ["999999999999999999s", "٣s", "9999999999f", "1.0000000000001s"])
+def test_a_time_that_is_none_is_told_where_it_is_written(film: Film, time: str) -> None:
+    film.edit("narration: 6s", f'narration: "{time}"')
+    done = film.run("plan")
+    assert done.code == 2
+    assert "project.yaml:9:16" in done.err
+    assert "write 12f (frames) or 0.4s (seconds)" in done.err
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "ü" * 130 + ".png", "a/" * 600 + "b.png"])
+def test_a_path_that_no_file_can_have_is_told_where_it_is_written(film: Film, name: str) -> None:
+    film.edit("- id: a\n", f'- id: a\n        reference: "{name}"\n')
+    done = film.run("plan", "--json")
+    assert done.code == 2
+    (problem,) = done.envelope["problems"]
+    assert problem["code"] == "L010"
+    assert "too long for a path" in problem["message"]
+    assert problem["hint"] == "give the file a shorter name"
+    assert (problem["where"]["line"], problem["where"]["col"]) == (12, 20)
+
+
+@pytest.mark.parametrize("as_written", ["crlf", "bom"])
+def test_line_ends_and_marks_of_other_systems_change_nothing(film: Film, as_written: str) -> None:
+    film.build()
+    text = film_text(FILM, {"hook": "6s", "middle": "3.5s", "end": "3s"})
+    film.file.write_bytes(
+        text.replace("\n", "\r\n").encode() if as_written == "crlf" else b"\xef\xbb\xbf" + text.encode()
+    )
+    again = film.run("build", "--animatic", "--json")
+    assert again.totals["hit"] == again.totals["planned"]
