@@ -93,7 +93,8 @@ def status_of(
         action = step(node.kind).action(node, inputs)
         key = action.key
         trace = None if forced else lookup(key)
-    return Status(node, "hit" if trace else "miss", action, key, trace, inputs=inputs)
+    made = None if trace else action  # of thousands that are there, nobody asks again: workflows are large
+    return Status(node, "hit" if trace else "miss", made, key, trace, inputs=inputs)
 
 
 def _key(node: Node, inputs: Mapping[str, Output], known: Known | None) -> tuple[Action | None, Key]:
