@@ -502,8 +502,8 @@ class ProcessLock:
 
 def _open_shared(path: Path) -> int | None:
     while path.parent.is_dir():
-        _before("lock", path)
         try:
+            _before("lock", path)
             # for writing, since nfs has no shared lock on a descriptor that only reads, nor an exclusive one
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
