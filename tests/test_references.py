@@ -316,6 +316,25 @@ def test_check_doctor_and_show_know_it(drawn: Film, server: FakeComfy) -> None:
     assert '"reference:hero"' in drawn.run("graph").out
 
 
+def test_without_either_the_model_of_the_film_draws_it(film: Film, server: FakeComfy) -> None:
+    film.file.write_text(FILM.replace(", engine: studio", ""))
+    assert build(film, server) == [*CLIPS, LEFT, HERO]
+    with Image.open(film.folder / ".ltxflow" / "references" / "hero@1.png") as picture:
+        assert picture.size == (128, 128)
+    film.edit("fps: 24", "quality: full\nfps: 24")
+    assert build(film, server) == CLIPS  # its stills are those of the model's usual quality
+    film.edit("fps: 24", "weights: bf16\nfps: 24")
+    plan = changes(film)
+    assert [reason["field"] for reason in plan[HERO]["reasons"]] == ["weights"]
+
+
+def test_a_size_off_the_model_s_grid_is_cut_out_of_the_next(film: Film, server: FakeComfy) -> None:
+    film.file.write_text(FILM.replace(", engine: studio", ", size: 200x120"))
+    build(film, server, "--only", "references")
+    with Image.open(film.folder / ".ltxflow" / "references" / "hero@1.png") as picture:
+        assert picture.size == (200, 120)
+
+
 def test_a_template_without_an_image_is_told(drawn: Film) -> None:
     (drawn.folder / "templates" / "t2i.json.j2").write_text(TEMPLATE.replace('"title": "image"', '"title": "picture"'))
     assert drawn.run("trust").code == 0
@@ -383,11 +402,11 @@ def test_it_needs_trust(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             7,
         ),
         (
-            ", engine: studio",
-            "",
+            "engine: studio",
+            "template: t2x",
             "L122",
-            'references.hero: no template "t2i" to make it with',
-            "put a workflow that makes an image at templates/t2i.json.j2, or name an engine: or a template:",
+            'references.hero: no template "t2x" to make it with',
+            'did you mean "t2i"?',
             7,
         ),
         (

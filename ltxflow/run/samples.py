@@ -15,6 +15,7 @@ from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.model import Clip, Extends, Image, Length, Lora, Media, Narration, Prompt, Scene, Still, Value
 from ltxflow.script.profile import Profile, delivered_size, geometry
+from ltxflow.script.references import TEXT_TO_IMAGE
 from ltxflow.script.template import Template, render_many, variables
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
@@ -179,6 +180,8 @@ def try_template(
 
 def is_of_stills(template: Template) -> bool:
     """Given a template, return whether it makes an image for `references:`: it knows no frames, nor what clips have."""
+    if template.trusted:
+        return template.name == TEXT_TO_IMAGE
     return '"image"' in template.text and variables(template) <= frozenset(reference.VARIABLES)
 
 
@@ -186,10 +189,11 @@ def _try_still(
     profile: Profile, template: Template, signatures: Signatures, allowed: frozenset[str]
 ) -> tuple[int, list[Problem]]:
     still = Still("sample", WORDS, (1536, 1024), template=template.name)
-    node = Node("reference:sample@1", "reference", reference.Sitting(still, 1, SEED, profile, template), 0)
+    weights = {role: _weights(profile, role) for role in profile.models} if template.trusted else {}
+    node = Node("reference:sample@1", "reference", reference.Sitting(still, 1, SEED, profile, template, weights), 0)
     try:
         reference.action(node, {})
-        graph = node.spec.graph({}, {}, "ltxflow")
+        graph = node.spec.graph({role: role for role in weights}, {}, "ltxflow")
     except LtxflowError as error:
         return 0, list(error.problems)
 

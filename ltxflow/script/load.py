@@ -38,7 +38,7 @@ from ltxflow.script.model import (
 from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, read_prompt, sheets
-from ltxflow.script.references import Library, check_frames, picture_of, with_references
+from ltxflow.script.references import TEXT_TO_IMAGE, Library, check_frames, picture_of, with_references
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
 from ltxflow.script.sources import Place, read_sources
 from ltxflow.script.speech import (
@@ -284,7 +284,7 @@ def _library(
     templates: Mapping[str, Template],
     size: tuple[int, int],
 ) -> Library:
-    """What `references:` are read and made with. Ours make videos: only a template of the project makes an image."""
+    """What `references:` are read and made with: of our templates one makes an image, the others videos."""
 
     def picture(name: str, path: Path_) -> Image | None:
         span = reader.span(path)
@@ -295,8 +295,8 @@ def _library(
         reader.problems += problems
         return told
 
-    own = [name for name, template in templates.items() if not template.trusted]
-    return Library(reader.engines, own, size, picture, filled, reader.span, reader.problems.append)
+    able = [name for name, template in templates.items() if not template.trusted or name == TEXT_TO_IMAGE]
+    return Library(reader.engines, able, size, picture, filled, reader.span, reader.problems.append)
 
 
 def _size(reader: _Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:

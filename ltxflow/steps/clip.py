@@ -18,6 +18,7 @@ from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Picture, Pr
 from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
 from ltxflow.script.settings import QUALITY_PARTS
 from ltxflow.script.template import Template, render, render_many
+from ltxflow.script.weights import weights_of
 from ltxflow.steps import Asset, Expected, Job, Node, Wishes, label, needed, told_frames, told_prompt, written
 
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
@@ -280,25 +281,6 @@ def geometry_of(project: Project, clip: Clip) -> Geometry:
     wanted = project.settings.get("size") or project.settings["aspect"]
     preset = project.profile.qualities[str(clip.get("quality"))]
     return geometry(project.profile, str(wanted.value), stages=int(clip.get("stages", 2)), half=preset.half)
-
-
-def weights_of(project: Project) -> dict[str, str]:
-    """Given a film, return model role → precision: one word for all, or a mapping, over the profile's defaults."""
-    asked = project.settings["weights"]
-    profile: Profile = project.profile
-    weights = {}
-    for role, model in profile.models.items():
-        wish = asked.value.get(role) if isinstance(asked.value, Mapping) else asked.value
-        precision = model.precision(str(wish or profile.default_weights.get(role, "")))
-        if precision is None:
-            known = ", ".join(model.weights)
-            raise LtxflowError(
-                Problem(
-                    f'no "{wish}" weights of the {role} in {profile.name}', asked.span, f"there are: {known}", "L082"
-                )
-            )
-        weights[role] = precision
-    return weights
 
 
 def sigmas_for(preset: Quality, steps: int) -> str | None:

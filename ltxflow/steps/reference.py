@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
@@ -15,13 +16,15 @@ from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.engines import Picture, draw
 from ltxflow.script.model import Project, Still
-from ltxflow.script.profile import Profile
+from ltxflow.script.profile import Profile, geometry
 from ltxflow.script.template import Template, render
+from ltxflow.script.weights import weights_of
 from ltxflow.steps import Asset, Expected, Job, Node, Wishes
 
 KIND, VERSION, POOL, SOURCE = "reference", "1", "gpu", "reference"
 OUTPUT = "image"
 VARIABLES = ("prompt", "negative", "seed", "width", "height", "prefix")  # what a template of images may use
+FRAMES = 9  # the shortest clip on the grid: what our own template makes for the sake of its last frame
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Sitting:
     seed: int
     profile: Profile
     made_by: Template | None = None
+    precisions: Mapping[str, str] = field(default_factory=dict)  # of the film's model, where it is what draws
 
     # What a server is told: steps.Order
 
@@ -55,7 +59,7 @@ class Sitting:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        return {}  # its template names its models itself
+        return self.precisions  # none for a template of the film's, which names its models itself
 
     @property
     def loras(self) -> list[tuple[str, Span | None]]:
@@ -66,7 +70,9 @@ class Sitting:
         return f"template {self.template.name}"
 
     def roles(self) -> list[str]:
-        return []
+        tokens = {role: f"{role}@{precision}" for role, precision in self.weights.items()}
+        used = json.dumps(self.graph(tokens, {}, "ltxflow"))
+        return [role for role, token in tokens.items() if f'"{token}"' in used]
 
     def assets(self) -> list[Asset]:
         return []
@@ -82,11 +88,39 @@ class Sitting:
             "height": height,
             "prefix": prefix,
         }
-        rendered = render(self.template, told)
+        rendered = render(self.template, told | (self._model(models) if self.template.trusted else {}))
         strays = self.strays(rendered)
         if strays:
             raise LtxflowError(*strays)
         return rendered
+
+    def _model(self, models: Mapping[str, str]) -> dict[str, Any]:
+        """What our own template is told besides: how the film's model draws, in its default quality, in one stage.
+
+        A film that is rendered in another quality keeps its stills.
+        """
+        preset = self.profile.qualities[self.profile.default_quality]
+        size = geometry(self.profile, self.still.size, stages=1)
+        return {
+            "width": size.base[0],
+            "height": size.base[1],
+            "crop": dict(zip(("x", "y", "width", "height"), size.crop, strict=True)) if size.is_cropped else None,
+            "negative": self.still.negative if preset.cfg > 1 else "",
+            "frames": FRAMES,
+            "fps": self.profile.fps.default,
+            "stages": 1,
+            "stage2": None,
+            "steps": preset.steps,
+            "cfg": preset.cfg,
+            "sampler": preset.sampler_for(self.template.name),
+            "sigmas": preset.sigmas,
+            "distilled": preset.distilled,
+            "distilled_strength": preset.distilled_strength,
+            "loras": [],
+            "models": dict(models),
+            "text_encoder_device": self.profile.text_encoder_device,
+            "tiling": self.profile.tiled_decode.for_size(size.decoded),
+        }
 
     def strays(
         self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
@@ -116,7 +150,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         template: Template | None = project.templates.get(still.template) if still.engine is None else None
         asked = {*range(1, still.takes + 1), pick} if still.takes > 1 else {pick}
         for take in sorted(asked | wishes.also(still)):
-            sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template)
+            weights = weights_of(project) if template and template.trusted else {}
+            sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template, weights)
             pool = "gpu" if template else "cpu"
             yield Node(f"{still.path}@{take}", KIND, sitting, 0, span=still.span, pool=pool)
 
@@ -126,7 +161,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     sitting: Sitting = node.spec
     if sitting.made_by is None:
         return Action(KIND, VERSION, {"engine": sitting.still.engine.keyed(), **_asked(sitting)}, outputs=(OUTPUT,))
-    graph = sitting.graph({}, {}, "ltxflow")
+    graph = sitting.graph({role: f"{role}@{weights}" for role, weights in sitting.weights.items()}, {}, "ltxflow")
     outputs = sitting.outputs(graph)
     if not outputs:
         raise LtxflowError(
@@ -151,7 +186,7 @@ def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
         if sitting.made_by is not None and sitting.template.name not in told:
             name = sitting.template.name
             told[name] = check_graph(
-                sitting.graph({}, {}, "ltxflow"),
+                sitting.graph({role: role for role in sitting.weights}, {}, "ltxflow"),
                 Signatures.recorded(),
                 template=name,
                 where=lambda id, span=node.span: span,  # type: ignore[misc]  # bound now: the span is this node's
@@ -171,7 +206,9 @@ def fields(node: Node) -> dict[str, Any]:
     told: dict[str, Any] = {"prompt": still.prompt, "seed": sitting.seed, "size": "{}x{}".format(*still.size)}
     if template is None:
         return {**told, "engine": {"is": still.engine.name, "keyed": still.engine.keyed()}, "template": None}
-    if "negative" in template.header.variables:
+    if sitting.weights:
+        told["weights"] = ", ".join(f"{role} {precision}" for role, precision in sitting.weights.items())
+    if "negative" in template.header.variables and not template.trusted:
         told["negative"] = still.negative
     return {**told, "engine": None, "template": {"is": template.name, "text": template.digest}}
 
