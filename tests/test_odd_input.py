@@ -46,3 +46,25 @@ def test_line_ends_and_marks_of_other_systems_change_nothing(film: Film, as_writ
     )
     again = film.run("build", "--animatic", "--json")
     assert again.totals["hit"] == again.totals["planned"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("servers: 5", '"5" is no server'),
+        ("servers: [http://bench:8188, 5]", '"5" is no server'),
+        ("store: [1]", "store is a path"),
+        ("allowed_nodes: 5", "allowed_nodes is a list of names"),
+        ("allowed_nodes: RIFE VFI", "allowed_nodes is a list of names"),
+    ],
+)
+def test_a_setting_of_another_kind_is_told_where_it_is_written(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    monkeypatch.delenv("LTXFLOW_STORE")
+    (tmp_path / "config/ltxflow").mkdir(parents=True)
+    (tmp_path / "config/ltxflow/config.yaml").write_text(line + "\n")
+    done = film.run("plan")
+    assert done.code == 2
+    assert f"config.yaml:1:{line.index(':') + 3}: error: {said}" in done.err
+    assert "write  " in done.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,8 @@ def read_config(env: Mapping[str, str]) -> Config:
             for key in data
             if key not in known
         ]
-        if unknown:
-            raise LtxflowError(*unknown)
+        if unknown or (wrong := list(_misshapen(data, document))):
+            raise LtxflowError(*(unknown or wrong))
     servers = data.get("servers") or []
     engines, problems = read_engines(
         data.get("engines") or {}, lambda path: document.span(("engines", *path)), of_project=False
@@ -71,6 +71,21 @@ def read_config(env: Mapping[str, str]) -> Config:
         ask_above=_limits(data.get("ask_above"), document),
         trust=_read_trust(folder),
     )
+
+
+def _misshapen(data: Mapping[str, Any], document: yaml.Document) -> Iterator[Problem]:
+    """A problem for each value that is not of its kind."""
+    store, nodes, servers = (data.get(name) for name in ("store", "allowed_nodes", "servers"))
+    if store is not None and not isinstance(store, str):
+        yield Problem("store is a path", document.span(("store",)), "write  store: /disk/ltxflow")
+    if nodes is not None and not (isinstance(nodes, list) and all(isinstance(node, str) for node in nodes)):
+        yield Problem(
+            "allowed_nodes is a list of names", document.span(("allowed_nodes",)), "write  allowed_nodes: [A, B]"
+        )
+    for server in servers if isinstance(servers, list) else [] if servers is None else [servers]:
+        if not isinstance(server, (str, dict)):
+            hint = "write  servers: [http://bench:8188]"
+            yield Problem(f'"{server}" is no server', document.span(("servers",)), hint)
 
 
 def _limits(written: Any, document: yaml.Document) -> dict[str, float]:
