@@ -83,6 +83,11 @@ class Parser(argparse.ArgumentParser):
     """argparse, with errors told the way all others are."""
 
     def error(self, message: str) -> NoReturn:
+        words = next((action.choices for action in self._actions if not action.option_strings and action.choices), None)
+        if words and "required: " in message:
+            raise LtxflowError(
+                Problem(f"{self.prog} does what?", hint=f"say one of: {', '.join(map(str, words))}", code="U002")
+            )
         options = [option for action in self._actions for option in action.option_strings]
         unknown = message.split() if message.startswith("unrecognized") else []
         wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]

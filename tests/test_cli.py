@@ -71,6 +71,12 @@ def test_a_misspelt_option_is_recognised(film: Film) -> None:
     assert not film.scenes.exists()
 
 
+@pytest.mark.parametrize(("verb", "words"), [("cache", "ls, stats, verify, gc, rebuild"), ("lock", "merge, setup")])
+def test_a_verb_that_needs_a_word_more_says_which(verb: str, words: str) -> None:
+    ran = run(verb)
+    assert (ran.code, ran.err) == (2, f"error: ltxflow {verb} does what? [U002]\n  → say one of: {words}\n")
+
+
 def test_an_option_is_not_guessed_from_its_beginning(film: Film) -> None:
     assert film.run("clean", "--ye").code == 2
 

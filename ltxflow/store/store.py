@@ -140,7 +140,7 @@ class Store:
 
     def clean(self) -> int:
         """Take away what killed processes left half-written; return how many."""
-        own = (self.root / name for name in ("tmp", "films", "running", "index"))
+        own = (self.root / name for name in ("tmp", "films", "running", "index", "memory"))
         folders = [self.root, *own, *self.cas.folders(), *trace_folders(self.traces)]
         return sum(files.clean_temps(folder) for folder in folders)
 
