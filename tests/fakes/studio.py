@@ -139,11 +139,13 @@ class Studio:
         assert len(extra) <= len(again), f"rendered twice without a cause: {extra}"
         assert {path.name for path in self.root.iterdir()} <= {"work", "store", "config"}
         assert {path.name for path in (self.root / "work").iterdir()} <= {".git", "film"}
-        allowed = {"project.yaml", "ltxflow.lock", "public", ".ltxflow", "refs", "templates"}
+        allowed = {"project.yaml", "ltxflow.lock", "public", ".ltxflow", "refs", "prompts", "templates"}
         assert {path.name for path in self.folder.iterdir()} <= allowed
         for file in self.public.rglob("*"):
             if file.is_file():
-                assert file.suffix in (".mp4", ".json", ".txt", ".jpg", ".srt", ".vtt"), f"a partial file: {file}"
+                assert file.suffix in (".mp4", ".json", ".txt", ".jpg", ".srt", ".vtt", ".wav"), (
+                    f"a partial file: {file}"
+                )
                 assert file.suffix != ".mp4" or probe_mp4(file).frames > 0
 
 

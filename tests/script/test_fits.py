@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ltxflow.core.files import data_dir
 from ltxflow.script import fits, schema, yaml
 
-PROJECT = (data_dir() / "projects/wallet-explainer/project.yaml").read_text()
+DEMO = (data_dir() / "projects/wallet-explainer/project.yaml").read_text()
+PROJECT = DEMO.replace("!include ", "")  # the name of a prompt file is as good a prompt
 PROFILE = (data_dir() / "templates/ltx2-19b/profile.yaml").read_text()
 EVERYTHING = """
 ltxflow: 1
