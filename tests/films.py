@@ -33,6 +33,7 @@ from ltxflow.script.config import read_config, remember_trust
 from ltxflow.script.template import Template, read_templates, render
 from ltxflow.steps import clip as clip_step
 from ltxflow.store.lock import Lock, read_lock
+from ltxflow.store.memory import Memory
 
 Data = dict[str, Any]
 Path_ = tuple[str | int, ...]
@@ -276,9 +277,9 @@ def templates_read_once() -> Iterator[None]:
             forms[known] = (graph, canonical_graph(graph, outputs))  # the graph is kept: no other one gets its id
         return forms[known][1]
 
-    def read(profile: str, folder: Path | None) -> Any:
+    def read(profile: str, folder: Path | None, memory: Memory | None = None) -> Any:
         has_own = folder is not None and (folder / "templates").is_dir()
-        return read_templates(profile, folder) if has_own or profile != "ltx2-19b" else ours
+        return read_templates(profile, folder, memory) if has_own or profile != "ltx2-19b" else ours
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "read_templates", read)

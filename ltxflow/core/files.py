@@ -451,6 +451,17 @@ def signature(path: Path | str) -> Signature | None:
     return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
 
 
+def signature_of_file(path: Path | str) -> Signature | None:
+    """As `signature`, of a plain file alone: None for a folder, and for a link, wherever it leads."""
+    try:
+        facts = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+
+
 # --- one process at a time
 
 

@@ -27,7 +27,7 @@ class Facts:
     """
 
     def __init__(self, memory: Memory | None = None) -> None:
-        self._memory = memory or Memory()
+        self.memory = memory or Memory()
 
     def image(self, path: Path) -> ImageFacts:
         """As `media.image.read_image`."""
@@ -61,10 +61,10 @@ class Facts:
     def _of(self, kind: str, path: Path, look: Callable[[], list[Any]]) -> Any:
         name = f"{kind} {path.absolute()}"
         before = files.signature(path)
-        row = self._memory.get(name) if before else None
+        row = self.memory.get(name) if before else None
         if row is not None and row[0] == list(before or ()):
             return row[1]
         found = look()
         if before is not None and before == files.signature(path) and time.time_ns() - max(before[1:3]) > RACY_NS:
-            self._memory.put(name, [before, found])
+            self.memory.put(name, [before, found])
         return found

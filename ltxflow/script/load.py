@@ -322,7 +322,7 @@ def _output(reader: _Reader, name: str) -> Path:
 
 
 def _templates(reader: _Reader, profile: Profile) -> dict[str, Template]:
-    templates = dict(read_templates(profile.name, reader.folder))
+    templates = dict(read_templates(profile.name, reader.folder, reader.facts.memory))
     for name, template in templates.items():
         if not template.trusted:
             reader.foreign[f"template {name}"] = str(template.digest)

@@ -48,6 +48,7 @@ child in which templates that are not ours run, with bounds on memory, time and 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -63,15 +64,18 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.compiler
 import jinja2.meta
 import jinja2.sandbox
 from markupsafe import Markup
 
-from ltxflow.core.digest import Digest, canonical, digest_json
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, canonical, digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script import yaml
 from ltxflow.script.paths import shown
 from ltxflow.script.profile import load_profile, templates_folder
+from ltxflow.store.memory import Memory
 
 try:
     import resource
@@ -142,10 +146,11 @@ class Template:
     trusted: bool
     parts: Mapping[str, str] = field(default_factory=dict)
     shown: str = ""
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)  # has what was compiled before
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
-        return _compile(self.shown, self.text, self.parts)
+        return _compile(self.shown, self.text, self.parts, memory=self.memory)
 
     @cached_property
     def _structures(self) -> dict[bytes, Structure]:
@@ -156,12 +161,14 @@ class Template:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_templates(profile_name: str, project_folder: Path | None) -> Mapping[str, Template]:
+def read_templates(
+    profile_name: str, project_folder: Path | None, memory: Memory | None = None
+) -> Mapping[str, Template]:
     """Given a profile's name and the project's folder, return name → template.
 
     The project's `templates/<profile>/` shadows its `templates/`, which shadows ours; a profile's own shadow those
     of the profile whose templates it uses. Raise LtxflowError with the problems of every file that cannot be read,
-    has no proper header, or is not Jinja.
+    has no proper header, or is not Jinja. `memory` knows texts that were read before.
     """
     own = [project_folder / "templates"] if project_folder is not None else []
     names = [name for name in (load_profile(profile_name, own).templates, profile_name) if name]
@@ -173,7 +180,7 @@ def read_templates(profile_name: str, project_folder: Path | None) -> Mapping[st
     for folder, trusted in folders:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             try:
-                template = read_template(path, trusted)
+                template = read_template(path, trusted, memory)
             except LtxflowError as error:
                 problems += error.problems
             else:
@@ -183,20 +190,21 @@ def read_templates(profile_name: str, project_folder: Path | None) -> Mapping[st
     return MappingProxyType(found)
 
 
-def read_template(path: Path, trusted: bool) -> Template:
+def read_template(path: Path, trusted: bool, memory: Memory | None = None) -> Template:
     """Given a file `<name>.json.j2`, return the template, with the parts it includes from its own folder."""
-    where = shown(path)
+    where, memory = shown(path), memory or Memory()
     text = _read(path, where)
-    parts = _parts(path.parent, where, text)
+    parts = _parts(path.parent, where, text, memory)
     return Template(
         name=path.name.removesuffix(SUFFIX),
         path=path,
         text=text,
         digest=digest_json({"text": text, "parts": parts}),
-        header=_header(text, where),
+        header=_header_of(text, where, memory),
         trusted=trusted,
         parts=MappingProxyType(parts),
         shown=where,
+        memory=memory,
     )
 
 
@@ -213,13 +221,13 @@ def _read(path: Path, where: str) -> str:
     return text
 
 
-def _parts(folder: Path, where: str, text: str) -> dict[str, str]:
+def _parts(folder: Path, where: str, text: str, memory: Memory) -> dict[str, str]:
     """Read what `text` includes, imports or extends, and what those do in turn."""
     parts: dict[str, str] = {}
     todo = [(where, text)]
     while todo:
         where, text = todo.pop()
-        for name in _referenced(where, text):
+        for name in _remembered(memory, "parts", text, lambda: _referenced(where, text)):  # noqa: B023 (asked at once)
             if name in parts:
                 continue
             if not re.fullmatch(r"_[A-Za-z0-9_-]+\.j2", name):
@@ -249,9 +257,19 @@ def _line_of(text: str, word: str) -> int:
     return text.count("\n", 0, max(text.find(word), 0)) + 1
 
 
+def _remembered(memory: Memory, what: str, text: str, find: Callable[[], Any]) -> Any:
+    """What follows from a text, found once: parsing our templates is most of what reading them costs."""
+    name = f"template {what} {digest_bytes(text.encode())}"
+    told = memory.get(name)
+    if told is None:
+        told = find()
+        memory.put(name, told)
+    return told
+
+
 @lru_cache(maxsize=64)
 def _referenced(where: str, text: str) -> tuple[str, ...]:
-    """The parts that a text includes. Kept: parsing our templates is most of what reading a project costs."""
+    """The parts that a text includes. Kept: of all templates of a profile the part is the same."""
     names = []
     for name in jinja2.meta.find_referenced_templates(_parse(where, text)):
         if name is None:
@@ -265,6 +283,17 @@ def _referenced(where: str, text: str) -> tuple[str, ...]:
             )
         names.append(name)
     return tuple(names)
+
+
+def _header_of(text: str, where: str, memory: Memory) -> Header:
+    """As `_header`, where it is not remembered."""
+
+    def find() -> list[Any]:
+        header = _header(text, where)
+        return [header.title, header.way, list(header.needs), sorted(header.variables)]
+
+    title, way, needs, variables = _remembered(memory, "header", text, find)
+    return Header(title, way, tuple(needs), frozenset(variables))
 
 
 def _header(text: str, where: str) -> Header:
@@ -351,10 +380,11 @@ def _as_json(_context: jinja2.runtime.Context, value: object) -> Markup:
         raise jinja2.TemplateRuntimeError(f"{type(value).__name__} cannot be written as JSON") from None
 
 
-def _environment(loader: jinja2.BaseLoader | None = None) -> jinja2.Environment:
+def _environment(loader: jinja2.BaseLoader | None = None, memory: Memory | None = None) -> jinja2.Environment:
     """Return an environment where values become JSON, as in others HTML: autoescape on, JSON the escape."""
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         loader=loader,
+        bytecode_cache=_Compiled(memory) if memory else None,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_as_json,
@@ -384,8 +414,34 @@ def _syntax_problem(error: jinja2.TemplateSyntaxError, where: str) -> LtxflowErr
     )
 
 
+class _Compiled(jinja2.BytecodeCache):
+    """Keeps the code that Jinja makes of our own templates: that takes longer than to render a hundred clips.
+
+    It is named for the text, by Jinja for its format and Python's, and for the very Jinja that made it.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        told = self._memory.get(self._name(bucket))
+        if isinstance(told, str):
+            bucket.bytecode_from_string(base64.b64decode(told))
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        self._memory.put(self._name(bucket), base64.b64encode(bucket.bytecode_to_string()).decode())
+
+    def _name(self, bucket: jinja2.bccache.Bucket) -> str:
+        made_by = files.signature(jinja2.compiler.__file__)
+        return f"template code {bucket.key} {bucket.checksum} {made_by}"
+
+
 def _compile(
-    where: str, text: str, parts: Mapping[str, str], change: Callable[[str, str], str] | None = None
+    where: str,
+    text: str,
+    parts: Mapping[str, str],
+    change: Callable[[str, str], str] | None = None,
+    memory: Memory | None = None,
 ) -> jinja2.Template:
     """Compile a template that finds its parts by name in `parts`; `change` may rewrite each text first."""
     sources = {"": (where, text)}
@@ -398,7 +454,7 @@ def _compile(
         return (change(shown_as, original) if change else original), shown_as, lambda: True
 
     try:
-        return _environment(jinja2.FunctionLoader(source)).get_template("")
+        return _environment(jinja2.FunctionLoader(source), memory).get_template("")
     except jinja2.TemplateSyntaxError as error:
         raise _syntax_problem(error, where) from None
 

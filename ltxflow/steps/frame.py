@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -79,6 +78,8 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: Job) -> None:
+    import asyncio  # by need: a plan runs nothing
+
     moment: Moment = node.spec
     file = job.folder / "image.png"
     media = importlib.import_module("ltxflow.media.frames")  # by name: a plan asks for actions, and needs no PyAV

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -47,6 +46,8 @@ def where(node: Node, name: str) -> Span | None:
 
 async def run(node: Node, action: Action, job: Job) -> None:
     """Look and listen in a thread; the findings are a file, and the facts of the trace."""
+    import asyncio  # by need: a plan runs nothing
+
     media = importlib.import_module("ltxflow.media.inspect")  # by name: a plan asks for actions, and needs no numpy
     found: Findings = await asyncio.to_thread(media.inspect_video, job.inputs["video"])
     file = job.folder / "findings.json"

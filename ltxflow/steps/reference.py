@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import os
@@ -221,6 +220,8 @@ def where(node: Node, name: str) -> Span | None:
 
 async def run(node: Node, action: Action, job: Job) -> None:
     """Have the engine make it, and keep it as PNG without tags. What a template makes runs on a ComfyUI server."""
+    import asyncio  # by need: a plan runs nothing
+
     sitting: Sitting = node.spec
     still, file = sitting.still, job.folder / "image.png"
     wanted = Picture(still.prompt, still.size, sitting.seed)

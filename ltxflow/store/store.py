@@ -98,6 +98,8 @@ class Store:
             return Later(lambda: dict(getattr(whole(), name, {})))
 
         def whole() -> Trace | None:
+            if self._index is None:  # for the few that are explained it need not be opened
+                return self._read(key)[0]
             return self._trace(key, files.signature(trace_path(self.traces, key)) or ())[0]
 
         told = {name: str(brief[name]) for name in _BRIEF}

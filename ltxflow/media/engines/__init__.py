@@ -5,7 +5,6 @@ Adding a kind is a module with `available` and `speak`, and its name in KINDS; w
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import signal
@@ -180,6 +179,8 @@ async def run_program(
     What it says goes to files in `folder`: a talkative program fills no memory. Raise LtxflowError when it
     cannot be started or takes longer than the engine's timeout; then, and when cancelled, all of it is killed.
     """
+    import asyncio  # by need: a plan speaks nothing
+
     names = [folder / "program.in", folder / "program.out", folder / "program.err"]
     names[0].write_bytes(stdin)
     with names[0].open("rb") as source, names[1].open("wb") as said, names[2].open("wb") as complained:
