@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,14 @@ from films import (
     write_sound,
 )
 
+from ltxflow.commands.explain import explain
 from ltxflow.core.digest import digest_json
 from ltxflow.core.files import data_dir
 from ltxflow.core.timing import seed_for
+from ltxflow.faces.planview import plan_json
+from ltxflow.faces.terminal import Face
 from ltxflow.plan.explain import show
-from ltxflow.plan.outlook import Outlook, Question, look, moves
+from ltxflow.plan.outlook import Change, Outlook, Question, look, moves
 from ltxflow.run.session import Session
 from ltxflow.script.fits import load_schema
 from ltxflow.script.profile import Profile
@@ -601,6 +605,7 @@ def expect(built: Project, data: Data, case: Case, old: Any) -> None:
             assert target not in EVERYTHING
             continue
         assert {reason.field for reason in change.reasons} == case.fields(target)
+        assert explained(outlook, change) == given(outlook, change) == [reason.field for reason in change.reasons]
         for reason in change.reasons:
             assert reason.old != reason.new
             assert reason.span is not None
@@ -609,6 +614,21 @@ def expect(built: Project, data: Data, case: Case, old: Any) -> None:
                 assert reason.span.line == line_of(text, case.at or case.leaf)
             if old is not None and case.leaf.endswith(reason.field.replace(".", "/")) and "{{" not in str(old):
                 assert (show(reason.old), show(reason.new)) == (show(old), show(case.new))
+
+
+def explained(outlook: Outlook, change: Change) -> list[str]:
+    """The fields that `explain` names for people: a line each, with its place."""
+    out = StringIO()
+    explain(Face(out, out, {}), outlook, change)
+    return [
+        line.split()[0] for line in out.getvalue().splitlines() if re.match(r"    \S.*project\.yaml:\d+:\d+$", line)
+    ]
+
+
+def given(outlook: Outlook, change: Change) -> list[str]:
+    """The fields that `explain --json` has."""
+    (told,) = [each for each in plan_json(outlook)["changes"] if each["target"] == change.target]
+    return [reason["field"] for reason in told["reasons"]]
 
 
 def test_another_profile_is_another_model(film: Project) -> None:

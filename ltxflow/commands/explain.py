@@ -31,11 +31,12 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if args.json:
         return print_envelope("explain", plan_json(outlook)["changes"], 0, outlook.problems)
     for change in outlook.changes:
-        _explain(face, outlook, change)
+        explain(face, outlook, change)
     return 0
 
 
-def _explain(face: Face, outlook: Outlook, change: Change) -> None:
+def explain(face: Face, outlook: Outlook, change: Change) -> None:
+    """Say of one target what becomes of it and why: the same reasons that `plan_json` has as data."""
     mark, style = MARKS[change.kind]
     node = outlook.statuses[change.target].node
     fields = step(node.kind).fields(node)
