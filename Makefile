@@ -50,8 +50,9 @@ schemas: $(BIN)/ltxflow  ## what is generated from schemas/timeline.schema.json:
 SIZES ?= 100,1000,10000
 PEERS ?= ninja,make,tup,doit,scons,snakemake,pytask
 
-bench: $(VENV)/.dev  ## planning beside other build tools, and two unequal servers; quick: SIZES=100 PEERS=none
+bench: $(VENV)/.dev  ## planning beside other build tools, a build's own cost a clip, two unequal servers; quick: SIZES=100 PEERS=none
 	$(BIN)/python benchmarks/planning.py --sizes $(SIZES) --peers $(PEERS)
+	$(BIN)/python benchmarks/per_clip.py
 	$(BIN)/python benchmarks/two_servers.py
 
 bench-faults: $(VENV)/.dev  ## killed, run twice at once, edited meanwhile: ltxflow beside other build tools

@@ -83,12 +83,12 @@ def prompt(index: int) -> str:
     )
 
 
-def scene_text(n: int, scene: int, indent: str = "  ") -> str:
+def scene_text(n: int, scene: int, indent: str = "  ", seconds: int = 4) -> str:
     """A scene as it stands in project.yaml, or, without indentation, in a file of its own."""
     clips = range(scene * CLIPS_A_SCENE, min(n, (scene + 1) * CLIPS_A_SCENE))
     lead = f"{indent}- " if indent else ""
     rest = f"{indent}  " if indent else ""
-    lines = [f"{lead}id: s{scene:05d}", f"{rest}narration: {4 * len(clips)}s", f"{rest}clips:"]
+    lines = [f"{lead}id: s{scene:05d}", f"{rest}narration: {seconds * len(clips)}s", f"{rest}clips:"]
     for index in clips:
         lines += [
             f"{rest}  - id: c{index % CLIPS_A_SCENE}",
@@ -124,19 +124,22 @@ def picture(index: int) -> bytes:
     )
 
 
-def write_film(folder: Path, n: int, layout: str = "one") -> Path:
-    """Given a folder, write a film of `n` clips there: in `one` project.yaml, or a file for each scene."""
+def write_film(folder: Path, n: int, layout: str = "one", seconds: int = 4) -> Path:
+    """Given a folder, write a film of `n` clips there: in `one` project.yaml, or a file for each scene.
+
+    `seconds` is how long is spoken over each clip, which gives it its length.
+    """
     (folder / "refs").mkdir(parents=True)
     for index in range(n):
         (folder / f"refs/r{index:05d}.png").write_bytes(picture(index))
     scenes = range(len(scene_ids(n)))
     text = HEAD.format(n=n)
     if layout == "one":
-        text += "scenes:\n" + "".join(scene_text(n, scene) for scene in scenes)
+        text += "scenes:\n" + "".join(scene_text(n, scene, seconds=seconds) for scene in scenes)
     else:
         (folder / "scenes").mkdir()
         for scene in scenes:
-            (folder / f"scenes/s{scene:05d}.yaml").write_text(scene_text(n, scene, ""))
+            (folder / f"scenes/s{scene:05d}.yaml").write_text(scene_text(n, scene, "", seconds))
         text += "scenes: [scenes/*.yaml]\n"
     (folder / "project.yaml").write_text(text)
     return folder

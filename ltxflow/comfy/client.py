@@ -16,6 +16,7 @@ import logging
 import os
 import random
 import ssl
+import sys
 import uuid
 from collections.abc import (
     AsyncIterator,
@@ -30,6 +31,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -86,6 +88,9 @@ _QUEUE_EVERY = 8  # on an old server: looks at /history/{id} for one at the whol
 _TRIES = 8  # sockets in a row that brought nothing before the progress bar is given up
 _BACKLOG = 1000  # events a watcher may be behind
 _JOBS_LIMIT = 1000
+
+if find_spec("sniffio") is None:  # httpcore looks for it in each of its locks; each time the search costs a fifth of a
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # request. None says that it is not there
 
 _PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
 _QUIET = logging.Logger("ltxflow.quiet", logging.CRITICAL)  # websockets would log our headers at DEBUG

@@ -207,8 +207,10 @@ def clean(text: object, limit: int = TEXT_LIMIT) -> str:
 
     Escape sequences, control, format (bidi) and surrogate characters are gone, white space is folded.
     """
-    kept = _ESCAPES.sub("", str(text)[:_READ_LIMIT])
-    line = " ".join("".join(_printable(kept)).split())
+    told = str(text)[:_READ_LIMIT]
+    if not (told.isascii() and told.isprintable()):  # nearly all is, and a frame has dozens of names
+        told = "".join(_printable(_ESCAPES.sub("", told)))
+    line = " ".join(told.split())
     return line if len(line) <= limit else line[: max(limit - 1, 0)].rstrip() + "…"
 
 

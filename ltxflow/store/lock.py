@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -70,6 +71,11 @@ class LockEntry:
     @property
     def picked(self) -> LockTake | None:
         return self.takes.get(self.pick)
+
+    @cached_property
+    def text(self) -> str:
+        """What stands behind the clip in its line. Kept: the file is written with every clip that is finished."""
+        return _entry_text(self)
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
 
 def lock_text(lock: Lock) -> str:
     """Given a lock, return its text: YAML, with a line a clip in the order of their paths, to merge well."""
-    return _HEAD + "".join(f"{clip}: {_entry_text(lock.entries[clip])}\n" for clip in sorted(lock.entries))
+    return _HEAD + "".join(f"{clip}: {lock.entries[clip].text}\n" for clip in sorted(lock.entries))
 
 
 def _entry_text(entry: LockEntry) -> str:
