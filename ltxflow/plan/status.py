@@ -63,6 +63,7 @@ def statuses(
     `held` may say that another result stands for a target, whatever its key is: a person's word. `standing` may put
     another try in a target's place; what is forced is made anew as it is. `known` has keys of earlier plans.
     """
+    _render_ahead(plan, lookup, known)
     found: dict[str, Status] = {}
     for target, node in plan.nodes.items():
         before = {need: found[need] for need in plan.needs(target)}
@@ -73,6 +74,19 @@ def statuses(
         elif standing is not None and target not in force:
             found[target] = standing(found[target], before)
     return found
+
+
+def _render_ahead(plan: Plan, lookup: Lookup, known: Known | None) -> None:
+    """Have workflows that each cost a process rendered in one, where they will be asked for."""
+    kinds: dict[str, list[Node]] = {}
+    for node in plan.nodes.values():
+        module = step(node.kind)
+        if hasattr(module, "is_rendered_apart") and not node.needs and module.is_rendered_apart(node):
+            _, key = _remembered(node, {}, known)
+            if key is None or lookup(key) is None:
+                kinds.setdefault(node.kind, []).append(node)
+    for kind, nodes in kinds.items():
+        step(kind).render_ahead(nodes)  # type: ignore[attr-defined]  # of the kinds that have `is_rendered_apart`
 
 
 def status_of(
@@ -99,16 +113,24 @@ def status_of(
 
 def _key(node: Node, inputs: Mapping[str, Output], known: Known | None) -> tuple[Action | None, Key]:
     """The node's key, remembered under a cheaper one where its kind has such: rendering a workflow costs the most."""
-    module = step(node.kind)
-    cheap = module.cheap_key(node, inputs) if known is not None and hasattr(module, "cheap_key") else ""
-    told = known.get(f"key {cheap}") if known is not None and cheap else None
-    if isinstance(told, str):
-        return None, Key(told)
-    action = module.action(node, inputs)
+    name, told = _remembered(node, inputs, known)
+    if told is not None:
+        return None, told
+    action = step(node.kind).action(node, inputs)
     key = action.key
-    if known is not None and cheap:
-        known.put(f"key {cheap}", key)
+    if known is not None and name:
+        known.put(name, key)
     return action, key
+
+
+def _remembered(node: Node, inputs: Mapping[str, Output], known: Known | None) -> tuple[str, Key | None]:
+    """The name under which a node's key is remembered, if its kind has a cheaper key; and the key, if it is."""
+    module = step(node.kind)
+    if known is None or not hasattr(module, "cheap_key"):
+        return "", None
+    name = f"key {module.cheap_key(node, inputs)}"
+    told = known.get(name)
+    return name, Key(told) if isinstance(told, str) else None
 
 
 def output_of(trace: Trace, names: str, node: Node) -> Output:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
 
 BRANCHES = frozenset(["stages", "mode", "audio"])  # besides what is there or not, what templates branch on
 _MADE: dict[tuple[Digest, Digest], Digest] = {}  # a memo of _makes: a project's own template renders in a child
+_AHEAD: dict[tuple[Digest, Digest], dict[str, Any]] = {}  # what `render_ahead` rendered, by template and context
 
 
 @dataclass(frozen=True)
@@ -412,8 +415,10 @@ def graph(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefi
 
     Raise LtxflowError when it cannot be rendered, or would read a file on the server that is not the clip's own.
     """
+    told = context(shot, models, loras, prefix)
     try:
-        rendered = render(shot.template, context(shot, models, loras, prefix))
+        ahead = None if shot.template.trusted else _AHEAD.get(_place(shot.template, told))
+        rendered = copy.deepcopy(ahead) if ahead is not None else render(shot.template, told)
     except LtxflowError as error:
         hint = f"while rendering {shot.clip.path}"
         raise LtxflowError(*(Problem(p.message, p.span, p.hint or hint, p.code) for p in error.problems)) from None
@@ -421,6 +426,37 @@ def graph(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefi
     if problems:
         raise LtxflowError(*problems)
     return rendered
+
+
+def is_rendered_apart(node: Node) -> bool:
+    """Given a node, return whether its workflow is rendered in a process of its own: the template is not ours."""
+    return not node.spec.template.trusted
+
+
+def render_ahead(nodes: Iterable[Node]) -> None:
+    """Given nodes that are rendered apart and will be asked for their actions, render them, a process a template.
+
+    One a workflow would cost a third of a second each. What does not render says so when it is asked for.
+    """
+    wanted: dict[Digest, tuple[Template, dict[tuple[Digest, Digest], dict[str, Any]]]] = {}
+    for node in nodes:
+        shot: Shot = node.spec
+        told = context(shot, _named(shot), {}, "ltxflow")
+        place = _place(shot.template, told)
+        if place not in _AHEAD:
+            wanted.setdefault(shot.template.digest, (shot.template, {}))[1][place] = told
+    for template, contexts in wanted.values():
+        with suppress(LtxflowError):
+            _AHEAD.update(zip(contexts, render_many(template, list(contexts.values())), strict=True))
+
+
+def _place(template: Template, told: Mapping[str, Any]) -> tuple[Digest, Digest]:
+    return template.digest, digest_json(told)
+
+
+def _named(shot: Shot) -> dict[str, str]:
+    """The names of its models in keys."""
+    return {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
 
 
 def foreign_files(
@@ -490,7 +526,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """Given a node, return its action: the graph as a Merkle walk, models by role and precision, pins, recipes."""
     shot = with_inputs(node.spec, inputs)
     digests = {name: output.digest for name, output in inputs.items() if name == "extends"}  # of pictures, the pixels
-    roles = {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
+    roles = _named(shot)
     rendered = graph(shot, roles, {}, "ltxflow")
     outputs = outputs_of(rendered)
     if "video" not in outputs:
@@ -520,7 +556,7 @@ def cheap_key(node: Node, inputs: Mapping[str, Output]) -> str:
     told = {
         "format": [ACTION_FORMAT, KIND, VERSION],
         "template": [shot.template.name, shot.template.digest, shot.template.trusted],
-        "context": context(shot, {role: f"{role}@{weights}" for role, weights in shot.weights.items()}, {}, "ltxflow"),
+        "context": context(shot, _named(shot), {}, "ltxflow"),
         "assets": {asset.name: asset.recipe for asset in assets(shot)},
         "pins": {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256},
         "inputs": {name: output.digest for name, output in inputs.items() if name == "extends"},
@@ -664,7 +700,7 @@ def expected(shot: Shot, output: str) -> Expected:
 
 def roles(shot: Shot) -> list[str]:
     """Given a shot, return the model roles its graph really names, in the profile's order."""
-    tokens = {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
+    tokens = _named(shot)
     used = set(_texts(graph(shot, tokens, {}, "ltxflow")))
     return [role for role, token in tokens.items() if token in used]
 
