@@ -475,3 +475,22 @@ def test_films_without_references_have_the_keys_they_had(film: Film) -> None:
     film.file.write_text(film_text({"hook": ["a"]}, "5s"))
     assert [*changes(film)] == ["clip:hook/a@1"]
     assert run("schema", "project").code == 0
+
+
+def test_the_long_name_of_a_still_moves_no_other_line(shared: Film) -> None:
+    lines = shared.run("plan").out.splitlines()
+    assert "  + reference:hero                     new" in lines
+    assert "  + reference:hero/seen-from-the-left  new" in lines
+    assert "  ? hook/b    17f  hook/b ← reference:hero/seen-from-the-left: new" in lines
+
+
+def test_what_a_clip_waits_for_is_called_as_in_the_film(shared: Film) -> None:
+    shared.edit("reference: hero,", "reference: { frame_of: end/a },")
+    assert "waits for a frame of end/a\n" in shared.run("show", "hook/a").out
+    assert "waits for reference:hero/seen-from-the-left\n" in shared.run("show", "hook/b").out
+    before = "id: end\n    clips:\n      - { id: a, length: 17f, "
+    shared.edit(
+        f'{before}reference: {{ base: hero, angle: "seen from the left" }}',
+        f"{before}extends: {{ clip: hook/b, frames: 9 }}",
+    )
+    assert "waits for hook/b\n" in shared.run("show", "end/a").out

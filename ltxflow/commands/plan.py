@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,12 +44,22 @@ def run(args: argparse.Namespace, face: Face) -> int:
         return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)
     if not args.quiet:
         face.problems([note for note in notes if note.level == "warning" or args.verbose])
-    verb = "ltxflow build --animatic" if args.animatic else "ltxflow build"
-    verb += f" --only {args.only}" if args.only else ""
-    print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=verb, gpu=gpu_time(session, outlook))
+    gpu = gpu_time(session, outlook)
+    print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=_build(args), gpu=gpu)
     for old, new in suggestions:
         face.say(f"  {old} looks like {new} under another id; keep its takes with  moved: [{{from: {old}, to: {new}}}]")
     return code
+
+
+def _build(args: argparse.Namespace) -> str:
+    """The command that builds what was asked about: the same clips, in the same mode and settings."""
+    words = ["ltxflow", "build", *args.selectors]
+    words += [f"--{name}" for name in ("animatic", "relength", "force") if getattr(args, name)]
+    for name in ("only", "quality", "takes"):
+        words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
+    for setting in args.set:
+        words += ["--set", setting]
+    return shlex.join(words)
 
 
 def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Outlook, found: Sequence[WhatIf]) -> int:
@@ -62,5 +73,6 @@ def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Ou
         for target, why in each.maybe.items():
             face.say(f"  {face.paint('?', 'yellow', 'bold')} {short(target)}  {why}")
         kept = len(outlook.plan.wanted) - len({*each.again, *each.maybe} & {*outlook.plan.wanted})
-        face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
+        if kept:
+            face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
     return 0

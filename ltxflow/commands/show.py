@@ -116,7 +116,7 @@ def _plain(value: Any) -> Any:
 def _print(face: Face, outlook: Outlook, node: Node, resolved: bool) -> None:
     shot: clip_step.Shot = node.spec
     status = outlook.statuses[node.target]
-    state = {"hit": "in the store", "miss": "not made yet", "maybe": f"waits for {status.because}"}[status.state]
+    state = {"hit": "in the store", "miss": "not made yet", "maybe": status.waits}[status.state]
     face.say(f"{face.paint(node.clip, 'bold')}  take {node.take}  key {(status.key or '')[:12]}…  {state}")
     seconds = shot.frames / shot.fps
     rows = [

@@ -56,9 +56,11 @@ def print_plan(
     notable = outlook.mode == "render"  # an approved take that no longer matches its text is worth a line
     bad = outlook.concerns
     shown = [c for c in outlook.changes if verbose or c.kind != "unchanged" or (c.note and notable) or c.target in bad]
-    width = max((len(name(change)) for change in shown), default=0)
+    widths: dict[bool, int] = {}  # stills have long names and no frames: a column of their own
     for change in shown:
-        print_change(face, change, width, bad.get(change.target, ()))
+        widths[change.frames > 0] = max(widths.get(change.frames > 0, 0), len(name(change)))
+    for change in shown:
+        print_change(face, change, widths[change.frames > 0], bad.get(change.target, ()))
     kept = len(outlook.of_kind("unchanged")) - sum(change.kind == "unchanged" for change in shown)
     if kept and not verbose:
         face.say(face.paint(f"  = {kept_in_words(outlook, shown)} unchanged", "dim"))
@@ -93,8 +95,8 @@ def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] 
     """Print a change with its reasons, and what is bad about the take that is there."""
     is_worth_a_look = change.kind == "unchanged" and (change.note or bad)
     mark, style = MARKS[change.kind] if not is_worth_a_look else ("!", "yellow")
-    frames = f"{change.frames}f" if change.frames else ""
-    head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}  {frames:>5}"
+    frames = f"  {f'{change.frames}f':>5}" if change.frames else ""
+    head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}{frames}"
     told = [_reason(face, reason) for reason in change.reasons]
     if change.note and (not told or change.kind in ("unchanged", "restore")):
         told.insert(0, change.note)
@@ -102,7 +104,7 @@ def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] 
     told = told or [""]
     face.say(f"{head}  {told[0]}".rstrip())
     for line in told[1:]:
-        face.say(f"{' ' * (width + 12)}{line}")
+        face.say(f"{' ' * (width + 5 + len(frames))}{line}")
 
 
 def _reason(face: Face, reason: Reason) -> str:

@@ -118,7 +118,7 @@ def _changed(clip: str, old: Status, new: Status) -> ClipDifference:
     if old.action is not None and old.key is not None and new.action is not None:
         fields = step(old.node.kind).fields(old.node)
         told = tuple(reasons(new.node, new.action, Trace(old.key, old.action.as_json(), {}, old.node.target, fields)))
-    note = "" if told else f"waits for {new.because}" if new.because else _take(old.node, new.node)
+    note = "" if told else new.waits if new.because else _take(old.node, new.node)
     return ClipDifference(clip, "changed", old.node.frames, new.node.frames, told, note)
 
 

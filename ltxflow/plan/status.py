@@ -49,6 +49,14 @@ class Status:
             return self.made
         return step(self.node.kind).action(self.node, self.inputs)
 
+    @property
+    def waits(self) -> str:
+        """`waits for hook/a`: what a maybe needs first, as people call it."""
+        kind, _, named = self.because.removesuffix("@1").partition(":")
+        if kind == "frame":
+            return f"waits for a frame of {named.rpartition('/')[0]}"
+        return f"waits for {named if kind == 'clip' else self.because.removesuffix('@1')}"
+
 
 def statuses(
     plan: Plan,

@@ -51,7 +51,7 @@ def _disagreement(session: Session, outlook: Outlook, clip: Clip) -> Iterator[Pr
     if take is None:
         yield Problem(f"{clip.path} is not in the lock", clip.span, hint, CODE)
     elif status.key is None:
-        yield Problem(f"{clip.path} waits for {status.because}, which is not as the lock has it", clip.span, hint, CODE)
+        yield Problem(f"{clip.path} {status.waits}, which is not as the lock has it", clip.span, hint, CODE)
     else:
         told = reasons(status.node, status.action, session.trace_of(Key(take.key)))
         what = ", ".join(reason.field for reason in told) or f"its key is {status.key[:8]}…, not {take.key[:8]}…"

@@ -112,7 +112,7 @@ def accept(session: Session, named: Named) -> bool:
     outlook = session.look(Question(selectors=(f"{named.clip.path}@{named.take}",)))
     status = outlook.statuses[named.target]
     if status.action is None or status.key is None:
-        raise LtxflowError(Problem(f"{named.clip.path} waits for {status.because}", hint="build that first"))
+        raise LtxflowError(Problem(f"{named.clip.path} {status.waits}", hint="build that first"))
     if status.key == take.key:
         return False
     old = session.lookup(take.key)

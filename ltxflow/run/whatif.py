@@ -57,7 +57,7 @@ def what_if(session: Session, question: Question, outlook: Outlook, name: str, c
         if before is None or status.key == before.key:
             continue
         if status.state == "maybe":
-            maybe.setdefault(target, f"waits for {status.because}")
+            maybe.setdefault(target, status.waits)
         elif status.state == "miss":
             again.append(target)
     return WhatIf(name, tuple(again), {target: why for target, why in maybe.items() if target not in again})

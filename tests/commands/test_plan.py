@@ -124,3 +124,11 @@ def test_a_clip_under_another_id_is_recognised(film: Film) -> None:
     film.file.write_text(film.file.read_text().replace("- id: middle", "- id: centre"))
     out = film.run("plan").out
     assert "moved: [{from: middle/a, to: centre/a}]" in out
+
+
+def test_what_to_build_is_what_was_asked_about(film: Film) -> None:
+    asked = ("hook/*", "!hook/b", "--animatic", "--set", "steps=6")
+    assert (
+        film.run("plan", *asked).out.splitlines()[-1]
+        == "Apply it: ltxflow build 'hook/*' '!hook/b' --animatic --set steps=6"
+    )
