@@ -55,7 +55,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, server: FakeComfy) -> Studio:
     edit(studio, r"(?m)^aspect: .*$", "size: 128x64")
     with pytest.MonkeyPatch.context() as patch:
         at_home(studio, patch)
-        assert rendered(studio.build(server)) == STILLS | TAKES
+        ran = studio.build(server)
+        assert rendered(ran) == STILLS | TAKES
+        (event,) = ran.events("run-finished")
+        assert (event["planned"], event["references"], event["more_takes"]) == (15 + 2 + 3, 3, 2)
     return studio
 
 

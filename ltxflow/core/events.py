@@ -90,3 +90,4 @@ class RunFinished(Event):
     complete: bool  # every clip of the film is in its place
     film_seconds: float = 0.0
     references: int = 0  # of those planned: images that clips start from
+    more_takes: int = 0  # of those planned: takes of a clip beside its first here

@@ -121,9 +121,10 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
         face.say(f"{built} {stills}: {told}{took}")
         face.say(f"→ {event.output}  to look at; one more take of one: ltxflow retake reference:NAME")
         return
-    clips = event.planned - event.references
-    both = [count(clips, "clip")] if clips or not event.references else []
-    both += [stills] if event.references else []
-    face.say(f"{built} {' and '.join(both)}: {told}{took}")
+    clips = event.planned - event.references - event.more_takes
+    named = [count(clips, "clip")] if clips or not event.references else []
+    named += [count(event.more_takes, "more take")] if event.more_takes else []
+    named += [stills] if event.references else []
+    face.say(f"{built} {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}: {told}{took}")
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else face.paint(", incomplete", "yellow"))
     face.say(f"→ {event.output}  {film}, timeline.json")

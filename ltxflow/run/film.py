@@ -232,6 +232,7 @@ def _finish(
             count[outcome] += 1
             emit(ActionFinished(target, outcome, status.key or ""))
     told = delivered.timeline
+    clips = [target for target in outlook.targets if not target.startswith("reference:")]
     event = RunFinished(
         planned=len(outlook.targets),
         hit=count["hit"],
@@ -243,7 +244,8 @@ def _finish(
         output=os.path.relpath(session.project.output if told else session.own / OWN_FOLDER),
         complete=bool(told.get("complete", True)),
         film_seconds=told["durationInFrames"] / told["fps"] if told else 0.0,
-        references=sum(target.startswith("reference:") for target in outlook.targets),
+        references=len(outlook.targets) - len(clips),
+        more_takes=len(clips) - len({target.rpartition("@")[0] for target in clips}),
     )
     emit(event)
     return event

@@ -178,3 +178,5 @@ def test_the_summary_says_what_was_made_and_where() -> None:
     assert told(rendered=0, hit=14, restored=0)[0].startswith("Built 14 clips: 0 rendered, 14 up to date")
     assert told(failed=1, skipped=2, rendered=2, complete=False)[0].endswith("1 failed, 2 skipped  in 6m 31.0s")
     assert "incomplete" in told(complete=False)[1]
+    assert told(references=3)[0].startswith("Built 11 clips and 3 references: 5 rendered")
+    assert told(references=3, more_takes=2)[0].startswith("Built 9 clips, 2 more takes and 3 references: 5 rendered")
