@@ -12,6 +12,7 @@ Digest = NewType("Digest", str)  # 64 hex digits, sha256 of bytes
 Key = NewType("Key", str)  # 64 hex digits, sha256 of an Action's canonical JSON
 
 ACTION_FORMAT = "action/1"
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: object) -> bytes:
@@ -20,12 +21,12 @@ def canonical(value: object) -> bytes:
     Raise ValueError for NaN and infinities, TypeError for anything that is not JSON. A float with a whole value
     is written as an integer, so that YAML's `4` and `4.0` are the same setting.
     """
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _ENCODER.encode(_plain(value)).encode()
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is str:  # nearly all are
+        return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, dict):

@@ -108,7 +108,7 @@ def status_of(
         if trace is None:
             return Status(node, "maybe", because=source)
         inputs[name] = output_of(trace, output, node)
-    node = bound(node, inputs)
+    node = bound(node, inputs) if inputs else node
     action, key = _key(node, inputs, known)
     trace = None if forced else lookup(key)
     if trace is None and action is None:  # it will be made: by what is really asked for, not by what is remembered

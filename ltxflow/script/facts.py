@@ -59,7 +59,7 @@ class Facts:
         return facts, Digest(digest)
 
     def _of(self, kind: str, path: Path, look: Callable[[], list[Any]]) -> Any:
-        name = f"{kind} {path.absolute()}"
+        name = f"{kind} {path if path.is_absolute() else path.absolute()}"
         before = files.signature(path)
         row = self.memory.get(name) if before else None
         if row is not None and row[0] == list(before or ()):

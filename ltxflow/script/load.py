@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -873,7 +874,7 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
         return None
     name = str(named.value)
     file, problem = contained(name, reader.folder, reader.workspace, span, reader.is_trusted, reader.real)
-    if Path(name).is_absolute():
+    if os.path.isabs(name):
         reader.foreign[f"absolute path {name}"] = name
     if problem or file is None:
         reader.problems += [problem] if problem else []

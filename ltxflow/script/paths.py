@@ -99,13 +99,11 @@ def contained(
     """
     if "\x00" in name or not name.strip():
         return None, Problem(f'"{name!r}" is not a path', span, code="L010")
-    if len(name.encode(errors="replace")) > LONGEST_PATH or any(
-        len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(name).parts
-    ):
+    if _is_too_long(name):
         return None, Problem(
             f'"{name[:40]}…" is too long for a path', span, hint="give the file a shorter name", code="L010"
         )
-    if Path(name).is_absolute() or name.startswith("~"):
+    if os.path.isabs(name) or name.startswith("~"):
         if not trusted:
             return None, Problem(
                 f'absolute path "{name}"',
@@ -127,6 +125,14 @@ def contained(
             code="L012",
         )
     return path, None
+
+
+def _is_too_long(name: str) -> bool:
+    length = len(name.encode(errors="replace"))
+    if length <= LONGEST_NAME:
+        return False
+    parts = Path(name).parts
+    return length > LONGEST_PATH or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in parts)
 
 
 def _is_inside(path: Path, workspace: Path, known: dict[str, str]) -> bool:

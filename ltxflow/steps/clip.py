@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from ltxflow.steps import Asset, Expected, Job, Node, Wishes, label, needed, tol
 
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
 
+_ENCODER = json.JSONEncoder(default=dict, allow_nan=False)
 BRANCHES = frozenset(["stages", "mode", "audio"])  # besides what is there or not, what templates branch on
 _MADE: dict[tuple[Digest, Digest], Digest] = {}  # a memo of _makes: a project's own template renders in a child
 _AHEAD: dict[tuple[Digest, Digest], dict[str, Any]] = {}  # what `render_ahead` rendered, by template and context
@@ -340,15 +341,21 @@ def assets(shot: Shot) -> list[Asset]:
     return found
 
 
-def context(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
+def context(
+    shot: Shot,
+    models: Mapping[str, str],
+    loras: Mapping[str, str],
+    prefix: str,
+    read: Sequence[Asset] | None = None,
+) -> dict[str, Any]:
     """Given a shot, the name of the file for each model role and LoRA, return the template's variables.
 
-    The same for the key (roles as names) and for a server (its files as names).
+    The same for the key (roles as names) and for a server (its files as names). `read` is what `assets` gives.
     """
     clip, profile, size = shot.clip, shot.profile, shot.geometry
     preset = profile.qualities[str(clip.get("quality"))]
     steps, cfg, stages = int(clip.get("steps")), float(clip.get("cfg")), int(clip.get("stages", 2))
-    names = {asset.role: asset.name for asset in assets(shot)}
+    names = {asset.role: asset.name for asset in (assets(shot) if read is None else read)}
     crop = dict(zip(("x", "y", "width", "height"), size.crop, strict=True)) if size.is_cropped else None
     told: dict[str, Any] = {
         "prompt": clip.prompt.text,
@@ -552,16 +559,17 @@ def cheap_key(node: Node, inputs: Mapping[str, Output]) -> str:
 
     What is no part of the action may change it (a comment in the template); what is, does.
     """
-    shot = with_inputs(node.spec, inputs)
+    shot = with_inputs(node.spec, inputs) if inputs else node.spec
+    read = assets(shot)
     told = {
         "format": [ACTION_FORMAT, KIND, VERSION],
         "template": [shot.template.name, shot.template.digest, shot.template.trusted],
-        "context": context(shot, _named(shot), {}, "ltxflow"),
-        "assets": {asset.name: asset.recipe for asset in assets(shot)},
+        "context": context(shot, _named(shot), {}, "ltxflow", read),
+        "assets": {asset.name: asset.recipe for asset in read},
         "pins": {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256},
         "inputs": {name: output.digest for name, output in inputs.items() if name == "extends"},
     }
-    return hashlib.sha256(json.dumps(told, default=dict, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(told).encode()).hexdigest()
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -43,20 +43,20 @@ class Cas:
         """As `path`, in plain text: a plan asks for thousands."""
         return f"{self._root}/{digest[:2]}/{digest[2:]}" if is_digest(digest) else str(self.path(digest))
 
-    def size(self, digest: Digest) -> int | None:
-        """Given a digest, return its blob's size in bytes, or None without one."""
+    def size(self, digest: Digest, place: str = "") -> int | None:
+        """Given a digest, and its `place` where that is known, return its blob's size in bytes, or None without one."""
         try:
-            found = os.stat(self.place(digest))
+            found = os.stat(place or self.place(digest))
         except OSError:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
-    def has(self, digest: Digest, size: int = 0) -> bool:
+    def has(self, digest: Digest, size: int = 0, place: str = "") -> bool:
         """Given a digest, return whether its blob is there, with the right size where that is known (not 0).
 
         Costs one stat: damage inside a blob of the right size is for `verify`.
         """
-        found = self.size(digest)
+        found = self.size(digest, place)
         if found == 0:
             return digest == EMPTY
         return found is not None and size in (0, found)

@@ -96,6 +96,6 @@ def _value(row: bytes, key: bytes) -> Any:
     if row[:9] != b"%08x " % zlib.crc32(row[9:]):
         return None
     try:
-        return json.loads(row[len(key) + 10 :])
+        return json.loads(row[len(key) + 10 :].decode())  # of bytes it would guess the encoding first
     except ValueError:
         return None

@@ -70,8 +70,8 @@ def entry_of(answer: Answer, rests_on: Iterable[str | Path], since_ns: int = 0, 
     racy: dict[str, str] = {}
     absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in rests_on}
     for path in sorted(absolute):
-        folder, name = os.path.split(path)
-        folders.setdefault(folder, []).append(name)
+        folder, _, name = path.rpartition(os.sep)
+        folders.setdefault(folder or os.sep, []).append(name)
     rows = []
     for folder in sorted(folders, key=lambda folder: (folder != first, folder)):
         state, times = _state(folder, folders[folder])
@@ -80,8 +80,7 @@ def entry_of(answer: Answer, rests_on: Iterable[str | Path], since_ns: int = 0, 
         for name, changed in zip(folders[folder], times, strict=True):
             if since_ns and changed >= since_ns:
                 return None
-            path = os.path.join(folder, name)
-            if changed > newest and os.path.isfile(path):
+            if changed > newest and os.path.isfile(path := os.path.join(folder, name)):
                 with open(path, "rb") as file:
                     racy[path] = hashlib.file_digest(file, "sha256").hexdigest()
     told = {"format": FORMAT, "out": answer.out, "err": answer.err, "code": answer.code, "folders": rows, "racy": racy}

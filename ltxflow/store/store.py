@@ -151,8 +151,10 @@ class Store:
             self._index.close()
 
     def _missing(self, trace: Trace) -> dict[str, Digest]:
-        self.looked_at.update(self.cas.place(output.digest) for output in trace.outputs.values())
-        return {name: out.digest for name, out in trace.outputs.items() if not self.cas.has(out.digest, out.size)}
+        places = {name: self.cas.place(output.digest) for name, output in trace.outputs.items()}
+        self.looked_at.update(places.values())
+        outputs = trace.outputs.items()
+        return {name: out.digest for name, out in outputs if not self.cas.has(out.digest, out.size, places[name])}
 
     def _read(self, key: Key) -> tuple[Trace | None, bytes | None]:
         """Return a trace from its file, and its row for the index unless the file was replaced meanwhile."""
