@@ -237,7 +237,8 @@ def test_interrupting_a_build_is_exit_code_130_and_keeps_what_is_finished(film: 
                 if outcome == "rendered":
                     process.send_signal(signal.SIGINT)
             gate.write_text("")
-            rest, err = process.communicate()
+            assert process.stderr is not None
+            rest, err = process.stdout.read(), process.stderr.read()  # not communicate: lines may wait in the buffer
         except BaseException:
             process.kill()
             raise
