@@ -102,6 +102,12 @@ def test_every_clip_is_in_the_film_and_what_continues_another_was_sent_its_end(f
     assert len(list((film.folder / ".ltxflow" / "references").glob("device--*@1.png"))) == len(ANGLES)
 
 
+def test_a_doctor_finds_all_that_the_film_needs(film: Studio, server: FakeComfy) -> None:
+    ran = run("doctor", "--json", "--server", server.url, "-p", str(film.folder))
+    assert [found for found in ran.data["findings"] if found["level"] == "error"] == []
+    assert ran.code == 0
+
+
 def test_a_second_build_renders_nothing(film: Studio, server: FakeComfy) -> None:
     assert rendered(film.build(server)) == set()
 

@@ -38,6 +38,7 @@ from ltxflow.script.load import load
 from ltxflow.script.profile import Profile
 from ltxflow.steps import clip as clip_step
 from ltxflow.steps import pool_of
+from ltxflow.steps.reference import Sitting
 from ltxflow.store.index import file_system, is_networked
 from ltxflow.store.store import Store
 
@@ -468,7 +469,12 @@ def needs_of(session: Session) -> Needs:
     weights: Mapping[str, str] = {}
     for node in session.look(Question()).plan.nodes.values():
         if node.kind == "reference" and pool_of(node) == "gpu":
-            graphs.append((node.spec.template.name, node.spec.path, node.spec.graph({}, {}, "ltxflow")))
+            still: Sitting = node.spec
+            weights = weights or still.weights
+            names = {role: session.project.profile.models[role].weights[p][0] for role, p in still.weights.items()}
+            graphs.append((still.template.name, still.path, still.graph(names, {}, "ltxflow")))
+            for role in still.roles():
+                roles.setdefault(role, still.path)
         if node.kind != "clip":
             continue
         shot: clip_step.Shot = node.spec
@@ -478,9 +484,9 @@ def needs_of(session: Session) -> Needs:
         control = clip.get("control.lora") if clip.control else None
         if control:
             loras.setdefault(str(control), (clip.path, clip.settings["control.lora"].span))
-        names = ("quality", "stages", "cfg", "temporal_upscale", "control.mode")
+        settings = ("quality", "stages", "cfg", "temporal_upscale", "control.mode")
         has = (bool(clip.reference), bool(clip.last_frame), bool(clip.loras))
-        kind = (shot.template.name, *(clip.get(name) for name in names), *has)
+        kind = (shot.template.name, *(clip.get(name) for name in settings), *has)
         if kind in kinds:
             continue
         kinds.add(kind)

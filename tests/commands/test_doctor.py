@@ -149,6 +149,16 @@ def test_a_missing_model_names_folder_user_and_the_closest(film: Film) -> None:
     assert "ltx-2-spatial-upscaler-x2-0.9.safetensors" in missing["hint"]
 
 
+def test_the_model_that_draws_a_still_is_asked_for_by_the_still(film: Film) -> None:
+    film.edit("scenes:", 'references: { hero: { generate: { prompt: "A locksmith" } } }\nscenes:')
+    film.edit("clips:\n      - id: a", "clips:\n      - id: a\n        reference: hero")
+    with FakeComfy() as server:
+        assert doctor(film, "--server", server.url).code == 0
+    with FakeComfy(models={**MODELS_LTX2, "checkpoints": ["another.safetensors"]}) as server:
+        ran = doctor(film, "--server", server.url)
+    assert "reference:hero" in " ".join(finding["message"] for finding in found(ran, "server.models", "error"))
+
+
 def test_a_missing_lora_names_its_place(film: Film, comfy: FakeComfy) -> None:
     film.edit("      - id: a\n", "      - id: a\n        loras: [my_style_lorra.safetensors]\n")
     ran = doctor(film, "--server", comfy.url)
