@@ -69,10 +69,14 @@ def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Ou
         face.say(face.paint(f"if {each.file} were edited:", "bold"))
         for target in each.again:
             frames = outlook.plan.nodes[target].frames
-            face.say(f"  {face.paint('~', 'yellow', 'bold')} {short(target)}  {frames}f  would be made again")
+            length = f"  {frames}f" if frames else ""  # a still has none
+            face.say(f"  {face.paint('~', 'yellow', 'bold')} {short(target)}{length}  would be made again")
         for target, why in each.maybe.items():
             face.say(f"  {face.paint('?', 'yellow', 'bold')} {short(target)}  {why}")
-        kept = len(outlook.plan.wanted) - len({*each.again, *each.maybe} & {*outlook.plan.wanted})
+        kept = {*outlook.plan.wanted} - {*each.again, *each.maybe}
+        stills = sum(target.startswith("reference:") for target in kept)
+        numbers = ((len(kept) - stills, "clip"), (stills, "reference"))
         if kept:
-            face.say(face.paint(f"  = {count(kept, 'clip')} unchanged", "dim"))
+            told = ", ".join(count(number, what) for number, what in numbers if number)
+            face.say(face.paint(f"  = {told} unchanged", "dim"))
     return 0

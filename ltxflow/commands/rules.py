@@ -11,6 +11,14 @@ from ltxflow.faces.terminal import Face, columns
 from ltxflow.media import findings
 from ltxflow.script import lint, load, references, schema, sources, speech, yaml
 
+MILDER = {
+    "L022": "warning",
+    "L041": "warning",
+    "L106": "warning",
+    "L126": "warning",
+    "T102": "advice",
+}  # the rest: errors
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("codes", nargs="*", metavar="CODE", help="only these, such as P104")
@@ -49,8 +57,7 @@ def _rules() -> dict[str, dict[str, str]]:
     )
     for table in tables:
         for code, title in table.items():
-            level = {"L022": "warning", "L126": "warning", "T102": "advice"}.get(code, "error")
-            told[code] = {"level": level, "title": title, "why": "", "source": ""}
+            told[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
     graded: list[lint.Rule | findings.Rule] = [*lint.RULES.values(), *findings.RULES.values()]
     for rule in graded:
         told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}

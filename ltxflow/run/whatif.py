@@ -54,8 +54,8 @@ def what_if(session: Session, question: Question, outlook: Outlook, name: str, c
     again = []
     for target, status in there.statuses.items():
         before = outlook.statuses.get(target)
-        if before is None or status.key == before.key:
-            continue
+        if before is None or status.key == before.key or status.node.kind == "frame":
+            continue  # a frame is taken on the way: its clip, and who starts from it, are told
         if status.state == "maybe":
             maybe.setdefault(target, status.waits)
         elif status.state == "miss":

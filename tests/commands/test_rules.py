@@ -21,6 +21,7 @@ def test_every_rule_has_a_code_a_level_and_a_title() -> None:
 
 def test_one_rule_by_its_code_in_any_case() -> None:
     assert run("rules", "p109").out.startswith("P109  advice  ")
+    assert run("rules", "l106").out.startswith("L106  warning  ")
 
 
 def test_an_unknown_code_is_told() -> None:
