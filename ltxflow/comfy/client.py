@@ -28,7 +28,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
@@ -46,6 +46,7 @@ from ltxflow.comfy.messages import (
     Failed,
     Finished,
     JobState,
+    NodeDone,
     OutputFile,
     Progress,
     QueueEntry,
@@ -598,7 +599,7 @@ class Client:
             if isinstance(event, Failed):
                 event = replace(event, error=self._shown_error(event.error))
             for watcher in self._watchers:
-                if not watcher.prompt_ids or event.prompt_id in watcher.prompt_ids:
+                if watcher.wants(event):
                     if watcher.queue.qsize() >= _BACKLOG:
                         watcher.queue.get_nowait()
                     watcher.queue.put_nowait(event)
@@ -720,6 +721,17 @@ class Client:
 class _Watcher:
     prompt_ids: frozenset[str]
     queue: asyncio.Queue[Progress | None]  # None: the socket was given up
+    done: set[NodeDone] = field(default_factory=set)
+
+    def wants(self, event: Progress) -> bool:
+        """Whether it is news: a server repeats all nodes that are done with every step of a sampler."""
+        if self.prompt_ids and event.prompt_id not in self.prompt_ids:
+            return False
+        if isinstance(event, NodeDone) and self.prompt_ids:
+            if event in self.done:
+                return False
+            self.done.add(event)
+        return True
 
 
 async def follow(

@@ -47,6 +47,7 @@ class Session:
     warnings: list[Problem] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
     _locked: dict[Key, tuple[str, LockTake]] | None = None
+    _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
 
     @property
     def own(self) -> Path:
@@ -89,15 +90,17 @@ class Session:
 
     def _frame(self, key: Key) -> Trace | None:
         """What the lock says of a frame that a clip starts from: its pixels stand with the take it is of."""
-        for path, entry in self.lock.entries.items():
-            for number, take in entry.takes.items():
-                made = {**take.outputs, "video": take.digest}
-                for moment, told in take.facts.get("taken", {}).items():
-                    frame = None if moment == "last" else int(moment.removesuffix("f"))
-                    source = next(made[name] for name in outputs_for(frame).split("|") if name in made)
-                    if action_of(frame, source).key == key:
-                        image = Output(Digest(told["digest"]), told)
-                        return Trace(key, {}, {"image": image}, f"frame:{path}/{moment}@{number}", source="frame")
+        if self._taken is None or self._taken[0] is not self.lock:  # else every key that is new asks every take
+            takes = [(p, n, take) for p, entry in self.lock.entries.items() for n, take in entry.takes.items()]
+            self._taken = self.lock, [each for each in takes if "taken" in each[2].facts]
+        for path, number, take in self._taken[1]:
+            made = {**take.outputs, "video": take.digest}
+            for moment, told in take.facts["taken"].items():
+                frame = None if moment == "last" else int(moment.removesuffix("f"))
+                source = next(made[name] for name in outputs_for(frame).split("|") if name in made)
+                if action_of(frame, source).key == key:
+                    image = Output(Digest(told["digest"]), told)
+                    return Trace(key, {}, {"image": image}, f"frame:{path}/{moment}@{number}", source="frame")
         return None
 
     def _from_lock(self, key: Key) -> Trace | None:
