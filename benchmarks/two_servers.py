@@ -141,6 +141,10 @@ def film(folder: Path, size: str) -> Path:
     )
     edit(project, r"(?m)^        seed: 88.*\n", "")  # the one seed by hand: every round is to make every clip
     edit(project, r"(?m)^speech: .*$", "")  # lengths are to be the same whatever voice is installed
+    edit(project, r"(?ms)^references:\n.*?(?=^\S)", "")  # nor is anything to wait: the best possible is known only then
+    for waits in ("extends: a", *[r"reference: \{ base:"] * 3, r"reference: \{ frame_of:"):
+        edit(project, rf"(?m)^        {waits}.*\n", "")
+    edit(project, r"(?m)^        takes: 3.*\n", "")
     if size:
         edit(project, r"(?m)^aspect: .*$", f"size: {size}")
     return project
