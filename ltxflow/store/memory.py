@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -74,11 +75,19 @@ class Memory:
         if self._rows is None:
             self._rows = {}
             with suppress(OSError):
-                lines = self._path.read_bytes().split(b"\n") if self._path else [self._head, b""]
+                lines = [self._head, b""]
+                if self._path is not None:
+                    lines = self._path.read_bytes().split(b"\n") if _is_ours(self._path) else [b""]
                 if lines[0] == self._head:
                     self._rows = {line[9 : line.find(b"\t")]: line for line in lines[1:-1]}
                 self._is_foreign = lines[0] != self._head or lines[-1] != b""  # torn: what is appended would be lost
         return self._rows
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether only this user can have written the file. Code of templates is kept in it, too: nobody else's is run."""
+    facts = [os.stat(path), os.stat(path.parent)]
+    return all(fact.st_uid == os.geteuid() and not fact.st_mode & 0o022 for fact in facts)
 
 
 def memory_of(store: Path, folder: Path, version: str) -> Memory:

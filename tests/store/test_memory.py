@@ -92,3 +92,16 @@ def test_a_name_with_a_line_feed_is_not_remembered(path: Path) -> None:
 def test_each_project_has_its_own(tmp_path: Path) -> None:
     one, two = (memory_of(tmp_path, tmp_path / name, "1") for name in "ab")
     assert one._path != two._path
+
+
+@pytest.mark.parametrize("of", ["file", "folder"])
+def test_what_others_could_have_written_is_not_believed(path: Path, of: str) -> None:
+    remember(path, a=1)
+    place = path if of == "file" else path.parent
+    mode = place.stat().st_mode
+    place.chmod(mode | 0o020)
+    assert Memory(path, "1").get("a") is None
+    remember(path, b=2)  # written anew, by us
+    place.chmod(mode)
+    known = Memory(path, "1")
+    assert (known.get("a"), known.get("b")) == (None, 2)
