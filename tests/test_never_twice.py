@@ -106,7 +106,8 @@ class Campaign:
     def reseed(self, *clips: str) -> None:
         """From now on these clips come back frozen at first, and the film asks for further seeds."""
         self.luckless = clips
-        self._edit(r"(?m)^  clip:$", "  clip:\n    reseed: 2\n    checks: { cut: false }")  # of a bar that wraps
+        # the fake draws a bar that wraps, and all seeds alike
+        self._edit(r"(?m)^  clip:$", "  clip:\n    reseed: 2\n    checks: { cut: false, duplicate: false }")
 
     def _edit(self, pattern: str, text: str) -> None:
         file = self.folder / "project.yaml"
