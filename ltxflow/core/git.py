@@ -1,4 +1,4 @@
-"""Asks git what is in other revisions of a file. Only reads, runs no hook, and knows no film."""
+"""Asks git what is in other revisions. Changes neither work tree nor index, runs no hook, and knows no film."""
 
 from __future__ import annotations
 
@@ -45,15 +45,30 @@ def texts(folder: Path, name: str, revisions: Sequence[str]) -> dict[str, bytes]
     return found
 
 
-def git(folder: Path, *argv: str, data: bytes | None = None) -> bytes:
-    """Given a folder and arguments, return what git prints. Raise LtxflowError with what it says when it fails."""
+def check_out(top: Path, commit: str, tree: Path, without: str) -> None:
+    """Given a checkout and one of its commits, write its files below `tree`, but for those under the path `without`.
+
+    An index of its own, beside `tree`, stands for the checkout's.
+    """
+    index = tree.parent / "index"
+    git(top, "read-tree", commit, index=index)
+    names = git(top, "ls-files", "-z", index=index).split(b"\0")
+    wanted = [name for name in names if name and not name.startswith(os.fsencode(f"{without}/"))]
+    git(top, "checkout-index", "-z", "--stdin", f"--prefix={tree}/", data=b"\0".join(wanted), index=index)
+
+
+def git(folder: Path, *argv: str, data: bytes | None = None, index: Path | None = None) -> bytes:
+    """Given a folder and arguments, return what git prints. Raise LtxflowError with what it says when it fails.
+
+    `index` takes the place of the checkout's own.
+    """
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *argv],
             input=data,
             stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True,
-            env={**os.environ, **_QUIET},
+            env={**os.environ, **_QUIET, **({"GIT_INDEX_FILE": str(index)} if index else {})},
             check=False,
         )
     except FileNotFoundError:

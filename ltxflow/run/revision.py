@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ltxflow.core import git
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.engines import pick_offline
 from ltxflow.plan.difference import Difference, difference
@@ -40,12 +40,17 @@ def with_groups(session: Session, question: Question) -> Question:
 def film_at(session: Session, ref: str) -> Iterator[Session]:
     """Given a git revision, open the film as it was then, with the store of today; its files go with the context."""
     folder = session.project.folder.resolve()
-    top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
+    if not git.is_checkout(folder):
+        message = f'"{folder}" is in no git checkout'
+        raise LtxflowError(Problem(message, hint="this needs the project in a git checkout", code="U050"))
+    with _told_as_usage():
+        top = Path(os.fsdecode(git.git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
     commit = _commit(folder, ref)
     with tempfile.TemporaryDirectory(prefix="ltxflow-revision-") as temp:
         tree = Path(temp).resolve() / "tree"
         tree.mkdir()
-        _check_out(top, commit, tree, session.project.output)
+        with _told_as_usage():
+            git.check_out(top, commit, tree, os.path.relpath(session.project.output.resolve(), top))
         file = tree / folder.relative_to(top) / session.project.file.name
         if not file.is_file():
             name = folder.relative_to(top) / session.project.file.name
@@ -76,38 +81,19 @@ def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
     return replace(session, project=loaded.project, loaded=loaded, lock=lock, published=Published(), _locked=None)
 
 
-def _check_out(top: Path, commit: str, tree: Path, output: Path) -> None:
-    """Write a revision's files below `tree`, but for what was published; an index of its own, in there, goes too."""
-    env = {**os.environ, "GIT_INDEX_FILE": str(tree.parent / "index")}
-    _git(top, "read-tree", commit, env=env)
-    names = _git(top, "ls-files", "-z", env=env).split("\0")
-    skipped = f"{os.path.relpath(output.resolve(), top)}/"
-    wanted = [name for name in names if name and not name.startswith(skipped)]
-    _git(top, "checkout-index", "-z", "--stdin", f"--prefix={tree}/", env=env, told="\0".join(wanted))
-
-
 def _commit(folder: Path, ref: str) -> str:
     try:
-        return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+        found = git.git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     except LtxflowError:
         hint = "name a branch, a tag or a commit, such as HEAD~1 or origin/main"
         raise LtxflowError(Problem(f'git knows no revision "{ref}"', hint=hint, code="U050")) from None
+    return found.decode().strip()
 
 
-def _git(folder: Path, *args: str, env: dict[str, str] | None = None, told: str = "") -> str:
+@contextmanager
+def _told_as_usage() -> Iterator[None]:
+    """What git cannot answer here is a question that cannot be asked, not a clip that failed."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *args],
-            env=env,
-            input=told.encode("utf-8", "surrogateescape"),
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise LtxflowError(Problem("git is not installed", hint="install it, or leave REF away", code="U050")) from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        message = said[0].removeprefix("fatal: ") if said else f"git {args[0]} failed"
-        hint = "this needs the project in a git checkout" if "not a git repository" in message else ""
-        raise LtxflowError(Problem(message, hint=hint, code="U050"))
-    return done.stdout.decode("utf-8", "surrogateescape")
+        yield
+    except LtxflowError as error:
+        raise LtxflowError(*(replace(problem, code="U050") for problem in error.problems)) from None
