@@ -20,7 +20,8 @@ BEHIND = {
     "markupsafe": ["ltxflow.script.template"],
     "jsonschema": ["ltxflow.script.schema"],
     "networkx": ["ltxflow.plan.dag"],
-    "httpx": ["ltxflow.comfy.client", "ltxflow.media.engines.openai"],  # two kinds of server
+    "httpx": ["ltxflow.comfy.client", "ltxflow.comfy.direct", "ltxflow.media.engines.openai"],  # two kinds of server
+    "h11": ["ltxflow.comfy.direct"],
     "websockets": ["ltxflow.comfy.client"],
     "diskcache": ["ltxflow.store.index"],
     "av": ["ltxflow.media"],

@@ -1,7 +1,7 @@
 """Talks to one ComfyUI server: HTTP decides, the WebSocket feeds progress. Knows no plan and no journal.
 
 Routes and shapes: ComfyUI 0.27.0 `server.py`; older servers lack `/api/jobs` (before 0.14) or its `cancel`.
-The only importer of httpx and websockets.
+The only importer of websockets, and with `direct` of httpx: that one carries what goes through no proxy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import logging
 import os
 import random
 import ssl
-import sys
 import uuid
 from collections.abc import (
     AsyncIterator,
@@ -31,17 +30,18 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from ltxflow import __version__
+from ltxflow.comfy.direct import MOST, Direct
 from ltxflow.comfy.messages import (
     Failed,
     Finished,
@@ -89,9 +89,6 @@ _QUEUE_EVERY = 8  # on an old server: looks at /history/{id} for one at the whol
 _TRIES = 8  # sockets in a row that brought nothing before the progress bar is given up
 _BACKLOG = 1000  # events a watcher may be behind
 _JOBS_LIMIT = 1000
-
-if find_spec("sniffio") is None:  # httpcore looks for it in each of its locks; each time the search costs a fifth of a
-    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # request. None says that it is not there
 
 _PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
 _QUIET = logging.Logger("ltxflow.quiet", logging.CRITICAL)  # websockets would log our headers at DEBUG
@@ -157,14 +154,17 @@ class Client:
         self._timeout_s = timeout_s
         self._is_direct = is_loopback(url)
         self._tls = _tls(self.server)
+        self._headers = {"Accept": "*/*", "User-Agent": USER_AGENT, **self.server.headers}
+        self._extensions = {"timeout": httpx.Timeout(timeout_s, connect=connect_s).as_dict()}
+        self._http: Direct | httpx.AsyncClient
+        if self._is_direct or not _has_proxy(url):
+            self._http = Direct(self._tls)
+            return
         with _proxied(self.server):
             self._http = httpx.AsyncClient(
-                headers={"User-Agent": USER_AGENT, **self.server.headers},
                 verify=self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-                trust_env=not self._is_direct,
                 follow_redirects=False,
-                timeout=httpx.Timeout(timeout_s, connect=connect_s),
-                limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
+                limits=httpx.Limits(max_connections=MOST, max_keepalive_connections=MOST // 2),
             )
 
     async def __aenter__(self) -> Client:
@@ -378,7 +378,7 @@ class Client:
                 also=(404,),
                 patience_s=patience_s,
                 params=params,
-                headers={"Accept-Encoding": "identity"},
+                encoding="identity",
             ) as response:
                 total = self._promised(response, what, max_bytes)
                 return await self._stream_to(response, what, to, total, max_bytes, on_bytes)
@@ -624,13 +624,14 @@ class Client:
         """Open a response with status 200 or one of `also`. Raise LtxflowError for others and for none."""
         patience_s = patience_s or 2 * self._timeout_s
         try:
-            async with (
-                asyncio.timeout(patience_s),
-                self._http.stream(method, self.server.url + path, **request) as response,
-            ):
-                if response.status_code != 200 and response.status_code not in also:
-                    raise await self._refusal(response, what)
-                yield response
+            async with asyncio.timeout(patience_s):
+                response = await self._send(method, path, **request)
+                try:
+                    if response.status_code != 200 and response.status_code not in also:
+                        raise await self._refusal(response, what)
+                    yield response
+                finally:
+                    await response.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
             is_connect = isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
             reason = "no connection in time" if is_connect else "no answer in time"
@@ -639,6 +640,16 @@ class Client:
             raise self._error(what, Problem("its address is not valid", code="server-url")) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise self._error(what, _connection_problem(error)) from None
+
+    async def _send(self, method: str, path: str, *, encoding: str = "gzip, deflate", **request: Any) -> httpx.Response:
+        """Send a request, and return its answer with the body still to come."""
+        headers = {**self._headers, "Accept-Encoding": encoding}
+        asked = httpx.Request(
+            method, self.server.url + path, headers=headers, extensions=dict(self._extensions), **request
+        )
+        if isinstance(self._http, Direct):
+            return await self._http.handle_async_request(asked)
+        return await self._http.send(asked, stream=True)
 
     async def _body(self, response: httpx.Response, what: str, cap: int) -> bytes:
         blocks, size = [], 0
@@ -960,6 +971,12 @@ def _check_headers(server: Server) -> None:
             shown = clean(name, 60)
             problem = Problem(f'{server}: the header "{shown}" holds characters that cannot be sent', code="server-url")
             raise LtxflowError(problem)
+
+
+def _has_proxy(url: str) -> bool:
+    """Whether the environment names a proxy that may be meant for this address: httpx then looks closer."""
+    named = getproxies()
+    return any(named.get(kind) for kind in (urlsplit(url).scheme, "all"))
 
 
 @contextmanager
