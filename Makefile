@@ -48,7 +48,7 @@ schemas: $(BIN)/ltxflow  ## what is generated from schemas/timeline.schema.json:
 	$(BIN)/ltxflow schema timeline --as zod > schemas/timeline.zod.ts
 
 SIZES ?= 100,1000,10000
-PEERS ?= ninja,make,tup,doit,scons,snakemake,pytask
+PEERS ?= all
 
 bench: $(VENV)/.dev  ## planning beside other build tools, a build's own cost a clip, two unequal servers; quick: SIZES=100 PEERS=none
 	$(BIN)/python benchmarks/planning.py --sizes $(SIZES) --peers $(PEERS)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import PEERS, environment
+from peers import DVC_CONFIG, PEERS, Skipped, environment
 from workload import picture, prompt
 
 N = 4
@@ -324,6 +324,46 @@ def write_pytask(folder: Path) -> None:
     )
 
 
+REDUN_CONFIG = """\
+[backend]
+db_uri = sqlite:///redun.db
+
+[executors.default]
+type = local
+max_workers = 1
+"""
+
+
+def write_redun(folder: Path) -> None:
+    (folder / ".redun").mkdir()
+    (folder / ".redun/redun.ini").write_text(REDUN_CONFIG)
+    (folder / "film.py").write_text(
+        "import subprocess\nfrom redun import File, task\n"
+        f"redun_namespace = 'film'\nCLIPS = {CLIPS}\n"
+        "@task()\n"
+        "def clip(c: str, ref: File, prompt: File) -> File:\n"
+        f"    subprocess.run([{PYTHON!r}, 'act.py', c], check=True)\n    return File(f'clips/{{c}}.mp4')\n"
+        "@task()\n"
+        "def manifest(clips: list[File]) -> File:\n"
+        "    made = File('manifest')\n    made.touch()\n    return made\n"
+        "@task()\n"
+        "def main() -> File:\n"
+        "    return manifest([clip(c, File(f'refs/{c}.png'), File(f'prompts/{c}.txt')) for c in CLIPS])\n"
+    )
+
+
+def write_dvc(folder: Path) -> None:
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text(DVC_CONFIG)
+    lines = ["stages:"]
+    for clip in CLIPS:
+        lines += [f"  clip-{clip}:", f"    cmd: {PYTHON} act.py {clip}", f"    outs: [clips/{clip}.mp4]"]
+        lines += [f"    deps: [refs/{clip}.png, prompts/{clip}.txt]"]
+    lines += ["  manifest:", "    cmd: touch manifest", "    outs: [manifest]"]
+    lines += [f"    deps: [{', '.join(f'clips/{clip}.mp4' for clip in CLIPS)}]"]
+    (folder / "dvc.yaml").write_text("\n".join(lines) + "\n")
+
+
 def write_ltxflow(folder: Path) -> None:
     (folder / "run.py").write_text(SLATES.format(tests=str(TESTS), root=str(folder)))
     lines = ["ltxflow: 1", "id: film", "title: Film", "size: 128x128", "fps: 25", "vars: {look: blue}"]
@@ -342,7 +382,8 @@ def edit_film(folder: Path, clip: str, text: str) -> None:
 
 def tools(names: list[str]) -> list[Tool]:
     """The tools asked for that are here or can be installed; the others are named on stderr."""
-    arguments = {"doit": [], "ninja": ["-j1"], "make": ["-j1"], "scons": ["-Q"], "pytask": [], "snakemake": ["-c1"]}
+    arguments = {"ninja": ["-j1"], "make": ["-j1"], "scons": ["-Q"], "snakemake": ["-c1"], "dvc": ["repro"]}
+    arguments |= {"doit": [], "pytask": [], "redun": ["run", "film.py", "main"]}
     writers = {
         "make": write_make,
         "ninja": write_ninja,
@@ -350,6 +391,8 @@ def tools(names: list[str]) -> list[Tool]:
         "scons": write_scons,
         "snakemake": write_snakemake,
         "pytask": write_pytask,
+        "redun": write_redun,
+        "dvc": write_dvc,
     }
     ours = Tool(
         "ltxflow",
@@ -361,9 +404,10 @@ def tools(names: list[str]) -> list[Tool]:
     for name, write in writers.items():
         if names and name not in names:
             continue
-        program = PEERS[name].program()
-        if program is None:
-            print(f"{name}: not here and cannot be installed, left out", file=sys.stderr)
+        try:
+            program = PEERS[name].program()
+        except Skipped as why:
+            print(f"{name}, skipped: {why}", file=sys.stderr)
             continue
         line = [program, *arguments[name]]
         unlock = [program, "--unlock"] if name == "snakemake" else None

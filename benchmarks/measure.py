@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LOG = ".measured"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -27,18 +29,29 @@ class Cost:
         return f"{self.cpu_s:8.3f} s CPU {self.wall_s:8.3f} s wall {self.peak_mb:6.0f} MB"
 
 
+class Failed(Exception):
+    """A command ended otherwise than it should: with which exit code, and what it said last."""
+
+    def __init__(self, argv: Sequence[str], code: int, said: str) -> None:
+        super().__init__(f"{' '.join(argv)} ended with {code}:\n{said}")
+        self.said = said
+
+
+def said(cwd: Path) -> str:
+    """What the last command that was run in a folder said."""
+    return (cwd / LOG).read_text(errors="replace")
+
+
 def run(argv: Sequence[str], cwd: Path, env: dict[str, str], ok: Sequence[int] = (0,)) -> Cost:
-    """Run one command to its end. Raise SystemExit, with what it said, for another exit code than those in `ok`."""
+    """Run one command to its end. Raise Failed for another exit code than those in `ok`."""
     began = time.monotonic()
-    log = cwd / ".measured"
-    with log.open("wb") as out:
+    with (cwd / LOG).open("wb") as out:
         process = subprocess.Popen(argv, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - began
     if process.returncode not in ok:
-        said = log.read_text(errors="replace")[-2000:]
-        raise SystemExit(f"{' '.join(argv)} ended with {process.returncode}:\n{said}")
+        raise Failed(argv, process.returncode, said(cwd)[-2000:])
     return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, 1)
 
 

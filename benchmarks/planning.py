@@ -5,7 +5,8 @@
     python benchmarks/planning.py --sizes 1000 --peers none     a minute
 
 Whole processes, measured from outside: user + system time, wall clock, peak memory; medians. See `workload.py` for
-what the film is. It asserts nothing: look at the tables, and at the load of the machine.
+what the film is. It holds no figure against a limit: look at the tables, and at the load of the machine.
+What it does hold the peers to is in `peer_rows`: a null build that makes something is none.
 """
 
 from __future__ import annotations
@@ -23,8 +24,18 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
-from measure import Cost, median, run  # noqa: E402
-from peers import PEERS, Peer, write_sources  # noqa: E402
+from measure import Cost, Failed, median, run, said  # noqa: E402
+from peers import (  # noqa: E402
+    PEERS,
+    TIMELINE,
+    Peer,
+    Skipped,
+    edit,
+    expect_made,
+    expect_planned,
+    outputs,
+    write_sources,
+)
 from peers import environment as peer_environment  # noqa: E402
 from workload import HERE, environment  # noqa: E402
 
@@ -85,25 +96,43 @@ def _on(film: Film) -> Callable[..., Cost]:
 
 
 def peer_rows(folder: Path, peer: Peer, n: int, runs: int) -> Iterator[Row]:
-    """One tool on one size: nothing changed; and a dry run after one prompt was edited, where it has one."""
-    program = peer.program()
-    if program is None or n > peer.most:
-        why = "cannot be had here" if program is None else f"left out at {n:,}: it takes minutes"
-        print(f"  {peer.name}: {why}", file=sys.stderr)
-        return
-    place, env = folder / f"{peer.name}{n}", peer_environment()
-    write_sources(place, n)
-    peer.write(place, n)
-    build = [program, *peer.build[1:]]
+    """One tool on one size: nothing changed; and a dry run after one prompt was edited, where it has one.
+
+    Raise Skipped when it cannot be had, when it made anything though nothing had changed, and when after the edit it
+    names or makes anything but that clip and the timeline.
+    """
+    program, env = peer.program(), peer_environment()
+    place = folder / f"{peer.name}{n}"
+    try:
+        write_sources(place, n)
+        peer.write(place, n)
+        yield from _checked(peer, program, place, env, n, runs)
+    except Failed as failed:
+        raise Skipped(f"it failed: {failed.said.splitlines()[-1] if failed.said else failed}") from None
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _checked(peer: Peer, program: str, place: Path, env: dict[str, str], n: int, runs: int) -> Iterator[Row]:
+    build, clip = [program, *peer.build[1:]], f"{n // 2:05d}"
+
+    def another(number: int) -> None:
+        edit(place, clip, f"another prompt, {number}")
+
     run(build, place, env)
-    yield f"{peer.name}, nothing changed", n, median(build, place, env, runs)
+    built = outputs(place, n)
+    cost = median(build, place, env, runs)
+    expect_made(built, outputs(place, n), set())
+    rows = [(f"{peer.name}, nothing changed", n, cost)]
     if peer.plan:
-
-        def edit(number: int) -> None:
-            (place / "prompts/00050.txt").write_text(f"another prompt, {number}\n")
-
-        yield f"{peer.name} dry run, one prompt edited", n, median([program, *peer.plan[1:]], place, env, runs, edit)
-    shutil.rmtree(place)
+        cost = median([program, *peer.plan[1:]], place, env, runs, another)
+        expect_planned(peer, said(place), clip)
+        expect_made(built, outputs(place, n), set())
+        rows.append((f"{peer.name} dry run, one prompt edited", n, cost))
+    another(runs)
+    run(build, place, env)
+    expect_made(built, outputs(place, n), {f"clips/{clip}.mp4", TIMELINE})
+    yield from rows
 
 
 def starts(folder: Path, runs: int) -> Iterator[Row]:
@@ -122,25 +151,34 @@ def show(row: Row) -> Row:
 
 
 def table(rows: list[Row], sizes: list[int]) -> None:
-    """The same as Markdown, for README.md: CPU seconds by size, and the peak of the largest."""
+    """The same as Markdown, for README.md: CPU seconds by size, and the peak.
+
+    A tool that is too slow for a size stands there with the largest that it was measured at.
+    """
     print(f"\n| CPU seconds (peak MB) | {' | '.join(f'{n:,}' for n in sizes)} |")
     print(f"|---|{'---|' * len(sizes)}")
     for name in dict.fromkeys(row[0] for row in rows):
-        of = {n: cost for other, n, cost in rows if other == name}
-        cells = [f"{of[n].cpu_s:.3f} ({of[n].peak_mb:.0f})" if n in of else "–" for n in sizes]
+        of = {n: f"{cost.cpu_s:.3f} ({cost.peak_mb:.0f})" for other, n, cost in rows if other == name}
+        cells = [of.pop(n, "") for n in sizes]
         if 0 in of:
-            cells = [f"{of[0].cpu_s:.3f} ({of[0].peak_mb:.0f})", *[""] * (len(sizes) - 1)]
+            cells[0] = of.pop(0)
+        for n, told in of.items():
+            at = next(place for place, size in enumerate(sizes) if size > n)
+            cells[at] = f"{told} at {n:,}"
         print(f"| {name} | {' | '.join(cells)} |")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--sizes", default="100,1000,10000", help="clips, as 100,1000,10000 (default)")
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)} (default: all), or none")
+    parser.add_argument("--peers", default="all", help=f"of {', '.join(PEERS)}; or all (default), or none")
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    sizes = [int(size) for size in args.sizes.split(",")]
-    peers = [] if args.peers == "none" else [PEERS[name] for name in args.peers.split(",")]
+    sizes = sorted({int(size) for size in args.sizes.split(",")})
+    names = {"all": list(PEERS), "none": []}.get(args.peers, args.peers.split(","))
+    if unknown := [name for name in names if name not in PEERS]:
+        parser.error(f"no such peer: {', '.join(unknown)}")
+    peers = [PEERS[name] for name in names]
     asked = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=False)
     print(
@@ -148,14 +186,21 @@ def main() -> int:
         f"Python {platform.python_version()}, {commit.stdout.strip()}, load {os.getloadavg()[0]:.1f}\n"
     )
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="ltxflow-bench-") as name:
+    skipped: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="ltxflow-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         rows += map(show, starts(folder, args.runs))
         for n in sizes:
             rows += map(show, ltxflow(folder, n, args.runs))
-            for peer in peers:
-                rows += map(show, peer_rows(folder, peer, n, args.runs))
+        for peer in peers:
+            for n in sorted({min(n, peer.most) for n in sizes}):
+                try:
+                    rows += map(show, peer_rows(folder, peer, n, args.runs))
+                except Skipped as why:
+                    skipped.append(f"{peer.name} at {n:,}, skipped: {why}")
+                    print(skipped[-1], flush=True)
     table(rows, sizes)
+    print("", *skipped, sep="\n")
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
     return 0
 
