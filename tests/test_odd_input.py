@@ -68,3 +68,24 @@ def test_a_setting_of_another_kind_is_told_where_it_is_written(
     assert done.code == 2
     assert f"config.yaml:1:{line.index(':') + 3}: error: {said}" in done.err
     assert "write  " in done.err
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "hint"),
+    [
+        ("ltxflow.lock", "", "a folder stands where the file belongs: move it away"),
+        ("", ".ltxflow", "a file stands where a folder belongs: move it away"),
+        (".ltxflow/published.json", "", "a folder stands where the file belongs: move it away"),
+    ],
+)
+def test_a_folder_where_a_file_belongs_is_told_and_the_other_way_round(
+    film: Film, folder: str, file: str, hint: str
+) -> None:
+    if folder:
+        (film.folder / folder).mkdir(parents=True)
+    if file:
+        (film.folder / file).touch()
+    done = film.run("plan")
+    assert done.code == 2
+    assert f'{folder or f"{file}/published.json"}": ' in done.err
+    assert f"→ {hint}\n" in done.err

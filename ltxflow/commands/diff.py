@@ -11,7 +11,7 @@ from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
 from ltxflow.run.asking import gpu_time
 from ltxflow.run.options import session_of
-from ltxflow.run.revision import differs_from
+from ltxflow.run.revision import differs_from, left_to_render
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +23,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     found = differs_from(session, args.ref)
     outlook = session.look(Question())
-    left = {target for target, s in outlook.statuses.items() if s.node.clip in found.changed and s.state != "hit"}
-    gpu = gpu_time(session, outlook, left)
+    left = left_to_render(outlook, found.changed)
+    gpu = gpu_time(session, outlook, set(left.targets))
     if args.json:
         data = {
             "ref": args.ref,
@@ -35,12 +35,12 @@ def run(args: argparse.Namespace, face: Face) -> int:
                 "now": {"clips": found.clips_now, "frames": found.frames},
                 "fps": found.fps,
             },
-            "to_render": len(left),
+            "to_render": {"clips": left.clips, "more_takes": left.more_takes, "references": left.references},
             "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
         }
         return print_envelope("diff", data, 0)
     if args.markdown:
-        face.say(markdown(session.project.title, found, args.ref, len(left), gpu))
+        face.say(markdown(session.project.title, found, args.ref, left, gpu))
     else:
-        print_difference(face, found, args.ref, len(left), gpu)
+        print_difference(face, found, args.ref, left, gpu)
     return 0

@@ -57,6 +57,15 @@ class LtxflowError(Exception):
         return bool(self.problems) and all(p.transient for p in self.problems)
 
 
+def hint_for(error: OSError) -> str:
+    """Given what the system said when a file was to be read, return what to do about it."""
+    if isinstance(error, IsADirectoryError):
+        return "a folder stands where the file belongs: move it away"
+    if isinstance(error, NotADirectoryError):
+        return "a file stands where a folder belongs: move it away"
+    return "check its permissions"
+
+
 def raise_errors(problems: Iterable[Problem]) -> None:
     """Given problems of any level, raise LtxflowError with the errors among them, if there are any."""
     errors = [p for p in problems if p.level == "error"]

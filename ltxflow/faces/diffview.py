@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 
 from ltxflow.faces.planview import difference, gpu_time
-from ltxflow.faces.terminal import Face, clean, count, duration
+from ltxflow.faces.terminal import Face, clean, count, counted, duration
 from ltxflow.plan.difference import ClipDifference, Difference
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
+from ltxflow.run.revision import Left
 
 MARKS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}
 
 
-def print_difference(face: Face, found: Difference, ref: str, left: int, gpu: Estimate | None) -> None:
+def print_difference(face: Face, found: Difference, ref: str, left: Left, gpu: Estimate | None) -> None:
     """Print a line a clip with its reasons, what costs no render, and what the film comes to."""
     width = max((len(each.clip) for each in found.clips), default=0)
     for each in found.clips:
@@ -27,11 +28,11 @@ def print_difference(face: Face, found: Difference, ref: str, left: int, gpu: Es
     if found.clips or found.shown:
         face.say()
     face.say(f"Since {ref}: {_counts(found)}.  {_film(found)}.")
-    if left:
-        face.say(f"{count(left, 'clip')} to render" + (f", {gpu_time(gpu)}" if gpu else ""))
+    if left.targets:
+        face.say(f"{_left(left)} to render" + (f", {gpu_time(gpu)}" if gpu else ""))
 
 
-def markdown(title: str, found: Difference, ref: str, left: int, gpu: Estimate | None) -> str:
+def markdown(title: str, found: Difference, ref: str, left: Left, gpu: Estimate | None) -> str:
     """Given a difference, return it as Markdown: a table of clips, and what the film comes to."""
     lines = [f"### {_plain(title)}: {_counts(found)} since `{_code(ref)}`", "", f"{_film(found)}.", ""]
     if found.clips:
@@ -41,9 +42,14 @@ def markdown(title: str, found: Difference, ref: str, left: int, gpu: Estimate |
             lines.append(f"| {MARKS[each.kind][0]} | `{each.clip}` | {_frames(each).strip()} | {told} |")
         lines.append("")
     lines += [f"- {_plain(line)}" for line in found.shown]
-    if left:
-        lines += ["", f"{count(left, 'clip')} to render" + (f", {gpu_time(gpu)}" if gpu else "") + "."]
+    if left.targets:
+        lines += ["", f"{_left(left)} to render" + (f", {gpu_time(gpu)}" if gpu else "") + "."]
     return "\n".join(lines).strip()
+
+
+def _left(left: Left) -> str:
+    """`3 clips, 2 more takes and 1 reference`"""
+    return counted((left.clips, "clip"), (left.more_takes, "more take"), (left.references, "reference"))
 
 
 def _counts(found: Difference) -> str:

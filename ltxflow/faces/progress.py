@@ -14,7 +14,7 @@ from ltxflow.core.events import (
     RunStarted,
 )
 from ltxflow.faces.jsonlines import print_event
-from ltxflow.faces.terminal import Face, clean, count, duration
+from ltxflow.faces.terminal import Face, clean, count, counted, duration
 
 
 class Watcher(Protocol):
@@ -116,15 +116,12 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
     style = "red" if event.failed or event.skipped else "green"
     built = face.paint("Built", style, "bold")
     took = f"  in {duration(event.seconds)}" if event.hit < event.planned else ""
-    stills = count(event.references, "reference")
     if mode == "references":
-        face.say(f"{built} {stills}: {told}{took}")
+        face.say(f"{built} {count(event.references, 'reference')}: {told}{took}")
         face.say(f"→ {event.output}  to look at; one more take of one: ltxflow retake reference:NAME")
         return
     clips = event.planned - event.references - event.more_takes
-    named = [count(clips, "clip")] if clips or not event.references else []
-    named += [count(event.more_takes, "more take")] if event.more_takes else []
-    named += [stills] if event.references else []
-    face.say(f"{built} {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}: {told}{took}")
+    named = counted((clips, "clip"), (event.more_takes, "more take"), (event.references, "reference"))
+    face.say(f"{built} {named or '0 clips'}: {told}{took}")
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else face.paint(", incomplete", "yellow"))
     face.say(f"→ {event.output}  {film}, timeline.json")

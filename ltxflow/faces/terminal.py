@@ -142,8 +142,10 @@ def rendered(text: str, has_color: bool) -> str:
 def read_lines(file: str) -> list[str]:
     """Given a file's name as shown, return its lines, or none where it cannot be read."""
     try:
-        with open(file, encoding="utf-8-sig", errors="replace") as text:
-            return text.read(8_000_000).splitlines()
+        with open(file, "rb") as raw:
+            data = raw.read(8_000_000)
+        coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        return data.decode(coding, errors="replace").splitlines()
     except (OSError, ValueError):
         return []
 
@@ -161,6 +163,12 @@ def duration(seconds: float) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def counted(*numbers: tuple[int, str]) -> str:
+    """Given numbers of things, name those that are not zero: `2 clips, 1 more take and 3 references`."""
+    *most, last = [count(number, noun) for number, noun in numbers if number] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def size(number: int) -> str:

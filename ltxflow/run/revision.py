@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltxflow.core import git
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.engines import pick_offline
+from ltxflow.plan.dag import make_plan
 from ltxflow.plan.difference import Difference, difference
-from ltxflow.plan.outlook import Question
+from ltxflow.plan.outlook import Outlook, Question
 from ltxflow.plan.select import revisions
 from ltxflow.run.session import LOCK, Session
 from ltxflow.script.config import is_trusted
@@ -26,6 +27,41 @@ def differs_from(session: Session, ref: str) -> Difference:
     """Given a git revision, return what became of the film since. Raise LtxflowError when it cannot be read there."""
     with film_at(session, ref) as before:
         return difference(before.look(Question()), session.look(Question()))
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is still to be rendered of the clips that changed: their first takes here, further ones, and the stills
+    that they begin with."""
+
+    targets: frozenset[str]
+
+    @property
+    def references(self) -> int:
+        return sum(target.startswith("reference:") for target in self.targets)
+
+    @property
+    def clips(self) -> int:
+        takes = [target for target in self.targets if not target.startswith("reference:")]
+        return len({target.rpartition("@")[0] for target in takes})
+
+    @property
+    def more_takes(self) -> int:
+        return len(self.targets) - self.references - self.clips
+
+
+def left_to_render(outlook: Outlook, clips: Collection[str]) -> Left:
+    """Given an outlook and paths of clips, return what is not made yet of them, and of the stills that they need."""
+    theirs = [target for target in outlook.plan.wanted if outlook.plan.nodes[target].clip in clips]
+    needed = make_plan(outlook.nodes, theirs).nodes
+    return Left(
+        frozenset(
+            target
+            for target, node in needed.items()
+            if outlook.statuses[target].state != "hit"
+            and (node.kind == "reference" or (node.kind == "clip" and node.clip in clips))
+        )
+    )
 
 
 def with_groups(session: Session, question: Question) -> Question:

@@ -72,7 +72,7 @@ def check(document: Document, schema_name: str = "project") -> list[Problem]:
     refused = {problem.span for problem in document.problems}
     problems: dict[tuple[Span, str], Problem] = {}
     for error in _validator(schema_name).iter_errors(document.data):
-        for code, message, hint, path, is_key in _explain(error, schema):
+        for code, message, hint, path, is_key in _explain(error, schema, document):
             span = document.key_span(path) if is_key else document.span(path)
             if code != "S102" and span in refused:
                 continue
@@ -190,7 +190,7 @@ def _fits(schema: Mapping[str, Any], value: Any) -> bool:
 # ---- errors in plain words
 
 
-def _explain(error: ValidationError, whole: Mapping[str, Any]) -> Iterator[_Said]:
+def _explain(error: ValidationError, whole: Mapping[str, Any], document: Document) -> Iterator[_Said]:
     path = tuple(error.absolute_path)
     schema = _around(error, whole)
     value: Any = error.instance
@@ -207,6 +207,8 @@ def _explain(error: ValidationError, whole: Mapping[str, Any]) -> Iterator[_Said
         yield from _explain_not(path, schema, value)
     elif keyword == "uniqueItems":
         yield from _explain_repeated(path, value)
+    elif keyword in ("type", "anyOf", "oneOf"):
+        yield (*_say_type(path, schema, value, document.as_written(path)), path, False)
     elif keyword in _EXPLAIN:
         yield (*_EXPLAIN[keyword](path, schema, value), path, False)
     else:
@@ -282,8 +284,9 @@ def _example(schema: Mapping[str, Any]) -> str:
     examples = [value for value in schema.get("examples", []) if not isinstance(value, (dict, list))]
     if not examples:
         return ""
-    is_plain = not isinstance(examples[0], str) or re.fullmatch(r"[\w./-]+", examples[0])
-    return str(examples[0]) if is_plain else f'"{examples[0]}"'
+    if not isinstance(examples[0], str):
+        return json.dumps(examples[0])
+    return examples[0] if re.fullmatch(r"[\w./-]+", examples[0]) else f'"{examples[0]}"'
 
 
 def _explain_not(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
@@ -309,26 +312,26 @@ def _explain_repeated(path: Path_, value: Any) -> Iterator[_Said]:
             yield "S110", f"{_shown(item)} stands twice in {_subject(path)}", "keep one", (*path, i), False
 
 
-def _say_type(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
+def _say_type(path: Path_, schema: Any, value: Any, written: str | None) -> tuple[str, str, str]:
     """A value of no type that is allowed, by one schema or by the branches of an anyOf or oneOf."""
+    shown = written or _shown(value)
     branches = schema.get("anyOf") or schema.get("oneOf") or [schema]
     text: Any = next((branch for branch in branches if "string" in _types(branch)), {})
     if text.get("title") in ("duration", "length") and _is_number(value):
         return _no_unit(path, value, text)
     types = list(dict.fromkeys(name for branch in branches for name in _types(branch)))
     wanted = _either([_TYPES[name] for name in types])
-    message = f"{_subject(path)} must be {wanted}, not {_shown(value)}"
+    message = f"{_subject(path)} must be {wanted}, not {shown}"
     items: Any = next((branch["items"] for branch in branches if "items" in branch), {})
-    hint = _type_hint(types, text, items, value) or _kind_hint(types, schema, wanted)
+    hint = _type_hint(types, text, items, value, shown) or _kind_hint(types, schema, wanted)
     return "S103", message, hint
 
 
-def _type_hint(types: Sequence[str], text_schema: Any, items: Any, value: Any) -> str:
+def _type_hint(types: Sequence[str], text_schema: Any, items: Any, value: Any, shown: str) -> str:
     """What to write instead of a value that is none of `types`, if something can be made of it."""
     if "string" in types and isinstance(value, (int, float)):
-        text = json.dumps(value)
-        if "pattern" not in text_schema or compiled(text_schema["pattern"]).search(text):
-            return f'put it in quotes: "{text}"'
+        if "pattern" not in text_schema or compiled(text_schema["pattern"]).search(shown):
+            return f'put it in quotes: "{shown}"'
         return str(text_schema.get("patternErrorMessage", ""))
     if isinstance(value, float) and value.is_integer() and "integer" in types:
         return f"write {value:.0f}"
@@ -491,9 +494,6 @@ def _say_long(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
 
 
 _EXPLAIN = {
-    "type": _say_type,
-    "anyOf": _say_type,
-    "oneOf": _say_type,
     "pattern": _say_pattern,
     "enum": _say_choice,
     "const": _say_const,

@@ -34,7 +34,6 @@ MAX_BYTES = 8_000_000
 MAX_DEPTH = 40
 TOO_DEEP, UNCLOSED = f"values are nested more than {MAX_DEPTH} deep", "check for brackets that are not closed"
 MAX_ALIASES = 100
-TOO_DEEP, UNCLOSED = f"values are nested more than {MAX_DEPTH} deep", "check for brackets that are not closed"
 MAX_EXPANDED = 100_000  # nodes that aliases add; what is written out is bounded by MAX_BYTES
 
 RULES = {
@@ -109,13 +108,20 @@ class Document:
     """A file as plain data (dict, list, str, int, float, bool, None), with where every value and key stands.
 
     Parts named by an alias are the same object in both places: treat `data` as frozen. `problems` are those
-    that parse() was told to collect.
+    that parse() was told to collect. `written` holds the values that stand otherwise in the file than they print,
+    as `0x10` or `1.50`, by file and place.
     """
 
     file: str
     data: Any
     marks: Any = field(repr=False, compare=False)
     problems: tuple[Problem, ...] = field(default=(), compare=False)
+    written: dict[tuple[str, int], str] = field(default_factory=dict, repr=False, compare=False)
+
+    def as_written(self, path: Path_) -> str | None:
+        """Given a path, return how the number or word there is written, where that is not how it prints."""
+        marks, rest, file = self._marks(path)
+        return None if rest else self.written.get((file, _at(marks)))
 
     def span(self, path: Path_ = ()) -> Span:
         """Given a path of keys and indexes, return where the value stands, else its nearest parent."""
@@ -136,6 +142,7 @@ class Document:
         for step in above:
             data = data[step]
         data[last] = other.data
+        self.written.update(other.written)
         self._marks(tuple(above))[0].items[last] = other.as_part()
 
     def put_items(self, path: Path_, index: int, others: Sequence[Document]) -> None:
@@ -144,6 +151,8 @@ class Document:
         for step in path:
             data = data[step]
         data[index : index + 1] = [other.data for other in others]
+        for other in others:
+            self.written.update(other.written)
         self._marks(path)[0].items[index : index + 1] = [other.as_part() for other in others]
 
     def as_part(self) -> _Marks:
@@ -243,7 +252,8 @@ def parse(text: str, file: str, *, includes: bool = False, problems: list[Proble
         raise LtxflowError(*collected)
     if problems is not None:
         problems.extend(collected)
-    return Document(file, composer.data, composer.marks, collected)
+    written = {(file, at): text for at, text in composer.written.items()}
+    return Document(file, composer.data, composer.marks, collected, written)
 
 
 def _position(problem: Problem) -> Span:
@@ -283,6 +293,7 @@ class _Composer:
         self.marks: Any = 0
         self.stack: list[_Frame] = []
         self.anchors: dict[str, tuple[Any, Any, int] | None] = {}  # None: begun, not complete
+        self.written: dict[int, str] = {}
         self.nodes = self.aliases = self.expanded = self.documents = 0
 
     def run(self, loader: Any) -> None:
@@ -329,6 +340,8 @@ class _Composer:
             value = self.tagged(event, at)
         elif event.implicit[0] and (not value or value[0] in _SPECIAL or value == "<<"):
             value = self.plain(value, at)
+            if type(value) is not str and repr(value).lower() != event.value and value is not None:
+                self.written[at] = event.value
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, at, 1)
         self.put(value, at, mark, event)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for
 from ltxflow.store.cas import is_digest
 
 LOCK_VERSION = 1
@@ -332,7 +332,7 @@ def read_lock(path: Path, name: str = "") -> Lock:
         return Lock()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise LtxflowError(Problem(f'cannot read "{shown}": {reason}', hint="check its permissions")) from error
+        raise LtxflowError(Problem(f'cannot read "{shown}": {reason}', hint=hint_for(error))) from error
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, hint_for
 from ltxflow.store.cas import is_digest
 
 PUBLISHED_FORMAT = "published/1"
@@ -116,7 +116,7 @@ def read_published(path: Path) -> tuple[Published, Problem | None]:
         return Published(), None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise LtxflowError(Problem(f'cannot read "{path}": {reason}', hint="check its permissions")) from error
+        raise LtxflowError(Problem(f'cannot read "{path}": {reason}', hint=hint_for(error))) from error
     except (ValueError, RecursionError) as error:
         aside = files.set_aside(path)
         hint = f'the damaged one is kept as "{aside.name}"; files that are already published are left alone'

@@ -12,7 +12,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, hint_for
 from ltxflow.store.cas import is_digest
 
 TRACE_FORMAT = "trace/1"
@@ -134,7 +134,7 @@ def read_trace(root: Path, key: Key) -> tuple[Trace | None, Problem | None]:
         return None, None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        hint = "check its permissions; until then it counts as absent"
+        hint = f"{hint_for(error)}; until then it counts as absent"
         return None, Problem(f'cannot read the trace "{path}": {reason}', hint=hint, level="warning")
     try:
         return parse_trace(text, key), None

@@ -95,6 +95,15 @@ def test_markdown_shows_texts_as_they_are(kept: Film) -> None:
     assert r"glides \*very\* quickly \| past" in out
 
 
+def test_what_is_to_render_is_told_as_clips_takes_and_references(kept: Film) -> None:
+    kept.edit("      - id: b\n", "      - id: b\n        takes: 3\n        reference: key\n")
+    kept.edit("scenes:", "references:\n  key: { generate: { prompt: A brass key on a table. } }\nscenes:")
+    kept.edit("pushes slowly", "glides quickly")
+    assert diff(kept)["to_render"] == {"clips": 2, "more_takes": 2, "references": 1}
+    assert "2 clips, 2 more takes and 1 reference to render\n" in kept.run("diff").out
+    assert "\n2 clips, 2 more takes and 1 reference to render.\n" in kept.run("diff", "--markdown").out
+
+
 @pytest.mark.parametrize(
     ("ref", "message", "hint"),
     [

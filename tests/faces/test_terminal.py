@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 
 import pytest
 
 from ltxflow.core.errors import Problem, Span
-from ltxflow.faces.terminal import Face, clean, columns, count, duration, let_go, put
+from ltxflow.faces.terminal import Face, clean, columns, count, counted, duration, let_go, put
 
 
 class Terminal(io.StringIO):
@@ -120,6 +121,14 @@ def test_a_tab_does_not_shift_the_caret() -> None:
     assert (line, caret.index("^") - caret.index("│")) == ("    1 │ a b", 3)
 
 
+def test_a_line_of_a_utf16_file_is_quoted_as_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "project.yaml"
+    path.write_text("id: été\n", encoding="utf-16")
+    one = face()
+    one.problems([Problem("the file is UTF-16, not UTF-8", Span(str(path), 1, 1))])
+    assert one.err.getvalue().splitlines()[1] == "    1 │ id: été"  # type: ignore[attr-defined]
+
+
 def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     one = face()
@@ -167,3 +176,16 @@ def test_counts_have_their_plural() -> None:
 def test_columns_are_aligned_and_the_last_one_runs_free() -> None:
     assert columns([("a", "bb", "c"), ("aaa", "b", "a long tail")]) == ["a    bb  c", "aaa  b   a long tail"]
     assert columns([]) == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ((2, 1, 3), "2 clips, 1 more take and 3 references"),
+        ((1, 0, 1), "1 clip and 1 reference"),
+        ((0, 2, 0), "2 more takes"),
+        ((0, 0, 0), ""),
+    ],
+)
+def test_things_are_counted_by_name(numbers: tuple[int, int, int], told: str) -> None:
+    assert counted(*zip(numbers, ("clip", "more take", "reference"), strict=True)) == told

@@ -151,6 +151,18 @@ TOP = [
         "write a number between 1 and 120",
     ),
     ("title: 2026", 8, "S103", '"title" must be a text, not 2026', 'put it in quotes: "2026"'),
+    (
+        "speech: { trim: 3 }",
+        17,
+        "S103",
+        '"trim" must be true or false, not 3',
+        "write true or false, such as true",
+    ),
+    ("title: 1.50", 8, "S103", '"title" must be a text, not 1.50', 'put it in quotes: "1.50"'),
+    ("title: 1e3", 8, "S103", '"title" must be a text, not 1e3', 'put it in quotes: "1e3"'),
+    ("title: TRUE", 8, "S103", '"title" must be a text, not TRUE', 'put it in quotes: "TRUE"'),
+    ("size: 0x0", 7, "S103", '"size" must be a text, not 0x0', "write width x height in pixels, such as 1536x864"),
+    ("size: 0x1F", 7, "S103", '"size" must be a text, not 0x1F', "write width x height in pixels, such as 1536x864"),
     ("title: true", 8, "S103", '"title" must be a text, not true', 'put it in quotes: "true"'),
     ("title:", 7, "S112", '"title" has no value', 'write one, such as "Your keys, your coins"'),
     ("aspect: 16x9", 9, "S104", 'aspect: "16x9" is not an aspect', 'write "16:9"'),
@@ -614,7 +626,7 @@ def test_every_mapping_is_closed_and_every_pattern_explained() -> None:
 def test_every_keyword_is_one_that_is_explained() -> None:
     checked = {keyword for part in PARTS.values() for keyword in part} & set(Draft202012Validator.VALIDATORS)
     plain = {"$ref", "properties", "patternProperties", "items"}
-    own = {"additionalProperties", "required", "not", "uniqueItems"}
+    own = {"additionalProperties", "required", "not", "uniqueItems", "type", "anyOf", "oneOf"}
     assert checked <= plain | own | set(module._EXPLAIN)
 
 
