@@ -282,6 +282,15 @@ def test_a_name_that_is_no_reference(shared: Film) -> None:
     assert "references: reference:hero, reference:hero/seen-from-the-left" in done.err
 
 
+def test_a_name_of_which_only_angles_are_made(shared: Film) -> None:
+    text = shared.file.read_text()
+    shared.file.write_text(text.replace("reference: hero,", "reference: {base: hero, angle: from behind},"))
+    done = shared.run("takes", "reference:hero")
+    assert done.code == 2
+    assert 'of "reference:hero" only other angles are made for this film' in done.err
+    assert "references: reference:hero/from-behind, reference:hero/seen-from-the-left\n" in done.err
+
+
 # --- by a template
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ltxflow.core.digest import digest_json
-from ltxflow.plan.explain import Reason, reasons
+from ltxflow.plan.explain import Reason, field_reasons, reasons
 from ltxflow.plan.outlook import Outlook
 from ltxflow.plan.status import Status
 from ltxflow.script.model import Scene
@@ -114,12 +114,13 @@ def _plain(value: Any) -> Any:
 
 
 def _changed(clip: str, old: Status, new: Status) -> ClipDifference:
-    told: tuple[Reason, ...] = ()
+    fields = step(old.node.kind).fields(old.node)
     if old.action is not None and old.key is not None and new.action is not None:
-        fields = step(old.node.kind).fields(old.node)
-        told = tuple(reasons(new.node, new.action, Trace(old.key, old.action.as_json(), {}, old.node.target, fields)))
+        told = reasons(new.node, new.action, Trace(old.key, old.action.as_json(), {}, old.node.target, fields))
+    else:
+        told = field_reasons(new.node, fields)
     note = "" if told else new.waits if new.because else _take(old.node, new.node)
-    return ClipDifference(clip, "changed", old.node.frames, new.node.frames, told, note)
+    return ClipDifference(clip, "changed", old.node.frames, new.node.frames, tuple(told), note)
 
 
 def _take(old: Node, new: Node) -> str:

@@ -37,11 +37,7 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
     """
     if before is None or now is None or before.key == now.key:
         return []
-    old, new = before.fields, step(node.kind).fields(node)
-    changed = [name for name in new if name in old and differs(old[name], new[name])]
-    brought = {part for name in changed for part in _brought(name, old, new)}
-    told = [_reason(node, name, old[name], new[name]) for name in changed if name not in brought]
-    told = _prompt_as_one(node, told, old, new)
+    told = field_reasons(node, before.fields)
     told += [
         Reason(name, _input(node, name, was), _input(node, name, is_), node.span, "what it starts from was made anew")
         for name, (was, is_) in _inputs(before.action, now).items()
@@ -54,6 +50,15 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
     if not told or ([reason.field for reason in told] == ["template"] and show(told[0].old) == show(told[0].new)):
         told = [*_in_body(node, before.action, now, told)] or told
     return told
+
+
+def field_reasons(node: Node, old: Mapping[str, Any]) -> list[Reason]:
+    """Given a node, which may still wait for others, and the fields of what it was, return those that changed."""
+    new = step(node.kind).fields(node)
+    changed = [name for name in new if name in old and _is_another(old[name], new[name])]
+    brought = {part for name in changed for part in _brought(name, old, new)}
+    told = [_reason(node, name, old[name], new[name]) for name in changed if name not in brought]
+    return _prompt_as_one(node, told, old, new)
 
 
 def is_from_upstream(node: Node, reason: Reason) -> bool:
@@ -70,13 +75,14 @@ def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool
         told = reasons(node, now, before)
         return bool(told) and all(is_from_upstream(node, reason) for reason in told)
     old, new = before.fields, step(node.kind).fields(node)
-    return not any(
-        differs(old[name], new[name]) or _is_other_source(old[name], new[name]) for name in new if name in old
-    )
+    return not any(_is_another(old[name], new[name]) for name in new if name in old)
 
 
-def _is_other_source(old: Any, new: Any) -> bool:
-    """Whether of two pictures one is made first and one is a file: while the former waits, they share no part."""
+def _is_another(old: Any, new: Any) -> bool:
+    """Whether a value changed, or of two pictures one is made first and one is a file: while the former waits, they
+    share no part."""
+    if differs(old, new):
+        return True
     return isinstance(old, Mapping) and isinstance(new, Mapping) and ("of" in old) != ("of" in new)
 
 

@@ -16,10 +16,12 @@ from ltxflow.script.model import Clip, Narration, Project, Scene
 from ltxflow.store.lock import Lock, moved
 
 CODE = "K001"
+HINT = "render it, and commit ltxflow.lock"
 
 
 def disagreements(session: Session) -> list[Problem]:
-    """Given a session, return a problem for each clip of which the lock has no take, or one of another key.
+    """Given a session, return a problem for each clip of which the lock has no take, or one of another key; one for all
+    where it has none of any.
 
     Clips in a quality that only stands in are in no lock. A narration that is not spoken here leaves rendered lengths
     as they are: only its speaker knows better.
@@ -29,6 +31,8 @@ def disagreements(session: Session) -> list[Problem]:
     project = _as_rendered(spoken.project, lock, frozenset(spoken.unmade))
     outlook = look(project, lock, Question(), session.locked, session.trace_of, {})
     clips = [clip for clip in project.clips if not is_stand_in(outlook, clip)]
+    if clips and not any(clip.path in lock.entries for clip in clips):
+        return [Problem("no clip of this film is in the lock yet", None, f"{HINT}: ltxflow build", CODE)]
     return [problem for clip in clips for problem in _disagreement(session, outlook, clip)]
 
 
@@ -47,7 +51,7 @@ def _disagreement(session: Session, outlook: Outlook, clip: Clip) -> Iterator[Pr
         return
     entry = outlook.lock.entries.get(clip.path)
     take = entry.picked if entry else None
-    hint = f"render it, and commit ltxflow.lock: ltxflow build {clip.path}"
+    hint = f"{HINT}: ltxflow build {clip.path}"
     if take is None:
         yield Problem(f"{clip.path} is not in the lock", clip.span, hint, CODE)
     elif status.key is None:

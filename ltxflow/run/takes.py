@@ -43,10 +43,12 @@ def name(session: Session, selector: str) -> Named:
     known: list[Clip | Still] = [*(session.project.stills if is_still else session.project.clips)]
     found = next((one for one in known if one.path == path), None)
     if found is None or (take and not take.isdecimal()):
-        names = ", ".join(one.path for one in known[:12]) or "none"
+        angles = [one for one in known if one.path.startswith(f"{path}/")] if is_still else []
+        names = ", ".join(one.path for one in (angles or known)[:12]) or "none"
         what = "reference that is made for this film" if is_still else "clip of this film"
+        said = f'of "{path}" only other angles are made for this film' if angles else f'"{selector}" is no {what}'
         hint = f"{'references' if is_still else 'clips'}: {names}"
-        raise LtxflowError(Problem(f'"{selector}" is no {what}', hint=hint, code="U010"))
+        raise LtxflowError(Problem(said, hint=hint, code="U010"))
     return Named(found, int(take) if take else picked_take(session.lock, found))
 
 

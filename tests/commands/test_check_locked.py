@@ -84,4 +84,9 @@ def test_an_approved_clip_stands_whatever_its_text_says(film: Project, tmp_path:
 def test_without_the_flag_the_lock_has_no_say(film: Project) -> None:
     film.lock_file.unlink()
     assert run("check", "-p", str(film.folder)).code == 0
-    assert told(film) == ["hook/a is not in the lock", "hook/b is not in the lock"]
+
+
+def test_a_film_that_was_never_rendered_is_one_problem(film: Project) -> None:
+    film.lock_file.unlink()
+    assert told(film) == ["no clip of this film is in the lock yet"]
+    assert "→ render it, and commit ltxflow.lock: ltxflow build\n" in check(film).err

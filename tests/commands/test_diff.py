@@ -104,6 +104,28 @@ def test_what_is_to_render_is_told_as_clips_takes_and_references(kept: Film) -> 
     assert "\n2 clips, 2 more takes and 1 reference to render.\n" in kept.run("diff", "--markdown").out
 
 
+def fields(film: Film) -> dict[str, list[tuple[str, Any, Any]]]:
+    return {
+        each["clip"]: [(reason["field"], reason["old"], reason["new"]) for reason in each["reasons"]]
+        for each in diff(film)["clips"]
+    }
+
+
+def test_a_clip_that_waits_for_another_tells_what_changed_in_itself(kept: Film) -> None:
+    kept.edit("      - id: b\n", "      - id: b\n        extends: a\n")
+    kept.edit("scenes:", "references:\n  key: { generate: { prompt: A brass key on a table. } }\nscenes:")
+    git(kept.folder, "commit", "-qam", "second")
+    kept.edit("door for hook-b", "gate for hook-b")
+    kept.edit(
+        "- id: middle\n    narration: 3.5s\n    clips:\n      - id: a\n",
+        "- id: middle\n    narration: 3.5s\n    clips:\n      - id: a\n        reference: key\n",
+    )
+    told = fields(kept)
+    assert list(told) == ["hook/b", "middle/a"]
+    assert [field for field, _, _ in told["hook/b"]] == ["prompt.text"]
+    assert told["middle/a"] == [("reference.image", None, {"is": "reference:key", "of": "reference:key"})]
+
+
 @pytest.mark.parametrize(
     ("ref", "message", "hint"),
     [
