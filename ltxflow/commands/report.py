@@ -33,7 +33,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if not args.quiet:
         clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
         states = Counter(clip["state"] for clip in clips)
-        told = ", ".join(f"{number} {state}" for state, number in states.most_common())
+        told = ", ".join(
+            count(number, state) if state == "slate" else f"{number} {state}" for state, number in states.most_common()
+        )
         face.say(f"{face.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {told}")
         face.say(f"  open it: {page.resolve().as_uri()}")
     return 0

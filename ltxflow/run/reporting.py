@@ -131,7 +131,7 @@ def _clip(
         if clip.extends
         else None,
         "change": change.kind,
-        "note": change.note,
+        "note": change.note if entry or change.kind != "maybe" else "",  # never rendered: nothing became of it
         "why": [_reason(reason) for reason in change.reasons],
         "status": entry.status if entry else "",
         "reason": entry.reason if entry else "",

@@ -67,6 +67,16 @@ def test_a_stale_clip_says_why_word_by_word_and_where(film: Film) -> None:
     assert re.search(r"project\.yaml:\d+:\d+$", reason["where"])
 
 
+def test_a_clip_that_was_never_rendered_waits_for_no_news(film: Film) -> None:
+    film.edit("      - id: b\n", "      - id: b\n        extends: a\n").build()
+    assert clips_of(film)["hook/b"]["note"] == ""
+    film.file.write_text(film.file.read_text().replace("        extends: a\n", ""))
+    film.render()
+    film.run("build")
+    film.edit("      - id: b\n", "      - id: b\n        extends: a\n").edit("turns in a heavy", "spins in a heavy")
+    assert clips_of(film)["hook/b"]["note"] == "hook/b ← hook/a: prompt.text changed"
+
+
 def test_takes_and_a_persons_word_are_told(film: Film) -> None:
     film.edit("      - id: a\n", "      - id: a\n        takes: 2\n").render()
     film.run("build")
