@@ -16,7 +16,9 @@ import logging
 import os
 import random
 import ssl
+import time
 import uuid
+from collections import deque
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -54,6 +56,7 @@ from ltxflow.comfy.messages import (
     Started,
     SystemStats,
     clean,
+    is_repetition,
     is_transient,
     load_json,
     parse_cancelled,
@@ -88,6 +91,8 @@ _SLOWEST = 64 * 1024  # bytes a second that a download must reach in the long ru
 _QUEUE_EVERY = 8  # on an old server: looks at /history/{id} for one at the whole /queue
 _TRIES = 8  # sockets in a row that brought nothing before the progress bar is given up
 _BACKLOG = 1000  # events a watcher may be behind
+_REMEMBERED = 64  # prompts of which it is known that they are over, though nobody watched them yet
+_WHOLE_EVERY_S = 0.25  # between frames that repeat all that is known of a prompt: others tell what is new in them
 _JOBS_LIMIT = 1000
 
 _PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
@@ -147,6 +152,8 @@ class Client:
         self._uploading: dict[str, asyncio.Lock] = {}
         self._client_id = client_id or str(uuid.uuid4())
         self._watchers: list[_Watcher] = []
+        self._over: deque[str] = deque(maxlen=_REMEMBERED)  # prompts that the socket said are over
+        self._next_whole_s = 0.0
         self._listener: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         _check_headers(self.server)
@@ -336,6 +343,7 @@ class Client:
         async with self._uploading.setdefault(memory, asyncio.Lock()):
             if again or memory not in self._uploaded:
                 self._uploaded[memory] = await self._upload(name, data, subfolder)
+            self._uploading.pop(memory, None)
             return self._uploaded[memory]
 
     async def _upload(self, name: str, data: bytes | Path, subfolder: str) -> str:
@@ -558,7 +566,7 @@ class Client:
                         self._settled.set()
                         async for frame in socket:
                             silent = 0
-                            self._tell(parse_frame(frame))
+                            self._hear(frame)
                 except InvalidStatus as error:
                     if not is_transient(error.response.status_code):
                         return
@@ -594,10 +602,20 @@ class Client:
             **tls,
         )
 
+    def _hear(self, frame: str | bytes) -> None:
+        if is_repetition(frame):
+            now = time.monotonic()
+            if now < self._next_whole_s:
+                return
+            self._next_whole_s = now + _WHOLE_EVERY_S
+        self._tell(parse_frame(frame))
+
     def _tell(self, events: Sequence[Progress]) -> None:
         for event in events:
             if isinstance(event, Failed):
                 event = replace(event, error=self._shown_error(event.error))
+            if isinstance(event, Failed | Finished):
+                self._over.append(event.prompt_id)
             for watcher in self._watchers:
                 if watcher.wants(event):
                     if watcher.queue.qsize() >= _BACKLOG:
@@ -751,16 +769,20 @@ async def follow(
     on_progress: Callable[[Progress], None] = lambda event: None,
     *,
     poll: Sequence[float] = POLL_S,
+    is_new: bool = False,
 ) -> JobState:
     """Given a submitted prompt, wait until it is over and return its state by HTTP, "unknown" when lost.
 
     `poll` holds the seconds between looks, its last one repeats; the socket's word that a prompt ended makes
-    the next look come at once and the looks frequent again. Raise LtxflowError, transient, when the server
-    cannot be reached: the prompt may run on, so follow it again.
+    the next look come at once and the looks frequent again. One that `is_new`, submitted a moment ago, is listened
+    to before the first look. Raise LtxflowError, transient, when the server cannot be reached: the prompt may run
+    on, so follow it again.
     """
     with client._watching((prompt_id,)) as watcher:
         looks = pauses = 0
         is_running = False
+        if is_new and prompt_id not in client._over:
+            await _hear(watcher, poll[0], on_progress)
         while True:
             state = await _look(client, prompt_id, looks)
             if state.kind == "running" and client.has_jobs and not is_running:  # else `_look` only supposes it

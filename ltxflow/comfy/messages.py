@@ -532,6 +532,14 @@ def is_transient(cause: int | ServerError) -> bool:
 # Frames
 
 
+def is_repetition(frame: str | bytes) -> bool:
+    """Given a WebSocket frame, return whether it tells all that is known of a prompt once more, by its first letters.
+
+    Half of all frames do, and each is as long as forty of the others. What is new in them comes in others, too.
+    """
+    return isinstance(frame, str) and frame.startswith('{"type": "progress_state"')
+
+
 def parse_frame(frame: str | bytes) -> tuple[Progress, ...]:
     """Given a WebSocket frame, return what it tells; nothing for binary, unknown or malformed ones."""
     if not isinstance(frame, str):

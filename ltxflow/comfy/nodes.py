@@ -308,16 +308,48 @@ def check_graph(
     where: Callable[[str], Span | None] | None = None,
     models: bool = True,
     allowed: frozenset[str] | None = None,
+    like: Graph | None = None,
 ) -> list[Problem]:
     """Given an API-format graph, return all that is wrong with it, by node id, then in the order of inputs.
 
     `where` finds a node's place in a file. With `models=False` lists of model files are not compared: they
     differ by server. `allowed` are the classes outside the core set that the user allows; None allows every
-    class.
+    class. `like` is a graph in which the same check found no error: where nodes and links are the same, only the
+    nodes with other values are looked at.
     """
     check = _Check(graph, signatures, template, where, models, allowed)
-    check.all()
+    others = _with_other_values(graph, like) if like else None
+    if others is None:
+        check.all()
+    else:
+        for node_id in sorted(others, key=_by_number):
+            check.one(node_id)
     return check.problems
+
+
+def _with_other_values(graph: Graph, like: Graph) -> list[str] | None:
+    """Return the nodes whose values are others than in `like`; None where a node, an input or a link is another."""
+    if graph.keys() != like.keys():
+        return None
+    others = [node_id for node_id, node in graph.items() if not _is_same(node, like[node_id])]
+    return others if all(_has_same_links(graph[node_id], like[node_id]) for node_id in others) else None
+
+
+def _is_same(node: Any, like: Any) -> bool:
+    """Equal, and not only as True is equal to 1."""
+    return bool(node == like) and all(
+        type(value) is type(other) and (not isinstance(value, list | Mapping) or repr(value) == repr(other))
+        for value, other in zip(node["inputs"].values(), (like["inputs"][name] for name in node["inputs"]), strict=True)
+    )
+
+
+def _has_same_links(node: Any, like: Any) -> bool:
+    if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
+        return False
+    if node.get("class_type") != like["class_type"] or node["inputs"].keys() != like["inputs"].keys():
+        return False
+    pairs = [(value, like["inputs"][name]) for name, value in node["inputs"].items()]
+    return all(repr(a) == repr(b) for a, b in pairs if isinstance(a, list | tuple) or isinstance(b, list | tuple))
 
 
 class _Check:
@@ -369,13 +401,16 @@ class _Check:
             self.tell("N100", None, "this is a saved workflow, not one in API format", EXPORT)
             return
         for node_id in sorted(self.graph, key=_by_number):
-            if sig := self.shape(node_id):
-                self.node(node_id, self.graph[node_id]["inputs"], sig)
+            self.one(node_id)
         self.cycles()
         if not any(
             sig.is_output for _, class_, _ in _nodes(self.graph) if (sig := self.signatures.classes.get(class_))
         ) and not any(p.code in ("N101", "N102", "N103") for p in self.problems):
             self.tell("N116", None, "there is no output node", "add a SaveVideo or SaveImage node")
+
+    def one(self, node_id: str) -> None:
+        if sig := self.shape(node_id):
+            self.node(node_id, self.graph[node_id]["inputs"], sig)
 
     def shape(self, node_id: str) -> Signature | None:
         """Check what makes a node a node; return its signature if its inputs can be checked."""

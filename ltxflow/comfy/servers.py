@@ -29,6 +29,7 @@ class Inventory:
     stats: SystemStats | None = None
     folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signatures: Signatures | None = None
+    right: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by template: the graph found right last
     classes: dict[str, bool] = field(default_factory=dict)  # node classes that were asked for, and whether it has them
 
     async def names(self, folder: str) -> tuple[str, ...]:
@@ -177,11 +178,19 @@ async def check_live(
     """
     for is_fresh in (False, True):
         signatures = await _signatures(inventory, cache, is_fresh)
+        like = None if is_fresh else inventory.right.get(template)
         problems = check_graph(
-            dict(graph), signatures, template=template, where=lambda node: span, models=False, allowed=allowed
+            dict(graph),
+            signatures,
+            template=template,
+            where=lambda node: span,
+            models=False,
+            allowed=allowed,
+            like=like,
         )
         errors = [problem for problem in problems if problem.level == "error"]
         if not errors:
+            inventory.right[template] = graph
             return
     raise LtxflowError(*errors, exit_code=FAILED)
 
@@ -204,4 +213,5 @@ async def _signatures(inventory: Inventory, cache: Path, is_fresh: bool) -> Sign
         files.make_dir(cache)
         files.write_atomic(path, json.dumps(info, separators=(",", ":")))
     inventory.signatures = Signatures.from_object_info(info)
+    inventory.right.clear()
     return inventory.signatures

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.servers import Inventory
-from ltxflow.core.digest import Key
+from ltxflow.core.digest import Action, Key
 from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
 from ltxflow.run.schedule import Lane, Task, rate_of
 from ltxflow.steps import Job, Order
@@ -34,6 +34,7 @@ class Ticket:
     place: int  # in the film
     order: Order
     job: Job
+    action: Action
     task: Task
     done: asyncio.Future[None]
     cause: str  # of its next start

@@ -66,7 +66,7 @@ def assign(tasks: Sequence[Task], lanes: Sequence[Lane]) -> dict[str, list[str]]
     The plan ends soonest, as far as a short search finds; on a lane, tasks with the weights it has come first, and
     those of one group in film order. A task that every lane is barred to is left out.
     """
-    rows = _plan(tasks, lanes)
+    rows = _plan(tasks, lanes) if len(lanes) > 1 else [_all_there(tasks, lane) for lane in lanes]
     order = {task.id: index for index, task in enumerate(tasks)}
     return {row.lane.name: _in_order(row, order) for row in rows}
 
@@ -190,6 +190,12 @@ def _plan(tasks: Sequence[Task], lanes: Sequence[Lane]) -> list[_Row]:
         if _last(rows) > (1 + NEAR) * _bound(rows):
             _search(rows)
     return rows
+
+
+def _all_there(tasks: Sequence[Task], lane: Lane) -> _Row:
+    row = _Row(lane, 0.0)
+    row.tasks = [task for task in tasks if row.takes(task)]
+    return row
 
 
 def _bound(rows: Sequence[_Row]) -> float:

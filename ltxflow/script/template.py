@@ -480,10 +480,11 @@ def render_many(template: Template, contexts: Sequence[Mapping[str, Any]]) -> li
 
 
 def _render(template: Template, context: Mapping[str, Any]) -> Graph:
-    graph = _graph(template, context)
     plain = _with_dummies(context)
     known = canonical(plain)
-    if known not in template._structures:
+    is_known = known in template._structures  # then no text makes a name twice that the dummy did not: it would differ
+    graph = _graph(template, context, is_known)
+    if not is_known:
         template._structures[known] = _structure(_graph(template, plain))
     if _structure(graph) != template._structures[known]:
         raise LtxflowError(
@@ -497,10 +498,10 @@ def _render(template: Template, context: Mapping[str, Any]) -> Graph:
     return graph
 
 
-def _graph(template: Template, context: Mapping[str, Any]) -> Graph:
+def _graph(template: Template, context: Mapping[str, Any], is_known: bool = False) -> Graph:
     text = _text(template, template._compiled, context)
     try:
-        data = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        data = json.loads(text, object_pairs_hook=None if is_known else _no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         before = text[: error.pos] if isinstance(error, json.JSONDecodeError) else ""
         reason = error.msg.lower() if isinstance(error, json.JSONDecodeError) else str(error)

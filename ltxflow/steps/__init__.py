@@ -140,7 +140,7 @@ class Order(Protocol):
     @property
     def loads(self) -> str: ...  # what a server has in its memory for it: such follow each other without loading
 
-    def roles(self) -> list[str]: ...
+    def roles(self, action: Action | None = None) -> list[str]: ...  # of models; an action made of it knows them
 
     def assets(self) -> list[Asset]: ...
 

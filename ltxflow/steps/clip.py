@@ -101,8 +101,8 @@ class Shot:
         loras = [f"{lora.name}@{lora.strength:g}" for lora in self.clip.loras]
         return " ".join([*(f"{role}:{weight}" for role, weight in sorted(self.weights.items())), *loras])
 
-    def roles(self) -> list[str]:
-        return roles(self)
+    def roles(self, action: Action | None = None) -> list[str]:
+        return roles(self, action)
 
     def assets(self) -> list[Asset]:
         return assets(self)
@@ -706,10 +706,15 @@ def expected(shot: Shot, output: str) -> Expected:
     return Expected(shot.frames, shot.fps, size)
 
 
-def roles(shot: Shot) -> list[str]:
-    """Given a shot, return the model roles its graph really names, in the profile's order."""
+def roles(shot: Shot, action: Action | None = None) -> list[str]:
+    """Given a shot, return the model roles its graph really names, in the profile's order.
+
+    The action that was made of it tells without rendering it again; not of a template that is not ours: it may have
+    nodes that nothing comes of, which are in no key.
+    """
     tokens = _named(shot)
-    used = set(_texts(graph(shot, tokens, {}, "ltxflow")))
+    is_told = action is not None and shot.template.trusted
+    used = set(_texts(action.body["graph"] if action and is_told else graph(shot, tokens, {}, "ltxflow")))
     return [role for role, token in tokens.items() if token in used]
 
 

@@ -68,7 +68,7 @@ class Sitting:
     def loads(self) -> str:
         return f"template {self.template.name}"
 
-    def roles(self) -> list[str]:
+    def roles(self, action: Action | None = None) -> list[str]:
         tokens = {role: f"{role}@{precision}" for role, precision in self.weights.items()}
         used = json.dumps(self.graph(tokens, {}, "ltxflow"))
         return [role for role, token in tokens.items() if f'"{token}"' in used]

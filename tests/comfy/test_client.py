@@ -918,6 +918,41 @@ def test_each_watcher_hears_of_its_own_prompts(server: FakeComfy) -> None:
             assert {e.prompt_id for e in events} == {prompt_id}
 
 
+def test_what_is_new_is_listened_to_before_it_is_asked_for(server: FakeComfy) -> None:
+    @on(server)
+    async def _(client: Client) -> None:
+        await client.listen()
+        server.hold()
+        await client.submit(film(), ID)
+        following = asyncio.create_task(follow(client, ID, poll=NEVER, is_new=True))
+        await asyncio.sleep(0)
+        server.go()
+        assert (await following).kind == "done"
+        assert server.stats()["requests"]["GET /api/jobs/{id}"] == 1  # once it was said to be over
+
+
+def test_an_end_that_came_before_anybody_followed_is_not_waited_for(server: FakeComfy) -> None:
+    @on(server)
+    async def _(client: Client) -> None:
+        await client.listen()
+        watching = aiter(client.watch(ID))
+        await client.submit(film(), ID)
+        while not isinstance(await anext(watching), Finished):
+            pass
+        assert (await follow(client, ID, poll=NEVER, is_new=True)).kind == "done"
+
+
+def test_frames_that_tell_everything_again_are_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, heard = Client(Server("http://127.0.0.1:1")), []
+    monkeypatch.setattr(client, "_tell", heard.append)
+    node = {"1": {"value": 1.0, "max": 1.0, "state": "finished"}}
+    again = json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": node}})
+    other = json.dumps({"type": "executing", "data": {"prompt_id": ID, "node": "2"}})
+    for frame in (again, again, other, again, other):
+        client._hear(frame)
+    assert heard == [(NodeDone(ID, "1"),), (NodeRunning(ID, "2"),), (NodeRunning(ID, "2"),)]
+
+
 def test_watching_ends_when_the_client_closes(server: FakeComfy) -> None:
     async def test() -> None:
         async with client_of(server) as client:

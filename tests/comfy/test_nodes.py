@@ -401,6 +401,34 @@ def test_any_graph_is_checked_without_an_exception(place: tuple[str, str], value
         assert problem.code in nodes.RULES
 
 
+@given(
+    st.sampled_from([(n, i) for n, v in image_to_video().items() for i in v["inputs"]]),
+    json_values | st.sampled_from([True, False, 0, 1, 1.0, ["1", 0], ["1", False], ["1", 1]]),
+    st.dictionaries(st.sampled_from(["1", "55", "x"]), json_values, max_size=2),
+)
+def test_beside_a_graph_that_is_right_a_check_finds_the_same_as_alone(
+    place: tuple[str, str], value: Any, more: Graph
+) -> None:
+    right = image_to_video()
+    graph = copy.deepcopy(right)
+    graph[place[0]]["inputs"][place[1]] = value
+    graph |= more
+    assert check(graph, like=right) == check(graph)
+
+
+def test_beside_a_graph_that_is_right_only_other_values_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    one = nodes._Check.one
+
+    def noted(self: nodes._Check, node_id: str) -> None:
+        looked_at.append(node_id)
+        one(self, node_id)
+
+    monkeypatch.setattr(nodes._Check, "one", noted)
+    assert codes(with_({"40.width": 0}), like=text_to_video()) == ["N113"]
+    assert looked_at == ["40"]
+
+
 @given(json_values)
 def test_anything_as_object_info_gives_signatures(value: Any) -> None:
     Signatures.from_object_info({"A": value, "B": {"input": {"required": {"x": value}}, "output": [value]}})

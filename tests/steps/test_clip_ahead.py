@@ -54,3 +54,11 @@ def test_a_film_of_four_clips_starts_one_process_for_its_keys(film: Film, childr
     assert len(children) == 1
     assert all(status.node.spec.roles() for status in statuses)
     assert len(children) == 1  # what was rendered for the key names the models
+
+
+def test_the_action_names_the_models_as_the_workflow_does(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = list(film.session().look(Question()).statuses.values())
+    roles = [status.node.spec.roles() for status in statuses]
+    assert all(roles)
+    monkeypatch.setattr(clip, "render", None)  # ours need no rendering for it
+    assert [status.node.spec.roles(status.action) for status in statuses] == roles

@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ltxflow.comfy.client import follow, prompt_id_for
-from ltxflow.comfy.messages import JobState, Progress, is_oom, is_transient
+from ltxflow.comfy.messages import JobState, NodeProgress, Progress, is_oom, is_transient
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.progress import SAMPLERS, Tracker
 from ltxflow.comfy.servers import check_live, resolve_names
@@ -44,6 +45,7 @@ FAULTS = 2  # passing faults of one clip on one server, after which it goes else
 LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: what runs takes longer than was thought
 GIVE_WAY_S = 2.0  # files wait so long for the next clip to get onto their server: fetching them idles nobody
 FAREWELL_S = 5.0  # for cancelling, when we are told to stop
+STEPS_EVERY_S = 0.1  # between steps of a sampler that are shown: nobody reads faster
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,12 @@ class ComfyExecutor:
         self.signatures = signatures
         self.learned = learned
         self.submissions = Submissions(journal)
-        self.pending: list[Ticket] = []  # in the film's order
+        self.pending: list[Ticket] = []  # in the film's order; any server may take them
+        self.homing: list[Ticket] = []  # those that only one server may take: see `_go_home`
         self.spent_s = 0.0
-        self._open: list[Ticket] = []
+        self._open: set[Ticket] = set()
+        self._places = count()
+        self._has_barred = False  # whether any clip was ever refused by a server
         self._pulled: Counter[str] = Counter()
         self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
         self._decoding = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))  # the rest is for what servers wait for
@@ -119,8 +124,8 @@ class ComfyExecutor:
         order: Order = status.node.spec
         task = Task(job.target, work_of(status.node), order.loads, text=order.text)
         done, cause = asyncio.get_running_loop().create_future(), self.submissions.cause_of(job.key)
-        ticket = Ticket(len(self._open), order, job, task, done, cause)
-        self._open.append(ticket)
+        ticket = Ticket(next(self._places), order, job, status.action, task, done, cause)
+        self._open.add(ticket)
         ticket.adopt = self._left_open(ticket)
         self._queue(ticket)
         try:
@@ -128,6 +133,8 @@ class ComfyExecutor:
         except asyncio.CancelledError:
             await asyncio.shield(self._cancel(ticket))
             raise
+        finally:
+            self._open.discard(ticket)
 
     def kept(self, key: Key) -> None:
         """The trace of `key` is recorded: its submission is over."""
@@ -158,7 +165,7 @@ class ComfyExecutor:
             self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:  # a bug of ours: the build stops on it
                 self._bug = self._bug or (None if ticket else error)
-                for each in [ticket] if ticket else self._open:
+                for each in [ticket] if ticket else list(self._open):
                     self._fail(each, error)
 
         task.add_done_callback(ended)
@@ -168,8 +175,15 @@ class ComfyExecutor:
 
     def _queue(self, ticket: Ticket) -> None:
         if not ticket.done.done():
-            insort(self.pending, ticket, key=lambda each: each.place)
+            self._has_barred = self._has_barred or bool(ticket.barred)
+            queue = self.homing if ticket.adopt or ticket.pinned else self.pending
+            insort(queue, ticket, key=lambda each: each.place)
             self._wake.set()
+
+    def _unqueue(self, ticket: Ticket) -> None:
+        for queue in (self.homing, self.pending):
+            if ticket in queue:
+                queue.remove(ticket)
 
     async def _schedule(self) -> None:
         """Give waiting clips to servers whenever something changes. It asks no server: that would hold up others."""
@@ -186,8 +200,9 @@ class ComfyExecutor:
                     await self._wake.wait()
 
     def _next_look_s(self) -> float | None:
-        looks = [self.machines.next_end_of_patience_s()] if self.pending else []
-        if len(self.machines.all) > 1 and (self.pending or any(len(m.queue) > 1 for m in self.machines)):
+        is_waiting = bool(self.pending or self.homing)
+        looks = [self.machines.next_end_of_patience_s()] if is_waiting else []
+        if len(self.machines.all) > 1 and (is_waiting or any(len(m.queue) > 1 for m in self.machines)):
             least, most = LOOK_S
             usual = [m.queue[0].ticket.task.work * self.machines.rate(m) for m in self.machines if m.queue]
             looks.append(max(least, min(most, 0.05 * min(usual, default=most))))
@@ -195,7 +210,9 @@ class ComfyExecutor:
 
     def _give_up_hopeless(self) -> None:
         """Fail the clips that no server can make, or that no server has answered for longer than is patient."""
-        for ticket in list(self.pending):
+        is_any_given_up = any(self.machines.is_given_up(machine) for machine in self.machines)
+        doubtful = self.pending if is_any_given_up or self._has_barred else []  # else there is hope for all of them
+        for ticket in [*self.homing, *doubtful]:
             open_to = [m for m in self.machines if m.name not in ticket.barred and not self.machines.is_given_up(m)]
             if ticket.adopt is None:
                 if not open_to:
@@ -212,6 +229,7 @@ class ComfyExecutor:
             self.submissions.finished(ticket.adopt, ticket.key, "lost", ticket.cause)
             home.abandoned.append(ticket.adopt.prompt_id)
             ticket.adopt = None
+            self._set_free(ticket)
 
     def _hopeless(self, ticket: Ticket) -> LtxflowError:
         problems = [problem for told in ticket.barred.values() for problem in told]
@@ -220,26 +238,37 @@ class ComfyExecutor:
 
     def _go_home(self) -> None:
         """Start what only one server may take: what an earlier run left there, and what is tried there again."""
-        for ticket in [t for t in self.pending if t.adopt or t.pinned]:
+        for ticket in list(self.homing):
             home = self.machines.named(ticket.adopt.server if ticket.adopt else ticket.pinned)
             if home is not None and home.is_up:
                 self._start(ticket, home)
             elif not ticket.adopt:
                 ticket.pinned = ""
+                self._set_free(ticket)
+
+    def _set_free(self, ticket: Ticket) -> None:
+        """Any server may take it from now on."""
+        self.homing.remove(ticket)
+        self._queue(ticket)
 
     def _choose(self) -> tuple[Ticket, Machine] | None:
         """The next clip and its server, or None when no server has room for one that should run there."""
-        free = {t.task.id: t for t in self._free()[: 4 * FEW]}
         room = {machine.name: machine for machine in self.machines if machine.has_room}
+        if not room or not self.pending:
+            return None
+        free = self._next()
         choice = next_start([ticket.task for ticket in free.values()], self.machines.lanes(), room)
         return (free[choice[0]], room[choice[1]]) if choice else None
 
-    def _free(self) -> list[Ticket]:
-        return [ticket for ticket in self.pending if not ticket.adopt and not ticket.pinned]
+    def _next(self) -> dict[str, Ticket]:
+        """The clips that may be placed next, by the ids of their tasks. With more the plan would be no better."""
+        return {ticket.task.id: ticket for ticket in self.pending[: 4 * FEW]}
 
     def _pull_back(self) -> None:
         """Take a waiting prompt off a slow server when another would end it sooner."""
-        name = pull_back([ticket.task for ticket in self._free()], self.machines.lanes(), self._pulled)
+        if len(self.machines.all) < 2 or len(self.pending) > FEW:
+            return  # there is nothing to gain
+        name = pull_back([ticket.task for ticket in self.pending], self.machines.lanes(), self._pulled)
         machine = self.machines.named(name or "")
         if machine is not None:
             attempt = machine.queue[1]
@@ -249,9 +278,10 @@ class ComfyExecutor:
 
     def _send_ahead(self) -> None:
         """Have each server sent what the clip after the next reads: then that clip can follow at once."""
-        free = {t.task.id: t for t in self._free()[: 4 * FEW]}
-        plan = assign([ticket.task for ticket in free.values()], self.machines.lanes()) if free else {}
-        for name, ids in plan.items():
+        if not self.pending or not any(machine.queue for machine in self.machines):
+            return
+        free = self._next()
+        for name, ids in assign([ticket.task for ticket in free.values()], self.machines.lanes()).items():
             machine = self.machines.named(name)
             if ids and machine is not None and machine.queue and (name, ids[0]) not in self._ahead:
                 self._ahead.add((name, ids[0]))
@@ -279,7 +309,7 @@ class ComfyExecutor:
         if self._is_over_budget(ticket, machine):
             self._fail(ticket, _over_budget(self.terms.max_gpu_s or 0.0))
             return
-        self.pending.remove(ticket)
+        self._unqueue(ticket)
         ticket.pinned = ""
         if not machine.queue:
             machine.since = time.monotonic()
@@ -396,7 +426,7 @@ class ComfyExecutor:
         """Resolve names, send what the graph reads, and check every node against this server's signatures."""
         ticket, machine, order = attempt.ticket, attempt.machine, attempt.ticket.order
         names = await resolve_names(
-            machine.inventory, order.profile, order.weights, order.roles(), order.loras, order.path
+            machine.inventory, order.profile, order.weights, order.roles(ticket.action), order.loras, order.path
         )
         stored = {asset.name: await self._upload(machine, asset, ticket.job) for asset in order.assets()}
         number = attempt.submission.attempt if attempt.submission else 1
@@ -458,18 +488,26 @@ class ComfyExecutor:
     async def _follow(self, attempt: Attempt, tracker: Tracker) -> JobState:
         ticket, machine = attempt.ticket, attempt.machine
         ticket.job.server = machine.label
-        is_told = False
+        is_told, is_new, next_step_s = False, attempt.posting is not None, 0.0
 
         def hear(event: Progress) -> None:
-            nonlocal is_told
+            nonlocal is_told, next_step_s
             news = tracker.hear(event)
             if tracker.has_started and not is_told:
                 is_told = True
                 self._began(attempt)
-            if news is not None:
-                ticket.job.progress(*news)
+            is_step, now = isinstance(event, NodeProgress), time.monotonic()
+            if news is None or (is_step and now < next_step_s):
+                return
+            next_step_s = now + STEPS_EVERY_S
+            ticket.job.progress(*news)
 
-        state = await self.machines.patiently(attempt, lambda: follow(machine.client, attempt.prompt_id, hear))
+        def ask() -> Awaitable[JobState]:
+            nonlocal is_new
+            was_new, is_new = is_new, False
+            return follow(machine.client, attempt.prompt_id, hear, is_new=was_new)
+
+        state = await self.machines.patiently(attempt, ask)
         tracker.end()
         if not is_told and state.kind == "done":
             ticket.job.started(machine.label)
@@ -641,15 +679,13 @@ class ComfyExecutor:
             self._back_to_pending(attempt)
 
     def _fail(self, ticket: Ticket, error: BaseException) -> None:
-        if ticket in self.pending:
-            self.pending.remove(ticket)
+        self._unqueue(ticket)
         if not ticket.done.done():
             ticket.done.set_exception(error)
 
     async def _cancel(self, ticket: Ticket) -> None:
         """Ctrl-C: cancel this prompt, if it is ours and still runs or waits. The next run fetches a finished one."""
-        if ticket in self.pending:
-            self.pending.remove(ticket)
+        self._unqueue(ticket)
         attempt = ticket.attempt
         if attempt is None or attempt.runner is None or attempt.runner.done():
             return
