@@ -24,7 +24,7 @@ from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, let_go
 from ltxflow.shortcut import Asked
-from ltxflow.store.snapshot import Answer, entry_of, superfluous
+from ltxflow.store.snapshot import Answer, Footing, entry_of, superfluous
 
 _GLOBAL = {"-p", "--project", "--root"}
 
@@ -53,8 +53,8 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         is_json = args.json
         code = int(module.run(args, face))
         sys.stdout.flush()
-        if face.rests_on and (asked := shortcut.ask([verb, *rest])):
-            _remember(asked, Answer("".join(face.said), "".join(face.warned), code), face.rests_on, started_ns)
+        if face.footing and (asked := shortcut.ask([verb, *rest])) and (footing := face.footing(started_ns)):
+            _remember(asked, Answer("".join(face.said), "".join(face.warned), code), footing)
         return code
     except LtxflowError as error:
         return _tell(face, verb, is_json, error.exit_code, error.problems)
@@ -69,14 +69,13 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         return _tell(face, verb, is_json, BUG, [_bug(argv)])
 
 
-def _remember(asked: Asked, answer: Answer, rests_on: Iterable[str | Path], since_ns: int) -> None:
+def _remember(asked: Asked, answer: Answer, footing: Footing) -> None:
     """Keep an answer that needed nothing done, for the next time. A folder that cannot be written is no error."""
     with suppress(LtxflowError, OSError):
-        entry = entry_of(answer, rests_on, since_ns, first=asked.project)
-        if entry is None or not asked.path.parents[1].is_dir():
+        if not asked.path.parents[1].is_dir():
             return
         files.make_dir(asked.path.parent)
-        files.write_atomic(asked.path, entry, fsync=False)
+        files.write_atomic(asked.path, entry_of(answer, footing, first=asked.project), fsync=False)
         for old in superfluous(asked.path.parent):
             files.remove(old)
 

@@ -12,7 +12,7 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
 from ltxflow.plan.upgrades import upgrades
-from ltxflow.run.options import locked_session
+from ltxflow.run.holding import locked_session
 from ltxflow.run.session import Session
 from ltxflow.run.takes import Named, accept, name
 

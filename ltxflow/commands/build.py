@@ -9,8 +9,10 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
 from ltxflow.run.asking import Unsure, consent, unasked
+from ltxflow.run.edited import Seen, footing_of
 from ltxflow.run.film import make_film
-from ltxflow.run.options import add_means, add_question, means_of, question_of, waited_session
+from ltxflow.run.holding import waited_session
+from ltxflow.run.options import add_means, add_question, asked_of, means_of, question_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,5 +47,5 @@ def run(args: argparse.Namespace, face: Face) -> int:
             return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
         report(face, made, session.warnings, args.quiet)
         if made.is_nothing_new and not session.warnings and not question.groups:
-            face.rests_on = frozenset(session.rests_on())
+            face.footing = footing_of(asked_of(args), Seen(session, made.outlook))
         return made.code

@@ -11,7 +11,8 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.run.conforming import Conformed, conform
-from ltxflow.run.options import count_of, waited_session
+from ltxflow.run.holding import waited_session
+from ltxflow.run.options import count_of
 from ltxflow.store.users import gate
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
-from ltxflow.run.options import locked_session
+from ltxflow.run.holding import locked_session
 from ltxflow.run.takes import forget, name
 
 

@@ -9,7 +9,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.media.probe import VideoFacts
-from ltxflow.run.options import locked_session
+from ltxflow.run.holding import locked_session
 from ltxflow.run.takes import name, pin
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from ltxflow.core.errors import CHANGES
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import plan_json, print_plan
-from ltxflow.faces.progress import short
 from ltxflow.faces.terminal import Face, count
 from ltxflow.plan.outlook import Outlook, moves
 from ltxflow.run.asking import gpu_time
-from ltxflow.run.options import add_question, question_of, session_of
+from ltxflow.run.edited import Seen, footing_of, look_at_edited
+from ltxflow.run.options import add_question, asked_of, question_of, session_of
 from ltxflow.run.session import Session
-from ltxflow.run.whatif import WhatIf, what_if
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,18 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
+    asked = asked_of(args)
+    seen = look_at_edited(asked) if asked and not args.what_if else None
+    session = seen.session if seen else session_of(args)
     question = question_of(args, session)
-    outlook = session.look(question)
+    outlook = seen.outlook if seen else session.look(question)
     if not question.groups:  # these rest on git, too
-        face.rests_on = frozenset(session.rests_on())
+        face.footing = footing_of(asked, seen or Seen(session, outlook))
     suggestions = list(moves(outlook, session.trace_of))
     changed = len(outlook.changes) > len(outlook.of_kind("unchanged"))
     code = CHANGES if args.exit_code and changed else 0
     notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
     if args.what_if:
-        found = [what_if(session, question, outlook, file, Path.cwd()) for file in args.what_if]
-        return _what_if(args, face, session, outlook, found)
+        return _what_if(args, face, session, outlook)
     if args.json:
         return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)
     if not args.quiet:
@@ -62,7 +61,12 @@ def _build(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Outlook, found: Sequence[WhatIf]) -> int:
+def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Outlook) -> int:
+    from ltxflow.faces.progress import short  # by need: they take longer to be imported than most plans to be made
+    from ltxflow.run.whatif import what_if
+
+    question = question_of(args, session)
+    found = [what_if(session, question, outlook, file, Path.cwd()) for file in args.what_if]
     if args.json:
         return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
     for each in found:

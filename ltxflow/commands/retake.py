@@ -10,7 +10,8 @@ from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
 from ltxflow.run.film import make_film
-from ltxflow.run.options import add_means, means_of, waited_session
+from ltxflow.run.holding import waited_session
+from ltxflow.run.options import add_means, means_of
 from ltxflow.run.takes import name, next_take, refuse
 
 

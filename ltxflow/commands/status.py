@@ -14,6 +14,7 @@ from ltxflow.plan.outlook import Outlook, Question, drifted
 from ltxflow.run.options import session_of
 from ltxflow.run.reporting import clip_states
 from ltxflow.script.model import Scene
+from ltxflow.store.snapshot import take
 
 MARKS = {"made": "✓", "stale": "~", "preview": "◐", "slate": "▭", "ready": "<", "missing": "…"}
 LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not made"
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, face: Face) -> int:
     session = session_of(args)
     outlook = session.look(Question())
-    face.rests_on = frozenset(session.rests_on())
+    face.footing = lambda since_ns: take(session.rests_on(), since_ns)
     states = clip_states(outlook, session.placed())
     problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
     problems += drifted(outlook.project, outlook.statuses)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ltxflow.core.errors import FAILED
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, count, size
-from ltxflow.run.options import locked_session
+from ltxflow.run.holding import locked_session
 from ltxflow.run.verify import Difference, mend, verify
 
 STYLES: Mapping[str, str] = {"extra": "cyan", "unfinished": "yellow", "disagrees": "yellow"}

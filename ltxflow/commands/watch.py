@@ -24,7 +24,8 @@ from ltxflow.faces.terminal import Face
 from ltxflow.plan.news import gone, news
 from ltxflow.plan.outlook import Change, Mode, Outlook
 from ltxflow.run.film import make_film
-from ltxflow.run.options import add_means, add_question, means_of, question_of, session_of, waited_session
+from ltxflow.run.holding import waited_session
+from ltxflow.run.options import add_means, add_question, means_of, question_of, session_of
 from ltxflow.run.session import Session
 from ltxflow.run.watching import Eye, around
 from ltxflow.script.paths import find_project, shown

@@ -6,8 +6,6 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-EVENT_SCHEMA = "ltxflow.event/1"
-
 Outcome = Literal["hit", "rendered", "restored", "failed", "skipped"]
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ltxflow import __version__
 from ltxflow.core.errors import Problem
-from ltxflow.core.events import EVENT_SCHEMA, Event
 from ltxflow.faces.terminal import put
 
+if TYPE_CHECKING:
+    from ltxflow.core.events import Event
+
 ENVELOPE_SCHEMA = "ltxflow.envelope/1"
+EVENT_SCHEMA = "ltxflow.event/1"
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:

@@ -28,14 +28,10 @@ CONTEXT_WORDS = 4  # kept on either side of a changed run of words
 def header(outlook: Outlook) -> str:
     project = outlook.project
     width, height = project.size
-    name = "animatic" if outlook.mode == "animatic" else ", ".join(_qualities(outlook))
+    name = "animatic" if outlook.mode == "animatic" else ", ".join(outlook.qualities)
     return (
         f"{' '.join(project.title.split())} · {project.profile.name} / {name} · {width}x{height} at {project.fps} fps"
     )
-
-
-def _qualities(outlook: Outlook) -> list[str]:
-    return list(dict.fromkeys(str(clip.get("quality")) for clip in outlook.project.clips))
 
 
 def print_plan(
@@ -53,15 +49,14 @@ def print_plan(
         return
     face.say(face.paint(header(outlook), "bold"))
     face.say()
-    notable = outlook.mode == "render"  # an approved take that no longer matches its text is worth a line
     bad = outlook.concerns
-    shown = [c for c in outlook.changes if verbose or c.kind != "unchanged" or (c.note and notable) or c.target in bad]
+    shown = [change for change in outlook.changes if verbose or outlook.is_worth_a_line(change)]
     widths: dict[bool, int] = {}  # stills have long names and no frames: a column of their own
     for change in shown:
         widths[change.frames > 0] = max(widths.get(change.frames > 0, 0), len(name(change)))
     for change in shown:
         print_change(face, change, widths[change.frames > 0], bad.get(change.target, ()))
-    kept = len(outlook.of_kind("unchanged")) - sum(change.kind == "unchanged" for change in shown)
+    kept = outlook.count("unchanged") - sum(change.kind == "unchanged" for change in shown)
     if kept and not verbose:
         face.say(face.paint(f"  = {kept_in_words(outlook, shown)} unchanged", "dim"))
     for orphan in outlook.orphans:
@@ -79,9 +74,11 @@ def print_plan(
 
 def kept_in_words(outlook: Outlook, shown: Sequence[Change]) -> str:
     """`3 clips, 1 reference`: what is unchanged and not shown."""
-    kept = [change for change in outlook.of_kind("unchanged") if change not in shown]
+    named = {change.target for change in shown}
+    kept = [change for change in outlook.of_kind("unchanged") if change.target not in named]
     references = sum(change.target.startswith("reference:") for change in kept)
-    told = [(len(kept) - references, "clip"), (references, "reference")]
+    clips, rest = len(kept) - references, outlook.rest
+    told = [(clips + rest.kept, "clip"), (references + rest.references, "reference")]
     return ", ".join(count(number, what) for number, what in told if number)
 
 
@@ -142,11 +139,11 @@ def _run(face: Face, kind: str, text: str) -> str:
 
 def totals(face: Face, outlook: Outlook, gpu: Estimate | None = None) -> str:
     numbers = [
-        (len(outlook.of_kind("create")), "to create"),
-        (len(outlook.of_kind("change")), "to change"),
-        (len(outlook.of_kind("maybe")), "maybe"),
-        (len(outlook.of_kind("restore")), "to restore"),
-        (len(outlook.of_kind("unchanged")), "unchanged"),
+        (outlook.count("create"), "to create"),
+        (outlook.count("change"), "to change"),
+        (outlook.count("maybe"), "maybe"),
+        (outlook.count("restore"), "to restore"),
+        (outlook.count("unchanged"), "unchanged"),
         (len(outlook.orphans), "orphan" if len(outlook.orphans) == 1 else "orphans"),
     ]
     told = ", ".join(f"{number} {what}" for number, what in numbers if number) or "nothing to do"

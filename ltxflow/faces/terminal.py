@@ -8,10 +8,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ltxflow.core.errors import Problem
+
+if TYPE_CHECKING:
+    from ltxflow.store.snapshot import Footing
 
 CODES = {
     "bold": "1",
@@ -79,7 +81,8 @@ class Face:
         self.width = shutil.get_terminal_size((100, 24)).columns
         self.said: list[str] = []
         self.warned: list[str] = []
-        self.rests_on: frozenset[str | Path] = frozenset()  # what the answer depends on, if it may be given again
+        # What the answer rests on, if it may be given again: asked with the time at which it was asked for.
+        self.footing: Callable[[int], Footing | None] | None = None
 
     def paint(self, text: str, *styles: str) -> str:
         """Given a text and styles, return it marked; `say` turns the marks into codes, or drops them."""

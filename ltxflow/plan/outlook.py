@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from ltxflow.core.digest import Key
@@ -61,8 +62,23 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """The scenes of a film that an outlook leaves out, since they are as they were, with nothing to be done or said.
+
+    `clips` are the paths of their clips, `kept` is how many takes those are, `frames` what they come to in the film;
+    `qualities` are theirs, each with the place of its first scene. `references` is how many images are made for them.
+    """
+
+    clips: frozenset[str] = frozenset()
+    kept: int = 0
+    frames: int = 0
+    qualities: Mapping[str, int] = field(default_factory=dict)
+    references: int = 0
+
+
+@dataclass(frozen=True)
 class Outlook:
-    """A film, its lengths, its plan and what a build of it would do."""
+    """A film, its lengths, its plan and what a build of it would do; or a part of a film, and the rest of it."""
 
     project: Project
     lock: Lock
@@ -75,8 +91,9 @@ class Outlook:
     orphans: tuple[Placed, ...]
     problems: tuple[Problem, ...]
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
+    rest: Rest = Rest()
 
-    @property
+    @cached_property
     def concerns(self) -> dict[str, tuple[Problem, ...]]:
         """What a person should hear of takes that are made, by target."""
         return concerns(self.lock, self.verdicts)
@@ -88,13 +105,33 @@ class Outlook:
 
     @property
     def film_frames(self) -> int:
-        return sum(cut.covered for cut in self.cuts.values())
+        return sum(cut.covered for cut in self.cuts.values()) + self.rest.frames
+
+    @property
+    def qualities(self) -> list[str]:
+        """Those of its clips, in film order."""
+        first = dict(self.rest.qualities)
+        for scene in self.project.scenes:
+            for clip in scene.clips:
+                name = str(clip.get("quality"))
+                first[name] = min(scene.index, first.get(name, scene.index))
+        return sorted(first, key=lambda name: first[name])
 
     def picked(self, clip: Clip) -> str:
         return picked_target(self.lock, self.mode, clip)
 
     def of_kind(self, *kinds: Kind) -> list[Change]:
         return [change for change in self.changes if change.kind in kinds]
+
+    def count(self, kind: Kind) -> int:
+        """How many takes of the whole film are of a kind."""
+        return len(self.of_kind(kind)) + (self.rest.kept + self.rest.references if kind == "unchanged" else 0)
+
+    def is_worth_a_line(self, change: Change) -> bool:
+        """Whether a person is to hear of a change by itself: an approved take that no longer matches its text, too."""
+        return (
+            change.kind != "unchanged" or bool(change.note and self.mode == "render") or change.target in self.concerns
+        )
 
 
 @dataclass(frozen=True)
@@ -437,7 +474,7 @@ def moves(outlook: Outlook, trace_of: Lookup) -> Sequence[tuple[str, str]]:
 
     A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has.
     """
-    present = {clip.path for clip in outlook.project.clips}
+    present = {clip.path for clip in outlook.project.clips} | outlook.rest.clips
     gone: dict[str, tuple[object, object]] = {}
     for path, entry in outlook.lock.entries.items():
         take = entry.takes.get(entry.pick)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ltxflow.comfy.places import find_servers
 from ltxflow.core.errors import USAGE, LtxflowError, Problem
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.plan.outlook import Outlook
@@ -64,6 +63,8 @@ def gpu_time(session: Session, outlook: Outlook, targets: set[str] | None = None
     speeds = read_speeds(session.store.root) if missing else {}
     if not speeds:
         return None
+    from ltxflow.comfy.places import find_servers  # by need: mostly there is nothing to render, or nothing known
+
     servers: list[str] = []
     with suppress(LtxflowError):  # a server that is named wrongly is for the build to tell
         config = {"servers": list(session.config.servers)} if session.config.servers else {}

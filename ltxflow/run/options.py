@@ -5,20 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.core.events import Event, Notice
 from ltxflow.plan.outlook import Mode, Question
+from ltxflow.plan.select import revisions
+from ltxflow.run.edited import Asked
 from ltxflow.run.means import Means, Servers
-from ltxflow.run.needs import register
-from ltxflow.run.revision import with_groups
-from ltxflow.run.session import Session, hold, open_session
+from ltxflow.run.session import Session, open_session
 from ltxflow.script.settings import NAMES
-from ltxflow.store.users import gate
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -144,8 +140,20 @@ def question_of(args: argparse.Namespace, session: Session) -> Question:
     if args.animatic and args.only:
         hint = "leave out --animatic, or --only"
         raise LtxflowError(Problem("slates stand in for clips alone: they need no references", hint=hint, code="U014"))
-    selectors = tuple(args.selectors)
-    return with_groups(session, Question(mode, selectors, args.relength, args.force, only=args.only))
+    asked = Question(mode, tuple(args.selectors), args.relength, args.force, only=args.only)
+    if not revisions(asked.selectors):
+        return asked
+    from ltxflow.run.revision import with_groups  # by need: few ask git
+
+    return with_groups(session, asked)
+
+
+def asked_of(args: argparse.Namespace) -> Asked | None:
+    """Given parsed arguments, return what is looked at; None where it is not simply the film, or all of it is told."""
+    if args.selectors or args.relength or args.force or args.only or args.json or args.verbose:
+        return None
+    mode: Mode = "animatic" if args.animatic else "render"
+    return Asked(args.project, args.root, mode, settings_of(args), Path.cwd(), os.environ)
 
 
 def servers_of(args: argparse.Namespace) -> Servers:
@@ -155,36 +163,6 @@ def servers_of(args: argparse.Namespace) -> Servers:
 def means_of(args: argparse.Namespace) -> Means:
     """Given parsed arguments, return what a build may use."""
     return Means(servers_of(args), args.jobs or 0, args.keep_going)
-
-
-@contextmanager
-def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, wait: bool) -> Iterator[Session]:
-    """Given parsed arguments, open the project for a build, alone; `emit` is told when another is waited for."""
-
-    def waiting(owner: Mapping[str, Any]) -> None:
-        who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
-        emit(Notice(f"another build holds this project ({who}); waiting for it", "warning"))
-
-    session = session_of(args)  # problems are told before anybody waits
-    damage = session.warnings
-    with hold(session, wait=wait, on_wait=waiting):
-        session = session_of(args)  # as it is now that it is ours: another build may have changed it
-        session.warnings[:0] = damage
-        yield session
-
-
-@contextmanager
-def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
-    """Given parsed arguments, open the project for a change of its lock, alone: others are waited for."""
-
-    def waiting(owner: Mapping[str, Any]) -> None:
-        warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
-
-    with hold(session_of(args), wait=True, on_wait=waiting):
-        session = session_of(args)
-        with gate(session.store.root):
-            yield session
-        register(session)
 
 
 def session_of(args: argparse.Namespace) -> Session:

@@ -14,6 +14,7 @@ from ltxflow import __version__
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.timing import clip_file_name
 from ltxflow.media.engines import pick_offline
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
 from ltxflow.plan.speech import Spoken, speak
@@ -23,6 +24,7 @@ from ltxflow.script.load import Loaded, load
 from ltxflow.script.model import Project
 from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import templates_folder
+from ltxflow.script.sources import Sources
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.lock import Lock, LockTake, read_lock
 from ltxflow.store.memory import Memory, memory_of
@@ -46,6 +48,7 @@ class Session:
     published: Published
     warnings: list[Problem] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
+    is_part: bool = False  # whether `project` has only some of its scenes: enough to look, not to build
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
 
@@ -115,12 +118,13 @@ class Session:
         return trace if all(self.store.cas.has(digest, size) for digest, size in blobs) else None
 
     def placed(self) -> dict[str, Placed]:
-        """What stands in the output folder just as we wrote it, by file name."""
+        """What stands in the output folder just as we wrote it, by file name; of a part of a film, what is of it."""
         base, folder = self.project.output.parent, self.project.output.name
         stands: dict[str, Placed] = {}
+        own = self._own_files() if self.is_part else ()
         for path, entry in self.published.entries.items():
             inside, _, name = path.partition("/")
-            if inside != folder or "/" in name or entry.source == "timeline":
+            if inside != folder or "/" in name or entry.source == "timeline" or (self.is_part and name not in own):
                 continue
             digest = found(self.published, base, path)
             if digest is not None and digest in entry.digests:
@@ -128,6 +132,9 @@ class Session:
                 facts = Later(partial(self._facts, entry.key))
                 stands[name] = Placed(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
         return stands
+
+    def _own_files(self) -> frozenset[str]:
+        return frozenset(clip_file_name(scene.index, c.index) for scene in self.project.scenes for c in scene.clips)
 
     def _facts(self, key: str) -> dict[str, Any]:
         """What the trace of a published video says of it. A plan of what is unchanged never asks."""
@@ -164,7 +171,8 @@ class Session:
             rests |= {folder, folder / project.profile.name}
         for template in project.templates.values():
             rests |= {template.path, *(template.path.parent / part for part in template.parts)}
-        rests |= {project.output.parent / path for path in self.published.entries}
+        output = project.output.parent
+        rests |= {f"{output}/{path}" for path in self.published.entries}
         rests |= {self.own / "references"}
         rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
         if any(scene.narration.speech for scene in project.scenes):  # an engine may be installed, or go
@@ -190,7 +198,7 @@ class Session:
             frozenset(spoken.unmade),
             self.memory,
         )
-        self.memory.save()
+        self.memory.save(is_whole=not self.is_part)
         return outlook
 
 
@@ -211,8 +219,9 @@ def open_session(
     env: Mapping[str, str],
     root: str | None = None,
     command_line: Mapping[str, Any] | None = None,
+    sources: Sources | None = None,
 ) -> Session:
-    """Given `-p` and the command line's settings, return the Session. Writes nothing.
+    """Given `-p` and the command line's settings, return the Session. Writes nothing. `sources` as `load` takes them.
 
     A project that brings what needs trust, and is not trusted, is refused with the list of what it brings.
     """
@@ -231,6 +240,7 @@ def open_session(
             engines=config.engines,
             offline=lambda: pick_offline(env),
             memory=store.memory,
+            sources=sources,
         )
 
     try:
@@ -252,7 +262,8 @@ def open_session(
     published, problem = read_published(project.folder / OWN / "published.json")
     if problem:
         warnings.append(problem)
-    return Session(project, loaded, config, store, lock, published, warnings, store.memory)
+    is_part = sources is not None and sources.numbers is not None
+    return Session(project, loaded, config, store, lock, published, warnings, store.memory, is_part)
 
 
 # The modules that say what a file shows and what a key is: another text of theirs is another ltxflow.

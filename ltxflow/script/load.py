@@ -41,7 +41,7 @@ from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, read_prompt, sheets
 from ltxflow.script.references import TEXT_TO_IMAGE, Library, check_frames, picture_of, with_references
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
-from ltxflow.script.sources import Place, read_sources
+from ltxflow.script.sources import Place, Sources, Written, how_written, read_sources
 from ltxflow.script.speech import (
     ANY_OFFLINE,
     Speech,
@@ -117,6 +117,9 @@ class Loaded:
     project: Project
     problems: tuple[Problem, ...]
     files: tuple[Path, ...]  # every file that was read, and every folder that was searched
+    sources: tuple[Path, ...]  # those of them that the film is written in
+    head: str  # how it is written: all but the scenes (Sources.head), and the scenes
+    written: tuple[Written, ...]
 
 
 @dataclass
@@ -132,6 +135,7 @@ class _Reader:
     foreign: dict[str, str] = field(default_factory=dict)
     images: dict[Path, Image | None] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
+    numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
     library: Library | None = None
     offline: Callable[[], str | None] = lambda: None
     facts: Facts = field(default_factory=Facts)
@@ -170,22 +174,25 @@ def load(
     engines: Mapping[str, Engine] = EMPTY,
     offline: Callable[[], str | None] = lambda: None,
     memory: Memory | None = None,
+    sources: Sources | None = None,
 ) -> Loaded:
     """Given the path of project.yaml, return the film, frozen, with warnings.
 
     `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
     what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
-    finds the engine that `engine: offline` means here. `memory` knows files that are unchanged.
+    finds the engine that `engine: offline` means here. `memory` knows files that are unchanged. `sources` are those
+    that were read already; where they have a part of the film, what is returned is that part.
 
     Raise LtxflowError with every problem of the file.
     """
     folder = file.parent
     place = Place(folder, workspace_of(folder, root), is_trusted)
-    sources = read_sources(file, place)
+    sources = sources or read_sources(file, place)
     problems = [*sources.problems, *_check_command_line(command_line or {})]
     if problems:
         raise LtxflowError(*problems)
-    reader = _Reader(sources.document, folder, place.workspace, is_trusted, files=sources.files)
+    reader = _Reader(sources.document, folder, place.workspace, is_trusted, files=[*sources.files])
+    reader.numbers = sources.numbers
     reader.foreign |= sources.foreign
     data: Mapping[str, Any] = sources.document.data
     reader.engines = _engines(reader, data, engines)
@@ -199,7 +206,8 @@ def load(
     project = _project(reader, data, file, profile, dict(command_line or {}))
     found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
     raise_errors(found)
-    return Loaded(project, tuple(found), tuple(dict.fromkeys(reader.files)))
+    files = tuple(dict.fromkeys(reader.files))
+    return Loaded(project, tuple(found), files, tuple(sources.files), sources.head, how_written(sources))
 
 
 def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
@@ -429,7 +437,7 @@ def _scenes(
         scenes.append(
             Scene(
                 id=written["id"],
-                index=index,
+                index=reader.numbers[index] if reader.numbers else index,
                 clips=clips,
                 narration=_narration(reader, written, path, data, fps, variables),
                 title=str(written.get("title", "")),

@@ -6,7 +6,9 @@ is. A unit is what can be judged by itself: project.yaml, or a file with one sce
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,13 +36,18 @@ Path_ = tuple[str | int, ...]
 class Sources:
     """A film as it is written, in one document; the files and folders that it rests on, in reading order.
 
-    `foreign` names what needs trust: absolute paths.
+    `foreign` names what needs trust: absolute paths. `head` is a digest of all but the scenes. `homes` are for each
+    scene the files that it stands in, where it has its own: first its file, then what that includes. `numbers` are the
+    places of the document's scenes in the film where it has not all of them.
     """
 
     document: Document
     files: list[Path] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    head: str = ""
+    homes: list[tuple[Path, ...]] = field(default_factory=list)
+    numbers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,22 @@ def read_sources(file: Path, place: Place) -> Sources:
     sources = Sources(Document("", None, 0))
     reader = _Reader(place, sources)
     document = sources.document = reader.read(file, shown(file))
-    written = document.data.get("scenes") if isinstance(document.data, dict) else None
-    scenes: list[Any] = written if isinstance(written, list) else []
+    scenes = _scenes(document)
+    sources.head = _head(document.data, scenes)
     units: list[tuple[int, list[Document]]] = []
     lost: list[Problem] = []
     for index, name in enumerate(scenes):
         if isinstance(name, str):
-            units.append((index, list(reader.scene_files(name, document.span(("scenes", index)), lost))))
+            span, parts = document.span(("scenes", index)), []
+            for path in reader.scene_files(name, span, lost):
+                try:
+                    parts.append(reader.read(path, shown(path), span))
+                    sources.homes.append(reader.homes[path.resolve()])
+                except LtxflowError as error:
+                    lost += error.problems
+            units.append((index, parts))
+        else:
+            sources.homes.append(())
     if lost:
         raise LtxflowError(*document.problems, *lost)
     for index, _ in units:
@@ -78,6 +94,98 @@ def read_sources(file: Path, place: Place) -> Sources:
             sources.problems += [*part.problems, *check(part, "scene")]
         document.put_items(("scenes",), index, parts)
     return sources
+
+
+@dataclass(frozen=True)
+class Written:
+    """A scene as it was written, and where: `values`, a digest of what is there, or `home`, the files of its own."""
+
+    values: str = ""
+    home: tuple[str, ...] = ()
+    span: Span | None = field(default=None, compare=False)
+
+
+def how_written(sources: Sources) -> tuple[Written, ...]:
+    """Given a film's sources, return how each of their scenes is written."""
+    document, told = sources.document, []
+    for index, (scene, home) in enumerate(zip(document.data["scenes"], sources.homes, strict=True)):
+        values = "" if home else _values(scene)
+        told.append(Written(values, tuple(map(str, home)), document.span(("scenes", index))))
+    return tuple(told)
+
+
+def read_part(
+    file: Path,
+    place: Place,
+    head: str,
+    then: Sequence[Written],
+    is_as_it_was: Callable[[str], bool],
+    pick: Callable[[set[int]], Iterable[int] | None],
+) -> Sources | None:
+    """Given how a film was written, return the part of it that is written otherwise by now.
+
+    `head` is that of its Sources then; `is_as_it_was` says so of a file; `pick` says which scenes are to be read, by
+    their places, where those have changed. None where it says none are, where the film as a whole is another one, and
+    where there is a mistake.
+    """
+    sources = Sources(Document("", None, 0))
+    reader = _Reader(place, sources)
+    document = sources.document = reader.read(file, shown(file))
+    scenes = _scenes(document)
+    sources.head = head
+    if document.problems or _head(document.data, scenes) != head:
+        return None
+    found: list[Path | int] = []  # where each scene stands: in a file, or under `scenes:`
+    lost: list[Problem] = []
+    for index, scene in enumerate(scenes):
+        is_name = isinstance(scene, str)
+        span = document.span(("scenes", index))
+        found += reader.scene_files(scene, span, lost) if is_name else [index]
+    if lost or len(found) != len(then):
+        return None
+    changed = set()
+    for number, (place_of, was) in enumerate(zip(found, then, strict=True)):
+        if isinstance(place_of, int):
+            is_same = Written(_values(scenes[place_of])) == was
+        else:
+            is_same = was.home[:1] == (str(place_of),) and all(map(is_as_it_was, was.home))
+        if not is_same:
+            changed.add(number)
+    picked = pick(changed)
+    if picked is None:
+        return None
+    sources.numbers = tuple(sorted(picked))
+    parts: list[Document | int] = []
+    for place_of in (found[number] for number in sources.numbers):
+        if isinstance(place_of, int):
+            parts.append(place_of)
+            sources.homes.append(())
+        else:
+            parts.append(reader.read(place_of, shown(place_of)))
+            sources.homes.append(reader.homes[place_of.resolve()])
+    own = [scenes[part] for part in parts if isinstance(part, int)]
+    document.keep_items(("scenes",), parts)
+    if not fits({**document.data, "scenes": own or [A_SCENE]}, "project"):
+        return None
+    if not all(fits(part.data, "scene") and not part.problems for part in parts if isinstance(part, Document)):
+        return None
+    return sources
+
+
+def _scenes(document: Document) -> list[Any]:
+    scenes = document.data.get("scenes") if isinstance(document.data, dict) else None
+    return scenes if isinstance(scenes, list) else []
+
+
+def _head(data: Any, scenes: Sequence[Any]) -> str:
+    """A digest of all but the scenes, and of how these are named."""
+    rest = {key: value for key, value in data.items() if key != "scenes"} if isinstance(data, dict) else data
+    return _values([rest, [scene if isinstance(scene, str) else None for scene in scenes]])
+
+
+def _values(data: Any) -> str:
+    """A digest of values as they are written, in their order."""
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
 def _checked(document: Document, schema: str, apart: Sequence[int]) -> list[Problem]:
@@ -97,8 +205,10 @@ class _Reader:
     place: Place
     sources: Sources
     known: dict[Path, Document] = field(default_factory=dict)
+    homes: dict[Path, tuple[Path, ...]] = field(default_factory=dict)  # a file that was read, and what it includes
     opened: list[Path] = field(default_factory=list)
     scenes: set[Path] = field(default_factory=set)  # a pattern names the rest of a folder
+    real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
     included: int = 0
 
     def read(self, file: Path, name: str, span: Span | None = None) -> Document:
@@ -119,14 +229,16 @@ class _Reader:
         except LtxflowError as error:
             raise LtxflowError(*(_from(problem, span) for problem in error.problems)) from None
         self.opened.append(at)
+        home = [file]
         for path, include in list(_includes(document.data)):
-            problems += self.include(document, path, include)
+            problems += self.include(document, path, include, home)
         self.opened.pop()
+        self.homes[at] = tuple(home)
         self.known[at] = replace(document, problems=tuple(problems))
         return self.known[at]
 
-    def include(self, document: Document, path: Path_, include: Include) -> list[Problem]:
-        """Put what is included into its place, and return what is wrong in there."""
+    def include(self, document: Document, path: Path_, include: Include, home: list[Path]) -> list[Problem]:
+        """Put what is included into its place, its files into `home`, and return what is wrong in there."""
         span = document.span(path)
         self.included += 1
         if self.included > MAX_INCLUDES:
@@ -136,26 +248,24 @@ class _Reader:
             raise LtxflowError(Problem("a file is more than one include", span, "name that file instead", "L110"))
         file = self.one(include.path, span)
         part = self.read(file, shown(file), span)
+        home += self.homes[file.resolve()]
         document.put(path, part)
         return [_from(problem, span) for problem in part.problems]
 
-    def scene_files(self, name: str, span: Span, lost: list[Problem]) -> Iterator[Document]:
-        """Given a name or a pattern under `scenes:`, yield the files it names; what cannot be read goes to `lost`."""
+    def scene_files(self, name: str, span: Span, lost: list[Problem]) -> list[Path]:
+        """Given a name or a pattern under `scenes:`, return the files it names; what is wrong goes to `lost`."""
         try:
             files = [file for file in self.named(name, span) if file not in self.scenes]
         except LtxflowError as error:
             lost += error.problems
-            return
-        for file in files:
-            self.scenes.add(file)
-            try:
-                yield self.read(file, shown(file), span)
-            except LtxflowError as error:
-                lost += error.problems
+            return []
+        self.scenes.update(files)
+        return files
 
     def one(self, name: str, span: Span) -> Path:
         """Given the name of a file as written, return where it is. Raise LtxflowError when it is not there."""
-        file, problem = contained(name, self.place.folder, self.place.workspace, span, self.place.is_trusted)
+        place = self.place
+        file, problem = contained(name, place.folder, place.workspace, span, place.is_trusted, self.real)
         if Path(name).is_absolute() or name.startswith("~"):
             self.sources.foreign[f"absolute path {name}"] = name
         if problem or file is None:

@@ -155,6 +155,15 @@ class Document:
             self.written.update(other.written)
         self._marks(path)[0].items[index : index + 1] = [other.as_part() for other in others]
 
+    def keep_items(self, path: Path_, parts: Sequence[Document | int]) -> None:
+        """Leave of the list at `path` only `parts`: items of it, by their index, and other files' contents."""
+        data = self.data
+        for step in path:
+            data = data[step]
+        marks = self._marks(path)[0]
+        marks.items = [marks.items[part] if isinstance(part, int) else part.as_part() for part in parts]
+        data[:] = [data[part] if isinstance(part, int) else part.data for part in parts]
+
     def as_part(self) -> _Marks:
         """Its marks, as they stand inside another document's."""
         marks = self.marks

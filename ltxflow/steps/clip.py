@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
-from ltxflow.comfy.nodes import Signatures, check_graph, file_inputs
 from ltxflow.core.digest import ACTION_FORMAT, Action, Digest, Output, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.fit import PREPARE_VERSION
@@ -22,6 +21,9 @@ from ltxflow.script.settings import QUALITY_PARTS
 from ltxflow.script.template import Template, render, render_many
 from ltxflow.script.weights import weights_of
 from ltxflow.steps import Asset, Expected, Job, Node, Wishes, label, needed, told_frames, told_prompt, written
+
+if TYPE_CHECKING:
+    from ltxflow.comfy.nodes import Signatures
 
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
 
@@ -475,6 +477,8 @@ def foreign_files(
     `get_annotated_filepath`), and a template may come from a stranger. A name that is linked could be any. With a
     server's signatures the loaders among foreign classes are found, too. `also` are further names that are allowed.
     """
+    from ltxflow.comfy.nodes import file_inputs  # by need: a plan knows no signatures
+
     names = {asset.name for asset in assets(shot)}.union(also)
     return [
         Problem(
@@ -500,6 +504,8 @@ def check(clips: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
     `allowed` are the classes that may be used. Names of model files are not compared: they differ by server. What
     is wrong for several clips is told once, at the first one. Raise LtxflowError as `graph` does.
     """
+    from ltxflow.comfy.nodes import Signatures, check_graph  # by need: a plan knows no signatures
+
     shots: dict[str, list[Shot]] = {}
     for node in clips:
         shots.setdefault(node.spec.template.name, []).append(node.spec)

@@ -7,10 +7,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
-from ltxflow.comfy.nodes import Signatures, check_graph, file_inputs
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.engines import Picture, draw
@@ -19,6 +18,9 @@ from ltxflow.script.profile import Profile, geometry
 from ltxflow.script.template import Template, render
 from ltxflow.script.weights import weights_of
 from ltxflow.steps import Asset, Expected, Job, Node, Wishes
+
+if TYPE_CHECKING:
+    from ltxflow.comfy.nodes import Signatures
 
 KIND, VERSION, POOL, SOURCE = "reference", "1", "gpu", "reference"
 OUTPUT = "image"
@@ -124,6 +126,8 @@ class Sitting:
     def strays(
         self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
     ) -> list[Problem]:
+        from ltxflow.comfy.nodes import file_inputs  # by need: a plan knows no signatures
+
         return [
             Problem(
                 f'{self.path}: node "{found.node}" ({found.class_type}) of template "{self.template.name}" would read '
@@ -179,6 +183,8 @@ def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
 
     Of one template it is told once. `allowed` are the classes that may be used.
     """
+    from ltxflow.comfy.nodes import Signatures, check_graph  # by need: a plan knows no signatures
+
     told: dict[str, list[Problem]] = {}
     for node in stills:
         sitting: Sitting = node.spec

@@ -53,16 +53,20 @@ class Memory:
         self._new[key] = _row(key, json.dumps(value, separators=(",", ":")).encode())
         self._used.add(key)
 
-    def save(self) -> None:
-        """Write what is new. Only where there is a store already: a plan makes none. A full disk is no error here."""
+    def save(self, *, is_whole: bool = True) -> None:
+        """Write what is new. Only where there is a store already: a plan makes none. A full disk is no error here.
+
+        `is_whole` says that all that is still of use was asked for: what was not may go.
+        """
         if not self._new or self._path is None or not self._path.parent.parent.is_dir():
             return
         rows = self._read()
         with suppress(LtxflowError, OSError):
             files.make_dir(self._path.parent, 0o700)
             stale = len(rows) - len(self._used & rows.keys())
-            if self._is_foreign or not rows or stale > max(SLACK, 4 * len(self._used)):
-                kept = {key: rows[key] for key in rows if key in self._used and _value(rows[key], key) is not None}
+            used = self._used if is_whole else {*self._used, *rows}
+            if self._is_foreign or not rows or (is_whole and stale > max(SLACK, 4 * len(used))):
+                kept = {key: rows[key] for key in rows if key in used and _value(rows[key], key) is not None}
                 body = b"".join(b"\n" + row for row in {**kept, **self._new}.values())
                 files.write_atomic(self._path, self._head + body + b"\n", mode=0o600, fsync=False)
                 self._is_foreign = False

@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FORMAT = "snapshot/2"
 KEPT = 8  # answers: a few verbs, a few ways to ask each
@@ -46,45 +47,86 @@ def recall(path: Path) -> Answer | None:
     try:
         with open(path, "rb") as file:
             entry = json.loads(file.read())
-        if entry["format"] != FORMAT:
+        if entry["format"] != FORMAT or not footing_from(entry).holds():
             return None
-        for folder, names, state in entry["folders"]:
-            if _state(folder, names)[0] != state:
-                return None
-        for name, digest in entry["racy"].items():
-            with open(name, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    return None
         return Answer(entry["out"], entry["err"], entry["code"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
-def entry_of(answer: Answer, rests_on: Iterable[str | Path], since_ns: int = 0, first: str = "") -> bytes | None:
-    """Given an answer and the files and folders it rests on, return what to keep. One that is missing counts, too.
+def entry_of(answer: Answer, footing: Footing, first: str = "") -> bytes:
+    """Given an answer and what it rests on, return what to keep.
 
-    What is in the folder `first` changes most often, and is looked at first. None when one of them changed since
-    `since_ns`, when the question was asked: the answer may be of what it was.
+    What is in the folder `first` changes most often, and is looked at first.
     """
-    folders: dict[str, list[str]] = {}
-    racy: dict[str, str] = {}
-    absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in rests_on}
-    for path in sorted(absolute):
-        folder, _, name = path.rpartition(os.sep)
-        folders.setdefault(folder or os.sep, []).append(name)
-    rows = []
-    for folder in sorted(folders, key=lambda folder: (folder != first, folder)):
-        state, times = _state(folder, folders[folder])
-        rows.append([folder, folders[folder], state])
-        newest = time.time_ns() - RACY_NS
-        for name, changed in zip(folders[folder], times, strict=True):
-            if since_ns and changed >= since_ns:
-                return None
-            if changed > newest and os.path.isfile(path := os.path.join(folder, name)):
-                with open(path, "rb") as file:
-                    racy[path] = hashlib.file_digest(file, "sha256").hexdigest()
-    told = {"format": FORMAT, "out": answer.out, "err": answer.err, "code": answer.code, "folders": rows, "racy": racy}
+    told = {"format": FORMAT, "out": answer.out, "err": answer.err, "code": answer.code, **footing.as_json(first)}
     return json.dumps(told, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class Footing:
+    """Files and folders that an answer rests on, as they were: by folder, their names and one digest of their states.
+
+    One that is missing counts, too. `racy` are those that were so new that their clock may not tell the next write:
+    path → digest of what is in them.
+    """
+
+    folders: Mapping[str, tuple[Sequence[str], str]]
+    racy: Mapping[str, str]
+
+    def holds(self) -> bool:
+        """Whether all of it is as it was. Raise OSError where one that is to be read cannot be."""
+        return all(_state(folder, names)[0] == state for folder, (names, state) in self.folders.items()) and all(
+            _digest(path) == digest for path, digest in self.racy.items()
+        )
+
+    def with_more(self, paths: Iterable[str | Path], since_ns: int) -> Footing | None:
+        """Given further files and folders, return all of it together, these as they are now.
+
+        None when one of them, or another in its folder, changed since `since_ns`, when the question was asked: the
+        answer may be of what it was.
+        """
+        more: dict[str, list[str]] = {}
+        absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in paths}
+        for path in absolute:
+            folder, _, name = path.rpartition(os.sep)
+            more.setdefault(folder or os.sep, []).append(name)
+        folders, racy = dict(self.folders), dict(self.racy)
+        newest = time.time_ns() - RACY_NS
+        for folder, new in more.items():
+            known = folders[folder][0] if folder in folders else ()
+            names = sorted({*known, *new})
+            if len(names) == len(known):
+                continue
+            state, times = _state(folder, names)
+            folders[folder] = names, state
+            for name, changed in zip(names, times, strict=True):
+                if since_ns and changed >= since_ns:
+                    return None
+                if changed > newest and os.path.isfile(path := os.path.join(folder, name)):
+                    racy[path] = _digest(path)
+        return Footing(folders, racy)
+
+    def as_json(self, first: str = "") -> dict[str, Any]:
+        rows = [
+            [folder, *self.folders[folder]] for folder in sorted(self.folders, key=lambda name: (name != first, name))
+        ]
+        return {"folders": rows, "racy": dict(self.racy)}
+
+
+def footing_from(data: Mapping[str, Any]) -> Footing:
+    """Given what `as_json` gave, return the Footing. Raise KeyError, TypeError or ValueError where it is none."""
+    return Footing({folder: (names, state) for folder, names, state in data["folders"]}, data["racy"])
+
+
+def take(paths: Iterable[str | Path], since_ns: int = 0) -> Footing | None:
+    """Given the files and folders that an answer rests on, return them as they are; None as `with_more` says."""
+    return Footing({}, {}).with_more(paths, since_ns)
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def superfluous(folder: Path) -> list[Path]:

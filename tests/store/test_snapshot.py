@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ltxflow.store.snapshot import KEPT, Answer, entry_of, question, recall, superfluous
+from ltxflow.store.snapshot import KEPT, Answer, entry_of, question, recall, superfluous, take
 
 TOLD = Answer("up to date\n", "", 0)
 
 
 def keep(path: Path, *rests_on: Path) -> None:
-    entry = entry_of(TOLD, rests_on)
-    assert entry is not None
-    path.write_bytes(entry)
+    footing = take(rests_on)
+    assert footing is not None
+    path.write_bytes(entry_of(TOLD, footing))
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_something_new_in_a_folder_changes_the_answer(film: Path) -> None:
 def test_an_answer_about_what_changed_meanwhile_is_not_kept(film: Path) -> None:
     (film / "project.yaml").write_text("edited while we were thinking")
     changed = (film / "project.yaml").stat().st_ctime_ns
-    assert entry_of(TOLD, [film / "project.yaml"], since_ns=changed) is None
-    assert entry_of(TOLD, [film / "project.yaml"], since_ns=changed + 1) is not None
+    assert take([film / "project.yaml"], since_ns=changed) is None
+    assert take([film / "project.yaml"], since_ns=changed + 1) is not None
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": 3}', b'{"format": "snapshot/2"}', b"\xff"])
@@ -95,8 +95,9 @@ def test_the_oldest_answers_make_room(film: Path) -> None:
 
 
 def test_what_changes_most_often_is_looked_at_first(film: Path) -> None:
-    entry = entry_of(TOLD, [film / "refs/a.png", film / "project.yaml", Path("/")], first=str(film))
-    assert entry is not None
+    footing = take([film / "refs/a.png", film / "project.yaml", Path("/")])
+    assert footing is not None
+    entry = entry_of(TOLD, footing, first=str(film))
     assert [folder for folder, _, _ in json.loads(entry)["folders"]] == [str(film), "/", str(film / "refs")]
 
 

@@ -1,0 +1,44 @@
+"""Opens a project for a verb that changes it, alone: another process that holds it is waited for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ltxflow.core.events import Event, Notice
+from ltxflow.run.needs import register
+from ltxflow.run.options import session_of
+from ltxflow.run.session import Session, hold
+from ltxflow.store.users import gate
+
+
+@contextmanager
+def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, wait: bool) -> Iterator[Session]:
+    """Given parsed arguments, open the project for a build, alone; `emit` is told when another is waited for."""
+
+    def waiting(owner: Mapping[str, Any]) -> None:
+        who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
+        emit(Notice(f"another build holds this project ({who}); waiting for it", "warning"))
+
+    session = session_of(args)  # problems are told before anybody waits
+    damage = session.warnings
+    with hold(session, wait=wait, on_wait=waiting):
+        session = session_of(args)  # as it is now that it is ours: another build may have changed it
+        session.warnings[:0] = damage
+        yield session
+
+
+@contextmanager
+def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
+    """Given parsed arguments, open the project for a change of its lock, alone: others are waited for."""
+
+    def waiting(owner: Mapping[str, Any]) -> None:
+        warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
+
+    with hold(session_of(args), wait=True, on_wait=waiting):
+        session = session_of(args)
+        with gate(session.store.root):
+            yield session
+        register(session)
