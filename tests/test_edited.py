@@ -9,10 +9,11 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes.images import FakeImages
 from film import Film, prompt
 from films import write_picture
 from test_fast_paths import COARSE_NS, same_but, settle, told
@@ -22,6 +23,7 @@ from ltxflow.script import facts
 from ltxflow.store import snapshot
 
 SCENES = {"hook": ["a", "b"], "two": ["a"], "three": ["a", "b"], "four": ["a"], "five": ["a"], "six": ["a"]}
+BOTH = pytest.mark.parametrize("film", ["one file", "files"], indirect=True)
 PLANS = (("plan",), ("plan", "--animatic"), ("plan", "-q"))
 
 
@@ -84,7 +86,7 @@ def built(film: Film) -> Film:
     return film
 
 
-@pytest.fixture(params=["one file", "files"])
+@pytest.fixture
 def film(film: Film, request: pytest.FixtureRequest, clock: None) -> Film:
     unchecked = {"clip": {"checks": False}}
     film.write(SCENES, dict.fromkeys(SCENES, "3s") | {"hook": "6s", "two": "3.1s", "three": "6s"}, defaults=unchecked)
@@ -93,7 +95,7 @@ def film(film: Film, request: pytest.FixtureRequest, clock: None) -> Film:
     film.edit(f'prompt: "{prompt("five-a")}"', f'prompt: "{prompt("five-a")}"\n        reference: refs/key.png')
     film.edit(f'prompt: "{prompt("three-b")}"', f'prompt: "{prompt("three-b")}"\n        extends: {{clip: hook/b}}')
     film.edit("  - id: three\n", "  - id: three\n    crossfade: 0f\n")
-    if request.param == "files":
+    if getattr(request, "param", "one file") == "files":
         in_files(film)
     return built(film)
 
@@ -161,6 +163,7 @@ INSIDE: dict[str, tuple[Edit, set[str]]] = {
 }
 
 
+@BOTH
 @pytest.mark.parametrize("name", INSIDE)
 def test_an_edit_inside_scenes_is_looked_at_by_itself(film: Film, name: str, parts: list[list[str]]) -> None:
     edit, scenes = INSIDE[name]
@@ -218,6 +221,7 @@ def test_what_is_not_inside_scenes_is_looked_at_as_a_whole(film: Film, name: str
     is_told_alike(film)
 
 
+@BOTH
 def test_an_edit_that_keeps_size_and_mtime_is_noticed(film: Film, parts: list[list[str]]) -> None:
     path = next(path for path in written(film) if b"for two-a; metal" in path.read_bytes())
     same_but(path, lambda data: data.replace(b"for two-a; metal", b"for two-a; mETal"))
@@ -226,6 +230,7 @@ def test_an_edit_that_keeps_size_and_mtime_is_noticed(film: Film, parts: list[li
     is_told_alike(film)
 
 
+@BOTH
 def test_an_edit_put_back_leaves_nothing_to_do(film: Film, parts: list[list[str]]) -> None:
     swap(film, "for two-a; metal", "for two-a; old metal")
     assert "1 to change" in film.run("plan").out
@@ -304,6 +309,7 @@ def random_edit(film: Film, dice: random.Random) -> None:
         film.run("build", "--animatic")
 
 
+@BOTH
 @pytest.mark.parametrize("seed", range(3))
 def test_however_it_is_edited_the_answer_is_that_of_the_whole(film: Film, seed: int, parts: list[list[str]]) -> None:
     dice = random.Random(seed)
@@ -312,3 +318,71 @@ def test_however_it_is_edited_the_answer_is_that_of_the_whole(film: Film, seed: 
         quick = told(film.run("plan"))
         assert [quick] == slowly(film, ("plan",))
     assert parts
+
+
+SHARED = f"""\
+references:
+  hero: {{ generate: {{ prompt: "A young locksmith in a leather apron", engine: studio }} }}
+  door: {{ generate: {{ prompt: "A heavy wooden door", engine: studio }} }}
+scenes:
+  - id: one
+    clips: [{{ id: a, length: 17f, reference: hero, prompt: "{prompt("one-a")}" }}]
+  - id: two
+    clips:
+      - {{ id: a, length: 17f, reference: {{ base: hero, angle: "seen from the left" }}, prompt: "{prompt("two-a")}" }}
+  - id: three
+    clips: [{{ id: a, length: 17f, prompt: "{prompt("three-a")}" }}]
+  - id: four
+    clips: [{{ id: a, length: 17f, prompt: "{prompt("four-a")}" }}]
+"""
+
+
+@pytest.fixture
+def shared(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Film]:
+    """Two scenes with images that are made for them, and one image that nothing uses yet."""
+    with FakeImages("sk-1") as studio:
+        monkeypatch.setenv("STUDIO_KEY", "sk-1")
+        config = tmp_path / "config/ltxflow"
+        config.mkdir(parents=True, exist_ok=True)
+        entry = f"{{url: {studio.url}, model: flux, key_from_env: STUDIO_KEY}}"
+        (config / "config.yaml").write_text(f"engines:\n  studio: {entry}\n")
+        head = "ltxflow: 1\nid: tiny\nsize: 128x128\nfps: 25\ndefaults: {clip: {checks: false}}\n"
+        film.file.write_text(head + SHARED)
+        assert film.run("clean", "--yes").code == 0
+        assert film.run("build", "--only", "references").code == 0
+        film.render("one/a", "two/a", "three/a", "four/a")
+        assert film.run("build").code == 0
+        settle()
+        for verb in PLANS:
+            film.run(*verb)
+        yield film
+
+
+OF_IMAGES: dict[str, tuple[Edit, list[str]]] = {
+    "a prompt beside them": (lambda film: film.edit("for three-a;", "for three-a, too;"), ["three"]),
+    "a prompt with one": (lambda film: film.edit("for one-a;", "for one-a, too;"), ["one"]),
+    "another uses it": (
+        lambda film: film.edit("length: 17f, prompt", "length: 17f, reference: hero, prompt"),
+        ["three"],
+    ),
+    "one is idle now": (lambda film: film.edit("reference: hero, ", ""), ["one"]),
+    "the idle one is used": (lambda film: film.edit("reference: hero, ", "reference: door, "), ["one"]),
+    "another angle": (lambda film: film.edit("seen from the left", "seen from the right"), ["two"]),
+}
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_images_that_are_made_are_counted_as_in_the_whole(shared: Film, name: str, parts: list[list[str]]) -> None:
+    edit, scenes = OF_IMAGES[name]
+    edit(shared)
+    settle()
+    is_told_alike(shared)
+    assert parts[0] == scenes
+
+
+def test_an_angle_that_two_scenes_write_differently_is_a_mistake_of_the_whole(shared: Film) -> None:
+    angle = 'length: 17f, reference: { base: hero, angle: "seen from the left!" }, prompt'
+    shared.edit("length: 17f, prompt", angle)
+    ran = shared.run("plan")
+    assert ran.code == 2
+    assert "differ in little but their signs" in ran.err

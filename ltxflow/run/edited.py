@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,8 +111,8 @@ class Look:
                 found |= {end for pair in pairs if not found.isdisjoint(pair) for end in pair}
         return found if len(found) <= MOST * len(self.scenes) else None
 
-    def rest(self, numbers: Iterable[int]) -> Rest:
-        """What a film has besides the scenes at these places."""
+    def rest(self, numbers: Iterable[int], stills: Container[str]) -> Rest:
+        """What a film has besides the scenes at these places, and the images that are made for them by now."""
         left = set(range(len(self.scenes))) - set(numbers)
         qualities: dict[str, int] = {}
         for number in sorted(left):
@@ -120,10 +120,9 @@ class Look:
                 qualities.setdefault(quality, number)
         scenes = [self.scenes[number] for number in left]
         clips = frozenset(f"{scene.id}/{clip}" for scene in scenes for clip in scene.clips)
-        own = {path for number in numbers for path in self.scenes[number].stills}
-        stills = {path: kept for scene in scenes for path, (kept, _) in scene.stills.items() if path not in own}
+        others = {path: kept for scene in scenes for path, (kept, _) in scene.stills.items() if path not in stills}
         kept, frames = sum(scene.kept for scene in scenes), sum(scene.frames for scene in scenes)
-        return Rest(clips, kept, frames, qualities, sum(stills.values()))
+        return Rest(clips, kept, frames, qualities, sum(others.values()))
 
     def angles(self, numbers: Iterable[int]) -> dict[str, str]:
         """The images that are made for other scenes than those at these places: path → angle."""
@@ -162,7 +161,8 @@ def look_at_edited(asked: Asked) -> Seen | None:
         session.project = _without_idle(session.project, then.angles(sources.numbers))
         outlook = session.look(Question(asked.mode))
         if _is_the_rest_as_it_was(then, session, outlook, sources.numbers):
-            return Seen(session, replace(outlook, rest=then.rest(sources.numbers)), then)
+            rest = then.rest(sources.numbers, _stills(session.project.scenes))
+            return Seen(session, replace(outlook, rest=rest), then)
     return None
 
 
@@ -249,7 +249,7 @@ def _digest(path: str) -> str:
 
 
 def _without_idle(project: Project, elsewhere: Iterable[str]) -> Project:
-    """A part of a film without the images that are made for other scenes: nothing uses them here, yet they are not idle."""
+    """A part of a film without the images that are made for others: nothing uses them here, yet they are not idle."""
     used = {still.name for still in _stills(project.scenes).values()}
     names = {path.partition(":")[2].partition("/")[0] for path in elsewhere} - used
     left = {name: found for name, found in project.references.items() if name not in names}
