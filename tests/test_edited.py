@@ -309,15 +309,27 @@ def random_edit(film: Film, dice: random.Random) -> None:
         film.run("build", "--animatic")
 
 
-@BOTH
-@pytest.mark.parametrize("seed", range(3))
-def test_however_it_is_edited_the_answer_is_that_of_the_whole(film: Film, seed: int, parts: list[list[str]]) -> None:
+def is_always_told_alike(film: Film, seed: int, edits: int) -> None:
     dice = random.Random(seed)
-    for _ in range(12):
+    for _ in range(edits):
         random_edit(film, dice)
         quick = told(film.run("plan"))
         assert [quick] == slowly(film, ("plan",))
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(3))
+def test_however_it_is_edited_the_answer_is_that_of_the_whole(film: Film, seed: int, parts: list[list[str]]) -> None:
+    is_always_told_alike(film, seed, 12)
     assert parts
+
+
+@BOTH
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3, 30))
+def test_however_often_it_is_edited(film: Film, seed: int, parts: list[list[str]]) -> None:
+    is_always_told_alike(film, seed, 60)
+    assert len(parts) > 10
 
 
 SHARED = f"""\
