@@ -27,12 +27,14 @@ seed: 1 # every clip's own seed follows from this one and the clip's ids
 vars: # for prompts: {{{{ look }}}}
   look: "soft morning light with muted greens and golds"
 
+speech: {{ engine: offline }} # a voice on this machine reads the texts; without one their length is estimated
+
 defaults:
   scene: {{ pad: {{ head: 0.2s, tail: 0.4s }}, crossfade: 12f }}
 
 scenes:
   - id: opening
-    narration: 8.5s # a duration; or {{ text: "…" }} to estimate, or {{ file: narration/opening.wav }}
+    narration: 8.5s # a duration; or {{ text: "…" }}, as below; or {{ file: narration/opening.wav }}
     clips: # longer than one clip: two of them, with different motion
       - id: a
         # image-to-video holds a look better than text alone:
