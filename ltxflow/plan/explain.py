@@ -184,7 +184,9 @@ def show(value: Any) -> str:
         return "none"
     if isinstance(value, Mapping):
         parts = [_part(name, part) for name, part in value.items() if name != "is" and not isinstance(part, Mapping)]
-        return f"{show(value.get('is'))} ({', '.join(parts)})" if parts else show(value.get("is"))
+        if "is" not in value:
+            return ", ".join(parts) or "none"
+        return f"{show(value['is'])} ({', '.join(parts)})" if parts else show(value["is"])
     if isinstance(value, list):
         return ", ".join(map(show, value)) or "none"
     if isinstance(value, bool):

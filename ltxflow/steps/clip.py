@@ -266,8 +266,9 @@ def check_steps(project: Project, clip: Clip) -> None:
     try:
         sigmas_for(project.profile.qualities[str(clip.get("quality"))], int(value.value))
     except ValueError as error:
+        hint = "ask for fewer, or use quality: full"
         raise LtxflowError(
-            Problem(f"{clip.path}: {error}, not {value.value}", value.span or clip.span, "or use quality: full", "L044")
+            Problem(f"{clip.path}: {error}, not {value.value}", value.span or clip.span, hint, "L044")
         ) from None
 
 

@@ -27,6 +27,19 @@ def test_resolved_says_where_every_value_comes_from(film: Film) -> None:
     assert "project" in rows["quality"]
 
 
+def test_a_lora_is_shown_as_it_is_written(film: Film) -> None:
+    film.edit("      - id: a\n", "      - id: a\n        loras: [{ name: ink.safetensors, strength: 0.8 }]\n")
+    (row,) = (line for line in film.run("show", "hook/a", "--resolved").out.splitlines() if line.startswith("  loras"))
+    assert "name ink.safetensors, strength 0.8  " in row
+
+
+def test_more_steps_than_a_quality_has_are_refused(film: Film) -> None:
+    done = film.run("show", "hook/a", "--set", "steps=9")
+    assert done.code == 2
+    assert "hook/a: distilled has a fixed schedule of 8 steps, not 9 [L044]" in done.err
+    assert "→ ask for fewer, or use quality: full\n" in done.err
+
+
 def test_the_crop_of_an_aspect_is_explained(film: Film) -> None:
     film.edit('size: "128x128"', 'aspect: "16:9"')
     told = film.run("show", "hook/a").out
