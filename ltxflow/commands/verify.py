@@ -29,6 +29,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
             "blobs": seen.blobs,
             "published": seen.published,
             "bytes": seen.size,
+            "reworded": seen.reworded,
             "differences": [difference.as_json() for difference in found],
         }
         return print_envelope("verify", data, code, session.warnings)
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
     )
     for line in _lines(face, found):
         face.say(line)
+    for path in seen.reworded:
+        face.say(face.paint(f"  · {path}  in words of your own; it stays", "dim"))
     if not found:
         face.say(f"{face.paint('✓', 'green')} all is as it should be: {read}")
         return code

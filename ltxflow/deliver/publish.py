@@ -14,6 +14,7 @@ from ltxflow.core.digest import Digest, Key, digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.timing import Cut
+from ltxflow.deliver.captioning import FOLDER as CAPTIONS
 from ltxflow.deliver.captioning import caption_files, with_captions
 from ltxflow.deliver.disclosure import disclosure
 from ltxflow.deliver.timeline import DISCLOSURE, Placement, broken, timeline
@@ -36,12 +37,16 @@ POSTERS = "posters"
 
 @dataclass
 class Delivered:
-    """What publishing did: files written anew, files that were in place, and what could not be put there."""
+    """What publishing did: files written anew, files that were in place, and what could not be put there.
+
+    `warnings` are about files in the author's own words that stay, and tell of another film by now.
+    """
 
     timeline: dict[str, Any]
     written: list[str] = field(default_factory=list)
     in_place: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class _Piece:
     digest: Digest
     src: Path
     entry: PublishedFile
+
+
+def may_be_reworded(path: str) -> bool:
+    """Given a published file's path, return whether people may put it into other words: the notice, captions."""
+    return path == DISCLOSURE or path.startswith(f"{CAPTIONS}/")
 
 
 def publish(
@@ -70,7 +80,8 @@ def publish(
 
     Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being
     replaced, the files (each whole at once), the record, the timeline. A file that somebody else put in a
-    place is left alone and reported. Nothing is written where all is in place.
+    place is left alone and reported; captions and the notice may be put into other words, and stay as they are.
+    Nothing is written where all is in place.
     """
     base = project.output.parent
     pieces = [_clip_piece(project, placement, cas) for placement in placements]
@@ -85,10 +96,12 @@ def publish(
     captions = caption_files(project, told, timings or {})
     texts = [_text_piece(path, data, cas) for path, data in captions.items()]
     posters = {p.clip: _poster_piece(p, published, base, cas) for p in placements}
-    others = [*sounds.values(), *texts, *posters.values()]
     notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
-    if _is_free(project, published, DISCLOSURE) or found(published, base, DISCLOSURE) == notice.digest:
-        others.append(notice)  # else there is one in the author's own words
+    own = [piece for piece in (*texts, notice) if _is_reworded(published, base, piece)]
+    delivered.warnings += [
+        _outdated(base, piece) for piece in own if piece.path in captions and _is_other(published, piece)
+    ]
+    others = [piece for piece in (*sounds.values(), *texts, *posters.values(), notice) if piece not in own]
     for piece in [*pieces, *others]:
         there = found(published, base, piece.path)
         if there == piece.digest:
@@ -220,6 +233,27 @@ def _is_free(project: Project, published: Published, place: str) -> bool:
         isinstance(data, dict)
         and str(data.get("schema", "")).startswith("ltxflow.timeline/")
         and data.get("id") == project.id
+    )
+
+
+def _is_reworded(published: Published, base: Path, piece: _Piece) -> bool:
+    """Whether a file that people may put into other words stands there as somebody wrote it."""
+    there = (base / piece.path).is_file()
+    return there and not is_ours(published, base, piece.path) and found(published, base, piece.path) != piece.digest
+
+
+def _is_other(published: Published, piece: _Piece) -> bool:
+    """Whether what was reworded is not what would be written now, as far as is known."""
+    entry = published.entries.get(piece.path)
+    return entry is None or piece.digest not in entry.digests
+
+
+def _outdated(base: Path, piece: _Piece) -> Problem:
+    return Problem(
+        f'"{base / piece.path}" was corrected by hand and stays, but what the film says, or when, is another by now',
+        hint="move it away and build again to have it written anew, or correct it once more",
+        code="D003",
+        level="warning",
     )
 
 

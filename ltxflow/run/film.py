@@ -71,7 +71,7 @@ class Made:
     @property
     def problems(self) -> list[Problem]:
         failed = [problem for told in self.built.failed.values() for problem in told]
-        return [*failed, *self.delivered.problems, *self.silent]
+        return [*failed, *self.delivered.problems, *self.delivered.warnings, *self.silent]
 
     @property
     def code(self) -> int:

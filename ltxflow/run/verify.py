@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
-from ltxflow.deliver.publish import TIMELINE
+from ltxflow.deliver.publish import TIMELINE, may_be_reworded
 from ltxflow.media.decode import undecodable
 from ltxflow.run.session import Session
 from ltxflow.store.checkup import TOLD, examine, repair
@@ -52,12 +52,13 @@ class Difference:
 
 @dataclass
 class Verified:
-    """What was read, and what differed."""
+    """What was read, what differed, and which files are in words of the author's own, as they may be."""
 
     blobs: int = 0
     published: int = 0
     size: int = 0  # bytes that were read
     differences: list[Difference] = field(default_factory=list)
+    reworded: list[str] = field(default_factory=list)
 
 
 def verify(session: Session, *, deep: bool = False) -> Verified:
@@ -114,7 +115,9 @@ def _published(session: Session, seen: Verified, films: dict[Path, str]) -> Iter
             continue
         seen.size += place.stat().st_size
         there = digest_file(place)
-        if there not in entry.digests:
+        if there not in entry.digests and may_be_reworded(path):
+            seen.reworded.append(path)
+        elif there not in entry.digests:
             told = "it was changed by hand, or by another program"
             yield Difference("published", "edited", path, told, what, entry.digests[-1])
         elif len(entry.digests) > 1 and path != f"{folder}/{TIMELINE}":

@@ -151,3 +151,14 @@ def test_a_store_that_is_not_here_is_named_and_its_published_files_bring_back_wh
     mended = {each["name"]: each["outcome"] for each in ran.data["differences"]}
     assert mended["hook/a@1 published"] == "brought back from what is published"
     assert mended["hook/a@1 video"] == "the next build makes it again"
+
+
+def test_words_of_the_authors_own_are_no_difference_and_stay(rendered: Film) -> None:
+    notice = rendered.folder / "public/AI-DISCLOSURE.txt"
+    notice.write_text("Made with LTX-2 by me.")
+    for argv in (("verify",), ("verify", "--repair")):
+        done = rendered.run(*argv)
+        assert done.code == 0
+        assert "· AI-DISCLOSURE.txt  in words of your own; it stays\n" in done.out
+        assert notice.read_text() == "Made with LTX-2 by me."
+    assert rendered.run("verify", "--json").data["reworded"] == ["AI-DISCLOSURE.txt"]

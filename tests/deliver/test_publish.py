@@ -254,6 +254,39 @@ def test_a_notice_in_the_author_s_own_words_is_left_alone(film: Film) -> None:
     assert notice.read_text() == "Made with LTX-2 by me."
 
 
+def test_captions_that_were_corrected_stay_and_the_film_is_whole(film: Film) -> None:
+    film.write(narration=SPOKEN)
+    film.build()
+    captions = film.folder / "public/captions/film.srt"
+    captions.write_text(captions.read_text().replace("Nobody has", "Nobody ever has"))
+    corrected = captions.read_text()
+    film.edit("      - id: b\n", "      - id: b\n        gain: -6dB\n")
+    ran = film.build()
+    assert (ran.code, ran.envelope["problems"]) == (0, [])
+    assert film.timeline["complete"]
+    assert film.timeline["captions"] == {"srt": "captions/film.srt", "vtt": "captions/film.vtt"}
+    assert captions.read_text() == corrected
+
+
+def test_corrected_captions_of_what_is_said_otherwise_by_now_are_told(film: Film) -> None:
+    film.write(narration=SPOKEN)
+    film.build()
+    captions = film.folder / "public/captions/film.srt"
+    captions.write_text(captions.read_text().replace("Nobody has", "Nobody ever has"))
+    corrected = captions.read_text()
+    film.edit("Nobody has two", "No one has two")
+    for _ in range(2):
+        ran = film.build()
+        assert ran.code == 0
+        assert [(problem["code"], problem["level"]) for problem in ran.envelope["problems"]] == [("D003", "warning")]
+        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build again")
+        assert captions.read_text() == corrected
+        assert film.timeline["complete"]
+    captions.unlink()
+    assert film.build().envelope["problems"] == []
+    assert "No one has two" in captions.read_text()
+
+
 # --- what is not ours
 
 
