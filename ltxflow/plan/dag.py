@@ -31,7 +31,21 @@ def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
     if not any(node.needs for node in by_target.values()):  # most films: nothing to sort
         chosen = set(wanted)
         return Plan({target: node for target, node in by_target.items() if target in chosen}, wanted)
-    return Plan(_sorted(by_target, wanted), wanted)
+    return Plan(_as_given(by_target, wanted) or _sorted(by_target, wanted), wanted)
+
+
+def _as_given(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node]:
+    """The nodes asked for and all they need, in the order given; none where one stands before what it needs."""
+    seen: set[str] = set()
+    for target, node in by_target.items():
+        if any(need.partition("#")[0] not in seen for need in node.needs.values()):
+            return {}
+        seen.add(target)
+    chosen = set(wanted)
+    for target in reversed([*by_target]):
+        if target in chosen:
+            chosen.update(need.partition("#")[0] for need in by_target[target].needs.values())
+    return {target: node for target, node in by_target.items() if target in chosen}
 
 
 def _sorted(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,6 @@ from typing import Any
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Span
 from ltxflow.media.engines import Wanted, failure, one_line, speak
-from ltxflow.media.voice import canonical
 from ltxflow.script.model import Project
 from ltxflow.script.speech import Line, Speech, keyed_line, spoken
 from ltxflow.steps import Job, Node, Wishes
@@ -68,9 +68,10 @@ async def run(node: Node, action: Action, job: Job) -> None:
     body = action.body
     wanted = Wanted(body["text"], body["voice"], body["speed"])
     said = await speak(saying.speech.engine, wanted, job.folder, os.environ)
+    voice = importlib.import_module("ltxflow.media.voice")  # by name: a plan asks for actions, and needs no numpy
     file, words = job.folder / "speech.wav", job.folder / "words.json"
     try:
-        facts = await asyncio.to_thread(canonical, said.file, file)
+        facts = await asyncio.to_thread(voice.canonical, said.file, file)
     except LtxflowError as error:
         what = f'made no sound of "{one_line(wanted.text, 60)}"'
         raise failure(saying.speech.engine, f"{what}: {error}", "does it speak this language?") from error

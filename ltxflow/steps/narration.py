@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
-from ltxflow.media.voice import Joined, Piece, Placed, join
 from ltxflow.script.model import Project
 from ltxflow.script.speech import Speech, keyed_whole
 from ltxflow.steps import Job, Node, Wishes
+
+if TYPE_CHECKING:
+    from ltxflow.media.voice import Joined, Placed
 
 KIND, VERSION, POOL, SOURCE = "narration", "1", "cpu", "speech"
 TIMING_SCHEMA = "ltxflow.timing/1"
@@ -71,8 +74,9 @@ async def run(node: Node, action: Action, job: Job) -> None:
     """Join the lines in a thread; `timing` tells where each line, word and silence is."""
     speech: Speech = node.spec.speech
     file, timing = job.folder / "speech.wav", job.folder / "timing.json"
-    pieces = [Piece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
-    joined = await asyncio.to_thread(join, pieces, file, trim=speech.trim)
+    voice = importlib.import_module("ltxflow.media.voice")  # by name: a plan asks for actions, and needs no numpy
+    pieces = [voice.Piece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
+    joined = await asyncio.to_thread(voice.join, pieces, file, trim=speech.trim)
     words = [job.inputs[f"words.{index}"] for index in range(len(pieces))]
     timing.write_text(json.dumps(_timing(joined, words)) + "\n", "utf-8")
     job.out |= {"speech": file, "timing": timing}
