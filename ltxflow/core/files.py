@@ -180,8 +180,16 @@ def _write_all(fd: int, data: bytes, path: Path) -> None:
         view = view[os.write(fd, view) :]
 
 
+class _Placing:
+    """A file on its way to its place: open, under a temporary name. Its signature once it is there."""
+
+    def __init__(self, fd: int, temp: Path) -> None:
+        self.fd, self.temp = fd, temp
+        self.signature: Signature = ()
+
+
 @contextmanager
-def _replacing(path: Path, mode: int | None, fsync: bool) -> Iterator[tuple[int, Path]]:
+def _replacing(path: Path, mode: int | None, fsync: bool) -> Iterator[_Placing]:
     """Yield an open temporary file beside `path`; at the end put it in place, on any error take it away."""
     temp = path.parent / _temp_name()
     _before("create", temp)
@@ -189,15 +197,17 @@ def _replacing(path: Path, mode: int | None, fsync: bool) -> Iterator[tuple[int,
     fd = os.open(temp, flags, 0o666 if mode is None else 0o600)
     try:
         try:
-            yield fd, temp
+            placing = _Placing(fd, temp)
+            yield placing
             if mode is not None:
                 _before("chmod", temp)
                 os.fchmod(fd, mode)
             if fsync:
                 _fsync(fd, temp)
+            _replace(temp, path)
+            placing.signature = _signature(os.fstat(fd))  # of this very file, though another may take its place
         finally:
             os.close(fd)
-        _replace(temp, path)
     except BaseException:
         with suppress(OSError):
             _unlink(temp)
@@ -224,26 +234,27 @@ def make_dir(path: Path, mode: int = 0o777) -> None:
                     raise
 
 
-def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsync: bool = True) -> None:
+def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsync: bool = True) -> Signature:
     """Given a file's whole content, put it at `path` at once: a reader sees the old file or the new one.
 
-    The folder must be there. `mode` is exact; without it the umask decides.
+    The folder must be there. `mode` is exact; without it the umask decides. Return the signature of what was written.
     """
     raw = data.encode() if isinstance(data, str) else data
-    with _reported("write", path), _replacing(path, mode, fsync) as (fd, temp):
-        _write_all(fd, raw, temp)
+    with _reported("write", path), _replacing(path, mode, fsync) as placing:
+        _write_all(placing.fd, raw, placing.temp)
+    return placing.signature
 
 
 def append_line(path: Path, line: str, fsync: bool = True) -> None:
-    """Given a line without its end, append it in one write, made durable before this returns.
+    """Given a line without its end, append it in one write, made durable before this returns unless `fsync` is off.
 
-    A line that a crash tore off before is closed first, so that it cannot swallow this one.
+    A line that a crash tore off before is closed first, so that it cannot swallow this one. Without `fsync` the line
+    outlives this process, however it dies; a power cut may take it, and with it nothing that was synced before.
     """
     if "\n" in line:
         raise ValueError("a line has no line feed inside")
     data = line.encode() + b"\n"
     with _reported("append to", path):
-        is_new = not path.exists()
         _before("append", path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -255,7 +266,7 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
                 _fsync(fd, path)
         finally:
             os.close(fd)
-        if is_new and fsync:
+        if not size and fsync:  # it may be new
             _fsync_dir(path.parent)
 
 
@@ -282,10 +293,10 @@ def copy_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int |
         facts = os.fstat(source)
         if not stat.S_ISREG(facts.st_mode):
             raise LtxflowError(Problem(f'"{src}" is not a file', hint="name a plain file"), exit_code=FAILED)
-        with _reported("write", dst), _replacing(dst, mode, fsync=True) as (fd, temp):
-            if not _clone(source, fd, temp):
-                _copy_bytes(source, fd, facts.st_size, temp)
-            _check_copy(src, temp, facts.st_size, expect)
+        with _reported("write", dst), _replacing(dst, mode, fsync=True) as placing:
+            if not _clone(source, placing.fd, placing.temp):
+                _copy_bytes(source, placing.fd, facts.st_size, placing.temp)
+            _check_copy(src, placing.temp, facts.st_size, expect)
     finally:
         os.close(source)
 
@@ -333,10 +344,12 @@ def _check_copy(src: Path, copy: Path, size: int, expect: Digest | None) -> None
         raise LtxflowError(Problem(message, hint=hint), exit_code=FAILED)
 
 
-def move_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None) -> None:
-    """Given a file of our own, put it itself at `dst`, durable; copied where it cannot move. `src` is gone.
+def move_into(
+    src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None, fsync: bool = True
+) -> None:
+    """Given a file of our own, put it itself at `dst`, durable unless `fsync` is off; copied where it cannot move.
 
-    A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`.
+    `src` is gone. A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`.
     """
     with _reported("read", src):
         facts = src.lstat()
@@ -352,11 +365,13 @@ def move_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int |
             if mode is not None:
                 _before("chmod", src)
                 os.fchmod(fd, mode)
-            _fsync(fd, src)
+            if fsync:
+                _fsync(fd, src)
         finally:
             os.close(fd)
         _replace(src, dst)
-        _fsync_dir(dst.parent)
+        if fsync:
+            _fsync_dir(dst.parent)
 
 
 def _device(folder: Path) -> int:
@@ -448,6 +463,10 @@ def signature(path: Path | str) -> Signature | None:
         facts = os.stat(path)
     except (OSError, ValueError):
         return None
+    return _signature(facts)
+
+
+def _signature(facts: os.stat_result) -> Signature:
     return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
 
 
@@ -457,9 +476,7 @@ def signature_of_file(path: Path | str) -> Signature | None:
         facts = os.lstat(path)
     except (OSError, ValueError):
         return None
-    if not stat.S_ISREG(facts.st_mode):
-        return None
-    return (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+    return _signature(facts) if stat.S_ISREG(facts.st_mode) else None
 
 
 # --- one process at a time

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +20,16 @@ from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, E
 from ltxflow.plan.dag import Plan
 from ltxflow.plan.review import Review, shown
 from ltxflow.plan.status import Lookup, Status, output_of, status_of
-from ltxflow.run.states import States
+from ltxflow.run.states import SETTLED, States
 from ltxflow.steps import Job, Node, pool_of, step
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
 Emit = Callable[[Event], None]
 Putting = Callable[[], AbstractContextManager[Callable[[Iterable[str]], None]]]
+
+AHEAD = 128  # targets that are started before others have ended: more than the schedule of servers looks at
+GROUP_S = 0.25  # so long at most does what can be had from traces wait to be written together
 
 
 class Executor(Protocol):
@@ -64,6 +68,8 @@ class Builder:
     recorded: Callable[[Key], None] = lambda key: None  # called once a trace is recorded
     review: Callable[[], Review] | None = None  # of what came back, by the lock as it is then
     putting: Putting = _alone  # around what is put into the store: it yields what is told the key
+    write: Callable[[], None] = lambda: None  # called now and then, and at the end: what `made` gathered is to be kept
+    is_first: Callable[[Key], bool] = lambda key: False  # what is to be started before all else
 
 
 async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
@@ -72,134 +78,223 @@ async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Bu
     A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off.
     Cancelling keeps what is finished and skips the rest: the result says `interrupted`.
     """
-    built = Built(dict(found))
-    states = States()
-    begun: set[str] = set()  # of the running: those that have left their pool's queue
-    for target, status in found.items():
-        states.set(target, "made" if status.state == "hit" else "waiting")
-    running: dict[asyncio.Task[Trace], str] = {}
+    return await _Course(plan, found, builder).run()
 
-    def failed() -> None:
+
+class _Course:
+    """A run under way. What there is to do when a target is settled does not grow with the number of targets."""
+
+    def __init__(self, plan: Plan, found: Mapping[str, Status], builder: Builder) -> None:
+        self.plan, self.builder = plan, builder
+        self.built = Built(dict(found))
+        self.states = States()
+        self.needed_by: dict[str, list[str]] = {}
+        self.ready: deque[str] = deque()
+        self.parked: dict[Key, list[str]] = {}  # those that wait for another one with the same key
+        self.running: dict[asyncio.Task[Trace], str] = {}
+        self.begun: set[str] = set()  # of the running: those that have left their pool's queue
+        self.ended: deque[asyncio.Task[Trace]] = deque()
+        self.wake = asyncio.Event()
+        self.write_at: float | None = None  # when what was gathered is to be written
+
+    async def run(self) -> Built:
+        for target, status in self.built.statuses.items():
+            self.states.set(target, "made" if status.state == "hit" else "waiting")
+        waiting = self.states.in_state("waiting")
+        for target in waiting:
+            for need in self.plan.needs(target):
+                self.needed_by.setdefault(need, []).append(target)
+        try:
+            self._advance(waiting)
+            await self._until_settled()
+        except asyncio.CancelledError:
+            await self._interrupt()
+        except BaseException:  # a bug, a full disk: let the others end quietly, and fly
+            await self._cancel_all()
+            raise
+        finally:
+            self._write()
+        return self.built
+
+    async def _until_settled(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            self._start()
+            if not self.running:
+                return
+            if not self.ended:
+                self.wake.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self.write_at):
+                        await self.wake.wait()
+            while self.ended:
+                self._settle(self.ended.popleft())
+                self.write_at = self.write_at or clock() + GROUP_S
+            if self.write_at is not None and clock() >= self.write_at:
+                self._write()
+
+    def _write(self) -> None:
+        """Write what was gathered since the last time: the index's rows and the lock's lines.
+
+        They may wait for each other, since both follow from traces and blobs, which are on the disk before a clip
+        counts as made: whoever is killed in between finds those, and the next run writes the rest.
+        """
+        self.write_at = None
+        self.builder.store.write_index()
+        self.builder.write()
+
+    def _start(self) -> None:
+        """Start what is ready, up to AHEAD: what a clip needs for its way is in memory for these alone."""
+        while self.ready and len(self.running) < AHEAD:
+            target = self.ready.popleft()
+            if self.states.of[target] != "ready" or self._settle_twin(target):
+                continue
+            status = self.built.statuses[target]
+            assert status.key is not None
+            if status.key in self.parked:
+                self.parked[status.key].append(target)  # no key is made twice: this one waits for the other
+                continue
+            self.parked[status.key] = []
+            self.states.set(target, "running")
+            inputs = _inputs(status.node, self.built, self.builder)
+            task = asyncio.create_task(_make(status, inputs, self.builder, self.begun, self._failed))
+            self.running[task] = target
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Trace]) -> None:
+        self.ended.append(task)
+        self.wake.set()
+
+    def _failed(self) -> None:
         """Without `keep_going`, end all that has not begun: now, before another takes the place that is free."""
-        for task, target in running.items():
-            if not builder.keep_going and target not in begun and task is not asyncio.current_task():
+        for task, target in self.running.items():
+            if not self.builder.keep_going and target not in self.begun and task is not asyncio.current_task():
                 task.cancel()
 
-    try:
-        while not states.is_settled:
-            _advance(plan, built, states, builder)
-            being_made = {built.statuses[target].key for target in running.values()}
-            for target in states.in_state("ready"):
-                if built.statuses[target].key in being_made:
-                    continue  # no key is made twice: this one waits for the other
-                being_made.add(built.statuses[target].key)
-                states.set(target, "running")
-                status = built.statuses[target]
-                inputs = _inputs(status.node, built, builder)
-                running[asyncio.create_task(_make(status, inputs, builder, begun, failed))] = target
-            if not running:
-                break
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                _settle(running.pop(task), task, plan, built, states, builder)
-            if built.failed:
-                failed()
-    except asyncio.CancelledError:
-        built.interrupted = True
-        for task in running:
+    async def _cancel_all(self) -> None:
+        for task in self.running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        for task, target in running.items():
-            _settle(target, task, plan, built, states, builder)
-        for target in states.in_state("waiting", "ready"):
-            _skip(target, "interrupted", built, states, builder)
-    except BaseException:  # a bug: let the others end quietly, and fly
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        raise
-    return built
+        await asyncio.gather(*self.running, return_exceptions=True)
 
+    async def _interrupt(self) -> None:
+        self.built.interrupted = True
+        await self._cancel_all()
+        for task in list(self.running):
+            self._settle(task)
+        for target in self.states.in_state("waiting", "ready"):
+            self._skip(target, "interrupted")
 
-def _advance(plan: Plan, built: Built, states: States, builder: Builder) -> None:
-    """Move every waiting target whose needs are settled: to ready, made (early cutoff) or skipped."""
-    for target in states.in_state("ready"):
-        _settle_twin(target, plan, built, states, builder)
-    for target in states.in_state("waiting"):
-        needs = plan.needs(target)
-        lost = [need for need in needs if states.of[need] in ("failed", "skipped")]
-        if lost:
-            _skip(target, f"needs {lost[0]}", built, states, builder)
-        elif all(states.of[need] == "made" for need in needs):
-            status = built.statuses[target]
-            if status.state == "maybe":
-                before = {need: built.statuses[need] for need in needs}
-                status = _standing(status_of(plan.nodes[target], before, builder.lookup), before, builder)
-                built.statuses[target] = status
-            states.set(target, "made" if status.state == "hit" else "ready")
-            _settle_twin(target, plan, built, states, builder)
+    # What became of a target, and what follows from it
 
+    def _advance(self, targets: Iterable[str]) -> None:
+        """Move waiting targets whose needs are settled to ready, made (early cutoff) or skipped; and on from there."""
+        todo = deque(targets)
+        while todo:
+            target = todo.popleft()
+            if self.states.of[target] != "waiting":
+                continue
+            needs = self.plan.needs(target)
+            lost = [need for need in needs if self.states.of[need] in ("failed", "skipped")]
+            if lost:
+                self._skip(target, f"needs {lost[0]}")
+            elif all(self.states.of[need] == "made" for need in needs):
+                self._now_known(target, needs)
+            if self.states.of[target] in SETTLED:
+                todo.extend(self.needed_by.get(target, ()))
 
-def _settle_twin(target: str, plan: Plan, built: Built, states: States, builder: Builder) -> None:
-    """What was made in this run for another clip with the same key is this one's, too."""
-    status = built.statuses[target]
-    trace = built.made.get(status.key) if status.key and states.of[target] == "ready" else None
-    if trace is None:
-        return
-    before = {need: built.statuses[need] for need in plan.needs(target)}
-    stands = _standing(Status(status.node, "hit", status.action, status.key, trace), before, builder)
-    built.statuses[target] = stands
-    if stands.trace is not None:
-        states.set(target, "made")
+    def _now_known(self, target: str, needs: Iterable[str]) -> None:
+        """What it needs is made: then its key is known, and with it whether it is there already."""
+        status = self.built.statuses[target]
+        if status.state == "maybe":
+            before = {need: self.built.statuses[need] for need in needs}
+            found = status_of(self.plan.nodes[target], before, self.builder.lookup)
+            status = self.built.statuses[target] = _standing(found, before, self.builder)
+        if status.state == "hit":
+            self.states.set(target, "made")
+        else:
+            self._queue(target)
+
+    def _queue(self, target: str) -> None:
+        self.states.set(target, "ready")
+        if self._settle_twin(target):
+            return
+        key = self.built.statuses[target].key
+        if key is not None and self.builder.is_first(key):
+            self.ready.appendleft(target)
+        else:
+            self.ready.append(target)
+
+    def _settle_twin(self, target: str) -> bool:
+        """What was made in this run for another clip with the same key is this one's, too; return whether it stands."""
+        status = self.built.statuses[target]
+        trace = self.built.made.get(status.key) if status.key else None
+        if trace is None:
+            return False
+        before = {need: self.built.statuses[need] for need in self.plan.needs(target)}
+        hit = Status(status.node, "hit", key=status.key, trace=trace, inputs=status.inputs)
+        stands = _standing(hit, before, self.builder)
+        self.built.statuses[target] = stands
+        if stands.trace is None:
+            return False
+        self.states.set(target, "made")
+        self.builder.made(stands.node, stands.trace)
+        self._advance(self.needed_by.get(target, ()))
+        return True
+
+    def _skip(self, target: str, reason: str) -> None:
+        self.states.set(target, "skipped")
+        self.built.skipped[target] = reason
+        self.builder.emit(ActionFinished(target, "skipped", reason=reason))
+
+    def _settle(self, task: asyncio.Task[Trace]) -> None:
+        target = self.running.pop(task)
+        key = self.built.statuses[target].key
+        assert key is not None
+        try:
+            trace = task.result()
+        except asyncio.CancelledError:
+            self._skip(target, "interrupted" if self.built.interrupted else "another failed")
+        except LtxflowError as error:
+            self._lose(target, error)
+        else:
+            self._keep(target, trace)
+        self.begun.discard(target)
+        self.ready.extend(self.parked.pop(key))
+        if not self.built.interrupted:  # else what needs it is told the same as all others
+            self._advance(self.needed_by.get(target, ()))
+
+    def _lose(self, target: str, error: LtxflowError) -> None:
+        self.states.set(target, "failed")
+        self.built.failed[target] = error.problems
+        self.builder.emit(ActionFinished(target, "failed", reason=str(error)))
+        if not self.builder.keep_going:
+            for other in self.states.in_state("waiting", "ready"):
+                self._skip(other, "another failed")
+            self._failed()
+
+    def _keep(self, target: str, trace: Trace) -> None:
+        """It is made: it stands, or another try of it, which may be still to be made."""
+        builder, built = self.builder, self.built
+        status = built.statuses[target]
+        built.made[trace.key] = trace
+        builder.recorded(trace.key)
+        before = {need: built.statuses[need] for need in self.plan.needs(target)}
+        hit = Status(status.node, "hit", key=trace.key, trace=trace, inputs=status.inputs)
+        stands = _standing(hit, before, builder)
+        built.statuses[target] = stands
+        if stands.because:
+            builder.emit(Notice(stands.because, "warning", target))
+        if stands.trace is None and built.failed and not builder.keep_going:
+            self._skip(target, "another failed")
+            return
+        if stands.trace is None:
+            self._queue(target)
+            return
+        self.states.set(target, "made")
+        built.rendered.add(target)
         builder.made(stands.node, stands.trace)
-
-
-def _skip(target: str, reason: str, built: Built, states: States, builder: Builder) -> None:
-    states.set(target, "skipped")
-    built.skipped[target] = reason
-    builder.emit(ActionFinished(target, "skipped", reason=reason))
-
-
-def _settle(target: str, task: asyncio.Task[Trace], plan: Plan, built: Built, states: States, builder: Builder) -> None:
-    try:
-        trace = task.result()
-    except asyncio.CancelledError:
-        _skip(target, "interrupted" if built.interrupted else "another failed", built, states, builder)
-        return
-    except LtxflowError as error:
-        states.set(target, "failed")
-        built.failed[target] = error.problems
-        builder.emit(ActionFinished(target, "failed", reason=str(error)))
-        if not builder.keep_going:
-            for other in states.in_state("waiting", "ready"):
-                _skip(other, "another failed", built, states, builder)
-        return
-    before = {need: built.statuses[need] for need in plan.needs(target)}
-    _keep(target, trace, before, built, states, builder)
-
-
-def _keep(
-    target: str, trace: Trace, before: Mapping[str, Status], built: Built, states: States, builder: Builder
-) -> None:
-    """It is made: it stands, or another try of it, which may be still to be made."""
-    status = built.statuses[target]
-    built.made[trace.key] = trace
-    builder.recorded(trace.key)
-    stands = _standing(Status(status.node, "hit", status.action, trace.key, trace), before, builder)
-    built.statuses[target] = stands
-    if stands.because:
-        builder.emit(Notice(stands.because, "warning", target))
-    if stands.trace is None and built.failed and not builder.keep_going:
-        _skip(target, "another failed", built, states, builder)
-        return
-    if stands.trace is None:
-        states.set(target, "ready")
-        return
-    states.set(target, "made")
-    built.rendered.add(target)
-    builder.made(stands.node, stands.trace)
-    seconds = trace.seconds.get("total", 0.0)
-    builder.emit(ActionFinished(target, "rendered", stands.trace.key, seconds, trace.server or "local"))
+        seconds = trace.seconds.get("total", 0.0)
+        builder.emit(ActionFinished(target, "rendered", stands.trace.key, seconds, trace.server or "local"))
 
 
 def _standing(status: Status, before: Mapping[str, Status], builder: Builder) -> Status:
@@ -262,57 +357,54 @@ async def _make(
 
 async def _keep_and_look(status: Status, job: Job, builder: Builder, started: float) -> Trace:
     """Keep what an action made, and inspect it before anything rests on it. What cannot be inspected is told."""
-    trace = await _store(status, job, builder, started)
+    trace = await asyncio.to_thread(_store, status, job, builder, started)
     looking = builder.review().inspection(status.node, trace) if builder.review is not None else None
     if looking is None:
         return trace
     assert looking.key is not None
     inputs = {"video": builder.store.cas.path(shown(trace))}
-    with builder.store.scratch() as folder:
-        look = Job(looking.node.target, looking.key, folder, inputs, lambda fraction, text: None)
-        try:
-            began = time.monotonic()
-            await builder.executors["cpu"].run(looking, look)
-            await _store(looking, look, builder, began)
-        except LtxflowError as error:
-            builder.emit(Notice(f"could not be inspected: {error}", "warning", status.node.target))
+    look = Job(looking.node.target, looking.key, job.folder, inputs, lambda fraction, text: None)
+    try:
+        began = time.monotonic()
+        await builder.executors["cpu"].run(looking, look)
+        await asyncio.to_thread(_store, looking, look, builder, began, fsync=False)
+    except LtxflowError as error:
+        builder.emit(Notice(f"could not be inspected: {error}", "warning", status.node.target))
     return trace
 
 
-async def _store(status: Status, job: Job, builder: Builder, started: float) -> Trace:
-    """Keep what an action made: blobs, then trace."""
-    with ExitStack() as stack:
-        tell = await asyncio.to_thread(stack.enter_context, builder.putting())  # it may have to wait
-        trace = await _put(status, job, builder, started)
-        tell([trace.key])
-        return trace
+def _store(status: Status, job: Job, builder: Builder, started: float, *, fsync: bool = True) -> Trace:
+    """Keep what an action made: blobs, then trace. In a thread: it waits for the disk, and perhaps for `cache gc`.
 
-
-async def _put(status: Status, job: Job, builder: Builder, started: float) -> Trace:
+    All of it is on the disk when this returns; without `fsync` a power cut may take it, which is for looks alone: the
+    next run looks again.
+    """
     node, action, module = status.node, status.action, step(status.node.kind)
     assert action is not None
     missing = [name for name in action.outputs if name not in job.out]
     if missing:
         raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)
-    outputs = {}
-    for name in action.outputs:
-        size = job.out[name].stat().st_size
-        digest = await asyncio.to_thread(builder.store.cas.put, job.out[name], job.digests.get(name), move=True)
-        outputs[name] = Output(digest, job.facts.get(name, {}), size)
-    trace = Trace(
-        key=job.key,
-        action=action.as_json(),
-        outputs=outputs,
-        target=node.target,
-        fields=module.fields(node),
-        seconds={"total": round(time.monotonic() - started, 3), **job.seconds},
-        source=module.SOURCE,
-        server=job.server,
-        versions=job.versions,
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    builder.store.record(trace)
-    return trace
+    with builder.putting() as tell:  # it may have to wait
+        outputs = {}
+        for name in action.outputs:
+            size = job.out[name].stat().st_size
+            digest = builder.store.cas.put(job.out[name], job.digests.get(name), move=True, fsync=fsync)
+            outputs[name] = Output(digest, job.facts.get(name, {}), size)
+        trace = Trace(
+            key=job.key,
+            action=action.as_json(),
+            outputs=outputs,
+            target=node.target,
+            fields=module.fields(node),
+            seconds={"total": round(time.monotonic() - started, 3), **job.seconds},
+            source=module.SOURCE,
+            server=job.server,
+            versions=job.versions,
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        kept = builder.store.record(trace, in_group=True, fsync=fsync)
+        tell([trace.key])
+        return kept
 
 
 async def interruptible(work: Awaitable[Built]) -> Built:

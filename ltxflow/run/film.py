@@ -29,7 +29,7 @@ from ltxflow.run.asking import Consent, unasked
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.run.inspecting import look_closely
-from ltxflow.run.keep import keep_hits, keeper
+from ltxflow.run.keep import Keeper, keep_hits
 from ltxflow.run.means import Means
 from ltxflow.run.needs import Reliance, register, relying
 from ltxflow.run.servers import comfy_executor
@@ -176,16 +176,22 @@ async def _run(
             if comfy is not None:
                 comfy.kept(key)  # only now is its submission over
 
+        def is_under_way(key: Key) -> bool:
+            return comfy is not None and comfy.is_under_way(key)
+
+        keeper = Keeper(session, outlook)
         builder = Builder(
             store=session.store,
             lookup=reliance.lookup(session.lookup),
             executors=executors,
             emit=emit,
-            made=keeper(session, outlook),
+            made=keeper,
             keep_going=means.keep_going,
             recorded=recorded,
             putting=reliance.putting,
             review=lambda: Review(session.lock, session.lookup),
+            write=keeper.write,
+            is_first=is_under_way,
         )
         return await build(outlook.plan, found, builder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ltxflow.plan.outlook import Outlook, derived_seed
@@ -16,22 +16,30 @@ from ltxflow.store.traces import Trace
 KEPT = ("clip", "reference")
 
 
-def keeper(session: Session, outlook: Outlook) -> Callable[[Node, Trace], None]:
-    """Given a session, return what to call with each finished node: it writes the clip's line in the lock.
+class Keeper:
+    """Called with each finished node: the clip's line in the lock. `write` writes all lines that are new.
 
-    The lock that is written carries the film's `moved:` entries out, once something was made.
+    A line may wait for others, since it follows from the trace, which is on the disk by then: a run that is killed in
+    between finds it, and then writes the line (`keep_hits`). The lock that is written carries the film's `moved:`
+    entries out, once something was made.
     """
-    session.lock = outlook.lock
-    taken = taken_of(outlook)
 
-    def keep(node: Node, trace: Trace) -> None:
-        if node.kind not in KEPT or is_stand_in(outlook, taken[node.entry]):
+    def __init__(self, session: Session, outlook: Outlook) -> None:
+        session.lock = outlook.lock
+        self.session, self.outlook = session, outlook
+        self.taken = taken_of(outlook)
+        self.written = session.lock
+
+    def __call__(self, node: Node, trace: Trace) -> None:
+        if node.kind not in KEPT or is_stand_in(self.outlook, self.taken[node.entry]):
             return
-        made = lock_take(session, taken[node.entry], node.take, trace, node.spec.seed)
-        session.lock = with_take(session.lock, node.entry, node.take, made)
-        write_lock(session.lock_path, session.lock)
+        made = lock_take(self.session, self.taken[node.entry], node.take, trace, node.spec.seed)
+        self.session.lock = with_take(self.session.lock, node.entry, node.take, made)
 
-    return keep
+    def write(self) -> None:
+        if self.session.lock is not self.written:
+            write_lock(self.session.lock_path, self.session.lock)
+            self.written = self.session.lock
 
 
 def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -> None:

@@ -61,8 +61,10 @@ class Cas:
             return digest == EMPTY
         return found is not None and size in (0, found)
 
-    def put(self, src: Path, digest: Digest | None = None, *, move: bool = False) -> Digest:
+    def put(self, src: Path, digest: Digest | None = None, *, move: bool = False, fsync: bool = True) -> Digest:
         """Given a file, keep its bytes and return their digest. With `move`, `src` is ours and is gone after.
+
+        Without `fsync` a power cut may take what was moved: only for what costs nothing to make again.
 
         Raise LtxflowError when its bytes have not the digest given; nothing is kept then. What is stored is
         compared with the digest after it was written, so a file that changes meanwhile cannot slip in.
@@ -75,7 +77,7 @@ class Cas:
             return found
         files.make_dir(path.parent, _FOLDER_MODE)
         if move:
-            files.move_into(src, path, expect=digest, mode=_BLOB_MODE)
+            files.move_into(src, path, expect=digest, mode=_BLOB_MODE, fsync=fsync)
         else:
             files.copy_into(src, path, expect=found, mode=_BLOB_MODE)
         return found

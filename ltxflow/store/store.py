@@ -19,13 +19,15 @@ from ltxflow.store.cas import Cas, is_digest
 from ltxflow.store.memory import Memory
 from ltxflow.store.traces import (
     Trace,
+    TraceText,
     parse_trace,
+    put_trace,
     read_trace,
     remove_trace,
+    text_of,
     trace_folders,
     trace_keys,
     trace_path,
-    write_trace,
 )
 
 if TYPE_CHECKING:
@@ -46,9 +48,18 @@ class Store:
         self.looked_at: set[str] = set()  # every trace and blob that was asked for: what answers rest on
         self._report = report
         self._index: Index | None = None
+        self._unindexed: list[tuple[str, bytes]] = []  # rows of traces that are recorded: the next group
 
     @property
     def index(self) -> Index:
+        """The index, with all in it that was recorded."""
+        index = self._opened()
+        if self._unindexed:
+            rows, self._unindexed = self._unindexed, []
+            index.put_many(rows)
+        return index
+
+    def _opened(self) -> Index:
         # By name, on first use: diskcache and sqlite cost 20 ms, and commands that only name the store (or
         # find their snapshot unchanged) never ask it.
         if self._index is None:
@@ -111,16 +122,32 @@ class Store:
         trace = self.trace(key)
         return {} if trace is None else self._missing(trace)
 
-    def record(self, trace: Trace) -> None:
-        """Given what just happened, keep it: its blobs are here already, then the trace, then the index.
+    def record(self, trace: Trace, *, in_group: bool = False, fsync: bool = True) -> Trace:
+        """Given what just happened, keep it: its blobs are here already, then the trace, then the index. Return it as a
+        look-up gives it, which holds its outputs alone.
 
-        Raise ValueError when a blob is not here: a trace must never promise what is not kept.
+        With `in_group` its row waits for others, until `write_index` or the next use of the index: that is safe, since
+        a trace without a row is read from its file. Without `fsync` a power cut may take the trace: only for what
+        costs nothing to make again. Raise ValueError when a blob is not here: a trace must never promise what is not
+        kept.
         """
         missing = self._missing(trace)
         if missing:
             raise ValueError(f"a trace without its blobs: {', '.join(sorted(missing))}")
-        write_trace(self.traces, trace)
-        self.trace(trace.key)  # read back, into the index
+        path, text = trace_path(self.traces, trace.key), text_of(trace)
+        self.looked_at.add(str(path))
+        seen = put_trace(path, text.whole, fsync)
+        self._unindexed.append((trace.key, _row(text, seen)))
+        brief = _brief(trace)
+        self.memory.put(f"trace {trace.key}", [seen, brief])
+        if not in_group:
+            self.write_index()
+        return self._recalled(trace.key, brief)
+
+    def write_index(self) -> None:
+        """Put into the index what was recorded since the last time, in one transaction."""
+        if self._unindexed:
+            _ = self.index
 
     def forget(self, key: Key) -> None:
         """Given a key, drop its trace; the blobs stay until `cache gc`."""
@@ -147,6 +174,7 @@ class Store:
         return sum(files.clean_temps(folder) for folder in folders)
 
     def close(self) -> None:
+        self.write_index()
         if self._index is not None:
             self._index.close()
 
@@ -165,7 +193,7 @@ class Store:
             self._report(problem)
         if trace is None or seen is None or files.signature(path) != seen:
             return trace, None
-        return trace, _row(trace, seen)
+        return trace, _row(text_of(trace), seen)
 
     def _rows(self) -> Iterator[tuple[str, bytes]]:
         for key in trace_keys(self.traces):
@@ -178,10 +206,8 @@ class Store:
 # its action; the action. A plan looks at every trace, explains few; half of a look-up is parsing actions.
 
 
-def _row(trace: Trace, seen: files.Signature) -> bytes:
-    data = trace.as_json()
-    action = data.pop("action")
-    body = b"\n".join(json.dumps(part, separators=(",", ":")).encode() for part in (data, action))
+def _row(text: TraceText, seen: files.Signature) -> bytes:
+    body = f"{text.head}\n{text.action}".encode()
     return json.dumps([*seen, zlib.crc32(body)]).encode() + b"\n" + body
 
 

@@ -40,6 +40,10 @@ class Trace:
     made_at: str = ""
 
     def as_json(self) -> dict[str, Any]:
+        return {**self.head(), "action": dict(self.action)}
+
+    def head(self) -> dict[str, Any]:
+        """All but the action, which is the most of it, and which only those who explain ask for."""
         return {
             "format": TRACE_FORMAT,
             "key": self.key,
@@ -53,7 +57,6 @@ class Trace:
                 name: {"digest": out.digest, "size": out.size, "facts": out.facts} for name, out in self.outputs.items()
             },
             "fields": dict(self.fields),
-            "action": dict(self.action),
         }
 
     @classmethod
@@ -101,9 +104,29 @@ def _output(data: Any) -> Output:
     return Output(Digest(data["digest"]), _mapping(data, "facts"), size)
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class TraceText:
+    """A trace as JSON, in two parts: what stands before its action, and the action."""
+
+    head: str
+    action: str
+
+    @property
+    def whole(self) -> str:
+        return f'{self.head[:-1]},"action":{self.action}}}\n'
+
+
+def text_of(trace: Trace) -> TraceText:
+    """Given a trace, return its text, in the order of the fields: it is both in its file and in the index."""
+    return TraceText(_ENCODER.encode(trace.head()), _ENCODER.encode(dict(trace.action)))
+
+
 def trace_text(trace: Trace) -> str:
     """Given a trace, return the text of its file: one line of JSON in the order of the fields."""
-    return json.dumps(trace.as_json(), separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+    return text_of(trace).whole
 
 
 def trace_path(root: Path, key: Key) -> Path:
@@ -116,10 +139,14 @@ def trace_path(root: Path, key: Key) -> Path:
 def write_trace(root: Path, trace: Trace) -> Path:
     """Given a trace, write its file, whole or not at all, and return the path."""
     path = trace_path(root, trace.key)
-    text = trace_text(trace)
-    files.make_dir(path.parent, 0o700)
-    files.write_atomic(path, text)
+    put_trace(path, trace_text(trace))
     return path
+
+
+def put_trace(path: Path, text: str, fsync: bool = True) -> files.Signature:
+    """Given the path of a trace's file and its text, write it, whole or not at all, and return its signature."""
+    files.make_dir(path.parent, 0o700)
+    return files.write_atomic(path, text, fsync=fsync)
 
 
 def read_trace(root: Path, key: Key) -> tuple[Trace | None, Problem | None]:

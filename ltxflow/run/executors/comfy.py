@@ -136,6 +136,10 @@ class ComfyExecutor:
         finally:
             self._open.discard(ticket)
 
+    def is_under_way(self, key: Key) -> bool:
+        """Whether an earlier run left `key` on a server: such a clip comes first, its render may be done already."""
+        return self.submissions.open_of(key) is not None
+
     def kept(self, key: Key) -> None:
         """The trace of `key` is recorded: its submission is over."""
         self.submissions.kept(key)
