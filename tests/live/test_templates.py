@@ -14,15 +14,14 @@ from film import canned
 from live.server import Live, new_id
 
 from ltxflow.comfy.client import Client, follow
-from ltxflow.comfy.graph import outputs_of
+from ltxflow.comfy.graph import OUTPUTS, outputs_of
 from ltxflow.comfy.nodes import Signatures, check_graph, core_classes
 from ltxflow.comfy.servers import find_name
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.script.profile import load_profile
 from ltxflow.script.template import read_templates, render
-
-pytestmark = pytest.mark.live
+from ltxflow.steps import reference
 
 PROFILE = load_profile("ltx2-19b")
 TEMPLATES = read_templates("ltx2-19b", None)
@@ -54,6 +53,7 @@ CASES = (
     Case("extend", "extend", is_cropped=True),
     Case("extend-fresh", "extend", stages=1, changes={"audio": "fresh"}),
     Case("control", "control"),
+    Case("t2i", "t2i", stages=1, is_cropped=True),
 )
 
 
@@ -94,7 +94,7 @@ async def _graph(client: Client, live: Live, case: Case) -> tuple[dict[str, Any]
         "seed": 7,
         "reference": picture,
         "last_frame": picture if case.template == "flf2v" else None,
-        "frames": live.frames,
+        "frames": reference.FRAMES if case.template == "t2i" else live.frames,
         "fps": live.fps,
         "temporal_upscale": case.temporal,
         "control": {"lora": control or "no control LoRA", "video": before, "strength": 1.0, "mode": "canny"},
@@ -111,6 +111,7 @@ async def _graph(client: Client, live: Live, case: Case) -> tuple[dict[str, Any]
     return graph, told
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_template_renders_what_it_promises(case: Case, live: Live, tmp_path: Path) -> None:
     async def work(client: Client) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def test_template_renders_what_it_promises(case: Case, live: Live, tmp_path: Pat
         submitted = await client.submit(graph, new_id())
         state = await follow(client, submitted.prompt_id)
         assert state.kind == "done", state.error
-        for name, node in outputs_of(graph).items():
+        for name, node in outputs_of(graph, ("image",) if case.template == "t2i" else OUTPUTS).items():
             (file,) = [f for f in state.outputs if f.node == node and f.filename.endswith((".mp4", ".png"))]
             await client.download(file, tmp_path / name, 1 << 30)
         return told
@@ -131,6 +132,11 @@ def test_template_renders_what_it_promises(case: Case, live: Live, tmp_path: Pat
     told = live.ask(work)
     decoded = told["decoded_width"], told["decoded_height"]
     delivered = (told["crop"]["width"], told["crop"]["height"]) if told["crop"] else decoded
+    if case.template == "t2i":
+        (image,) = tmp_path.iterdir()
+        still = read_image(image)
+        assert (image.name, still.width, still.height) == ("image", *delivered)
+        return
     frames = live.frames - K if case.template == "extend" else live.frames
     if case.temporal:
         frames = 2 * (frames - 1) + 1
