@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 from pathlib import Path
@@ -94,10 +95,12 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for pair in args.set:
         name, equals, value = pair.partition("=")
-        if not equals or name not in NAMES:
-            raise LtxflowError(
-                Problem(f'--set {pair}: no setting "{name}"', hint=f"settings: {', '.join(sorted(NAMES))}", code="U011")
-            )
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"settings: {', '.join(sorted(NAMES))}"
+            raise LtxflowError(Problem(f'--set {pair}: no setting "{name}"', hint=hint, code="U011"))
+        if not equals:
+            raise LtxflowError(Problem(f"--set {pair}: no value", hint=f"write --set {name}=VALUE", code="U011"))
         told[name] = _value(name, value)
     if args.quality is not None:
         told["quality"] = args.quality

@@ -90,3 +90,17 @@ def test_a_value_that_the_file_could_not_have_is_refused_on_the_command_line_too
     ran = film.run("plan", "--set", text)
     assert ran.code == 2, ran
     assert text.partition("=")[0] in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("stepz=3", '--set stepz=3: no setting "stepz"', 'did you mean "steps"?'),
+        ("steps", "--set steps: no value", "write --set steps=VALUE"),
+    ],
+)
+def test_a_setting_written_wrongly_is_corrected(text: str, message: str, hint: str) -> None:
+    with pytest.raises(LtxflowError) as caught:
+        settings_of(parsed("--set", text))
+    (problem,) = caught.value.problems
+    assert (problem.message, problem.hint, problem.code) == (message, hint, "U011")
