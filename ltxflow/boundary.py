@@ -37,6 +37,7 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
     started_ns = time.time_ns()
     face, verb, is_json = Face(), "", "--json" in argv
     try:
+        _stand_somewhere()
         verb, rest = _verb_first(argv)
         if verb not in verbs:
             raise LtxflowError(_unknown(verb, verbs))
@@ -67,6 +68,15 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         return 0
     except Exception:
         return _tell(face, verb, is_json, BUG, [_bug(argv)])
+
+
+def _stand_somewhere() -> None:
+    """Raise LtxflowError where the folder that the user stands in was removed: nothing can be found from there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        hint = "go into one that is there: cd ~"
+        raise LtxflowError(Problem("the folder you are in was removed", hint=hint, code="U005")) from None
 
 
 def _remember(asked: Asked, answer: Answer, footing: Footing) -> None:
@@ -124,10 +134,10 @@ def _unknown(verb: str, verbs: Iterable[str]) -> Problem:
 
 
 def _line_by_line() -> None:
-    """A log shows each line when it is written, in any encoding: a ✓ that cannot be said is no reason to stop."""
+    """A log shows each line when it is written."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+            stream.reconfigure(line_buffering=True)
 
 
 def _tell(face: Face, verb: str, is_json: bool, code: int, problems: Iterable[Problem]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 VERBS = {
     "init": "start a film: project.yaml with everything in it that you need first",
@@ -71,6 +72,7 @@ def help_text() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Given the arguments after the program's name, run the verb and return the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    _in_any_encoding()
     if args[:1] in (["--version"], ["-V"]):
         from ltxflow import __version__
 
@@ -93,6 +95,13 @@ def main(argv: list[str] | None = None) -> int:
     from ltxflow import boundary
 
     return boundary.run(args, VERBS)
+
+
+def _in_any_encoding() -> None:
+    """A ✓ that a terminal's encoding cannot say is no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print(text: str) -> int:

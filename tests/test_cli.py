@@ -427,3 +427,24 @@ def test_a_film_text_of_the_tests_has_nothing_to_complain_of(film: Film) -> None
     assert film_text({"a": ["b"]})
     ran = film.run("check", "--json")
     assert {problem["level"] for problem in ran.envelope["problems"]} <= {"advice"}
+
+
+# --- wherever it is run
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["status"]])
+def test_an_encoding_without_our_signs_is_no_reason_to_stop(film: Film, argv: list[str]) -> None:
+    film.build()
+    for _ in range(2):  # the second answer is the one that is remembered
+        ran = run_alone(*argv, cwd=film.folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert (ran.code, ran.err) == (0, "")
+        assert "\\xb7" in ran.out
+
+
+def test_a_folder_that_was_removed_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os, sys; os.rmdir({str(gone)!r}); from ltxflow.cli import main; sys.exit(main(['plan']))"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=gone, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "error: the folder you are in was removed [U005]\n  → go into one that is there: cd ~\n" in ran.stderr
