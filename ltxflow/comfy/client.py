@@ -51,6 +51,7 @@ from ltxflow.comfy.messages import (
     NodeDone,
     OutputFile,
     Progress,
+    QueueChanged,
     QueueEntry,
     ServerError,
     Started,
@@ -92,6 +93,7 @@ _QUEUE_EVERY = 8  # on an old server: looks at /history/{id} for one at the whol
 _TRIES = 8  # sockets in a row that brought nothing before the progress bar is given up
 _BACKLOG = 1000  # events a watcher may be behind
 _REMEMBERED = 64  # prompts of which it is known that they are over, though nobody watched them yet
+_LATELY_S = 20.0  # after which a socket may be deaf
 _WHOLE_EVERY_S = 0.25  # between frames that repeat all that is known of a prompt: others tell what is new in them
 _JOBS_LIMIT = 1000
 
@@ -154,6 +156,8 @@ class Client:
         self._watchers: list[_Watcher] = []
         self._over: deque[str] = deque(maxlen=_REMEMBERED)  # prompts that the socket said are over
         self._next_whole_s = 0.0
+        self._remaining: int | None = None
+        self._heard_s = 0.0
         self._listener: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         _check_headers(self.server)
@@ -559,6 +563,7 @@ class Client:
             while silent < _TRIES:
                 silent += 1
                 self._settled.clear()
+                self._remaining = None
                 is_known = False  # whether the server may hold this id for a socket
                 try:
                     async with self._socket() as socket:
@@ -602,9 +607,17 @@ class Client:
             **tls,
         )
 
+    @property
+    def remaining(self) -> int | None:
+        """How many prompts run or wait, everybody's, as the socket told last; None where it told nothing lately.
+
+        Who has to know asks `queue_remaining`.
+        """
+        return self._remaining if time.monotonic() - self._heard_s < _LATELY_S else None
+
     def _hear(self, frame: str | bytes) -> None:
+        now = self._heard_s = time.monotonic()
         if is_repetition(frame):
-            now = time.monotonic()
             if now < self._next_whole_s:
                 return
             self._next_whole_s = now + _WHOLE_EVERY_S
@@ -614,6 +627,8 @@ class Client:
         for event in events:
             if isinstance(event, Failed):
                 event = replace(event, error=self._shown_error(event.error))
+            elif isinstance(event, QueueChanged):
+                self._remaining = event.remaining
             if isinstance(event, Failed | Finished):
                 self._over.append(event.prompt_id)
             for watcher in self._watchers:

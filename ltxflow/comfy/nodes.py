@@ -337,10 +337,13 @@ def _with_other_values(graph: Graph, like: Graph) -> list[str] | None:
 
 def _is_same(node: Any, like: Any) -> bool:
     """Equal, and not only as True is equal to 1."""
-    return bool(node == like) and all(
-        type(value) is type(other) and (not isinstance(value, list | Mapping) or repr(value) == repr(other))
-        for value, other in zip(node["inputs"].values(), (like["inputs"][name] for name in node["inputs"]), strict=True)
-    )
+    if node != like:
+        return False
+    other = like["inputs"]
+    for name, value in node["inputs"].items():
+        if type(value) is not type(other[name]) or (isinstance(value, list) and repr(value) != repr(other[name])):
+            return False
+    return True
 
 
 def _has_same_links(node: Any, like: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -319,15 +320,19 @@ async def _make(
     node, action, key = status.node, status.action, status.key
     assert action is not None
     assert key is not None
-    loop = asyncio.get_running_loop()
+    loop, home = asyncio.get_running_loop(), threading.get_ident()
     started = time.monotonic()
     is_given_up = False
 
     def progress(fraction: float, text: str) -> None:
-        """Called from the thread that works; events are told one after the other, in the loop's."""
+        """Called from whatever thread works; events are told one after the other, in the loop's."""
         if is_given_up:
             raise asyncio.CancelledError  # ends the thread's work: nobody waits for it
-        loop.call_soon_threadsafe(builder.emit, ActionProgress(node.target, fraction, text))
+        event = ActionProgress(node.target, fraction, text)
+        if threading.get_ident() == home:
+            builder.emit(event)
+        else:
+            loop.call_soon_threadsafe(builder.emit, event)
 
     def begin(where: str) -> None:
         nonlocal started

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ class BadFile(Exception):
         super().__init__(problem.message)
 
 
+@dataclass
+class _Part:
+    """One output on its way: where it is on the server and here, and what is known of it so far."""
+
+    name: str
+    output: OutputFile
+    path: Path
+    most: int  # bytes
+    digest: Digest | None = None  # of the bytes as they came: what is kept is compared with it
+    facts: dict[str, Any] | None = None  # once it is verified
+    pauses: Iterator[float] = field(default_factory=lambda: iter(PAUSES_S))
+
+
 async def fetch(
     client: Client,
     patiently: Patiently,
@@ -50,56 +64,72 @@ async def fetch(
     for a file that stays bad though it is fetched again; LtxflowError for what is no fault of the file: a full disk, a
     server that does not answer.
     """
-    for name, node in order.outputs(graph).items():
-        output = _listed(state, node, EXTENSIONS[name])
-        if output is None:
-            raise BadFile(Problem(f'the server lists no file for "{name}"{_refused(state)}'))
-        path = job.folder / f"{name}{EXTENSIONS[name]}"
-        job.facts[name], job.digests[name] = await _fetch_one(client, patiently, output, path, name, order, decoding)
-        job.out[name] = path
-    if "image" in job.out:
-        plain = job.folder / "plain.png"
-        await asyncio.to_thread(_plain_picture, job.out["image"], plain)
-        job.out["image"] = plain
-        del job.digests["image"]  # those were other bytes
-    if "video" in job.out:
-        published = job.folder / "published.mp4"
-        await asyncio.to_thread(_strip, job.out["video"], published)
-        job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
+    parts = [_part(name, node, state, order, job.folder) for name, node in order.outputs(graph).items()]
+    for part in parts:
+        await _download(client, patiently, part)
+    while True:
+        async with decoding:
+            found = await asyncio.to_thread(_take, parts, order, job)  # all in one go: a thread is no small matter
+        if found is None:
+            return
+        part, bad = found
+        await _pause(part, bad)
+        await _download(client, patiently, part)
 
 
-async def _fetch_one(
-    client: Client,
-    patiently: Patiently,
-    output: OutputFile,
-    path: Path,
-    name: str,
-    order: Order,
-    decoding: asyncio.Semaphore,
-) -> tuple[dict[str, Any], Digest]:
-    """The facts of a file, and the digest of its bytes as they came: what is kept is compared with it."""
-    most = _most_bytes(name, order)
-    digest = Digest("")
+def _part(name: str, node: str, state: JobState, order: Order, folder: Path) -> _Part:
+    output = _listed(state, node, EXTENSIONS[name])
+    if output is None:
+        raise BadFile(Problem(f'the server lists no file for "{name}"{_refused(state)}'))
+    return _Part(name, output, folder / f"{name}{EXTENSIONS[name]}", _most_bytes(name, order))
 
+
+async def _download(client: Client, patiently: Patiently, part: _Part) -> None:
     async def download() -> None:
-        nonlocal digest
         try:
-            digest = await client.download(output, path, most)
+            part.digest = await client.download(part.output, part.path, part.most)
         except LtxflowError as error:
             if error.problems[0].code in ("connection", "too-big", "output-gone"):
                 raise BadFile(error.problems[0]) from None  # the server answers, but not with the whole file
             raise
 
-    for pause in (*PAUSES_S, None):
+    while True:
         try:
             await patiently(download)
-            async with decoding:
-                return await asyncio.to_thread(verify, name, path, order), digest
+            return
         except BadFile as bad:
-            if pause is None or bad.problem.code in ("too-big", "output-gone"):
-                raise
-            await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
+            await _pause(part, bad)
+
+
+async def _pause(part: _Part, bad: BadFile) -> None:
+    """Wait before a bad file is fetched again; raise what is bad where that has no sense, or was tried enough."""
+    pause = next(part.pauses, None)
+    if pause is None or bad.problem.code in ("too-big", "output-gone"):
+        raise bad
+    await asyncio.sleep(pause)
+
+
+def _take(parts: Sequence[_Part], order: Order, job: Job) -> tuple[_Part, BadFile] | None:
+    """Verify what is not yet, then put all into the job; return the first that is bad instead, and how."""
+    for part in parts:
+        try:
+            part.facts = part.facts or verify(part.name, part.path, order)
+        except BadFile as bad:
+            return part, bad
+    for part in parts:
+        assert part.facts is not None
+        assert part.digest is not None
+        job.out[part.name], job.facts[part.name], job.digests[part.name] = part.path, part.facts, part.digest
+    if "image" in job.out:
+        plain = job.folder / "plain.png"
+        _plain_picture(job.out["image"], plain)
+        job.out["image"] = plain
+        del job.digests["image"]  # those were other bytes
+    if "video" in job.out:
+        published = job.folder / "published.mp4"
+        _strip(job.out["video"], published)
+        job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
+    return None
 
 
 def verify(name: str, path: Path, order: Order) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Attempt:
     is_ours: bool = False  # this project's journal has it as submitted: only such prompts are ever cancelled
     is_there: bool = False  # the server has it
     is_withdrawn: bool = False
+    is_single: bool = False  # a copy of it that waited, if there was any, was taken back
     is_over: bool = False  # what becomes of the clip is decided
     is_stopping: bool = False
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
@@ -113,6 +114,11 @@ class Machine:
     @property
     def is_up(self) -> bool:
         return self.down_since is None
+
+    @property
+    def ours(self) -> int:
+        """How many prompts of ours it has, or is just being sent."""
+        return sum(each.is_there or each.posting is not None for each in self.queue)
 
     @property
     def has_room(self) -> bool:

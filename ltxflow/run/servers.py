@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ltxflow.comfy.client import probe
 from ltxflow.comfy.nodes import core_classes
@@ -55,12 +55,8 @@ async def comfy_executor(
     journal.compact()
     speeds = read_speeds(session.store.root)
 
-    def learned(server: str, seconds: float, work: float) -> None:
-        known = speeds.get(server) or Speed(seconds / work, 0)
-        speeds[server] = known.after(seconds, work)
-        write_speeds(session.store.root, speeds)
+    def learned(measured: Mapping[str, Speed]) -> None:
+        write_speeds(session.store.root, {**speeds, **measured})
 
     terms = Terms(servers.patience_s, core_classes() | session.config.allowed_nodes, servers.max_gpu_s)
-    return ComfyExecutor(
-        [place.server for place in places], journal, terms, emit, dict(speeds), own / SIGNATURES, learned
-    )
+    return ComfyExecutor([place.server for place in places], journal, terms, emit, speeds, own / SIGNATURES, learned)

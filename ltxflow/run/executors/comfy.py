@@ -45,6 +45,7 @@ FAULTS = 2  # passing faults of one clip on one server, after which it goes else
 LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: what runs takes longer than was thought
 GIVE_WAY_S = 2.0  # files wait so long for the next clip to get onto their server: fetching them idles nobody
 FAREWELL_S = 5.0  # for cancelling, when we are told to stop
+SPEEDS_EVERY_S = 10.0  # between writing down how fast the servers are
 STEPS_EVERY_S = 0.1  # between steps of a sampler that are shown: nobody reads faster
 
 
@@ -68,7 +69,7 @@ class ComfyExecutor:
         emit: Callable[[Event], None],
         speeds: Mapping[str, Speed],
         signatures: Path,
-        learned: Callable[[str, float, float], None] = lambda server, seconds, work: None,
+        learned: Callable[[Mapping[str, Speed]], None] = lambda speeds: None,
     ) -> None:
         self.servers = servers
         self.terms = terms
@@ -82,6 +83,8 @@ class ComfyExecutor:
         self.spent_s = 0.0
         self._open: set[Ticket] = set()
         self._places = count()
+        self._measured: dict[str, Speed] = {}  # in this run, by server
+        self._tell_speeds_s = 0.0  # when they are told next
         self._has_barred = False  # whether any clip was ever refused by a server
         self._pulled: Counter[str] = Counter()
         self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
@@ -112,6 +115,8 @@ class ComfyExecutor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._measured:
+            self._tell_speeds()
         await self.machines.close()
 
     # What the build loop calls
@@ -459,9 +464,10 @@ class ComfyExecutor:
 
     async def _is_shared(self, attempt: Attempt) -> bool:
         """Whether other people's prompts are on this server: then ours do not wait there in advance."""
-        machine = attempt.machine
-        remaining = await self.machines.patiently(attempt, machine.client.queue_remaining, may_leave=True)
-        return remaining > sum(each.is_there for each in machine.queue)
+        machine, remaining = attempt.machine, attempt.machine.client.remaining
+        if remaining is None:
+            remaining = await self.machines.patiently(attempt, machine.client.queue_remaining, may_leave=True)
+        return remaining > machine.ours
 
     async def _submit(self, attempt: Attempt, graph: dict[str, Any]) -> None:
         """Queue the graph under an id that is written down first."""
@@ -500,6 +506,8 @@ class ComfyExecutor:
             if tracker.has_started and not is_told:
                 is_told = True
                 self._began(attempt)
+            if is_told and attempt.is_ours and not attempt.is_single:
+                self._drop_copies(attempt)
             is_step, now = isinstance(event, NodeProgress), time.monotonic()
             if news is None or (is_step and now < next_step_s):
                 return
@@ -521,11 +529,19 @@ class ComfyExecutor:
         if attempt.machine.queue and attempt.machine.queue[0] is attempt:
             attempt.machine.since = time.monotonic()
         attempt.ticket.job.started(attempt.machine.label)
-        if attempt.is_ours:
-            self._spawn(self._drop_copies(attempt))
 
-    async def _drop_copies(self, attempt: Attempt) -> None:
-        """A proxy that retries may have queued it twice: what runs is let be, a copy that waits would run in vain."""
+    def _drop_copies(self, attempt: Attempt) -> None:
+        """A proxy that retries may have queued it twice: what runs is let be, a copy that waits would run in vain.
+
+        Where no more prompts are on the server than ours there is none; it may come later, so that is looked at with
+        every word of the prompt's progress.
+        """
+        remaining = attempt.machine.client.remaining
+        if remaining is None or remaining > attempt.machine.ours:
+            attempt.is_single = True
+            self._spawn(self._drop_waiting(attempt))
+
+    async def _drop_waiting(self, attempt: Attempt) -> None:
         with suppress(LtxflowError):
             await attempt.machine.client.drop_waiting(attempt.prompt_id)
 
@@ -575,8 +591,14 @@ class ComfyExecutor:
             return
         seconds -= loading if loading < seconds else 0.0
         machine.speed = (machine.speed or Speed(seconds / task.work, 0)).after(seconds, task.work)
+        self._measured[machine.name] = machine.speed
+        if time.monotonic() >= self._tell_speeds_s:
+            self._tell_speeds()
+
+    def _tell_speeds(self) -> None:
+        self._tell_speeds_s = time.monotonic() + SPEEDS_EVERY_S
         with suppress(LtxflowError):  # an estimate that cannot be kept is no reason to fail
-            self.learned(machine.name, seconds, task.work)
+            self.learned(self._measured)
 
     async def _failed(self, attempt: Attempt, state: JobState) -> None:
         ticket, machine, error = attempt.ticket, attempt.machine, state.error

@@ -38,6 +38,15 @@ def test_a_film_is_rendered_and_the_second_build_runs_nothing(studio: Studio, se
     assert len(ours(server)) == 3
 
 
+def test_a_server_of_our_own_is_asked_for_little(studio: Studio, server: FakeComfy) -> None:
+    studio.write(*"abcdefgh").build(server)
+    asked = server.stats()["requests"]
+    assert asked["POST /prompt"] == 8
+    assert asked["GET /view"] == 16
+    assert asked["GET /api/jobs/{id}"] < 3 * 8  # whether it has it already, and what became of it
+    assert asked.get("GET /prompt", 0) + asked.get("POST /queue", 0) < 8  # the socket tells who else is there
+
+
 def test_two_servers_share_a_film(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
     studio.write(*"abcdefgh")
     assert studio.build(server, other).code == 0
@@ -90,16 +99,22 @@ def test_older_servers_will_do(studio: Studio, version: str) -> None:
 # Other people
 
 
-def test_one_prompt_is_kept_where_others_have_theirs(studio: Studio, server: FakeComfy) -> None:
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_one_prompt_is_kept_where_others_have_theirs(studio: Studio, server: FakeComfy, is_silent: bool) -> None:
+    """The socket tells how many there are; a silent one's server is asked."""
     server.hold()
     theirs = server.add_foreign(3)
+    if is_silent:
+        server.misbehave.silent_socket()
+    asked, times = ("GET /prompt", 1) if is_silent else ("GET /api/jobs/{id}", 4)  # the second clip's turn is over then
 
     def meanwhile() -> None:
-        told = server.wait(lambda stats: stats["requests"].get("GET /prompt", 0) > 0)
+        told = server.wait(lambda stats: stats["requests"].get(asked, 0) >= times)
         assert sum(told["accepted"].values()) == len(theirs) + 1
         server.go()
 
     assert studio.build(server, meanwhile=meanwhile).code == 0
+    assert ("GET /prompt" in server.stats()["requests"]) is is_silent
     outcomes = {run["prompt_id"]: run["outcome"] for run in server.stats()["runs"]}
     assert [outcomes[id] for id in theirs] == ["success"] * 3
 

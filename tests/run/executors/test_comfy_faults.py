@@ -70,9 +70,12 @@ def test_nor_when_the_question_after_it_fails_too(studio: Studio, server: FakeCo
     assert list(server.stats()["accepted"].values()) == [1]
 
 
-def test_a_copy_that_a_proxy_queued_never_runs(studio: Studio) -> None:
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_copy_that_a_proxy_queued_never_runs(studio: Studio, is_silent: bool) -> None:
     with FakeComfy(seconds=2) as server:
         server.misbehave.post_twice()
+        if is_silent:
+            server.misbehave.silent_socket()
 
         def meanwhile() -> None:
             server.wait(lambda stats: stats["running"] is not None and stats["pending"] == 0)
