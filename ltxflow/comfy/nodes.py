@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache, cached_property
@@ -308,31 +308,37 @@ def check_graph(
     where: Callable[[str], Span | None] | None = None,
     models: bool = True,
     allowed: frozenset[str] | None = None,
-    like: Graph | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Problem]:
     """Given an API-format graph, return all that is wrong with it, by node id, then in the order of inputs.
 
     `where` finds a node's place in a file. With `models=False` lists of model files are not compared: they
     differ by server. `allowed` are the classes outside the core set that the user allows; None allows every
-    class. `like` is a graph in which the same check found no error: where nodes and links are the same, only the
-    nodes with other values are looked at.
+    class. `only` are the nodes to look at, where nothing else may be wrong: see `other_values`.
     """
     check = _Check(graph, signatures, template, where, models, allowed)
-    others = _with_other_values(graph, like) if like else None
-    if others is None:
+    if only is None:
         check.all()
     else:
-        for node_id in sorted(others, key=_by_number):
+        for node_id in sorted(only, key=_by_number):
             check.one(node_id)
     return check.problems
 
 
-def _with_other_values(graph: Graph, like: Graph) -> list[str] | None:
-    """Return the nodes whose values are others than in `like`; None where a node, an input or a link is another."""
+def other_values(graph: Graph, like: Graph) -> list[str] | None:
+    """Given a graph and one in which a check found no error, return the nodes that have other values.
+
+    Nothing else can be wrong then. None where a node, an input or a link is another.
+    """
     if graph.keys() != like.keys():
         return None
-    others = [node_id for node_id, node in graph.items() if not _is_same(node, like[node_id])]
-    return others if all(_has_same_links(graph[node_id], like[node_id]) for node_id in others) else None
+    others = []
+    for node_id, node in graph.items():
+        if not _is_same(node, like[node_id]):
+            if not _has_same_links(node, like[node_id]):
+                return None
+            others.append(node_id)
+    return others
 
 
 def _is_same(node: Any, like: Any) -> bool:

@@ -12,13 +12,14 @@ from typing import Any
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.messages import SystemStats, clean
-from ltxflow.comfy.nodes import Signatures, check_graph
+from ltxflow.comfy.nodes import Signatures, check_graph, other_values
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
 from ltxflow.script.profile import Profile
 
 LORAS = "loras"
+SHAPES = 8  # graphs of one template with other nodes that are remembered as right: it branches on what a clip has
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Inventory:
     stats: SystemStats | None = None
     folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signatures: Signatures | None = None
-    right: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by template: the graph found right last
+    right: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # by template: graphs found right
     classes: dict[str, bool] = field(default_factory=dict)  # node classes that were asked for, and whether it has them
 
     async def names(self, folder: str) -> tuple[str, ...]:
@@ -178,7 +179,9 @@ async def check_live(
     """
     for is_fresh in (False, True):
         signatures = await _signatures(inventory, cache, is_fresh)
-        like = None if is_fresh else inventory.right.get(template)
+        right = inventory.right.setdefault(template, [])
+        found = (other_values(graph, like) for like in right)
+        only = None if is_fresh else next((nodes for nodes in found if nodes is not None), None)
         problems = check_graph(
             dict(graph),
             signatures,
@@ -186,11 +189,12 @@ async def check_live(
             where=lambda node: span,
             models=False,
             allowed=allowed,
-            like=like,
+            only=only,
         )
         errors = [problem for problem in problems if problem.level == "error"]
         if not errors:
-            inventory.right[template] = graph
+            if only is None:
+                right[:] = [graph, *right[: SHAPES - 1]]
             return
     raise LtxflowError(*errors, exit_code=FAILED)
 

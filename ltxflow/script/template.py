@@ -375,9 +375,15 @@ def _as_json(_context: jinja2.runtime.Context, value: object) -> Markup:
     if isinstance(value, jinja2.Undefined):
         str(value)  # StrictUndefined raises, with the name
     try:
-        return Markup(_JSON.encode(value))
+        return _told(value) if isinstance(value, str | int) else Markup(_JSON.encode(value))
     except (TypeError, ValueError):
         raise jinja2.TemplateRuntimeError(f"{type(value).__name__} cannot be written as JSON") from None
+
+
+@lru_cache(maxsize=256, typed=True)  # typed: True is no 1. No fractions: 0.0 and -0.0 are equal and written otherwise
+def _told(value: str | int) -> Markup:
+    """Most of what is written are the same names and numbers for every clip."""
+    return Markup(_JSON.encode(value))
 
 
 def _environment(loader: jinja2.BaseLoader | None = None, memory: Memory | None = None) -> jinja2.Environment:

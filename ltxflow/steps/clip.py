@@ -721,8 +721,8 @@ def roles(shot: Shot, action: Action | None = None) -> list[str]:
     """
     tokens = _named(shot)
     is_told = action is not None and shot.template.trusted
-    used = set(_texts(action.body["graph"] if action and is_told else graph(shot, tokens, {}, "ltxflow")))
-    return [role for role, token in tokens.items() if token in used]
+    used = _ENCODER.encode(action.body["graph"] if action and is_told else graph(shot, tokens, {}, "ltxflow"))
+    return [role for role, token in tokens.items() if f'"{token}"' in used]
 
 
 def work(node: Node) -> float:

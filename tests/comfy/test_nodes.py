@@ -413,20 +413,21 @@ def test_beside_a_graph_that_is_right_a_check_finds_the_same_as_alone(
     graph = copy.deepcopy(right)
     graph[place[0]]["inputs"][place[1]] = value
     graph |= more
-    assert check(graph, like=right) == check(graph)
+    assert check(graph, only=nodes.other_values(graph, right)) == check(graph)
 
 
-def test_beside_a_graph_that_is_right_only_other_values_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at: list[str] = []
-    one = nodes._Check.one
-
-    def noted(self: nodes._Check, node_id: str) -> None:
-        looked_at.append(node_id)
-        one(self, node_id)
-
-    monkeypatch.setattr(nodes._Check, "one", noted)
-    assert codes(with_({"40.width": 0}), like=text_to_video()) == ["N113"]
-    assert looked_at == ["40"]
+def test_beside_a_graph_that_is_right_only_other_values_are_looked_at() -> None:
+    right = text_to_video()
+    changed = with_({"40.width": 0})
+    assert nodes.other_values(changed, right) == ["40"]
+    assert codes(changed, only=["40"]) == ["N113"]
+    assert nodes.other_values(right, right) == []
+    for other in (
+        with_({"40.width": None}),
+        with_({"50.video_latent": ["42", 0]}, image_to_video()),
+        {**right, "x": {}},
+    ):
+        assert nodes.other_values(other, right) is None
 
 
 @given(json_values)
