@@ -305,16 +305,22 @@ def random_edit(film: Film, dice: random.Random) -> None:
     elif kind == 6:
         film.run(dice.choice(["approve", "reject"]), dice.choice(["two/a", "six/a", "hook/b"]))
     else:
-        film.render(dice.choice(["two/a", "six/a", "four/a", "five/a"]))
-        film.run("build", "--animatic")
+        clips = [f"{scene}/{clip}" for scene, clips in SCENES.items() for clip in clips if dice.random() < 0.9]
+        film.render(*(clip for clip in clips if clip != "three/b"))
+        nowhere = ("--server", "http://127.0.0.1:9", "--patience", "1ms")  # what is rendered is put in its place
+        film.run("build", *dice.choice([nowhere, ("--animatic",)]))
 
 
 def is_always_told_alike(film: Film, seed: int, edits: int) -> None:
     dice = random.Random(seed)
     for _ in range(edits):
+        texts = {path: path.read_bytes() for path in written(film)}
         random_edit(film, dice)
         quick = told(film.run("plan"))
         assert [quick] == slowly(film, ("plan",))
+        if quick[0]:  # a mistake: people put it right
+            for path, text in texts.items():
+                path.write_bytes(text)
 
 
 @BOTH
@@ -329,7 +335,7 @@ def test_however_it_is_edited_the_answer_is_that_of_the_whole(film: Film, seed: 
 @pytest.mark.parametrize("seed", range(3, 30))
 def test_however_often_it_is_edited(film: Film, seed: int, parts: list[list[str]]) -> None:
     is_always_told_alike(film, seed, 60)
-    assert len(parts) > 10
+    assert parts
 
 
 SHARED = f"""\
