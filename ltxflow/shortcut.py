@@ -6,7 +6,6 @@ It is exactly as right as the slow one: an answer is kept only with everything i
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ class Asked:
 
     def __init__(self, argv: Sequence[str]) -> None:
         folder = find_project(_project(argv), Path.cwd()).parent
-        screen = [os.isatty(1), shutil.get_terminal_size((100, 24)).columns, Path.cwd(), *_workspace_marks(folder)]
+        screen = [os.isatty(1), _columns(), Path.cwd(), *_workspace_marks(folder)]
         self.project = str(folder)
         self.path = folder / SNAPSHOTS / f"{question(argv, os.environ, screen, __version__)}.json"
 
@@ -52,6 +51,14 @@ def answer(asked: Asked) -> int | None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return found.code
+
+
+def _columns() -> int:
+    """How wide the terminal is, if there is one; $COLUMNS is in the question by itself."""
+    try:
+        return os.get_terminal_size(1).columns
+    except OSError:
+        return 0
 
 
 def _project(argv: Sequence[str]) -> str | None:

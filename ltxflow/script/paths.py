@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
@@ -57,7 +57,7 @@ def _named(asked: str, cwd: Path) -> Path:
         for candidate in found:
             if candidate.parent.name == asked:
                 return candidate
-    near = difflib.get_close_matches(asked, names, n=1)
+    near = _closest(asked, names)
     hint = f'did you mean "{near[0]}"?' if near else "give a folder, a project.yaml, or a name under projects/"
     raise LtxflowError(Problem(f'no project "{asked}"', hint=hint, code="L001"))
 
@@ -172,7 +172,13 @@ def nearby(missing: Path, name: str) -> str:
     if not folder.is_dir():
         return f"there is no folder {shown(folder)}"
     names = sorted(child.name for child in folder.iterdir() if child.is_file())
-    near = difflib.get_close_matches(missing.name, names, n=1)
+    near = _closest(missing.name, names)
     if near:
         return f'did you mean "{PurePosixPath(name).with_name(near[0])}"?'
     return f"put it in {shown(folder)}" + (f" (there: {', '.join(names[:6])})" if names else "")
+
+
+def _closest(name: str, names: Iterable[str]) -> list[str]:
+    import difflib  # by need: an answer of the last time is given in less time than this takes
+
+    return difflib.get_close_matches(name, list(names), n=1)
