@@ -189,7 +189,7 @@ class _Placing:
 
 
 @contextmanager
-def _replacing(path: Path, mode: int | None, fsync: bool) -> Iterator[_Placing]:
+def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = True) -> Iterator[_Placing]:
     """Yield an open temporary file beside `path`; at the end put it in place, on any error take it away."""
     temp = path.parent / _temp_name()
     _before("create", temp)
@@ -212,7 +212,7 @@ def _replacing(path: Path, mode: int | None, fsync: bool) -> Iterator[_Placing]:
         with suppress(OSError):
             _unlink(temp)
         raise
-    if fsync:
+    if fsync and sync_folder:
         _fsync_dir(path.parent)
 
 
@@ -281,11 +281,20 @@ def append(path: Path, data: bytes) -> None:
             os.close(fd)
 
 
-def copy_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None) -> None:
+def sync_folder(folder: Path) -> None:
+    """Given a folder into which files were put without it (`sync_folder=False`), make their names durable at once."""
+    with _reported("write to", folder):
+        _fsync_dir(folder)
+
+
+def copy_into(
+    src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None, sync_folder: bool = True
+) -> None:
     """Given a file, put a copy of it at `dst` at once: shared blocks where the file system can, else bytes.
 
-    Never a hard link: an edit of the copy must not reach the original. Raise LtxflowError when the copy has
-    not the size of the source, or not the digest `expect`; then `dst` is as it was.
+    Never a hard link: an edit of the copy must not reach the original. Its bytes are durable before its name is; its
+    name is without `sync_folder` once the caller says so. Raise LtxflowError when the copy has not the size of the
+    source, or not the digest `expect`; then `dst` is as it was.
     """
     with _reported("read", src):
         source = os.open(src, os.O_RDONLY | os.O_CLOEXEC)
@@ -293,7 +302,7 @@ def copy_into(src: Path, dst: Path, *, expect: Digest | None = None, mode: int |
         facts = os.fstat(source)
         if not stat.S_ISREG(facts.st_mode):
             raise LtxflowError(Problem(f'"{src}" is not a file', hint="name a plain file"), exit_code=FAILED)
-        with _reported("write", dst), _replacing(dst, mode, fsync=True) as placing:
+        with _reported("write", dst), _replacing(dst, mode, True, sync_folder) as placing:
             if not _clone(source, placing.fd, placing.temp):
                 _copy_bytes(source, placing.fd, facts.st_size, placing.temp)
             _check_copy(src, placing.temp, facts.st_size, expect)
@@ -345,17 +354,24 @@ def _check_copy(src: Path, copy: Path, size: int, expect: Digest | None) -> None
 
 
 def move_into(
-    src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None, fsync: bool = True
+    src: Path,
+    dst: Path,
+    *,
+    expect: Digest | None = None,
+    mode: int | None = None,
+    fsync: bool = True,
+    sync_folder: bool = True,
 ) -> None:
     """Given a file of our own, put it itself at `dst`, durable unless `fsync` is off; copied where it cannot move.
 
     `src` is gone. A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`.
+    `sync_folder` as for `copy_into`.
     """
     with _reported("read", src):
         facts = src.lstat()
     is_single = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
     if not is_single or facts.st_dev != _device(dst.parent):
-        copy_into(src, dst, expect=expect, mode=mode)
+        copy_into(src, dst, expect=expect, mode=mode, sync_folder=sync_folder)
         remove(src)
         return
     _check_copy(src, src, facts.st_size, expect)
@@ -370,7 +386,7 @@ def move_into(
         finally:
             os.close(fd)
         _replace(src, dst)
-        if fsync:
+        if fsync and sync_folder:
             _fsync_dir(dst.parent)
 
 

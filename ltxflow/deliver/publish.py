@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,23 @@ class Delivered:
 
 @dataclass(frozen=True)
 class _Piece:
-    """One file to have in place: its path relative to `public/`, and where its bytes are."""
+    """One file to have in place: its path relative to `public/`, and where its bytes are; `is_drawn` for it alone."""
 
     path: str
     digest: Digest
     src: Path
     entry: PublishedFile
+    is_drawn: bool = False
+
+    def put(self, base: Path) -> None:
+        """Put it there whole, its bytes durable. Its name is so before the record says that it is there: a power cut
+        in between leaves the old file or the new one, and both are known as ours."""
+        place = base / self.path
+        files.make_dir(place.parent)
+        if self.is_drawn:
+            files.move_into(self.src, place, expect=self.digest, mode=0o644, sync_folder=False)
+        else:
+            files.copy_into(self.src, place, expect=self.digest, mode=0o644, sync_folder=False)
 
 
 def may_be_reworded(path: str) -> bool:
@@ -84,6 +96,24 @@ def publish(
     Nothing is written where all is in place.
     """
     base = project.output.parent
+    undrawn = [placement for placement in placements if _drawn(placement, published, base) is None]
+    with files.temp_dir(record.parent) if undrawn else nullcontext(record.parent) as folder:
+        posters = {p.clip: _poster_piece(p, published, base, cas, folder) for p in placements}
+        return _publish(project, cuts, placements, posters, published, record, cas, emit, timings or {})
+
+
+def _publish(
+    project: Project,
+    cuts: Mapping[str, Cut],
+    placements: Sequence[Placement],
+    posters: Mapping[str, _Piece],
+    published: Published,
+    record: Path,
+    cas: Cas,
+    emit: Callable[[Event], None],
+    timings: Mapping[str, Mapping[str, Any]],
+) -> Delivered:
+    base = project.output.parent
     pieces = [_clip_piece(project, placement, cas) for placement in placements]
     sounds = {
         scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file
@@ -93,9 +123,8 @@ def publish(
     refused: set[str] = set()
     narrations = {id: piece.path for id, piece in sounds.items()}
     told = timeline(project, cuts, {p.clip: p for p in placements}, complete=True, narrations=narrations)
-    captions = caption_files(project, told, timings or {})
+    captions = caption_files(project, told, timings)
     texts = [_text_piece(path, data, cas) for path, data in captions.items()]
-    posters = {p.clip: _poster_piece(p, published, base, cas) for p in placements}
     notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
     own = [piece for piece in (*texts, notice) if _is_reworded(published, base, piece)]
     delivered.warnings += [
@@ -140,9 +169,8 @@ def publish(
     if wanted and there is not None:
         files.write_atomic(base / place, unfinished)
     for piece in wanted:
-        files.make_dir((base / piece.path).parent)
         try:
-            files.copy_into(piece.src, base / piece.path, expect=piece.digest, mode=0o644)
+            piece.put(base)
         except LtxflowError:
             if not cas.set_aside(piece.digest):
                 raise
@@ -151,6 +179,8 @@ def publish(
             continue
         delivered.written.append(piece.path)
         emit(FilePublished(piece.path, piece.entry.target, piece.entry.source))
+    for folder in {(base / piece.path).parent for piece in wanted}:
+        files.sync_folder(folder)
     write_published(record, settled(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
     if any(problem.code == "D002" for problem in delivered.problems):
         delivered.timeline, text = {**told, "complete": False}, unfinished
@@ -173,21 +203,34 @@ def _text_piece(path: str, data: bytes, cas: Cas, kind: str = "captions") -> _Pi
     return _Piece(path, digest, cas.path(digest), PublishedFile((digest,), kind, source=kind, rank=2))
 
 
-def _poster_piece(placement: Placement, published: Published, base: Path, cas: Cas) -> _Piece:
-    """Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again.
+def _drawn(placement: Placement, published: Published, base: Path) -> Digest | None:
+    """The digest of a clip's poster, if it is there.
 
-    While a poster is being replaced, its record has two digests: then which of them is there is not known.
+    Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again. While a
+    poster is being replaced, its record has two digests: then which of them is there is not known.
     """
-    path = f"{POSTERS}/{Path(placement.file).stem}.jpg"
+    path = _poster_path(placement)
     known = published.entries.get(path)
-    is_drawn = known is not None and known.key == placement.digest and len(known.digests) == 1
-    if known is not None and is_drawn and is_ours(published, base, path):
-        digest = known.digests[0]
-    else:
+    if known is None or known.key != placement.digest or len(known.digests) != 1:
+        return None
+    return known.digests[0] if is_ours(published, base, path) else None
+
+
+def _poster_path(placement: Placement) -> str:
+    return f"{POSTERS}/{Path(placement.file).stem}.jpg"
+
+
+def _poster_piece(placement: Placement, published: Published, base: Path, cas: Cas, folder: Path) -> _Piece:
+    """A poster that is there, or one that is drawn now, into `folder`: it can be drawn again, so nobody keeps it."""
+    digest, src, path = _drawn(placement, published, base), folder, _poster_path(placement)
+    is_drawn = digest is None
+    if digest is None:
         video = cas.path(Digest(placement.digest))
-        digest = cas.put_bytes(draw_poster(video if video.exists() else _home(placement.digest, published, base)))
+        data = draw_poster(video if video.exists() else _home(placement.digest, published, base))
+        digest, src = digest_bytes(data), folder / Path(path).name
+        files.write_atomic(src, data, fsync=False)
     entry = PublishedFile((digest,), f"poster:{placement.clip}", placement.digest, "poster", placement.rank)
-    return _Piece(path, digest, cas.path(digest), entry)
+    return _Piece(path, digest, src, entry, is_drawn)
 
 
 def _home(digest: str, published: Published, base: Path) -> Path:
@@ -208,7 +251,7 @@ def _sound_piece(scene: str, sound: Any) -> _Piece:
 
 def _adopt(wanted: Sequence[_Piece], published: Published, base: Path, cas: Cas) -> None:
     """Keep bytes in the store that only the published tree has: files trade places one after the other."""
-    missing = [piece for piece in wanted if not piece.src.exists()]
+    missing = [piece for piece in wanted if not piece.is_drawn and not piece.src.exists()]
     homes = {found(published, base, path): path for path in published.entries} if missing else {}
     for piece in missing:
         if piece.digest in homes:

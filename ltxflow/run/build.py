@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +74,20 @@ class Builder:
     is_first: Callable[[Key], bool] = lambda key: False  # what is to be started before all else
 
 
+@contextmanager
+def _tidy() -> Iterator[None]:
+    """Have what clips leave behind taken away soon, so that memory does not grow with them; the film and its plan,
+    which are there already and stay, are not looked through each time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
     """Given a plan and what is known of its targets, make every miss and return what became of each.
 
@@ -106,8 +121,9 @@ class _Course:
             for need in self.plan.needs(target):
                 self.needed_by.setdefault(need, []).append(target)
         try:
-            self._advance(waiting)
-            await self._until_settled()
+            with _tidy():
+                self._advance(waiting)
+                await self._until_settled()
         except asyncio.CancelledError:
             await self._interrupt()
         except BaseException:  # a bug, a full disk: let the others end quietly, and fly

@@ -186,6 +186,7 @@ class Index:
                 cull_limit=0,
                 size_limit=2**62,
                 statistics=0,
+                sqlite_cache_size=256,  # pages of 4 kB; diskcache's own 8192 would keep all that a run writes in memory
                 sqlite_mmap_size=0,  # reading a mapped file that somebody truncates ends the process (SIGBUS)
             )
         return self._cache

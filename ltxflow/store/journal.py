@@ -22,9 +22,13 @@ class Journal:
     path: Path
 
     def append(self, event: dict[str, Any]) -> None:
-        """Given an event, write it down; it is on the disk when this returns."""
+        """Given an event, write it down. A `submitting` is on the disk when this returns, with all that came before.
+
+        What happened later may be lost in a power cut (not when this process is killed): the attempt is then open as it
+        was before, its server is asked for the prompt before anything else, and its answer says what was lost.
+        """
         files.make_dir(self.path.parent)
-        files.append_line(self.path, _line(event))
+        files.append_line(self.path, _line(event), fsync=event.get("event") == SUBMITTING)
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Return all events, oldest first. A line that is torn, or no JSON mapping, is passed over."""
