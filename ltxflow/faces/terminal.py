@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
@@ -132,7 +133,15 @@ class Face:
             line = line[start : start + room]
         number = self.paint(f"{span.line:>5} │ ", "dim")
         caret = self.paint("^", style, "bold")
-        return [f"{number}{line}", f"{self.paint('      │ ', 'dim')}{' ' * (span.col - 1 - start)}{caret}"]
+        below = " " * (span.col - 1 - start + _extra_cells(line[: span.col - 1 - start]))
+        return [f"{number}{line}", f"{self.paint('      │ ', 'dim')}{below}{caret}"]
+
+
+def _extra_cells(text: str) -> int:
+    """How many cells a text takes beyond one a character: two for Han, kana and Hangul, none for a mark."""
+    if text.isascii():
+        return 0
+    return sum((unicodedata.east_asian_width(char) in ("W", "F")) - (unicodedata.combining(char) > 0) for char in text)
 
 
 def rendered(text: str, has_color: bool) -> str:

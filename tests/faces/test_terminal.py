@@ -129,6 +129,14 @@ def test_a_line_of_a_utf16_file_is_quoted_as_it_reads(tmp_path: Path) -> None:
     assert one.err.getvalue().splitlines()[1] == "    1 │ id: été"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("before", "cells"), [("abc", 3), ("山谷", 4), ("한글", 4), ("e\u0301te\u0301", 3)])
+def test_the_caret_stands_below_its_place_in_any_script(before: str, cells: int) -> None:
+    one = face()
+    one.problems([Problem("here", Span("f", 1, len(before) + 1))], lambda name: [f"{before}HERE"])
+    caret = one.err.getvalue().splitlines()[2]  # type: ignore[attr-defined]
+    assert caret == "      │ " + " " * cells + "^"
+
+
 def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     one = face()
