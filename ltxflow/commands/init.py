@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
+import unicodedata
 from pathlib import Path
 
 from ltxflow.core import files
@@ -76,8 +78,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
     file = folder / FILE
     if file.exists():
         raise LtxflowError(Problem(f'"{shown(file)}" is there already', hint="choose another folder", code="U020"))
-    id = slug(folder.resolve().name)
-    title = (args.title or id.replace("-", " ").capitalize()).replace("\\", "\\\\").replace('"', '\\"')
+    name = folder.resolve().name
+    id = slug(name)
+    title = (args.title or titled(name)).replace("\\", "\\\\").replace('"', '\\"')
     files.make_dir(folder)
     schema = _schema(folder, args.root)
     files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title))
@@ -88,15 +91,22 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if args.json:
         return print_envelope("init", {"id": id, "file": str(file)}, 0)
     face.say(f"{face.paint('✓', 'green')} {shown(file)}")
-    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shown(folder)}"
+    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
     face.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
     return 0
 
 
 def slug(name: str) -> str:
     """Given a folder's name, return an id: small letters, digits and hyphens."""
-    id = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "film"
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    id = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64] or "film"
     return f"{id}-1" if id in WINDOWS_RESERVED else id
+
+
+def titled(name: str) -> str:
+    """Given a folder's name, return a title: `my-film` → `My film`."""
+    words = " ".join(re.split(r"[-_\s]+", name)).strip()
+    return words[:1].upper() + words[1:] or "Film"
 
 
 def _schema(folder: Path, root: str | None) -> str:

@@ -51,13 +51,15 @@ def run(args: argparse.Namespace, face: Face) -> int:
 
 
 def _build(args: argparse.Namespace) -> str:
-    """The command that builds what was asked about: the same clips, in the same mode and settings."""
+    """The command that builds what was asked about, from here: the same clips, in the same mode and settings."""
     words = ["ltxflow", "build", *args.selectors]
     words += [f"--{name}" for name in ("animatic", "relength", "force") if getattr(args, name)]
     for name in ("only", "quality", "takes"):
         words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
     for setting in args.set:
         words += ["--set", setting]
+    words += ["-p", args.project] if args.project else []
+    words += ["--root", args.root] if args.root else []
     return shlex.join(words)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from film import Film, run
 
-from ltxflow.commands.init import slug
+from ltxflow.commands.init import slug, titled
 
 
 def test_a_new_film_has_nothing_wrong_with_it(film: Film) -> None:
@@ -59,7 +59,7 @@ def test_a_git_ignore_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     ("name", "id"),
     [
         ("My Film!", "my-film"),
-        ("Über uns", "ber-uns"),
+        ("Über uns", "uber-uns"),
         ("---", "film"),
         ("CON", "con-1"),
         ("a" * 80, "a" * 64),
@@ -68,3 +68,21 @@ def test_a_git_ignore_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_a_folders_name_becomes_an_id(name: str, id: str) -> None:
     assert slug(name) == id
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("my-film", "My film"),
+        ("Über Film (2)", "Über Film (2)"),
+        ("NASA_moon", "NASA moon"),
+        ("水", "水"),
+        ("---", "Film"),
+    ],
+)
+def test_a_folders_name_becomes_a_title(name: str, title: str) -> None:
+    assert titled(name) == title
+
+
+def test_the_next_command_can_be_pasted(film: Film) -> None:
+    assert "next: ltxflow check -p 'a film (2)' " in run("init", "a film (2)").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from film import Film
 
@@ -18,7 +19,7 @@ def test_a_new_film_is_all_to_be_created(film: Film) -> None:
         "  + end/a       97f  new",
         "",
         "Plan: 4 to create.  Film 12.5s (313 frames).",
-        "Apply it: ltxflow build",
+        f"Apply it: ltxflow build -p {shlex.quote(str(film.folder))}",
     ]
 
 
@@ -130,5 +131,5 @@ def test_what_to_build_is_what_was_asked_about(film: Film) -> None:
     asked = ("hook/*", "!hook/b", "--animatic", "--set", "steps=6")
     assert (
         film.run("plan", *asked).out.splitlines()[-1]
-        == "Apply it: ltxflow build 'hook/*' '!hook/b' --animatic --set steps=6"
+        == f"Apply it: ltxflow build 'hook/*' '!hook/b' --animatic --set steps=6 -p {shlex.quote(str(film.folder))}"
     )
