@@ -6,6 +6,7 @@ Text is normalised here once, for speech, captions and estimate. Pure: makes no 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -76,10 +77,6 @@ class Spoken:
 
 _STRAIGHT = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "′": "'"})
 _KEPT_FORMATS = "\u200c\u200d"  # joiners: they change letters in Persian, Hindi and emoji
-_UNSPACED = re.compile(  # scripts without spaces between words
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
 
 
 def shown(text: str) -> str:
@@ -90,6 +87,15 @@ def shown(text: str) -> str:
 
 def _is_hidden(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") and char not in _KEPT_FORMATS
+
+
+@functools.cache
+def _unspaced() -> re.Pattern[str]:
+    """Scripts without spaces between words. Compiled on first use: it takes longer than to plan a scene."""
+    return re.compile(
+        "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+        "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+    )
 
 
 def spoken(text: str, lexicon: Mapping[str, str]) -> Spoken:
@@ -127,7 +133,7 @@ def _joined(text: str, at: int) -> bool:
     if not 0 < at < len(text):
         return False
     left, right = text[at - 1], text[at]
-    if _UNSPACED.match(left) or _UNSPACED.match(right):
+    if _unspaced().match(left) or _unspaced().match(right):
         return False
     return _is_wordy(left) and _is_wordy(right)
 
@@ -189,8 +195,8 @@ def _ends(before: str, mark: str, after: str) -> bool:
 
 def count_words(text: str) -> Fraction:
     """Given a text, return how many words long it sounds: two signs of Chinese, Japanese or Thai count as one."""
-    signs = len(_UNSPACED.findall(text))
-    words = sum(1 for part in _UNSPACED.sub(" ", text).split() if has_words(part))
+    signs = len(_unspaced().findall(text))
+    words = sum(1 for part in _unspaced().sub(" ", text).split() if has_words(part))
     return words + Fraction(signs, 2)
 
 
