@@ -46,7 +46,7 @@ def without_bytes() -> None:
     def as_it_is(path: Path, *args: Any, **options: Any) -> bytes:
         return path.read_bytes()
 
-    def named_only(name: str, path: Path, order: Any) -> dict[str, Any]:
+    def named_only(name: str, path: Path, *args: Any) -> dict[str, Any]:
         if name in fetch.PICTURES:
             return {"width": 128, "height": 128, "pixels": digest_bytes(path.name.encode())}
         return probe_mp4(path).as_json()

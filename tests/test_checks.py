@@ -15,8 +15,10 @@ from fakes.misbehave import LUCKLESS
 from fakes.studio import Studio, notices, problems
 from film import Ran, command, run
 
+from ltxflow.core.digest import digest_file
 from ltxflow.core.timing import seed_for
 from ltxflow.media import inspect as media_inspect
+from ltxflow.run import fetch
 from ltxflow.script.profile import load_profile
 from ltxflow.steps import inspect
 from ltxflow.store.lock import Lock, read_lock, with_take, write_lock
@@ -354,6 +356,20 @@ def tried(studio: Studio, server: FakeComfy) -> None:
     assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=2)
     assert studio.build(server).totals["hit"] == 2
     assert len(server.stats()["runs"]) == len(runs)
+
+
+def test_what_comes_back_is_decoded_once_and_found_as_what_is_published_is(
+    studio: Studio, server: FakeComfy, looks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Path] = []
+    monkeypatch.setattr(fetch, "decode_count", counted.append)
+    studio.write("a").build(server)
+    assert [path.name for path in looks] == ["video.mp4"]
+    assert not counted
+    (published,) = studio.films.values()
+    found = Store(studio.root / "store").trace(inspect.action_of(digest_file(published)).key)
+    assert found is not None
+    assert found.outputs["findings"].facts == media_inspect.inspect_video(published).as_json()
 
 
 def spoil(server: FakeComfy) -> None:

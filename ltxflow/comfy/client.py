@@ -91,7 +91,7 @@ _PING_S = 20.0  # the server sends none, and a proxy cuts what is silent
 _SLOWEST = 64 * 1024  # bytes a second that a download must reach in the long run
 _QUEUE_EVERY = 8  # on an old server: looks at /history/{id} for one at the whole /queue
 _TRIES = 8  # sockets in a row that brought nothing before the progress bar is given up
-_BACKLOG = 1000  # events a watcher may be behind
+_BACKLOG = 1000  # frames the socket, and events a watcher may be behind
 _REMEMBERED = 64  # prompts of which it is known that they are over, though nobody watched them yet
 _LATELY_S = 20.0  # after which a socket may be deaf
 _WHOLE_EVERY_S = 0.25  # between frames that repeat all that is known of a prompt: others tell what is new in them
@@ -603,6 +603,7 @@ class Client:
             open_timeout=10.0,
             close_timeout=0.5,
             max_size=_FRAME_CAP,
+            max_queue=_BACKLOG,  # with fewer, reading is held up and let go on for every burst of frames
             logger=_QUIET,
             **tls,
         )

@@ -29,6 +29,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import ArrayLike, NDArray
 
 from ltxflow.core.errors import LtxflowError, Problem
@@ -102,9 +103,10 @@ def _decoded(path: Path) -> tuple[list[Luma], Fraction, tuple[int, int], list[ND
         video.thread_type = "AUTO"
         columns, rows = _grid(video.width, video.height)
         rate, plain = 0, AudioResampler(format="fltp")
+        scaler = VideoReformatter()  # one for all: each makes its tables anew, and threads that small pictures waste
         for frame in container.decode(video, audio) if audio else container.decode(video):
             if isinstance(frame, VideoFrame):
-                small = frame.reformat(columns, rows, "gray16le", interpolation="AREA")
+                small = scaler.reformat(frame, columns, rows, "gray16le", interpolation="AREA", threads=1)
                 pictures.append(small.to_ndarray().astype(np.float32) * np.float32(255 / 65535))
             elif isinstance(frame, AudioFrame):
                 rate = rate or frame.sample_rate

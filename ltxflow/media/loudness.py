@@ -115,7 +115,7 @@ def _energies(samples: NDArray[np.float64], rate: int, edges: list[int]) -> NDAr
     """
     sums = np.zeros(len(edges) - 1)
     settle = rate // 2
-    size = settle + CHUNK_S * rate
+    size = settle + rate * min(CHUNK_S, math.ceil(len(samples) / rate))  # whole seconds: a clip is shorter than a chunk
     padded = np.pad(samples, (settle, 0))
     for first in range(0, len(sums), CHUNK_S * 10):
         bounds = edges[first : first + CHUNK_S * 10 + 1]

@@ -76,11 +76,7 @@ class Review:
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:
         """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
-        if (
-            node.kind != "clip"
-            or thresholds(node.spec.clip, node.spec.profile) is None
-            or "published" not in trace.outputs
-        ):
+        if not is_inspected(node) or "published" not in trace.outputs:
             return None
         looked = status_of(inspect.node_of(node), {node.target: Status(node, "hit", trace=trace)}, self.lookup)
         return looked if looked.state == "miss" else None
@@ -168,6 +164,11 @@ class Review:
         videos = {n: other.outputs.get("published") for n, other in entry.takes.items() if n < take} if entry else {}
         found = {number: self._findings(video) for number, video in videos.items() if video}
         return {f"take {number}": each.fingerprint for number, each in found.items() if each}
+
+
+def is_inspected(node: Node) -> bool:
+    """Given a node, return whether what it makes is to be looked at: a clip, unless its author said no."""
+    return node.kind == "clip" and thresholds(node.spec.clip, node.spec.profile) is not None
 
 
 def shown(trace: Trace) -> Digest:

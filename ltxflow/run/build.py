@@ -20,7 +20,7 @@ from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
 from ltxflow.plan.dag import Plan
-from ltxflow.plan.review import Review, shown
+from ltxflow.plan.review import Review, is_inspected, shown
 from ltxflow.plan.status import Lookup, Status, output_of, status_of
 from ltxflow.run.states import SETTLED, States
 from ltxflow.steps import Job, Node, pool_of, step
@@ -358,6 +358,7 @@ async def _make(
 
     with builder.store.scratch() as folder:
         job = Job(node.target, key, folder, inputs, progress, begin)
+        job.looks = builder.review is not None and is_inspected(node)
         try:
             await builder.executors[pool_of(node)].run(status, job)
         except asyncio.CancelledError:
@@ -384,7 +385,7 @@ async def _keep_and_look(status: Status, job: Job, builder: Builder, started: fl
         return trace
     assert looking.key is not None
     inputs = {"video": builder.store.cas.path(shown(trace))}
-    look = Job(looking.node.target, looking.key, job.folder, inputs, lambda fraction, text: None)
+    look = Job(looking.node.target, looking.key, job.folder, inputs, lambda fraction, text: None, found=job.found)
     try:
         began = time.monotonic()
         await builder.executors["cpu"].run(looking, look)

@@ -72,7 +72,8 @@ class Job:
     """The effects an action may have while it runs: where its inputs are, where it puts what it made, who to tell.
 
     `out` maps an output's name to a file in `folder`, with its facts in `facts`; both are the caller's to keep. What
-    came over a network has in `digests` the digest of the bytes that came.
+    came over a network has in `digests` the digest of the bytes that came. Where `looks`, the video that is published
+    will be inspected: who decodes it anyway leaves in `found` what was found.
     """
 
     target: str
@@ -81,6 +82,8 @@ class Job:
     inputs: Mapping[str, Path]
     progress: Callable[[float, str], None]
     started: Callable[[str], None] = lambda where: None  # told where it runs, once it really does
+    looks: bool = False
+    found: dict[str, Any] | None = None
     out: dict[str, Path] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, Digest] = field(default_factory=dict)

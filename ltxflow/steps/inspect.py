@@ -45,11 +45,14 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: Job) -> None:
-    """Look and listen in a thread; the findings are a file, and the facts of the trace."""
+    """Look and listen in a thread, if nobody has; the findings are a file, and the facts of the trace."""
     import asyncio  # by need: a plan runs nothing
 
-    media = importlib.import_module("ltxflow.media.inspect")  # by name: a plan asks for actions, and needs no numpy
-    found: Findings = await asyncio.to_thread(media.inspect_video, job.inputs["video"])
+    told = job.found
+    if told is None:
+        media = importlib.import_module("ltxflow.media.inspect")  # by name: a plan asks for actions, and needs no numpy
+        found: Findings = await asyncio.to_thread(media.inspect_video, job.inputs["video"])
+        told = found.as_json()
     file = job.folder / "findings.json"
-    file.write_text(json.dumps(found.as_json()) + "\n", "utf-8")
-    job.out["findings"], job.facts["findings"] = file, found.as_json()
+    file.write_text(json.dumps(told) + "\n", "utf-8")
+    job.out["findings"], job.facts["findings"] = file, told

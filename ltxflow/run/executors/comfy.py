@@ -271,7 +271,8 @@ class ComfyExecutor:
 
     def _next(self) -> dict[str, Ticket]:
         """The clips that may be placed next, by the ids of their tasks. With more the plan would be no better."""
-        return {ticket.task.id: ticket for ticket in self.pending[: 4 * FEW]}
+        most = 4 * FEW if len(self.machines.all) > 1 else FEW
+        return {ticket.task.id: ticket for ticket in self.pending[:most]}
 
     def _pull_back(self) -> None:
         """Take a waiting prompt off a slow server when another would end it sooner."""
