@@ -227,7 +227,9 @@ def test_takes_to_choose_from_and_a_pick(shared: Film, server: FakeComfy, studio
     rows = shared.run("takes", "reference:hero", "--json").data
     assert [(row["take"], row["picked"], row["matches"]) for row in rows] == [(1, True, True), (2, False, True)]
     assert len({row["seed"] for row in rows}) == 2
-    assert ".ltxflow/references" in shared.run("takes", "reference:hero").out
+    shown = shared.run("takes", "reference:hero").out
+    assert shown.splitlines()[0].split() == ["take", "made", "on"]
+    assert ".ltxflow/references" in shown
     assert shared.run("pick", "reference:hero", "2").code == 0
     assert build(shared, server) == ["clip:hook/a@1"]
     assert shared.run("pick", "reference:hero", "1").code == 0

@@ -34,9 +34,10 @@ def run(args: argparse.Namespace, face: Face) -> int:
         made = str(row["made_at"]).replace("T", " ")[:16] or ("elsewhere" if row["key"] else "not made")
         motion = f"{row['checks']['motion']:.2f}" if row["checks"] else ""
         told.append((mark, str(row["take"]), str(row["frames"] or ""), motion, made, str(row["server"]), state))
-    for line in columns(told):
+    is_still = isinstance(clip, Still)
+    for line in columns([row[:2] + row[4:] for row in told] if is_still else told):  # it neither lasts nor moves
         face.say(f"  {line}")
-    if isinstance(clip, Still):
+    if is_still:
         face.say(f"  look at them in {os.path.relpath(folder_of(session))}")
     advice: dict[str, None] = {}
     for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
