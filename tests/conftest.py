@@ -19,7 +19,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     for name in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     for name in [*FOREIGN, *(name for name in os.environ if name.startswith("LTXFLOW_"))]:
-        if name != "LTXFLOW_TEST_SERVER":
+        if not name.startswith("LTXFLOW_TEST_"):
             monkeypatch.delenv(name, raising=False)
 
 

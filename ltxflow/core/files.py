@@ -47,6 +47,8 @@ _HINTS = {
     errno.ENOLCK: "that file system knows no locks: keep the project on a local disk",
 }
 
+_UNSTEADY = "was it being written? wait until it is whole, then run it again"
+
 Signature = tuple[int, ...]
 
 
@@ -345,12 +347,16 @@ def _copy_bytes(source: int, fd: int, size: int, temp: Path) -> None:
 
 
 def _check_copy(src: Path, copy: Path, size: int, expect: Digest | None) -> None:
-    hint = "was it being written? wait until it is whole, then run it again"
     if copy.stat().st_size != size:
-        raise LtxflowError(Problem(f'"{src}" changed while it was copied', hint=hint), exit_code=FAILED)
-    if expect is not None and (found := digest_file(copy)) != expect:
+        raise LtxflowError(Problem(f'"{src}" changed while it was copied', hint=_UNSTEADY), exit_code=FAILED)
+    if expect is not None:
+        _check_digest(src, copy, expect)
+
+
+def _check_digest(src: Path, copy: Path, expect: Digest) -> None:
+    if (found := digest_file(copy)) != expect:
         message = f'"{src}" is not what it should be: its sha256 is {found}, not {expect}'
-        raise LtxflowError(Problem(message, hint=hint), exit_code=FAILED)
+        raise LtxflowError(Problem(message, hint=_UNSTEADY), exit_code=FAILED)
 
 
 def move_into(
@@ -368,31 +374,51 @@ def move_into(
     `sync_folder` as for `copy_into`.
     """
     with _reported("read", src):
-        facts = src.lstat()
-    is_single = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
-    if not is_single or facts.st_dev != _device(dst.parent):
-        copy_into(src, dst, expect=expect, mode=mode, sync_folder=sync_folder)
-        remove(src)
-        return
-    _check_copy(src, src, facts.st_size, expect)
-    with _reported("move a file to", dst):
-        fd = os.open(src, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if mode is not None:
-                _before("chmod", src)
-                os.fchmod(fd, mode)
-            if fsync:
-                _fsync(fd, src)
-        finally:
+        fd = _open_single(src)
+    try:
+        if fd is not None and _is_moved(fd, src, dst, expect, mode, fsync):
+            if fsync and sync_folder:
+                _fsync_dir(dst.parent)
+            return
+    finally:
+        if fd is not None:
             os.close(fd)
-        _replace(src, dst)
-        if fsync and sync_folder:
-            _fsync_dir(dst.parent)
+    copy_into(src, dst, expect=expect, mode=mode, sync_folder=sync_folder)
+    remove(src)
 
 
-def _device(folder: Path) -> int:
-    with _reported("write to", folder):
-        return folder.stat().st_dev
+def _open_single(src: Path) -> int | None:
+    """Open a plain file that has no other name; None for another."""
+    try:
+        fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a symbolic link
+            return None
+        raise
+    facts = os.fstat(fd)
+    if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _is_moved(fd: int, src: Path, dst: Path, expect: Digest | None, mode: int | None, fsync: bool) -> bool:
+    """Rename an open file to its place, its bytes durable; return whether that was possible."""
+    if expect is not None:
+        _check_digest(src, src, expect)
+    with _reported("move a file to", dst):
+        if mode is not None:
+            _before("chmod", src)
+            os.fchmod(fd, mode)
+        if fsync:
+            _fsync(fd, src)
+        try:
+            _replace(src, dst)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False
+    return True
 
 
 def remove(path: Path) -> None:

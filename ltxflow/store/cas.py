@@ -83,8 +83,9 @@ class Cas:
         return found
 
     def _is_same_size(self, src: Path, digest: Digest) -> bool:
-        found = files.signature(src)
-        return found is not None and found[0] == self.size(digest)
+        there = self.size(digest)
+        found = files.signature(src) if there is not None else None
+        return found is not None and found[0] == there
 
     def put_bytes(self, data: bytes) -> Digest:
         """Given bytes, keep them and return their digest."""

@@ -124,7 +124,7 @@ class Store:
 
     def record(self, trace: Trace, *, in_group: bool = False, fsync: bool = True) -> Trace:
         """Given what just happened, keep it: its blobs are here already, then the trace, then the index. Return it as a
-        look-up gives it, which holds its outputs alone.
+        look-up gives it, which holds little more than its outputs.
 
         With `in_group` its row waits for others, until `write_index` or the next use of the index: that is safe, since
         a trace without a row is read from its file. Without `fsync` a power cut may take the trace: only for what
@@ -142,7 +142,7 @@ class Store:
         self.memory.put(f"trace {trace.key}", [seen, brief])
         if not in_group:
             self.write_index()
-        return self._recalled(trace.key, brief)
+        return replace(self._recalled(trace.key, brief), seconds=trace.seconds)
 
     def write_index(self) -> None:
         """Put into the index what was recorded since the last time, in one transaction."""

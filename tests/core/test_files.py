@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +170,94 @@ def test_a_file_with_a_second_name_is_copied_when_moved(tmp_path: Path) -> None:
     other.write_bytes(OLD)
     assert place.read_bytes() == NEW
     assert not source.exists()
+
+
+# --- copies that share their blocks
+
+
+class Kernel:
+    """`ioctl` of a kernel whose file system shares blocks, or does not."""
+
+    def __init__(self, shares: bool) -> None:
+        self.shares = shares
+        self.asked: list[int] = []
+
+    def ioctl(self, fd: int, request: int, source: int) -> int:
+        self.asked.append(request)
+        if not self.shares:
+            raise OSError(errno.EOPNOTSUPP, "not here")
+        os.write(fd, os.pread(source, 1 << 20, 0))
+        return 0
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_bytes_are_copied_only_where_blocks_cannot_be_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    kernel, written = Kernel(shares), []
+    copy_bytes = files._copy_bytes
+    monkeypatch.setattr(files.fcntl, "ioctl", kernel.ioctl)
+    monkeypatch.setattr(files, "_copy_bytes", lambda *args: (written.append(args), copy_bytes(*args)))
+    (tmp_path / "source").write_bytes(NEW)
+    files.copy_into(tmp_path / "source", tmp_path / "copy", expect=digest_bytes(NEW))
+    assert kernel.asked == [0x40049409], "FICLONE"
+    assert bool(written) is not shares
+    assert (tmp_path / "copy").read_bytes() == NEW
+
+
+def shared_extents(path: Path) -> list[bool]:
+    """Whether each extent of a file has another owner, too (linux/fiemap.h: FS_IOC_FIEMAP, FIEMAP_EXTENT_SHARED)."""
+    head, each, count = struct.Struct("=QQLLLL"), 56, 8
+    buffer = bytearray(head.pack(0, 2**63, 1, 0, count, 0)) + bytes(each * count)
+    with path.open("rb") as file:
+        fcntl.ioctl(file, 0xC020660B, buffer)
+    found = head.unpack_from(buffer)[3]
+    return [bool(struct.unpack_from("=L", buffer, head.size + each * i + 40)[0] & 0x2000) for i in range(found)]
+
+
+def test_a_file_system_that_can_shares_the_blocks() -> None:
+    """Where there is none, say one with LTXFLOW_TEST_REFLINKS: a folder on btrfs or xfs."""
+    folder = os.environ.get("LTXFLOW_TEST_REFLINKS")
+    if not folder:
+        pytest.skip("no folder on a file system that shares blocks is named")
+    with files.temp_dir(Path(folder)) as temp:
+        (temp / "source").write_bytes(os.urandom(1 << 20))
+        files.copy_into(temp / "source", temp / "copy")
+        assert all(shared_extents(temp / "copy"))
+        assert (temp / "copy").stat().st_nlink == 1
+
+
+def test_an_append_without_fsync_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(files, "_before", lambda op, path: done.append(op))
+    files.append_line(tmp_path / "log", "one", fsync=False)
+    assert "fsync" not in done
+    files.append_line(tmp_path / "log", "two")
+    assert done.count("fsync") == 1, "the line before it is on the disk with this one"
+
+
+def test_a_signature_is_of_the_file_that_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    seen = files.write_atomic(path, NEW)
+    assert seen == files.signature(path)
+    files.write_atomic(path, NEW)
+    assert seen != files.signature(path)
+
+
+def test_a_file_on_another_disk_is_copied_when_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = os.replace
+
+    def elsewhere(src: Path, dst: Path) -> None:
+        if src.parent != dst.parent:
+            raise OSError(errno.EXDEV, "another disk")
+        replaced(src, dst)
+
+    monkeypatch.setattr(os, "replace", elsewhere)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "source").write_bytes(NEW)
+    files.move_into(tmp_path / "a" / "source", tmp_path / "place", expect=digest_bytes(NEW), mode=0o444)
+    assert (tmp_path / "place").read_bytes() == NEW
+    assert not (tmp_path / "a" / "source").exists()
 
 
 # --- removing

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
 from ltxflow.plan.dag import make_plan
 from ltxflow.plan.status import Status, status_of, statuses
+from ltxflow.run import build as build_module
 from ltxflow.run.build import Builder, Built, build, interruptible
 from ltxflow.steps import Job, Node
 from ltxflow.store.store import Store
@@ -92,6 +94,14 @@ class House:
     kept: list[str] = field(default_factory=list)
     recorded: list[str] = field(default_factory=list)  # keys
     review: Callable[[], Any] | None = None
+    written: list[list[str]] = field(default_factory=list)  # what was kept when it was written
+    first: str = ""  # the word of what is to be started before all else
+
+    def write_down(self) -> None:
+        self.written.append(list(self.kept))
+
+    def is_first(self, key: str) -> bool:
+        return bool(self.first) and key == action(word(self.first), {}).key
 
     def build(
         self, *made: Node, places: int = 9, make: Make = write, keep_going: bool = True, force: tuple[str, ...] = ()
@@ -112,6 +122,8 @@ class House:
                 keep_going,
                 self.recorded.append,
                 self.review,
+                write=self.write_down,
+                is_first=self.is_first,
             )
             return await interruptible(build(plan, found, builder)), executor.ran  # type: ignore[arg-type]
 
@@ -338,6 +350,87 @@ def test_a_bug_in_a_step_is_not_hidden_and_is_told_once(house: House, caplog: py
     with pytest.raises(ZeroDivisionError):
         house.build(word("a"), word("b"), make=make)
     assert caplog.records == []  # asyncio logs what nobody asks for: a traceback on the terminal
+
+
+# --- how much at once
+
+
+def test_only_so_many_are_under_way_however_many_there_are(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "AHEAD", 3)
+    seen = []
+
+    async def make(node: Node, job: Job) -> str:
+        await asyncio.sleep(0)
+        seen.append(len(list(job.folder.parent.iterdir())))
+        return str(node.spec)
+
+    names = [f"n{i}" for i in range(10)]
+    _, ran = house.build(*map(word, names), make=make)
+    assert ran == names
+    assert max(seen) == 3, "each that is under way has a folder"
+
+
+def test_what_is_under_way_on_a_server_comes_before_all_else(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "AHEAD", 1)
+    house.first = "c"
+    _, ran = house.build(*map(word, "abcd"), places=1)
+    assert ran == ["c", "a", "b", "d"]
+
+
+def test_a_wide_and_deep_film_is_settled(house: House) -> None:
+    """
+    a0 ─► b0 ─► c0
+    a1 ─► b1 ─► c1  …, more of them than are started at once, and half of what they need is there
+    """
+    count = build_module.AHEAD + 20
+    before = [word(f"a{i}") for i in range(0, count, 2)]
+    house.build(*before)
+    chains = [(word(f"a{i}"), word(f"b{i}", "", f"a{i}"), word(f"c{i}", "", f"b{i}")) for i in range(count)]
+    built, ran = house.build(*(node for chain in chains for node in chain))
+    assert len(ran) == len(set(ran)) == 3 * count - len(before)
+    assert all(status.trace is not None for status in built.statuses.values())
+    assert all(ran.index(f"b{i}") < ran.index(f"c{i}") for i in range(count))
+
+
+# --- what is written in groups
+
+
+def test_what_was_gathered_is_written_at_the_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "GROUP_S", 60.0)
+    house.build(word("a"), word("b", "", "a"))
+    assert house.written == [["a", "b"]], "once, not for each"
+    assert len(house.store.index.keys()) == 2
+
+
+def test_what_was_gathered_is_written_while_others_go_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """b ends only once a is written down: nobody waits for the end of the film."""
+    monkeypatch.setattr(build_module, "GROUP_S", 0.001)
+
+    async def make(node: Node, job: Job) -> str:
+        while short(node.target) == "b" and ["a"] not in house.written:
+            await asyncio.sleep(0.001)
+        return str(node.spec)
+
+    house.build(word("a"), word("b"), make=make)
+    assert house.kept == ["a", "b"]
+
+
+@pytest.mark.parametrize("ending", ["failure", "bug", "ctrl-c"])
+def test_what_was_gathered_is_written_however_a_run_ends(house: House, ending: str) -> None:
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) != "b":
+            return str(node.spec)
+        if ending == "failure":
+            raise LtxflowError(Problem("no b today"))
+        if ending == "bug":
+            raise ZeroDivisionError
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+        return ""
+
+    with suppress(ZeroDivisionError):
+        house.build(word("a"), word("b", "", "a"), make=make)
+    assert house.written[-1] == ["a"]
 
 
 # --- Ctrl-C

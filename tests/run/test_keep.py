@@ -54,6 +54,19 @@ def test_a_revert_brings_the_older_key_back(film: Film) -> None:
     assert lock_of(film) == first
 
 
+def test_lines_that_were_not_written_before_a_kill_follow_from_the_store(film: Film) -> None:
+    """They are written in groups: whoever is killed between a trace and its line loses nothing."""
+    film.render()
+    film.run("build")
+    lock = film.folder / "ltxflow.lock"
+    text = lock.read_text()
+    killed = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(("end/", "hook/b")))
+    assert killed != text
+    lock.write_text(killed)
+    assert film.run("build", "--json").totals["rendered"] == 0
+    assert lock.read_text() == text
+
+
 def test_moved_entries_are_carried_out_once(film: Film) -> None:
     film.render()
     film.run("build")

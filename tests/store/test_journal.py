@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from store.crashing import crash_everywhere
 
+from ltxflow.core import files
 from ltxflow.core.digest import Key
 from ltxflow.store.journal import Journal, Submission, next_attempt, submissions
 
@@ -38,6 +39,21 @@ def test_events_come_back_in_order(journal: Journal) -> None:
     events = [{"event": "started", "note": "“x”\n\u2028"}, event("submitting", A)]
     write(journal, *events)
     assert list(journal.read()) == events
+
+
+def test_only_what_is_about_to_be_submitted_waits_for_the_disk(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may take what came after: then the attempt is open, and its server is asked first."""
+    synced: list[str] = []
+    monkeypatch.setattr(files, "_before", lambda op, path: synced.append(path.name) if op == "fsync" else None)
+    write(journal, event("submitting", A))
+    assert "journal.jsonl" in synced
+    synced.clear()
+    write(journal, event("submitted", A), event("finished", A, outcome="done"))
+    assert not synced
+    write(journal, event("submitting", B))
+    assert synced == ["journal.jsonl"]
 
 
 def test_torn_lines_and_garbage_are_passed_over(journal: Journal) -> None:

@@ -68,6 +68,27 @@ def test_what_was_recorded_is_found_by_the_next_process(full: Store) -> None:
     assert full.index.get(TRACE.key) is not None
 
 
+def test_what_is_recorded_in_a_group_counts_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row in the index comes later: until then, and for another process, its file is read."""
+    put_blobs(store)
+    done: list[tuple[str, str]] = []
+    monkeypatch.setattr(files, "_before", lambda op, path: done.append((op, path.name)))
+    told = store.record(TRACE, in_group=True)
+    assert ("index", "index") not in done
+    assert (told.key, told.outputs, told.target, told.action) == (TRACE.key, TRACE.outputs, TRACE.target, TRACE.action)
+    assert store.lookup(TRACE.key) == again(store).lookup(TRACE.key) == TRACE
+    store.write_index()
+    assert ("index", "index") in done
+    assert store.index.keys() == [TRACE.key]
+
+
+def test_a_row_tells_the_trace_that_was_recorded(full: Store) -> None:
+    """It is made of what was written, not read back: it must say the same as one made from the file."""
+    row = full.index.get(TRACE.key)
+    full.rebuild_index()
+    assert full.index.get(TRACE.key) == row
+
+
 def test_a_look_up_in_no_store_makes_none(store: Store) -> None:
     assert store.lookup(TRACE.key) is None
     assert store.lost(TRACE.key) == {}
