@@ -17,6 +17,7 @@ from ltxflow.store.snapshot import question, recall
 
 VERBS = frozenset(["build", "plan", "status"])
 SNAPSHOTS = ".ltxflow/snapshots"
+PACKAGE = os.path.dirname(__file__)
 
 
 class Asked:
@@ -26,7 +27,7 @@ class Asked:
         folder = find_project(_project(argv), Path.cwd()).parent
         screen = [os.isatty(1), _columns(), Path.cwd(), *_workspace_marks(folder)]
         self.project = str(folder)
-        self.path = folder / SNAPSHOTS / f"{question(argv, os.environ, screen, __version__)}.json"
+        self.path = folder / SNAPSHOTS / f"{question(argv, os.environ, screen, _installed())}.json"
 
 
 def ask(argv: Sequence[str]) -> Asked | None:
@@ -70,6 +71,13 @@ def _project(argv: Sequence[str]) -> str | None:
         if word.startswith("-p") and not word.startswith("--") and len(word) > 2:
             return word[2:]
     return None
+
+
+def _installed() -> str:
+    """Which ltxflow this is: its version, and when files of its own came or went, as by `git pull` in a checkout."""
+    with os.scandir(PACKAGE) as found:
+        floors = sorted(entry.path for entry in found if entry.is_dir() and entry.name != "__pycache__")
+    return f"{__version__} {[os.stat(folder).st_mtime_ns for folder in (PACKAGE, *floors)]}"
 
 
 def _workspace_marks(folder: Path) -> list[str]:

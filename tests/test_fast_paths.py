@@ -304,3 +304,19 @@ def test_what_another_ltxflow_remembered_is_not_believed(film: Film, monkeypatch
     forget(film, memory=False)
     film.run("plan")
     assert path.read_bytes().partition(b"\n")[0] != before.partition(b"\n")[0]
+
+
+@pytest.mark.parametrize("place", [".", "plan"])
+def test_an_answer_of_other_code_is_not_given_again(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """As after `git pull` in the checkout that it is installed from: the version is the same."""
+    (tmp_path / "package/plan").mkdir(parents=True)
+    monkeypatch.setattr(shortcut, "PACKAGE", str(tmp_path / "package"))
+    film.run("plan")
+    asked = ["plan", "-p", str(film.folder)]
+    before = shortcut.Asked(asked)
+    assert shortcut.answer(before) == 0
+    os.utime(tmp_path / "package" / place, ns=(1, 1))
+    after = shortcut.Asked(asked)
+    assert shortcut.answer(after) is None
