@@ -35,7 +35,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies
 
 import httpx
@@ -43,7 +43,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from ltxflow import __version__
-from ltxflow.comfy.direct import MOST, Direct
+from ltxflow.comfy.direct import MOST, Direct, head_of
 from ltxflow.comfy.messages import (
     Failed,
     Finished,
@@ -166,10 +166,11 @@ class Client:
         self._is_direct = is_loopback(url)
         self._tls = _tls(self.server)
         self._headers = {"Accept": "*/*", "User-Agent": USER_AGENT, **self.server.headers}
-        self._extensions = {"timeout": httpx.Timeout(timeout_s, connect=connect_s).as_dict()}
+        self._timeouts = {"connect": connect_s, **dict.fromkeys(("read", "write", "pool"), timeout_s)}
+        self._base, self._raw = httpx.URL(url).raw_path.rstrip(b"/"), _raw(url, self._headers)
         self._http: Direct | httpx.AsyncClient
         if self._is_direct or not _has_proxy(url):
-            self._http = Direct(self._tls)
+            self._http = Direct(url, self._tls)
             return
         with _proxied(self.server):
             self._http = httpx.AsyncClient(
@@ -675,15 +676,31 @@ class Client:
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise self._error(what, _connection_problem(error)) from None
 
-    async def _send(self, method: str, path: str, *, encoding: str = "gzip, deflate", **request: Any) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, *, encoding: str = "gzip, deflate", params: Any = None, **body: Any
+    ) -> httpx.Response:
         """Send a request, and return its answer with the body still to come."""
-        headers = {**self._headers, "Accept-Encoding": encoding}
-        asked = httpx.Request(
-            method, self.server.url + path, headers=headers, extensions=dict(self._extensions), **request
+        if params:
+            path += "?" + urlencode(params, quote_via=quote)
+        if isinstance(self._http, Direct) and "files" not in body:
+            headers, data = [*self._raw, (b"Accept-Encoding", encoding.encode())], b""
+            if "json" in body:
+                data = json.dumps(body["json"], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+                headers.append((b"Content-Type", b"application/json"))
+            if method == "POST":
+                headers.append((b"Content-Length", b"%d" % len(data)))
+            asked = head_of(method, self._base + path.encode(), headers)
+            return await self._http.ask(asked, data, self._timeouts)
+        request = httpx.Request(
+            method,
+            self.server.url + path,
+            headers={**self._headers, "Accept-Encoding": encoding},
+            extensions={"timeout": self._timeouts},
+            **body,
         )
         if isinstance(self._http, Direct):
-            return await self._http.handle_async_request(asked)
-        return await self._http.send(asked, stream=True)
+            return await self._http.handle_async_request(request)
+        return await self._http.send(request, stream=True)
 
     async def _body(self, response: httpx.Response, what: str, cap: int) -> bytes:
         blocks, size = [], 0
@@ -1009,6 +1026,10 @@ def _check_headers(server: Server) -> None:
             shown = clean(name, 60)
             problem = Problem(f'{server}: the header "{shown}" holds characters that cannot be sent', code="server-url")
             raise LtxflowError(problem)
+
+
+def _raw(url: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(b"Host", httpx.URL(url).netloc), *((name.encode(), value.encode()) for name, value in headers.items())]
 
 
 def _has_proxy(url: str) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 
 import h11
 import httpx
@@ -25,22 +25,31 @@ _ERRNO = re.compile(r"\[Errno (\d+)\]")
 class Direct(httpx.AsyncBaseTransport):
     """Connections to one origin. Timeouts are those in the request's extensions, as httpx puts them there.
 
-    Raises what httpx's own transport raises, each with what was the cause of it.
+    Raises what httpx's own transport raises, each with what was the cause of it. `ask` is the same without an
+    httpx.Request, whose making costs as much as the question.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
+        self._host, self._port = _origin(httpx.URL(url))
         self._idle: list[tuple[_Line, float]] = []  # with since when; the last one is used next
         self._open: set[_Line] = set()
         self._places = asyncio.Semaphore(MOST)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        timeout = request.extensions["timeout"]
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        head = head_of(request.method, request.url.raw_path, request.headers.raw)
+        return await self.ask(head, request.stream, request.extensions["timeout"])
+
+    async def ask(
+        self, asked: h11.Request, body: AsyncIterable[bytes] | bytes, timeout: Mapping[str, float]
+    ) -> httpx.Response:
+        """Given the head and the body of a request, return the answer, with its body still to come."""
         await self._enter(timeout["pool"])
         line = None
         try:
-            line = self._kept() or await self._connected(request.url, timeout["connect"])
-            await line.send(request, timeout["write"])
+            line = self._kept() or await self._connected(timeout["connect"])
+            await line.send(asked, body, timeout["write"])
             head = await line.head(timeout["read"])
         except BaseException:
             self._leave(line)
@@ -76,13 +85,12 @@ class Direct(httpx.AsyncBaseTransport):
             self._drop(line)
         return None
 
-    async def _connected(self, url: httpx.URL, wait_s: float) -> _Line:
-        loop = asyncio.get_running_loop()
-        host, port = url.host, url.port or (443 if self._tls else 80)
+    async def _connected(self, wait_s: float) -> _Line:
+        loop, delay_s = asyncio.get_running_loop(), None if _is_address(self._host) else 0.25
         try:
             async with asyncio.timeout(wait_s):
                 _, line = await loop.create_connection(
-                    _Line, host, port, ssl=self._tls, happy_eyeballs_delay=None if _is_address(host) else 0.25
+                    _Line, self._host, self._port, ssl=self._tls, happy_eyeballs_delay=delay_s
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time") from error
@@ -104,6 +112,18 @@ class Direct(httpx.AsyncBaseTransport):
     def _drop(self, line: _Line) -> None:
         line.abort()
         self._open.discard(line)
+
+
+def head_of(method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> h11.Request:
+    """Given a request's first line and its headers, return its head. Raise httpx.LocalProtocolError for a wrong one."""
+    try:
+        return h11.Request(method=method, target=target, headers=headers)
+    except h11.LocalProtocolError as error:
+        raise httpx.LocalProtocolError(str(error)) from error
+
+
+def _origin(url: httpx.URL) -> tuple[str, int]:
+    return url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _is_address(host: str) -> bool:
@@ -186,14 +206,12 @@ class _Line(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def send(self, request: httpx.Request, wait_s: float) -> None:
+    async def send(self, asked: h11.Request, body: AsyncIterable[bytes] | bytes, wait_s: float) -> None:
         """Send a request. A server that hangs up meanwhile may have said why: that is no error, its answer counts."""
         assert self._transport is not None
-        assert isinstance(request.stream, httpx.AsyncByteStream)
         try:
-            head = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
-            waiting = self._http.send(head) or b""
-            async for part in request.stream:
+            waiting = self._http.send(asked) or b""
+            async for part in _parts(body):
                 waiting += self._http.send(h11.Data(data=part)) or b""
                 if len(waiting) > _AT_ONCE:
                     self._transport.write(waiting)
@@ -265,6 +283,15 @@ class _Body(httpx.AsyncByteStream):
         if not self._is_closed:
             self._is_closed = True
             self._leave()
+
+
+async def _parts(body: AsyncIterable[bytes] | bytes) -> AsyncIterator[bytes]:
+    if isinstance(body, bytes):
+        if body:
+            yield body
+        return
+    async for part in body:
+        yield part
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -18,8 +18,8 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[str]:
-    """A server that treats each connection as the test says."""
+async def serving(serve: Serve) -> AsyncIterator[tuple[str, Direct]]:
+    """A server that treats each connection as the test says, and connections to it."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -31,7 +31,9 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
 
     listening = await asyncio.start_server(connected, "127.0.0.1", 0)
     async with listening:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Direct(url) as line:
+            yield url, line
 
 
 async def ask(line: Direct, url: str, timeout: dict[str, Any] = PATIENT, **request: Any) -> httpx.Response:
@@ -76,12 +78,11 @@ class Polite:
 
 def test_one_connection_serves_one_question_after_the_other() -> None:
     async def test() -> None:
-        server, line = Polite(), Direct()
-        async with serving(server) as url:
+        server = Polite()
+        async with serving(server) as (url, line):
             for _ in range(5):
                 assert (await ask(line, url)).json() == {}
             assert (server.connections, server.asked) == (1, 5)
-            await line.aclose()
 
     run(test)
 
@@ -89,15 +90,14 @@ def test_one_connection_serves_one_question_after_the_other() -> None:
 def test_not_more_connections_than_are_allowed_are_open_at_a_time() -> None:
     async def test() -> None:
         hold = asyncio.Event()
-        server, line = Polite(hold=hold), Direct()
-        async with serving(server) as url:
+        server = Polite(hold=hold)
+        async with serving(server) as (url, line):
             asking = [asyncio.create_task(ask(line, url)) for _ in range(3 * MOST)]
             while server.now < MOST:
                 await asyncio.sleep(0)
             hold.set()
             await asyncio.gather(*asking)
             assert (server.connections, server.asked, server.most) == (MOST, 3 * MOST, MOST)
-            await line.aclose()
 
     run(test)
 
@@ -105,8 +105,8 @@ def test_not_more_connections_than_are_allowed_are_open_at_a_time() -> None:
 def test_who_waits_too_long_for_a_connection_is_told_so() -> None:
     async def test() -> None:
         hold = asyncio.Event()
-        server, line = Polite(hold=hold), Direct()
-        async with serving(server) as url:
+        server = Polite(hold=hold)
+        async with serving(server) as (url, line):
             asking = [asyncio.create_task(ask(line, url)) for _ in range(MOST)]
             while server.now < MOST:
                 await asyncio.sleep(0)
@@ -115,7 +115,6 @@ def test_who_waits_too_long_for_a_connection_is_told_so() -> None:
             hold.set()
             await asyncio.gather(*asking)
             assert (await ask(line, url)).status_code == 200  # the place is not lost
-            await line.aclose()
 
     run(test)
 
@@ -139,33 +138,30 @@ def test_a_connection_that_cannot_be_used_again_is_not(answer: bytes) -> None:
             writer.write(answer)
             await writer.drain()
 
-        line = Direct()
-        async with serving(serve) as url:
+        async with serving(serve) as (url, line):
             for _ in range(3):
                 assert (await ask(line, url)).json() == {}
             assert connections == 3
-            await line.aclose()
 
     run(test)
 
 
 def test_a_connection_that_was_idle_for_long_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        server, line = Polite(), Direct()
-        async with serving(server) as url:
+        server = Polite()
+        async with serving(server) as (url, line):
             await ask(line, url)
             monkeypatch.setattr(direct, "KEPT_S", -1.0)
             await ask(line, url)
             assert server.connections == 2
-            await line.aclose()
 
     run(test)
 
 
 def test_an_answer_that_was_not_read_to_its_end_takes_its_connection_with_it() -> None:
     async def test() -> None:
-        server, line = Polite(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000), Direct()
-        async with serving(server) as url:
+        server = Polite(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300_000)
+        async with serving(server) as (url, line):
             request = httpx.Request("GET", url, extensions={"timeout": PATIENT})
             answer = await line.handle_async_request(request)
             async for _ in answer.aiter_raw():
@@ -173,7 +169,6 @@ def test_an_answer_that_was_not_read_to_its_end_takes_its_connection_with_it() -
             await answer.aclose()
             assert len((await ask(line, url)).content) == 300_000
             assert server.connections == 2
-            await line.aclose()
 
     run(test)
 
@@ -187,10 +182,8 @@ def test_what_a_server_says_before_it_has_heard_all_counts() -> None:
             while await reader.read(MIB):
                 pass
 
-        line = Direct()
-        async with serving(serve) as url:
+        async with serving(serve) as (url, line):
             assert (await ask(line, url, content=b"x" * (8 * MIB))).status_code == 413
-            await line.aclose()
 
     run(test)
 
@@ -201,13 +194,11 @@ def test_a_server_that_hangs_up_is_an_error_with_its_cause() -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.transport.abort()
 
-        line = Direct()
-        async with serving(serve) as url:
+        async with serving(serve) as (url, line):
             with pytest.raises(httpx.TransportError):
                 await ask(line, url, content=b"x" * MIB)
             with pytest.raises(httpx.TransportError):
                 await ask(line, url)
-            await line.aclose()
 
     run(test)
 
@@ -225,8 +216,7 @@ def test_a_server_that_sends_faster_than_is_read_has_to_wait() -> None:
                 await writer.drain()
                 sent += 1
 
-        line = Direct()
-        async with serving(serve) as url:
+        async with serving(serve) as (url, line):
             request = httpx.Request("GET", url, extensions={"timeout": PATIENT})
             answer = await line.handle_async_request(request)
             before = -1
@@ -239,7 +229,6 @@ def test_a_server_that_sends_faster_than_is_read_has_to_wait() -> None:
                 size += len(block)
             assert size == 128 * MIB
             await answer.aclose()
-            await line.aclose()
 
     run(test)
 
@@ -247,8 +236,8 @@ def test_a_server_that_sends_faster_than_is_read_has_to_wait() -> None:
 def test_a_closed_transport_closes_what_is_under_way() -> None:
     async def test() -> None:
         hold = asyncio.Event()
-        server, line = Polite(hold=hold), Direct()
-        async with serving(server) as url:
+        server = Polite(hold=hold)
+        async with serving(server) as (url, line):
             asking = asyncio.create_task(ask(line, url))
             while not server.now:
                 await asyncio.sleep(0)
