@@ -113,6 +113,9 @@ def _look_at_project(args: argparse.Namespace, patient: _Patient) -> None:
     try:
         session = open_session(str(file), cwd=Path.cwd(), env=os.environ, root=args.root)
     except LtxflowError as error:
+        told = {finding.message for finding in patient.findings}  # of the store, which a project needs, too
+        if all(problem.message in told for problem in error.problems):
+            return
         patient.findings += health.closed_project_findings(file, args.root, patient.config, error)
         return
     patient.session = session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -282,5 +283,16 @@ def open_store(
     configured: str | None = None,
     report: Callable[[Problem], None] = lambda problem: None,
 ) -> Store:
-    """Given the environment and what the user config says, return the Store there. Touches no disk."""
-    return Store(store_path(env, configured), report)
+    """Given the environment and what the user config says, return the Store there. Makes nothing on disk.
+
+    Raise LtxflowError where there is something that cannot be read: it would look like a store without any render.
+    """
+    store = Store(store_path(env, configured), report)
+    for folder in (store.root, store.cas.root, store.traces):
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
+            hint = "give yourself permission to read it, or name another store with LTXFLOW_STORE"
+            raise LtxflowError(Problem(f'the store "{folder}" cannot be read: permission denied', hint=hint))
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            hint = "name a folder with LTXFLOW_STORE, or move what is there away"
+            raise LtxflowError(Problem(f'the store "{folder}" is no folder', hint=hint))
+    return store

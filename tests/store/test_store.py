@@ -285,3 +285,22 @@ def test_naming_the_store_loads_no_database() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("part", [".", "cas", "traces"])
+def test_a_store_that_cannot_be_read_is_no_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """It would look as if everything had to be rendered once more."""
+    closed = tmp_path / "store" / part
+    closed.mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)  # tests may run as root
+    with pytest.raises(LtxflowError, match="cannot be read: permission denied") as caught:
+        open_store({"LTXFLOW_STORE": str(tmp_path / "store")})
+    assert "LTXFLOW_STORE" in caught.value.problems[0].hint
+
+
+def test_a_store_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "store").touch()
+    with pytest.raises(LtxflowError, match=r'the store ".*/store" is no folder'):
+        open_store({"LTXFLOW_STORE": str(tmp_path / "store")})
