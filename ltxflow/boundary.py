@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import difflib
+import errno
 import gc
 import importlib
 import os
@@ -26,6 +27,8 @@ from ltxflow.faces.terminal import Face, let_go
 from ltxflow.shortcut import Asked
 from ltxflow.store.snapshot import Answer, Footing, entry_of, superfluous
 
+DENIALS = {errno.EACCES, errno.EPERM}
+REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
 _GLOBAL = {"-p", "--project", "--root"}
 
 
@@ -66,8 +69,9 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         let_go(sys.stdout)
         return 0
-    except Exception:
-        return _tell(face, verb, is_json, BUG, [_bug(argv)])
+    except Exception as error:
+        refused = _refused(error)
+        return _tell(face, verb, is_json, USAGE if refused else BUG, [refused or _bug(argv)])
 
 
 def _stand_somewhere() -> None:
@@ -146,6 +150,17 @@ def _tell(face: Face, verb: str, is_json: bool, code: int, problems: Iterable[Pr
         return print_envelope(verb, None, code, told)
     face.problems(told)
     return code
+
+
+def _refused(error: Exception) -> Problem | None:
+    """What the system refuses is no bug of ours, wherever it is met: who may read a file, what a disk can do."""
+    if not isinstance(error, OSError) or error.errno not in REFUSALS:
+        return None
+    if not isinstance(error.filename, (str, bytes)):
+        return None
+    path = os.fsdecode(error.filename)
+    hint = "give yourself permission to use it" if error.errno in DENIALS else "look after that disk, and run it again"
+    return Problem(f'"{path}" cannot be used: {(error.strerror or "refused").lower()}', hint=hint, code="U006")
 
 
 def _bug(argv: list[str]) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -188,6 +189,32 @@ def test_a_bug_is_exit_code_3_with_the_traceback_in_a_file(film: Film, monkeypat
     assert f"ltxflow check -p {film.folder}" in text
     assert 'raise ZeroDivisionError("of our own")' in text
     assert film.run("check", "--json").envelope["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.EACCES, "give yourself permission to use it"), (errno.EIO, "look after that disk, and run it again")],
+)
+def test_what_the_system_refuses_is_no_bug(
+    film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, hint: str
+) -> None:
+    def refused(*args: object) -> int:
+        raise OSError(number, os.strerror(number), str(tmp_path / "blob"))
+
+    monkeypatch.setattr(check_verb, "run", refused)
+    ran = film.run("check")
+    assert ran.code == 2
+    told = f'error: "{tmp_path / "blob"}" cannot be used: {os.strerror(number).lower()} [U006]\n  → {hint}\n'
+    assert ran.err == told
+    assert film.run("check", "--json").envelope["problems"][0]["code"] == "U006"
+
+
+def test_another_error_of_the_system_is_a_bug(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file", "what we should have made")
+
+    monkeypatch.setattr(check_verb, "run", broken)
+    assert film.run("check").code == 3
 
 
 def test_a_bug_is_told_where_no_log_can_be_kept(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
