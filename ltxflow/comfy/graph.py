@@ -63,12 +63,16 @@ def outputs_of(graph: Mapping[str, Any], titles: tuple[str, ...] = OUTPUTS) -> d
     return {title: found[title] for title in titles if title in found}
 
 
-def canonical_graph(graph: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Any]:
+def canonical_graph(
+    graph: Mapping[str, Any], outputs: Mapping[str, str], known: dict[Digest, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Given a graph and its outputs (name → node id), return what they need in the one form that stands for it.
 
     `{"nodes": [{"class", "inputs"}], "outputs": {name: n}}`; a link is `["@", n, slot]`. Nodes come sources
     first, in the order of a walk from the outputs; equal nodes are one. Ids, order, `_meta`,
     `filename_prefix` and PLACEMENT do not enter. Raise LtxflowError for a cycle and for a link to nowhere.
+
+    `known` has the nodes of other graphs: those that are equal are shared, since a film's clips differ in a few alone.
     """
     numbers: dict[Digest, int] = {}  # of the node as it stands below, whose links are numbers: a Merkle walk
     nodes: list[dict[str, Any]] = []
@@ -78,7 +82,7 @@ def canonical_graph(graph: Mapping[str, Any], outputs: Mapping[str, str]) -> dic
         digest = digest_json(node)
         if digest not in numbers:
             numbers[digest] = len(nodes)
-            nodes.append(node)
+            nodes.append(node if known is None else known.setdefault(digest, node))
         number_of[id] = numbers[digest]
     return {"nodes": nodes, "outputs": {name: number_of[outputs[name]] for name in sorted(outputs)}}
 

@@ -153,6 +153,11 @@ class Template:
         return _compile(self.shown, self.text, self.parts, memory=self.memory)
 
     @cached_property
+    def nodes(self) -> dict[Digest, dict[str, Any]]:
+        """Nodes that it came to, as keys see them, by their digests: actions share what is equal in them."""
+        return {}
+
+    @cached_property
     def _structures(self) -> dict[bytes, Structure]:
         """What was found for contexts without their texts: many clips share one."""
         return {}

@@ -552,7 +552,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
                 "L081",
             )
         )
-    body: dict[str, Any] = {"graph": canonical_graph(rendered, outputs)}
+    body: dict[str, Any] = {"graph": canonical_graph(rendered, outputs, shot.template.nodes)}
     used = set(_texts(body["graph"]))
     if recipes := {asset.name: asset.recipe for asset in assets(shot) if asset.name in used}:
         body["assets"] = recipes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import os
@@ -105,18 +104,17 @@ class Store:
     def _recalled(self, key: Key, brief: Mapping[str, Any]) -> Trace:
         """A trace of which a plan asks the outputs. What else is in it is read when somebody looks."""
         outputs = {name: Output(Digest(o[0]), o[2], o[1]) for name, o in brief["outputs"].items()}
-
-        def part(name: str) -> Later:
-            return Later(lambda: dict(getattr(whole(), name, {})))
-
-        def whole() -> Trace | None:
-            if self._index is None:  # for the few that are explained it need not be opened
-                return self._read(key)[0]
-            return self._trace(key, files.signature(trace_path(self.traces, key)) or ())[0]
-
         told = {name: str(brief[name]) for name in _BRIEF}
-        later = {name: part(name) for name in ("action", "fields", "seconds", "versions")}
+        later = {name: Later(self._part, key, name) for name in ("action", "fields", "seconds", "versions")}
         return Trace(key=key, outputs=outputs, **told, **later)  # type: ignore[arg-type]  # mypy joins the two
+
+    def _part(self, key: Key, name: str) -> dict[str, Any]:
+        """What a look-up left out of a trace, from its file or its row; nothing if it is gone meanwhile."""
+        if self._index is None:  # for the few that are explained it need not be opened
+            whole = self._read(key)[0]
+        else:
+            whole = self._trace(key, files.signature(trace_path(self.traces, key)) or ())[0]
+        return dict(getattr(whole, name, {}))
 
     def lost(self, key: Key) -> dict[str, Digest]:
         """Given a key, return output name → digest of its trace's blobs that are missing or cut short."""
@@ -236,12 +234,17 @@ def _brief(trace: Trace) -> dict[str, Any]:
 class Later(Mapping[str, Any]):
     """A JSON mapping that is read when somebody looks inside."""
 
-    def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
-        self._read = read
+    __slots__ = ("_args", "_read", "_told")  # a film has thousands
 
-    @functools.cached_property
+    def __init__(self, read: Callable[..., dict[str, Any]], *args: Any) -> None:
+        self._read, self._args = read, args
+        self._told: dict[str, Any] | None = None
+
+    @property
     def _data(self) -> dict[str, Any]:
-        return self._read()
+        if self._told is None:
+            self._told = self._read(*self._args)
+        return self._told
 
     def __getitem__(self, name: str) -> Any:
         return self._data[name]
