@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from ltxflow.core.errors import Problem
@@ -124,6 +125,9 @@ class Face:
 
     def _quoted(self, problem: Problem, text: list[str], style: str) -> list[str]:
         span = problem.span
+        if span is not None and span.line == len(text) + 1:  # what ends too early: where it ends
+            last = next((number for number in range(len(text), 0, -1) if text[number - 1].strip()), 0)
+            span = replace(span, line=last, col=len(text[last - 1].rstrip()) + 1) if last else None
         if span is None or not 0 < span.line <= len(text):
             return []
         line = clean(text[span.line - 1].replace("\t", " "))  # now, so that the caret stands where it should

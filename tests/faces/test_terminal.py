@@ -129,6 +129,12 @@ def test_a_line_of_a_utf16_file_is_quoted_as_it_reads(tmp_path: Path) -> None:
     assert one.err.getvalue().splitlines()[1] == "    1 │ id: été"  # type: ignore[attr-defined]
 
 
+def test_a_file_that_ends_too_early_is_quoted_where_it_ends() -> None:
+    one = face()
+    one.problems([Problem("the file ends", Span("f", 4, 1))], lambda name: ["a: 1", "b: [1,", ""])
+    assert one.err.getvalue() == "f:4:1: error: the file ends\n    2 │ b: [1,\n      │       ^\n"  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("before", "cells"), [("abc", 3), ("山谷", 4), ("한글", 4), ("e\u0301te\u0301", 3)])
 def test_the_caret_stands_below_its_place_in_any_script(before: str, cells: int) -> None:
     one = face()
