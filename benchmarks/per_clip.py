@@ -53,7 +53,7 @@ def without_bytes() -> None:
 
     fetch.verify = named_only
     fetch.strip_mp4 = shutil.copyfile
-    inspect.inspect_video = lambda path: fine(path.name, 33)
+    inspect.inspect_video = lambda path: fine(path.name, probe_mp4(path).frames)
     publish.draw_poster = lambda video: video.name.encode() * 200
     comfy.prepare_image = as_it_is
 

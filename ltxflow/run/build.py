@@ -23,7 +23,7 @@ from ltxflow.plan.dag import Plan
 from ltxflow.plan.review import Review, is_inspected, shown
 from ltxflow.plan.status import Lookup, Status, output_of, status_of
 from ltxflow.run.states import SETTLED, States
-from ltxflow.steps import Job, Node, pool_of, step
+from ltxflow.steps import Job, Node, inspect, pool_of, step
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
@@ -379,54 +379,74 @@ async def _make(
 
 async def _keep_and_look(status: Status, job: Job, builder: Builder, started: float) -> Trace:
     """Keep what an action made, and inspect it before anything rests on it. What cannot be inspected is told."""
-    trace = await asyncio.to_thread(_store, status, job, builder, started)
-    looking = builder.review().inspection(status.node, trace) if builder.review is not None else None
-    if looking is None:
+    trace, look = await asyncio.to_thread(_keep, status, job, builder, started)
+    if look is None:
         return trace
-    assert looking.key is not None
-    inputs = {"video": builder.store.cas.path(shown(trace))}
-    look = Job(looking.node.target, looking.key, job.folder, inputs, lambda fraction, text: None, found=job.found)
+    looking, its_job = look
     try:
         began = time.monotonic()
-        await builder.executors["cpu"].run(looking, look)
-        await asyncio.to_thread(_store, looking, look, builder, began, fsync=False)
-    except LtxflowError as error:
+        await builder.executors["cpu"].run(looking, its_job)
+        await asyncio.to_thread(_keep_look, looking, its_job, builder, began)
+    except (LtxflowError, OSError) as error:
         builder.emit(Notice(f"could not be inspected: {error}", "warning", status.node.target))
     return trace
 
 
-def _store(status: Status, job: Job, builder: Builder, started: float, *, fsync: bool = True) -> Trace:
-    """Keep what an action made: blobs, then trace. In a thread: it waits for the disk, and perhaps for `cache gc`.
+def _keep(status: Status, job: Job, builder: Builder, started: float) -> tuple[Trace, tuple[Status, Job] | None]:
+    """Keep what an action made, and what was found on its way, if somebody looked; else return the look to be taken.
 
-    All of it is on the disk when this returns; without `fsync` a power cut may take it, which is for looks alone: the
-    next run looks again.
+    In a thread: it waits for the disk, and perhaps for `cache gc`.
+    """
+    with builder.putting() as tell:
+        trace = _store(status, job, builder, started)
+        tell([trace.key])
+        looking = builder.review().inspection(status.node, trace) if builder.review is not None else None
+        if looking is None:
+            return trace, None
+        assert looking.key is not None
+        inputs = {"video": builder.store.cas.path(shown(trace))}
+        look = Job(looking.node.target, looking.key, job.folder, inputs, lambda fraction, text: None)
+        if job.found is not None:
+            with suppress(LtxflowError, OSError):  # a full disk: it is tried once more, and told
+                inspect.put(job.found, look)
+                tell([_store(looking, look, builder, time.monotonic(), fsync=False).key])
+                return trace, None
+        return trace, (looking, look)
+
+
+def _keep_look(looking: Status, look: Job, builder: Builder, began: float) -> None:
+    with builder.putting() as tell:
+        tell([_store(looking, look, builder, began, fsync=False).key])
+
+
+def _store(status: Status, job: Job, builder: Builder, started: float, *, fsync: bool = True) -> Trace:
+    """Keep what an action made: blobs, then trace. All of it is on the disk when this returns.
+
+    Without `fsync` a power cut may take it, which is for looks alone: the next run looks again.
     """
     node, action, module = status.node, status.action, step(status.node.kind)
     assert action is not None
     missing = [name for name in action.outputs if name not in job.out]
     if missing:
         raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)
-    with builder.putting() as tell:  # it may have to wait
-        outputs = {}
-        for name in action.outputs:
-            size = job.out[name].stat().st_size
-            digest = builder.store.cas.put(job.out[name], job.digests.get(name), move=True, fsync=fsync)
-            outputs[name] = Output(digest, job.facts.get(name, {}), size)
-        trace = Trace(
-            key=job.key,
-            action=action.as_json(),
-            outputs=outputs,
-            target=node.target,
-            fields=module.fields(node),
-            seconds={"total": round(time.monotonic() - started, 3), **job.seconds},
-            source=module.SOURCE,
-            server=job.server,
-            versions=job.versions,
-            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        kept = builder.store.record(trace, in_group=True, fsync=fsync)
-        tell([trace.key])
-        return kept
+    outputs = {}
+    for name in action.outputs:
+        size = job.out[name].stat().st_size
+        digest = builder.store.cas.put(job.out[name], job.digests.get(name), move=True, fsync=fsync)
+        outputs[name] = Output(digest, job.facts.get(name, {}), size)
+    trace = Trace(
+        key=job.key,
+        action=action.as_json(),
+        outputs=outputs,
+        target=node.target,
+        fields=module.fields(node),
+        seconds={"total": round(time.monotonic() - started, 3), **job.seconds},
+        source=module.SOURCE,
+        server=job.server,
+        versions=job.versions,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return builder.store.record(trace, in_group=True, fsync=fsync)
 
 
 async def interruptible(work: Awaitable[Built]) -> Built:

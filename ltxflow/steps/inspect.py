@@ -53,6 +53,11 @@ async def run(node: Node, action: Action, job: Job) -> None:
         media = importlib.import_module("ltxflow.media.inspect")  # by name: a plan asks for actions, and needs no numpy
         found: Findings = await asyncio.to_thread(media.inspect_video, job.inputs["video"])
         told = found.as_json()
+    put(told, job)
+
+
+def put(told: dict[str, Any], job: Job) -> None:
+    """Given what was found, make it what the job came to."""
     file = job.folder / "findings.json"
     file.write_text(json.dumps(told) + "\n", "utf-8")
     job.out["findings"], job.facts["findings"] = file, told
