@@ -9,14 +9,20 @@ Each film is built three times, into an empty store each time: `plan` alone; a b
 sound taken out (references are sent as they are, files that come back are not decoded, looked at, stripped or drawn
 as posters); a whole build. The second less the first is a build's own cost: submit, follow, hash while downloading,
 store, write the lock, publish. The third less the second is the bytes.
+
+`least.py` says what the same questions to the same server cost a client that does nothing else, through the same
+libraries: no build costs less.
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
+import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +37,7 @@ sys.path[:0] = [str(workload.HERE / "tests"), str(workload.HERE)]
 from fakes.canned import fine  # noqa: E402  # the tests' folder is no package of the project
 from fakes.comfyui import FakeProcess  # noqa: E402
 
+HERE = Path(__file__).resolve().parent
 BARE, OWN = "--child", "--child-without-bytes"
 
 
@@ -97,6 +104,20 @@ def measure(folder: Path, clips: int, profile: str) -> tuple[Cost, Cost, Cost]:
     return plan, own, whole
 
 
+def least(film: Path) -> tuple[float, float]:
+    """Processor time in ms and messages a clip, of a client that does the least."""
+    env = workload.environment(film.parent / "store")
+    ask = [sys.executable, "-m", "ltxflow.cli", "show", workload.clip_paths(1)[0], "--graph", "--json"]
+    shown = subprocess.run(ask, cwd=film, env=env, capture_output=True, text=True, check=True)
+    graph = json.dumps(json.loads(shown.stdout)["data"])
+    with tempfile.TemporaryDirectory(prefix="ltxflow-least-") as folder, FakeProcess() as fake:
+        file = Path(folder) / "graph.json"
+        file.write_text(re.sub(r"ltxflow/[0-9a-f]+\.png", "{picture}", graph))
+        command = [sys.executable, str(HERE / "least.py"), fake.url, str(file), str(film / "refs"), folder]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return told["ms"], told["messages"]
+
+
 def show(clips: int, plan: Cost, own: Cost, whole: Cost) -> None:
     def each(seconds: float) -> str:
         return f"{seconds / clips * 1000:7.1f} ms"
@@ -122,10 +143,12 @@ def main() -> int:
             profile = str(Path(args.profile).resolve()) if args.profile and size == sizes[-1] else ""
             found.append((size, *measure(Path(work), size, profile)))
             show(*found[-1])
+        ms, messages = least(Path(work) / f"film-{sizes[-1]}")
+    print(f"\nthe least that a client does, through the same libraries: {ms:.1f} ms a clip, {messages:.0f} messages")
     (few, *first), (many, *last) = found[0], found[-1]
     if many > few:
         plan, own, whole = ((b.cpu_s - a.cpu_s) / (many - few) * 1000 for a, b in zip(first, last, strict=True))
-        print(f"\nevery further clip: plan {plan:.1f} ms, own {own - plan:.1f} ms, bytes {whole - own:.1f} ms of CPU;")
+        print(f"every further clip: plan {plan:.1f} ms, own {own - plan:.1f} ms, bytes {whole - own:.1f} ms of CPU;")
         print(f"memory {(last[2].peak_mb - first[2].peak_mb) / (many - few) * 1000:.0f} kB")
     return 0
 
