@@ -20,6 +20,7 @@ from ltxflow.deliver import publish as publishing
 from ltxflow.deliver.timeline import broken
 from ltxflow.media.poster import draw_poster
 from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
+from ltxflow.store.cas import Cas
 
 Watch = Callable[[Callable[[str, Path], None]], None]
 
@@ -405,6 +406,29 @@ def test_a_whole_timeline_is_written_last_of_all(film: Film, watch: Watch) -> No
     names = [name for name in order if name.endswith(".mp4") or name in ("timeline.json", "published.json")]
     assert names[0] == "published.json"  # what is about to be ours
     assert names[-2:] == ["published.json", "timeline.json"]
+
+
+def test_files_are_on_the_disk_before_the_record_says_that_they_are_there(film: Film, watch: Watch) -> None:
+    """Its bytes before a file has its name, each; the names in a folder once, for all of them."""
+    public, done = film.folder / "public", [("", Path())]
+    watch(lambda op, path: done.append((op, path)))
+    film.build()
+    recorded = len(done) - done[::-1].index(("replace", film.folder / ".ltxflow/published.json"))
+    placed = [at for at, (op, path) in enumerate(done) if op == "replace" and path.suffix in (".mp4", ".jpg")]
+    placed = [at for at in placed if done[at][1].is_relative_to(public)]
+    assert len(placed) == 8
+    assert all(done[at - 1][0] == "fsync" for at in placed)
+    for folder in (film.scenes, public / "posters"):
+        assert [at for at in range(placed[-1], recorded) if done[at] == ("fsync", folder)]
+        assert ("fsync", folder) not in done[: placed[-1]]
+
+
+def test_posters_are_not_kept_in_the_store(film: Film) -> None:
+    """They can be drawn again from what is."""
+    film.build()
+    posters = {digest_bytes(path.read_bytes()) for path in (film.folder / "public/posters").iterdir()}
+    assert posters
+    assert not posters & set(Cas(film.store / "cas").iter())
 
 
 def test_scenes_that_change_places_swap_their_files_and_draw_nothing(film: Film) -> None:

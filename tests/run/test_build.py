@@ -392,6 +392,16 @@ def test_a_wide_and_deep_film_is_settled(house: House) -> None:
     assert all(ran.index(f"b{i}") < ran.index(f"c{i}") for i in range(count))
 
 
+def test_what_is_made_holds_on_to_no_workflow(house: House) -> None:
+    """Actions are large: they are in the traces, for those who explain, and not in memory for each finished clip."""
+    built, _ = house.build(word("a"), word("b", "", "a"))
+    for status in built.statuses.values():
+        assert status.trace is not None
+        assert status.made is None
+        assert not isinstance(status.trace.action, dict)
+        assert status.trace.action["body"] == {"word": status.node.spec}, "read when somebody looks"
+
+
 # --- what is written in groups
 
 
