@@ -29,6 +29,8 @@ from ltxflow.plan.status import statuses
 from ltxflow.run.build import Builder, Built, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.run.session import Session
+from ltxflow.script.schema import check
+from ltxflow.script.yaml import Document
 from ltxflow.store.published import PublishedFile, found, is_ours, settled, with_intent, write_published
 
 FILM = "film.mp4"  # in public/, where AI-DISCLOSURE.txt is
@@ -108,12 +110,11 @@ def read_timeline(session: Session) -> dict[str, Any]:
         raise LtxflowError(Problem(f'cannot read "{shown}": {error}', hint=build_it, code=INCOMPLETE)) from error
     if not isinstance(told, dict) or told.get("schema") != TIMELINE_SCHEMA:
         raise LtxflowError(Problem(f'"{shown}" is no {TIMELINE_SCHEMA}', hint=build_it, code=INCOMPLETE))
-    try:
-        wrong = broken(told)
-        missing = [f"{s['id']}/{c['id']}" for s in told["scenes"] for c in s["clips"] if not c["src"]]
-    except (KeyError, TypeError, IndexError) as error:
-        problem = Problem(f'"{shown}" lacks what a film needs: {error}', hint="ltxflow build", code=INCOMPLETE)
-        raise LtxflowError(problem) from error
+    if damage := check(Document(shown, told, 0), "timeline"):
+        message = f'"{shown}" is not as ltxflow writes it: {damage[0].message}'
+        raise LtxflowError(Problem(message, hint="move it away, and build again: ltxflow build", code=INCOMPLETE))
+    wrong = broken(told)
+    missing = [f"{s['id']}/{c['id']}" for s in told["scenes"] for c in s["clips"] if not c["src"]]
     if missing:
         names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise LtxflowError(

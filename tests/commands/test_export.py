@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import opentimelineio
+import pytest
 from film import Film
 
 
@@ -117,3 +118,15 @@ def test_exports_are_no_files_of_the_film(film: Film) -> None:
     assert film.run("clean", "--yes").code == 0
     assert (film.folder / "public/film.otio").is_file()
     assert film.build().totals["rendered"] == 0
+
+
+@pytest.mark.parametrize("lost", ["isStandIn", "hasAudio", "name", "captions"])
+def test_a_timeline_that_somebody_damaged_is_told(film: Film, lost: str) -> None:
+    film.build()
+    path = film.scenes / "timeline.json"
+    path.write_text(re.sub(rf'"{lost}": [^\[{{]*?,', "", path.read_text(), count=1))
+    for argv in (("export", "otio"), ("conform", "--proxy")):
+        ran = film.run(*argv)
+        assert ran.code == 2
+        assert f'is not as ltxflow writes it: missing key "{lost}"' in ran.err
+        assert "→ move it away, and build again: ltxflow build\n" in ran.err
