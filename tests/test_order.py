@@ -20,8 +20,7 @@ BEHIND = {
     "markupsafe": ["ltxflow.script.template"],
     "jsonschema": ["ltxflow.script.schema"],
     "networkx": ["ltxflow.plan.dag"],
-    "httpx": ["ltxflow.comfy.client", "ltxflow.comfy.direct", "ltxflow.media.engines.openai"],  # two kinds of server
-    "h11": ["ltxflow.comfy.direct"],
+    "httpx": ["ltxflow.comfy.client", "ltxflow.media.engines.openai"],  # two kinds of server
     "websockets": ["ltxflow.comfy.client"],
     "diskcache": ["ltxflow.store.index"],
     "av": ["ltxflow.media"],

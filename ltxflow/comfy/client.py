@@ -1,7 +1,7 @@
 """Talks to one ComfyUI server: HTTP decides, the WebSocket feeds progress. Knows no plan and no journal.
 
 Routes and shapes: ComfyUI 0.27.0 `server.py`; older servers lack `/api/jobs` (before 0.14) or its `cancel`.
-The only importer of websockets, and with `direct` of httpx: that one carries what goes through no proxy.
+The only importer of httpx and websockets.
 """
 
 from __future__ import annotations
@@ -35,15 +35,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
-from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import getproxies
+from urllib.parse import quote
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from ltxflow import __version__
-from ltxflow.comfy.direct import MOST, Direct, head_of
 from ltxflow.comfy.messages import (
     Failed,
     Finished,
@@ -165,18 +163,14 @@ class Client:
         self._timeout_s = timeout_s
         self._is_direct = is_loopback(url)
         self._tls = _tls(self.server)
-        self._headers = {"Accept": "*/*", "User-Agent": USER_AGENT, **self.server.headers}
-        self._timeouts = {"connect": connect_s, **dict.fromkeys(("read", "write", "pool"), timeout_s)}
-        self._base, self._raw = httpx.URL(url).raw_path.rstrip(b"/"), _raw(url, self._headers)
-        self._http: Direct | httpx.AsyncClient
-        if self._is_direct or not _has_proxy(url):
-            self._http = Direct(url, self._tls)
-            return
         with _proxied(self.server):
             self._http = httpx.AsyncClient(
+                headers={"User-Agent": USER_AGENT, **self.server.headers},
                 verify=self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                trust_env=not self._is_direct,
                 follow_redirects=False,
-                limits=httpx.Limits(max_connections=MOST, max_keepalive_connections=MOST // 2),
+                timeout=httpx.Timeout(timeout_s, connect=connect_s),
+                limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
             )
 
     async def __aenter__(self) -> Client:
@@ -391,7 +385,7 @@ class Client:
                 also=(404,),
                 patience_s=patience_s,
                 params=params,
-                encoding="identity",
+                headers={"Accept-Encoding": "identity"},
             ) as response:
                 total = self._promised(response, what, max_bytes)
                 return await self._stream_to(response, what, to, total, max_bytes, on_bytes)
@@ -659,14 +653,13 @@ class Client:
         """Open a response with status 200 or one of `also`. Raise LtxflowError for others and for none."""
         patience_s = patience_s or 2 * self._timeout_s
         try:
-            async with asyncio.timeout(patience_s):
-                response = await self._send(method, path, **request)
-                try:
-                    if response.status_code != 200 and response.status_code not in also:
-                        raise await self._refusal(response, what)
-                    yield response
-                finally:
-                    await response.aclose()
+            async with (
+                asyncio.timeout(patience_s),
+                self._http.stream(method, self.server.url + path, **request) as response,
+            ):
+                if response.status_code != 200 and response.status_code not in also:
+                    raise await self._refusal(response, what)
+                yield response
         except (TimeoutError, httpx.TimeoutException) as error:
             is_connect = isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
             reason = "no connection in time" if is_connect else "no answer in time"
@@ -675,32 +668,6 @@ class Client:
             raise self._error(what, Problem("its address is not valid", code="server-url")) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise self._error(what, _connection_problem(error)) from None
-
-    async def _send(
-        self, method: str, path: str, *, encoding: str = "gzip, deflate", params: Any = None, **body: Any
-    ) -> httpx.Response:
-        """Send a request, and return its answer with the body still to come."""
-        if params:
-            path += "?" + urlencode(params, quote_via=quote)
-        if isinstance(self._http, Direct) and "files" not in body:
-            headers, data = [*self._raw, (b"Accept-Encoding", encoding.encode())], b""
-            if "json" in body:
-                data = json.dumps(body["json"], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-                headers.append((b"Content-Type", b"application/json"))
-            if method == "POST":
-                headers.append((b"Content-Length", b"%d" % len(data)))
-            asked = head_of(method, self._base + path.encode(), headers)
-            return await self._http.ask(asked, data, self._timeouts)
-        request = httpx.Request(
-            method,
-            self.server.url + path,
-            headers={**self._headers, "Accept-Encoding": encoding},
-            extensions={"timeout": self._timeouts},
-            **body,
-        )
-        if isinstance(self._http, Direct):
-            return await self._http.handle_async_request(request)
-        return await self._http.send(request, stream=True)
 
     async def _body(self, response: httpx.Response, what: str, cap: int) -> bytes:
         blocks, size = [], 0
@@ -1026,16 +993,6 @@ def _check_headers(server: Server) -> None:
             shown = clean(name, 60)
             problem = Problem(f'{server}: the header "{shown}" holds characters that cannot be sent', code="server-url")
             raise LtxflowError(problem)
-
-
-def _raw(url: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(b"Host", httpx.URL(url).netloc), *((name.encode(), value.encode()) for name, value in headers.items())]
-
-
-def _has_proxy(url: str) -> bool:
-    """Whether the environment names a proxy that may be meant for this address: httpx then looks closer."""
-    named = getproxies()
-    return any(named.get(kind) for kind in (urlsplit(url).scheme, "all"))
 
 
 @contextmanager
