@@ -7,7 +7,7 @@ import gc
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -105,7 +105,8 @@ class _Course:
         self.built = Built(dict(found))
         self.states = States()
         self.needed_by: dict[str, list[str]] = {}
-        self.ready: deque[str] = deque()
+        self.ready: defaultdict[str, deque[str]] = defaultdict(deque)  # by pool: none waits for what another is full of
+        self.taken: Counter[str] = Counter()  # of the running, by pool
         self.parked: dict[Key, list[str]] = {}  # those that wait for another one with the same key
         self.running: dict[asyncio.Task[Trace], str] = {}
         self.begun: set[str] = set()  # of the running: those that have left their pool's queue
@@ -161,22 +162,25 @@ class _Course:
         self.builder.write()
 
     def _start(self) -> None:
-        """Start what is ready, up to AHEAD: what a clip needs for its way is in memory for these alone."""
-        while self.ready and len(self.running) < AHEAD:
-            target = self.ready.popleft()
-            if self.states.of[target] != "ready" or self._settle_twin(target):
-                continue
-            status = self.built.statuses[target]
-            assert status.key is not None
-            if status.key in self.parked:
-                self.parked[status.key].append(target)  # no key is made twice: this one waits for the other
-                continue
-            self.parked[status.key] = []
-            self.states.set(target, "running")
-            inputs = _inputs(status.node, self.built, self.builder)
-            task = asyncio.create_task(_make(status, inputs, self.builder, self.begun, self._failed))
-            self.running[task] = target
-            task.add_done_callback(self._ended)
+        """Start what is ready, up to AHEAD of each pool: what they need for their way is in memory for these alone."""
+        while pool := next((name for name, queue in self.ready.items() if queue and self.taken[name] < AHEAD), ""):
+            self._begin(self.ready[pool].popleft(), pool)
+
+    def _begin(self, target: str, pool: str) -> None:
+        if self.states.of[target] != "ready" or self._settle_twin(target):
+            return
+        status = self.built.statuses[target]
+        assert status.key is not None
+        if status.key in self.parked:
+            self.parked[status.key].append(target)  # no key is made twice: this one waits for the other
+            return
+        self.parked[status.key] = []
+        self.states.set(target, "running")
+        self.taken[pool] += 1
+        inputs = _inputs(status.node, self.built, self.builder)
+        task = asyncio.create_task(_make(status, inputs, self.builder, self.begun, self._failed))
+        self.running[task] = target
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Trace]) -> None:
         self.ended.append(task)
@@ -235,11 +239,12 @@ class _Course:
         self.states.set(target, "ready")
         if self._settle_twin(target):
             return
-        key = self.built.statuses[target].key
-        if key is not None and self.builder.is_first(key):
-            self.ready.appendleft(target)
+        status = self.built.statuses[target]
+        queue = self.ready[pool_of(status.node)]
+        if status.key is not None and self.builder.is_first(status.key):
+            queue.appendleft(target)
         else:
-            self.ready.append(target)
+            queue.append(target)
 
     def _settle_twin(self, target: str) -> bool:
         """What was made in this run for another clip with the same key is this one's, too; return whether it stands."""
@@ -265,8 +270,9 @@ class _Course:
 
     def _settle(self, task: asyncio.Task[Trace]) -> None:
         target = self.running.pop(task)
-        key = self.built.statuses[target].key
+        key, pool = self.built.statuses[target].key, pool_of(self.built.statuses[target].node)
         assert key is not None
+        self.taken[pool] -= 1
         try:
             trace = task.result()
         except asyncio.CancelledError:
@@ -276,7 +282,7 @@ class _Course:
         else:
             self._keep(target, trace)
         self.begun.discard(target)
-        self.ready.extend(self.parked.pop(key))
+        self.ready[pool].extend(self.parked.pop(key))
         if not self.built.interrupted:  # else what needs it is told the same as all others
             self._advance(self.needed_by.get(target, ()))
 

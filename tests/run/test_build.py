@@ -116,7 +116,7 @@ class House:
             builder = Builder(
                 self.store,
                 self.store.lookup,
-                {"cpu": executor},
+                {"cpu": executor, "gpu": executor},
                 self.events.append,
                 lambda node, trace: self.kept.append(short(node.target)),
                 keep_going,
@@ -375,6 +375,34 @@ def test_what_is_under_way_on_a_server_comes_before_all_else(house: House, monke
     house.first = "c"
     _, ran = house.build(*map(word, "abcd"), places=1)
     assert ran == ["c", "a", "b", "d"]
+
+
+def test_a_pool_that_is_full_keeps_no_other_waiting(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """a is rendered until b, which needs no server, is made; c has to wait for a."""
+    monkeypatch.setattr(build_module, "AHEAD", 1)
+    is_made = asyncio.Event()
+
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) == "a":
+            await is_made.wait()
+        elif short(node.target) == "b":
+            is_made.set()
+        return str(node.spec)
+
+    a, c = (replace(word(name), pool="gpu") for name in "ac")
+    _, ran = house.build(a, c, word("b"), make=make)
+    assert ran == ["a", "b", "c"]
+
+
+def test_what_another_clip_made_is_no_reason_to_stop_early(house: House) -> None:
+    """
+    a ──► d
+    b ──► e      b is the same as a, and waits for it; d and e are of another pool
+    """
+    a, b = (replace(word(name, "same"), pool="gpu") for name in "ab")
+    built, ran = house.build(a, b, word("d", "", "a"), word("e", "", "b"))
+    assert set(ran) == {"a", "d", "e"}
+    assert all(status.trace is not None for status in built.statuses.values())
 
 
 def test_a_wide_and_deep_film_is_settled(house: House) -> None:
