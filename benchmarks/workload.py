@@ -161,9 +161,9 @@ def fill(folder: Path, env: dict[str, str]) -> int:
 
     from ltxflow.core.digest import Output
     from ltxflow.plan.outlook import Question
-    from ltxflow.run.session import open_session
     from ltxflow.steps import inspect, step
     from ltxflow.store.traces import Trace
+    from ltxflow.verbs.session import open_session
 
     known: dict[int, dict[str, Any]] = {}
     with _unsynced():

@@ -29,10 +29,10 @@ from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec
 from ltxflow.plan.outlook import Question
-from ltxflow.run.session import Session, open_session
 from ltxflow.steps import slate as slate_step
 from ltxflow.steps import step
 from ltxflow.store.traces import Trace
+from ltxflow.verbs.session import Session, open_session
 
 TESTS = Path(__file__).parent
 SIZE = (128, 128)

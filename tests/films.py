@@ -26,14 +26,14 @@ from ltxflow.comfy.graph import canonical_graph
 from ltxflow.core.digest import canonical
 from ltxflow.deliver import publish as publishing
 from ltxflow.plan.outlook import Change, Mode, Outlook, Question
-from ltxflow.run import film as film_module
-from ltxflow.run.session import Session, open_session
 from ltxflow.script import load as load_module
 from ltxflow.script.config import read_config, remember_trust
 from ltxflow.script.template import Template, read_templates, render
 from ltxflow.steps import clip as clip_step
 from ltxflow.store.lock import Lock, read_lock
 from ltxflow.store.memory import Memory
+from ltxflow.verbs import film as film_module
+from ltxflow.verbs.session import Session, open_session
 
 Data = dict[str, Any]
 Path_ = tuple[str | int, ...]

@@ -20,10 +20,10 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.explain import only_upstream_differs
 from ltxflow.plan.lengths import cut_film, lengths_by_clip
 from ltxflow.plan.outlook import KINDS_OF, Mode, picked_take, seeds
-from ltxflow.run.session import Session, open_session
 from ltxflow.steps import Node, Wishes, bound, step
 from ltxflow.store.lock import Lock, moved
 from ltxflow.store.traces import read_trace
+from ltxflow.verbs.session import Session, open_session
 
 Made = dict[str, dict[str, Output]]  # key → output name → its file
 

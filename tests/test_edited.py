@@ -18,9 +18,9 @@ from film import Film, prompt
 from films import write_picture
 from test_fast_paths import COARSE_NS, same_but, settle, told
 
-from ltxflow.run import edited
 from ltxflow.script import facts
 from ltxflow.store import snapshot
+from ltxflow.verbs import edited
 
 SCENES = {"hook": ["a", "b"], "two": ["a"], "three": ["a", "b"], "four": ["a"], "five": ["a"], "six": ["a"]}
 BOTH = pytest.mark.parametrize("film", ["one file", "files"], indirect=True)

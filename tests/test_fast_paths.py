@@ -300,7 +300,7 @@ def test_a_damaged_memory_is_never_believed(film: Film, how: str) -> None:
 def test_what_another_ltxflow_remembered_is_not_believed(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = film.store.glob("memory/*")
     before = path.read_bytes()
-    monkeypatch.setattr("ltxflow.run.session.__version__", "99")
+    monkeypatch.setattr("ltxflow.verbs.session.__version__", "99")
     forget(film, memory=False)
     film.run("plan")
     assert path.read_bytes().partition(b"\n")[0] != before.partition(b"\n")[0]

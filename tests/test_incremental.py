@@ -43,11 +43,11 @@ from ltxflow.faces.planview import plan_json
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.explain import show
 from ltxflow.plan.outlook import Change, Outlook, Question, look, moves
-from ltxflow.run.session import Session
 from ltxflow.script.fits import load_schema
 from ltxflow.script.profile import Profile
 from ltxflow.script.template import Template
 from ltxflow.store.lock import with_pick, write_lock
+from ltxflow.verbs.session import Session
 
 PIN = "5c1f0d0b6f1c0f6f2b5a7c3e9d1a4b8c7e6f5d4c3b2a19080706050403020100"
 

@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ltxflow"
-FLOORS = ["core", "media", "store", "script", "comfy", "steps", "plan", "deliver", "run", "faces", "commands", "cli"]
+FLOORS = [
+    "core",
+    "media",
+    "store",
+    "script",
+    "comfy",
+    "steps",
+    "plan",
+    "deliver",
+    "run",
+    "verbs",
+    "faces",
+    "commands",
+    "cli",
+]
 NO_SIBLINGS = ("ltxflow.steps", "ltxflow.run.executors", "ltxflow.commands")
 
 # Each library stands behind one module, or one floor: what can be swapped, and what costs start-up, is known.

@@ -10,9 +10,9 @@ import pytest
 from film import Film
 from films import write_picture
 
-from ltxflow.run import asking
 from ltxflow.script.profile import templates_folder
 from ltxflow.steps import clip as clip_step
+from ltxflow.verbs import asking
 
 CLIPS = {"hook": list("abcdefgh"), "end": list("abcd")}
 

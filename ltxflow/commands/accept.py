@@ -12,9 +12,9 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
 from ltxflow.plan.upgrades import upgrades
-from ltxflow.run.holding import locked_session
-from ltxflow.run.session import Session
-from ltxflow.run.takes import Named, accept, name
+from ltxflow.verbs.holding import locked_session
+from ltxflow.verbs.session import Session
+from ltxflow.verbs.takes import Named, accept, name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,8 @@ import argparse
 
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
-from ltxflow.run.holding import locked_session
-from ltxflow.run.takes import judge, name
+from ltxflow.verbs.holding import locked_session
+from ltxflow.verbs.takes import judge, name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

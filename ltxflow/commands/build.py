@@ -8,11 +8,11 @@ from ltxflow.faces.buildview import report
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
-from ltxflow.run.asking import Unsure, consent, unasked
-from ltxflow.run.edited import Seen, footing_of
-from ltxflow.run.film import make_film
-from ltxflow.run.holding import waited_session
-from ltxflow.run.options import add_means, add_question, asked_of, means_of, question_of
+from ltxflow.verbs.asking import Unsure, consent, unasked
+from ltxflow.verbs.edited import Seen, footing_of
+from ltxflow.verbs.film import make_film
+from ltxflow.verbs.holding import waited_session
+from ltxflow.verbs.options import add_means, add_question, asked_of, means_of, question_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

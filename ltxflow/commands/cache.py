@@ -20,7 +20,6 @@ from typing import Any
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, count, size
-from ltxflow.run.needs import Needs, needs_of
 from ltxflow.script.config import read_config
 from ltxflow.script.paths import find_project, shown
 from ltxflow.store.checkup import Fault, faults, repair
@@ -28,6 +27,7 @@ from ltxflow.store.gc import Made, Stock, Sweep, closure, minutes, remove, stock
 from ltxflow.store.published import read_published
 from ltxflow.store.store import Store, open_store
 from ltxflow.store.users import Film, Run, films, forget_film, gate, gate_closed, runs
+from ltxflow.verbs.needs import Needs, needs_of
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}

@@ -11,12 +11,12 @@ from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.outlook import Question
-from ltxflow.run.locked import disagreements
-from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.lint import lint
 from ltxflow.steps import clip as clip_step
 from ltxflow.steps import reference
 from ltxflow.store.lock import moved
+from ltxflow.verbs.locked import disagreements
+from ltxflow.verbs.options import add_settings, session_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,10 @@ from ltxflow.deliver.publish import POSTERS
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count
 from ltxflow.plan.outlook import Question
-from ltxflow.run.options import session_of
-from ltxflow.run.session import hold
 from ltxflow.script.model import Scene
 from ltxflow.store.published import is_ours, without, write_published
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.session import hold
 
 KINDS = ("narration", "poster", "captions")  # of files that go with scenes and clips
 

@@ -10,10 +10,10 @@ from ltxflow.deliver.conform import Finish
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face, count, duration
-from ltxflow.run.conforming import Conformed, conform
-from ltxflow.run.holding import waited_session
-from ltxflow.run.options import count_of
 from ltxflow.store.users import gate
+from ltxflow.verbs.conforming import Conformed, conform
+from ltxflow.verbs.holding import waited_session
+from ltxflow.verbs.options import count_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

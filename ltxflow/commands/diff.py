@@ -9,9 +9,9 @@ from ltxflow.faces.diffview import markdown, print_difference
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
-from ltxflow.run.asking import gpu_time
-from ltxflow.run.options import session_of
-from ltxflow.run.revision import differs_from, left_to_render
+from ltxflow.verbs.asking import gpu_time
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.revision import differs_from, left_to_render
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,15 +13,15 @@ from ltxflow.comfy.places import Place
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count
-from ltxflow.run import health
-from ltxflow.run.health import Finding, Seen
-from ltxflow.run.servers import JOURNAL
-from ltxflow.run.session import Session, open_session
 from ltxflow.script.config import Config, read_config
 from ltxflow.script.paths import find_project
 from ltxflow.script.profile import load_profile
 from ltxflow.store.journal import Journal, submissions
 from ltxflow.store.store import open_store
+from ltxflow.verbs import health
+from ltxflow.verbs.health import Finding, Seen
+from ltxflow.verbs.servers import JOURNAL
+from ltxflow.verbs.session import Session, open_session
 
 DEFAULT_PROFILE = "ltx2-19b"
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}

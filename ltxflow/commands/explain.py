@@ -9,8 +9,8 @@ from ltxflow.faces.planview import MARKS, difference, name, plan_json
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.explain import Reason
 from ltxflow.plan.outlook import Change, Outlook
-from ltxflow.run.options import add_question, question_of, session_of
 from ltxflow.steps import step
+from ltxflow.verbs.options import add_question, question_of, session_of
 
 SAYS = {
     "create": "will be made: there is no earlier one",

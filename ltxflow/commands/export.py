@@ -19,10 +19,10 @@ from ltxflow.deliver.publish import TIMELINE
 from ltxflow.deliver.remotion import Exported, write_starter
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count, duration
-from ltxflow.run.exporting import export_cut
-from ltxflow.run.options import session_of
-from ltxflow.run.session import Session
 from ltxflow.script.paths import shown
+from ltxflow.verbs.exporting import export_cut
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,9 +9,9 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.dag import edges
 from ltxflow.plan.outlook import Outlook
-from ltxflow.run.options import add_question, question_of, session_of
 from ltxflow.script.model import Image
 from ltxflow.steps import Node
+from ltxflow.verbs.options import add_question, question_of, session_of
 
 COLOURS = {"hit": "#bfe5bf", "miss": "#f6d9a8", "maybe": "#f3efb5"}
 

@@ -14,10 +14,10 @@ from ltxflow.core import files, git
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count
-from ltxflow.run.session import LOCK
 from ltxflow.script.paths import find_project, shown
 from ltxflow.store.lock import Lock, lock_text, parse_lock, read_lock
 from ltxflow.store.merging import Merged, merge
+from ltxflow.verbs.session import LOCK
 
 DRIVER = "ltxflow-lock"
 ATTRIBUTE = f"{LOCK} merge={DRIVER}"

@@ -10,10 +10,10 @@ from ltxflow.core.errors import FAILED
 from ltxflow.core.events import Event, Notice
 from ltxflow.faces.jsonlines import print_envelope, print_event
 from ltxflow.faces.terminal import Face, columns
-from ltxflow.run.options import session_of
-from ltxflow.run.session import hold
-from ltxflow.run.speaking import speak_film
 from ltxflow.script.model import Scene
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.session import hold
+from ltxflow.verbs.speaking import speak_film
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

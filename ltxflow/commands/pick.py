@@ -6,9 +6,9 @@ import argparse
 
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
-from ltxflow.run.holding import locked_session
-from ltxflow.run.takes import Named, name, pick
 from ltxflow.script.model import Still
+from ltxflow.verbs.holding import locked_session
+from ltxflow.verbs.takes import Named, name, pick
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

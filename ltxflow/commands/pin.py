@@ -9,8 +9,8 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.media.probe import VideoFacts
-from ltxflow.run.holding import locked_session
-from ltxflow.run.takes import name, pin
+from ltxflow.verbs.holding import locked_session
+from ltxflow.verbs.takes import name, pin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

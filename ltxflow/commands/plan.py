@@ -11,10 +11,10 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import plan_json, print_plan
 from ltxflow.faces.terminal import Face, count
 from ltxflow.plan.outlook import Outlook, moves
-from ltxflow.run.asking import gpu_time
-from ltxflow.run.edited import Seen, footing_of, look_at_edited
-from ltxflow.run.options import add_question, asked_of, question_of, session_of
-from ltxflow.run.session import Session
+from ltxflow.verbs.asking import gpu_time
+from ltxflow.verbs.edited import Seen, footing_of, look_at_edited
+from ltxflow.verbs.options import add_question, asked_of, question_of, session_of
+from ltxflow.verbs.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def _build(args: argparse.Namespace) -> str:
 
 def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Outlook) -> int:
     from ltxflow.faces.progress import short  # by need: they take longer to be imported than most plans to be made
-    from ltxflow.run.whatif import what_if
+    from ltxflow.verbs.whatif import what_if
 
     question = question_of(args, session)
     found = [what_if(session, question, outlook, file, Path.cwd()) for file in args.what_if]

@@ -11,10 +11,10 @@ from ltxflow.core import files
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.report import report_page
 from ltxflow.faces.terminal import Face, count
-from ltxflow.run.options import session_of
-from ltxflow.run.reporting import report_data
-from ltxflow.run.session import make_own_folder
 from ltxflow.script.paths import shown
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.reporting import report_data
+from ltxflow.verbs.session import make_own_folder
 
 NAME = "report.html"
 

@@ -9,10 +9,10 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
-from ltxflow.run.film import make_film
-from ltxflow.run.holding import waited_session
-from ltxflow.run.options import add_means, means_of
-from ltxflow.run.takes import name, next_take, refuse
+from ltxflow.verbs.film import make_film
+from ltxflow.verbs.holding import waited_session
+from ltxflow.verbs.options import add_means, means_of
+from ltxflow.verbs.takes import name, next_take, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,13 @@ from ltxflow.comfy.places import Place
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
-from ltxflow.run.health import Seen, places_for, see
-from ltxflow.run.servers import JOURNAL
-from ltxflow.run.session import Session, open_session
 from ltxflow.script.config import read_config
 from ltxflow.store.journal import Journal, submissions
 from ltxflow.store.speeds import Speed, read_speeds
 from ltxflow.store.store import store_path
+from ltxflow.verbs.health import Seen, places_for, see
+from ltxflow.verbs.servers import JOURNAL
+from ltxflow.verbs.session import Session, open_session
 
 # A usual clip: 121 frames, 8 steps at 768x512, 3 more at twice the size. Its work is what `steps.clip.work` counts.
 USUAL = 121 * (768 * 512 * 8 + 1536 * 1024 * 3)

@@ -11,11 +11,11 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, duration
 from ltxflow.plan.explain import show
 from ltxflow.plan.outlook import Outlook, Question
-from ltxflow.run.options import add_settings, session_of
 from ltxflow.script.model import Clip, Value
 from ltxflow.script.profile import explain_geometry
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
+from ltxflow.verbs.options import add_settings, session_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,10 @@ from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, columns, duration
 from ltxflow.media.findings import RULES
 from ltxflow.plan.outlook import Outlook, Question, drifted
-from ltxflow.run.options import session_of
-from ltxflow.run.reporting import clip_states
 from ltxflow.script.model import Scene
 from ltxflow.store.snapshot import take
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.reporting import clip_states
 
 MARKS = {"made": "✓", "stale": "~", "preview": "◐", "slate": "▭", "ready": "<", "missing": "…"}
 LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not made"

@@ -8,10 +8,10 @@ import os
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
 from ltxflow.plan.outlook import Question
-from ltxflow.run.options import session_of
-from ltxflow.run.stills import folder_of
-from ltxflow.run.takes import name, take_numbers, take_rows
 from ltxflow.script.model import Still
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.stills import folder_of
+from ltxflow.verbs.takes import name, take_numbers, take_rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,13 +20,13 @@ from ltxflow.core import files
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
 from ltxflow.faces.jsonlines import print_envelope, problem_json
 from ltxflow.faces.terminal import Face, columns, count
-from ltxflow.run.samples import try_template
 from ltxflow.script import template as templates_module
 from ltxflow.script.config import Config, is_trusted, read_config
 from ltxflow.script.load import load
 from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import Profile, geometry, load_profile, templates_folder
 from ltxflow.script.template import SUFFIX, Template, read_template, read_templates, variables
+from ltxflow.verbs.samples import try_template
 
 DEFAULT_PROFILE = "ltx2-19b"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from ltxflow.core.errors import FAILED
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, count, size
-from ltxflow.run.holding import locked_session
-from ltxflow.run.verify import Difference, mend, verify
+from ltxflow.verbs.holding import locked_session
+from ltxflow.verbs.verify import Difference, mend, verify
 
 STYLES: Mapping[str, str] = {"extra": "cyan", "unfinished": "yellow", "disagrees": "yellow"}
 

@@ -23,12 +23,12 @@ from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.news import gone, news
 from ltxflow.plan.outlook import Change, Mode, Outlook
-from ltxflow.run.film import make_film
-from ltxflow.run.holding import waited_session
-from ltxflow.run.options import add_means, add_question, means_of, question_of, session_of
-from ltxflow.run.session import Session
-from ltxflow.run.watching import Eye, around
 from ltxflow.script.paths import find_project, shown
+from ltxflow.verbs.film import make_film
+from ltxflow.verbs.holding import waited_session
+from ltxflow.verbs.options import add_means, add_question, means_of, question_of, session_of
+from ltxflow.verbs.session import Session
+from ltxflow.verbs.watching import Eye, around
 
 BUILDS: dict[str, Mode] = {"r": "render", "a": "animatic"}
 NAMED = 3  # files that changed, by name; more are counted

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ltxflow.core.errors import Problem
 from ltxflow.faces.progress import summary
 from ltxflow.faces.terminal import Face, count
-from ltxflow.run.film import Made
+from ltxflow.verbs.film import Made
 
 
 def report(face: Face, made: Made, warnings: Sequence[Problem] = (), is_quiet: bool = False) -> None:

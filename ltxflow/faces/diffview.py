@@ -9,7 +9,7 @@ from ltxflow.faces.terminal import Face, clean, count, counted, duration
 from ltxflow.plan.difference import ClipDifference, Difference
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
-from ltxflow.run.revision import Left
+from ltxflow.verbs.revision import Left
 
 MARKS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}
 

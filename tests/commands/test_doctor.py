@@ -14,8 +14,8 @@ from film import Film, Ran, run
 
 from ltxflow.comfy import places
 from ltxflow.comfy.places import Place, Server
-from ltxflow.run import health
-from ltxflow.run.health import Finding, Seen, server_findings, without_home
+from ltxflow.verbs import health
+from ltxflow.verbs.health import Finding, Seen, server_findings, without_home
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,7 @@ def test_a_test_opens_the_websocket(film: Film) -> None:
 
 
 def test_a_socket_that_does_not_open_fails_the_test(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltxflow.run.health.NAMED_S", 2.0)
+    monkeypatch.setattr("ltxflow.verbs.health.NAMED_S", 2.0)
     with FakeComfy() as server:
         server.misbehave.no_websocket()
         ran = film.run("servers", "test", "--server", server.url, "--json")

@@ -8,10 +8,10 @@ import pytest
 from film import Film
 
 from ltxflow.media.findings import RULES, Thresholds
-from ltxflow.run.options import settings_of
 from ltxflow.script.checks import NUMBERS, SECONDS, SWITCHES, thresholds
 from ltxflow.script.profile import load_profile
 from ltxflow.script.settings import GROUPS
+from ltxflow.verbs.options import settings_of
 
 CLIP = "        prompt:"
 

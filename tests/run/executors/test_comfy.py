@@ -13,7 +13,7 @@ from films import write_picture
 
 from ltxflow.plan.estimate import work_of
 from ltxflow.plan.outlook import Question
-from ltxflow.run.session import open_session
+from ltxflow.verbs.session import open_session
 
 MODELS = {
     "checkpoints": ["ltx-2-19b-dev-fp8.safetensors"],

@@ -10,10 +10,10 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.plan.explain import reasons
 from ltxflow.plan.outlook import Outlook, Question, look
-from ltxflow.run.keep import is_stand_in
-from ltxflow.run.session import Session
 from ltxflow.script.model import Clip, Narration, Project, Scene
 from ltxflow.store.lock import Lock, moved
+from ltxflow.verbs.keep import is_stand_in
+from ltxflow.verbs.session import Session
 
 CODE = "K001"
 HINT = "render it, and commit ltxflow.lock"

@@ -8,7 +8,7 @@ from pathlib import Path
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.plan.status import Status
-from ltxflow.run.session import Session, make_own_folder
+from ltxflow.verbs.session import Session, make_own_folder
 
 OWN_FOLDER = "references"
 

@@ -11,9 +11,9 @@ from typing import Any
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.outlook import Outlook, Question
-from ltxflow.run.session import Session
 from ltxflow.script import model
 from ltxflow.script.model import Clip, Image, Media
+from ltxflow.verbs.session import Session
 
 OTHER = digest_bytes(b"what if it were another one")
 

@@ -28,10 +28,10 @@ from ltxflow.plan.outlook import Placed, Question
 from ltxflow.plan.status import statuses
 from ltxflow.run.build import Builder, Built, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
-from ltxflow.run.session import Session
 from ltxflow.script.schema import check
 from ltxflow.script.yaml import Document
 from ltxflow.store.published import PublishedFile, found, is_ours, settled, with_intent, write_published
+from ltxflow.verbs.session import Session
 
 FILM = "film.mp4"  # in public/, where AI-DISCLOSURE.txt is
 INCOMPLETE, CHANGED, NOT_OURS, CAPTIONS = "D010", "D011", "D001", "D012"

@@ -15,8 +15,8 @@ from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.deliver.conform import files_of
 from ltxflow.deliver.editors import SUFFIXES, written
 from ltxflow.deliver.otio import Media, frames_of, otio
-from ltxflow.run.conforming import read_timeline
-from ltxflow.run.session import Session
+from ltxflow.verbs.conforming import read_timeline
+from ltxflow.verbs.session import Session
 
 TAKES = "takes"
 NOT_OURS = "D001"

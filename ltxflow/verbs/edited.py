@@ -22,11 +22,11 @@ from ltxflow.core import files
 from ltxflow.core.digest import digest_file
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.outlook import Change, Mode, Outlook, Question, Rest
-from ltxflow.run.session import OWN, Session, open_session, release
 from ltxflow.script.model import Project, Scene, Still
 from ltxflow.script.paths import find_project, workspace_of
 from ltxflow.script.sources import Place, Written, read_part
 from ltxflow.store.snapshot import RACY_NS, Footing, footing_from, question, superfluous, take
+from ltxflow.verbs.session import OWN, Session, open_session, release
 
 FORMAT = "look/1"
 FOLDER = "looks"

@@ -14,10 +14,10 @@ from ltxflow.core import git
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError
 from ltxflow.plan.status import Lookup, Status
-from ltxflow.run.session import LOCK, OWN, Session
 from ltxflow.store.published import read_published
 from ltxflow.store.traces import Trace
 from ltxflow.store.users import Film, film_of, gate, remember_film, under_way
+from ltxflow.verbs.session import LOCK, OWN, Session
 
 T = TypeVar("T")
 

@@ -32,7 +32,6 @@ from ltxflow.comfy.servers import Inventory, find_name, resolve_names
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.libraries import media_libraries, missing_codecs
 from ltxflow.plan.outlook import Question
-from ltxflow.run.session import Session
 from ltxflow.script.config import Config, is_trusted
 from ltxflow.script.load import load
 from ltxflow.script.profile import Profile
@@ -41,6 +40,7 @@ from ltxflow.steps import pool_of
 from ltxflow.steps.reference import Sitting
 from ltxflow.store.index import file_system, is_networked
 from ltxflow.store.store import Store
+from ltxflow.verbs.session import Session
 
 Level = Literal["ok", "warning", "error"]
 

@@ -10,9 +10,9 @@ from ltxflow.core.errors import USAGE, LtxflowError, Problem
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.plan.outlook import Outlook
 from ltxflow.plan.upgrades import paid_again, upgrades
-from ltxflow.run.session import Session
 from ltxflow.steps import Node, pool_of
 from ltxflow.store.speeds import read_speeds
+from ltxflow.verbs.session import Session
 
 CLIPS, MINUTES = 10, 30.0  # rendered again without a question, unless the user's configuration says otherwise
 

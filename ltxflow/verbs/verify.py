@@ -13,10 +13,10 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.deliver.publish import TIMELINE, may_be_reworded
 from ltxflow.media.decode import undecodable
-from ltxflow.run.session import Session
 from ltxflow.store.checkup import TOLD, examine, repair
 from ltxflow.store.lock import made_of
 from ltxflow.store.published import Published, settled, write_published
+from ltxflow.verbs.session import Session
 
 Kind = Literal["missing", "edited", "extra", "rotted", "empty", "unreadable", "undecodable", "unfinished", "disagrees"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ltxflow.run.watching import PAUSE_S, Eye, around
+from ltxflow.verbs.watching import PAUSE_S, Eye, around
 
 
 def test_an_edit_that_keeps_size_and_mtime_is_noticed(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ltxflow.core.events import Event, Notice
-from ltxflow.run.needs import register
-from ltxflow.run.options import session_of
-from ltxflow.run.session import Session, hold
 from ltxflow.store.users import gate
+from ltxflow.verbs.needs import register
+from ltxflow.verbs.options import session_of
+from ltxflow.verbs.session import Session, hold
 
 
 @contextmanager

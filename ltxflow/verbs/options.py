@@ -12,10 +12,10 @@ from typing import Any
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.outlook import Mode, Question
 from ltxflow.plan.select import revisions
-from ltxflow.run.edited import Asked
-from ltxflow.run.means import Means, Servers
-from ltxflow.run.session import Session, open_session
 from ltxflow.script.settings import NAMES
+from ltxflow.verbs.edited import Asked
+from ltxflow.verbs.means import Means, Servers
+from ltxflow.verbs.session import Session, open_session
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +146,7 @@ def question_of(args: argparse.Namespace, session: Session) -> Question:
     asked = Question(mode, tuple(args.selectors), args.relength, args.force, only=args.only)
     if not revisions(asked.selectors):
         return asked
-    from ltxflow.run.revision import with_groups  # by need: few ask git
+    from ltxflow.verbs.revision import with_groups  # by need: few ask git
 
     return with_groups(session, asked)
 

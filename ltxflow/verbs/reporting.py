@@ -15,9 +15,9 @@ from ltxflow.deliver.publish import TIMELINE
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Outlook, Placed, Question
 from ltxflow.plan.review import plain
-from ltxflow.run.session import Session
-from ltxflow.run.takes import take_rows
 from ltxflow.script.model import Clip, Scene
+from ltxflow.verbs.session import Session
+from ltxflow.verbs.takes import take_rows
 
 Json = dict[str, Any]
 KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": ""}

@@ -9,7 +9,7 @@ from film import Film
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.outlook import Question
-from ltxflow.run.session import hold, open_session
+from ltxflow.verbs.session import hold, open_session
 
 
 def test_opening_a_session_writes_nothing(film: Film) -> None:

@@ -11,9 +11,9 @@ from ltxflow.plan.speech import Spoken
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
-from ltxflow.run.needs import Reliance, relying
-from ltxflow.run.session import Session
 from ltxflow.store.traces import Trace
+from ltxflow.verbs.needs import Reliance, relying
+from ltxflow.verbs.session import Session
 
 VOICES = 2  # lines spoken at once
 

@@ -25,20 +25,20 @@ from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, rejected
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.status import Status
-from ltxflow.run.asking import Consent, unasked
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
-from ltxflow.run.inspecting import look_closely
-from ltxflow.run.keep import Keeper, keep_hits
-from ltxflow.run.means import Means
-from ltxflow.run.needs import Reliance, register, relying
-from ltxflow.run.servers import comfy_executor
-from ltxflow.run.session import Session
-from ltxflow.run.speaking import speak_film
-from ltxflow.run.stills import OWN_FOLDER, show_stills
 from ltxflow.steps import pool_of
 from ltxflow.store.lock import Lock
 from ltxflow.store.users import gate
+from ltxflow.verbs.asking import Consent, unasked
+from ltxflow.verbs.inspecting import look_closely
+from ltxflow.verbs.keep import Keeper, keep_hits
+from ltxflow.verbs.means import Means
+from ltxflow.verbs.needs import Reliance, register, relying
+from ltxflow.verbs.servers import comfy_executor
+from ltxflow.verbs.session import Session
+from ltxflow.verbs.speaking import speak_film
+from ltxflow.verbs.stills import OWN_FOLDER, show_stills
 
 Emit = Callable[[Event], None]
 

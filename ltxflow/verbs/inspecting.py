@@ -13,7 +13,7 @@ from ltxflow.plan.review import Review
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
-from ltxflow.run.session import Session
+from ltxflow.verbs.session import Session
 
 
 def look_closely(session: Session, question: Question, emit: Callable[[Event], None]) -> Outlook:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from ltxflow.plan.outlook import Outlook, derived_seed
 from ltxflow.plan.status import Status
-from ltxflow.run.session import Session
 from ltxflow.script.model import Clip, Still
 from ltxflow.steps import Node
 from ltxflow.store.lock import Lock, LockTake, moved, with_take, write_lock
 from ltxflow.store.traces import Trace
+from ltxflow.verbs.session import Session
 
 KEPT = ("clip", "reference")
 

@@ -12,10 +12,10 @@ from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import Event
 from ltxflow.plan.outlook import Outlook
 from ltxflow.run.executors.comfy import ComfyExecutor, Terms
-from ltxflow.run.means import Servers
-from ltxflow.run.session import Session, make_own_folder
 from ltxflow.store.journal import Journal
 from ltxflow.store.speeds import Speed, read_speeds, write_speeds
+from ltxflow.verbs.means import Servers
+from ltxflow.verbs.session import Session, make_own_folder
 
 JOURNAL = "journal.jsonl"
 SIGNATURES = "signatures"

@@ -16,11 +16,11 @@ from ltxflow.plan.dag import make_plan
 from ltxflow.plan.difference import Difference, difference
 from ltxflow.plan.outlook import Outlook, Question
 from ltxflow.plan.select import revisions
-from ltxflow.run.session import LOCK, Session
 from ltxflow.script.config import is_trusted
 from ltxflow.script.load import load
 from ltxflow.store.lock import read_lock
 from ltxflow.store.published import Published
+from ltxflow.verbs.session import LOCK, Session
 
 
 def differs_from(session: Session, ref: str) -> Difference:

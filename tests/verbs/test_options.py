@@ -9,7 +9,7 @@ from film import Film
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.outlook import Question
-from ltxflow.run.options import add_question, question_of, seconds_of, settings_of
+from ltxflow.verbs.options import add_question, question_of, seconds_of, settings_of
 
 
 def parsed(*argv: str) -> argparse.Namespace:

@@ -16,12 +16,12 @@ from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.strip import strip_mp4
 from ltxflow.plan.outlook import Outlook, Question, picked_take
 from ltxflow.plan.review import SETTLED, Review
-from ltxflow.run.keep import lock_take
-from ltxflow.run.session import Session
 from ltxflow.script.model import Clip, Still
 from ltxflow.steps import step
 from ltxflow.store.lock import LockEntry, LockTake, with_entry, with_pick, with_status, with_take, write_lock
 from ltxflow.store.traces import Trace
+from ltxflow.verbs.keep import lock_take
+from ltxflow.verbs.session import Session
 
 
 @dataclass(frozen=True)
