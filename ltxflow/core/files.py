@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import shlex
-import socket
 import stat
 import sys
 import time
@@ -102,7 +101,7 @@ def _reported(doing: str, path: Path) -> Iterator[None]:
 
 @functools.cache
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 
 
 @functools.cache
@@ -644,7 +643,7 @@ def _is_still(fd: int, path: Path) -> bool:
 def _me() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
     }

@@ -476,10 +476,11 @@ def moves(outlook: Outlook, trace_of: Lookup) -> Sequence[tuple[str, str]]:
     """
     present = {clip.path for clip in outlook.project.clips} | outlook.rest.clips
     gone: dict[str, tuple[object, object]] = {}
-    for path, entry in outlook.lock.entries.items():
-        take = entry.takes.get(entry.pick)
-        is_gone = path not in present and not path.startswith("reference:")
-        trace = trace_of(Key(take.key)) if take and is_gone else None
+    for path in outlook.lock.entries:
+        if path in present or path.startswith("reference:"):
+            continue
+        take = outlook.lock.entries[path].picked
+        trace = trace_of(Key(take.key)) if take else None
         if trace is not None:
             gone[path] = _subject(trace.fields)
     if not gone:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -284,11 +287,23 @@ class _Reader:
             raise LtxflowError(Problem(message, span, hint, "L112"))
         folder = (self.place.folder / name).parent
         self.sources.files.append(folder)  # a new file in there is a new scene
-        found = sorted(folder.glob(Path(name).name)) if not any(mark in str(folder) for mark in GLOB) else []
-        inside = [self.one(str(path.relative_to(self.place.folder)), span) for path in found if path.is_file()]
-        if not inside:
+        found = [] if any(mark in str(folder) for mark in GLOB) else sorted(_fitting(folder, Path(name).name))
+        if not found:
             raise LtxflowError(Problem(f'no file fits "{name}"', span, hint, "L112"))
-        return inside
+        above, is_known = Path(name).parent, False
+        files = []
+        for file, is_link in found:  # where one that is no link lies in the workspace, all others of them do
+            files.append(folder / file if is_known and not is_link else self.one(str(above / file), span))
+            is_known = is_known or not is_link
+        return files
+
+
+def _fitting(folder: Path, pattern: str) -> Iterator[tuple[str, bool]]:
+    """The names of the files in a folder that fit a pattern, each with whether it is a link."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if fnmatchcase(entry.name, pattern) and entry.is_file():
+                yield entry.name, entry.is_symlink()
 
 
 def _includes(data: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Include]]:

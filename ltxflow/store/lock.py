@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,10 @@ class Lock:
 
     entries: Mapping[str, LockEntry] = field(default_factory=lambda: _EMPTY)
 
+    def mentions(self, word: str) -> bool:
+        """Whether a word may stand in one of its lines: a quick look that spares reading them all."""
+        return word in self.entries.text if isinstance(self.entries, _Lines) else True
+
     def take(self, clip: str, take: int) -> LockTake | None:
         entry = self.entries.get(clip)
         return None if entry is None else entry.takes.get(take)
@@ -149,6 +153,9 @@ def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
     One after the other, as written. An entry that is not there, or whose new place is taken, stays: so the
     pairs may remain in the project after they did their work.
     """
+    moves = tuple(moves)
+    if not moves:
+        return lock
     entries = dict(lock.entries)
     for source, target in moves:
         for clip in [clip for clip in entries if clip == source or clip.startswith(f"{source}/")]:
@@ -320,10 +327,11 @@ def _typed(data: dict[str, Any], name: str, kind: type, otherwise: Any) -> Any:
 # --- the file
 
 
-def read_lock(path: Path, name: str = "") -> Lock:
+def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
     """Given the lock's path, return the Lock, an empty one without a file. `name` is shown in errors.
 
-    Raise LtxflowError, with line and column, for what is damaged or not merged.
+    Raise LtxflowError, with line and column, for what is damaged or not merged. Of one that `is_known`, since it was
+    read before and is as it was, a line is read when it is asked for.
     """
     shown = name or str(path)
     try:
@@ -340,7 +348,38 @@ def read_lock(path: Path, name: str = "") -> Lock:
         span = Span(shown, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         hint = "restore the file from git, or save it as UTF-8"
         raise LtxflowError(Problem("not UTF-8", span, hint)) from None
-    return parse_lock(text, shown)
+    return Lock(_Lines(text, shown)) if is_known else parse_lock(text, shown)
+
+
+class _Lines(Mapping[str, LockEntry]):
+    """The entries of a lock's text, each read when it is asked for. Raise LtxflowError then, for a bad line."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.text = text
+        self._name = name
+        rows = enumerate(text.split("\n"), 1)
+        told = ((line.partition(": ")[0], (line, number)) for number, line in rows if line.strip() and line[0] != "#")
+        next(told, None)  # the version
+        self._lines = dict(told)
+        self._read: dict[str, LockEntry] = {}
+
+    def __getitem__(self, clip: str) -> LockEntry:
+        if clip not in self._read:
+            line, number = self._lines[clip]
+            try:
+                self._read[clip] = _parse_line(line.rstrip("\r"), self._name, number)[1]
+            except _Bad as bad:
+                raise LtxflowError(bad.problem) from None
+        return self._read[clip]
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
 
 def write_lock(path: Path, lock: Lock) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -103,15 +103,15 @@ def is_ours(published: Published, base: Path, path: str) -> bool:
 # --- the file
 
 
-def read_published(path: Path) -> tuple[Published, Problem | None]:
-    """Given the record's path, return it and, if it was damaged, what is wrong.
+def read_published(path: Path, wanted: Container[str] | None = None) -> tuple[Published, Problem | None]:
+    """Given the record's path, return it and, if it was damaged, what is wrong. `wanted` are the paths to be read.
 
     A damaged one is moved aside and counts as empty: then every published file is somebody else's until its
     digest says otherwise.
     """
     try:
         data = json.loads(path.read_bytes())
-        return _from_json(data), None
+        return _from_json(data, wanted), None
     except FileNotFoundError:
         return Published(), None
     except OSError as error:
@@ -141,13 +141,14 @@ def write_published(path: Path, published: Published) -> None:
     files.write_atomic(path, text + "\n")
 
 
-def _from_json(data: Any) -> Published:
+def _from_json(data: Any, wanted: Container[str] | None) -> Published:
     if not isinstance(data, dict) or data.get("format") != PUBLISHED_FORMAT:
         raise ValueError("not a record of published files")
     entries = data.get("files")
     if not isinstance(entries, dict):
         raise ValueError('"files" is not a mapping')
-    return Published({_check_path(name): _entry(entry) for name, entry in entries.items()})
+    told = entries.items() if wanted is None else [(name, e) for name, e in entries.items() if name in wanted]
+    return Published({_check_path(name): _entry(entry) for name, entry in told})
 
 
 def _entry(data: Any) -> PublishedFile:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -141,7 +140,7 @@ def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[Callabl
     data = {
         "format": RUN_FORMAT,
         "folder": str(folder),
-        "owner": f"process {os.getpid()} on {socket.gethostname()}",
+        "owner": f"process {os.getpid()} on {os.uname().nodename}",
         "keys": sorted({*keys}),
     }
     files.make_dir(path.parent, 0o700)

@@ -74,6 +74,8 @@ class Session:
 
     def locked(self, key: Key) -> Trace | None:
         """What the lock says of a key, as a trace, wherever the files are: the lock is an authority."""
+        if not self.lock.mentions(key):
+            return self._frame(key)
         if self._locked is None:
             self._locked = {
                 take.key: (f"{path if ':' in path else f'clip:{path}'}@{number}", take)
@@ -93,6 +95,8 @@ class Session:
 
     def _frame(self, key: Key) -> Trace | None:
         """What the lock says of a frame that a clip starts from: its pixels stand with the take it is of."""
+        if not self.lock.mentions('"taken"'):
+            return None
         if self._taken is None or self._taken[0] is not self.lock:  # else every key that is new asks every take
             takes = [(p, n, take) for p, entry in self.lock.entries.items() for n, take in entry.takes.items()]
             self._taken = self.lock, [each for each in takes if "taken" in each[2].facts]
@@ -121,10 +125,9 @@ class Session:
         """What stands in the output folder just as we wrote it, by file name; of a part of a film, what is of it."""
         base, folder = self.project.output.parent, self.project.output.name
         stands: dict[str, Placed] = {}
-        own = self._own_files() if self.is_part else ()
         for path, entry in self.published.entries.items():
             inside, _, name = path.partition("/")
-            if inside != folder or "/" in name or entry.source == "timeline" or (self.is_part and name not in own):
+            if inside != folder or "/" in name or entry.source == "timeline":
                 continue
             digest = found(self.published, base, path)
             if digest is not None and digest in entry.digests:
@@ -132,9 +135,6 @@ class Session:
                 facts = Later(partial(self._facts, entry.key))
                 stands[name] = Placed(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
         return stands
-
-    def _own_files(self) -> frozenset[str]:
-        return frozenset(clip_file_name(scene.index, c.index) for scene in self.project.scenes for c in scene.clips)
 
     def _facts(self, key: str) -> dict[str, Any]:
         """What the trace of a published video says of it. A plan of what is unchanged never asks."""
@@ -258,12 +258,18 @@ def open_session(
                 code="L090",
             )
         )
-    lock = read_lock(project.folder / LOCK, shown(project.folder / LOCK, cwd))
-    published, problem = read_published(project.folder / OWN / "published.json")
+    is_part = sources is not None and sources.numbers is not None
+    lock = read_lock(project.folder / LOCK, shown(project.folder / LOCK, cwd), is_known=is_part)
+    published, problem = read_published(project.folder / OWN / "published.json", _files(project) if is_part else None)
     if problem:
         warnings.append(problem)
-    is_part = sources is not None and sources.numbers is not None
     return Session(project, loaded, config, store, lock, published, warnings, store.memory, is_part)
+
+
+def _files(project: Project) -> frozenset[str]:
+    """The paths of a film's clips in the record of what is published."""
+    places = (clip_file_name(scene.index, clip.index) for scene in project.scenes for clip in scene.clips)
+    return frozenset(f"{project.output.name}/{place}" for place in places)
 
 
 # The modules that say what a file shows and what a key is: another text of theirs is another ltxflow.
