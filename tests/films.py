@@ -271,7 +271,7 @@ def templates_read_once() -> Iterator[None]:
             rendered[known] = render(template, context)
         return rendered[known]
 
-    def canonical_once(graph: Mapping[str, Any], outputs: Mapping[str, str]) -> Any:
+    def canonical_once(graph: Mapping[str, Any], outputs: Mapping[str, str], shared: Any = None) -> Any:
         known = (id(graph), canonical(outputs))
         if known not in forms:
             forms[known] = (graph, canonical_graph(graph, outputs))  # the graph is kept: no other one gets its id
