@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from film import Film, canned_drawing
 
 from ltxflow.steps import slate as slate_step
 
+MANY_FILES = 200
 FOREIGN = ("LTXFLOW_STORE", "NO_COLOR", "FORCE_COLOR", "CI", "COMFY_URL", "COMFYUI_URL", "COMFY_LOCAL_URL")
 
 
@@ -21,6 +24,14 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     for name in [*FOREIGN, *(name for name in os.environ if name.startswith("LTXFLOW_"))]:
         if not name.startswith("LTXFLOW_TEST_"):
             monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _files() -> Iterator[None]:
+    """A verb's process ends and its files with it. Hundreds of verbs in this one leave theirs to the collector."""
+    yield
+    if len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd")) > MANY_FILES:
+        gc.collect()
 
 
 @pytest.fixture

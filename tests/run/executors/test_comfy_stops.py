@@ -130,13 +130,17 @@ def test_fail_fast_takes_back_what_waits(studio: Studio, server: FakeComfy) -> N
     assert "success" in outcomes(server) or not outcomes(server)
 
 
+ASKED = "GET /api/jobs/{id}"
+
+
 def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: Studio, server: FakeComfy) -> None:
     process = studio.start(server)
     freeze(server, 2, waiting=1)
     until(process, "action-finished", "s/a@1")
     process.kill()
     studio.ended(process, server)
-    ran = studio.build(server, meanwhile=lambda: _finish_when_followed(server))
+    before = server.stats()["requests"].get(ASKED, 0)
+    ran = studio.build(server, meanwhile=lambda: _finish_when_followed(server, before))
     assert ran.code == 0
     assert notices(ran).count("taken up where an earlier run left it") == 2
     assert any(event["target"] == "clip:s/b@1" for event in ran.events("action-progress"))
@@ -144,8 +148,9 @@ def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: S
     assert studio.causes == ["first"] * 3
 
 
-def _finish_when_followed(server: FakeComfy) -> None:
-    server.wait(lambda stats: stats["sockets"]["opened"] >= 2)  # that of the build that died, and the next one's
+def _finish_when_followed(server: FakeComfy, before: int) -> None:
+    """Let the clips go on once the next build listens and has asked for both of them."""
+    server.wait(lambda stats: stats["sockets"]["opened"] >= 2 and stats["requests"].get(ASKED, 0) >= before + 2)
     let_go(server)
 
 
