@@ -149,8 +149,8 @@ def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: S
 
 
 def _finish_when_followed(server: FakeComfy, before: int) -> None:
-    """Let the clips go on once the next build listens and has asked for both of them."""
-    server.wait(lambda stats: stats["sockets"]["opened"] >= 2 and stats["requests"].get(ASKED, 0) >= before + 2)
+    """Let the clips go on once the next build listens and follows both of them: it asks for each twice."""
+    server.wait(lambda stats: stats["sockets"]["opened"] >= 2 and stats["requests"].get(ASKED, 0) >= before + 4)
     let_go(server)
 
 
