@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ltxflow import shortcut
-from ltxflow.core import files
 from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, let_go
-from ltxflow.shortcut import Asked
-from ltxflow.store.snapshot import Answer, Footing, entry_of, superfluous
+from ltxflow.store.snapshot import Answer, entry_of, keep
 
 DENIALS = {errno.EACCES, errno.EPERM}
 REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
@@ -58,7 +56,8 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         code = int(module.run(args, face))
         sys.stdout.flush()
         if face.footing and (asked := shortcut.ask([verb, *rest])) and (footing := face.footing(started_ns)):
-            _remember(asked, Answer("".join(face.said), "".join(face.warned), code), footing)
+            answer = Answer("".join(face.said), "".join(face.warned), code)
+            keep(asked.path, entry_of(answer, footing, first=asked.project))
         return code
     except LtxflowError as error:
         return _tell(face, verb, is_json, error.exit_code, error.problems)
@@ -81,17 +80,6 @@ def _stand_somewhere() -> None:
     except FileNotFoundError:
         hint = "go into one that is there: cd ~"
         raise LtxflowError(Problem("the folder you are in was removed", hint=hint, code="U005")) from None
-
-
-def _remember(asked: Asked, answer: Answer, footing: Footing) -> None:
-    """Keep an answer that needed nothing done, for the next time. A folder that cannot be written is no error."""
-    with suppress(LtxflowError, OSError):
-        if not asked.path.parents[1].is_dir():
-            return
-        files.make_dir(asked.path.parent)
-        files.write_atomic(asked.path, entry_of(answer, footing, first=asked.project), fsync=False)
-        for old in superfluous(asked.path.parent):
-            files.remove(old)
 
 
 class Parser(argparse.ArgumentParser):

@@ -91,7 +91,7 @@ def read_sources(file: Path, place: Place) -> Sources:
         raise LtxflowError(*document.problems, *lost)
     for index, _ in units:
         scenes[index] = {}  # judged apart
-    sources.problems += [*document.problems, *_checked(document, "project", [index for index, _ in units])]
+    sources.problems += [*document.problems, *_checked(document, [index for index, _ in units])]
     for index, parts in reversed(units):  # the places before it still hold
         for part in parts:
             sources.problems += [*part.problems, *check(part, "scene")]
@@ -168,7 +168,7 @@ def read_part(
             sources.homes.append(reader.homes[place_of.resolve()])
     own = [scenes[part] for part in parts if isinstance(part, int)]
     document.keep_items(("scenes",), parts)
-    if not fits({**document.data, "scenes": own or [A_SCENE]}, "project"):
+    if not _fits_with(document, own):
         return None
     if not all(fits(part.data, "scene") and not part.problems for part in parts if isinstance(part, Document)):
         return None
@@ -191,14 +191,19 @@ def _values(data: Any) -> str:
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
-def _checked(document: Document, schema: str, apart: Sequence[int]) -> list[Problem]:
+def _checked(document: Document, apart: Sequence[int]) -> list[Problem]:
     """What the schema has against a unit, but for the scenes that stand in files of their own."""
     if apart and not document.problems:
         own = [scene for index, scene in enumerate(document.data["scenes"]) if index not in apart]
-        if fits({**document.data, "scenes": own or [A_SCENE]}, schema):
+        if _fits_with(document, own):
             return []
     places = {document.span(("scenes", index)) for index in apart}
-    return [problem for problem in check(document, schema) if problem.span not in places]
+    return [problem for problem in check(document) if problem.span not in places]
+
+
+def _fits_with(document: Document, own: Sequence[Any]) -> bool:
+    """Whether project.yaml certainly fits, with these of its scenes alone."""
+    return fits({**document.data, "scenes": own or [A_SCENE]})
 
 
 @dataclass

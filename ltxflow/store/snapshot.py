@@ -13,6 +13,7 @@ import os
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,23 @@ def take(paths: Iterable[str | Path], since_ns: int = 0) -> Footing | None:
 def _digest(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def keep(path: Path, entry: bytes) -> None:
+    """Given a place in a folder of `.ltxflow/` and what is to be found there the next time, write it.
+
+    The oldest beside it make room. Without `.ltxflow/` nothing is kept; a folder that cannot be written is no error.
+    """
+    from ltxflow.core import files  # by need: who only recalls writes nothing
+    from ltxflow.core.errors import LtxflowError
+
+    with suppress(LtxflowError, OSError):
+        if not path.parents[1].is_dir():
+            return
+        files.make_dir(path.parent)
+        files.write_atomic(path, entry, fsync=False)
+        for old in superfluous(path.parent):
+            files.remove(old)
 
 
 def superfluous(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ltxflow.plan.outlook import Change, Mode, Outlook, Question, Rest
 from ltxflow.script.model import Project, Scene, Still
 from ltxflow.script.paths import find_project, workspace_of
 from ltxflow.script.sources import Place, Written, read_part
-from ltxflow.store.snapshot import RACY_NS, Footing, footing_from, question, superfluous, take
+from ltxflow.store.snapshot import RACY_NS, Footing, footing_from, keep, question, take
 from ltxflow.verbs.session import OWN, Session, open_session, release
 
 FORMAT = "look/1"
@@ -46,13 +47,20 @@ class Asked:
     cwd: Path
     env: Mapping[str, str]
 
-    @property
-    def place(self) -> Path:
+    @cached_property
+    def file(self) -> Path:
+        return find_project(self.project, self.cwd)
+
+    @cached_property
+    def workspace(self) -> Path:
+        return workspace_of(self.file.parent, self.root)
+
+    @cached_property
+    def kept_at(self) -> Path:
         """Where the look is kept that answers this."""
-        folder = find_project(self.project, self.cwd).parent
         told = [self.mode, json.dumps(self.settings, sort_keys=True)]
-        name = question(told, self.env, [self.root, self.cwd, workspace_of(folder, self.root)], release())
-        return folder / OWN / FOLDER / f"{name}.json"
+        name = question(told, self.env, [self.root, self.cwd, self.workspace], release())
+        return self.file.parent / OWN / FOLDER / f"{name}.json"
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,9 @@ class Look:
     def is_as_it_was(self, path: str) -> bool:
         """Whether a file that scenes are written in is unchanged."""
         seen, digest = self.marks.get(path, [None, ""])
-        return seen is not None and list(files.signature(path) or ()) == seen and digest in ("", _digest(path))
+        return (
+            seen is not None and list(files.signature(path) or ()) == seen and digest in ("", digest_file(Path(path)))
+        )
 
     def touched(self, changed: set[int]) -> set[int] | None:
         """Given the places of scenes that changed, return those to look at: with those that are not quiet, and all that
@@ -146,13 +156,12 @@ def look_at_edited(asked: Asked) -> Seen | None:
     Whatever is wrong is told by whoever looks at the whole.
     """
     with suppress(LtxflowError, OSError):
-        then = _read(asked.place)
+        then = _read(asked.kept_at)
         if then is None or not then.footing.holds():
             return None
-        file = find_project(asked.project, asked.cwd)
-        place = Place(file.parent, workspace_of(file.parent, asked.root))
+        place = Place(asked.file.parent, asked.workspace)
         written = [scene.written for scene in then.scenes]
-        sources = read_part(file, place, then.head, written, then.is_as_it_was, then.touched)
+        sources = read_part(asked.file, place, then.head, written, then.is_as_it_was, then.touched)
         if sources is None or sources.numbers is None:
             return None
         session = open_session(
@@ -208,27 +217,20 @@ def keep_look(asked: Asked, seen: Seen, since_ns: int) -> Footing | None:
     session, then = seen.session, seen.then
     written = {os.path.abspath(path) for path in session.loaded.sources}
     rests = {path for path in map(os.path.abspath, session.rests_on()) if path not in written}
-    footing = take(rests, since_ns) if then is None else then.footing.with_more(rests, since_ns)
+    footing = then.footing.with_more(rests, since_ns) if then else take(rests, since_ns)
     marks = _marks(session, since_ns)
-    whole = footing.with_more(written, since_ns) if footing else None
-    if footing is None or whole is None or marks is None:
+    if footing is None or marks is None:
         return None
-    if then is None and (seen.outlook.orphans or session.project.moved or session.warnings):
-        return whole
     scenes = _scenes(seen)
-    outside = _outside(session, seen.outlook)
     if then is not None:
         marks = {**then.marks, **marks}
-        numbers = {scene.id: number for number, scene in enumerate(then.scenes)}
-        now = list(then.scenes)
-        for scene in scenes:
-            now[numbers[scene.id]] = scene
-        scenes = now
-        whole = whole.with_more(marks, since_ns)
-        if whole is None:
-            return None
-    foreign = dict(session.project.foreign)
-    _write(asked.place, Look(session.loaded.head, foreign, outside, scenes, marks, footing))
+        now = {scene.id: scene for scene in scenes}
+        scenes = [now.get(scene.id, scene) for scene in then.scenes]
+    whole = footing.with_more(written | marks.keys(), since_ns)
+    is_simple = not (seen.outlook.orphans or session.project.moved or session.warnings)
+    if whole is not None and is_simple:
+        foreign, outside = dict(session.project.foreign), _outside(session, seen.outlook)
+        keep(asked.kept_at, _entry(Look(session.loaded.head, foreign, outside, scenes, marks, footing)))
     return whole
 
 
@@ -240,12 +242,8 @@ def _marks(session: Session, since_ns: int) -> dict[str, Mark] | None:
         if seen is None or max(seen[1:3]) >= since_ns:
             return None
         is_new = max(seen[1:3]) > since_ns - RACY_NS
-        told[path] = [list(seen), _digest(path) if is_new else ""]
+        told[path] = [list(seen), digest_file(Path(path)) if is_new else ""]
     return told
-
-
-def _digest(path: str) -> str:
-    return digest_file(Path(path))
 
 
 def _without_idle(project: Project, elsewhere: Iterable[str]) -> Project:
@@ -327,16 +325,8 @@ def _read(path: Path) -> Look | None:
         return None
 
 
-def _write(path: Path, look: Look) -> None:
+def _entry(look: Look) -> bytes:
     told: dict[str, Any] = {"format": FORMAT, "head": look.head, "foreign": look.foreign, "outside": look.outside}
     scenes = [list(vars(scene).values()) for scene in look.scenes]
-    data = json.dumps(
-        {**told, "scenes": scenes, "marks": look.marks, **look.footing.as_json()}, separators=(",", ":")
-    ).encode()
-    with suppress(LtxflowError, OSError):
-        if not path.parents[1].is_dir():
-            return
-        files.make_dir(path.parent)
-        files.write_atomic(path, data, fsync=False)
-        for old in superfluous(path.parent):
-            files.remove(old)
+    told |= {"scenes": scenes, "marks": look.marks, **look.footing.as_json()}
+    return json.dumps(told, separators=(",", ":")).encode()
