@@ -64,7 +64,8 @@ case "$home" in "$work"/*) ;; *) fail "this is not the installed one: $home" ;; 
 grep -q 'my-film/project.yaml' said || fail "init said: $(cat said)"
 "$ltxflow" check --strict -p my-film || fail "a new film has something wrong with it"
 "$ltxflow" plan --animatic -p my-film > said
-grep -q 'Plan: 3 to create' said || fail "plan said: $(cat said)"
+# where this machine has a voice, the clip under the spoken line waits for it
+grep -Eq 'Plan: (3 to create|2 to create, 1 maybe)' said || fail "plan said: $(cat said)"
 "$ltxflow" show opening/a --graph -p my-film > graph.json
 grep -q '"class_type"' graph.json || fail "no workflow"
 
