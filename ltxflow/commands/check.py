@@ -54,7 +54,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
             f"every scene covers its narration."
         )
     told = ", ".join(
-        count(number, level) if level != "advice" else f"{number} advice" for level, number in counts.items() if number
+        count(number, level) if level != "advice" else f"{count(number, 'piece')} of advice"
+        for level, number in counts.items()
+        if number
     )
     mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
     face.say(f"{mark} {told or 'nothing to complain of'}")

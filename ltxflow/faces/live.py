@@ -60,7 +60,7 @@ class LiveWatcher(PlainWatcher):
         super().__call__(event)
 
     def say(self, line: str) -> None:
-        self.console.print(Text.from_ansi(rendered(line, self.face.has_color)))
+        self.console.print(Text.from_ansi(rendered(self.face.fitted(line), self.face.has_color)))
 
     def picture(self) -> Table:
         """The screen's last lines as they are now: the running clips, as many as there is room for, and the whole."""

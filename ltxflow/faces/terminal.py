@@ -36,6 +36,7 @@ _CONTROL = re.compile(
 # `paint` marks a style with this until it is known which stream the text goes to; no text from outside can hold it.
 _MARK = f"\x1b{os.urandom(6).hex()}"
 _STYLE = re.compile(f"{_MARK}([0-9;]+)m")
+_EXCERPT = re.compile(r" *\d* *│ ")  # a line of a file under a problem: cut to the width already
 
 
 def clean(text: str) -> str:
@@ -91,14 +92,22 @@ class Face:
         return f"{_MARK}{';'.join(CODES[style] for style in styles)}m{text}{_MARK}0m" if text else text
 
     def say(self, text: str = "") -> None:
-        line = rendered(text, self.has_color)
+        """Write a line, fitted to the terminal if there is one. A text of several lines is data, and goes as it is."""
+        line = rendered(text if "\n" in text else self.fitted(text), self.has_color)
         self.said.append(f"{line}\n")
         put(line, self.out)
 
     def warn(self, text: str) -> None:
-        line = rendered(text, self._err_has_color)
+        lines = [
+            line if _EXCERPT.match(_STYLE.sub("", line)) else self.fitted(line, self.err) for line in text.split("\n")
+        ]
+        line = rendered("\n".join(lines), self._err_has_color)
         self.warned.append(f"{line}\n")
         put(line, self.err)
+
+    def fitted(self, line: str, stream: TextIO | None = None) -> str:
+        """Given a line that may be wider than its terminal, return it broken between words. Logs keep long lines."""
+        return broken(line, self.width) if (stream or self.out).isatty() else line
 
     def confirm(self, question: str) -> bool:
         """Given a question, ask it where a person sits at a terminal; return whether they said yes. Elsewhere: no."""
@@ -131,7 +140,7 @@ class Face:
         if span is None or not 0 < span.line <= len(text):
             return []
         line = clean(text[span.line - 1].replace("\t", " "))  # now, so that the caret stands where it should
-        start, room = 0, max(40, self.width - 10)
+        start, room = 0, max(10, self.width - 9)
         if len(line) > room:  # keep the caret in view
             start = max(0, min(span.col - 1 - room // 3, len(line) - room))
             line = line[start : start + room]
@@ -139,6 +148,33 @@ class Face:
         caret = self.paint("^", style, "bold")
         below = " " * (span.col - 1 - start + _extra_cells(line[: span.col - 1 - start]))
         return [f"{number}{line}", f"{self.paint('      │ ', 'dim')}{below}{caret}"]
+
+
+def broken(line: str, width: int) -> str:
+    """Given a line with painted parts, return it as lines of at most `width` cells, where its words allow that.
+
+    What goes on stands under what follows the last gap of two spaces in the left half: under its column.
+    """
+    plain = _STYLE.sub("", line)
+    if len(plain) + _extra_cells(plain) <= width:
+        return line
+    gaps = [gap.end() for gap in re.finditer(r"^ *|(?<=\S) {2,}", plain) if gap.end() <= width // 2]
+    indent = gaps[-1] if gaps[-1] > gaps[0] else min(gaps[0] + 2, width // 2)
+    lines, style, used = [""], "", 0
+    for part in re.split(rf"( +|{_STYLE.pattern.replace('(', '(?:')})", line):
+        if _STYLE.fullmatch(part):
+            style = "" if part == f"{_MARK}0m" else part
+            lines[-1] += part
+            continue
+        cells = len(part) + _extra_cells(part)
+        if used + cells > width and part.strip() and used > indent:
+            end = f"{_MARK}0m" if style else ""
+            lines[-1] = f"{lines[-1].rstrip(' ')}{end}"
+            lines.append(f"{' ' * indent}{style}")
+            used = indent
+        lines[-1] += part
+        used += cells
+    return "\n".join(lines)
 
 
 def _extra_cells(text: str) -> int:

@@ -26,6 +26,66 @@ def said(face: Face) -> str:
     return face.out.getvalue()
 
 
+def lines_at(width: int, text: str, **env: str) -> list[str]:
+    one = face(Terminal(), Terminal(), **env)
+    one.width = width
+    one.say(text)
+    return said(one).splitlines()
+
+
+# --- lines that are wider than the terminal
+
+
+def test_a_line_too_wide_is_broken_between_words_and_goes_on_under_its_column() -> None:
+    line = "  ~ hook/b  121f  prompt.camera  pushes slowly in  project.yaml:35"
+    assert lines_at(64, line, NO_COLOR="1") == [
+        "  ~ hook/b  121f  prompt.camera  pushes slowly in",
+        f"{' ' * 18}project.yaml:35",  # the last gap in the left half is before `prompt.camera`
+    ]
+    assert lines_at(len(line), line, NO_COLOR="1") == [line]
+
+
+def test_a_line_without_columns_goes_on_two_cells_in() -> None:
+    assert lines_at(24, "  → start one, or draw slates", NO_COLOR="1") == ["  → start one, or draw", "    slates"]
+
+
+def test_a_style_stops_at_the_end_of_a_line_and_goes_on_in_the_next() -> None:
+    one = face(Terminal())
+    one.width = 20
+    one.say(f"was {one.paint('one two three four', 'struck')} now")
+    assert said(one) == "was \x1b[9;31mone two three\x1b[0m\n  \x1b[9;31mfour\x1b[0m now\n"
+
+
+def test_wide_letters_count_twice_and_a_word_too_long_is_left_whole() -> None:
+    assert lines_at(12, "鍵の写真 鍵の写真", NO_COLOR="1") == ["鍵の写真", "  鍵の写真"]
+    assert lines_at(12, "see https://example.org/a/long/address now", NO_COLOR="1")[1:] == [
+        "  https://example.org/a/long/address",
+        "  now",
+    ]
+
+
+def test_logs_and_texts_of_several_lines_stay_as_they_are() -> None:
+    text = "graph LR\n" + "a label that is longer than the terminal is wide " * 2
+    assert lines_at(20, text) == text.splitlines()
+    log = face(io.StringIO())
+    log.width = 20
+    log.say("a line that a tool may want to look for")
+    assert said(log) == "a line that a tool may want to look for\n"
+
+
+@pytest.mark.parametrize("width", [20, 30, 60])
+def test_a_problem_fits_the_terminal_and_its_caret_stays_under_its_word(width: int, tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text(f"{'before ' * 9}promt: {'after ' * 9}\n", encoding="utf-8")
+    one = face(err=Terminal(), NO_COLOR="1")
+    one.width = width
+    one.problems([Problem("there is no such key as this one", Span(str(file), 1, 64), "did you mean prompt?", "S001")])
+    told = one.err.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert all(len(line) <= width for line in told if str(file) not in line)
+    line, caret = (line for line in told if "│" in line)
+    assert line[caret.index("^") :].startswith("promt:"[: width - caret.index("^")])
+
+
 # --- colour
 
 
