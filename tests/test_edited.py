@@ -5,10 +5,12 @@ Each edit is asked about with what was kept of the last look, and again with not
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from fakes.images import FakeImages
 from film import Film, prompt
 from films import write_picture
 from test_fast_paths import COARSE_NS, same_but, settle, told
+from test_narration import ENGINE
 
 from ltxflow.script import facts
 from ltxflow.store import snapshot
@@ -404,3 +407,46 @@ def test_an_angle_that_two_scenes_write_differently_is_a_mistake_of_the_whole(sh
     ran = shared.run("plan")
     assert ran.code == 2
     assert "differ in little but their signs" in ran.err
+
+
+VOICED = """\
+  - id: {id}
+    narration: {{ text: "The {id} opens. Then it closes." }}
+    clips: [{{ id: a, length: auto, prompt: "{prompt}" }}]
+"""
+
+
+@pytest.fixture
+def voiced(film: Film, tmp_path: Path) -> Film:
+    """Four scenes that are spoken, all of it made."""
+    engine, config = tmp_path / "engine.py", tmp_path / "config/ltxflow"
+    engine.write_text(ENGINE.format(log=str(tmp_path / "spoken.txt")))
+    config.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(engine), "{text}", "{out}"]
+    (config / "config.yaml").write_text(json.dumps({"engines": {"say": {"command": command}}}))
+    head = "ltxflow: 1\nid: tiny\nsize: 128x128\nfps: 25\nspeech: {engine: say}\ndefaults: {clip: {checks: false}}\n"
+    scenes = [VOICED.format(id=id, prompt=prompt(f"{id}-a")) for id in ("door", "gate", "lid", "box")]
+    film.file.write_text(f"{head}scenes:\n{''.join(scenes)}")
+    assert film.run("clean", "--yes").code == 0
+    assert film.run("narrate").code == 0
+    film.render()
+    assert film.run("build").code == 0
+    settle()
+    for verb in PLANS:
+        film.run(*verb)
+    settle()
+    return film
+
+
+def test_what_is_to_be_spoken_is_said_after_each_edit(voiced: Film, parts: list[list[str]]) -> None:
+    voiced.edit("The gate opens", "The gate, opens")
+    is_told_alike(voiced)
+    voiced.edit("for lid-a;", "for lid-a, too;")
+    assert '"The gate, opens."' in voiced.run("plan").out
+    is_told_alike(voiced)
+    assert parts[0] == ["gate"]
+    assert parts[-1] == ["gate", "lid"]
+    assert voiced.run("narrate").code == 0
+    settle()
+    assert "gate" not in voiced.run("plan").out
+    is_told_alike(voiced)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -71,6 +72,58 @@ def test_a_line_is_never_spoken_twice(film: Project) -> None:
     film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
     narrate(film)
     assert spoken(film) == sorted([*LINES, "Guard it with your life."])
+
+
+def test_a_plan_tells_what_will_be_spoken_and_by_whom(film: Project) -> None:
+    at = ("-p", str(film.folder))
+    assert "  + narration:hook  3 lines will be spoken by say\n" in run("plan", *at).out
+    narrate(film)
+    assert "spoken" not in run("plan", *at).out
+    assert run("plan", "--json", *at).data["unsaid"] == []
+
+
+def test_a_changed_line_is_told_when_its_clips_stay_as_they_are(film: Project) -> None:
+    at = ("-p", str(film.folder))
+    film.set("scenes/hook/clips/a/length", "129f").set("scenes/hook/clips/b/length", "121f").build()
+    assert run("plan", "--animatic", "--exit-code", *at).code == 0
+    film.set("scenes/hook/narration/text", " ".join([LINES[0], "Lose it, and it is gone.", LINES[0]]))
+    ran = run("plan", "--animatic", "--exit-code", *at)
+    assert ran.code == 5
+    assert ran.out.splitlines()[2:] == [
+        "  + narration:hook  1 of 3 lines will be spoken by say",
+        '                    "Lose it, and it is gone."',
+        "  = 3 clips unchanged",
+        "",
+        "Plan: 1 line to speak, 3 unchanged.  Film 9.4s (235 frames).",
+        f"Apply it: ltxflow build --animatic -p {shlex.quote(str(film.folder))}",
+    ]
+    (line,) = (data := run("plan", "--animatic", "--json", *at).data)["unsaid"]
+    assert len(line.pop("key")) == 64
+    assert line == {
+        "target": "line:hook/2",
+        "scene": "hook",
+        "line": "2",
+        "text": "Lose it, and it is gone.",
+        "engine": "say",
+        "voice": "",
+    }
+    assert data["totals"]["unsaid"] == 1
+    assert "Plan: 1 line to speak, 1 unchanged." in run("plan", "--animatic", "-q", "end", *at).out
+    assert film.build().rendered == set()
+    assert spoken(film) == sorted([*LINES, "Lose it, and it is gone."])
+    assert run("plan", "--animatic", "--exit-code", *at).code == 0
+
+
+def test_a_line_that_two_scenes_share_is_spoken_once_and_counted_once(film: Project) -> None:
+    film.set("scenes/end/narration", {"text": LINES[0]})
+    assert [line.target for line in film.look().unsaid] == [f"line:hook/{number}" for number in (1, 2, 3)]
+    narrate(film)
+    assert spoken(film) == sorted(LINES)
+
+
+def test_for_stills_alone_nothing_is_spoken(film: Project) -> None:
+    film.set("references", {"key": {"generate": {"prompt": "A brass key on grey stone"}}})
+    assert run("plan", "--only", "references", "--json", "-p", str(film.folder)).data["unsaid"] == []
 
 
 def test_lengths_follow_what_was_measured(film: Project) -> None:

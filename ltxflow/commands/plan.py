@@ -34,8 +34,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
     if not question.groups:  # these rest on git, too
         face.footing = footing_of(asked, seen or Seen(session, outlook))
     suggestions = list(moves(outlook, session.trace_of))
-    changed = len(outlook.changes) > len(outlook.of_kind("unchanged"))
-    code = CHANGES if args.exit_code and changed else 0
+    code = CHANGES if args.exit_code and not outlook.is_all_done else 0
     notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
     if args.what_if:
         return _what_if(args, face, session, outlook)

@@ -18,7 +18,7 @@ from ltxflow.core.errors import INTERRUPTED, LtxflowError, Problem
 from ltxflow.faces.buildview import report
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.keyboard import Keyboard
-from ltxflow.faces.planview import name, plan_json, print_change, print_plan, totals
+from ltxflow.faces.planview import name, plan_json, print_change, print_plan, print_unsaid, totals
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.news import gone, news
@@ -155,7 +155,9 @@ class _Desk:
         before: Sequence[Change] = self.outlook.changes if self.outlook else ()
         fresh, left = news(before, outlook.changes), gone(before, outlook.changes)
         said = totals(face, outlook)
-        is_new = bool(fresh or left or is_built) or said != self.said
+        heard = {line.key for line in self.outlook.unsaid} if self.outlook else set()
+        is_unheard = any(line.key not in heard for line in outlook.unsaid)
+        is_new = bool(fresh or left or is_built or is_unheard) or said != self.said
         if is_built:
             fresh = [change for change in fresh if change.kind != "unchanged"]
         if args.json:
@@ -176,6 +178,7 @@ class _Desk:
                 apply="press r" if self.has_keys else "ltxflow build",
             )
         elif is_new:
+            print_unsaid(face, outlook, heard)
             width = max(map(len, map(name, [*fresh, *left])), default=0)
             for change in fresh:
                 print_change(face, change, width)
@@ -199,5 +202,6 @@ class _Desk:
 
 
 def _todo(outlook: Outlook) -> set[str]:
-    """Keys, or targets where no key is known yet, of all that a build would make or put in its place."""
-    return {change.key or change.target for change in outlook.of_kind("create", "change", "maybe", "restore")}
+    """Keys, or targets where no key is known yet, of all that a build would make, have spoken or put in its place."""
+    made = {change.key or change.target for change in outlook.of_kind("create", "change", "maybe", "restore")}
+    return made | {line.key for line in outlook.unsaid}

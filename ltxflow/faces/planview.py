@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.faces.terminal import Face, count, duration
+from ltxflow.media.engines import one_line
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Kind, Outlook
 from ltxflow.plan.review import plain
+from ltxflow.plan.speech import Unsaid
 from ltxflow.plan.upgrades import upgrades
 
 MARKS: dict[Kind, tuple[str, str]] = {
@@ -21,7 +24,8 @@ MARKS: dict[Kind, tuple[str, str]] = {
     "restore": ("<", "cyan"),
     "unchanged": ("=", "dim"),
 }
-NAMED = 3  # clips that are named one by one
+NAMED = 3  # clips, or lines of a narration, that are named one by one
+QUOTED = 70  # characters of a line that is to be spoken
 CONTEXT_WORDS = 4  # kept on either side of a changed run of words
 
 
@@ -49,6 +53,7 @@ def print_plan(
         return
     face.say(face.paint(header(outlook), "bold"))
     face.say()
+    print_unsaid(face, outlook)
     bad = outlook.concerns
     shown = [change for change in outlook.changes if verbose or outlook.is_worth_a_line(change)]
     widths: dict[bool, int] = {}  # stills have long names and no frames: a column of their own
@@ -68,8 +73,27 @@ def print_plan(
         face.say(f"  {face.paint('!', 'yellow')} {upgrade.cause}: {again}; keep what there is with: {keep}")
     face.say()
     face.say(totals(face, outlook, gpu))
-    if outlook.of_kind("create", "change", "maybe", "restore"):
+    if not outlook.is_all_done:
         face.say(f"Apply it: {face.paint(apply, 'bold')}")
+
+
+def print_unsaid(face: Face, outlook: Outlook, known: Container[Key] = ()) -> None:
+    """Print for every scene what will be spoken, but for what is known; of a narration that stays, which lines."""
+    scenes: dict[str, list[Unsaid]] = {}
+    for line in outlook.unsaid:
+        if line.key not in known:
+            scenes.setdefault(line.scene, []).append(line)
+    width = max(map(len, scenes), default=0)
+    for scene, lines in scenes.items():
+        written = len(outlook.project.scene(scene).narration.speech.lines)
+        number = count(written, "line") if len(lines) == written else f"{len(lines)} of {count(written, 'line')}"
+        told = [f"{number} will be spoken by {lines[0].engine}"]
+        if len(lines) < written:
+            told += [face.paint(f'"{one_line(line.text, QUOTED)}"', "green") for line in lines[:NAMED]]
+            told += [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+        face.say(f"  {face.paint('+', 'green', 'bold')} narration:{scene.ljust(width)}  {told[0]}")
+        for text in told[1:]:
+            face.say(f"{' ' * (width + len('  + narration:  '))}{text}")
 
 
 def kept_in_words(outlook: Outlook, shown: Sequence[Change]) -> str:
@@ -143,6 +167,7 @@ def totals(face: Face, outlook: Outlook, gpu: Estimate | None = None) -> str:
         (outlook.count("change"), "to change"),
         (outlook.count("maybe"), "maybe"),
         (outlook.count("restore"), "to restore"),
+        (len(outlook.unsaid), f"{'line' if len(outlook.unsaid) == 1 else 'lines'} to speak"),
         (outlook.count("unchanged"), "unchanged"),
         (len(outlook.orphans), "orphan" if len(outlook.orphans) == 1 else "orphans"),
     ]
@@ -190,11 +215,13 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Esti
             }
             for change in outlook.changes
         ],
+        "unsaid": [asdict(line) for line in outlook.unsaid],
         "orphans": [orphan.file for orphan in outlook.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
         "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
         "upgrades": [upgrade.as_json() for upgrade in upgrades(outlook)],
-        "totals": {kind: len(outlook.of_kind(kind)) for kind in MARKS} | {"orphan": len(outlook.orphans)},
+        "totals": {kind: len(outlook.of_kind(kind)) for kind in MARKS}
+        | {"unsaid": len(outlook.unsaid), "orphan": len(outlook.orphans)},
         "film": {
             "frames": outlook.film_frames,
             "seconds": outlook.film_frames / project.fps,

@@ -15,6 +15,7 @@ from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.lengths import FROZEN, cut_film, lengths_by_clip
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.select import Groups, select
+from ltxflow.plan.speech import Unsaid
 from ltxflow.plan.status import Known, Lookup, Status, statuses
 from ltxflow.script.model import Clip, Project, Still
 from ltxflow.steps import Node, Wishes, step
@@ -92,6 +93,7 @@ class Outlook:
     problems: tuple[Problem, ...]
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
     rest: Rest = Rest()
+    unsaid: tuple[Unsaid, ...] = ()  # lines that a build would have spoken first
 
     @cached_property
     def concerns(self) -> dict[str, tuple[Problem, ...]]:
@@ -102,6 +104,11 @@ class Outlook:
     def targets(self) -> list[str]:
         """What is made for a person to see: frames are only taken on the way."""
         return [target for target, node in self.plan.nodes.items() if node.kind != "frame"]
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether a build would make nothing, put nothing in its place and have nothing spoken."""
+        return not self.unsaid and all(change.kind == "unchanged" for change in self.changes)
 
     @property
     def film_frames(self) -> int:

@@ -7,13 +7,27 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from ltxflow.core.digest import Digest, Output
+from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.plan.dag import Plan, make_plan
 from ltxflow.plan.status import Lookup, Status, statuses
 from ltxflow.script.model import Media, Narration, Project
+from ltxflow.script.speech import shown
 from ltxflow.steps import Wishes, step
 
 KINDS = ("line", "narration")
+
+
+@dataclass(frozen=True)
+class Unsaid:
+    """A line that is still to be spoken, and by whom. `engine` is what the project calls it."""
+
+    target: str
+    key: Key
+    scene: str
+    line: str
+    text: str
+    engine: str
+    voice: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,18 @@ class Spoken:
             for target, status in self.statuses.items()
             if status.node.kind == "narration" and status.state != "hit"
         }
+
+    @property
+    def unsaid(self) -> tuple[Unsaid, ...]:
+        """The lines that a build would have spoken, in film order; what is said twice is spoken once."""
+        found: dict[Key, Unsaid] = {}
+        for target, status in self.statuses.items():
+            if status.node.kind == "line" and status.state != "hit" and status.key is not None:
+                speech, line = status.node.spec.speech, status.node.spec.line
+                scene = target.partition(":")[2].partition("/")[0]
+                told = Unsaid(target, status.key, scene, line.id, shown(line.text), speech.engine.name, speech.voice)
+                found.setdefault(status.key, told)
+        return tuple(found.values())
 
 
 def speak(project: Project, lookup: Lookup, blob: Callable[[Digest], Path]) -> Spoken:

@@ -262,7 +262,7 @@ def _stills(scenes: Iterable[Scene]) -> dict[str, Still]:
 def _scenes(seen: Seen) -> list[Then]:
     outlook, loaded = seen.outlook, seen.session.loaded
     told = {_home(change) for change in outlook.changes if outlook.is_worth_a_line(change)}
-    told |= {id for _, id in _said(seen.session, outlook) if id}
+    told |= {id for _, id in _said(seen.session, outlook) if id} | {line.scene for line in outlook.unsaid}
     kept = Counter(map(_home, outlook.changes))
     stills = {scene.id: _stills([scene]) for scene in seen.session.project.scenes}
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ class Session:
             self.memory,
         )
         self.memory.save(is_whole=not self.is_part)
-        return outlook
+        return outlook if question.only else replace(outlook, unsaid=spoken.unsaid)  # for stills nothing is spoken
 
 
 def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:

@@ -59,6 +59,26 @@ def test_a_save_tells_what_it_changed_and_a_key_draws_it(film: Film, terminals: 
     assert terminal.leave() == 0
 
 
+def test_a_line_that_will_be_spoken_is_told_at_every_save(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminals: list[Terminal]
+) -> None:
+    config = tmp_path / "config/ltxflow"
+    config.mkdir(parents=True)
+    (config / "config.yaml").write_text("engines: {say: {command: [false, '{text}', '{out}']}}\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    film.edit("narration: 6s", 'narration: { text: "A door opens. It closes.", engine: say }')
+    terminal = watch(film, "--animatic")
+    terminals.append(terminal)
+    assert "narration:hook  2 lines will be spoken by say" in terminal.until("watching")
+    save(film, "It closes.", "It shuts.")
+    told = terminal.until("watching")
+    assert re.search(r'narration:hook +1 of 2 lines will be spoken by say\s+"It shuts."', told)
+    save(film, "fps: 25", "# one\nfps: 25")
+    assert "spoken" not in terminal.until("nothing that is rendered changed")
+    terminal.press("q")
+    assert terminal.leave() == 0
+
+
 def test_a_project_with_errors_is_told_and_waited_for(film: Film, terminals: list[Terminal]) -> None:
     terminal = watch(film, "--animatic")
     terminals.append(terminal)
