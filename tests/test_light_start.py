@@ -43,3 +43,19 @@ def test_a_plan_looks_at_no_picture_and_asks_no_graph_library(tmp_path: Path) ->
     (tmp_path / "film/refs").mkdir(exist_ok=True)
     heavy = {"jsonschema", "networkx", "httpx", "websockets", "av", "PIL", "numpy", "rich"}
     assert not loaded("plan", "-p", "film", cwd=tmp_path) & heavy
+
+
+def test_a_film_with_frames_of_other_clips_asks_no_graph_library(tmp_path: Path) -> None:
+    """A frame is taken right after its clip is made: that is an order without a graph."""
+    loaded("init", "film", cwd=tmp_path)
+    clips = "\n".join(f"      - {{ id: {id}, length: 97f, prompt: A key turns{at} }}" for id, at in CHAIN.items())
+    (tmp_path / "film/project.yaml").write_text(f"ltxflow: 1\nid: film\nscenes:\n  - id: one\n    clips:\n{clips}\n")
+    assert "networkx" not in loaded("plan", "-p", "film", cwd=tmp_path)
+
+
+CHAIN = {
+    "a": "",
+    "b": ", reference: { frame_of: a }",
+    "c": ", extends: { clip: b }",
+    "d": ", reference: { frame_of: { clip: a, at: 1s } }",
+}

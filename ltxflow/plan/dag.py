@@ -31,21 +31,35 @@ def make_plan(nodes: Iterable[Node], wanted: Iterable[str]) -> Plan:
     if not any(node.needs for node in by_target.values()):  # most films: nothing to sort
         chosen = set(wanted)
         return Plan({target: node for target, node in by_target.items() if target in chosen}, wanted)
-    return Plan(_as_given(by_target, wanted) or _sorted(by_target, wanted), wanted)
+    order = _as_given(by_target, wanted)
+    return Plan(_sorted(by_target, wanted) if order is None else order, wanted)
 
 
-def _as_given(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node]:
-    """The nodes asked for and all they need, in the order given; none where one stands before what it needs."""
-    seen: set[str] = set()
+def _as_given(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node] | None:
+    """The nodes asked for and all they need, in the order given, but for those that wait for one later node alone, as
+    frames do for their clip: they follow it at once. None where that is not enough."""
+    order: dict[str, Node] = {}
+    followers: dict[str, list[str]] = {}
+    waiting: set[str] = set()
     for target, node in by_target.items():
-        if any(need.partition("#")[0] not in seen for need in node.needs.values()):
-            return {}
-        seen.add(target)
+        left = {need.partition("#")[0] for need in node.needs.values()} - order.keys()
+        if left:
+            source = left.pop()
+            if left or source in waiting:
+                return None
+            followers.setdefault(source, []).append(target)
+            waiting.add(target)
+            continue
+        order[target] = node
+        for follower in followers.pop(target, ()):
+            order[follower] = by_target[follower]
+    if followers:
+        return None
     chosen = set(wanted)
-    for target in reversed([*by_target]):
+    for target in reversed([*order]):
         if target in chosen:
-            chosen.update(need.partition("#")[0] for need in by_target[target].needs.values())
-    return {target: node for target, node in by_target.items() if target in chosen}
+            chosen.update(need.partition("#")[0] for need in order[target].needs.values())
+    return {target: node for target, node in order.items() if target in chosen}
 
 
 def _sorted(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node]:

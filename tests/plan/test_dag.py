@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
+import networkx as nx
 import pytest
 from fakes.kind import SPAN, node
 
@@ -28,6 +30,36 @@ def test_the_order_is_that_of_the_film_as_far_as_needs_allow() -> None:
     plan = make_plan(nodes, [n.target for n in nodes])
     assert list(plan.nodes) == ["clip:a/b@1", "clip:b/a@1", "clip:b/b@1", "clip:a/a@1"]
     assert plan.wanted == tuple(n.target for n in nodes)
+
+
+def test_a_frame_follows_the_clip_that_it_is_taken_of() -> None:
+    frames = [node("b/a/last", {"clip": "b/a"}), node("a/a/last", {"clip": "a/a"})]
+    clips = [node("a/a"), node("a/b", {"start": "a/a/last"}), node("b/a"), node("b/b", {"start": "b/a/last"})]
+    plan = make_plan([*frames, *clips], [n.target for n in clips])
+    names = ["a/a", "a/a/last", "a/b", "b/a", "b/a/last", "b/b"]
+    assert list(plan.nodes) == [f"clip:{name}@1" for name in names]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_order_is_the_same_with_and_without_sorting(seed: int) -> None:
+    """What is ordered without a graph is ordered as the graph would have it, for any film and any wish."""
+    dice = random.Random(seed)
+    size = dice.randint(2, 8)
+    nodes = [
+        node(f"a/{at}", {f"input {number}": f"a/{dice.randrange(size)}" for number in range(dice.choice([0, 0, 1, 2]))})
+        for at in range(size)
+    ]
+    graph = nx.DiGraph([(need, made.target) for made in nodes for need in made.needs.values()])
+    graph.add_nodes_from(made.target for made in nodes)
+    wanted = [made.target for made in nodes if dice.random() < 0.6]
+    part = graph.subgraph(set(wanted).union(*(nx.ancestors(graph, target) for target in wanted)))
+    if not nx.is_directed_acyclic_graph(part):
+        with pytest.raises(LtxflowError, match="need each other"):
+            make_plan(nodes, wanted)
+        return
+    position = {made.target: at for at, made in enumerate(nodes)}
+    order = nx.lexicographical_topological_sort(part, key=position.__getitem__)
+    assert list(make_plan(nodes, wanted).nodes) == list(order)
 
 
 def test_what_is_wanted_twice_is_wanted_once() -> None:
