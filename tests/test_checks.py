@@ -163,7 +163,7 @@ def test_a_template_of_ones_own_that_saves_another_length_is_told(studio: Studio
 def test_two_takes_that_came_out_the_same_are_told_once(studio: Studio, server: FakeComfy) -> None:
     studio.write("a: seeds: [7, 7]")
     ran = studio.build(server)
-    assert {p["message"] for p in problems(ran)} == {'s/a@2: the same as "take 1": 100 % alike'}
+    assert {p["message"] for p in problems(ran)} == {"s/a@2: the same as take 1: 100 % alike"}
     assert problems(studio.write("a: seeds: [7, 7], checks: {duplicate: false}").build(server)) == []
 
 

@@ -45,7 +45,11 @@ def run(args: argparse.Namespace, face: Face) -> int:
     gpu = gpu_time(session, outlook)
     print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=_build(args), gpu=gpu)
     for old, new in suggestions:
-        face.say(f"  {old} looks like {new} under another id; keep its takes with  moved: [{{from: {old}, to: {new}}}]")
+        face.say(f"  {face.paint('·', 'cyan')} {new} looks like {old} under another id")
+    if suggestions:
+        entries = ", ".join(f"{{ from: {old}, to: {new} }}" for old, new in suggestions)
+        them = "its" if len(suggestions) == 1 else "their"
+        face.say(f"    keep {them} takes with  moved: [{entries}]")
     return code
 
 

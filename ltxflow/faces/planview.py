@@ -135,9 +135,11 @@ def _reason(face: Face, reason: Reason) -> str:
 
 
 def difference(face: Face, reason: Reason) -> str:
-    """Old → new; texts as a diff of their words, with a little of what surrounds each change."""
+    """Old → new; texts that share words as a diff of these, with a little of what surrounds each change."""
     if isinstance(reason.old, str) and isinstance(reason.new, str) and " " in f"{reason.old}{reason.new}":
-        return " ".join(_run(face, *run) for run in _near(word_diff(reason.old, reason.new)))
+        runs = word_diff(reason.old, reason.new)
+        if any(kind == "=" for kind, _ in runs):
+            return " ".join(_run(face, *run) for run in _near(runs))
     return f"{face.paint(show(reason.old), 'red')} → {face.paint(show(reason.new), 'green')}"
 
 

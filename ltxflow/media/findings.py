@@ -215,7 +215,7 @@ def _judge_likeness(found: Findings, limits: Thresholds, others: Mapping[str, st
         alike = similarity(found.fingerprint, fingerprint)
         if alike >= (limits.duplicate or 0.0):
             hint = "forget one of them, or give it another seed"
-            yield _problem("Q110", f'the same as "{name}": {math.floor(alike * 100)} % alike', hint)
+            yield _problem("Q110", f"the same as {name}: {math.floor(alike * 100)} % alike", hint)
 
 
 def _problem(code: str, message: str, hint: str) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -479,7 +479,8 @@ def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, Place
 def moves(outlook: Outlook, trace_of: Lookup) -> Sequence[tuple[str, str]]:
     """Given an outlook, return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
 
-    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has.
+    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
+    scene that is gone, and that kept their ids in a new one, are told as one: as the scene.
     """
     present = {clip.path for clip in outlook.project.clips} | outlook.rest.clips
     gone: dict[str, tuple[object, object]] = {}
@@ -502,7 +503,23 @@ def moves(outlook: Outlook, trace_of: Lookup) -> Sequence[tuple[str, str]]:
         if old is not None:
             found.append((old, change.clip))
             gone.pop(old)
-    return found
+    return _as_scenes(found, {path.partition("/")[0] for path in present}, outlook.lock)
+
+
+def _as_scenes(found: Sequence[tuple[str, str]], scenes: Collection[str], lock: Lock) -> Sequence[tuple[str, str]]:
+    """Given moves of clips, and the film's scenes, return them with those of a scene that was renamed as one."""
+    old_scenes = {path.partition("/")[0] for path in lock.entries}
+    to: dict[str, set[str]] = {}
+    for old, new in found:
+        to.setdefault(old.partition("/")[0], set()).add(new.partition("/")[0])
+    told: dict[tuple[str, str], None] = {}
+    for old, new in found:
+        (scene, _, id), (place, _, new_id) = old.partition("/"), new.partition("/")
+        is_free = (
+            scene not in scenes and place not in old_scenes and sum(place in places for places in to.values()) == 1
+        )
+        told[(scene, place) if id == new_id and is_free and to[scene] == {place} else (old, new)] = None
+    return list(told)
 
 
 def _subject(fields: Mapping[str, object]) -> tuple[object, object]:

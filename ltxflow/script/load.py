@@ -159,7 +159,7 @@ class _Reader:
         if found is None:
             return None
         if not found.is_file():
-            self.wrong(f'no file "{name}"', path, nearby(found, name), "L020")
+            self.wrong(f'no file "{name}"', path, nearby(found, name, self.span(path)), "L020")
             return None
         self.files.append(found)
         return found
@@ -896,7 +896,7 @@ def _image(reader: _Reader, named: Value, span: Span, fit: str, size: tuple[int,
 def _read_image(reader: _Reader, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
     if not file.is_file():
         near = difflib.get_close_matches(name, reader.library.defined if reader.library else (), n=1)
-        hint = f'did you mean the reference "{near[0]}"?' if near else nearby(file, name)
+        hint = f'did you mean the reference "{near[0]}"?' if near else nearby(file, name, span)
         reader.problems.append(Problem(f'no file "{name}"', span, hint, "L020"))
         return None
     reader.files.append(file)
@@ -943,7 +943,7 @@ def _video(reader: _Reader, value: Value) -> Media | None:
         reader.problems += [problem] if problem else []
         return None
     if not file.is_file():
-        reader.problems.append(Problem(f'no file "{name}"', span, nearby(file, name), "L020"))
+        reader.problems.append(Problem(f'no file "{name}"', span, nearby(file, name, span), "L020"))
         return None
     reader.files.append(file)
     try:

@@ -121,7 +121,8 @@ def contained(
         return None, Problem(
             f'"{name}" leaves the workspace {workspace}',
             span,
-            hint="keep the project's files in its workspace (the git checkout), or name a wider one with --root",
+            hint=_from_own_file(name, folder, span)
+            or "keep the project's files in its workspace (the git checkout), or name a wider one with --root",
             code="L012",
         )
     return path, None
@@ -164,8 +165,20 @@ def shown(path: Path, cwd: Path | None = None) -> str:
     return str(target)
 
 
-def nearby(missing: Path, name: str) -> str:
+def _from_own_file(name: str, folder: Path, span: Span | None) -> str:
+    """A hint for who names a file as seen from the file they are writing: all names start at the project's folder."""
+    if span is None:
+        return ""
+    meant = os.path.relpath(Path(span.file).parent / name, folder)
+    if meant == os.path.normpath(name) or meant.startswith("..") or not (folder / meant).is_file():
+        return ""
+    return f'names start at the folder of {FILE}: write "{Path(meant).as_posix()}"'
+
+
+def nearby(missing: Path, name: str, span: Span | None = None) -> str:
     """Given where a file should be and its name as written, return a hint: what it may have meant."""
+    if not name.startswith(("/", "~")) and (hint := _from_own_file(name, _start(missing, name), span)):
+        return hint
     folder = missing.parent
     if missing.is_dir():
         return "it is a folder: name a file in it"
@@ -176,6 +189,11 @@ def nearby(missing: Path, name: str) -> str:
     if near:
         return f'did you mean "{PurePosixPath(name).with_name(near[0])}"?'
     return f"put it in {shown(folder)}" + (f" (there: {', '.join(names[:6])})" if names else "")
+
+
+def _start(missing: Path, name: str) -> Path:
+    """The folder from which a name leads to where the file should be."""
+    return missing.parents[len(Path(name).parts) - 1]
 
 
 def _closest(name: str, names: Iterable[str]) -> list[str]:

@@ -279,7 +279,7 @@ class _Reader:
         if problem or file is None:
             raise LtxflowError(*([problem] if problem else []))
         if not file.is_file():
-            raise LtxflowError(Problem(f'no file "{name}"', span, nearby(file, name), "L110"))
+            raise LtxflowError(Problem(f'no file "{name}"', span, nearby(file, name, span), "L110"))
         return file
 
     def named(self, name: str, span: Span) -> list[Path]:

@@ -238,6 +238,12 @@ def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
     return {"is": frames, "follows": follows}
 
 
+def told_size(asked: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Given a size as it is written, an aspect perhaps, and what that is in px, return it as a field."""
+    width, height = size
+    return {"is": f"{asked} ({width}x{height})" if ":" in asked else asked, "pixels": [width, height]}
+
+
 def written(name: str, clip: Clip, scene: Scene, film: Mapping[str, Value]) -> Span | None:
     """Given the name of a field, return where its value is written: at the clip, its scene or the film.
 

@@ -20,7 +20,19 @@ from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
 from ltxflow.script.settings import QUALITY_PARTS
 from ltxflow.script.template import Template, render, render_many
 from ltxflow.script.weights import weights_of
-from ltxflow.steps import Asset, Expected, Job, Node, Wishes, label, needed, told_frames, told_prompt, written
+from ltxflow.steps import (
+    Asset,
+    Expected,
+    Job,
+    Node,
+    Wishes,
+    label,
+    needed,
+    told_frames,
+    told_prompt,
+    told_size,
+    written,
+)
 
 if TYPE_CHECKING:
     from ltxflow.comfy.nodes import Signatures
@@ -599,7 +611,7 @@ def fields(node: Node) -> dict[str, Any]:
         "seed": shot.seed,
         "frames": told_frames(shot.frames, clip, shot.scene),
         "fps": shot.fps,
-        "size": {"is": wanted, "pixels": list(delivered_size(shot.profile, wanted))},
+        "size": told_size(wanted, delivered_size(shot.profile, wanted)),
         "quality": _told_quality(shot),
         **{name: clip.get(name) for name in ("steps", "cfg", "stages", "temporal_upscale")},
     }

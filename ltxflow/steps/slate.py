@@ -13,7 +13,7 @@ from ltxflow.core.errors import Span
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
 from ltxflow.script.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
-from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, written
+from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, told_size, written
 
 KIND, VERSION, POOL, SOURCE = "slate", "1", "cpu", "animatic"
 
@@ -88,7 +88,7 @@ def fields(node: Node) -> dict[str, Any]:
         **told_prompt(slate.clip),
         "frames": told_frames(drawing.frames, slate.clip, slate.scene),
         "fps": drawing.fps,
-        "size": {"is": f"{slate.film['size'].value}", "pixels": [drawing.width, drawing.height]},
+        "size": told_size(f"{slate.film['size'].value}", (drawing.width, drawing.height)),
         "clip": f"{drawing.scene}/{drawing.clip}",
         "reference.image": slate.reference and {"is": slate.reference.name, "pixels": slate.reference.pixels},
         "starts": drawing.starts or None,

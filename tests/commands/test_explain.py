@@ -37,3 +37,11 @@ def test_reasons_are_data_too(film: Film) -> None:
     assert "hook-a" in reason["old"]
     assert "hook a" in reason["new"]
     assert reason["where"]["file"] == "film/project.yaml"
+
+
+def test_an_aspect_is_told_with_the_size_it_stands_for(film: Film) -> None:
+    film.render()
+    film.run("build", "hook/a")
+    film.edit('size: "128x128"', 'aspect: "9:16"')
+    told = film.run("explain", "hook/a").out
+    assert "      128x128 → 9:16 (864x1536)" in told.splitlines()

@@ -124,7 +124,8 @@ def test_a_clip_under_another_id_is_recognised(film: Film) -> None:
     film.run("build")
     film.file.write_text(film.file.read_text().replace("- id: middle", "- id: centre"))
     out = film.run("plan").out
-    assert "moved: [{from: middle/a, to: centre/a}]" in out
+    assert "  · centre looks like middle under another id\n" in out
+    assert "    keep its takes with  moved: [{ from: middle, to: centre }]\n" in out
 
 
 def test_what_to_build_is_what_was_asked_about(film: Film) -> None:
