@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, digest_file
+from ltxflow.core.digest import Digest, digest_bytes, digest_file
+from ltxflow.core.errors import LtxflowError
 from ltxflow.deliver.publish import TIMELINE, may_be_reworded
 from ltxflow.media.decode import undecodable
+from ltxflow.media.poster import draw_poster
 from ltxflow.store.checkup import TOLD, examine, repair
 from ltxflow.store.lock import made_of
-from ltxflow.store.published import Published, settled, write_published
+from ltxflow.store.published import Published, settled, with_intent, write_published
 from ltxflow.verbs.session import Session
 
 Kind = Literal["missing", "edited", "extra", "rotted", "empty", "unreadable", "undecodable", "unfinished", "disagrees"]
@@ -201,12 +203,38 @@ def _mend_published(session: Session, difference: Difference, published: Publish
         moved = f"; what stood there is kept as {_keep_aside(session, place)}"
     if path == f"{session.project.output.name}/{TIMELINE}":
         return replace(difference, outcome=f"the next build writes it{moved}", is_mended=True), published
+    video = _video(session, published, entry.key) if entry.source == "poster" else None
+    if video is not None:  # it can be drawn again, so nobody keeps it
+        try:
+            data = draw_poster(video)
+        except LtxflowError as error:
+            return replace(difference, outcome=f"left as it is: {error}{moved}"), published
+        return replace(difference, outcome=f"drawn again{moved}", is_mended=True), _put(session, published, path, data)
     if examine(session.store.cas, digest) is not None:
         return replace(difference, outcome=f"the next build makes it again{moved}", is_mended=True), published
     files.make_dir(place.parent)
     files.copy_into(session.store.cas.path(digest), place, expect=digest, mode=0o644)
     outcome = f"put back from the store{moved}"
     return replace(difference, outcome=outcome, is_mended=True), settled(published, base, {path: digest})
+
+
+def _video(session: Session, published: Published, digest: str) -> Path | None:
+    """Where the video that a poster is of can be read: in the store, or where it is published."""
+    if examine(session.store.cas, Digest(digest)) is None:
+        return session.store.cas.path(Digest(digest))
+    base = session.project.output.parent
+    copies = (base / path for path, entry in published.entries.items() if digest in entry.digests)
+    return next((place for place in copies if place.is_file() and digest_file(place) == digest), None)
+
+
+def _put(session: Session, published: Published, path: str, data: bytes) -> Published:
+    """Put a poster in its place, and return the record with it: other libraries draw other bytes."""
+    base, digest = session.project.output.parent, digest_bytes(data)
+    published = with_intent(published, {path: replace(published.entries[path], digests=(digest,))})
+    write_published(session.record_path, published)
+    files.make_dir((base / path).parent)
+    files.write_atomic(base / path, data)
+    return settled(published, base, {path: digest})
 
 
 def _keep_aside(session: Session, place: Path) -> str:

@@ -11,8 +11,10 @@ import pytest
 from film import Film
 
 from ltxflow.core.digest import Digest, digest_bytes
+from ltxflow.media.poster import draw_poster
 from ltxflow.store.cas import Cas
 from ltxflow.store.lock import read_lock
+from ltxflow.verbs import verify as verifying
 
 
 @pytest.fixture
@@ -89,6 +91,55 @@ def test_repair_puts_files_back_and_loses_no_edit(rendered: Film) -> None:
     assert (built.code, built.totals["rendered"], built.totals["restored"]) == (0, 0, 0)
     assert rendered.published() == before
     assert differences(rendered) == {}
+
+
+def test_repair_draws_a_poster_again_at_once(rendered: Film) -> None:
+    posters = rendered.folder / "public/posters"
+    before = rendered.published()
+    (posters / "scene-0-a.jpg").unlink()
+    (posters / "scene-1-a.jpg").write_bytes(b"drawn by hand")
+    assert differences(rendered, "--repair") == {
+        "posters/scene-0-a.jpg": "missing",
+        "posters/scene-1-a.jpg": "edited",
+    }
+    assert rendered.published() == before
+    assert (rendered.folder / ".ltxflow/aside/scene-1-a-1.jpg").read_bytes() == b"drawn by hand"
+    assert differences(rendered) == {}
+    assert rendered.run("build", "--json").events("file-published") == []
+
+
+def test_a_poster_that_other_libraries_draw_otherwise_is_ours_too(
+    rendered: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "draw_poster", lambda video: b"another " + draw_poster(video))
+    (rendered.folder / "public/posters/scene-0-a.jpg").unlink()
+    ran = rendered.run("verify", "--repair")
+    assert "drawn again" in ran.out
+    assert rendered.published()["posters/scene-0-a.jpg"].startswith(b"another ")
+    assert differences(rendered) == {}
+
+
+def test_a_video_that_does_not_decode_stops_no_other_repair(rendered: Film) -> None:
+    """Its blob is what it should be by its name, and is no video."""
+    record, posters = rendered.folder / ".ltxflow/published.json", rendered.folder / "public/posters"
+    noise = Cas(rendered.store / "cas").put_bytes(b"no video at all")
+    told = json.loads(record.read_text())
+    told["files"]["posters/scene-0-a.jpg"]["key"] = noise
+    record.write_text(json.dumps(told))
+    for path in posters.iterdir():
+        path.unlink()
+    ran = rendered.run("verify", "--repair", "--json")
+    outcomes = {each["name"]: each["outcome"] for each in ran.data["differences"]}
+    assert outcomes.pop("posters/scene-0-a.jpg").startswith("left as it is: ")
+    assert set(outcomes.values()) == {"drawn again"}
+    assert ran.code == 1
+
+
+def test_a_poster_is_drawn_of_the_published_video_where_the_store_has_none(rendered: Film) -> None:
+    (rendered.folder / "public/posters/scene-0-a.jpg").unlink()
+    shutil.rmtree(rendered.store / "cas")
+    differences(rendered, "--repair")
+    assert "posters/scene-0-a.jpg" in rendered.published()
 
 
 @pytest.mark.parametrize(("data", "kind"), [(b"", "empty"), (b"rot", "rotted")])
