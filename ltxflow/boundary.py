@@ -22,7 +22,7 @@ from typing import NoReturn
 from ltxflow import shortcut
 from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
-from ltxflow.faces.terminal import Face, let_go
+from ltxflow.faces.terminal import UNWRITABLE, Face, let_go
 from ltxflow.store.snapshot import Answer, entry_of, keep
 
 DENIALS = {errno.EACCES, errno.EPERM}
@@ -134,7 +134,7 @@ def _line_by_line() -> None:
 
 def _tell(face: Face, verb: str, is_json: bool, code: int, problems: Iterable[Problem]) -> int:
     told = list(problems)
-    if is_json:
+    if is_json and not any(problem.code == UNWRITABLE for problem in told):
         return print_envelope(verb, None, code, told)
     face.problems(told)
     return code

@@ -72,6 +72,7 @@ def help_text() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Given the arguments after the program's name, run the verb and return the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    _have_streams()
     _in_any_encoding()
     if args[:1] in (["--version"], ["-V"]):
         from ltxflow import __version__
@@ -80,8 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         if len(args) > 1 and args[1] in VERBS:
             return main([args[1], "--help"])
-        _print(help_text())
-        return 0 if args else 2
+        return _print(help_text()) or (0 if args else 2)
     if args[0] == "__complete" and len(args) == 3:
         from ltxflow import completing
 
@@ -97,6 +97,14 @@ def main(argv: list[str] | None = None) -> int:
     return boundary.run(args, VERBS)
 
 
+def _have_streams() -> None:
+    """Where a stream was closed (`>&-`) nothing is there to be written to, and the next file would take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115 for good
+
+
 def _in_any_encoding() -> None:
     """A ✓ that a terminal's encoding cannot say is no reason to stop."""
     for stream in (sys.stdout, sys.stderr):
@@ -108,8 +116,11 @@ def _print(text: str) -> int:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+            return 2
     return 0
 
 

@@ -51,6 +51,8 @@ def answer(asked: Asked) -> int | None:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        return None  # the slow path says what is wrong
     return found.code
 
 

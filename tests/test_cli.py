@@ -407,6 +407,26 @@ def test_help_for_a_reader_that_has_left_is_no_error() -> None:
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("words", ["--help", "plan", "plan -v", "plan --json", "build --animatic", "schema"])
+def test_output_that_a_full_disk_does_not_take_is_told_and_fails(film: Film, words: str) -> None:
+    run_alone("plan", "-p", str(film.folder))  # so that one of them is an answer that was remembered
+    argv = command(*words.split(), *(["-p", str(film.folder)] if words not in ("--help", "schema") else []))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "error: the output cannot be written: no space left on device" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--version", "plan", "build --animatic", "buidl", "pick hook/a 9"])
+def test_closed_streams_are_no_error_and_their_numbers_are_given_to_no_file(film: Film, words: str) -> None:
+    argv = command(*words.split(), *(["-p", str(film.folder)] if words != "--version" else []))
+    close = 'for fd in 0 1 2; do eval "exec $fd>&-"; done; exec "$@"'
+    done = subprocess.run(["sh", "-c", close, "sh", *argv], check=False)
+    assert done.returncode == (2 if words in ("buidl", "pick hook/a 9") else 0)
+
+
 def test_a_build_goes_on_when_nobody_reads_its_log_any_more(film: Film) -> None:
     argv = command("build", "--animatic", "-v", "-p", str(film.folder))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import LtxflowError, Problem
 
 if TYPE_CHECKING:
     from ltxflow.store.snapshot import Footing
@@ -27,6 +27,7 @@ CODES = {
     "cyan": "36",
     "struck": "9;31",
 }
+UNWRITABLE = "U007"
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # ECMA-48 control sequences: colours, cursor moves
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # operating system commands: titles, links, the clipboard
@@ -45,12 +46,23 @@ def clean(text: str) -> str:
 
 
 def put(line: str, stream: TextIO) -> None:
-    """Given a line, write it at once, whole. Where the reader has left (`| head`) it vanishes: work goes on."""
+    """Given a line, write it at once, whole. Where the reader has left (`| head`) it vanishes: work goes on.
+
+    Raise LtxflowError where what is told cannot be kept, on a full disk say: nobody would know what was done.
+    """
     try:
         stream.write(f"{line}\n")
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         let_go(stream)
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise LtxflowError(unwritable(error)) from None
+
+
+def unwritable(error: OSError) -> Problem:
+    """Given why standard output took nothing more, return that as a problem."""
+    hint = "look where it goes to, and run it again: what is finished is kept"
+    return Problem(f"the output cannot be written: {(error.strerror or 'refused').lower()}", None, hint, UNWRITABLE)
 
 
 def let_go(stream: TextIO) -> None:
