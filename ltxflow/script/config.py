@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK
 from typing import Any
 
 from ltxflow.core.digest import digest_json
@@ -43,7 +45,7 @@ def read_config(env: Mapping[str, str]) -> Config:
     file = folder / "config.yaml"
     data: Any = {}
     document = yaml.parse("{}", str(file))
-    if file.is_file():
+    if _is_there(file):
         document = yaml.read(file, str(file))
         data = document.data or {}
         if not isinstance(data, dict):
@@ -71,6 +73,22 @@ def read_config(env: Mapping[str, str]) -> Config:
         ask_above=_limits(data.get("ask_above"), document),
         trust=_read_trust(folder),
     )
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is a configuration to be read; what stands in its place and is none is not passed over."""
+    try:
+        mode = file.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):  # XDG_CONFIG_HOME=/dev/null is a way to have none
+        return False
+    if S_ISDIR(mode):
+        hint = "your configuration is one file: move what you want to keep out of the folder, and the folder away"
+        raise LtxflowError(Problem(f'"{file}" is a folder', hint=hint, code="Y001"))
+    if S_ISLNK(mode) and not file.exists():
+        target = os.readlink(file)
+        hint = f'bring "{target}" back, or remove the link to go without a configuration'
+        raise LtxflowError(Problem(f'"{file}" is a link to nothing', hint=hint, code="Y001"))
+    return True
 
 
 def _misshapen(data: Mapping[str, Any], document: yaml.Document) -> Iterator[Problem]:
