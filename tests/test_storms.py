@@ -173,10 +173,24 @@ def test_what_if_a_picture_were_another_one(film: Film) -> None:
     assert told["maybe"] == {}
     shown = film.run("plan", "--what-if", "refs/hero.png")
     assert shown.code == 0
-    assert "~ hook/a  49f  would be made again" in shown.out
+    assert "  ~ hook/a    49f  would be made again" in shown.out
     assert "10 clips unchanged" in shown.out
     write_picture(film.folder / "refs" / "hero.png", (10, 10, 200))
     assert targets(film) == told["again"], "the edit does what was said"
+
+
+def test_what_if_is_told_in_columns(film: Film) -> None:
+    write_picture(film.folder / "refs" / "hero.png", (200, 10, 10))
+    film.edit("- id: a", "- id: a-longer-name\n        length: 121f\n        reference: refs/hero.png")
+    film.edit("- id: c", "- id: c\n        reference: refs/hero.png")
+    shown = film.run("plan", "--what-if", "refs/hero.png", "--what-if", "project.yaml").out.splitlines()
+    told = [line for line in shown if line.startswith(("  ~", "  ?"))]
+    assert told[:4] == [
+        "  ~ hook/a-longer-name   121f  would be made again",
+        "  ~ hook/c                49f  would be made again",
+        "  ? hook/a-longer-name   121f  if its prompt changes",
+        "  ? hook/b                49f  if its prompt changes",
+    ]
 
 
 def test_what_if_of_a_file_that_the_film_does_not_read(film: Film) -> None:

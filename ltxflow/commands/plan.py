@@ -9,7 +9,7 @@ from pathlib import Path
 from ltxflow.core.errors import CHANGES
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import plan_json, print_plan
-from ltxflow.faces.terminal import Face, count
+from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Outlook, moves
 from ltxflow.verbs.asking import gpu_time
 from ltxflow.verbs.edited import Seen, footing_of, look_at_edited
@@ -67,25 +67,12 @@ def _build(args: argparse.Namespace) -> str:
 
 
 def _what_if(args: argparse.Namespace, face: Face, session: Session, outlook: Outlook) -> int:
-    from ltxflow.faces.progress import short  # by need: they take longer to be imported than most plans to be made
-    from ltxflow.verbs.whatif import what_if
+    from ltxflow.faces.whatifview import print_what_if  # by need: they take longer to be imported than most plans
+    from ltxflow.verbs.whatif import what_if  # to be made
 
     question = question_of(args, session)
     found = [what_if(session, question, outlook, file, Path.cwd()) for file in args.what_if]
     if args.json:
         return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
-    for each in found:
-        face.say(face.paint(f"if {each.file} were edited:", "bold"))
-        for target in each.again:
-            frames = outlook.plan.nodes[target].frames
-            length = f"  {frames}f" if frames else ""  # a still has none
-            face.say(f"  {face.paint('~', 'yellow', 'bold')} {short(target)}{length}  would be made again")
-        for target, why in each.maybe.items():
-            face.say(f"  {face.paint('?', 'yellow', 'bold')} {short(target)}  {why}")
-        kept = {*outlook.plan.wanted} - {*each.again, *each.maybe}
-        stills = sum(target.startswith("reference:") for target in kept)
-        numbers = ((len(kept) - stills, "clip"), (stills, "reference"))
-        if kept:
-            told = ", ".join(count(number, what) for number, what in numbers if number)
-            face.say(face.paint(f"  = {told} unchanged", "dim"))
+    print_what_if(face, outlook, found)
     return 0
