@@ -34,6 +34,8 @@ _BLOCK = 1 << 20
 # what a file system says when it cannot copy inside the kernel: copy_file_range(2), ioctl_ficlone(2)
 _CANNOT_CLONE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM}
 
+DISK = "disk"  # the code of a problem that any other write to that disk will have, too
+_ANY_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space there, then run it again; finished work is kept",
     errno.EDQUOT: "your quota is used up: free some space there, then run it again; finished work is kept",
@@ -80,7 +82,7 @@ def data_dir() -> Path:
 def _problem(doing: str, path: Path, error: OSError) -> Problem:
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     hint = _HINTS.get(error.errno or 0, "check the path and its permissions")
-    return Problem(f'cannot {doing} "{path}": {reason}', hint=hint)
+    return Problem(f'cannot {doing} "{path}": {reason}', hint=hint, code=DISK if error.errno in _ANY_WRITE else "")
 
 
 def refused(doing: str, path: Path, error: OSError) -> LtxflowError:

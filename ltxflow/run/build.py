@@ -91,7 +91,8 @@ def _tidy() -> Iterator[None]:
 async def build(plan: Plan, found: Mapping[str, Status], builder: Builder) -> Built:
     """Given a plan and what is known of its targets, make every miss and return what became of each.
 
-    A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off.
+    A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off, and
+    where the disk takes no more: what could not be kept is not paid for.
     Cancelling keeps what is finished and skips the rest: the result says `interrupted`.
     """
     return await _Course(plan, found, builder).run()
@@ -102,6 +103,7 @@ class _Course:
 
     def __init__(self, plan: Plan, found: Mapping[str, Status], builder: Builder) -> None:
         self.plan, self.builder = plan, builder
+        self.keep_going = builder.keep_going
         self.built = Built(dict(found))
         self.states = States()
         self.needed_by: dict[str, list[str]] = {}
@@ -186,10 +188,11 @@ class _Course:
         self.ended.append(task)
         self.wake.set()
 
-    def _failed(self) -> None:
+    def _failed(self, error: LtxflowError) -> None:
         """Without `keep_going`, end all that has not begun: now, before another takes the place that is free."""
+        self.keep_going = self.keep_going and not _is_of_the_disk(error)
         for task, target in self.running.items():
-            if not self.builder.keep_going and target not in self.begun and task is not asyncio.current_task():
+            if not self.keep_going and target not in self.begun and task is not asyncio.current_task():
                 task.cancel()
 
     async def _cancel_all(self) -> None:
@@ -276,7 +279,7 @@ class _Course:
         try:
             trace = task.result()
         except asyncio.CancelledError:
-            self._skip(target, "interrupted" if self.built.interrupted else "another failed")
+            self._skip(target, "interrupted" if self.built.interrupted else self._why_not())
         except LtxflowError as error:
             self._lose(target, error)
         else:
@@ -290,10 +293,13 @@ class _Course:
         self.states.set(target, "failed")
         self.built.failed[target] = error.problems
         self.builder.emit(ActionFinished(target, "failed", reason=str(error)))
-        if not self.builder.keep_going:
+        self._failed(error)
+        if not self.keep_going:
             for other in self.states.in_state("waiting", "ready"):
-                self._skip(other, "another failed")
-            self._failed()
+                self._skip(other, self._why_not())
+
+    def _why_not(self) -> str:
+        return "another failed" if not self.builder.keep_going else "what it makes could not be kept"
 
     def _keep(self, target: str, trace: Trace) -> None:
         """It is made: it stands, or another try of it, which may be still to be made."""
@@ -307,8 +313,8 @@ class _Course:
         built.statuses[target] = stands
         if stands.because:
             builder.emit(Notice(stands.because, "warning", target))
-        if stands.trace is None and built.failed and not builder.keep_going:
-            self._skip(target, "another failed")
+        if stands.trace is None and built.failed and not self.keep_going:
+            self._skip(target, self._why_not())
             return
         if stands.trace is None:
             self._queue(target)
@@ -318,6 +324,10 @@ class _Course:
         builder.made(stands.node, stands.trace)
         seconds = trace.seconds.get("total", 0.0)
         builder.emit(ActionFinished(target, "rendered", stands.trace.key, seconds, trace.server or "local"))
+
+
+def _is_of_the_disk(error: LtxflowError) -> bool:
+    return any(problem.code == files.DISK for problem in error.problems)
 
 
 def _standing(status: Status, before: Mapping[str, Status], builder: Builder) -> Status:
@@ -336,7 +346,11 @@ def _inputs(node: Node, built: Built, builder: Builder) -> dict[str, Path]:
 
 
 async def _make(
-    status: Status, inputs: Mapping[str, Path], builder: Builder, begun: set[str], failed: Callable[[], None]
+    status: Status,
+    inputs: Mapping[str, Path],
+    builder: Builder,
+    begun: set[str],
+    failed: Callable[[LtxflowError], None],
 ) -> Trace:
     """Run one action and keep what it made. The scratch folder is on the store's file system."""
     node, action, key = status.node, status.action, status.key
@@ -371,10 +385,11 @@ async def _make(
             is_given_up = True
             raise
         except OSError as error:  # of whoever writes the file: an encoder, a thread that downloads
-            failed()
-            raise files.refused("write", folder, error) from error
-        except LtxflowError:
-            failed()
+            refused = files.refused("write", folder, error)
+            failed(refused)
+            raise refused from error
+        except LtxflowError as error:
+            failed(error)
             raise
         keeping = asyncio.ensure_future(_keep_and_look(status, job, builder, started))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ltxflow.core import files
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
@@ -297,6 +299,26 @@ def test_fail_fast_lets_what_runs_come_to_its_end(house: House) -> None:
 
     house.build(word("a"), word("b"), word("c"), places=2, make=make, keep_going=False)
     assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped"}
+
+
+def full(path: Path) -> LtxflowError:
+    return files.refused("write", path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def test_a_disk_that_is_full_starts_nothing_more_whatever_may_go_on(house: House) -> None:
+    """GPU time for what cannot be kept is lost."""
+
+    async def make(node: Node, job: Job) -> str:
+        if short(node.target) == "b":
+            raise full(job.folder)
+        return str(node.spec)
+
+    _, ran = house.build(*[word(name) for name in "abcde"], places=1, make=make)
+    assert ran == ["a", "b"]
+    assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped", "d": "skipped", "e": "skipped"}
+    assert {house.reasons()[name] for name in "cde"} == {"what it makes could not be kept"}
+    _, ran = house.build(*[word(name) for name in "abcde"], places=1)
+    assert ran == ["b", "c", "d", "e"]
 
 
 def test_what_came_out_badly_is_tried_again_before_anything_rests_on_it(house: House) -> None:
