@@ -932,7 +932,7 @@ def _reasons(status: int, phrase: str, data: bytes) -> tuple[Problem, ...]:
     if isinstance(told, dict) and (told.get("error") or told.get("node_errors")):
         reasons = parse_refusal(told)
     else:
-        text = data.decode("utf-8", "replace").lstrip()
+        text = data.decode("utf-8", "replace").lstrip().removeprefix(shown).lstrip()  # aiohttp begins with it
         reasons = (Problem("" if text.startswith("<") else clean(text, 200), code="refused"),)
     if is_transient(status):
         return tuple(

@@ -38,6 +38,10 @@ _ESCAPES = re.compile(
 _DRIVE = re.compile(r"[A-Za-z]:")
 _OOM_KINDS = ("OutOfMemoryError", "MemoryError")
 _OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+_UNWRITABLE_WORDS = (
+    *("no space left on device", "not enough space on the disk", "disk quota exceeded", "read-only file system"),
+    *("[errno 28]", "[errno 30]", "[errno 122]"),
+)
 _PASSING_STATUSES = frozenset({408, 425, 429})
 _PASSING_WORDS = ("cuda error", "cublas_status", "cudnn_status", "connection reset", "connection aborted")
 
@@ -517,6 +521,13 @@ def is_oom(error: ServerError) -> bool:
     """Given why a prompt died, return whether memory ran out (on the GPU or in RAM)."""
     text = error.message.lower()
     return error.kind.endswith(_OOM_KINDS) or any(word in text for word in _OOM_WORDS)
+
+
+def is_unwritable(error: ServerError) -> bool:
+    """Given why a prompt died, return whether the server could not write: no clip gets a file there, whatever it is."""
+    text = error.message.lower()
+    is_save = "save" in error.node_type.lower()
+    return any(word in text for word in _UNWRITABLE_WORDS) or (is_save and "permission denied" in text)
 
 
 def is_transient(cause: int | ServerError) -> bool:

@@ -325,7 +325,7 @@ def _allowance(recognised: Recognised, config: Config) -> Iterator[Problem]:
     missing = [name for name in recognised.foreign if name not in config.allowed_nodes]
     if missing:
         yield Problem(
-            f"it uses nodes from outside ComfyUI's core: {', '.join(missing)}",
+            f"it uses nodes that not every project may use: {', '.join(missing)}",
             None,
             f"if you trust them, write in {config.folder / 'config.yaml'}:  "
             f"allowed_nodes: {json.dumps(sorted({*config.allowed_nodes, *missing}))}",

@@ -14,7 +14,7 @@ from ltxflow.comfy.client import Client
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.servers import Inventory
 from ltxflow.core.digest import Action, Key
-from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.run.schedule import Lane, Task, rate_of
 from ltxflow.steps import Job, Order
 from ltxflow.store.journal import Submission
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 TRIPS = 3  # questions in a row without an answer, after which a server gets nothing new
 RESTS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between questions to a server that does not answer; the last one repeats
+REFUSALS = 6  # answers "I failed" to one question, from a server that is well, after which it is taken at its word
 PAUSES_S = (0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 2.5, 5.0)  # between tries of one question; the last one repeats
 
 
@@ -68,6 +69,7 @@ class Attempt:
     is_ours: bool = False  # this project's journal has it as submitted: only such prompts are ever cancelled
     is_there: bool = False  # the server has it
     is_withdrawn: bool = False
+    why_withdrawn: str = ""
     is_single: bool = False  # a copy of it that waited, if there was any, was taken back
     is_over: bool = False  # what becomes of the clip is decided
     is_stopping: bool = False
@@ -96,6 +98,7 @@ class Machine:
     group: str = ""  # the weights it has loaded, and the prompt it has read, as far as we know
     text: str = ""
     is_shared: bool = False  # other people's prompts are there: we keep one, not two
+    unwritable: Problem | None = None  # its disk is full, say: a clip would be made there and lost
     trips: int = 0
     problems: tuple[Problem, ...] = ()  # what came in place of its last answer
     down_since: float | None = None
@@ -201,12 +204,20 @@ class Machines:
             return error
         return None
 
-    async def patiently(self, attempt: Attempt, ask: Callable[[], Awaitable[T]], *, may_leave: bool = False) -> T:
+    async def patiently(
+        self,
+        attempt: Attempt,
+        ask: Callable[[], Awaitable[T]],
+        *,
+        may_leave: bool = False,
+        may_refuse: bool = False,
+    ) -> T:
         """Ask a server until it answers. Raise what is permanent, and Unreachable when patience is over.
 
-        With `may_leave`, patience is over when the server is set aside and another one could take the clip.
+        With `may_leave`, patience is over when the server is set aside and another one could take the clip. With
+        `may_refuse`, a server that fails at this question time after time, and is well otherwise, refuses the clip.
         """
-        machine, since, pauses = attempt.machine, None, iter(PAUSES_S)
+        machine, since, pauses, refusals = attempt.machine, None, iter(PAUSES_S), 0
         while True:
             try:
                 answer = await ask()
@@ -215,7 +226,12 @@ class Machines:
                     raise
                 now = time.monotonic()
                 since = since or machine.down_since or now
-                self._missed(machine, error)
+                if may_refuse and await self._fails_at_this(machine, error):
+                    refusals += 1
+                    if refusals >= REFUSALS:
+                        raise _refusal(error) from None
+                else:
+                    self._missed(machine, error)
                 left = since + self.patience_s - now
                 if left <= 0 or (may_leave and not machine.is_up and self.others(attempt)):
                     raise Unreachable(*error.problems) from None
@@ -230,6 +246,15 @@ class Machines:
                     async with asyncio.timeout(pause):
                         await machine.back.wait()
 
+    async def _fails_at_this(self, machine: Machine, error: LtxflowError) -> bool:
+        """Whether a server answered that it failed, and answers another question at once."""
+        if any(problem.code != "server-error" for problem in error.problems):
+            return False
+        with suppress(LtxflowError):
+            await machine.client.queue_remaining()
+            return True
+        return False
+
     def _missed(self, machine: Machine, error: LtxflowError) -> None:
         machine.trips += 1
         machine.problems = error.problems
@@ -240,7 +265,8 @@ class Machines:
         machine.problems = error.problems
         machine.down_since = time.monotonic()
         machine.back.clear()
-        self.tell(f"set aside until it answers: {error.problems[0].message}", "warning")
+        told = f"set aside until it answers, for {self.patience_s:g} s at most"
+        self.tell(f"{told}: {error.problems[0].message}", "warning")
         if machine.reviver is None or machine.reviver.done():
             machine.reviver = self.spawn(self._revive(machine))
         self.changed()
@@ -316,6 +342,12 @@ class Machines:
 def _is_starting(error: LtxflowError) -> bool:
     """Whether something answers there already: a proxy, before a ComfyUI that is coming up."""
     return error.transient and error.exit_code != UNREACHABLE
+
+
+def _refusal(error: LtxflowError) -> LtxflowError:
+    """What a server says time after time, as its last word."""
+    hint = "its log tells why; is its disk full?"
+    return LtxflowError(*(replace(p, hint=p.hint or hint, transient=False) for p in error.problems), exit_code=FAILED)
 
 
 def _nobody(errors: list[LtxflowError]) -> LtxflowError:

@@ -70,7 +70,7 @@ class Made:
 
     @property
     def problems(self) -> list[Problem]:
-        failed = [problem for told in self.built.failed.values() for problem in told]
+        failed = dict.fromkeys(problem for told in self.built.failed.values() for problem in told)
         return [*failed, *self.delivered.problems, *self.delivered.warnings, *self.silent]
 
     @property

@@ -374,6 +374,24 @@ def test_out_of_memory_is_recognised_and_not_merely_retried(kind: str, message: 
     assert not m.is_transient(error)
 
 
+@pytest.mark.parametrize(
+    ("node", "message", "is_unwritable"),
+    [
+        ("SaveVideo", "[Errno 28] No space left on device: '/out/a_00001_.mp4'", True),
+        ("KSampler", "[WinError 112] There is not enough space on the disk", True),
+        ("SaveImage", "[Errno 13] Permission denied: '/out'", True),
+        ("LoraLoaderModelOnly", "[Errno 13] Permission denied: '/models/loras/mine.safetensors'", False),
+        ("SaveVideo", "'avcodec_send_frame()' returned 22", False),
+    ],
+)
+def test_a_server_that_cannot_write_is_told_from_a_clip_that_cannot_be_made(
+    node: str, message: str, is_unwritable: bool
+) -> None:
+    error = m.ServerError("OSError", message, node_type=node)
+    assert m.is_unwritable(error) is is_unwritable
+    assert not m.is_transient(error)
+
+
 def test_only_what_may_pass_is_transient() -> None:
     assert m.is_transient(m.ServerError("RuntimeError", "CUDA error: unspecified launch failure"))
     assert not m.is_transient(m.ServerError("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"))

@@ -32,6 +32,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from fractions import Fraction
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -403,7 +404,8 @@ class FakeComfy:
             return await handler(request)
         match rule.kind:
             case "status":
-                return web.Response(status=rule.options["status"], text="500: Internal Server Error")
+                status = HTTPStatus(rule.options["status"])  # aiohttp says so when a route of ComfyUI raises
+                return web.Response(status=status, text=f"{status} {status.phrase}\n\nServer got itself in trouble")
             case "hang":
                 while rule in self.misbehave.requests and not self._closing.is_set() and self._site:
                     await asyncio.sleep(0.02)

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from ltxflow.comfy.client import follow, prompt_id_for
-from ltxflow.comfy.messages import JobState, NodeProgress, Progress, is_oom, is_transient
+from ltxflow.comfy.messages import JobState, NodeProgress, Progress, is_oom, is_transient, is_unwritable
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.progress import SAMPLERS, Tracker
 from ltxflow.comfy.servers import check_live, resolve_names
@@ -130,6 +130,9 @@ class ComfyExecutor:
         task = Task(job.target, work_of(status.node), order.loads, text=order.text)
         done, cause = asyncio.get_running_loop().create_future(), self.submissions.cause_of(job.key)
         ticket = Ticket(next(self._places), order, job, status.action, task, done, cause)
+        for machine in self.machines:
+            if machine.unwritable is not None:
+                ticket.bar(machine, machine.unwritable)
         self._open.add(ticket)
         ticket.adopt = self._left_open(ticket)
         self._queue(ticket)
@@ -283,8 +286,12 @@ class ComfyExecutor:
         if machine is not None:
             attempt = machine.queue[1]
             self._pulled[attempt.ticket.task.id] += 1
-            attempt.is_withdrawn = True  # before the question: its follower may hear the answer first
-            self._spawn(self._withdraw(attempt))
+            self._take_back(attempt, "pulled back for a server that ends it sooner")
+
+    def _take_back(self, attempt: Attempt, why: str) -> None:
+        attempt.is_withdrawn = True  # before the question: its follower may hear the answer first
+        attempt.why_withdrawn = why
+        self._spawn(self._withdraw(attempt))
 
     def _send_ahead(self) -> None:
         """Have each server sent what the clip after the next reads: then that clip can follow at once."""
@@ -309,11 +316,11 @@ class ComfyExecutor:
             attempt.is_withdrawn = await attempt.machine.client.withdraw(attempt.prompt_id)
             if attempt.is_withdrawn and not attempt.is_over and attempt.runner:
                 attempt.runner.cancel()
-                self._was_pulled_back(attempt)
+                self._was_taken_back(attempt)
 
-    def _was_pulled_back(self, attempt: Attempt) -> None:
+    def _was_taken_back(self, attempt: Attempt) -> None:
         attempt.ticket.starts -= 1  # it never ran
-        self._again(attempt, "cancelled", "pulled back for a server that ends it sooner")
+        self._again(attempt, "cancelled", attempt.why_withdrawn)
 
     def _start(self, ticket: Ticket, machine: Machine) -> None:
         if self._is_over_budget(ticket, machine):
@@ -371,7 +378,9 @@ class ComfyExecutor:
                 self._back_to_pending(attempt)
                 return None
             try:
-                graph = await self.machines.patiently(attempt, lambda: self._prepare(attempt), may_leave=True)
+                graph = await self.machines.patiently(
+                    attempt, lambda: self._prepare(attempt), may_leave=True, may_refuse=True
+                )
                 if machine.queue[0] is not attempt and await self._is_shared(attempt):
                     self._back_to_pending(attempt)
                     machine.is_shared = True
@@ -553,13 +562,13 @@ class ComfyExecutor:
         if attempt.posting is not None:  # what an earlier run started was in that run's budget
             self.spent_s += state.timings.ran_s or 0.0
         if state.kind == "unknown" and attempt.is_withdrawn:
-            self._was_pulled_back(attempt)
+            self._was_taken_back(attempt)
         elif state.kind == "unknown":
-            await self._lost(attempt, "the server lost its queue")
+            await self._lost(attempt, "the server no longer has it: it was started anew, or its queue was cleared")
         elif state.kind == "cancelled":
             self._finish(attempt, "cancelled", "cancelled on the server")
-            hint = "build again to have it made"
-            raise LtxflowError(Problem("somebody cancelled it on the server", hint=hint), exit_code=FAILED)
+            told, hint = f"{attempt.machine.label}: somebody cancelled it there", "build again to have it made"
+            raise LtxflowError(Problem(told, attempt.ticket.order.span, hint, "C024"), exit_code=FAILED)
         elif state.kind == "failed":
             await self._failed(attempt, state)
         else:
@@ -607,6 +616,8 @@ class ComfyExecutor:
         problem = Problem(f"{machine.label}: {reason}", ticket.order.span, "the server's log tells more", "C020")
         if error is not None and is_oom(error):
             await self._ran_out_of_memory(attempt, reason)
+        elif error is not None and is_unwritable(error):
+            self._cannot_write(attempt, reason)
         elif error is not None and is_transient(error):
             ticket.faults[machine.name] += 1
             if ticket.faults[machine.name] >= FAULTS:
@@ -629,6 +640,29 @@ class ComfyExecutor:
         advice = "; ".join(ticket.order.profile.advice.get("out_of_memory", ()))
         ticket.bar(machine, Problem(f"{machine.label}: {reason}", ticket.order.span, advice, "C021"))
         self._again(attempt, "failed", f"out of memory on {machine.label}")
+
+    def _cannot_write(self, attempt: Attempt, reason: str) -> None:
+        """A full disk refuses every clip, and each only when it is rendered: this server gets none any more."""
+        machine, told = attempt.machine, f"{attempt.machine.label} cannot write its files: {reason}"
+        if machine.unwritable is None:
+            hint = "free space in its output folder, or let it write there; then build again"
+            machine.unwritable = Problem(told, None, hint, "C023")
+            self._tell(None, f"{machine.label} gets no more clips: it cannot write its files", "warning")
+            self._bar_all(machine, machine.unwritable)
+        if self.machines.others(attempt):
+            self._again(attempt, "failed", told)
+        else:
+            self._finish(attempt, "failed", told)
+            raise LtxflowError(machine.unwritable, exit_code=FAILED)
+
+    def _bar_all(self, machine: Machine, problem: Problem) -> None:
+        self._has_barred = True
+        for ticket in self._open:
+            ticket.bar(machine, problem)
+            ticket.pinned = "" if ticket.pinned == machine.name else ticket.pinned
+        for attempt in machine.queue:
+            if attempt.can_be_withdrawn:
+                self._take_back(attempt, f"{machine.label} cannot write its files")
 
     async def _fetch(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
         """Download and verify every output; one that is bad is fetched again, then saved again, then made again."""

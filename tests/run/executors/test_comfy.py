@@ -58,7 +58,7 @@ def test_two_servers_share_a_film(studio: Studio, server: FakeComfy, other: Fake
 def test_a_server_that_is_away_from_the_start_is_done_without(studio: Studio, server: FakeComfy) -> None:
     ran = studio.build("http://127.0.0.1:9", server)
     assert ran.code == 0
-    assert "set aside until it answers: 127.0.0.1:9" in notices(ran)
+    assert "set aside until it answers, for 300 s at most: 127.0.0.1:9" in notices(ran)
 
 
 def test_without_any_server_it_ends_with_4_and_the_reasons(studio: Studio) -> None:

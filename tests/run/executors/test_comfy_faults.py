@@ -9,6 +9,7 @@ import pytest
 from fakes.comfyui import FakeComfy
 from fakes.misbehave import SPOILS
 from fakes.studio import Studio, accepted, asked, notices, problems, started
+from films import write_picture
 
 from ltxflow.run import fetch
 
@@ -224,6 +225,55 @@ def _starts(server: FakeComfy) -> dict[str, int]:
     return {key: counts["starts"] for key, counts in server.stats()["keys"].items()}
 
 
+FULL = {"type": "OSError", "message": "[Errno 28] No space left on device\n"}
+
+
+def test_on_a_full_disk_nothing_more_is_rendered(studio: Studio, server: FakeComfy) -> None:
+    server.misbehave.crash(**FULL, times=None)
+    ran = studio.write("a", "b", "c", "d").build(server, args=PATIENT)
+    assert ran.code == 1
+    assert len(runs(server)) <= 2  # the second one began when the first one failed
+    (problem,) = problems(ran)  # said once, whatever number of clips it is about
+    assert (problem["code"], problem["hint"]) == (
+        "C023",
+        "free space in its output folder, or let it write there; then build again",
+    )
+    assert "cannot write its files: " in problem["message"]
+    assert "No space left on device" in problem["message"]
+    assert notices(ran).count("gets no more clips") == 1
+    assert "starts again" not in notices(ran)
+    server.misbehave.clear()
+    assert studio.build(server, args=PATIENT).code == 0
+
+
+def test_what_a_full_disk_refuses_is_made_elsewhere(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
+    server.misbehave.crash(**FULL, times=None)
+    assert studio.write("a", "b", "c", "d").build(server, other, args=PATIENT).code == 0
+    assert outcomes(other) == ["success"] * 4
+    assert len(runs(server)) <= 2
+
+
+def test_an_upload_that_a_server_cannot_store_holds_up_no_other_clip(studio: Studio, server: FakeComfy) -> None:
+    write_picture(studio.folder / "refs" / "a.png", (200, 20, 20), (128, 128))
+    server.misbehave.status(500, "^/upload/image$", times=None)
+    ran = studio.write("a: reference: refs/a.png", "b").build(server, args=PATIENT)
+    assert ran.code == 1
+    assert outcomes(server) == ["success"]
+    (problem,) = problems(ran)
+    assert problem["message"].endswith("it answered 500 Internal Server Error: Server got itself in trouble")
+    assert problem["hint"] == "its log tells why; is its disk full?"
+    assert "set aside" not in notices(ran)  # it answers everything else
+
+
+def test_an_upload_that_a_server_cannot_store_goes_elsewhere(
+    studio: Studio, server: FakeComfy, other: FakeComfy
+) -> None:
+    write_picture(studio.folder / "refs" / "a.png", (200, 20, 20), (128, 128))
+    server.misbehave.status(500, "^/upload/image$", times=None)
+    assert studio.write("a: reference: refs/a.png").build(server, other, args=PATIENT).code == 0
+    assert (outcomes(server), outcomes(other)) == ([], ["success"])
+
+
 def test_a_passing_fault_is_tried_again(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.crash(message="CUDA error: an illegal memory access was encountered\n")
     assert studio.write("a").build(server, args=PATIENT).code == 0
@@ -271,14 +321,14 @@ def test_a_restart_that_loses_the_queue_is_made_good(studio: Studio, slow: FakeC
     ran = studio.build(slow, args=PATIENT, meanwhile=meanwhile)
     assert ran.code == 0, ran.out
     assert outcomes(slow) == ["lost", *["success"] * 3]
-    assert studio.causes.count("the server lost its queue") == 2
+    assert studio.causes.count("the server no longer has it: it was started anew, or its queue was cleared") == 2
     assert studio.outcomes == {"lost": 2, "done": 3}
 
 
 def test_a_job_that_vanishes_is_started_again(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.lose_job()
     assert studio.write("a").build(server, args=PATIENT).code == 0
-    assert studio.causes == ["first", "the server lost its queue"]
+    assert studio.causes == ["first", "the server no longer has it: it was started anew, or its queue was cleared"]
 
 
 def test_away_for_a_moment_is_not_lost(studio: Studio, slow: FakeComfy) -> None:
