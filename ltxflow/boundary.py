@@ -64,7 +64,8 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
     except SystemExit as leave:  # argparse has printed its help
         return leave.code if isinstance(leave.code, int) else USAGE
     except KeyboardInterrupt:
-        return _tell(face, verb, is_json, INTERRUPTED, [Problem("interrupted", code="U004")])
+        hint = "what is finished is kept: run it again to go on"
+        return _tell(face, verb, is_json, INTERRUPTED, [Problem("interrupted", hint=hint, code="U004")])
     except BrokenPipeError:  # `| head` has seen enough
         let_go(sys.stdout)
         return 0

@@ -132,7 +132,10 @@ def _unreadable(path: Path, why: str) -> LtxflowError:
 
 def write_wav(path: Path, voice: Voice) -> VoiceFacts:
     """Given samples, write them as a canonical wav; the same samples are the same bytes everywhere."""
-    with wave.open(str(path), "wb") as file:
+    with (
+        path.open("wb") as raw,
+        wave.open(raw, "wb") as file,
+    ):  # one that opens its file itself complains when it cannot
         file.setparams((1, 2, voice.rate, 0, "NONE", ""))
         file.writeframes(voice.samples.astype("<i2").tobytes())
     lufs = integrated_lufs(voice.samples / FULL_SCALE, voice.rate)

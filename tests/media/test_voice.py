@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -199,3 +201,15 @@ def test_lines_of_other_rates_are_joined_at_the_highest(tmp_path: Path) -> None:
     joined = join([Piece(tmp_path / "a.wav"), Piece(tmp_path / "b.wav")], tmp_path / "out.wav")
     assert (joined.facts.sample_rate, joined.facts.seconds) == (48000, 1)
     assert joined.places[0].at(8000, 48000) == 24000
+
+
+def test_a_folder_that_is_gone_is_an_error_and_leaves_nothing_half_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is stopped takes the folder away while a thread still works for it."""
+    left = []
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    with pytest.raises(FileNotFoundError):
+        write_wav(tmp_path / "gone/speech.wav", speech(0.2))
+    gc.collect()
+    assert left == []

@@ -35,7 +35,13 @@ async def speak(engine: Engine, wanted: Wanted, folder: Path, env: Mapping[str, 
         raise failure(engine, f'the voice "{name}" is not on this machine', hint) from None
     out = folder / "said.wav"
     speed = min(max(wanted.speed, SLOWEST), FASTEST)
-    await asyncio.to_thread(lambda: _voice(name).save(wanted.text, str(out), speed=speed, seed=SEED))
+    save = asyncio.to_thread(lambda: _voice(name).save(wanted.text, str(out), speed=speed, seed=SEED))
+    speaking = asyncio.ensure_future(save)
+    try:
+        await asyncio.shield(speaking)
+    except asyncio.CancelledError:
+        await asyncio.wait([speaking])  # the thread ends when it has said its sentence: till then it needs the folder
+        raise
     return Said(out, version=metadata.version("hibari-tts"))
 
 

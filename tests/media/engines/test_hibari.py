@@ -51,3 +51,16 @@ def test_a_language_it_does_not_speak_is_no_sound(tmp_path: Path) -> None:
     said = say(Wanted("你好"), tmp_path)
     with pytest.raises(LtxflowError, match="holds no samples"):
         canonical(said.file, tmp_path / "out.wav")
+
+
+def test_whoever_is_stopped_leaves_no_thread_behind_that_writes_into_a_folder_that_is_gone(tmp_path: Path) -> None:
+    async def stopped() -> None:
+        line = Wanted("The key is yours. " * 20)
+        speaking = asyncio.create_task(speak(ENGINE, line, tmp_path, os.environ))
+        await asyncio.sleep(0)  # it has begun
+        speaking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await speaking
+        assert (tmp_path / "said.wav").exists()  # its thread has come to its end
+
+    asyncio.run(stopped())
