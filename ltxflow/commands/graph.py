@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
 
 
 def _picture(outlook: Outlook) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """Nodes as (id, label, state) and edges as (from, to, label): sources, clips, the timeline."""
+    """Nodes as (id, label, state) and edges as (from, to, label): sources, what is made, the timeline."""
     nodes: dict[str, tuple[str, str]] = {}
     links: list[tuple[str, str, str]] = []
     for scene in outlook.project.scenes:
@@ -57,9 +57,8 @@ def _picture(outlook: Outlook) -> tuple[list[tuple[str, str, str]], list[tuple[s
                 links.append((f"image:{image.name}", target, ""))
             if scene.narration.kind != "none":
                 links.append((f"narration:{scene.id}", target, "frames"))
-    for target, node in outlook.plan.nodes.items():
-        if node.kind in ("frame", "reference"):
-            nodes[target] = (name_of(node), outlook.statuses[target].state)
+    for target, node in outlook.plan.nodes.items():  # frames, made images, and takes that are not in the cut
+        nodes.setdefault(target, (name_of(node), outlook.statuses[target].state))
     links += [(source, target, name) for source, target, name in edges(outlook.plan)]
     return [(id, label, state) for id, (label, state) in nodes.items()], links
 

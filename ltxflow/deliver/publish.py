@@ -137,7 +137,7 @@ def _publish(
             delivered.in_place.append(piece.path)
         elif os.path.lexists(base / piece.path) and not is_ours(published, base, piece.path):
             refused.add(piece.path)
-            delivered.problems.append(_not_ours(project, piece.path))
+            delivered.problems.append(_not_ours(project, published, piece.path))
         else:
             wanted.append(piece)
     kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
@@ -153,7 +153,7 @@ def _publish(
     place = f"{project.output.name}/{TIMELINE}"
     there = found(published, base, place)
     if there != digest_bytes(text) and not _is_free(project, published, place):
-        delivered.problems.append(_not_ours(project, place))
+        delivered.problems.append(_not_ours(project, published, place))
         delivered.timeline = {**told, "complete": False}
         return delivered
     coming = {piece.path: piece.entry for piece in (*pieces, *others) if piece.path not in refused}
@@ -308,10 +308,12 @@ def _rotten(piece: _Piece) -> Problem:
     )
 
 
-def _not_ours(project: Project, path: str) -> Problem:
+def _not_ours(project: Project, published: Published, path: str) -> Problem:
     place = project.output.parent / path
-    return Problem(
-        f'"{place}" was not written by ltxflow, or was changed since; it is left alone',
-        hint="move it away and build again, or keep it and leave this clip out",
-        code="D001",
-    )
+    if path in published.entries:
+        message = f'"{place}" was changed since ltxflow wrote it; it is left alone'
+        hint = "ltxflow verify --repair puts it aside and ours back; a clip of your own stays with: ltxflow pin"
+    else:
+        message = f'"{place}" was not written by ltxflow; it is left alone'
+        hint = "move it away and build again; a clip of your own goes into the film with: ltxflow pin"
+    return Problem(message, hint=hint, code="D001")

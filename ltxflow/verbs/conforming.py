@@ -102,17 +102,18 @@ def read_timeline(session: Session) -> dict[str, Any]:
     path = session.project.output / TIMELINE
     shown = os.path.relpath(path)
     build_it = "build it: ltxflow build, or ltxflow build --animatic for slates"
+    mend_it = "put it aside with: ltxflow verify --repair, and build again: ltxflow build"
     try:
         told = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise LtxflowError(Problem(f'there is no film yet: no "{shown}"', hint=build_it, code=INCOMPLETE)) from None
     except (OSError, ValueError) as error:
-        raise LtxflowError(Problem(f'cannot read "{shown}": {error}', hint=build_it, code=INCOMPLETE)) from error
+        raise LtxflowError(Problem(f'cannot read "{shown}": {error}', hint=mend_it, code=INCOMPLETE)) from error
     if not isinstance(told, dict) or told.get("schema") != TIMELINE_SCHEMA:
-        raise LtxflowError(Problem(f'"{shown}" is no {TIMELINE_SCHEMA}', hint=build_it, code=INCOMPLETE))
+        raise LtxflowError(Problem(f'"{shown}" is no {TIMELINE_SCHEMA}', hint=mend_it, code=INCOMPLETE))
     if damage := check(Document(shown, told, 0), "timeline"):
         message = f'"{shown}" is not as ltxflow writes it: {damage[0].message}'
-        raise LtxflowError(Problem(message, hint="move it away, and build again: ltxflow build", code=INCOMPLETE))
+        raise LtxflowError(Problem(message, hint=mend_it, code=INCOMPLETE))
     wrong = broken(told)
     missing = [f"{s['id']}/{c['id']}" for s in told["scenes"] for c in s["clips"] if not c["src"]]
     if missing:

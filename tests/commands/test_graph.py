@@ -27,6 +27,16 @@ def test_colours_say_what_is_there(film: Film) -> None:
     assert re.search(r'"hook/b<br/>97 frames"\]:::hit', told)
 
 
+def test_takes_that_are_not_in_the_cut_are_shown_and_every_link_has_its_ends(film: Film) -> None:
+    film.edit("- id: a\n", "- id: a\n        takes: 2\n")
+    data = film.run("graph", "--json").data
+    names = {node["id"]: node["label"] for node in data["nodes"]}
+    assert names["clip:hook/a@2"] == "hook/a@2"
+    assert all(end in names for first, last, _ in data["edges"] for end in (first, last))
+    film.edit("- id: b\n", "- id: b\n        reference: { frame_of: a }\n")
+    assert '["hook/a@2"]' in film.run("graph").out
+
+
 def test_dot_has_the_same_nodes_and_links(film: Film) -> None:
     told = film.run("graph", "--format", "dot").out
     data = film.run("graph", "--json").data

@@ -303,9 +303,11 @@ def test_a_clip_edited_by_hand_is_left_alone_and_reported(film: Film) -> None:
     assert clip.read_bytes() == mine
     assert not film.timeline["complete"]
     assert film.timeline["scenes"][0]["clips"][1]["src"] is None
-    clip.unlink()
+    assert "ltxflow verify --repair puts it aside" in film.run("build", "--animatic").err
+    assert film.run("verify", "--repair").code == 0
     assert film.build().code == 0
     assert film.timeline["complete"]
+    assert mine in [path.read_bytes() for path in (film.folder / ".ltxflow/aside").iterdir()]
 
 
 def test_a_file_that_was_there_before_us_is_left_alone(film: Film) -> None:
