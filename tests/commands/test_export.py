@@ -129,4 +129,4 @@ def test_a_timeline_that_somebody_damaged_is_told(film: Film, lost: str) -> None
         ran = film.run(*argv)
         assert ran.code == 2
         assert f'is not as ltxflow writes it: missing key "{lost}"' in ran.err
-        assert "→ move it away, and build again: ltxflow build\n" in ran.err
+        assert "→ put it aside with: ltxflow verify --repair, and build again: ltxflow build\n" in ran.err
