@@ -537,9 +537,10 @@ def _text(template: Template, compiled: jinja2.Template, context: Mapping[str, A
             if written.tell() + len(piece) > MAX_OUTPUT:
                 raise LtxflowError(
                     Problem(
-                        f"the template writes more than {MAX_OUTPUT} characters",
+                        f"the template writes more than {MAX_OUTPUT >> 20} MB",
                         Span(template.shown, 1, 1),
-                        code="T006",
+                        "a loop without an end?",
+                        "T006",
                     )
                 )
             written.write(piece)
@@ -547,7 +548,7 @@ def _text(template: Template, compiled: jinja2.Template, context: Mapping[str, A
         raise _syntax_problem(error, template.shown) from None
     except jinja2.TemplateError as error:
         _give_up(template, error, error.message or str(error))
-    except (MemoryError, RecursionError):
+    except (MemoryError, RecursionError, LtxflowError):
         raise
     except Exception as error:  # whatever an expression of theirs can raise: 1 / 0, {}.x, "a" + 1
         _give_up(template, error, f"{type(error).__name__}: {error}")

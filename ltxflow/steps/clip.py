@@ -559,7 +559,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
         raise LtxflowError(
             Problem(
                 f'template "{shot.template.name}" has no save node titled "video"',
-                Span(str(shot.template.path), 1, 1),
+                Span(shot.template.shown, 1, 1),
                 'give its SaveVideo node "_meta": {"title": "video"}',
                 "L081",
             )

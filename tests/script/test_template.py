@@ -789,6 +789,12 @@ def test_child_has_bounds(tmp_path: Path, body: str, monkeypatch: pytest.MonkeyP
     assert found.code in ("T006", "T007")
 
 
+def test_a_template_that_writes_without_end_is_stopped_and_told_as_that(tmp_path: Path) -> None:
+    found = problem(tmp_path, "{% for a in range(99999) %}" + "x" * 1000 + "{% endfor %}", trusted=False)
+    assert (found.code, found.message) == ("T006", "the template writes more than 4 MB")
+    assert found.hint.startswith("a loop without an end?")
+
+
 @pytest.mark.parametrize(
     "body",
     [
