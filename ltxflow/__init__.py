@@ -18,7 +18,7 @@ The words, one each:
 * **Event** – something that just happened. **Timeline** – the published `timeline.json`.
 
 The map, in reading order; a module imports only from its own floor or one above it:
-core · media · store · script · comfy · steps · plan · deliver · run · faces · commands · cli
+core · media · store · script · comfy · steps · plan · deliver · run · verbs · faces · commands · cli
 """
 
 __version__ = "0.1.0"

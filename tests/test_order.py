@@ -34,8 +34,8 @@ BEHIND = {
     "markupsafe": ["ltxflow.script.template"],
     "jsonschema": ["ltxflow.script.schema"],
     "networkx": ["ltxflow.plan.dag"],
-    "httpx": ["ltxflow.comfy.client", "ltxflow.media.engines.openai"],  # two kinds of server
-    "websockets": ["ltxflow.comfy.client"],
+    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.engines.openai"],  # two kinds of server
+    "websockets": ["ltxflow.comfy.listener"],
     "diskcache": ["ltxflow.store.index"],
     "av": ["ltxflow.media"],
     "PIL": ["ltxflow.media"],

@@ -88,7 +88,7 @@ def _part(name: str, node: str, state: JobState, order: Order, folder: Path) -> 
 async def _download(client: Client, patiently: Patiently, part: _Part) -> None:
     async def download() -> None:
         try:
-            part.digest = await client.download(part.output, part.path, part.most)
+            part.digest = await client.files.download(part.output, part.path, part.most)
         except LtxflowError as error:
             if error.problems[0].code in ("connection", "too-big", "output-gone"):
                 raise BadFile(error.problems[0]) from None  # the server answers, but not with the whole file

@@ -355,7 +355,7 @@ async def _has_socket(client: Client) -> bool:
     """Whether the WebSocket opens: without it builds work, and tell no steps."""
     try:
         async with asyncio.timeout(NAMED_S):
-            async for _ in client.watch():
+            async for _ in client.socket.watch():
                 return True  # the server greets with its queue
     except TimeoutError:
         pass

@@ -13,7 +13,8 @@ from fakes.contexts import context
 from film import canned
 from live.server import Live, new_id
 
-from ltxflow.comfy.client import Client, follow
+from ltxflow.comfy.client import Client
+from ltxflow.comfy.follow import follow
 from ltxflow.comfy.graph import OUTPUTS, outputs_of
 from ltxflow.comfy.nodes import Signatures, check_graph, core_classes
 from ltxflow.comfy.servers import find_name
@@ -87,8 +88,8 @@ async def _graph(client: Client, live: Live, case: Case) -> tuple[dict[str, Any]
     decoded = told["decoded_width"], told["decoded_height"]
     still = media.png(media.one_colour((40, 90), *decoded, 1), {})
     video = canned(33, decoded, live.fps, "live")
-    picture = await client.upload(f"{hashlib.sha256(still).hexdigest()[:32]}.png", still)
-    before = await client.upload(f"{hashlib.sha256(video).hexdigest()[:32]}.mp4", video)
+    picture = await client.files.upload(f"{hashlib.sha256(still).hexdigest()[:32]}.png", still)
+    before = await client.files.upload(f"{hashlib.sha256(video).hexdigest()[:32]}.mp4", video)
     told |= {
         "models": {role: name or f"no {role}" for role, name in found.items()},
         "seed": 7,
@@ -126,7 +127,7 @@ def test_template_renders_what_it_promises(case: Case, live: Live, tmp_path: Pat
         assert state.kind == "done", state.error
         for name, node in outputs_of(graph, ("image",) if case.template == "t2i" else OUTPUTS).items():
             (file,) = [f for f in state.outputs if f.node == node and f.filename.endswith((".mp4", ".png"))]
-            await client.download(file, tmp_path / name, 1 << 30)
+            await client.files.download(file, tmp_path / name, 1 << 30)
         return told
 
     told = live.ask(work)

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ltxflow.comfy.client import follow, prompt_id_for
+from ltxflow.comfy.client import prompt_id_for
+from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import JobState, NodeProgress, Progress, is_oom, is_transient, is_unwritable
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.progress import SAMPLERS, Tracker
@@ -437,7 +438,7 @@ class ComfyExecutor:
             self._again(attempt, "cancelled", "it was cancelled when an earlier run ended")
         else:
             self._tell(ticket, f"taken up where an earlier run left it: {state.kind} on {machine.label}")
-            await machine.client.listen()
+            await machine.client.socket.open()
             return _plain_graph(ticket.order)
         return None
 
@@ -470,11 +471,11 @@ class ComfyExecutor:
     async def _upload(self, machine: Machine, asset: Asset, job: Job) -> str:
         folder, _, name = asset.name.partition("/")
         known = machine.uploaded.get(asset.name)
-        return known or await machine.client.upload(name, await asyncio.to_thread(_content, asset, job), folder)
+        return known or await machine.client.files.upload(name, await asyncio.to_thread(_content, asset, job), folder)
 
     async def _is_shared(self, attempt: Attempt) -> bool:
         """Whether other people's prompts are on this server: then ours do not wait there in advance."""
-        machine, remaining = attempt.machine, attempt.machine.client.remaining
+        machine, remaining = attempt.machine, attempt.machine.client.socket.remaining
         if remaining is None:
             remaining = await self.machines.patiently(attempt, machine.client.queue_remaining, may_leave=True)
         return remaining > machine.ours
@@ -485,7 +486,7 @@ class ComfyExecutor:
         assert submission is not None
         if ticket.starts >= ATTEMPTS:
             raise LtxflowError(Problem(f"given up after {ATTEMPTS} starts; the last: {ticket.cause}"), exit_code=FAILED)
-        client_id = await machine.client.listen()
+        client_id = await machine.client.socket.open()
         self.submissions.submitting(submission, ticket.key, client_id, ticket.cause)
         ticket.starts += 1
         attempt.is_ours = True
@@ -546,7 +547,7 @@ class ComfyExecutor:
         Where no more prompts are on the server than ours there is none; it may come later, so that is looked at with
         every word of the prompt's progress.
         """
-        remaining = attempt.machine.client.remaining
+        remaining = attempt.machine.client.socket.remaining
         if remaining is None or remaining > attempt.machine.ours:
             attempt.is_single = True
             self._spawn(self._drop_waiting(attempt))
