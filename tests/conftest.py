@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from film import Film, canned_drawing
+from film import OPENED, Film, canned_drawing
 
 from ltxflow.steps import slate as slate_step
 
-MANY_FILES = 200
 FOREIGN = ("LTXFLOW_STORE", "NO_COLOR", "FORCE_COLOR", "CI", "COMFY_URL", "COMFYUI_URL", "COMFY_LOCAL_URL")
 
 
@@ -27,11 +25,11 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(autouse=True)
-def _files() -> Iterator[None]:
-    """A verb's process ends and its files with it. Hundreds of verbs in this one leave theirs to the collector."""
+def _sessions() -> Iterator[None]:
+    """Verbs close what they open; a test leaves its own sessions to this."""
     yield
-    if len(os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd")) > MANY_FILES:
-        gc.collect()
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture

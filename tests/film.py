@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -157,7 +157,7 @@ class Film:
 
     def session(self) -> Session:
         env = {**os.environ, "LTXFLOW_STORE": str(self.store)}
-        return open_session(str(self.folder), cwd=self.folder, env=env)
+        return opened(open_session(str(self.folder), cwd=self.folder, env=env))
 
     def published(self) -> dict[str, bytes]:
         """Every published file and its bytes."""
@@ -196,12 +196,34 @@ class Film:
         session.store.close()
 
 
+OPENED: list[Session] = []
+
+
+def opened(session: Session) -> Session:
+    """Given a session that a test looks into, have it closed when the test ends."""
+    OPENED.append(session)
+    return session
+
+
 def run(*argv: str) -> Ran:
     """Run the command line in this process."""
     out, err = StringIO(), StringIO()
+    is_held = open_indexes()  # by the test itself: SQLite then lets go of a file when the last in this process does
     with redirect_stdout(out), redirect_stderr(err):
         code = main(list(argv))
+    assert is_held or not open_indexes(), f"`{argv[0]}` leaves its store open"
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+def open_indexes() -> int:
+    """How many files of indexes this process holds open, where the system tells. Damaged ones, set aside, are left to
+    the collector: diskcache gives none out that it could not open."""
+    folder = Path("/proc/self/fd")
+    found = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # of the listing itself
+            found += "/index/cache.db" in os.readlink(path)
+    return found
 
 
 def command(*argv: str, setup: str = "import film; film.use_canned()") -> list[str]:

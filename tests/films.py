@@ -19,7 +19,7 @@ import av
 import pytest
 import yaml
 from fakes.canned import Canned
-from film import Ran, run
+from film import Ran, opened, run
 from PIL import Image
 
 from ltxflow.comfy.graph import canonical_graph
@@ -196,7 +196,7 @@ class Project:
         return {**os.environ, "LTXFLOW_STORE": str(self.store), "XDG_CONFIG_HOME": str(self.config)}
 
     def session(self, **settings: Any) -> Session:
-        return open_session(str(self.folder), cwd=self.folder, env=self.env, command_line=settings)
+        return opened(open_session(str(self.folder), cwd=self.folder, env=self.env, command_line=settings))
 
     def look(self, *selectors: str, mode: Mode = "render", **settings: Any) -> Outlook:
         return self.session(**settings).look(Question(mode, selectors))

@@ -26,41 +26,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    project = session.speech().project
-    _, lengths = cut_film(project, moved(session.lock, project.moved))
-    problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
-    outlook = None
-    if not any(problem.level == "error" for problem in problems):
-        outlook = session.look_on_paper(Question())  # templates, sizes and keys: everything short of a server
-        problems += disagreements(session) if args.locked else []
-        allowed, nodes = core_classes() | session.config.allowed_nodes, outlook.plan.nodes.values()
-        problems += clip_step.check([node for node in nodes if node.kind == "clip"], allowed)
-        problems += reference.check([node for node in nodes if node.kind == "reference"], allowed)
-    problems = sorted(problems, key=_place)
-    counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
-    failed = counts["error"] or (args.strict and counts["warning"])
-    code = FAILED if failed else 0
-    if args.json:
-        return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
-    face.problems([p for p in problems if p.level != "advice" or not args.quiet])
-    if outlook and not args.quiet:
-        if problems:
-            face.say()
-        seconds = outlook.film_frames / project.fps
-        face.say(face.paint(header(outlook), "bold"))
-        face.say(
-            f"{count(len(project.scenes), 'scene')}, {count(len(project.clips), 'clip')}, film {duration(seconds)}; "
-            f"every scene covers its narration."
+    with session_of(args) as session:
+        project = session.speech().project
+        _, lengths = cut_film(project, moved(session.lock, project.moved))
+        problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
+        outlook = None
+        if not any(problem.level == "error" for problem in problems):
+            outlook = session.look_on_paper(Question())  # templates, sizes and keys: everything short of a server
+            problems += disagreements(session) if args.locked else []
+            allowed, nodes = core_classes() | session.config.allowed_nodes, outlook.plan.nodes.values()
+            problems += clip_step.check([node for node in nodes if node.kind == "clip"], allowed)
+            problems += reference.check([node for node in nodes if node.kind == "reference"], allowed)
+        problems = sorted(problems, key=_place)
+        counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
+        failed = counts["error"] or (args.strict and counts["warning"])
+        code = FAILED if failed else 0
+        if args.json:
+            return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
+        face.problems([p for p in problems if p.level != "advice" or not args.quiet])
+        if outlook and not args.quiet:
+            if problems:
+                face.say()
+            seconds = outlook.film_frames / project.fps
+            face.say(face.paint(header(outlook), "bold"))
+            numbers = f"{count(len(project.scenes), 'scene')}, {count(len(project.clips), 'clip')}"
+            face.say(f"{numbers}, film {duration(seconds)}; every scene covers its narration.")
+        told = ", ".join(
+            count(number, level) if level != "advice" else f"{count(number, 'piece')} of advice"
+            for level, number in counts.items()
+            if number
         )
-    told = ", ".join(
-        count(number, level) if level != "advice" else f"{count(number, 'piece')} of advice"
-        for level, number in counts.items()
-        if number
-    )
-    mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
-    face.say(f"{mark} {told or 'nothing to complain of'}")
-    return code
+        mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
+        face.say(f"{mark} {told or 'nothing to complain of'}")
+        return code
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

@@ -26,11 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    if args.yes:
-        with hold(session, wait=True, on_wait=lambda owner: face.say(f"waiting for process {owner.get('pid')}")):
-            return _clean(args, face)
-    return _clean(args, face)
+    if not args.yes:
+        return _clean(args, face)
+    with session_of(args) as session:
+        held = hold(session, wait=True, on_wait=lambda owner: face.say(f"waiting for process {owner.get('pid')}"))
+    with held:
+        return _clean(args, face)
 
 
 def _beside(scene: Scene) -> Iterator[str]:
@@ -44,28 +45,28 @@ def _beside(scene: Scene) -> Iterator[str]:
 
 
 def _clean(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    base, folder = session.project.output.parent, session.project.output.name
-    orphans = [f"{folder}/{orphan.file}" for orphan in session.look(Question(mode="animatic")).orphans]
-    kept = {path for scene in session.project.scenes for path in _beside(scene)}
-    orphans += [
-        path
-        for path, entry in session.published.entries.items()
-        if entry.source in KINDS and path not in kept and (base / path).exists()
-    ]
-    removed = []
-    if args.yes:
+    with session_of(args) as session:
+        base, folder = session.project.output.parent, session.project.output.name
+        orphans = [f"{folder}/{orphan.file}" for orphan in session.look(Question(mode="animatic")).orphans]
+        kept = {path for scene in session.project.scenes for path in _beside(scene)}
+        orphans += [
+            path
+            for path, entry in session.published.entries.items()
+            if entry.source in KINDS and path not in kept and (base / path).exists()
+        ]
+        removed = []
+        if args.yes:
+            for path in orphans:
+                if is_ours(session.published, base, path):  # asked again at the last moment
+                    files.remove(base / path)
+                    removed.append(path)
+            write_published(session.record_path, without(session.published, removed))
+        if args.json:
+            return print_envelope("clean", {"orphans": orphans, "removed": removed}, 0)
         for path in orphans:
-            if is_ours(session.published, base, path):  # asked again at the last moment
-                files.remove(base / path)
-                removed.append(path)
-        write_published(session.record_path, without(session.published, removed))
-    if args.json:
-        return print_envelope("clean", {"orphans": orphans, "removed": removed}, 0)
-    for path in orphans:
-        face.say(f"  {face.paint('-', 'red')} {path}{'  removed' if path in removed else ''}")
-    if not orphans:
-        face.say("nothing to clean")
-    elif not args.yes:
-        face.say(f"{count(len(orphans), 'file')} of no clip in the film; remove with: ltxflow clean --yes")
-    return 0
+            face.say(f"  {face.paint('-', 'red')} {path}{'  removed' if path in removed else ''}")
+        if not orphans:
+            face.say("nothing to clean")
+        elif not args.yes:
+            face.say(f"{count(len(orphans), 'file')} of no clip in the film; remove with: ltxflow clean --yes")
+        return 0

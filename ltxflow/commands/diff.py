@@ -20,27 +20,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    found = differs_from(session, args.ref)
-    outlook = session.look(Question())
-    left = left_to_render(outlook, found.changed)
-    gpu = gpu_time(session, outlook, set(left.targets))
-    if args.json:
-        data = {
-            "ref": args.ref,
-            "clips": [each.as_json() for each in found.clips],
-            "shown": list(found.shown),
-            "film": {
-                "before": {"clips": found.clips_before, "frames": found.frames_before},
-                "now": {"clips": found.clips_now, "frames": found.frames},
-                "fps": found.fps,
-            },
-            "to_render": {"clips": left.clips, "more_takes": left.more_takes, "references": left.references},
-            "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
-        }
-        return print_envelope("diff", data, 0)
-    if args.markdown:
-        face.say(markdown(session.project.title, found, args.ref, left, gpu))
-    else:
-        print_difference(face, found, args.ref, left, gpu)
-    return 0
+    with session_of(args) as session:
+        found = differs_from(session, args.ref)
+        outlook = session.look(Question())
+        left = left_to_render(outlook, found.changed)
+        gpu = gpu_time(session, outlook, set(left.targets))
+        if args.json:
+            data = {
+                "ref": args.ref,
+                "clips": [each.as_json() for each in found.clips],
+                "shown": list(found.shown),
+                "film": {
+                    "before": {"clips": found.clips_before, "frames": found.frames_before},
+                    "now": {"clips": found.clips_now, "frames": found.frames},
+                    "fps": found.fps,
+                },
+                "to_render": {"clips": left.clips, "more_takes": left.more_takes, "references": left.references},
+                "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
+            }
+            return print_envelope("diff", data, 0)
+        if args.markdown:
+            face.say(markdown(session.project.title, found, args.ref, left, gpu))
+        else:
+            print_difference(face, found, args.ref, left, gpu)
+        return 0

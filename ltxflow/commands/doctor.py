@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    patient = _look_around(args)
+    with ExitStack() as opened:
+        patient = _look_around(args, opened)
     findings = [health.without_home(finding, _homes()) for finding in patient.findings]
     errors = sum(finding.level == "error" for finding in findings)
     code = FAILED if errors else 0
@@ -77,7 +79,7 @@ class _Patient:
     servers: list[Seen] = field(default_factory=list)
 
 
-def _look_around(args: argparse.Namespace) -> _Patient:
+def _look_around(args: argparse.Namespace, opened: ExitStack) -> _Patient:
     findings = list(health.machine_findings())
     try:
         config = read_config(os.environ)
@@ -86,7 +88,7 @@ def _look_around(args: argparse.Namespace) -> _Patient:
         config = Config(Path(os.devnull))
     patient = _Patient(config, findings=findings)
     _look_at_store(patient)
-    _look_at_project(args, patient)
+    _look_at_project(args, patient, opened)
     _look_at_servers(args, patient)
     return patient
 
@@ -101,7 +103,7 @@ def _look_at_store(patient: _Patient) -> None:
     patient.findings += health.store_findings(store, source)
 
 
-def _look_at_project(args: argparse.Namespace, patient: _Patient) -> None:
+def _look_at_project(args: argparse.Namespace, patient: _Patient, opened: ExitStack) -> None:
     try:
         file = find_project(args.project, Path.cwd())
     except LtxflowError as error:
@@ -111,7 +113,7 @@ def _look_at_project(args: argparse.Namespace, patient: _Patient) -> None:
         patient.findings.append(Finding("project", "ok", "no project here: only the rest is looked at", hint))
         return
     try:
-        session = open_session(str(file), cwd=Path.cwd(), env=os.environ, root=args.root)
+        session = opened.enter_context(open_session(str(file), cwd=Path.cwd(), env=os.environ, root=args.root))
     except LtxflowError as error:
         told = {finding.message for finding in patient.findings}  # of the store, which a project needs, too
         if all(problem.message in told for problem in error.problems):

@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    outlook = session.look(question_of(args, session))
-    if args.json:
-        return print_envelope("explain", plan_json(outlook)["changes"], 0, outlook.problems)
-    for change in outlook.changes:
-        explain(face, outlook, change)
-    return 0
+    with session_of(args) as session:
+        outlook = session.look(question_of(args, session))
+        if args.json:
+            return print_envelope("explain", plan_json(outlook)["changes"], 0, outlook.problems)
+        for change in outlook.changes:
+            explain(face, outlook, change)
+        return 0
 
 
 def explain(face: Face, outlook: Outlook, change: Change) -> None:

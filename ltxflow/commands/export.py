@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    return _remotion(args, face, session) if args.what == "remotion" else _cut(args, face, session)
+    with session_of(args) as session:
+        return _remotion(args, face, session) if args.what == "remotion" else _cut(args, face, session)
 
 
 def _cut(args: argparse.Namespace, face: Face, session: Session) -> int:

@@ -22,17 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    outlook = session.look(question_of(args, session))
-    nodes, links = _picture(outlook)
-    if args.json:
-        data = {
-            "nodes": [{"id": id, "label": label, "state": state} for id, label, state in nodes],
-            "edges": [list(link) for link in links],
-        }
-        return print_envelope("graph", data, 0)
-    face.say(_mermaid(nodes, links) if args.format == "mermaid" else _dot(nodes, links))
-    return 0
+    with session_of(args) as session:
+        outlook = session.look(question_of(args, session))
+        nodes, links = _picture(outlook)
+        if args.json:
+            data = {
+                "nodes": [{"id": id, "label": label, "state": state} for id, label, state in nodes],
+                "edges": [list(link) for link in links],
+            }
+            return print_envelope("graph", data, 0)
+        face.say(_mermaid(nodes, links) if args.format == "mermaid" else _dot(nodes, links))
+        return 0
 
 
 def _picture(outlook: Outlook) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:

@@ -30,10 +30,10 @@ def run(args: argparse.Namespace, face: Face) -> int:
     def waiting(owner: Mapping[str, Any]) -> None:
         emit(Notice(f"process {owner.get('pid', '?')} holds this project; waiting for it", "warning"))
 
-    session = session_of(args)
-    with hold(session, wait=True, on_wait=waiting):
-        failed = speak_film(session, emit)
-    project = session.speech().project
+    with session_of(args) as session:
+        with hold(session, wait=True, on_wait=waiting):
+            failed = speak_film(session, emit)
+        project = session.speech().project
     problems = [problem for told in failed.values() for problem in told]
     code = FAILED if failed else 0
     if args.json:

@@ -28,29 +28,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, face: Face) -> int:
     asked = asked_of(args)
     seen = look_at_edited(asked) if asked and not args.what_if else None
-    session = seen.session if seen else session_of(args)
-    question = question_of(args, session)
-    outlook = seen.outlook if seen else session.look(question)
-    if not question.groups:  # these rest on git, too
-        face.footing = footing_of(asked, seen or Seen(session, outlook))
-    suggestions = list(moves(outlook, session.trace_of))
-    code = CHANGES if args.exit_code and not outlook.is_all_done else 0
-    notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
-    if args.what_if:
-        return _what_if(args, face, session, outlook)
-    if args.json:
-        return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)
-    if not args.quiet:
-        face.problems([note for note in notes if note.level == "warning" or args.verbose])
-    gpu = gpu_time(session, outlook)
-    print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=_build(args), gpu=gpu)
-    for old, new in suggestions:
-        face.say(f"  {face.paint('·', 'cyan')} {new} looks like {old} under another id")
-    if suggestions:
-        entries = ", ".join(f"{{ from: {old}, to: {new} }}" for old, new in suggestions)
-        them = "its" if len(suggestions) == 1 else "their"
-        face.say(f"    keep {them} takes with  moved: [{entries}]")
-    return code
+    with seen.session if seen else session_of(args) as session:
+        question = question_of(args, session)
+        outlook = seen.outlook if seen else session.look(question)
+        if not question.groups:  # these rest on git, too
+            face.footing = footing_of(asked, seen or Seen(session, outlook))
+        suggestions = list(moves(outlook, session.trace_of))
+        code = CHANGES if args.exit_code and not outlook.is_all_done else 0
+        notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
+        if args.what_if:
+            return _what_if(args, face, session, outlook)
+        if args.json:
+            return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)
+        if not args.quiet:
+            face.problems([note for note in notes if note.level == "warning" or args.verbose])
+        gpu = gpu_time(session, outlook)
+        print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=_build(args), gpu=gpu)
+        for old, new in suggestions:
+            face.say(f"  {face.paint('·', 'cyan')} {new} looks like {old} under another id")
+        if suggestions:
+            entries = ", ".join(f"{{ from: {old}, to: {new} }}" for old, new in suggestions)
+            them = "its" if len(suggestions) == 1 else "their"
+            face.say(f"    keep {them} takes with  moved: [{entries}]")
+        return code
 
 
 def _build(args: argparse.Namespace) -> str:

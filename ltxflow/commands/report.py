@@ -24,18 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    page: Path = make_own_folder(session) / NAME
-    data = report_data(session, page, datetime.now().astimezone().isoformat(timespec="minutes"))
-    files.write_atomic(page, report_page(data), fsync=False)
-    if args.json:
-        return print_envelope("report", {"page": str(page), **data}, 0)
-    if not args.quiet:
-        clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
-        states = Counter(clip["state"] for clip in clips)
-        told = ", ".join(
-            count(number, state) if state == "slate" else f"{number} {state}" for state, number in states.most_common()
-        )
-        face.say(f"{face.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {told}")
-        face.say(f"  open it: {page.resolve().as_uri()}")
-    return 0
+    with session_of(args) as session:
+        page: Path = make_own_folder(session) / NAME
+        data = report_data(session, page, datetime.now().astimezone().isoformat(timespec="minutes"))
+        files.write_atomic(page, report_page(data), fsync=False)
+        if args.json:
+            return print_envelope("report", {"page": str(page), **data}, 0)
+        if not args.quiet:
+            clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
+            states = Counter(clip["state"] for clip in clips)
+            told = ", ".join(
+                count(number, state) if state == "slate" else f"{number} {state}"
+                for state, number in states.most_common()
+            )
+            face.say(f"{face.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {told}")
+            face.say(f"  open it: {page.resolve().as_uri()}")
+        return 0

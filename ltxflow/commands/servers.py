@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Face) -> int:
     config = read_config(os.environ)
-    session = _session(args)
-    places = places_for(args.server, os.environ, config, session.project.server if session else "")
-    seen = asyncio.run(_see_all(places, session, args.what == "test"))
+    with _session(args) or nullcontext() as session:
+        places = places_for(args.server, os.environ, config, session.project.server if session else "")
+        seen = asyncio.run(_see_all(places, session, args.what == "test"))
     speeds = read_speeds(store_path(os.environ, config.store))
     code = _exit_code(seen) if args.what == "test" else 0
     if args.json:

@@ -28,30 +28,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    outlook = session.look(Question(selectors=(args.selector,)))
-    nodes = [node for node in outlook.plan.nodes.values() if node.target in outlook.plan.wanted]
-    if len({node.clip for node in nodes}) > 1 and not args.resolved:
-        names = ", ".join(dict.fromkeys(node.clip for node in nodes))
-        raise LtxflowError(
-            Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012")
-        )
-    node = nodes[0]
-    if node.kind == "reference":
-        return _show_reference(args, face, outlook, node)
-    if args.json and (args.graph or args.prompt):
-        return print_envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
-    if args.graph:
-        face.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))
+    with session_of(args) as session:
+        outlook = session.look(Question(selectors=(args.selector,)))
+        nodes = [node for node in outlook.plan.nodes.values() if node.target in outlook.plan.wanted]
+        if len({node.clip for node in nodes}) > 1 and not args.resolved:
+            names = ", ".join(dict.fromkeys(node.clip for node in nodes))
+            raise LtxflowError(
+                Problem(f'"{args.selector}" is more than one clip', hint=f"choose one: {names}", code="U012")
+            )
+        node = nodes[0]
+        if node.kind == "reference":
+            return _show_reference(args, face, outlook, node)
+        if args.json and (args.graph or args.prompt):
+            return print_envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
+        if args.graph:
+            face.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))
+            return 0
+        if args.prompt:
+            face.say(node.spec.clip.prompt.text)
+            return 0
+        if args.json:
+            return print_envelope("show", [_data(outlook, node) for node in nodes], 0)
+        for each in nodes:
+            _print(face, outlook, each, args.resolved)
         return 0
-    if args.prompt:
-        face.say(node.spec.clip.prompt.text)
-        return 0
-    if args.json:
-        return print_envelope("show", [_data(outlook, node) for node in nodes], 0)
-    for each in nodes:
-        _print(face, outlook, each, args.resolved)
-    return 0
 
 
 def _show_reference(args: argparse.Namespace, face: Face, outlook: Outlook, node: Node) -> int:

@@ -25,30 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    outlook = session.look(Question())
-    face.footing = lambda since_ns: take(session.rests_on(), since_ns)
-    states = clip_states(outlook, session.placed())
-    problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
-    problems += drifted(outlook.project, outlook.statuses)
-    if args.json:
-        return print_envelope("status", _data(outlook, states), 0, problems)
-    face.say(face.paint(header(outlook), "bold"))
-    face.say()
-    rows: list[tuple[str, ...]] = [("scene", "clips", "motion", "narration", "picture")]
-    rows += [_row(outlook, scene, states) for scene in outlook.project.scenes]
-    if not outlook.verdicts:  # nothing was looked at: it may be all slates
-        rows = [(*row[:2], *row[3:]) for row in rows]
-    for index, line in enumerate(columns(rows)):
-        face.say(f"  {face.paint(line, 'dim') if index == 0 else line}")
-    face.say()
-    done = sum(state == "made" for state in states.values())
-    seconds = outlook.film_frames / outlook.project.fps
-    face.say(f"{done} of {len(states)} clips made, film {duration(seconds)}.  {face.paint(LEGEND, 'dim')}")
-    for problem in problems:
-        if problem.level == "warning" or problem.code in RULES:
-            face.say(f"  {face.paint('!', 'yellow')} {problem.message}  {face.paint(f'→ {problem.hint}', 'dim')}")
-    return 0
+    with session_of(args) as session:
+        outlook = session.look(Question())
+        face.footing = lambda since_ns: take(session.rests_on(), since_ns)
+        states = clip_states(outlook, session.placed())
+        problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
+        problems += drifted(outlook.project, outlook.statuses)
+        if args.json:
+            return print_envelope("status", _data(outlook, states), 0, problems)
+        face.say(face.paint(header(outlook), "bold"))
+        face.say()
+        rows: list[tuple[str, ...]] = [("scene", "clips", "motion", "narration", "picture")]
+        rows += [_row(outlook, scene, states) for scene in outlook.project.scenes]
+        if not outlook.verdicts:  # nothing was looked at: it may be all slates
+            rows = [(*row[:2], *row[3:]) for row in rows]
+        for index, line in enumerate(columns(rows)):
+            face.say(f"  {face.paint(line, 'dim') if index == 0 else line}")
+        face.say()
+        done = sum(state == "made" for state in states.values())
+        seconds = outlook.film_frames / outlook.project.fps
+        face.say(f"{done} of {len(states)} clips made, film {duration(seconds)}.  {face.paint(LEGEND, 'dim')}")
+        for problem in problems:
+            if problem.level == "warning" or problem.code in RULES:
+                face.say(f"  {face.paint('!', 'yellow')} {problem.message}  {face.paint(f'→ {problem.hint}', 'dim')}")
+        return 0
 
 
 def _row(outlook: Outlook, scene: Scene, states: dict[str, str]) -> tuple[str, str, str, str, str]:

@@ -19,31 +19,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    session = session_of(args)
-    clip = name(session, args.clip).clip
-    names = tuple(f"{clip.path}@{number}" for number in take_numbers(session, clip))
-    rows = take_rows(session, session.look(Question(selectors=names, also=names)), clip)
-    if args.json:
-        return print_envelope("takes", rows, 0)
-    told = [("", "take", "frames", "motion", "made", "on", "")]
-    for row in rows:
-        state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
-        if row["key"] and not row["matches"]:
-            state = f"{state}  no longer matches its text".strip()
-        mark = "→" if row["picked"] else " "
-        made = str(row["made_at"]).replace("T", " ")[:16] or ("elsewhere" if row["key"] else "not made")
-        motion = f"{row['checks']['motion']:.2f}" if row["checks"] else ""
-        told.append((mark, str(row["take"]), str(row["frames"] or ""), motion, made, str(row["server"]), state))
-    is_still = isinstance(clip, Still)
-    for line in columns([row[:2] + row[4:] for row in told] if is_still else told):  # it neither lasts nor moves
-        face.say(f"  {line}")
-    if is_still:
-        face.say(f"  look at them in {os.path.relpath(folder_of(session))}")
-    advice: dict[str, None] = {}
-    for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
-        style = {"warning": "yellow", "advice": "cyan"}[problem["level"]]
-        face.say(f"  {face.paint('!', style)} {problem['message']}  {face.paint(problem['code'], 'dim')}")
-        advice[problem["hint"]] = None
-    for hint in advice:
-        face.say(f"  → {hint}")
-    return 0
+    with session_of(args) as session:
+        clip = name(session, args.clip).clip
+        names = tuple(f"{clip.path}@{number}" for number in take_numbers(session, clip))
+        rows = take_rows(session, session.look(Question(selectors=names, also=names)), clip)
+        if args.json:
+            return print_envelope("takes", rows, 0)
+        told = [("", "take", "frames", "motion", "made", "on", "")]
+        for row in rows:
+            state = row["status"] + (f": {row['reason']}" if row["reason"] else "")
+            if row["key"] and not row["matches"]:
+                state = f"{state}  no longer matches its text".strip()
+            mark = "→" if row["picked"] else " "
+            made = str(row["made_at"]).replace("T", " ")[:16] or ("elsewhere" if row["key"] else "not made")
+            motion = f"{row['checks']['motion']:.2f}" if row["checks"] else ""
+            told.append((mark, str(row["take"]), str(row["frames"] or ""), motion, made, str(row["server"]), state))
+        is_still = isinstance(clip, Still)
+        for line in columns([row[:2] + row[4:] for row in told] if is_still else told):  # it neither lasts nor moves
+            face.say(f"  {line}")
+        if is_still:
+            face.say(f"  look at them in {os.path.relpath(folder_of(session))}")
+        advice: dict[str, None] = {}
+        for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
+            style = {"warning": "yellow", "advice": "cyan"}[problem["level"]]
+            face.say(f"  {face.paint('!', style)} {problem['message']}  {face.paint(problem['code'], 'dim')}")
+            advice[problem["hint"]] = None
+        for hint in advice:
+            face.say(f"  → {hint}")
+        return 0

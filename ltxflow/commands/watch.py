@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -95,18 +96,18 @@ class _Desk:
         self.face.said.clear()
         self.face.warned.clear()  # nobody asks for them here, and a day is long
         self.eye.open()
-        try:
-            session = session_of(self.args)
-            outlook = session.look(question_of(self.args, session))
-        except LtxflowError as error:
-            named = {Path(problem.span.file) for problem in error.problems if problem.span}
-            self.eye.rest_on({*self.eye.paths, *around(self.file), *named})
-            self._complain(changed, error.problems, error.exit_code)
-            return
-        self.eye.rest_on(map(Path, session.rests_on()))
-        self._tell(changed, session, outlook, is_built)
-        self.outlook = outlook
-        session.store.close()
+        with ExitStack() as opened:
+            try:
+                session = opened.enter_context(session_of(self.args))
+                outlook = session.look(question_of(self.args, session))
+            except LtxflowError as error:
+                named = {Path(problem.span.file) for problem in error.problems if problem.span}
+                self.eye.rest_on({*self.eye.paths, *around(self.file), *named})
+                self._complain(changed, error.problems, error.exit_code)
+                return
+            self.eye.rest_on(map(Path, session.rests_on()))
+            self._tell(changed, session, outlook, is_built)
+            self.outlook = outlook
 
     def build(self, mode: Mode) -> None:
         """Make what is to be made, and look at what became of it. Whatever goes wrong, the watch goes on."""

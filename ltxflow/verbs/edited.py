@@ -13,7 +13,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -153,7 +153,7 @@ class Seen:
 def look_at_edited(asked: Asked) -> Seen | None:
     """Given what is asked, look at the scenes that were edited since; None where the film is to be looked at whole.
 
-    Whatever is wrong is told by whoever looks at the whole.
+    Whatever is wrong is told by whoever looks at the whole. The session is for the caller to close.
     """
     with suppress(LtxflowError, OSError):
         then = _read(asked.kept_at)
@@ -167,11 +167,14 @@ def look_at_edited(asked: Asked) -> Seen | None:
         session = open_session(
             asked.project, cwd=asked.cwd, env=asked.env, root=asked.root, command_line=asked.settings, sources=sources
         )
-        session.project = _without_idle(session.project, then.angles(sources.numbers))
-        outlook = session.look(Question(asked.mode))
-        if _is_the_rest_as_it_was(then, session, outlook, sources.numbers):
-            rest = then.rest(sources.numbers, _stills(session.project.scenes))
-            return Seen(session, replace(outlook, rest=rest), then)
+        with ExitStack() as opened:
+            opened.enter_context(session)
+            session.project = _without_idle(session.project, then.angles(sources.numbers))
+            outlook = session.look(Question(asked.mode))
+            if _is_the_rest_as_it_was(then, session, outlook, sources.numbers):
+                opened.pop_all()  # whoever asked goes on with it
+                rest = then.rest(sources.numbers, _stills(session.project.scenes))
+                return Seen(session, replace(outlook, rest=rest), then)
     return None
 
 

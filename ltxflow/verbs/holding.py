@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from ltxflow.core.errors import Problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.store.users import gate
 from ltxflow.verbs.needs import register
@@ -22,10 +23,8 @@ def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, w
         who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
         emit(Notice(f"another build holds this project ({who}); waiting for it", "warning"))
 
-    session = session_of(args)  # problems are told before anybody waits
-    damage = session.warnings
-    with hold(session, wait=wait, on_wait=waiting):
-        session = session_of(args)  # as it is now that it is ours: another build may have changed it
+    held, damage = _held(args, waiting, wait=wait)
+    with held, session_of(args) as session:  # as it is now that it is ours: another build may have changed it
         session.warnings[:0] = damage
         yield session
 
@@ -37,8 +36,16 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
     def waiting(owner: Mapping[str, Any]) -> None:
         warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
 
-    with hold(session_of(args), wait=True, on_wait=waiting):
-        session = session_of(args)
+    held, _ = _held(args, waiting, wait=True)
+    with held, session_of(args) as session:
         with gate(session.store.root):
             yield session
         register(session)
+
+
+def _held(
+    args: argparse.Namespace, waiting: Callable[[Mapping[str, Any]], None], *, wait: bool
+) -> tuple[AbstractContextManager[None], list[Problem]]:
+    """What holds the project, for a `with`, and what is wrong with its records: that is told before anybody waits."""
+    with session_of(args) as session:
+        return hold(session, wait=wait, on_wait=waiting), session.warnings

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ltxflow import __version__
 from ltxflow.core import files
@@ -51,6 +51,16 @@ class Session:
     is_part: bool = False  # whether `project` has only some of its scenes: enough to look, not to build
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store's files. Whoever asks the store for more opens them again."""
+        self.store.close()
 
     @property
     def own(self) -> Path:
@@ -221,7 +231,8 @@ def open_session(
     command_line: Mapping[str, Any] | None = None,
     sources: Sources | None = None,
 ) -> Session:
-    """Given `-p` and the command line's settings, return the Session. Writes nothing. `sources` as `load` takes them.
+    """Given `-p` and the command line's settings, return the Session, to be closed. Writes nothing. `sources` as `load`
+    takes them.
 
     A project that brings what needs trust, and is not trusted, is refused with the list of what it brings.
     """
