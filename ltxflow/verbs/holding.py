@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import Problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.store.users import gate
 from ltxflow.verbs.needs import register
@@ -23,9 +23,7 @@ def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, w
         who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
         emit(Notice(f"another build holds this project ({who}); waiting for it", "warning"))
 
-    held, damage = _held(args, waiting, wait=wait)
-    with held, session_of(args) as session:  # as it is now that it is ours: another build may have changed it
-        session.warnings[:0] = damage
+    with _held_session(args, waiting, wait=wait) as session:
         yield session
 
 
@@ -36,16 +34,33 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
     def waiting(owner: Mapping[str, Any]) -> None:
         warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
 
-    held, _ = _held(args, waiting, wait=True)
-    with held, session_of(args) as session:
+    with _held_session(args, waiting, wait=True) as session:
         with gate(session.store.root):
             yield session
         register(session)
 
 
-def _held(
+@contextmanager
+def _held_session(
     args: argparse.Namespace, waiting: Callable[[Mapping[str, Any]], None], *, wait: bool
-) -> tuple[AbstractContextManager[None], list[Problem]]:
-    """What holds the project, for a `with`, and what is wrong with its records: that is told before anybody waits."""
-    with session_of(args) as session:
-        return hold(session, wait=wait, on_wait=waiting), session.warnings
+) -> Iterator[Session]:
+    """Open the project, so that its problems are told before anybody waits, and hold it.
+
+    Whoever waited opens it anew: it may have been edited meanwhile. Else only what verbs write is read again, since
+    one may just have ended.
+    """
+    waited: list[Mapping[str, Any]] = []
+
+    def noted(owner: Mapping[str, Any]) -> None:
+        waited.append(owner)
+        waiting(owner)
+
+    with session_of(args) as session, hold(session, wait=wait, on_wait=noted):
+        damage = session.warnings
+        if not waited:
+            session.read_records(Path.cwd())
+            yield session
+            return
+        with session_of(args) as again:
+            again.warnings[:0] = damage
+            yield again

@@ -62,6 +62,13 @@ class Session:
         """Let go of the store's files. Whoever asks the store for more opens them again."""
         self.store.close()
 
+    def read_records(self, cwd: Path) -> None:
+        """Read what verbs write about the film: its lock, and what is published. Another may have written since."""
+        self.lock = read_lock(self.lock_path, shown(self.lock_path, cwd), is_known=self.is_part)
+        self.published, problem = read_published(self.record_path, _files(self.project) if self.is_part else None)
+        self._locked = self._taken = None
+        self.warnings += [problem] if problem else []
+
     @property
     def own(self) -> Path:
         """`.ltxflow/`, the machine's own folder in the project."""
@@ -270,11 +277,9 @@ def open_session(
             )
         )
     is_part = sources is not None and sources.numbers is not None
-    lock = read_lock(project.folder / LOCK, shown(project.folder / LOCK, cwd), is_known=is_part)
-    published, problem = read_published(project.folder / OWN / "published.json", _files(project) if is_part else None)
-    if problem:
-        warnings.append(problem)
-    return Session(project, loaded, config, store, lock, published, warnings, store.memory, is_part)
+    session = Session(project, loaded, config, store, Lock(), Published(), warnings, store.memory, is_part)
+    session.read_records(cwd)
+    return session
 
 
 def _files(project: Project) -> frozenset[str]:
