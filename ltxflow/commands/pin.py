@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.media.probe import VideoFacts
+from ltxflow.plan.lengths import cut_film
 from ltxflow.verbs.holding import locked_session
 from ltxflow.verbs.takes import name, pin
 
@@ -26,11 +28,15 @@ def run(args: argparse.Namespace, face: Face) -> int:
     with locked_session(args, face.warn) as session:
         named = name(session, args.clip)
         facts = pin(session, named, file, args.reason)
+        _, lengths = cut_film(session.speech().project, session.lock)
+    scene = f"{named.clip.path.partition('/')[0]}: "
+    uncovered = [replace(p, level="warning") for p in lengths if p.level == "error" and p.message.startswith(scene)]
     is_video = isinstance(facts, VideoFacts)
     if args.json:
         told = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
-        return print_envelope("pin", {"clip": named.clip.path, "take": named.take, **told}, 0)
+        return print_envelope("pin", {"clip": named.clip.path, "take": named.take, **told}, 0, uncovered)
     what = f"{facts.frames} frames" if isinstance(facts, VideoFacts) else f"{facts.width}x{facts.height}"
     then = "publish it with: ltxflow build" if is_video else "what it changes is in: ltxflow plan"
     face.say(f"{named.clip.path}: {file.name} ({what}) takes its place; {then}")
+    face.problems(uncovered)
     return 0

@@ -40,7 +40,8 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
         try:
             cuts[scene.id] = _cut(project, scene, lock, relength, continued)
         except Uncovered as error:
-            problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, error.hint, "T101"))
+            hint = f"{error.hint}{_to_free(scene, lock)}"
+            problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, hint, "T101"))
             continue
         problems += [
             Problem(f"{scene.id}: {note}", scene.narration.span, code="T102", level="advice")
@@ -71,6 +72,12 @@ def _cut(project: Project, scene: Scene, lock: Lock, relength: bool, continued: 
         cut = solve(need, asks, scene.crossfade, limits, relength)
     delivered = (frames - ask.new_frames_less for frames, ask in zip(cut.frames, asks, strict=True))
     return replace(cut, frames=tuple(delivered))
+
+
+def _to_free(scene: Scene, lock: Lock) -> str:
+    """What else can be done where a clip's length stays because a person said that the take does."""
+    frozen = [clip.path for clip in scene.clips if (entry := lock.entries.get(clip.path)) and entry.status in FROZEN]
+    return f', or let go of {" or ".join(frozen)}: ltxflow reject {frozen[0]} "too short"' if frozen else ""
 
 
 def _parts(scene: Scene, need: int, fps: int) -> list[int]:
