@@ -9,7 +9,20 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
 from ltxflow.media import findings
-from ltxflow.script import lint, load, references, schema, sources, speech, yaml
+from ltxflow.script import (
+    clips,
+    extends,
+    layers,
+    lint,
+    load,
+    narration,
+    reader,
+    references,
+    schema,
+    sources,
+    speech,
+    yaml,
+)
 
 MILDER = {
     "L022": "warning",
@@ -46,14 +59,8 @@ def _line(rule: dict[str, str]) -> str:
 def _rules() -> dict[str, dict[str, str]]:
     told: dict[str, dict[str, str]] = {}
     tables = (
-        yaml.RULES,
-        schema.RULES,
-        sources.RULES,
-        load.RULES,
-        references.RULES,
-        speech.RULES,
-        nodes.RULES,
-        importing.RULES,
+        *(yaml.RULES, schema.RULES, sources.RULES, load.RULES, reader.RULES, layers.RULES, clips.RULES, extends.RULES),
+        *(narration.RULES, references.RULES, speech.RULES, nodes.RULES, importing.RULES),
     )
     for table in tables:
         for code, title in table.items():

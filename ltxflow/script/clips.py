@@ -1,0 +1,192 @@
+"""The clips of a scene as they are written: each with its settings, prompt, length and all that it is made from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from ltxflow.core.errors import Problem, Span
+from ltxflow.core.timing import STEP, parse_time, seconds_to_frames_up, snap_up
+from ltxflow.script.extends import read_extends
+from ltxflow.script.layers import layer_of, settings_of
+from ltxflow.script.model import Clip, Image, Length, Lora, Picture, Prompt, Value
+from ltxflow.script.profile import Profile
+from ltxflow.script.prompt import fill, read_prompt
+from ltxflow.script.reader import Path_, Reader
+from ltxflow.script.references import picture_of
+from ltxflow.script.settings import Layer
+
+RULES = {
+    "L033": "a prompt is not empty",
+    "L043": "a clip is not longer than the model can make",
+    "L045": "a LoRA is a file, or a name that the film defines under loras:",
+    "L046": "a guide video has the IC-LoRA that reads it",
+    "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
+}
+
+WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+
+
+def read_clips(
+    reader: Reader,
+    scene: Mapping[str, Any],
+    scene_path: Path_,
+    profile: Profile,
+    fps: int,
+    variables: Mapping[str, str],
+    layers: list[Layer],
+    command_line: Mapping[str, Any],
+    size: tuple[int, int],
+) -> tuple[Clip, ...]:
+    """Given a scene as it is written and the layers above its clips, return these."""
+    seen: dict[str, Path_] = {}
+    clips = []
+    for index, written in enumerate(scene.get("clips") or []):
+        path: Path_ = (*scene_path, "clips", index)
+        reader.unique(written["id"], (*path, "id"), seen, "clip")
+        own = layer_of(reader, f"clip {scene['id']}/{written['id']}", written, path)
+        settings = settings_of(reader, profile, [*layers, own], command_line, path)
+        clip = _clip(reader, scene["id"], index, written, path, settings, profile, fps, variables, size)
+        if scene.get("tags"):
+            clip = replace(clip, tags=tuple(dict.fromkeys([*scene["tags"], *clip.tags])))
+        clips.append(clip)
+    return tuple(clips)
+
+
+def _clip(
+    reader: Reader,
+    scene: str,
+    index: int,
+    written: Mapping[str, Any],
+    path: Path_,
+    settings: dict[str, Value],
+    profile: Profile,
+    fps: int,
+    variables: Mapping[str, str],
+    size: tuple[int, int],
+) -> Clip:
+    def at(name: str) -> Span:
+        return settings[name].span or reader.span(path)
+
+    def picture(group: str) -> Picture | None:
+        def file(named: Value) -> Image | None:
+            return reader.image(named, named.span or reader.span(path), settings[f"{group}.fit"].value, size)
+
+        assert reader.library is not None
+        return picture_of(settings, group, scene, file, reader.library, fps)
+
+    negative = settings.get("negative")
+    if negative is not None and isinstance(negative.value, list):
+        negative = Value(", ".join(map(str, negative.value)), negative.origin, negative.span)
+    if negative is not None:
+        text, wrong = fill(str(negative.value or ""), variables, negative.span)
+        reader.problems += wrong
+        settings["negative"] = Value(text, negative.origin, negative.span)
+    control, seeds = settings.get("control.video"), settings.get("seeds")
+    _check_control(reader, settings, profile, path)
+    _check_doubled(reader, settings["temporal_upscale"], profile, fps, path)
+    return Clip(
+        id=written["id"],
+        scene=scene,
+        index=index,
+        prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables, settings.get("look")),
+        length=_length(reader, settings, at("length"), profile, fps),
+        settings=MappingProxyType(settings),
+        reference=picture("reference"),
+        last_frame=picture("last_frame"),
+        loras=tuple(_loras(reader, profile, settings.get("loras"))),
+        control=reader.video(control) if control and control.value else None,
+        extends=read_extends(reader, scene, settings, path, fps),
+        takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
+        covers=tuple(map(str, written.get("covers") or ())),
+        tags=tuple(written.get("tags") or ()),
+        span=reader.span((*path, "id")),
+    )
+
+
+def _prompt(
+    reader: Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str], look: Value | None
+) -> Prompt:
+    spans = (
+        {"text": reader.span(path)}
+        if isinstance(written, str)
+        else {part: reader.span((*path, part)) for part in written}
+    )
+    shared = str(look.value) if look and look.value else ""
+    if look and shared:
+        spans["look"] = look.span or reader.span(path)
+    prompt, problems = read_prompt(written, variables, spans, shared)
+    reader.problems += [problem for problem in problems if problem not in reader.problems]
+    if not "".join(text for part, text in prompt.parts.items() if part != "look"):
+        reader.wrong("the prompt is empty", path, "say what is seen, how it moves and how it sounds", "L033")
+    return prompt
+
+
+def _length(reader: Reader, settings: Mapping[str, Value], span: Span, profile: Profile, fps: int) -> Length:
+    asked = str(settings["length"].value)
+    if asked == "auto":
+        return Length(None, asked, span)
+    step = 2 * STEP if settings["temporal_upscale"].value else STEP
+    frames = snap_up(seconds_to_frames_up(parse_time(asked, fps), fps), step)  # never shorter than asked
+    limit = profile.limits(fps).max_frames
+    if frames > limit:
+        reader.problems.append(
+            Problem(
+                f"length {asked} is {frames} frames: {profile.title} ends at {limit} at {fps} fps",
+                span,
+                f"split it into several clips of at most {limit}f",
+                "L043",
+            )
+        )
+    return Length(frames, asked, span)
+
+
+def _check_control(reader: Reader, settings: Mapping[str, Value], profile: Profile, path: Path_) -> None:
+    video, lora = settings.get("control.video"), settings.get("control.lora")
+    if not video or not video.value or (lora and lora.value):
+        return
+    mode = str(settings["control.mode"].value)
+    hint = f"add its file to control:, such as lora: {profile.control_loras.get(mode, 'my-control.safetensors')}"
+    reader.problems.append(Problem("a guide video needs an IC-LoRA", video.span or reader.span(path), hint, "L046"))
+
+
+def _check_doubled(reader: Reader, doubled: Value, profile: Profile, fps: int, path: Path_) -> None:
+    if doubled.value and "temporal_upscaler" not in profile.models:
+        message = f"{profile.title} has no temporal upscaler"
+        span = doubled.span or reader.span(path)
+        reader.problems.append(Problem(message, span, "write temporal_upscale: false", "L105"))
+    elif doubled.value and fps % 2:
+        reader.problems.append(
+            Problem(
+                f"temporal_upscale doubles a whole frame rate, and fps is {fps}",
+                doubled.span or reader.span(path),
+                f"write fps: {fps - 1} or {fps + 1}, or temporal_upscale: false",
+                "L105",
+            )
+        )
+
+
+def _loras(reader: Reader, profile: Profile, value: Value | None) -> Iterable[Lora]:
+    """Each entry is a file, or a name from the film's `loras:`; its own strength wins over the one given there."""
+    aliases: Mapping[str, Any] = reader.document.data.get("loras") or {}
+    for written in (value.value if value else None) or ():
+        span = value.span if value else None
+        entry = {"name": written} if isinstance(written, str) else dict(written)
+        if entry["name"] in aliases:
+            known = aliases[entry["name"]]
+            entry = {**({"name": known} if isinstance(known, str) else known), **entry, "name": _file_of(known)}
+        elif not entry["name"].lower().endswith(WEIGHT_FILES):
+            near = difflib.get_close_matches(entry["name"], [*aliases, *profile.camera_loras], n=1, cutoff=0.4)
+            hint = (
+                f'did you mean "{near[0]}"?' if near else "write the file's name, or define it under loras: at the top"
+            )
+            reader.problems.append(Problem(f'unknown LoRA "{entry["name"]}"', span, hint, "L045"))
+            continue
+        yield Lora(entry["name"], float(entry.get("strength", 1.0)), entry.get("sha256", ""), span)
+
+
+def _file_of(known: str | Mapping[str, Any]) -> str:
+    return known if isinstance(known, str) else str(known["name"])

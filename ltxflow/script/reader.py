@@ -1,0 +1,152 @@
+"""What one load gathers on its way: problems with their places, the files that the film names, and what they are."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.media.engines import Engine
+from ltxflow.media.fit import Fit, fit_warnings
+from ltxflow.script import yaml
+from ltxflow.script.facts import Facts
+from ltxflow.script.model import Image, Media, Value
+from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby
+from ltxflow.script.references import Library
+from ltxflow.script.settings import Layer
+
+RULES = {
+    "L010": "a path can be resolved",
+    "L011": "a path is relative to the project's folder, unless the project is trusted",
+    "L012": "a path stays in the workspace",
+    "L020": "a file that is named exists",
+    "L021": "an image can be read",
+    "L022": "an image fits: not much of it is cut off or enlarged",
+    "L023": "a video can be read",
+    "L024": "a sound can be read",
+    "L050": "an id is used once",
+    "L051": "an id is no reserved name on Windows",
+}
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass
+class Reader:
+    """What one load gathers on its way: the document, its problems, the files it read."""
+
+    document: yaml.Document
+    folder: Path
+    workspace: Path
+    is_trusted: bool
+    problems: list[Problem] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    foreign: dict[str, str] = field(default_factory=dict)
+    images: dict[Path, Image | None] = field(default_factory=dict)
+    engines: dict[str, Engine] = field(default_factory=dict)
+    numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
+    library: Library | None = None
+    offline: Callable[[], str | None] = lambda: None
+    facts: Facts = field(default_factory=Facts)
+    real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
+    below: dict[Any, dict[str, Value]] = field(default_factory=dict)  # see _below
+    shared: list[Layer] = field(default_factory=list)
+
+    def span(self, path: Path_) -> Span:
+        return self.document.span(path)
+
+    def wrong(self, message: str, path: Path_, hint: str = "", code: str = "") -> None:
+        self.problems.append(Problem(message, self.span(path), hint, code))
+
+    def file(self, name: str, path: Path_) -> Path | None:
+        """Return where the file named at `path` is, or None after noting what is wrong with it."""
+        if Path(name).is_absolute() or name.startswith("~"):
+            self.foreign[f"absolute path {name}"] = name
+        found, problem = contained(name, self.folder, self.workspace, self.span(path), self.is_trusted, self.real)
+        if problem:
+            self.problems.append(problem)
+        if found is None:
+            return None
+        if not found.is_file():
+            self.wrong(f'no file "{name}"', path, nearby(found, name, self.span(path)), "L020")
+            return None
+        self.files.append(found)
+        return found
+
+    def unique(self, id: str, path: Path_, seen: dict[str, Path_], what: str) -> None:
+        """Note an id that one of those `seen` has, or that no file can have."""
+        if id in seen:
+            first = self.span(seen[id])
+            elsewhere = f" of {first.file}" if first.file != self.span(path).file else ""
+            hint = f"the first is at line {first.line}{elsewhere}"
+            self.wrong(f'{what} id "{id}" is used twice', path, hint, "L050")
+        seen.setdefault(id, path)
+        if id in WINDOWS_RESERVED:
+            self.wrong(f'"{id}" is a reserved name on Windows', path, f'use another id, such as "{id}-1"', "L051")
+
+    def image(self, named: Value, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
+        """Return the picture that a setting names, or None: without one, or after noting what is wrong with it."""
+        if not named.value:
+            return None
+        name = str(named.value)
+        file, problem = contained(name, self.folder, self.workspace, span, self.is_trusted, self.real)
+        if os.path.isabs(name):
+            self.foreign[f"absolute path {name}"] = name
+        if problem or file is None:
+            self.problems += [problem] if problem else []
+            return None
+        known = self.images.get(file)
+        if known is None:  # one that cannot be read is told wherever it is named
+            known = self.images[file] = self._read_image(file, name, span, fit, size)
+        return known
+
+    def _read_image(self, file: Path, name: str, span: Span, fit: str, size: tuple[int, int]) -> Image | None:
+        if not file.is_file():
+            near = difflib.get_close_matches(name, self.library.defined if self.library else (), n=1)
+            hint = f'did you mean the reference "{near[0]}"?' if near else nearby(file, name, span)
+            self.problems.append(Problem(f'no file "{name}"', span, hint, "L020"))
+            return None
+        self.files.append(file)
+        try:
+            facts = self.facts.image(file)
+        except LtxflowError as error:
+            self.problems += [Problem(p.message, span, p.hint, "L021") for p in error.problems]
+            return None
+        for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit))):
+            self.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
+        return Image(file, name, facts.pixels, facts.width, facts.height, span)
+
+    def video(self, value: Value) -> Media | None:
+        """Return the video that a setting names, or None after noting what is wrong with it."""
+        name, span = str(value.value), value.span
+        file, problem = contained(name, self.folder, self.workspace, span, self.is_trusted, self.real)
+        if problem or file is None:
+            self.problems += [problem] if problem else []
+            return None
+        if not file.is_file():
+            self.problems.append(Problem(f'no file "{name}"', span, nearby(file, name, span), "L020"))
+            return None
+        self.files.append(file)
+        try:
+            facts, digest = self.facts.video(file)
+        except LtxflowError as error:
+            self.problems += [Problem(p.message, span, p.hint, "L023") for p in error.problems]
+            return None
+        return Media(file, name, digest, facts, span)
+
+    def sound(self, name: str, path: Path_) -> Media | None:
+        """Return the sound that is named at `path`, or None after noting what is wrong with it."""
+        file = self.file(name, path)
+        if file is None:
+            return None
+        try:
+            samples, rate, digest = self.facts.sound(file)
+        except LtxflowError as error:
+            for problem in error.problems:
+                self.wrong(problem.message, path, problem.hint, "L024")
+            return None
+        return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, self.span(path))
