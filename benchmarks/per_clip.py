@@ -47,8 +47,7 @@ def without_bytes() -> None:
     from ltxflow.deliver import publish
     from ltxflow.media import inspect
     from ltxflow.media.probe import probe_mp4
-    from ltxflow.run import fetch
-    from ltxflow.run.executors import comfy
+    from ltxflow.run import fetch, prepare
 
     def as_it_is(path: Path, *args: Any, **options: Any) -> bytes:
         return path.read_bytes()
@@ -62,7 +61,7 @@ def without_bytes() -> None:
     fetch.strip_mp4 = shutil.copyfile
     inspect.inspect_video = lambda path: fine(path.name, probe_mp4(path).frames)
     publish.draw_poster = lambda video: video.name.encode() * 200
-    comfy.prepare_image = as_it_is
+    prepare.prepare_image = as_it_is
 
 
 def child(args: Sequence[str], profile: str = "") -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from ltxflow.core.digest import Key, digest_bytes
 from ltxflow.core.errors import LtxflowError
-from ltxflow.run.executors.comfy import _content
+from ltxflow.run.prepare import content
 from ltxflow.script.model import Media
 from ltxflow.steps import Job
 from ltxflow.steps.clip import Asset
@@ -29,7 +29,7 @@ def guide(path: Path) -> Asset:
 
 def test_a_guide_is_sent_as_it_was_read(tmp_path: Path) -> None:
     asset = guide(tmp_path / "guide.mp4")
-    sent = _content(asset, job(tmp_path / "work"))
+    sent = content(asset, job(tmp_path / "work"))
     assert isinstance(sent, Path)
     (tmp_path / "guide.mp4").write_bytes(b"an edit while it is sent")
     assert sent.read_bytes() == BYTES
@@ -39,7 +39,7 @@ def test_a_guide_that_was_edited_meanwhile_is_not_sent_under_the_old_key(tmp_pat
     asset = guide(tmp_path / "guide.mp4")
     (tmp_path / "guide.mp4").write_bytes(b"another guide, as we see")
     with pytest.raises(LtxflowError, match=r'"guide\.mp4" changed while the film was being built') as caught:
-        _content(asset, job(tmp_path / "work"))
+        content(asset, job(tmp_path / "work"))
     assert caught.value.problems[0].hint == "build again, to use it as it is now"
     assert not list((tmp_path / "work").iterdir())
 
@@ -49,5 +49,5 @@ def test_a_clip_that_rotted_in_the_store_poisons_no_continuation(tmp_path: Path)
     blob.write_bytes(b"rot")
     asset = Asset("ltxflow/before.mp4", {"video": digest_bytes(BYTES)}, "extends", input="extends")
     with pytest.raises(LtxflowError, match="a file in the store is damaged") as caught:
-        _content(asset, job(tmp_path / "work", extends=blob))
+        content(asset, job(tmp_path / "work", extends=blob))
     assert "ltxflow cache verify --repair" in caught.value.problems[0].hint

@@ -1,0 +1,98 @@
+"""Makes a clip's graph ready for one server: names resolved, files sent, every node checked. Queues nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltxflow.comfy.servers import check_live, resolve_names
+from ltxflow.core import files
+from ltxflow.core.digest import Digest
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.media.image import prepare_image
+from ltxflow.run.machines import Attempt, Machine
+from ltxflow.steps import Asset, Job, Order
+
+
+async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -> dict[str, Any]:
+    """Resolve names, send what the graph reads, and check every node against this server's signatures."""
+    ticket, machine, order = attempt.ticket, attempt.machine, attempt.ticket.order
+    names = await resolve_names(
+        machine.inventory, order.profile, order.weights, order.roles(ticket.action), order.loras, order.path
+    )
+    stored = {asset.name: await upload(machine, asset, ticket.job) for asset in order.assets()}
+    number = attempt.submission.attempt if attempt.submission else 1
+    graph = order.graph(names.models, names.loras, f"ltxflow/{ticket.key[:16]}-{number}")
+    graph = _renamed(graph, {name: real for name, real in stored.items() if name != real})
+    await check_live(
+        machine.inventory,
+        graph,
+        template=order.template.name,
+        span=order.span,
+        allowed=allowed,
+        cache=signatures,
+    )
+    # its own signatures also know the loaders among the foreign classes that the user allows
+    strays = order.strays(graph, machine.inventory.signatures, stored.values())
+    if strays:
+        raise LtxflowError(*strays, exit_code=FAILED)
+    ticket.job.versions["comfyui"] = machine.inventory.stats.version if machine.inventory.stats else ""
+    ticket.job.versions |= {f"model.{role}": name for role, name in names.models.items()}
+    return graph
+
+
+def plain_graph(order: Order) -> dict[str, Any]:
+    """The graph of a prompt that runs already, for its nodes' ids and classes: the files may have other names there."""
+    return order.graph({role: role for role in order.weights}, {}, "ltxflow")
+
+
+def _renamed(graph: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A server calls an upload otherwise when another file has that name: what it says counts."""
+    if not names:
+        return graph
+    return {
+        id: {**node, "inputs": {k: names.get(v, v) if isinstance(v, str) else v for k, v in node["inputs"].items()}}
+        for id, node in graph.items()
+    }
+
+
+async def upload(machine: Machine, asset: Asset, job: Job) -> str:
+    """Send what a graph reads unless the server has it, and return the server's name for it."""
+    folder, _, name = asset.name.partition("/")
+    known = machine.uploaded.get(asset.name)
+    return known or await machine.client.files.upload(name, await asyncio.to_thread(content, asset, job), folder)
+
+
+def content(asset: Asset, job: Job) -> bytes | Path:
+    """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made.
+
+    Always the very bytes that the key was made of: a file that was edited meanwhile, or rotted, is refused.
+    """
+    if asset.video is not None or asset.image is None:
+        source = asset.video.path if asset.video is not None else job.inputs[asset.input]
+        return _copy(source, Digest(asset.recipe["video"]), job.folder, is_ours=asset.video is None)
+    fit = asset.recipe["fit"]
+    focus = asset.recipe["focus"] or (0.5, 0.5)
+    width, height = asset.recipe["size"]
+    path = job.inputs[asset.input] if asset.input else asset.image.path
+    return prepare_image(path, (width, height), fit, tuple(focus), asset.image.pixels)
+
+
+def _copy(source: Path, digest: Digest, folder: Path, *, is_ours: bool) -> Path:
+    """A copy of a file that nobody else writes to: what is sent cannot change while it is sent."""
+    copy = folder / f"{digest[:16]}{source.suffix}"
+    if copy.exists():
+        return copy
+    try:
+        files.copy_into(source, copy, expect=digest)
+    except LtxflowError as error:
+        if not source.exists():
+            raise
+        message, hint = f'"{source.name}" changed while the film was being built', "build again, to use it as it is now"
+        if is_ours:
+            message = f"a file in the store is damaged: {digest[:12]}…"
+            hint = "ltxflow cache verify --repair sets it aside; the next build makes it again"
+        raise LtxflowError(Problem(message, hint=hint, code="C031"), exit_code=FAILED) from error
+    return copy
