@@ -24,6 +24,10 @@ from ltxflow.script import (
     yaml,
 )
 
+TABLES = (
+    *(yaml.RULES, schema.RULES, sources.RULES, load.RULES, reader.RULES, layers.RULES, clips.RULES, extends.RULES),
+    *(narration.RULES, references.RULES, speech.RULES, nodes.RULES, importing.RULES),
+)
 MILDER = {
     "L022": "warning",
     "L041": "warning",
@@ -58,11 +62,7 @@ def _line(rule: dict[str, str]) -> str:
 
 def _rules() -> dict[str, dict[str, str]]:
     told: dict[str, dict[str, str]] = {}
-    tables = (
-        *(yaml.RULES, schema.RULES, sources.RULES, load.RULES, reader.RULES, layers.RULES, clips.RULES, extends.RULES),
-        *(narration.RULES, references.RULES, speech.RULES, nodes.RULES, importing.RULES),
-    )
-    for table in tables:
+    for table in TABLES:
         for code, title in table.items():
             told[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
     graded: list[lint.Rule | findings.Rule] = [*lint.RULES.values(), *findings.RULES.values()]

@@ -29,7 +29,7 @@ from ltxflow.script.speech import (
 RULES = {
     "L060": "a narration has words, a duration or a file",
     "L067": "a narration is given in one way",
-    "L120": "covers: names the lines of the narration, each once and in order, for all clips of a scene",
+    "L107": "covers: names the lines of the narration, each once and in order, for all clips of a scene",
 }
 
 WORDS_PER_SECOND = 2.5  # a calm narrator; 150 words a minute
@@ -149,7 +149,7 @@ def check_covers(reader: Reader, scene: Scene, path: Path_) -> None:
         at: Path_ = (*path, "clips", clip.index, "covers")
         if not clip.covers:
             hint = "name the lines that are said while it plays, or take covers: from the other clips"
-            reader.wrong(f"{clip.path} covers no line, and others of its scene do", at, hint, "L120")
+            reader.wrong(f"{clip.path} covers no line, and others of its scene do", at, hint, "L107")
             return
         for place, id in enumerate(clip.covers):
             if left[:1] == [id]:
@@ -158,8 +158,8 @@ def check_covers(reader: Reader, scene: Scene, path: Path_) -> None:
             near = f"the next line is {left[0]}" if left else "all lines are covered before"
             hint = near if said else "give the narration lines: [{id: …, text: …}]"
             known = "is not the next line" if id in said else "is no line of this scene"
-            reader.wrong(f'{clip.path} covers "{id}", which {known}', (*at, place), hint, "L120")
+            reader.wrong(f'{clip.path} covers "{id}", which {known}', (*at, place), hint, "L107")
             return
     if left:
         at = (*path, "clips", scene.clips[-1].index, "covers")
-        reader.wrong(f"no clip covers the line {left[0]}", at, f"write  covers: [{', '.join(left)}]", "L120")
+        reader.wrong(f"no clip covers the line {left[0]}", at, f"write  covers: [{', '.join(left)}]", "L107")

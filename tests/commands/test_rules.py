@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from film import run
 
+from ltxflow.commands.rules import TABLES
 from ltxflow.core.files import data_dir
+from ltxflow.media import findings
+from ltxflow.script import lint
 
 
 def test_every_rule_has_a_code_a_level_and_a_title() -> None:
@@ -17,6 +21,12 @@ def test_every_rule_has_a_code_a_level_and_a_title() -> None:
     for rule in rules:
         assert rule["level"] in ("error", "warning", "advice")
         assert rule["title"]
+
+
+def test_no_two_rules_have_one_code() -> None:
+    codes = [code for table in (*TABLES, lint.RULES, findings.RULES) for code in table]
+    assert [code for code, number in Counter(codes).items() if number > 1] == []
+    assert "covers" in run("rules", "L107").out
 
 
 def test_one_rule_by_its_code_in_any_case() -> None:

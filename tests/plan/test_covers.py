@@ -104,7 +104,7 @@ def test_lines_are_covered_once_and_in_order(film: Project, old: str, new: str, 
     with pytest.raises(LtxflowError) as caught:
         film.session()
     (problem,) = caught.value.problems
-    assert (problem.message, problem.hint, problem.code) == (message, hint, "L120")
+    assert (problem.message, problem.hint, problem.code) == (message, hint, "L107")
     assert problem.span is not None
     assert problem.span.line in (14, 15)
 
