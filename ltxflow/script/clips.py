@@ -11,13 +11,11 @@ from typing import Any
 from ltxflow.core.errors import Problem, Span
 from ltxflow.core.timing import STEP, parse_time, seconds_to_frames_up, snap_up
 from ltxflow.script.extends import read_extends
-from ltxflow.script.layers import layer_of, settings_of
+from ltxflow.script.layers import Layers
 from ltxflow.script.model import Clip, Image, Length, Lora, Picture, Prompt, Value
-from ltxflow.script.profile import Profile
 from ltxflow.script.prompt import fill, read_prompt
-from ltxflow.script.reader import Path_, Reader
+from ltxflow.script.reader import Film, Path_, Reader
 from ltxflow.script.references import picture_of
-from ltxflow.script.settings import Layer
 
 RULES = {
     "L033": "a prompt is not empty",
@@ -31,25 +29,17 @@ WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 
 
 def read_clips(
-    reader: Reader,
-    scene: Mapping[str, Any],
-    scene_path: Path_,
-    profile: Profile,
-    fps: int,
-    variables: Mapping[str, str],
-    layers: list[Layer],
-    command_line: Mapping[str, Any],
-    size: tuple[int, int],
+    reader: Reader, film: Film, layers: Layers, scene: Mapping[str, Any], scene_path: Path_
 ) -> tuple[Clip, ...]:
-    """Given a scene as it is written and the layers above its clips, return these."""
+    """Given a scene as it is written, return its clips."""
+    shared = [*layers.film, layers.of(f"scene {scene['id']}", scene, scene_path)]
     seen: dict[str, Path_] = {}
     clips = []
     for index, written in enumerate(scene.get("clips") or []):
         path: Path_ = (*scene_path, "clips", index)
         reader.unique(written["id"], (*path, "id"), seen, "clip")
-        own = layer_of(reader, f"clip {scene['id']}/{written['id']}", written, path)
-        settings = settings_of(reader, profile, [*layers, own], command_line, path)
-        clip = _clip(reader, scene["id"], index, written, path, settings, profile, fps, variables, size)
+        own = layers.of(f"clip {scene['id']}/{written['id']}", written, path)
+        clip = _clip(reader, film, scene["id"], index, written, path, layers.settings(shared, own, path))
         if scene.get("tags"):
             clip = replace(clip, tags=tuple(dict.fromkeys([*scene["tags"], *clip.tags])))
         clips.append(clip)
@@ -58,48 +48,45 @@ def read_clips(
 
 def _clip(
     reader: Reader,
+    film: Film,
     scene: str,
     index: int,
     written: Mapping[str, Any],
     path: Path_,
     settings: dict[str, Value],
-    profile: Profile,
-    fps: int,
-    variables: Mapping[str, str],
-    size: tuple[int, int],
 ) -> Clip:
     def at(name: str) -> Span:
         return settings[name].span or reader.span(path)
 
     def picture(group: str) -> Picture | None:
         def file(named: Value) -> Image | None:
-            return reader.image(named, named.span or reader.span(path), settings[f"{group}.fit"].value, size)
+            return reader.image(named, named.span or reader.span(path), settings[f"{group}.fit"].value, film.size)
 
         assert reader.library is not None
-        return picture_of(settings, group, scene, file, reader.library, fps)
+        return picture_of(settings, group, scene, file, reader.library, film.fps)
 
     negative = settings.get("negative")
     if negative is not None and isinstance(negative.value, list):
         negative = Value(", ".join(map(str, negative.value)), negative.origin, negative.span)
     if negative is not None:
-        text, wrong = fill(str(negative.value or ""), variables, negative.span)
+        text, wrong = fill(str(negative.value or ""), film.variables, negative.span)
         reader.problems += wrong
         settings["negative"] = Value(text, negative.origin, negative.span)
     control, seeds = settings.get("control.video"), settings.get("seeds")
-    _check_control(reader, settings, profile, path)
-    _check_doubled(reader, settings["temporal_upscale"], profile, fps, path)
+    _check_control(reader, film, settings, path)
+    _check_doubled(reader, film, settings["temporal_upscale"], path)
     return Clip(
         id=written["id"],
         scene=scene,
         index=index,
-        prompt=_prompt(reader, written["prompt"], (*path, "prompt"), variables, settings.get("look")),
-        length=_length(reader, settings, at("length"), profile, fps),
+        prompt=_prompt(reader, film, written["prompt"], (*path, "prompt"), settings.get("look")),
+        length=_length(reader, film, settings, at("length")),
         settings=MappingProxyType(settings),
         reference=picture("reference"),
         last_frame=picture("last_frame"),
-        loras=tuple(_loras(reader, profile, settings.get("loras"))),
+        loras=tuple(_loras(reader, film, settings.get("loras"))),
         control=reader.video(control) if control and control.value else None,
-        extends=read_extends(reader, scene, settings, path, fps),
+        extends=read_extends(reader, film, scene, settings, path),
         takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
         covers=tuple(map(str, written.get("covers") or ())),
         tags=tuple(written.get("tags") or ()),
@@ -107,9 +94,7 @@ def _clip(
     )
 
 
-def _prompt(
-    reader: Reader, written: str | Mapping[str, str], path: Path_, variables: Mapping[str, str], look: Value | None
-) -> Prompt:
+def _prompt(reader: Reader, film: Film, written: str | Mapping[str, str], path: Path_, look: Value | None) -> Prompt:
     spans = (
         {"text": reader.span(path)}
         if isinstance(written, str)
@@ -118,14 +103,15 @@ def _prompt(
     shared = str(look.value) if look and look.value else ""
     if look and shared:
         spans["look"] = look.span or reader.span(path)
-    prompt, problems = read_prompt(written, variables, spans, shared)
+    prompt, problems = read_prompt(written, film.variables, spans, shared)
     reader.problems += [problem for problem in problems if problem not in reader.problems]
     if not "".join(text for part, text in prompt.parts.items() if part != "look"):
         reader.wrong("the prompt is empty", path, "say what is seen, how it moves and how it sounds", "L033")
     return prompt
 
 
-def _length(reader: Reader, settings: Mapping[str, Value], span: Span, profile: Profile, fps: int) -> Length:
+def _length(reader: Reader, film: Film, settings: Mapping[str, Value], span: Span) -> Length:
+    profile, fps = film.profile, film.fps
     asked = str(settings["length"].value)
     if asked == "auto":
         return Length(None, asked, span)
@@ -144,16 +130,17 @@ def _length(reader: Reader, settings: Mapping[str, Value], span: Span, profile: 
     return Length(frames, asked, span)
 
 
-def _check_control(reader: Reader, settings: Mapping[str, Value], profile: Profile, path: Path_) -> None:
+def _check_control(reader: Reader, film: Film, settings: Mapping[str, Value], path: Path_) -> None:
     video, lora = settings.get("control.video"), settings.get("control.lora")
     if not video or not video.value or (lora and lora.value):
         return
     mode = str(settings["control.mode"].value)
-    hint = f"add its file to control:, such as lora: {profile.control_loras.get(mode, 'my-control.safetensors')}"
+    hint = f"add its file to control:, such as lora: {film.profile.control_loras.get(mode, 'my-control.safetensors')}"
     reader.problems.append(Problem("a guide video needs an IC-LoRA", video.span or reader.span(path), hint, "L046"))
 
 
-def _check_doubled(reader: Reader, doubled: Value, profile: Profile, fps: int, path: Path_) -> None:
+def _check_doubled(reader: Reader, film: Film, doubled: Value, path: Path_) -> None:
+    profile, fps = film.profile, film.fps
     if doubled.value and "temporal_upscaler" not in profile.models:
         message = f"{profile.title} has no temporal upscaler"
         span = doubled.span or reader.span(path)
@@ -169,7 +156,7 @@ def _check_doubled(reader: Reader, doubled: Value, profile: Profile, fps: int, p
         )
 
 
-def _loras(reader: Reader, profile: Profile, value: Value | None) -> Iterable[Lora]:
+def _loras(reader: Reader, film: Film, value: Value | None) -> Iterable[Lora]:
     """Each entry is a file, or a name from the film's `loras:`; its own strength wins over the one given there."""
     aliases: Mapping[str, Any] = reader.document.data.get("loras") or {}
     for written in (value.value if value else None) or ():
@@ -179,7 +166,7 @@ def _loras(reader: Reader, profile: Profile, value: Value | None) -> Iterable[Lo
             known = aliases[entry["name"]]
             entry = {**({"name": known} if isinstance(known, str) else known), **entry, "name": _file_of(known)}
         elif not entry["name"].lower().endswith(WEIGHT_FILES):
-            near = difflib.get_close_matches(entry["name"], [*aliases, *profile.camera_loras], n=1, cutoff=0.4)
+            near = difflib.get_close_matches(entry["name"], [*aliases, *film.profile.camera_loras], n=1, cutoff=0.4)
             hint = (
                 f'did you mean "{near[0]}"?' if near else "write the file's name, or define it under loras: at the top"
             )

@@ -9,7 +9,7 @@ from fractions import Fraction
 from ltxflow.core.errors import Level, Problem, Span
 from ltxflow.core.timing import STEP, snap_up
 from ltxflow.script.model import Clip, Extends, FrameOf, Scene, Value
-from ltxflow.script.reader import Path_, Reader
+from ltxflow.script.reader import Film, Path_, Reader
 
 RULES = {
     "L100": "extends: names a clip that is in the film, or a file",
@@ -23,7 +23,7 @@ RULES = {
 SOUND_SHORTER_S = Fraction(4, 100)  # LTX-2's sound ends up to 30 ms before its picture (4T-3 of 4T steps of 10 ms)
 
 
-def read_extends(reader: Reader, scene: str, settings: Mapping[str, Value], path: Path_, fps: int) -> Extends | None:
+def read_extends(reader: Reader, film: Film, scene: str, settings: Mapping[str, Value], path: Path_) -> Extends | None:
     """Given a clip's settings, return what it continues, or None. That a clip named here exists is checked when all are
     read."""
     clip, file = settings.get("extends.clip"), settings.get("extends.file")
@@ -59,7 +59,7 @@ def read_extends(reader: Reader, scene: str, settings: Mapping[str, Value], path
     if video is None:
         return None
     made = Extends("", video, int(frames.value), audio, span)
-    _check_extended_file(reader, made, fps, span)
+    _check_extended_file(reader, made, film.fps, span)
     return made
 
 

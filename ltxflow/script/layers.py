@@ -15,66 +15,67 @@ from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
 RULES = {"L042": "a quality is one of the profile's"}
 
 
-def layer_of(reader: Reader, origin: str, written: Mapping[str, Any], path: Path_) -> Layer:
-    """Given what is written at `path`, return it as a layer: every setting in it, with its place."""
-    flat = flatten(written)
-    return Layer(
-        origin,
-        {name: value for name, (value, _) in flat.items()},
-        {name: reader.span((*path, *where)) for name, (_, where) in flat.items()},
-    )
+class Layers:
+    """The settings of a film's clips. What clips share is resolved once, and a clip's own values laid over it.
 
-
-def film_layers(reader: Reader, data: Mapping[str, Any], profile: Profile) -> list[Layer]:
-    """Given the film, return the layers that every clip shares, weakest first: the profile's, then the film's.
-
-    Quality goes between, by clip.
+    `film` are the layers that every clip has, weakest first: the profile's, then the film's. Quality goes between, by
+    clip.
     """
-    defaults = dict((data.get("defaults") or {}).get("clip") or {})
-    film: list[Layer] = []
-    shared = [name for name in ("quality", "look") if name in data]
-    if shared:
-        film.append(
-            Layer("project", {name: data[name] for name in shared}, {name: reader.span((name,)) for name in shared})
+
+    def __init__(self, reader: Reader, profile: Profile, command_line: Mapping[str, Any]) -> None:
+        self._reader, self._profile = reader, profile
+        self._top = Layer("command line", command_line)
+        self._below: dict[Any, dict[str, Value]] = {}
+        self._alive: list[Layer] = []  # so that no other layer gets the id of one that `_below` knows
+        self.film = self._of_film(reader.document.data)
+
+    def _of_film(self, data: Mapping[str, Any]) -> list[Layer]:
+        defaults = dict((data.get("defaults") or {}).get("clip") or {})
+        film: list[Layer] = []
+        shared = [name for name in ("quality", "look") if name in data]
+        if shared:
+            spans = {name: self._reader.span((name,)) for name in shared}
+            film.append(Layer("project", {name: data[name] for name in shared}, spans))
+        film.append(self.of("defaults.clip", defaults, ("defaults", "clip")))
+        return [Layer(f"profile {self._profile.name}", self._profile.clip_defaults), *film]
+
+    def of(self, origin: str, written: Mapping[str, Any], path: Path_) -> Layer:
+        """Given what is written at `path`, return it as a layer: every setting in it, with its place."""
+        flat = flatten(written)
+        return Layer(
+            origin,
+            {name: value for name, (value, _) in flat.items()},
+            {name: self._reader.span((*path, *where)) for name, (_, where) in flat.items()},
         )
-    film.append(layer_of(reader, "defaults.clip", defaults, ("defaults", "clip")))
-    return [Layer(f"profile {profile.name}", profile.clip_defaults), *film]
 
+    def settings(self, shared: Sequence[Layer], own: Layer, path: Path_) -> dict[str, Value]:
+        """Given the layers that a clip shares with others, and its own, return its settings: the quality's parts stand
+        between the profile and what the film says."""
+        profile, below = self._profile, self._resolved(shared, None)
+        layers = (self._top, own)
+        quality = next((each.value("quality") for each in layers if "quality" in each.values), below.get("quality"))
+        assert quality is not None  # the profile has one
+        preset = profile.qualities.get(str(quality.value))
+        if preset is None:
+            self._reader.problems.append(self._unknown(quality, path))
+            preset = profile.qualities[profile.default_quality]
+        parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
+        named = Layer(f"quality {preset.name}", parts)
+        if quality.origin == "command line":  # asked for as a whole: it wins as a whole
+            return resolve([own, named, self._top], below)
+        return resolve([own, self._top], self._resolved(shared, named))
 
-def settings_of(
-    reader: Reader, profile: Profile, layers: Sequence[Layer], command_line: Mapping[str, Any], path: Path_
-) -> dict[str, Value]:
-    """Given the layers of a clip, its own last, return its settings: the quality's parts stand between the profile and
-    what the film says."""
-    top, own, shared = Layer("command line", command_line), layers[-1], layers[:-1]
-    below = _below(reader, shared, None)  # what clips share is resolved once, and a clip's own values laid over it
-    quality = next((layer.value("quality") for layer in (top, own) if "quality" in layer.values), below.get("quality"))
-    assert quality is not None  # the profile has one
-    preset = profile.qualities.get(str(quality.value))
-    if preset is None:
-        near = difflib.get_close_matches(str(quality.value), profile.qualities, n=1)
+    def _unknown(self, quality: Value, path: Path_) -> Problem:
+        near = difflib.get_close_matches(str(quality.value), self._profile.qualities, n=1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
-        reader.problems.append(
-            Problem(
-                f'unknown quality "{quality.value}"',
-                quality.span or reader.span(path),
-                f"{hint}{profile.name} has: {', '.join(profile.qualities)}",
-                "L042",
-            )
-        )
-        preset = profile.qualities[profile.default_quality]
-    parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
-    named = Layer(f"quality {preset.name}", parts)
-    if quality.origin == "command line":  # asked for as a whole: it wins as a whole
-        return resolve([own, named, top], below)
-    return resolve([own, top], _below(reader, shared, named))
+        hint += f"{self._profile.name} has: {', '.join(self._profile.qualities)}"
+        return Problem(f'unknown quality "{quality.value}"', quality.span or self._reader.span(path), hint, "L042")
 
-
-def _below(reader: Reader, layers: Sequence[Layer], named: Layer | None) -> dict[str, Value]:
-    """The layers that clips share, resolved; those of a quality come after the profile's. One scene after the other."""
-    written = [layer for layer in layers if layer.values]
-    key = (*map(id, written), named.origin if named else "")
-    if key not in reader.below:
-        reader.below[key] = resolve([written[0], *([named] if named else []), *written[1:]])
-        reader.shared += written  # alive, so that no other layer gets its id
-    return reader.below[key]
+    def _resolved(self, layers: Sequence[Layer], named: Layer | None) -> dict[str, Value]:
+        """The layers that clips share, resolved; those of a quality come after the profile's."""
+        written = [layer for layer in layers if layer.values]
+        key = (*map(id, written), named.origin if named else "")
+        if key not in self._below:
+            self._below[key] = resolve([written[0], *([named] if named else []), *written[1:]])
+            self._alive += written
+        return self._below[key]

@@ -19,15 +19,14 @@ from ltxflow.script.clips import read_clips
 from ltxflow.script.extends import check_continuations
 from ltxflow.script.facts import Facts
 from ltxflow.script.fits import check
-from ltxflow.script.layers import film_layers, layer_of
+from ltxflow.script.layers import Layers
 from ltxflow.script.model import EMPTY, Image, Project, Scene, Value
 from ltxflow.script.narration import check_covers, engines_of, read_narration
 from ltxflow.script.paths import contained, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, sheets
-from ltxflow.script.reader import Path_, Reader
+from ltxflow.script.reader import Film, Path_, Reader
 from ltxflow.script.references import TEXT_TO_IMAGE, Library, check_frames, with_references
-from ltxflow.script.settings import Layer
 from ltxflow.script.sources import Place, Sources, Written, how_written, read_sources
 from ltxflow.script.template import Template, read_templates
 from ltxflow.store.memory import Memory
@@ -99,7 +98,7 @@ def load(
     reader.numbers = sources.numbers
     reader.foreign |= sources.foreign
     data: Mapping[str, Any] = sources.document.data
-    reader.engines = engines_of(reader, data, engines)
+    reader.engines = engines_of(reader, engines)
     reader.offline = offline
     reader.facts = Facts(memory)
     profile = _profile(reader, data)
@@ -164,10 +163,9 @@ def _project(
     templates = _templates(reader, profile)
     if "server" in data:
         reader.foreign[f"server {data['server']}"] = str(data["server"])
-    library = _library(reader, profile, variables, templates, size)
-    reader.library = with_references(data.get("references") or {}, library)
-    base = film_layers(reader, data, profile)
-    scenes = _scenes(reader, data, profile, fps, variables, base, command_line, size)
+    film = Film(profile, fps, size, variables)
+    reader.library = with_references(data.get("references") or {}, _library(reader, film, templates))
+    scenes = _scenes(reader, film, Layers(reader, profile, command_line))
     return Project(
         id=data["id"],
         title=str(data.get("title", data["id"])),
@@ -190,26 +188,20 @@ def _project(
     )
 
 
-def _library(
-    reader: Reader,
-    profile: Profile,
-    variables: Mapping[str, str],
-    templates: Mapping[str, Template],
-    size: tuple[int, int],
-) -> Library:
+def _library(reader: Reader, film: Film, templates: Mapping[str, Template]) -> Library:
     """What `references:` are read and made with: of our templates one makes an image, the others videos."""
 
     def picture(name: str, path: Path_) -> Image | None:
         span = reader.span(path)
-        return reader.image(Value(name, "references", span), span, profile.reference.fit, size)
+        return reader.image(Value(name, "references", span), span, film.profile.reference.fit, film.size)
 
     def filled(text: str, span: Span | None) -> str:
-        told, problems = fill(text, variables, span)
+        told, problems = fill(text, film.variables, span)
         reader.problems += problems
         return told
 
     able = [name for name, template in templates.items() if not template.trusted or name == TEXT_TO_IMAGE]
-    return Library(reader.engines, able, size, picture, filled, reader.span, reader.problems.append)
+    return Library(reader.engines, able, film.size, picture, filled, reader.span, reader.problems.append)
 
 
 def _size(reader: Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:
@@ -259,31 +251,22 @@ def _film_values(reader: Reader, data: Mapping[str, Any], profile: Profile, fps:
     }
 
 
-def _scenes(
-    reader: Reader,
-    data: Mapping[str, Any],
-    profile: Profile,
-    fps: int,
-    variables: Mapping[str, str],
-    base: list[Layer],
-    command_line: Mapping[str, Any],
-    size: tuple[int, int],
-) -> tuple[Scene, ...]:
+def _scenes(reader: Reader, film: Film, layers: Layers) -> tuple[Scene, ...]:
+    data = reader.document.data
     defaults = (data.get("defaults") or {}).get("scene") or {}
     seen: dict[str, Path_] = {}
     scenes = []
     for index, written in enumerate(data.get("scenes") or []):
         path: Path_ = ("scenes", index)
         reader.unique(written["id"], (*path, "id"), seen, "scene")
-        settings = _scene_settings(reader, written, path, defaults, fps)
-        scene_layer = layer_of(reader, f"scene {written['id']}", written, path)
-        clips = read_clips(reader, written, path, profile, fps, variables, [*base, scene_layer], command_line, size)
+        settings = _scene_settings(reader, written, path, defaults, film.fps)
+        clips = read_clips(reader, film, layers, written, path)
         scenes.append(
             Scene(
                 id=written["id"],
                 index=reader.numbers[index] if reader.numbers else index,
                 clips=clips,
-                narration=read_narration(reader, written, path, data, fps, variables),
+                narration=read_narration(reader, film, written, path),
                 title=str(written.get("title", "")),
                 pad_head=settings["pad.head"].value,
                 pad_tail=settings["pad.tail"].value,
@@ -294,7 +277,7 @@ def _scenes(
         )
         check_covers(reader, scenes[-1], path)
     check_continuations(reader, scenes)
-    reader.problems += check_frames(scenes, profile.lengths.chain_max)
+    reader.problems += check_frames(scenes, film.profile.lengths.chain_max)
     return tuple(scenes)
 
 

@@ -13,7 +13,7 @@ from ltxflow.core.timing import parse_gain, parse_time
 from ltxflow.media.engines import Engine
 from ltxflow.script.model import Narration, Scene
 from ltxflow.script.prompt import fill
-from ltxflow.script.reader import Path_, Reader
+from ltxflow.script.reader import Film, Path_, Reader
 from ltxflow.script.speech import (
     ANY_OFFLINE,
     Speech,
@@ -35,15 +35,9 @@ RULES = {
 WORDS_PER_SECOND = 2.5  # a calm narrator; 150 words a minute
 
 
-def read_narration(
-    reader: Reader,
-    written: Mapping[str, Any],
-    path: Path_,
-    data: Mapping[str, Any],
-    fps: int,
-    variables: Mapping[str, str],
-) -> Narration:
+def read_narration(reader: Reader, film: Film, written: Mapping[str, Any], path: Path_) -> Narration:
     """Given a scene as it is written, return what is said over it: as long as it is, was planned, or is estimated."""
+    fps, variables = film.fps, film.variables
     spoken = written.get("narration")
     at: Path_ = (*path, "narration")
     span = reader.span(at)
@@ -64,8 +58,8 @@ def read_narration(
         return Narration("file", seconds, text=text, gain_db=gain, file=sound, span=span)
     if "duration" in spoken:
         return Narration("duration", parse_time(str(spoken["duration"]), fps), text=text, gain_db=gain, span=span)
-    rate = Fraction(str(data.get("words_per_second") or WORDS_PER_SECOND))
-    speech = _speech(reader, spoken, at, data, fps, variables)
+    rate = Fraction(str(reader.document.data.get("words_per_second") or WORDS_PER_SECOND))
+    speech = _speech(reader, film, spoken, at)
     if speech is not None:
         starts = line_starts(speech.lines, rate, speech.speed, speech.lexicon)
         return Narration(
@@ -93,28 +87,21 @@ def read_narration(
     )
 
 
-def _speech(
-    reader: Reader,
-    spoken: Mapping[str, Any],
-    at: Path_,
-    data: Mapping[str, Any],
-    fps: int,
-    variables: Mapping[str, str],
-) -> Speech | None:
+def _speech(reader: Reader, film: Film, spoken: Mapping[str, Any], at: Path_) -> Speech | None:
     """What is to be spoken over a scene, by the engine it or the film names; None without one."""
 
     def filled(text: str, where: Path_) -> str:
-        told, problems = fill(text, variables, reader.span((*at, *where)))
+        told, problems = fill(text, film.variables, reader.span((*at, *where)))
         reader.problems += problems
         return told
 
-    film = data.get("speech") or {}
+    shared = reader.document.data.get("speech") or {}
     speech, problems = read_speech(
         spoken,
-        film,
+        shared,
         reader.engines,
-        offline=reader.offline() if spoken.get("engine", film.get("engine")) == ANY_OFFLINE else None,
-        fps=fps,
+        offline=reader.offline() if spoken.get("engine", shared.get("engine")) == ANY_OFFLINE else None,
+        fps=film.fps,
         fill=filled,
         span=lambda where: reader.span((*at, *where)),
         film_span=lambda where: reader.span(("speech", *where)),
@@ -123,9 +110,9 @@ def _speech(
     return speech
 
 
-def engines_of(reader: Reader, data: Mapping[str, Any], of_user: Mapping[str, Engine]) -> dict[str, Engine]:
+def engines_of(reader: Reader, of_user: Mapping[str, Engine]) -> dict[str, Engine]:
     """Given the film, return every engine by name: built in, the user's, and those it brings, which need trust."""
-    written = data.get("engines") or {}
+    written = reader.document.data.get("engines") or {}
     words = [str(word) for entry in written.values() for word in entry.get("command", ())]
     brought = {word: digest_file(reader.folder / word) for word in words if (reader.folder / word).is_file()}
     engines, problems = read_engines(

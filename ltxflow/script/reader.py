@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.engines import Engine
@@ -16,8 +16,8 @@ from ltxflow.script import yaml
 from ltxflow.script.facts import Facts
 from ltxflow.script.model import Image, Media, Value
 from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby
+from ltxflow.script.profile import Profile
 from ltxflow.script.references import Library
-from ltxflow.script.settings import Layer
 
 RULES = {
     "L010": "a path can be resolved",
@@ -33,6 +33,16 @@ RULES = {
 }
 
 Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Film:
+    """What all scenes and clips of a film are read with. `size` is what is delivered, in px; `variables` are flat."""
+
+    profile: Profile
+    fps: int
+    size: tuple[int, int]
+    variables: Mapping[str, str]
 
 
 @dataclass
@@ -53,8 +63,6 @@ class Reader:
     offline: Callable[[], str | None] = lambda: None
     facts: Facts = field(default_factory=Facts)
     real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
-    below: dict[Any, dict[str, Value]] = field(default_factory=dict)  # see _below
-    shared: list[Layer] = field(default_factory=list)
 
     def span(self, path: Path_) -> Span:
         return self.document.span(path)
