@@ -1,4 +1,4 @@
-"""Recognises in a ComfyUI workflow what a clip decides, and writes a template of it. Pure; knows no project.
+"""Recognises in a ComfyUI workflow what a clip decides, for a template of it. Pure; knows no project.
 
 Nothing is asked: a value is found by the class of its node and by the links from it to the samplers and to the node
 that saves the video. What is not recognised stays as it was, number by number and text by text.
@@ -19,40 +19,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from ltxflow.comfy.graph import OUTPUTS, Graph
-from ltxflow.comfy.nodes import EXPORT, FILES, Signatures, as_link, core_classes, file_inputs, folder_of
-from ltxflow.core.errors import LtxflowError, Problem, Span
-
-MAX_CHARACTERS = 1 << 20  # of a template (script/template.py); the largest official workflow has 60,000
+from ltxflow.comfy.nodes import FILES, Signatures, as_link, core_classes, file_inputs, folder_of
+from ltxflow.comfy.wiring import LENGTHS, TEXTS, Place, Wiring, as_number
+from ltxflow.core.errors import LtxflowError, Problem
 
 RULES = {
-    "T020": "what is imported is JSON, and no larger than a template may be",
-    "T021": "what is imported is a workflow in API format",
     "T022": "what is imported saves a video",
 }
 
-TEXTS = ("text", "prompt", "text_g", "text_l", "t5xxl", "clip_l", "gemma", "text_positive")
-POSITIVE = ("positive", "conditioning", "cond1")
-NEGATIVE = ("negative", "cond2_negative")
-LENGTHS = ("length", "num_frames", "frames", "frame_count", "video_frames", "video_length", "frames_number")
 RATES = ("frame_rate", "fps")
-SEEDS = ("noise_seed", "seed")
 PICTURES = ("image", "images", "start_image", "first_frame", "init_image", "optional_cond_images", "cond_image")
 LAST_PICTURES = ("end_image", "last_image", "last_frame", "end_frame")
-# Where a picture is no longer the picture that came in: sampled, or encoded for something else.
-NOT_PICTURES = frozenset(
-    {"samples", "latent", "latent_image", "model", "vae", "clip", "positive", "negative", "guider"}
-)
 WIDTHS = (("width", "height"), ("resize_type.width", "resize_type.height"), ("target_width", "target_height"))
 SAVES = re.compile(r"SaveVideo|SaveWEBM|VideoCombine|VideoSave|SaveAnimatedWEBP|SaveMP4", re.IGNORECASE)
 PREFIX = "filename_prefix"
 TITLE = "video"
-
-Place = tuple[str, str]  # node id, input
 
 
 @dataclass(frozen=True)
@@ -103,84 +89,6 @@ ORDER = (
 )
 
 
-# --- reading --------------------------------------------------------------------------------------
-
-
-def read_workflow(text: str, name: str) -> Graph:
-    """Given a file's text and its name, return the workflow: node id → {class_type, inputs, _meta?}.
-
-    The body of a `POST /prompt` is taken for the workflow in it. Raise LtxflowError, at the line, for what is no
-    JSON, too large, a workflow as the web interface saves it, or none at all.
-    """
-    data = _parsed(text, name)
-    if isinstance(data, dict) and isinstance(data.get("nodes"), list):
-        _refuse(name, "this is a workflow as ComfyUI's editor saves it, not in API format", "T021", EXPORT)
-    graph = _unwrapped(data)
-    if not isinstance(graph, dict) or not graph:
-        _refuse(name, "this is no workflow: an object of nodes is expected", "T021", EXPORT)
-    for id, node in graph.items():
-        if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
-            _refuse(name, f'"{id[:40]}" is no node: it has no "class_type"', "T021", EXPORT, _line(text, id))
-        if not isinstance(node.get("inputs"), dict):
-            _refuse(name, f'node "{id[:40]}" has no "inputs"', "T021", EXPORT, _line(text, id))
-        if not isinstance(node.get("_meta", {}), dict):
-            _refuse(name, f'"_meta" of node "{id[:40]}" is no object', "T021", EXPORT, _line(text, id))
-    for id, node in graph.items():
-        for input, value in node["inputs"].items():
-            link = as_link(value)
-            if link and link[0] not in graph:
-                message = f'node "{id[:40]}": "{input}" is linked to node "{link[0][:40]}", which is not in the file'
-                _refuse(name, message, "T021", "export it again, whole", _line(text, id))
-    return graph
-
-
-def _parsed(text: str, name: str) -> Any:
-    if len(text) > MAX_CHARACTERS:
-        hint = "a workflow in API format has some 20,000; pictures in it are uploaded, not written into it"
-        _refuse(name, f"the file has more than the {MAX_CHARACTERS:,} characters of a template", "T020", hint)
-    try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        hint = "is it the file that ComfyUI exported?" if text.strip() else "the file is empty"
-        _refuse(name, f"this is not JSON: {error.msg.lower()}", "T020", hint, error.lineno, error.colno)
-    except ValueError as error:
-        _refuse(name, str(error), "T020", "correct it in the file")
-    except RecursionError:
-        _refuse(name, "this is nested too deep", "T020", EXPORT)
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f'"{key[:60]}" stands twice in one object')
-        found[key] = value
-    return found
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _unwrapped(data: Any) -> Any:
-    for key in ("prompt", "output"):  # the body of POST /prompt; what the editor's graphToPrompt() returns
-        inner = data.get(key) if isinstance(data, dict) else None
-        if isinstance(inner, dict) and "class_type" not in inner:
-            return inner
-    return data
-
-
-def _refuse(name: str, message: str, code: str, hint: str, line: int = 1, col: int = 1) -> NoReturn:
-    raise LtxflowError(Problem(message, Span(name, line, col), hint, code))
-
-
-def _line(text: str, id: str) -> int:
-    return text.count("\n", 0, max(text.find(json.dumps(id)), 0)) + 1
-
-
-# --- recognising ----------------------------------------------------------------------------------
-
-
 def recognise(graph: Graph) -> Recognised:
     """Given a workflow in API format, return what a clip decides in it. Raise LtxflowError if it saves no video."""
     return _Search(graph).all()
@@ -196,10 +104,9 @@ class _Use:
 
 
 @dataclass
-class _Search:
+class _Search(Wiring):
     """One look at one workflow."""
 
-    graph: Graph
     uses: list[_Use] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -229,57 +136,8 @@ class _Search:
         titles = {self.save: TITLE, **self.beside}
         return Recognised(found, titles, stages, has_crop, left, problems, foreign)
 
-    # ---- the graph
-
-    def class_of(self, id: str) -> str:
-        return str(self.graph[id]["class_type"])
-
-    def inputs(self, id: str) -> Mapping[str, Any]:
-        inputs: Mapping[str, Any] = self.graph[id]["inputs"]
-        return inputs
-
-    def links(self, id: str) -> Iterator[tuple[str, str, int]]:
-        """Yield (input, node, slot) of what node `id` reads from."""
-        for name, value in self.inputs(id).items():
-            link = as_link(value)
-            if link:
-                yield name, link[0], link[1]
-
-    def linked(self, id: str, *names: str) -> Iterator[tuple[str, int]]:
-        for name, source, slot in self.links(id):
-            if name in names:
-                yield source, slot
-
-    def upstream(self, id: str) -> set[str]:
-        """All that node `id` needs, without itself."""
-        found: set[str] = set()
-        todo = [id]
-        while todo:
-            for _, source, _ in self.links(todo.pop()):
-                if source not in found:
-                    found.add(source)
-                    todo.append(source)
-        return found
-
-    def in_order(self, ids: Iterable[str]) -> list[str]:
-        order = {id: n for n, id in enumerate(self.graph)}
-        return sorted(ids, key=lambda id: order[id])
-
-    def told(self, id: str) -> str:
-        title = self.graph[id].get("_meta", {}).get("title")
-        named = f', "{title}"' if isinstance(title, str) and title and title != self.class_of(id) else ""
-        return f'node "{id}" ({self.class_of(id)}{named})'
-
     def warn(self, message: str, hint: str = "") -> None:
         self.problems.append(Problem(message, None, hint, "", "warning"))
-
-    def is_sampler(self, id: str) -> bool:
-        names = self.inputs(id).keys()
-        return (
-            "latent_image" in names
-            or {"noise", "guider"} <= names
-            or (bool(names & set(SEEDS)) and bool(names & {"positive", "guider", "steps", "sigmas"}))
-        )
 
     # ---- the file
 
@@ -363,42 +221,6 @@ class _Search:
             else:
                 self.left.append(f"the negative text of {self.told(place[0])}, of a later stage")
 
-    def conditionings(self, sampler: str) -> dict[str, list[Place]]:
-        """Return the texts behind a sampler: its guider's, or its own."""
-        found: dict[str, list[Place]] = {"prompt": [], "negative": []}
-        for id in (sampler, *(source for source, _ in self.linked(sampler, "guider"))):
-            for variable, names in (("prompt", POSITIVE), ("negative", NEGATIVE)):
-                for source, slot in self.linked(id, *names):
-                    found[variable] += self.encoders(source, slot)
-        return found
-
-    def encoders(self, id: str, slot: int) -> list[Place]:
-        """Follow a conditioning up to the inputs whose text it was made of."""
-        found: list[Place] = []
-        seen: set[tuple[str, int]] = set()
-        todo = [(id, slot)]
-        while todo:
-            id, slot = todo.pop(0)
-            if (id, slot) in seen:
-                continue
-            seen.add((id, slot))
-            inputs = self.inputs(id)
-            if as_link(inputs.get("positive")) and as_link(inputs.get("negative")):
-                todo += self.linked(id, "positive" if self.conditioning(id, slot) == 0 else "negative")
-            elif self.class_of(id) == "ConditioningZeroOut":
-                continue  # nothing of the text is left
-            elif texts := [name for name in TEXTS if isinstance(inputs.get(name), str) or as_link(inputs.get(name))]:
-                found += [(id, name) for name in texts]
-            else:
-                todo += [(source, out) for _, source, out in self.links(id)]
-        return found
-
-    def conditioning(self, id: str, slot: int) -> int:
-        """Which of a node's conditionings output `slot` is: LTXVReferenceAudio gives a model first."""
-        signature = Signatures.recorded().classes.get(self.class_of(id))
-        outputs = signature.outputs if signature else ()
-        return outputs[:slot].count("CONDITIONING") if "CONDITIONING" in outputs else slot
-
     def texts_by_title(self) -> dict[str, dict[Place, None]]:
         """Without samplers that we know: encoders, told apart by the word in their title."""
         found: dict[str, dict[Place, None]] = {"prompt": {}, "negative": {}}
@@ -420,7 +242,7 @@ class _Search:
             for name, value in self.inputs(id).items()
             if name == "cfg" or name.startswith("cfg_")
         ]
-        return not scales or any(_number(value) != 1 for value in scales)
+        return not scales or any(as_number(value) != 1 for value in scales)
 
     # ---- numbers
 
@@ -439,10 +261,6 @@ class _Search:
             )
         if not places:
             self.warn("no seed was found", 'write {{ seed }} in the template where it belongs: "noise_seed": …')
-
-    def noise(self, sampler: str) -> list[Place]:
-        ids = [sampler, *(source for source, _ in self.linked(sampler, "noise"))]
-        return [(id, name) for id in ids for name in SEEDS if name in self.inputs(id)]
 
     def sizes(self) -> tuple[int, bool]:
         """Find what is sampled, and the same size where it returns; then what cuts the decoded picture."""
@@ -475,16 +293,6 @@ class _Search:
             self.crop(id)
         return (2 if scale == 2 else 1), bool(crops)
 
-    def is_latent(self, id: str) -> bool:
-        """A node with a width, a height and a length makes what is sampled."""
-        names = self.inputs(id).keys()
-        return {"width", "height"} <= names and bool(names & set(LENGTHS))
-
-    def size(self, id: str, width: str, height: str) -> tuple[float, float] | None:
-        numbers = [self.literal((id, name)) if name in self.inputs(id) else None for name in (width, height)]
-        known = [number for value in numbers if (number := _number(value)) is not None]
-        return (known[0], known[1]) if len(known) == 2 else None
-
     def scale(self) -> float:
         """How much larger than its first latent the picture is when it is decoded."""
         scale = 1.0
@@ -495,7 +303,7 @@ class _Search:
                 if "temporal" not in models:
                     scale *= 1.5 if "x1.5" in models else 2.0
             elif self.class_of(id) == "LatentUpscaleBy":
-                scale *= _number(self.inputs(id).get("scale_by")) or 1.0
+                scale *= as_number(self.inputs(id).get("scale_by")) or 1.0
         return scale
 
     def crops(self) -> list[str]:
@@ -520,7 +328,7 @@ class _Search:
         self.use("crop.width", (id, width))
         self.use("crop.height", (id, height))
         for name in ("x", "y"):
-            if _number(self.inputs(id).get(name)) is not None:
+            if as_number(self.inputs(id).get(name)) is not None:
                 self.use(f"crop.{name}", (id, name))
 
     def lengths(self) -> None:
@@ -539,7 +347,7 @@ class _Search:
         places = [
             (id, name) for id in (*self.in_order(self.used), self.save) for name in RATES if name in self.inputs(id)
         ]
-        rates = {place: _number(self.literal(place)) for place in places}
+        rates = {place: as_number(self.literal(place)) for place in places}
         told = [rate for (id, _), rate in rates.items() if rate and "Conditioning" in self.class_of(id)]
         base = (told or [rate for rate in rates.values() if rate] or [0.0])[0]
         for place, rate in rates.items():
@@ -582,8 +390,8 @@ class _Search:
         if "frame_idx" not in self.inputs(id):
             return "reference"
         place = (id, "frame_idx")
-        index = _number(self.literal(place))
-        frames = next((_number(self.literal(u.place)) for u in self.uses if u.variable == "frames"), None)
+        index = as_number(self.literal(place))
+        frames = next((as_number(self.literal(u.place)) for u in self.uses if u.variable == "frames"), None)
         if index == 0:
             return "reference"
         if index == -1:
@@ -594,61 +402,13 @@ class _Search:
         self.left.append(f"the picture at frame {self.shown(place)} ({self.told(id)}): a clip has a first and a last")
         return ""
 
-    def loaders(self, id: str) -> list[str]:
-        """Follow a picture up to the nodes that load it."""
-        found: list[str] = []
-        seen: set[str] = set()
-        todo = [id]
-        while todo:
-            id = todo.pop(0)
-            if id in seen:
-                continue
-            seen.add(id)
-            if "image" in FILES.get(self.class_of(id), ()):
-                found.append(id)
-            else:
-                todo += [source for name, source, _ in self.links(id) if name not in NOT_PICTURES]
-        return found
-
-    # ---- where a value really stands
+    # ---- what becomes a variable, and where
 
     def use(self, variable: str, place: Place) -> None:
         kind = str if variable in ("prompt", "negative") or variable.startswith("prefix") else int
         is_file = variable in ("reference", "last_frame")  # those stand in the loader itself: see steps/clip.py
         if all(use.place != place for use in self.uses):
             self.uses.append(_Use(variable, place, None if is_file else self.source(place, kind)))
-
-    def source(self, place: Place, kind: type) -> Place | None:
-        """Where the value of an input is written: there, or beyond nodes that only pass it on; None if computed."""
-        (id, name), _ = self.followed(place, kind)
-        value = self.inputs(id).get(name)
-        if kind is str:
-            return (id, name) if isinstance(value, str) else None
-        is_number = _number(value) is not None or isinstance(value, Mapping)
-        return (id, name) if is_number or ((id, name) == place and as_link(value) is None) else None
-
-    def followed(self, place: Place, kind: type) -> tuple[Place, list[str]]:
-        """Follow links as long as nodes only pass the value on: the last input, and the nodes on the way to it."""
-        id, name = place
-        way: list[str] = []
-        while (link := as_link(self.inputs(id)[name])) is not None and link[0] not in way:
-            inputs = self.inputs(link[0])
-            names = [n for n in ("value", "text", "string", "prompt") if n in inputs] if kind is str else []
-            names = names[:1] or ([*inputs] if len(inputs) == 1 else [])
-            if not names:
-                break
-            id, name = link[0], names[0]
-            way.append(id)
-        return (id, name), way[:-1]
-
-    def literal(self, place: Place) -> Any:
-        value = self.inputs(place[0]).get(place[1])
-        source = self.source(place, str if isinstance(value, str) else int) or self.source(place, str)
-        return self.inputs(source[0])[source[1]] if source else None
-
-    def shown(self, place: Place) -> str:
-        literal = self.literal(place)
-        return "computed" if literal is None else json.dumps(literal, ensure_ascii=False)[:60]
 
     def settled(self) -> tuple[Found, ...]:
         """Decide for every use where the variable is written: at its source, if all uses of that agree."""
@@ -749,84 +509,3 @@ class _Search:
 def _cropped(name: str) -> str:
     otherwise = {"width": "decoded_width", "height": "decoded_height"}.get(name, "0")
     return f"{{{{ crop.{name} if crop else {otherwise} }}}}"
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-class _Written(str):
-    """A number as it is written in the file: 1.0 stays 1.0, and 1e-3 stays 1e-3."""
-
-
-def template_text(text: str, recognised: Recognised, title: str, way: str) -> str:
-    """Given the workflow's text and what was recognised in it, return the template: header, then a node a block."""
-    graph = _unwrapped(json.loads(text, parse_int=_Written, parse_float=_Written))
-    written = {(one.node, one.input): one.text for one in recognised.found}
-    blocks = [_node(id, node, written, recognised.saves) for id, node in graph.items()]
-    return f"{_header(recognised, title, way)}{{\n" + ",\n".join(blocks) + "\n}\n"
-
-
-def _header(recognised: Recognised, title: str, way: str) -> str:
-    lines = [f"title: {_yaml(title)}", f"way: {_yaml(way)}"]
-    if recognised.needs:
-        lines.append(f"needs: [{', '.join(recognised.needs)}]")
-    lines.append(f"variables: [{', '.join(recognised.variables)}]")
-    return "{# ltxflow-template: 1\n" + "\n".join(lines) + "\n#}\n"
-
-
-def _yaml(text: str) -> str:
-    """One line of a comment: nothing in it ends the comment, or YAML's text."""
-    shown = "".join(char for char in " ".join(text.split()) if char.isprintable())[:200]
-    return json.dumps(shown, ensure_ascii=False).replace("#}", "# }")
-
-
-def _node(id: str, node: Mapping[str, Any], written: Mapping[Place, str], saves: Mapping[str, str]) -> str:
-    inputs = [
-        f"      {_json(name)}: {written.get((id, name)) or _json(value)}" for name, value in node["inputs"].items()
-    ]
-    lines = [f'    "class_type": {_json(node["class_type"])}']
-    lines.append('    "inputs": {\n' + ",\n".join(inputs) + "\n    }" if inputs else '    "inputs": {}')
-    lines += [f"    {_json(key)}: {_json(value)}" for key, value in node.items() if key not in _KEYS]
-    meta = _meta(id, node.get("_meta", {}), saves)
-    if meta:
-        lines.append(f'    "_meta": {_json(meta)}')
-    return f"  {_json(id)}: {{\n" + ",\n".join(lines) + "\n  }"
-
-
-_KEYS = ("class_type", "inputs", "_meta")
-
-
-def _meta(id: str, meta: Mapping[str, Any], saves: Mapping[str, str]) -> dict[str, Any]:
-    """Titles mark the files that are fetched: the save nodes get theirs, others that have one are renamed."""
-    if id in saves:
-        return {**meta, "title": saves[id]}
-    if meta.get("title") in OUTPUTS:
-        return {**meta, "title": f"{meta['title']} (node {id})"}
-    return dict(meta)
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, _Written):
-        return str(value)
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(key)}: {_json(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_json, value)) + "]"
-    return json.dumps(value)
-
-
-def _text(text: str) -> str:
-    """A text as JSON in which Jinja sees nothing of its own: `{{a|b}|c}` is how some nodes write a choice."""
-    is_plain = all(char.isprintable() or char in "\n\t" for char in text)
-    written = json.dumps(text, ensure_ascii=not is_plain)
-    for opening, code in (("{{", "{\\u007b"), ("{%", "{\\u0025"), ("{#", "{\\u0023")):
-        written = written.replace(opening, code)
-    return written

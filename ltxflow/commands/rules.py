@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ltxflow.comfy import importing, nodes
+from ltxflow.comfy import importing, nodes, workflow
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns
@@ -26,7 +26,7 @@ from ltxflow.script import (
 
 TABLES = (
     *(yaml.RULES, schema.RULES, sources.RULES, load.RULES, reader.RULES, layers.RULES, clips.RULES, extends.RULES),
-    *(narration.RULES, references.RULES, speech.RULES, nodes.RULES, importing.RULES),
+    *(narration.RULES, references.RULES, speech.RULES, nodes.RULES, workflow.RULES, importing.RULES),
 )
 MILDER = {
     "L022": "warning",

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.importing import MAX_CHARACTERS, Recognised, read_workflow, recognise, template_text
+from ltxflow.comfy.importing import Recognised, recognise
 from ltxflow.comfy.nodes import Signatures, core_classes
 from ltxflow.comfy.places import find_servers
+from ltxflow.comfy.rewriting import template_text
+from ltxflow.comfy.workflow import MAX_CHARACTERS, read_workflow
 from ltxflow.core import files
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
 from ltxflow.faces.jsonlines import print_envelope, problem_json

@@ -1,4 +1,4 @@
-"""Promises of comfy/importing.py: what is found in a workflow, what is left alone, and what cannot be taken."""
+"""Promises of comfy/importing.py, wiring.py and rewriting.py: what is found in a workflow, what is left alone."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from fakes.workflows import (
     with_primitives,
 )
 
-from ltxflow.comfy.importing import MAX_CHARACTERS, Recognised, read_workflow, recognise, template_text
+from ltxflow.comfy.importing import Recognised, recognise
 from ltxflow.comfy.nodes import Signatures, check_graph
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.comfy.rewriting import template_text
+from ltxflow.comfy.workflow import read_workflow
+from ltxflow.core.errors import LtxflowError
 from ltxflow.script.template import read_template, render, variables
 
 # --- helpers
@@ -60,12 +62,6 @@ def as_it_was(found: Recognised) -> dict[str, Any]:
 
 def without_titles(graph: Graph) -> Graph:
     return {id: {key: value for key, value in one.items() if key != "_meta"} for id, one in graph.items()}
-
-
-def refused(text: str) -> Problem:
-    with pytest.raises(LtxflowError) as caught:
-        recognise(read_workflow(text, "mine.json"))
-    return caught.value.problems[0]
 
 
 # --- what comes out
@@ -381,48 +377,14 @@ def test_a_clips_text_adds_no_node(tmp_path: Path) -> None:
     assert made.keys() == text_to_video().keys()
 
 
-# --- reading
-
-
-def test_the_body_of_a_post_is_taken_for_its_workflow() -> None:
-    assert read_workflow(json.dumps({"prompt": text_to_video(), "client_id": "x"}), "x") == text_to_video()
-
-
-def test_a_workflow_saved_by_the_editor_is_refused_with_the_way_out() -> None:
-    problem = refused(json.dumps({"last_node_id": 9, "nodes": [], "links": [], "version": 0.4}))
-    assert "not in API format" in problem.message
-    assert "Export (API)" in problem.hint
-
-
-def test_broken_json_is_told_at_its_line() -> None:
-    problem = refused('{\n "1": {,}\n}')
-    assert (problem.span and problem.span.line, problem.code) == (2, "T020")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "not JSON"),
-        ("[]", "no workflow"),
-        ("{}", "no workflow"),
-        ('"x"', "no workflow"),
-        ('{"1": 5}', '"1" is no node'),
-        ('{"1": {"class_type": "X"}}', 'node "1" has no "inputs"'),
-        ('{"1": {"class_type": "X", "inputs": {}, "_meta": 5}}', '"_meta" of node "1"'),
-        ('{"1": {"class_type": "X", "inputs": {"a": ["2", 0]}}}', 'linked to node "2"'),
-        ('{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is not JSON"),
-        ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" stands twice'),
-        ("[" * 100_000, "nested too deep"),
-        ("x" * (MAX_CHARACTERS + 1), "more than the 1,048,576 characters"),
-    ],
-)
-def test_what_is_no_workflow_is_refused(text: str, words: str) -> None:
-    assert words in refused(text).message
+# --- what ends at all
 
 
 @pytest.mark.parametrize("graph", [{"1": node("SaveImage", images=["1", 0], filename_prefix="x")}, {"1": node("X")}])
 def test_a_workflow_that_saves_no_video_is_refused(graph: Graph) -> None:
-    problem = refused(json.dumps(graph))
+    with pytest.raises(LtxflowError) as caught:
+        recognise(graph)
+    problem = caught.value.problems[0]
     assert (problem.code, "saves no video" in problem.message) == ("T022", True)
 
 

@@ -1,0 +1,83 @@
+"""Writes a template of a workflow: header, then a node a block, each value that a clip decides as its variable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ltxflow.comfy.graph import OUTPUTS
+from ltxflow.comfy.importing import Recognised
+from ltxflow.comfy.wiring import Place
+from ltxflow.comfy.workflow import unwrapped
+
+_KEYS = ("class_type", "inputs", "_meta")
+
+
+class _Written(str):
+    """A number as it is written in the file: 1.0 stays 1.0, and 1e-3 stays 1e-3."""
+
+
+def template_text(text: str, recognised: Recognised, title: str, way: str) -> str:
+    """Given the workflow's text and what was recognised in it, return the template: header, then a node a block."""
+    graph = unwrapped(json.loads(text, parse_int=_Written, parse_float=_Written))
+    written = {(one.node, one.input): one.text for one in recognised.found}
+    blocks = [_node(id, node, written, recognised.saves) for id, node in graph.items()]
+    return f"{_header(recognised, title, way)}{{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def _header(recognised: Recognised, title: str, way: str) -> str:
+    lines = [f"title: {_yaml(title)}", f"way: {_yaml(way)}"]
+    if recognised.needs:
+        lines.append(f"needs: [{', '.join(recognised.needs)}]")
+    lines.append(f"variables: [{', '.join(recognised.variables)}]")
+    return "{# ltxflow-template: 1\n" + "\n".join(lines) + "\n#}\n"
+
+
+def _yaml(text: str) -> str:
+    """One line of a comment: nothing in it ends the comment, or YAML's text."""
+    shown = "".join(char for char in " ".join(text.split()) if char.isprintable())[:200]
+    return json.dumps(shown, ensure_ascii=False).replace("#}", "# }")
+
+
+def _node(id: str, node: Mapping[str, Any], written: Mapping[Place, str], saves: Mapping[str, str]) -> str:
+    inputs = [
+        f"      {_json(name)}: {written.get((id, name)) or _json(value)}" for name, value in node["inputs"].items()
+    ]
+    lines = [f'    "class_type": {_json(node["class_type"])}']
+    lines.append('    "inputs": {\n' + ",\n".join(inputs) + "\n    }" if inputs else '    "inputs": {}')
+    lines += [f"    {_json(key)}: {_json(value)}" for key, value in node.items() if key not in _KEYS]
+    meta = _meta(id, node.get("_meta", {}), saves)
+    if meta:
+        lines.append(f'    "_meta": {_json(meta)}')
+    return f"  {_json(id)}: {{\n" + ",\n".join(lines) + "\n  }"
+
+
+def _meta(id: str, meta: Mapping[str, Any], saves: Mapping[str, str]) -> dict[str, Any]:
+    """Titles mark the files that are fetched: the save nodes get theirs, others that have one are renamed."""
+    if id in saves:
+        return {**meta, "title": saves[id]}
+    if meta.get("title") in OUTPUTS:
+        return {**meta, "title": f"{meta['title']} (node {id})"}
+    return dict(meta)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, _Written):
+        return str(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(key)}: {_json(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_json, value)) + "]"
+    return json.dumps(value)
+
+
+def _text(text: str) -> str:
+    """A text as JSON in which Jinja sees nothing of its own: `{{a|b}|c}` is how some nodes write a choice."""
+    is_plain = all(char.isprintable() or char in "\n\t" for char in text)
+    written = json.dumps(text, ensure_ascii=not is_plain)
+    for opening, code in (("{{", "{\\u007b"), ("{%", "{\\u0025"), ("{#", "{\\u0023")):
+        written = written.replace(opening, code)
+    return written

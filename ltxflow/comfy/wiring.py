@@ -1,0 +1,196 @@
+"""How the nodes of a workflow hang together, and where a value really stands. Decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltxflow.comfy.graph import Graph
+from ltxflow.comfy.nodes import FILES, Signatures, as_link
+
+TEXTS = ("text", "prompt", "text_g", "text_l", "t5xxl", "clip_l", "gemma", "text_positive")
+POSITIVE = ("positive", "conditioning", "cond1")
+NEGATIVE = ("negative", "cond2_negative")
+LENGTHS = ("length", "num_frames", "frames", "frame_count", "video_frames", "video_length", "frames_number")
+SEEDS = ("noise_seed", "seed")
+# Where a picture is no longer the picture that came in: sampled, or encoded for something else.
+NOT_PICTURES = frozenset(
+    {"samples", "latent", "latent_image", "model", "vae", "clip", "positive", "negative", "guider"}
+)
+
+Place = tuple[str, str]  # node id, input
+
+
+@dataclass
+class Wiring:
+    """A workflow, and questions to it."""
+
+    graph: Graph
+
+    def class_of(self, id: str) -> str:
+        return str(self.graph[id]["class_type"])
+
+    def inputs(self, id: str) -> Mapping[str, Any]:
+        inputs: Mapping[str, Any] = self.graph[id]["inputs"]
+        return inputs
+
+    def links(self, id: str) -> Iterator[tuple[str, str, int]]:
+        """Yield (input, node, slot) of what node `id` reads from."""
+        for name, value in self.inputs(id).items():
+            link = as_link(value)
+            if link:
+                yield name, link[0], link[1]
+
+    def linked(self, id: str, *names: str) -> Iterator[tuple[str, int]]:
+        """Yield (node, slot) of what node `id` reads by the inputs of these names."""
+        for name, source, slot in self.links(id):
+            if name in names:
+                yield source, slot
+
+    def upstream(self, id: str) -> set[str]:
+        """All that node `id` needs, without itself."""
+        found: set[str] = set()
+        todo = [id]
+        while todo:
+            for _, source, _ in self.links(todo.pop()):
+                if source not in found:
+                    found.add(source)
+                    todo.append(source)
+        return found
+
+    def in_order(self, ids: Iterable[str]) -> list[str]:
+        """Nodes as they stand in the file."""
+        order = {id: n for n, id in enumerate(self.graph)}
+        return sorted(ids, key=lambda id: order[id])
+
+    def told(self, id: str) -> str:
+        """A node as a person finds it: by id, class and title."""
+        title = self.graph[id].get("_meta", {}).get("title")
+        named = f', "{title}"' if isinstance(title, str) and title and title != self.class_of(id) else ""
+        return f'node "{id}" ({self.class_of(id)}{named})'
+
+    # What a node is for
+
+    def is_sampler(self, id: str) -> bool:
+        """A node that turns noise into a latent, by what it reads."""
+        names = self.inputs(id).keys()
+        return (
+            "latent_image" in names
+            or {"noise", "guider"} <= names
+            or (bool(names & set(SEEDS)) and bool(names & {"positive", "guider", "steps", "sigmas"}))
+        )
+
+    def is_latent(self, id: str) -> bool:
+        """A node with a width, a height and a length makes what is sampled."""
+        names = self.inputs(id).keys()
+        return {"width", "height"} <= names and bool(names & set(LENGTHS))
+
+    # Where things come from
+
+    def conditionings(self, sampler: str) -> dict[str, list[Place]]:
+        """Return the texts behind a sampler: its guider's, or its own."""
+        found: dict[str, list[Place]] = {"prompt": [], "negative": []}
+        for id in (sampler, *(source for source, _ in self.linked(sampler, "guider"))):
+            for variable, names in (("prompt", POSITIVE), ("negative", NEGATIVE)):
+                for source, slot in self.linked(id, *names):
+                    found[variable] += self.encoders(source, slot)
+        return found
+
+    def encoders(self, id: str, slot: int) -> list[Place]:
+        """Follow a conditioning up to the inputs whose text it was made of."""
+        found: list[Place] = []
+        seen: set[tuple[str, int]] = set()
+        todo = [(id, slot)]
+        while todo:
+            id, slot = todo.pop(0)
+            if (id, slot) in seen:
+                continue
+            seen.add((id, slot))
+            inputs = self.inputs(id)
+            if as_link(inputs.get("positive")) and as_link(inputs.get("negative")):
+                todo += self.linked(id, "positive" if self.conditioning(id, slot) == 0 else "negative")
+            elif self.class_of(id) == "ConditioningZeroOut":
+                continue  # nothing of the text is left
+            elif texts := [name for name in TEXTS if isinstance(inputs.get(name), str) or as_link(inputs.get(name))]:
+                found += [(id, name) for name in texts]
+            else:
+                todo += [(source, out) for _, source, out in self.links(id)]
+        return found
+
+    def conditioning(self, id: str, slot: int) -> int:
+        """Which of a node's conditionings output `slot` is: LTXVReferenceAudio gives a model first."""
+        signature = Signatures.recorded().classes.get(self.class_of(id))
+        outputs = signature.outputs if signature else ()
+        return outputs[:slot].count("CONDITIONING") if "CONDITIONING" in outputs else slot
+
+    def noise(self, sampler: str) -> list[Place]:
+        """The inputs that hold the seed of a sampler."""
+        ids = [sampler, *(source for source, _ in self.linked(sampler, "noise"))]
+        return [(id, name) for id in ids for name in SEEDS if name in self.inputs(id)]
+
+    def loaders(self, id: str) -> list[str]:
+        """Follow a picture up to the nodes that load it."""
+        found: list[str] = []
+        seen: set[str] = set()
+        todo = [id]
+        while todo:
+            id = todo.pop(0)
+            if id in seen:
+                continue
+            seen.add(id)
+            if "image" in FILES.get(self.class_of(id), ()):
+                found.append(id)
+            else:
+                todo += [source for name, source, _ in self.links(id) if name not in NOT_PICTURES]
+        return found
+
+    # Where a value really stands
+
+    def followed(self, place: Place, kind: type) -> tuple[Place, list[str]]:
+        """Follow links as long as nodes only pass the value on: the last input, and the nodes on the way to it."""
+        id, name = place
+        way: list[str] = []
+        while (link := as_link(self.inputs(id)[name])) is not None and link[0] not in way:
+            inputs = self.inputs(link[0])
+            names = [n for n in ("value", "text", "string", "prompt") if n in inputs] if kind is str else []
+            names = names[:1] or ([*inputs] if len(inputs) == 1 else [])
+            if not names:
+                break
+            id, name = link[0], names[0]
+            way.append(id)
+        return (id, name), way[:-1]
+
+    def source(self, place: Place, kind: type) -> Place | None:
+        """Where the value of an input is written: there, or beyond nodes that only pass it on; None if computed."""
+        (id, name), _ = self.followed(place, kind)
+        value = self.inputs(id).get(name)
+        if kind is str:
+            return (id, name) if isinstance(value, str) else None
+        is_number = as_number(value) is not None or isinstance(value, Mapping)
+        return (id, name) if is_number or ((id, name) == place and as_link(value) is None) else None
+
+    def literal(self, place: Place) -> Any:
+        """The value of an input, beyond nodes that only pass it on; None if computed."""
+        value = self.inputs(place[0]).get(place[1])
+        source = self.source(place, str if isinstance(value, str) else int) or self.source(place, str)
+        return self.inputs(source[0])[source[1]] if source else None
+
+    def shown(self, place: Place) -> str:
+        """The value of an input, for a sentence."""
+        literal = self.literal(place)
+        return "computed" if literal is None else json.dumps(literal, ensure_ascii=False)[:60]
+
+    def size(self, id: str, width: str, height: str) -> tuple[float, float] | None:
+        """The two numbers of a size that node `id` reads by these inputs, None without both."""
+        numbers = [self.literal((id, name)) if name in self.inputs(id) else None for name in (width, height)]
+        known = [number for value in numbers if (number := as_number(value)) is not None]
+        return (known[0], known[1]) if len(known) == 2 else None
+
+
+def as_number(value: Any) -> float | None:
+    """Given what stands in JSON, return it as a number, None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)

@@ -1,0 +1,53 @@
+"""Promises of comfy/workflow.py: what is no workflow is refused, at its line, with the way out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fakes.workflows import text_to_video
+
+from ltxflow.comfy.workflow import MAX_CHARACTERS, read_workflow
+from ltxflow.core.errors import LtxflowError, Problem
+
+
+def refused(text: str) -> Problem:
+    with pytest.raises(LtxflowError) as caught:
+        read_workflow(text, "mine.json")
+    return caught.value.problems[0]
+
+
+def test_the_body_of_a_post_is_taken_for_its_workflow() -> None:
+    assert read_workflow(json.dumps({"prompt": text_to_video(), "client_id": "x"}), "x") == text_to_video()
+
+
+def test_a_workflow_saved_by_the_editor_is_refused_with_the_way_out() -> None:
+    problem = refused(json.dumps({"last_node_id": 9, "nodes": [], "links": [], "version": 0.4}))
+    assert "not in API format" in problem.message
+    assert "Export (API)" in problem.hint
+
+
+def test_broken_json_is_told_at_its_line() -> None:
+    problem = refused('{\n "1": {,}\n}')
+    assert (problem.span and problem.span.line, problem.code) == (2, "T020")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not JSON"),
+        ("[]", "no workflow"),
+        ("{}", "no workflow"),
+        ('"x"', "no workflow"),
+        ('{"1": 5}', '"1" is no node'),
+        ('{"1": {"class_type": "X"}}', 'node "1" has no "inputs"'),
+        ('{"1": {"class_type": "X", "inputs": {}, "_meta": 5}}', '"_meta" of node "1"'),
+        ('{"1": {"class_type": "X", "inputs": {"a": ["2", 0]}}}', 'linked to node "2"'),
+        ('{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is not JSON"),
+        ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" stands twice'),
+        ("[" * 100_000, "nested too deep"),
+        ("x" * (MAX_CHARACTERS + 1), "more than the 1,048,576 characters"),
+    ],
+)
+def test_what_is_no_workflow_is_refused(text: str, words: str) -> None:
+    assert words in refused(text).message
