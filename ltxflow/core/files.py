@@ -7,19 +7,15 @@ import fcntl
 import functools
 import hashlib
 import itertools
-import json
 import os
 import re
 import secrets
-import shlex
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
@@ -91,7 +87,8 @@ def refused(doing: str, path: Path, error: OSError) -> LtxflowError:
 
 
 @contextmanager
-def _reported(doing: str, path: Path) -> Iterator[None]:
+def reported(doing: str, path: Path) -> Iterator[None]:
+    """Raise what the system refuses in the body as an error of ours: what was being done, to which file."""
     try:
         yield
     except OSError as error:
@@ -226,7 +223,7 @@ def make_dir(path: Path, mode: int = 0o777) -> None:
     """Given a folder's path, make it and its missing parents, each with `mode` less the umask."""
     if path.is_dir():
         return
-    with _reported("make the folder", path):
+    with reported("make the folder", path):
         missing = [path, *itertools.takewhile(lambda parent: not parent.is_dir(), path.parents)]
         for folder in reversed(missing):
             _before("mkdir", folder)
@@ -243,7 +240,7 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsyn
     The folder must be there. `mode` is exact; without it the umask decides. Return the signature of what was written.
     """
     raw = data.encode() if isinstance(data, str) else data
-    with _reported("write", path), _replacing(path, mode, fsync) as placing:
+    with reported("write", path), _replacing(path, mode, fsync) as placing:
         _write_all(placing.fd, raw, placing.temp)
     return placing.signature
 
@@ -257,7 +254,7 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
     if "\n" in line:
         raise ValueError("a line has no line feed inside")
     data = line.encode() + b"\n"
-    with _reported("append to", path):
+    with reported("append to", path):
         _before("append", path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -275,7 +272,7 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
 
 def append(path: Path, data: bytes) -> None:
     """Given bytes, append them to a file that is there, in one write. Not made durable: for what may be lost."""
-    with _reported("append to", path):
+    with reported("append to", path):
         _before("append", path)
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -286,7 +283,7 @@ def append(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Given a folder into which files were put without it (`sync_folder=False`), make their names durable at once."""
-    with _reported("write to", folder):
+    with reported("write to", folder):
         _fsync_dir(folder)
 
 
@@ -299,13 +296,13 @@ def copy_into(
     name is without `sync_folder` once the caller says so. Raise LtxflowError when the copy has not the size of the
     source, or not the digest `expect`; then `dst` is as it was.
     """
-    with _reported("read", src):
+    with reported("read", src):
         source = os.open(src, os.O_RDONLY | os.O_CLOEXEC)
     try:
         facts = os.fstat(source)
         if not stat.S_ISREG(facts.st_mode):
             raise LtxflowError(Problem(f'"{src}" is not a file', hint="name a plain file"), exit_code=FAILED)
-        with _reported("write", dst), _replacing(dst, mode, True, sync_folder) as placing:
+        with reported("write", dst), _replacing(dst, mode, True, sync_folder) as placing:
             if not _clone(source, placing.fd, placing.temp):
                 _copy_bytes(source, placing.fd, facts.st_size, placing.temp)
             _check_copy(src, placing.temp, facts.st_size, expect)
@@ -374,7 +371,7 @@ def move_into(
     `src` is gone. A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`.
     `sync_folder` as for `copy_into`.
     """
-    with _reported("read", src):
+    with reported("read", src):
         fd = _open_single(src)
     try:
         if fd is not None and _is_moved(fd, src, dst, expect, mode, fsync):
@@ -407,7 +404,7 @@ def _is_moved(fd: int, src: Path, dst: Path, expect: Digest | None, mode: int | 
     """Rename an open file to its place, its bytes durable; return whether that was possible."""
     if expect is not None:
         _check_digest(src, src, expect)
-    with _reported("move a file to", dst):
+    with reported("move a file to", dst):
         if mode is not None:
             _before("chmod", src)
             os.fchmod(fd, mode)
@@ -424,13 +421,13 @@ def _is_moved(fd: int, src: Path, dst: Path, expect: Digest | None, mode: int | 
 
 def remove(path: Path) -> None:
     """Given a file or a symbolic link, take it away; one that is not there is fine. Never a folder."""
-    with _reported("remove", path):
+    with reported("remove", path):
         _unlink(path)
 
 
 def remove_dir(path: Path) -> bool:
     """Given a folder, take it away if it is empty; return whether it is gone."""
-    with _reported("remove", path):
+    with reported("remove", path):
         try:
             _before("rmdir", path)
             path.rmdir()
@@ -445,14 +442,14 @@ def remove_dir(path: Path) -> bool:
 
 def remove_tree(path: Path) -> None:
     """Given a file or a folder with all that is in it, take it away; one that is not there is fine."""
-    with _reported("remove", path):
+    with reported("remove", path):
         _unlink_tree(path)
 
 
 def set_aside(path: Path) -> Path:
     """Given a damaged file or folder, rename it to `<name>.corrupt`, over an older one; return that path."""
     aside = path.with_name(path.name + ".corrupt")
-    with _reported("set aside", path):
+    with reported("set aside", path):
         _unlink_tree(aside)
         _replace(path, aside)
     return aside
@@ -463,7 +460,7 @@ def temp_dir(parent: Path) -> Iterator[Path]:
     """Given a folder (made if missing), yield a new private folder in it, and take that away at the end."""
     make_dir(parent, 0o700)
     folder = parent / _temp_name()
-    with _reported("make the folder", folder):
+    with reported("make the folder", folder):
         _before("mkdir", folder)
         folder.mkdir(0o700)
     try:
@@ -520,155 +517,3 @@ def signature_of_file(path: Path | str) -> Signature | None:
     except (OSError, ValueError):
         return None
     return _signature(facts) if stat.S_ISREG(facts.st_mode) else None
-
-
-# --- one process at a time
-
-
-class ProcessLock:
-    """A file that one process at a time holds. The kernel lets it go when the process dies, however it dies.
-
-    The JSON inside (pid, host, started, command) only tells others who holds it; the lock works without it.
-    """
-
-    @staticmethod
-    @contextmanager
-    def acquire(
-        path: Path,
-        wait: bool = True,
-        on_wait: Callable[[dict[str, Any]], None] = lambda owner: None,
-    ) -> Iterator[None]:
-        """Given the lock's file, hold it for the body. If another has it, tell `on_wait` who, and wait.
-
-        Raise LtxflowError (exit 1) when it is held and `wait` is false. An unreadable owner is {}.
-        """
-        make_dir(path.parent)
-        with _reported("lock", path):
-            fd = _open_locked(path, wait, on_wait)
-        try:
-            with suppress(OSError):  # who holds it is a courtesy
-                _write_owner(fd, path, _me())
-            yield
-        finally:
-            try:
-                with suppress(OSError):
-                    _write_owner(fd, path, None)
-            finally:
-                os.close(fd)
-
-    @staticmethod
-    @contextmanager
-    def share(path: Path) -> Iterator[None]:
-        """Given the lock's file, hold it together with others who share it; `acquire` waits for all of them.
-
-        Where there is no folder, or none that can be written, nobody can `acquire` it: then there is nothing to hold.
-        """
-        fd = _open_shared(path)
-        try:
-            yield
-        finally:
-            if fd is not None:
-                os.close(fd)
-
-
-def _open_shared(path: Path) -> int | None:
-    while path.parent.is_dir():
-        try:
-            _before("lock", path)
-            # for writing, since nfs has no shared lock on a descriptor that only reads, nor an exclusive one
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                return None
-            raise LtxflowError(_problem("lock", path, error), exit_code=FAILED) from error
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        if _is_still(fd, path):
-            return fd
-        os.close(fd)
-    return None
-
-
-def hold_file(path: Path) -> int:
-    """Given a file of ours, lock it as long as this process lives, or until the descriptor returned is closed."""
-    with _reported("lock", path):
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
-
-
-def is_held(path: Path) -> bool:
-    """Given a file, return whether a living process holds it (`hold_file`), on any host that shares its locks."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return path.exists()  # that cannot be asked: better to think it is
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def _open_locked(path: Path, wait: bool, on_wait: Callable[[dict[str, Any]], None]) -> int:
-    told = False
-    while True:
-        _before("lock", path)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = _read_owner(fd)
-                if not wait:
-                    raise _held(path, owner) from None
-                if not told:
-                    told = True
-                    on_wait(owner)
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_still(fd, path):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # the file was deleted while we waited: what we hold locks nobody out
-
-
-def _is_still(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _me() -> dict[str, Any]:
-    return {
-        "pid": os.getpid(),
-        "host": os.uname().nodename,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
-    }
-
-
-def _write_owner(fd: int, path: Path, owner: dict[str, Any] | None) -> None:
-    _before("write", path)
-    os.ftruncate(fd, 0)
-    if owner is not None:
-        os.pwrite(fd, json.dumps(owner).encode() + b"\n", 0)
-
-
-def _read_owner(fd: int) -> dict[str, Any]:
-    try:
-        owner = json.loads(os.pread(fd, 1 << 16, 0))
-    except (OSError, ValueError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def _held(path: Path, owner: dict[str, Any]) -> LtxflowError:
-    who = "another process"
-    if owner:
-        who = f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('started')}"
-    hint = "wait for it to end, or run without `--no-wait`"
-    return LtxflowError(Problem(f'"{path}" is held by {who}', hint=hint), exit_code=FAILED)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core import files
+from ltxflow.core import files, process_lock
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.store.cas import is_digest
 
@@ -47,12 +47,12 @@ class Run:
 
 def gate(root: Path) -> AbstractContextManager[None]:
     """Given the store's folder, keep `cache gc` out for the body of a `with`: what is looked up stays there."""
-    return files.ProcessLock.share(root / "gate")
+    return process_lock.share(root / "gate")
 
 
 def gate_closed(root: Path, on_wait: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
     """Given the store's folder, keep everybody else out for the body of a `with`; the others wait."""
-    return files.ProcessLock.acquire(root / "gate", on_wait=lambda owner: on_wait())
+    return process_lock.acquire(root / "gate", on_wait=lambda owner: on_wait())
 
 
 # --- films
@@ -145,7 +145,7 @@ def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[Callabl
     }
     files.make_dir(path.parent, 0o700)
     files.write_atomic(path, json.dumps(data) + "\n", fsync=False)
-    fd = files.hold_file(path)
+    fd = process_lock.hold_file(path)
     try:
         yield lambda more: files.append_line(path, json.dumps(sorted({*more})), fsync=False)
     finally:
@@ -159,7 +159,7 @@ def runs(root: Path) -> list[Run]:
     """Given the store's folder, return the runs under way. Records of dead ones are taken away; call it in the gate."""
     found = []
     for path in sorted((root / "running").glob("*.json")):
-        if not files.is_held(path):
+        if not process_lock.is_held(path):
             files.remove(path)
             continue
         head, *more = path.read_bytes().splitlines() or [b""]

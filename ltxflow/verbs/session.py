@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ltxflow import __version__
-from ltxflow.core import files
+from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.timing import clip_file_name
@@ -312,4 +312,4 @@ def make_own_folder(session: Session) -> Path:
 
 def hold(session: Session, *, wait: bool, on_wait: Any) -> Any:
     """Given a session, hold the project for writing: a kernel lock that dies with its process."""
-    return files.ProcessLock.acquire(make_own_folder(session) / "lock", wait=wait, on_wait=on_wait)
+    return process_lock.acquire(make_own_folder(session) / "lock", wait=wait, on_wait=on_wait)
