@@ -28,7 +28,8 @@ from ltxflow.deliver import publish as publishing
 from ltxflow.plan.outlook import Change, Mode, Outlook, Question
 from ltxflow.script import load as load_module
 from ltxflow.script.config import read_config, remember_trust
-from ltxflow.script.template import Template, read_templates, render
+from ltxflow.script.rendering import render
+from ltxflow.script.template import Template, read_templates
 from ltxflow.steps import clip as clip_step
 from ltxflow.store.lock import Lock, read_lock
 from ltxflow.store.memory import Memory

@@ -30,8 +30,8 @@ NO_SIBLINGS = ("ltxflow.steps", "ltxflow.run.executors", "ltxflow.commands")
 # Each library stands behind one module, or one floor: what can be swapped, and what costs start-up, is known.
 BEHIND = {
     "yaml": ["ltxflow.script.yaml"],
-    "jinja2": ["ltxflow.script.template"],
-    "markupsafe": ["ltxflow.script.template"],
+    "jinja2": ["ltxflow.script.jinja"],
+    "markupsafe": ["ltxflow.script.jinja"],
     "jsonschema": ["ltxflow.script.schema"],
     "networkx": ["ltxflow.plan.dag"],
     "httpx": ["ltxflow.comfy.transport", "ltxflow.media.engines.openai"],  # two kinds of server

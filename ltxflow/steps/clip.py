@@ -17,8 +17,9 @@ from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.fit import PREPARE_VERSION
 from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Picture, Project, Scene, Still, Value, slug
 from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
+from ltxflow.script.rendering import render, render_many
 from ltxflow.script.settings import QUALITY_PARTS
-from ltxflow.script.template import Template, render, render_many
+from ltxflow.script.template import Template
 from ltxflow.script.weights import weights_of
 from ltxflow.steps import (
     Asset,

@@ -15,7 +15,8 @@ from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.engines import Picture, draw
 from ltxflow.script.model import Project, Still
 from ltxflow.script.profile import Profile, geometry
-from ltxflow.script.template import Template, render
+from ltxflow.script.rendering import render
+from ltxflow.script.template import Template
 from ltxflow.script.weights import weights_of
 from ltxflow.steps import Asset, Expected, Job, Node, Wishes
 

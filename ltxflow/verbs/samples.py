@@ -16,7 +16,8 @@ from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.model import Clip, Extends, Image, Length, Lora, Media, Narration, Prompt, Scene, Still, Value
 from ltxflow.script.profile import Profile, delivered_size, geometry
 from ltxflow.script.references import TEXT_TO_IMAGE
-from ltxflow.script.template import Template, render_many, variables
+from ltxflow.script.rendering import render_many
+from ltxflow.script.template import Template, variables
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 

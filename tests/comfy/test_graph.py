@@ -21,7 +21,8 @@ from ltxflow.comfy.graph import (
 )
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError
-from ltxflow.script.template import Template, read_template, read_templates, render
+from ltxflow.script.rendering import render
+from ltxflow.script.template import Template, read_template, read_templates
 
 OURS = read_templates("ltx2-19b", None)
 

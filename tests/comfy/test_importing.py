@@ -28,7 +28,8 @@ from ltxflow.comfy.nodes import Signatures, check_graph
 from ltxflow.comfy.rewriting import template_text
 from ltxflow.comfy.workflow import read_workflow
 from ltxflow.core.errors import LtxflowError
-from ltxflow.script.template import read_template, render, variables
+from ltxflow.script.rendering import render
+from ltxflow.script.template import read_template, variables
 
 # --- helpers
 

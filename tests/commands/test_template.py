@@ -16,8 +16,9 @@ from PIL import Image
 
 from ltxflow.comfy.nodes import Signatures
 from ltxflow.plan.outlook import Question
-from ltxflow.script import template
+from ltxflow.script import rendering
 from ltxflow.script.config import config_folder
+from ltxflow.script.template import Template
 from ltxflow.steps import clip as clip_step
 
 
@@ -33,11 +34,11 @@ def in_a_child() -> None:
 
 @pytest.fixture(autouse=True)
 def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def render_here(given: template.Template, contexts: Any) -> Any:
-        return template.render_many(replace(given, trusted=True), contexts)
+    def render_here(given: Template, contexts: Any) -> Any:
+        return rendering.render_many(replace(given, trusted=True), contexts)
 
     if "in_a_child" not in request.fixturenames:
-        monkeypatch.setattr(template, "_render_in_child", render_here)
+        monkeypatch.setattr(rendering, "rendered_apart", render_here)
 
 
 def workflow(graph: dict[str, Any], name: str = "mine_api.json") -> str:

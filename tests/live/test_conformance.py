@@ -21,7 +21,8 @@ from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import Finished, JobState, NodeRunning, Progress, Started
 from ltxflow.comfy.nodes import Signatures
 from ltxflow.core.errors import LtxflowError
-from ltxflow.script.template import read_templates, render
+from ltxflow.script.rendering import render
+from ltxflow.script.template import read_templates
 
 pytestmark = pytest.mark.live
 

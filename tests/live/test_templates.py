@@ -21,7 +21,8 @@ from ltxflow.comfy.servers import find_name
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.script.profile import load_profile
-from ltxflow.script.template import read_templates, render
+from ltxflow.script.rendering import render
+from ltxflow.script.template import read_templates
 from ltxflow.steps import reference
 
 PROFILE = load_profile("ltx2-19b")

@@ -16,7 +16,8 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.outlook import Question
 from ltxflow.script import yaml
 from ltxflow.script.profile import Needs, Profile, load_profile, templates_folder
-from ltxflow.script.template import Graph, read_templates
+from ltxflow.script.rendering import Graph
+from ltxflow.script.template import read_templates
 from ltxflow.steps import clip as clip_step
 
 PROFILES = sorted(path.parent.name for path in templates_folder().glob("*/profile.yaml"))

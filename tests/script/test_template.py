@@ -1,4 +1,4 @@
-"""Promises of script/template.py, and of the templates of our profiles."""
+"""Promises of script/template.py, jinja.py, rendering.py and child.py, and of the templates of our profiles."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from fakes.contexts import LORAS, context
 import ltxflow.comfy
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.script.profile import load_profile
+from ltxflow.script.rendering import render, render_many
 from ltxflow.script.template import (
     Template,
     read_template,
     read_templates,
-    render,
-    render_many,
     variables,
 )
 
@@ -784,7 +783,7 @@ def test_child_shows_problems_where_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_child_has_bounds(tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltxflow.script.template.CHILD_SECONDS", 1)
+    monkeypatch.setattr("ltxflow.script.child.CHILD_SECONDS", 1)
     found = problem(tmp_path, body, trusted=False)
     assert found.code in ("T006", "T007")
 
@@ -812,7 +811,7 @@ def test_sandbox_holds(tmp_path: Path, body: str) -> None:
 
 
 def test_child_sees_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltxflow.script import template as module
+    from ltxflow.script import child as module
 
     seen: dict[str, Any] = {}
     run = module.subprocess.run

@@ -10,7 +10,7 @@ from film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.plan.outlook import Question
-from ltxflow.script import template
+from ltxflow.script import child
 from ltxflow.steps import clip
 
 
@@ -25,14 +25,14 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The command lines of the processes that are started to render."""
     started: list[Any] = []
-    run = template.subprocess.run  # type: ignore[attr-defined]  # the module's own name for it
+    run = child.subprocess.run  # type: ignore[attr-defined]  # the module's own name for it
 
     def counted(argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
         started.append(argv)
         done: subprocess.CompletedProcess[bytes] = run(argv, **options)
         return done
 
-    monkeypatch.setattr(template.subprocess, "run", counted)  # type: ignore[attr-defined]
+    monkeypatch.setattr(child.subprocess, "run", counted)  # type: ignore[attr-defined]
     return started
 
 
