@@ -122,7 +122,9 @@ def _publish(
     wanted: list[_Piece] = []
     refused: set[str] = set()
     narrations = {id: piece.path for id, piece in sounds.items()}
-    told = timeline(project, cuts, {p.clip: p for p in placements}, complete=True, narrations=narrations)
+    shown = {clip: piece.path for clip, piece in posters.items()}
+    kept = {p.clip: p for p in placements}
+    told = timeline(project, cuts, kept, complete=True, narrations=narrations, posters=shown)
     captions = caption_files(project, told, timings)
     texts = [_text_piece(path, data, cas) for path, data in captions.items()]
     notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
@@ -140,16 +142,17 @@ def _publish(
             delivered.problems.append(_not_ours(project, published, piece.path))
         else:
             wanted.append(piece)
-    kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
-    narrations = {id: piece.path for id, piece in sounds.items() if piece.path not in refused}
-    shown = {clip: piece.path for clip, piece in posters.items() if piece.path not in refused}
-    told = timeline(project, cuts, kept, complete=not refused, narrations=narrations, posters=shown)
+    if refused:
+        kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
+        narrations = {id: path for id, path in narrations.items() if path not in refused}
+        shown = {clip: path for clip, path in shown.items() if path not in refused}
+        told = timeline(project, cuts, kept, complete=False, narrations=narrations, posters=shown)
     told = with_captions(told, {path: data for path, data in captions.items() if path not in refused})
     wrong = broken(told)
     if wrong:
         raise AssertionError(f"an impossible timeline: {'; '.join(wrong)}")
     delivered.timeline = told
-    text, unfinished = _text(told), _text({**told, "complete": False})
+    text = _text(told)
     place = f"{project.output.name}/{TIMELINE}"
     there = found(published, base, place)
     if there != digest_bytes(text) and not _is_free(project, published, place):
@@ -160,6 +163,7 @@ def _publish(
     is_recorded = all(path in published.entries for path in (*coming, place))
     if not wanted and there == digest_bytes(text) and is_recorded:
         return delivered
+    unfinished = text.replace(b'\n "complete": true,', b'\n "complete": false,', 1)
     _adopt(wanted, published, base, cas)
     intent = with_intent(published, coming)
     ours = dict.fromkeys((*([there] if there else []), digest_bytes(unfinished), digest_bytes(text)))

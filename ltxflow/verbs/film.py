@@ -113,7 +113,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
         register(session, built.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
     silent = tuple(problem for problems in mute.values() for problem in problems)
-    verdicts = judged(Review(session.lock, session.lookup), built.statuses)
+    verdicts = _verdicts(session, outlook, built)
     return Made(outlook, built, delivered, finished, session.lock, verdicts, silent, tuple(stills))
 
 
@@ -219,6 +219,18 @@ def _deliver(session: Session, outlook: Outlook, built: Built, emit: Emit) -> De
         emit,
         session.timings(),
     )
+
+
+def _verdicts(session: Session, outlook: Outlook, built: Built) -> dict[str, Verdict]:
+    """On every take that is made: anew where something of its clip was made, or the lock says something else of it."""
+    was, now = outlook.lock.entries, session.lock.entries
+    again = {
+        target: status
+        for target, status in built.statuses.items()
+        if status is not outlook.statuses.get(target) or was.get(status.node.entry) != now.get(status.node.entry)
+    }
+    stays = {target: verdict for target, verdict in outlook.verdicts.items() if target not in again}
+    return stays | judged(Review(session.lock, session.lookup), again)
 
 
 def _finish(

@@ -34,8 +34,8 @@ def look_closely(session: Session, question: Question, emit: Callable[[Event], N
 def uninspected(session: Session, outlook: Outlook) -> dict[str, Status]:
     """Given an outlook, return the looks that are missing at clips that are made, by their target."""
     review = Review(outlook.lock, session.lookup)
-    made = [(s.node, s.trace) for s in outlook.statuses.values() if s.trace is not None]
-    looks = [review.inspection(node, trace) for node, trace in made if trace is not None]
+    unjudged = [s for target, s in outlook.statuses.items() if target not in outlook.verdicts]
+    looks = [review.inspection(s.node, s.trace) for s in unjudged if s.trace is not None]
     return {look.node.target: look for look in looks if look is not None}
 
 
