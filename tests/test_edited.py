@@ -23,7 +23,7 @@ from test_narration import ENGINE
 
 from ltxflow.script import facts
 from ltxflow.store import snapshot
-from ltxflow.verbs import edited
+from ltxflow.verbs import edited, looks
 
 SCENES = {"hook": ["a", "b"], "two": ["a"], "three": ["a", "b"], "four": ["a"], "five": ["a"], "six": ["a"]}
 BOTH = pytest.mark.parametrize("film", ["one file", "files"], indirect=True)
@@ -33,7 +33,7 @@ PLANS = (("plan",), ("plan", "--animatic"), ("plan", "-q"))
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(snapshot, "RACY_NS", COARSE_NS)
-    monkeypatch.setattr(edited, "RACY_NS", COARSE_NS)
+    monkeypatch.setattr(looks, "RACY_NS", COARSE_NS)
     monkeypatch.setattr(facts, "RACY_NS", COARSE_NS)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
@@ -44,7 +44,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     seen: list[list[str]] = []
     look = edited.look_at_edited
 
-    def noted(asked: edited.Asked) -> edited.Seen | None:
+    def noted(asked: looks.Asked) -> looks.Seen | None:
         found = look(asked)
         if found is not None:
             seen.append([scene.id for scene in found.session.project.scenes])

@@ -9,9 +9,9 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
 from ltxflow.verbs.asking import Unsure, consent, unasked
-from ltxflow.verbs.edited import Seen, footing_of
 from ltxflow.verbs.film import make_film
 from ltxflow.verbs.holding import waited_session
+from ltxflow.verbs.looks import Seen, footing_of
 from ltxflow.verbs.options import add_means, add_question, asked_of, means_of, question_of
 
 

@@ -12,7 +12,8 @@ from ltxflow.faces.planview import plan_json, print_plan
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Outlook, moves
 from ltxflow.verbs.asking import gpu_time
-from ltxflow.verbs.edited import Seen, footing_of, look_at_edited
+from ltxflow.verbs.edited import look_at_edited
+from ltxflow.verbs.looks import Seen, footing_of
 from ltxflow.verbs.options import add_question, asked_of, question_of, session_of
 from ltxflow.verbs.session import Session
 

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +87,9 @@ class Footing:
         None when one of them, or another in its folder, changed since `since_ns`, when the question was asked: the
         answer may be of what it was.
         """
-        more: dict[str, list[str]] = {}
-        absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in paths}
-        for path in absolute:
-            folder, _, name = path.rpartition(os.sep)
-            more.setdefault(folder or os.sep, []).append(name)
         folders, racy = dict(self.folders), dict(self.racy)
         newest = time.time_ns() - RACY_NS
-        for folder, new in more.items():
+        for folder, new in _by_folder(paths).items():
             known = folders[folder][0] if folder in folders else ()
             names = sorted({*known, *new})
             if len(names) == len(known):
@@ -123,6 +118,34 @@ def footing_from(data: Mapping[str, Any]) -> Footing:
 def take(paths: Iterable[str | Path], since_ns: int = 0) -> Footing | None:
     """Given the files and folders that an answer rests on, return them as they are; None as `with_more` says."""
     return Footing({}, {}).with_more(paths, since_ns)
+
+
+def states(paths: Iterable[str | Path], since_ns: int) -> dict[str, bytes] | None:
+    """Given files and folders, return what tells each from what it becomes later (`changed`), by its absolute path.
+
+    None where one changed since `since_ns`, as `with_more` says.
+    """
+    told: dict[str, bytes] = {}
+    newest = time.time_ns() - RACY_NS
+    for folder, names in _by_folder(paths).items():
+        for name, (signature, at) in zip(names, _signatures(folder, names), strict=True):
+            path = os.path.join(folder, name)
+            if at >= since_ns:
+                return None
+            told[path] = signature + _digest(path).encode() if at > newest and os.path.isfile(path) else signature
+    return told
+
+
+def changed(before: Mapping[str, bytes]) -> dict[str, bool]:
+    """Given what `states` told, return the paths of what is otherwise now, each with whether it was there before."""
+    found: dict[str, bool] = {}
+    for folder, names in _by_folder(before).items():
+        for name, (signature, _) in zip(names, _signatures(folder, names), strict=True):
+            path = os.path.join(folder, name)
+            was, digest = before[path][: len(ABSENT)], before[path][len(ABSENT) :]
+            if was != signature or (digest and _digest(path).encode() != digest):
+                found[path] = was != ABSENT
+    return found
 
 
 def _digest(path: str) -> str:
@@ -154,11 +177,35 @@ def superfluous(folder: Path) -> list[Path]:
 
 
 _MASK = (1 << 63) - 1
-_ABSENT = (-1, -1, -1, -1)
+_NONE = (-1, -1, -1, -1)
+ABSENT = array("q", _NONE).tobytes()
+
+
+def _by_folder(paths: Iterable[str | Path]) -> dict[str, list[str]]:
+    """The names of files and folders, by the absolute path of the folder each is in."""
+    found: dict[str, list[str]] = {}
+    absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in paths}
+    for path in absolute:
+        folder, _, name = path.rpartition(os.sep)
+        found.setdefault(folder or os.sep, []).append(name)
+    return found
 
 
 def _state(folder: str, names: Sequence[str]) -> tuple[str, list[int]]:
-    """A digest of the signatures (size, mtime, ctime, inode) of what is in a folder, and when each was changed last.
+    """A digest of the signatures of what is in a folder, and when each was changed last."""
+    row, times = _row(folder, names)
+    return hashlib.sha256(row).hexdigest(), times
+
+
+def _signatures(folder: str, names: Sequence[str]) -> Iterator[tuple[bytes, int]]:
+    """Of each of these in a folder its signature, and when it was changed last."""
+    row, times = _row(folder, names)
+    width = len(ABSENT)
+    return zip((row[at : at + width] for at in range(0, len(row), width)), times, strict=True)
+
+
+def _row(folder: str, names: Sequence[str]) -> tuple[bytes, list[int]]:
+    """The signatures (size, mtime, ctime, inode) of what is in a folder, in a row, and when each was changed last.
 
     What is not there has a signature, too, and was changed never.
     """
@@ -175,7 +222,7 @@ def _state(folder: str, names: Sequence[str]) -> tuple[str, list[int]]:
                     raise FileNotFoundError(folder)
                 facts = os.stat(name, dir_fd=home)
             except (OSError, ValueError):
-                found += _ABSENT
+                found += _NONE
                 times.append(0)
                 continue
             found += (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino & _MASK)
@@ -183,4 +230,4 @@ def _state(folder: str, names: Sequence[str]) -> tuple[str, list[int]]:
     finally:
         if home is not None:
             os.close(home)
-    return hashlib.sha256(array("q", found).tobytes()).hexdigest(), times
+    return array("q", found).tobytes(), times

@@ -13,7 +13,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.outlook import Mode, Question
 from ltxflow.plan.select import revisions
 from ltxflow.script.settings import NAMES
-from ltxflow.verbs.edited import Asked
+from ltxflow.verbs.looks import Asked
 from ltxflow.verbs.means import Means, Servers
 from ltxflow.verbs.session import Session, open_session
 
