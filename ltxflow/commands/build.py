@@ -8,6 +8,7 @@ from ltxflow.faces.buildview import report
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.progress import watcher
 from ltxflow.faces.terminal import Face
+from ltxflow.verbs.afterbuild import keep_after
 from ltxflow.verbs.asking import Unsure, consent, unasked
 from ltxflow.verbs.film import make_film
 from ltxflow.verbs.holding import waited_session
@@ -46,6 +47,9 @@ def run(args: argparse.Namespace, face: Face) -> int:
             }
             return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
         report(face, made, session.warnings, args.quiet)
+        asked = asked_of(args)
         if made.is_nothing_new and not session.warnings and not question.groups:
-            face.footing = footing_of(asked_of(args), Seen(session, made.outlook))
+            face.footing = footing_of(asked, Seen(session, made.outlook))
+        elif made.code == 0 and asked and made.eve:
+            keep_after(asked, made.eve)
         return made.code

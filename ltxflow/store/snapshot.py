@@ -120,7 +120,7 @@ def take(paths: Iterable[str | Path], since_ns: int = 0) -> Footing | None:
     return Footing({}, {}).with_more(paths, since_ns)
 
 
-def states(paths: Iterable[str | Path], since_ns: int) -> dict[str, bytes] | None:
+def states(paths: Iterable[str | Path], since_ns: int = 0) -> dict[str, bytes] | None:
     """Given files and folders, return what tells each from what it becomes later (`changed`), by its absolute path.
 
     None where one changed since `since_ns`, as `with_more` says.
@@ -130,22 +130,37 @@ def states(paths: Iterable[str | Path], since_ns: int) -> dict[str, bytes] | Non
     for folder, names in _by_folder(paths).items():
         for name, (signature, at) in zip(names, _signatures(folder, names), strict=True):
             path = os.path.join(folder, name)
-            if at >= since_ns:
+            if since_ns and at >= since_ns:
                 return None
             told[path] = signature + _digest(path).encode() if at > newest and os.path.isfile(path) else signature
     return told
 
 
-def changed(before: Mapping[str, bytes]) -> dict[str, bool]:
-    """Given what `states` told, return the paths of what is otherwise now, each with whether it was there before."""
+def changed(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, bool]:
+    """Given what `states` told at two times, return the paths of what became another, each with whether it was there
+    before."""
     found: dict[str, bool] = {}
-    for folder, names in _by_folder(before).items():
-        for name, (signature, _) in zip(names, _signatures(folder, names), strict=True):
-            path = os.path.join(folder, name)
-            was, digest = before[path][: len(ABSENT)], before[path][len(ABSENT) :]
-            if was != signature or (digest and _digest(path).encode() != digest):
-                found[path] = was != ABSENT
+    for path, was in before.items():
+        state = now[path]
+        if was == state:
+            continue
+        signature, digest = was[: len(ABSENT)], was[len(ABSENT) :]
+        is_same = signature == state[: len(ABSENT)]
+        if not is_same or (digest and digest != (state[len(ABSENT) :] or _digest(path).encode())):
+            found[path] = signature != ABSENT
     return found
+
+
+def footing_on(told: Mapping[str, bytes]) -> Footing:
+    """Given what `states` told, return the Footing on all of it."""
+    folders = {}
+    for folder, names in _by_folder(told).items():
+        names.sort()
+        row = b"".join(told[os.path.join(folder, name)][: len(ABSENT)] for name in names)
+        folders[folder] = names, hashlib.sha256(row).hexdigest()
+    return Footing(
+        folders, {path: state[len(ABSENT) :].decode() for path, state in told.items() if state[len(ABSENT) :]}
+    )
 
 
 def _digest(path: str) -> str:
@@ -181,11 +196,15 @@ _NONE = (-1, -1, -1, -1)
 ABSENT = array("q", _NONE).tobytes()
 
 
+def absolute(paths: Iterable[str | Path]) -> set[str]:
+    """Given paths of files, return them as absolute ones. Those that begin with a slash are taken to be so."""
+    return {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in paths}
+
+
 def _by_folder(paths: Iterable[str | Path]) -> dict[str, list[str]]:
     """The names of files and folders, by the absolute path of the folder each is in."""
     found: dict[str, list[str]] = {}
-    absolute = {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in paths}
-    for path in absolute:
+    for path in absolute(paths):
         folder, _, name = path.rpartition(os.sep)
         found.setdefault(folder or os.sep, []).append(name)
     return found

@@ -12,6 +12,8 @@ from ltxflow.core import files
 
 MEMORY = 20  # renders that count: a new driver or another card shows soon
 
+SPEEDS = "speeds.json"  # in the store's folder
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -33,7 +35,7 @@ class Speed:
 def read_speeds(root: Path) -> dict[str, Speed]:
     """Given the store's folder, return server name → Speed; nothing where nothing is known."""
     try:
-        data = json.loads((root / "speeds.json").read_bytes())
+        data = json.loads((root / SPEEDS).read_bytes())
         found = {
             str(name): Speed(float(s["rate"]), int(s["count"]), float(s["spread"]))
             for name, s in data.items()
@@ -49,4 +51,4 @@ def write_speeds(root: Path, speeds: Mapping[str, Speed]) -> None:
         name: {"rate": s.rate, "count": s.count, "spread": round(s.spread, 4)} for name, s in sorted(speeds.items())
     }
     files.make_dir(root)
-    files.write_atomic(root / "speeds.json", json.dumps(data, indent=1) + "\n", fsync=False)
+    files.write_atomic(root / SPEEDS, json.dumps(data, indent=1) + "\n", fsync=False)

@@ -30,6 +30,7 @@ from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.steps import pool_of
 from ltxflow.store.lock import Lock
 from ltxflow.store.users import gate
+from ltxflow.verbs.afterbuild import Eve, eve_of
 from ltxflow.verbs.asking import Consent, unasked
 from ltxflow.verbs.inspecting import look_closely
 from ltxflow.verbs.keep import Keeper, keep_hits
@@ -58,6 +59,7 @@ class Made:
     verdicts: Mapping[str, Verdict]
     silent: tuple[Problem, ...] = ()
     stills: tuple[Path, ...] = ()  # where the images that were made for it can be looked at
+    eve: Eve | None = None  # where all of the film was asked for
 
     @property
     def concerns(self) -> list[Problem]:
@@ -102,6 +104,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
     wanted = _without(question, mute)
     with relying(session, lambda: look_closely(session, wanted, emit), _statuses, _has_work) as (outlook, reliance):
         consent(session, outlook)
+        eve = eve_of(session, outlook) if question == Question(question.mode) and not outlook.is_done else None
         missing = _missing(outlook)
         to_make = sum(status.node.target in outlook.targets for status in missing)
         emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))
@@ -114,7 +117,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
     silent = tuple(problem for problems in mute.values() for problem in problems)
     verdicts = _verdicts(session, outlook, built)
-    return Made(outlook, built, delivered, finished, session.lock, verdicts, silent, tuple(stills))
+    return Made(outlook, built, delivered, finished, session.lock, verdicts, silent, tuple(stills), eve)
 
 
 def _without_frames(emit: Emit) -> Emit:

@@ -7,7 +7,6 @@ them), and the state of everything else that an answer rests on: the lock, pictu
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ltxflow.plan.outlook import Change, Mode, Outlook, Rest
 from ltxflow.script.model import Scene, Still
 from ltxflow.script.paths import find_project, workspace_of
 from ltxflow.script.sources import Written
-from ltxflow.store.snapshot import RACY_NS, Footing, footing_from, keep, question, take
+from ltxflow.store.snapshot import RACY_NS, Footing, absolute, footing_from, keep, question, take
 from ltxflow.verbs.session import OWN, Session, release
 
 FORMAT = "look/1"
@@ -165,8 +164,8 @@ def keep_look(asked: Asked, seen: Seen, since_ns: int) -> Footing | None:
     that cannot be written is no error.
     """
     session, then = seen.session, seen.then
-    written = {os.path.abspath(path) for path in session.loaded.sources}
-    rests = {path for path in map(os.path.abspath, session.rests_on()) if path not in written}
+    written = absolute(session.loaded.sources)
+    rests = absolute(session.rests_on()) - written
     footing = then.footing.with_more(rests, since_ns) if then else take(rests, since_ns)
     marks = marks_of(session, since_ns)
     if footing is None or marks is None:
@@ -177,11 +176,26 @@ def keep_look(asked: Asked, seen: Seen, since_ns: int) -> Footing | None:
         now = {scene.id: scene for scene in scenes}
         scenes = [now.get(scene.id, scene) for scene in then.scenes]
     whole = footing.with_more(written | marks.keys(), since_ns)
-    is_simple = not (seen.outlook.orphans or session.project.moved or session.warnings)
-    if whole is not None and is_simple:
-        foreign, outside = dict(session.project.foreign), outside_of(session, seen.outlook)
-        keep(asked.kept_at, _entry(Look(session.loaded.head, foreign, outside, scenes, marks, footing)))
+    if whole is not None and is_lasting(seen):
+        keep_as(asked, look_of(seen, scenes, marks, footing))
     return whole
+
+
+def is_lasting(seen: Seen) -> bool:
+    """Whether a part of this can be looked at by itself later: nothing is out of place in the film as a whole."""
+    return not (seen.outlook.orphans or seen.session.project.moved or seen.session.warnings)
+
+
+def look_of(seen: Seen, scenes: list[Then], marks: Mapping[str, Mark], footing: Footing) -> Look:
+    """Given what was looked at, its scenes, and what that rested on, return the Look."""
+    session = seen.session
+    foreign, outside = dict(session.project.foreign), outside_of(session, seen.outlook)
+    return Look(session.loaded.head, foreign, outside, scenes, dict(marks), footing)
+
+
+def keep_as(asked: Asked, look: Look) -> None:
+    """Given what was asked and the Look, keep it as the answer to that."""
+    keep(asked.kept_at, _entry(look))
 
 
 def marks_of(session: Session, since_ns: int) -> dict[str, Mark] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,6 +30,7 @@ from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.lock import Lock, LockTake, read_lock
 from ltxflow.store.memory import Memory, memory_of
 from ltxflow.store.published import Published, found, read_published
+from ltxflow.store.speeds import SPEEDS
 from ltxflow.store.store import Later, Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
 
@@ -48,6 +50,7 @@ class Session:
     published: Published
     warnings: list[Problem] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
+    opened_ns: int = 0  # when nothing was read yet
     is_part: bool = False  # whether `project` has only some of its scenes: enough to look, not to build
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
@@ -183,7 +186,7 @@ class Session:
         """Everything that an answer about this film depends on: what was read, and where something could appear."""
         project, config = self.project, self.config.folder
         rests: set[str | Path] = {*self.loaded.files, project.profile.file, self.lock_path, self.record_path}
-        rests |= {config / "config.yaml", config / "trust.json", self.store.root / "speeds.json"}
+        rests |= {config / "config.yaml", config / "trust.json", self.store.root / SPEEDS}
         for folder in (project.folder / "templates", templates_folder()):
             rests |= {folder, folder / project.profile.name}
         for template in project.templates.values():
@@ -243,6 +246,7 @@ def open_session(
 
     A project that brings what needs trust, and is not trusted, is refused with the list of what it brings.
     """
+    opened_ns = time.time_ns()
     file = find_project(asked, cwd)
     config = read_config(env)
     warnings: list[Problem] = []
@@ -277,7 +281,7 @@ def open_session(
             )
         )
     is_part = sources is not None and sources.numbers is not None
-    session = Session(project, loaded, config, store, Lock(), Published(), warnings, store.memory, is_part)
+    session = Session(project, loaded, config, store, Lock(), Published(), warnings, store.memory, opened_ns, is_part)
     session.read_records(cwd)
     return session
 
