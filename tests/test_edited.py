@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.images import FakeImages
@@ -23,7 +24,9 @@ from test_narration import ENGINE
 
 from ltxflow.script import facts
 from ltxflow.store import snapshot
+from ltxflow.store.lock import read_lock
 from ltxflow.verbs import edited, looks
+from ltxflow.verbs import film as making
 
 SCENES = {"hook": ["a", "b"], "two": ["a"], "three": ["a", "b"], "four": ["a"], "five": ["a"], "six": ["a"]}
 BOTH = pytest.mark.parametrize("film", ["one file", "files"], indirect=True)
@@ -308,8 +311,12 @@ def random_edit(film: Film, dice: random.Random) -> None:
     elif kind == 6:
         film.run(dice.choice(["approve", "reject"]), dice.choice(["two/a", "six/a", "hook/b"]))
     else:
-        clips = [f"{scene}/{clip}" for scene, clips in SCENES.items() for clip in clips if dice.random() < 0.9]
+        share = dice.choice([0.9, 1])
+        clips = [f"{scene}/{clip}" for scene, clips in SCENES.items() for clip in clips if dice.random() < share]
         film.render(*(clip for clip in clips if clip != "three/b"))
+        if share == 1:
+            film.render("three/b")
+            settle()
         nowhere = ("--server", "http://127.0.0.1:9", "--patience", "1ms")  # what is rendered is put in its place
         film.run("build", *dice.choice([nowhere, ("--animatic",)]))
 
@@ -450,3 +457,117 @@ def test_what_is_to_be_spoken_is_said_after_each_edit(voiced: Film, parts: list[
     settle()
     assert "gate" not in voiced.run("plan").out
     is_told_alike(voiced)
+
+
+def remade(film: Film, clip: str) -> None:
+    """A prompt edited, rendered, and built."""
+    swap(film, f"for {clip}; metal", f"for {clip}; old metal")
+    film.render(clip.replace("-", "/"))
+    settle()
+    assert film.run("build").code == 0
+    settle()
+
+
+@BOTH
+def test_after_a_build_only_what_it_made_and_what_was_edited_since_is_looked_at(
+    film: Film, parts: list[list[str]]
+) -> None:
+    remade(film, "two-a")
+    assert "Plan: 8 unchanged" in film.run("plan").out
+    settle()
+    swap(film, "for four-a; metal", "for four-a; old metal")
+    assert "1 to change, 7 unchanged" in film.run("plan").out
+    assert parts == [["two"], ["four"]]
+    is_told_alike(film)
+
+
+def test_after_a_build_that_drew_slates_only_what_was_edited_since_is_looked_at(
+    film: Film, parts: list[list[str]]
+) -> None:
+    shutil.rmtree(film.folder / "public")
+    settle()
+    assert film.run("build", "--animatic").code == 0
+    settle()
+    swap(film, "for four-a; metal", "for four-a; old metal")
+    assert "1 to change" in film.run("plan", "--animatic").out
+    assert parts == []  # every scene was drawn
+    swap(film, "for four-a; old metal", "for four-a; bright metal")
+    settle()
+    assert film.run("build", "--animatic").code == 0
+    settle()
+    swap(film, "for six-a; metal", "for six-a; old metal")
+    assert "1 to change" in film.run("plan", "--animatic").out
+    assert parts == [["four", "six"]]
+    is_told_alike(film)
+
+
+def test_a_build_that_made_nothing_leaves_what_was_kept(film: Film, parts: list[list[str]]) -> None:
+    swap(film, "for two-a; metal", "for two-a; old metal")
+    assert film.run("build", "--server", "http://127.0.0.1:9", "--patience", "1ms").code != 0
+    settle()
+    quick = told(film.run("plan"))
+    assert parts == [["two"]]
+    assert [quick] == slowly(film, ("plan",))
+
+
+def taken_from_the_store(film: Film, what: str) -> None:
+    """Of a scene that nobody touches: a file in a folder of the store."""
+    take = read_lock(film.folder / "ltxflow.lock").entries["five/a"].takes[1]
+    name = take.key if what == "traces" else take.outputs["published"]
+    next(path for path in film.store.glob(f"{what}/{name[:2]}/*") if path.name.startswith(name)).unlink()
+
+
+def in_the_lock(film: Film, old: str, new: str) -> None:
+    path = film.folder / "ltxflow.lock"
+    at = path.read_text().index("six/a: ")
+    path.write_text(path.read_text()[:at] + path.read_text()[at:].replace(old, new, 1))
+
+
+def note(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+MEANWHILE: dict[str, tuple[Edit, bool]] = {
+    "nothing": (lambda film: None, True),
+    "a prompt": (lambda film: swap(film, "for six-a; metal", "for six-a; old metal"), True),
+    "what scenes share": (lambda film: swap(film, "fps: 25", "fps: 30"), False),
+    "a file of a quiet scene": (lambda film: (film.scenes / "scene-4-a.mp4").write_bytes(b"another"), False),
+    "a file of a quiet scene goes": (lambda film: (film.scenes / "scene-4-a.mp4").unlink(), False),
+    "a picture": (lambda film: write_picture(film.folder / "refs/key.png", (1, 2, 3), (128, 128)), False),
+    "a key in the lock": (lambda film: in_the_lock(film, '"key": "', '"key": "0'), False),
+    "a word in the lock": (lambda film: in_the_lock(film, '"pick": 1', '"pick": 1, "status": "approved"'), False),
+    "bytes in the store": (lambda film: taken_from_the_store(film, "cas"), False),
+    "a trace in the store": (lambda film: taken_from_the_store(film, "traces"), False),
+    "the configuration": (
+        lambda film: note(film.folder.parents[1] / "config/ltxflow/config.yaml", "engines: {}\n"),
+        False,
+    ),
+    "a template": (lambda film: note(film.folder / "templates/mine/template.yaml", "title: Mine\n"), False),
+}
+
+
+@pytest.mark.parametrize("when", ["_make", "register"])
+@pytest.mark.parametrize("name", MEANWHILE)
+def test_what_others_do_while_it_is_built_is_seen_by_the_next_plan(
+    film: Film, name: str, when: str, parts: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit, is_kept = MEANWHILE[name]
+    is_kept |= "in the lock" in name and when == "_make"  # the build's own lock is written after that
+    step = getattr(making, when)
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        done = step(*args, **options)
+        settle()
+        edit(film)
+        return done
+
+    monkeypatch.setattr(making, when, meanwhile)
+    swap(film, "for two-a; metal", "for two-a; old metal")
+    film.render("two/a")
+    settle()
+    film.run("build")
+    settle()
+    quick = told(film.run("plan"))
+    assert bool(parts) is is_kept
+    assert [quick] == slowly(film, ("plan",))

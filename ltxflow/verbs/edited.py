@@ -45,20 +45,6 @@ def look_at_edited(asked: Asked) -> Seen | None:
                 rest = then.rest(sources.numbers, stills_of(session.project.scenes))
                 return Seen(session, replace(outlook, rest=rest), then)
     return None
-        place = Place(asked.file.parent, asked.workspace)
-        written = [scene.written for scene in then.scenes]
-        sources = read_part(asked.file, place, then.head, written, then.is_as_it_was, then.touched)
-        if sources is None or sources.numbers is None:
-            return None
-        session = open_session(
-            asked.project, cwd=asked.cwd, env=asked.env, root=asked.root, command_line=asked.settings, sources=sources
-        )
-        session.project = _without_idle(session.project, then.angles(sources.numbers))
-        outlook = session.look(Question(asked.mode))
-        if _is_the_rest_as_it_was(then, session, outlook, sources.numbers):
-            rest = then.rest(sources.numbers, stills_of(session.project.scenes))
-            return Seen(session, replace(outlook, rest=rest), then)
-    return None
 
 
 def _is_the_rest_as_it_was(then: Look, session: Session, outlook: Outlook, numbers: Sequence[int]) -> bool:
