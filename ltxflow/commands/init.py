@@ -26,8 +26,8 @@ aspect: "16:9" # 3:2, 1:1, 9:16, 4:3, 4:5, 21:9 … or  size: 1536x864
 fps: 25
 seed: 1 # every clip's own seed follows from this one and the clip's ids
 
-vars: # for prompts: {{{{ look }}}}
-  look: "soft morning light with muted greens and golds"
+look: "Soft morning light with muted greens and golds." # said in every prompt
+vars: {{ valley: "a wide valley with a winding river" }} # for prompts: {{{{ valley }}}}
 
 speech: {{ engine: offline }} # a voice on this machine reads the texts; without one their length is estimated
 
@@ -42,7 +42,7 @@ scenes:
         # image-to-video holds a look better than text alone:
         # reference: refs/valley.png
         prompt:
-          setup: "A wide valley at dawn with thin mist over a winding river, in {{{{ look }}}}."
+          setup: "Dawn over {{{{ valley }}}}, with thin mist above the water."
           subject: "A lone heron stands in the shallows among the reeds."
           camera: "The camera glides low over the water toward the bird."
           action: "The heron lifts its head, spreads its wings and takes off, its wing tips touching the surface."
@@ -50,7 +50,7 @@ scenes:
           audio: "Water laps softly, reeds rustle, and wings beat the cool air."
       - id: b
         prompt:
-          setup: "High above the same valley the river shines like a ribbon, in {{{{ look }}}}."
+          setup: "High above {{{{ valley }}}} the water shines like a ribbon."
           camera: "The camera rises beside the heron and tilts down to reveal the fields."
           action: "The heron banks into the wind while the mist tears open below and sunlight spreads over the land."
           mood: "Wide and hopeful."
@@ -61,7 +61,7 @@ scenes:
     clips:
       - id: a
         prompt:
-          setup: "A wooden desk by a window with a stack of storyboard cards, in {{{{ look }}}}."
+          setup: "A wooden desk by a window with a stack of storyboard cards."
           camera: "The camera drifts sideways along the desk at eye level."
           action: "A hand slides one card out, turns it over and lays it back elsewhere while dust dances in the light."
           audio: "Paper rustles and a clock ticks quietly."

@@ -59,8 +59,11 @@ def print_plan(
     widths: dict[bool, int] = {}  # stills have long names and no frames: a column of their own
     for change in shown:
         widths[change.frames > 0] = max(widths.get(change.frames > 0, 0), len(name(change)))
+    before: dict[str, Change] = {}  # by clip: its further takes mostly change for the reasons of the first
     for change in shown:
-        print_change(face, change, widths[change.frames > 0], bad.get(change.target, ()))
+        first = before.setdefault(change.clip, change)
+        alike = name(first) if first is not change and first.reasons == change.reasons != () else ""
+        print_change(face, change, widths[change.frames > 0], bad.get(change.target, ()), alike)
     kept = outlook.count("unchanged") - sum(change.kind == "unchanged" for change in shown)
     if kept and not verbose:
         face.say(face.paint(f"  = {kept_in_words(outlook, shown)} unchanged", "dim"))
@@ -112,13 +115,13 @@ def name(change: Change) -> str:
     return named if take == "1" else f"{named}@{take}"
 
 
-def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] = ()) -> None:
-    """Print a change with its reasons, and what is bad about the take that is there."""
+def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] = (), alike: str = "") -> None:
+    """Print a change with its reasons, or the take whose reasons are `alike`, and what is bad about what is there."""
     is_worth_a_look = change.kind == "unchanged" and (change.note or bad)
     mark, style = MARKS[change.kind] if not is_worth_a_look else ("!", "yellow")
     frames = f"  {f'{change.frames}f':>5}" if change.frames else ""
     head = f"  {face.paint(mark, style, 'bold')} {name(change).ljust(width)}{frames}"
-    told = [_reason(face, reason) for reason in change.reasons]
+    told = [f"as {alike}"] if alike else [_reason(face, reason) for reason in change.reasons]
     if change.note and (not told or change.kind in ("unchanged", "restore")):
         told.insert(0, change.note)
     told += [f"{plain(problem)}  {face.paint(problem.code, 'dim')}" for problem in bad]

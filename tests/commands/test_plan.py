@@ -39,6 +39,16 @@ def test_a_change_is_told_with_its_words_and_its_line(film: Film) -> None:
     assert line.endswith("film/project.yaml:12")
 
 
+def test_takes_that_change_for_the_same_reasons_are_told_once(film: Film) -> None:
+    film.edit("- id: a\n", "- id: a\n        takes: 3\n")
+    film.render()
+    film.run("build")
+    film.edit("the camera pushes slowly", "the camera glides quickly")
+    first, second, third = [line for line in film.run("plan").out.splitlines() if line.startswith("  ~ hook/a")]
+    assert first.endswith("film/project.yaml:13")
+    assert (second, third) == ("  ~ hook/a@2    97f  as hook/a", "  ~ hook/a@3    97f  as hook/a")
+
+
 def test_a_change_of_many_clips_is_told_for_each(film: Film) -> None:
     film.build()
     film.edit("fps: 25", "fps: 24")
