@@ -29,10 +29,9 @@ from yaml.events import (
 )
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.script.syntax import BREAK, MAX_DEPTH, TOO_DEEP, UNCLOSED, in_words
 
 MAX_BYTES = 8_000_000
-MAX_DEPTH = 40
-TOO_DEEP, UNCLOSED = f"values are nested more than {MAX_DEPTH} deep", "check for brackets that are not closed"
 MAX_ALIASES = 100
 MAX_EXPANDED = 100_000  # nodes that aliases add; what is written out is bounded by MAX_BYTES
 
@@ -63,7 +62,6 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten ti
 
 _COLUMNS = 1 << 24  # positions are packed into one int, line * _COLUMNS + column: cheap to keep by the 10,000
 _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-_BREAK = re.compile("\r\n|\r|\n")
 
 _WORDS = {"": None, "~": None} | {
     form: value
@@ -252,7 +250,7 @@ def parse(text: str, file: str, *, includes: bool = False, problems: list[Proble
     try:
         composer.run(LOADER(text))
     except yaml.MarkedYAMLError as error:
-        problem = _syntax(error, text, file)
+        problem = in_words(error, text, file)
         if not any(p.code == "Y009" and _position(p).line == _position(problem).line for p in composer.problems):
             composer.problems.append(problem)  # `{{ look }} a vault` without quotes is one mistake, not two
         raise LtxflowError(*sorted(composer.problems, key=_position)) from None
@@ -565,7 +563,7 @@ def _decode(data: bytes, shown: str) -> str:
 
 def _place(before: str, file: str) -> Span:
     """Given all text before a place, return the place."""
-    lines = _BREAK.split(before)
+    lines = BREAK.split(before)
     return Span(file, len(lines), len(lines[-1]) + 1)
 
 
@@ -574,100 +572,3 @@ def _invisible(text: str, index: int, file: str) -> Problem:
     kind = "line separator" if text[index] in "\x85\u2028\u2029" else "control character"
     hint = "delete it, or end the line with a plain line break" if kind == "line separator" else "delete it"
     return Problem(f"invisible {kind} {name}", _place(text[:index], file), hint, "Y019")
-
-
-def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    """Given pyyaml's error, return it in words that say what to do.
-
-    The texts matched are those of libyaml (scanner.c, parser.c) and of pyyaml's own parser, which differ.
-    """
-    context, problem = error.context or "", error.problem or ""
-    mark = error.problem_mark or error.context_mark
-    if mark is None:
-        return Problem(f"not valid YAML: {problem}", Span(file, 1, 1), "", "Y005")
-    start = error.context_mark or mark
-    here = Span(file, mark.line + 1, mark.column + 1)
-    opened = Span(file, start.line + 1, start.column + 1)
-    char = text[mark.index : mark.index + 1]
-    line = _BREAK.split(text)[mark.line : mark.line + 1]
-    before = line[0][: mark.column].strip() if line else ""
-    rest = text[start.index :].split("\n", 1)[0].strip()
-
-    def said(message: str, hint: str, span: Span = here, code: str = "Y005") -> Problem:
-        return Problem(message, span, hint, code)
-
-    if "maximum nesting depth" in problem:  # libyaml's own limit, met where its scanner runs ahead of us
-        return said(TOO_DEEP, UNCLOSED, code="Y018")
-    if char == "\t" and ("tab character" in problem or "cannot start any token" in problem):
-        return said("a tab where spaces are expected", "indent with spaces", code="Y006")
-    if "cannot start any token" in problem:
-        return said(f'an unquoted text cannot start with "{char}"', "put the text in quotes")
-    if "quoted scalar" in context and ("end of stream" in problem or "document indicator" in problem):
-        return said("the quote that opens here is never closed", f"add a closing {rest[0]}", opened)
-    if "quoted scalar" in context or "double-quoted" in context:
-        slash = here if char == "\\" else Span(file, here.line, max(1, here.col - 1))
-        return said(
-            "a backslash sequence that YAML does not know",
-            "write \\\\ for a backslash, or use single quotes",
-            slash,
-        )
-    if "mapping values are not allowed" in problem:
-        if ":" in before:
-            return said('": " inside an unquoted text', "put the whole text in quotes")
-        return said('a ":" is not expected here', 'check the indentation, and that the line above has its own ":"')
-    if "expected ':'" in problem:
-        return said(
-            f'no ":" after "{_short(rest)}"',
-            "write key: value, or indent the line if it continues the text above",
-            opened,
-        )
-    if "flow sequence" in context or "flow mapping" in context:
-        kind, end = ("list", "]") if "sequence" in context else ("mapping", "}")
-        return said(
-            f'expected "," or "{end}"',
-            f'close the {kind} that opens at line {opened.line}, column {opened.col} with "{end}", or quote the text',
-        )
-    if "alphabetic or numeric" in problem:
-        word = "an alias" if "alias" in context else "an anchor"
-        return said(f'"{rest[:1]}" at the start of a text means {word}', "put the text in quotes", opened)
-    if "undefined tag handle" in problem:
-        tag = re.split(r"[\s,\]}]", rest)[0]
-        return said(f'the tag "{tag}" is not supported', "remove it; for text, use quotes", opened, "Y015")
-    if "block mapping" in context or "block collection" in context:
-        return said(*_misplaced(before, context, opened))
-    if "block scalar" in context:
-        return said(
-            f'unexpected text after "{rest[:1]}"',
-            f"start the text on the next line, or quote it if it is meant to start with {rest[:1]}",
-        )
-    if "sequence entries are not allowed" in problem:
-        return said("a list item cannot start here", 'put "- " on a line of its own, or quote the text')
-    if "node content" in problem:
-        if not char.strip():
-            return said("the file ends in the middle of a value", "close what is open above")
-        return said(f'unexpected "{char}"', "remove it, or quote the text if it is meant to start with it")
-    if "directive" in context or "YAML document" in problem:
-        return said("a % directive that is not known", "remove the line", Span(file, here.line, 1))
-    if "document start" in problem:
-        return said("text after the end of the document", 'remove the "..." above it', code="Y007")
-    return said(f"not valid YAML: {problem}", "")
-
-
-def _misplaced(before: str, context: str, opened: Span) -> tuple[str, str]:
-    """A line that is out of its column, or text that follows a value which is already complete."""
-    if before.strip("- "):
-        if "'" in before:
-            hint = "put the whole text in quotes; inside '…' an apostrophe is written ''"
-        else:
-            hint = "put the whole text in one pair of quotes"
-        return "text after the end of a value", hint
-    kind = "mapping" if "mapping" in context else "list"
-    same = "all keys of a mapping" if kind == "mapping" else 'the "- " of all items of a list'
-    return (
-        f"this line does not fit the {kind} that starts at line {opened.line}, column {opened.col}",
-        f"check the indentation: {same} start in the same column",
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 30 else text[:29] + "…"
