@@ -30,7 +30,7 @@ import time
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from fractions import Fraction
 from http import HTTPStatus
 from pathlib import Path
@@ -46,6 +46,7 @@ from fakes.worker import FOREIGN_GRAPH, Job, Worker, now_ms
 
 RECORDED = Path(ltxflow.comfy.__file__).with_name("object_info-0.27.0.json")
 MAX_BODY = 100 * 1024 * 1024
+FAILED = "500 Internal Server Error\n\nServer got itself in trouble"  # aiohttp, when a route of ComfyUI raises
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CAMERA = ["dolly-in", "dolly-left", "dolly-out", "dolly-right", "jib-down", "jib-up", "static"]
 CONTROL = ["canny-control", "depth-control", "pose-control", "detailer"]
@@ -401,7 +402,10 @@ class FakeComfy:
             return web.Response(status=403)
         rule = self.misbehave.request(request.method, path)
         if not rule:
-            return await handler(request)
+            try:
+                return await handler(request)
+            except web.HTTPNotFound:
+                return web.Response(status=404)  # without a word
         match rule.kind:
             case "status":
                 status = HTTPStatus(rule.options["status"])  # aiohttp says so when a route of ComfyUI raises
@@ -489,7 +493,7 @@ class FakeComfy:
         try:
             body = json.loads(await request.read())
         except ValueError:
-            return web.Response(status=500, text="500 Internal Server Error\n\nServer got itself in trouble")
+            return web.Response(status=500, text=FAILED)
         if "number" in body:
             number = float(body["number"])
         else:
@@ -600,6 +604,8 @@ class FakeComfy:
         if self.version < (0, 14):
             raise web.HTTPNotFound
         wanted = set(filter(None, request.query.get("status", "").split(",")))
+        if wrong := _wrong_page(request.query, wanted):
+            return web.json_response({"error": wrong}, status=400)
         views = [view for i in self.worker.job_ids() if (view := self.worker.job_view(i, full=False))]
         views = [view for view in views if not wanted or view["status"] in wanted]
         views.sort(key=lambda view: view.get("create_time") or 0, reverse=request.query.get("sort_order") != "asc")
@@ -616,8 +622,7 @@ class FakeComfy:
         return web.json_response(view) if view else web.json_response({"error": "Job not found"}, status=404)
 
     def _cancel_id(self, prompt_id: str) -> bool:
-        removed = self.worker.delete(prompt_id)
-        return self.worker.interrupt(prompt_id) or removed
+        return self.worker.interrupt(prompt_id) or self.worker.delete(prompt_id)  # one of two copies
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         if self.version < (0, 27):
@@ -632,7 +637,8 @@ class FakeComfy:
         if wrong:
             body = {"error": "job_ids contains invalid id(s)", "invalid_ids": wrong}
             return web.json_response(body, status=400)
-        return web.json_response({"cancelled": [i for i in ids if self._cancel_id(i)]})
+        cancelled = [self._cancel_id(i) for i in ids]
+        return web.json_response({"cancelled": any(cancelled)})
 
     async def _system(self, request: web.Request) -> web.StreamResponse:
         total = int(self.vram_gb * 2**30)
@@ -641,7 +647,11 @@ class FakeComfy:
             "ram_total": 128 * 2**30,
             "ram_free": 96 * 2**30,
             "comfyui_version": self.version_text,
-            "required_frontend_version": "1.37.0",
+            "required_frontend_version": "1.45.20",
+            "installed_templates_version": "0.11.1",
+            "required_templates_version": "0.11.1",
+            "comfy_package_versions": [{"name": "comfy-kitchen", "installed": "0.2.16", "required": "0.2.16"}],
+            "deploy_environment": "local-git",
             "python_version": "3.12.7 (main)",
             "pytorch_version": "2.9.1+cu128",
             "embedded_python": False,
@@ -724,24 +734,24 @@ class FakeComfy:
             size += len(content)
             if size > self.max_body:
                 raise web.HTTPRequestEntityTooLarge(self.max_body, size)
-            if part.name == "image" and part.filename:
+            if part.name == "image" and part.filename is not None:
                 name, data = part.filename, content
             else:
                 fields[part.name or ""] = content.decode()
         if data is None:
             return web.Response(status=400)
         kind = fields.get("type") or "input"
-        if ".." in name:
-            return web.Response(status=400)
-        if kind not in self.folders or "/" in name:
-            return web.Response(status=500, text="500 Internal Server Error\n\nServer got itself in trouble")
+        if kind not in self.folders or not name:
+            return web.Response(status=500, text=FAILED)
         base = self.folders[kind].resolve()
-        subfolder = os.path.normpath(fields.get("subfolder") or "")
-        subfolder = "" if subfolder == "." else subfolder
-        folder = Path(os.path.abspath(base / subfolder))
-        if not folder.is_relative_to(base):
+        subfolder = fields.get("subfolder") or ""
+        folder = base / os.path.normpath(subfolder)
+        file = Path(os.path.abspath(folder / name))
+        if not file.is_relative_to(base):
             return web.Response(status=400)
         folder.mkdir(parents=True, exist_ok=True)
+        if not file.parent.is_dir():
+            return web.Response(status=500, text=FAILED)
         name = _place(folder, name, data, overwrite=fields.get("overwrite") in ("true", "1"))
         self.uploads[f"{subfolder}/{name}".lstrip("/")] += 1
         return web.json_response({"name": name, "subfolder": subfolder, "type": kind})
@@ -820,6 +830,19 @@ class FakeComfy:
 
 def _refusal(error: Graph) -> web.Response:
     return web.json_response({"error": error, "node_errors": {}}, status=400)
+
+
+STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+
+
+def _wrong_page(query: Mapping[str, str], wanted: set[str]) -> str:
+    """Given what a list of jobs is asked with, return what ComfyUI says of it, "" when it is right."""
+    if strange := sorted(wanted - set(STATUSES)):
+        return f"Invalid status value(s): {', '.join(strange)}. Valid values: {', '.join(STATUSES)}"
+    for name in ("limit", "offset"):
+        if not re.fullmatch(r"-?\d+", query.get(name, "1")):
+            return f"{name} must be an integer"
+    return "limit must be a positive integer" if int(query.get("limit", 1)) <= 0 else ""
 
 
 def _reset(request: web.Request) -> web.Response:

@@ -147,7 +147,8 @@ class Worker:
             if job.id == prompt_id:
                 del self.pending[i]
                 heapq.heapify(self.pending)
-                self.status()
+                for _ in range(1 if self.pending else 2):  # the last one is wiped, and deleted: both are told
+                    self.status()
                 self.changed()
                 return True
         return False
@@ -297,11 +298,13 @@ class Worker:
         self.cache = {d: entry for d, entry in self.cache.items() if d in set(known.values())}
         cached = [n for n in nodes if known[n] in self.cache]
         note("execution_cached", nodes=cached)
+        progress: Graph = {}
         for node_id in cached:
             ui = self.cache[known[node_id]].ui
             if ui and client is not None:  # without a client the server does not repeat a cached output
                 outputs[node_id] = json.loads(json.dumps(ui))
                 self._executed(job, node_id, ui)
+                self._progress(job, progress, node_id, 1, 1, "finished")
         todo = _wanted(job.graph, job.outputs, set(cached))
         plan, failed = await asyncio.to_thread(self._plan, job, todo, known)
         job.renders = any(job.graph[n]["class_type"] in SAMPLERS for n in todo)
@@ -311,7 +314,6 @@ class Worker:
             for n, (call, _) in plan.items()
             if self.info()[call.class_type].get("output_node")
         }  # fmt: skip
-        progress: Graph = {}
         clock = self.runs[-1]["start"]  # what we need to get going is part of the render
         weights = {n: _weight(job.graph[n], plan.get(n)) for n in nodes}
         if not any(weights.values()):
@@ -499,7 +501,11 @@ class Worker:
         name = Path(prefix).name
         if not folder.is_relative_to(base.resolve()):
             self.escapes.append(prefix)
-            raise NodeError("Exception", "**** ERROR: Saving image outside the output folder is not allowed.")
+            told = (
+                "**** ERROR: Saving image outside the output folder is not allowed.\n"
+                f" full_output_folder: {folder}\n         output_dir: {base}\n         commonpath: {base.parent}"
+            )
+            raise NodeError("Exception", told)
         folder.mkdir(parents=True, exist_ok=True)
         counter = 1 + max(
             (

@@ -1,0 +1,227 @@
+"""Our fake answers as the real server does: each question is put to both. Where it lies, other tests prove nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fakes.comfyui import FakeComfy
+from live.server import Live
+from websockets.asyncio.client import connect
+
+pytestmark = pytest.mark.live
+
+COLOR = itertools.count(int(time.time() * 1000) % (1 << 23))  # that nobody rendered before
+UPLOAD = f"u{uuid.uuid4().hex[:12]}"
+PATIENCE_S = 120.0
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+# What differs from server to server, and from run to run.
+BETWEEN = (
+    (r'"timestamp": \d+', '"timestamp": 0'),
+    (r'"(create_time|execution_start_time|execution_end_time)": \d+', r'"\1": 0'),
+    (r'"(number|priority)": -?[\d.]+', r'"\1": 0'),
+    (r'\[-?\d+\.?\d*, "ID"', '[0, "ID"'),
+    (r"_\d{5}_\.", "_00000_."),
+    (r'"color": \d+', '"color": 0'),
+    (r"(full_output_folder|output_dir|commonpath): [^\\]*", r"\1: …"),
+)
+UNTOLD = ("traceback", "current_inputs", "tooltip", "sid")
+
+
+def image(prefix: str = "ltxflow-live/fake", **inputs: Any) -> dict[str, Any]:
+    size = {"width": 64, "height": 48, "batch_size": 1, "color": next(COLOR)}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {**size, **inputs}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
+
+
+def changed(node: str, **values: Any) -> dict[str, Any]:
+    """The prompt with something wrong in a node; an input that is None is not given."""
+    graph = image()
+    graph[node]["class_type"] = values.pop("class_type", graph[node]["class_type"])
+    inputs = {**graph[node]["inputs"], **values}
+    graph[node]["inputs"] = {name: value for name, value in inputs.items() if value is not None}
+    return graph
+
+
+def half_wrong() -> dict[str, Any]:
+    return {**image(), "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}}
+
+
+class Server:
+    """One of the two, asked without our client: what counts is every word."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+
+    def ask(self, method: str, path: str, **request: Any) -> Any:
+        response = self.http.request(method, path, **request)
+        try:
+            return [response.status_code, response.json()]
+        except ValueError:
+            return [response.status_code, response.text]
+
+    def post(self, graph: dict[str, Any], id: str | None = None, **more: Any) -> Any:
+        body = {"prompt": graph, "prompt_id": id or str(uuid.uuid4()), "client_id": "c", **more}
+        return self.ask("POST", "/prompt", json=body)
+
+    def ended(self, graph: dict[str, Any]) -> str:
+        id = str(uuid.uuid4())
+        self.post(graph, id)
+        until = time.monotonic() + PATIENCE_S
+        while not self.ask("GET", f"/history/{id}")[1]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        return id
+
+    def upload(self, name: str, data: bytes = b"one", **fields: str) -> Any:
+        return self.ask("POST", "/upload/image", files={"image": (name, data)}, data=fields)
+
+
+def same(told: Any, *ids: str) -> Any:
+    """What was told, without what no two servers have in common."""
+    text = json.dumps(_without(told), sort_keys=True)
+    for id in ids:
+        text = text.replace(id, "ID")
+    for pattern, put in BETWEEN:
+        text = re.sub(pattern, put, text)
+    return json.loads(text)
+
+
+def _without(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {key: _without(value) for key, value in told.items() if key not in UNTOLD}
+    return [_without(value) for value in told] if isinstance(told, list) else told
+
+
+@pytest.fixture(scope="module")
+def both(live: Live) -> Iterator[tuple[Server, Server]]:
+    real = Server(live.url)
+    if not real.ask("GET", "/system_stats")[1]["system"]["comfyui_version"].startswith("0.27."):
+        pytest.skip("the fake is a ComfyUI 0.27")
+    with FakeComfy() as fake:
+        yield real, Server(fake.url)
+
+
+REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
+    "a node that it lacks": lambda: changed("1", class_type="NoSuchNode"),
+    "an input that lacks": lambda: changed("1", width=None),
+    "a number that is too small": lambda: changed("1", width=0),
+    "a text for a number": lambda: changed("1", width="abc"),
+    "a link to nothing": lambda: changed("2", images=["9", 0]),
+    "a slot that is not there": lambda: changed("2", images=["1", 5]),
+    "a link of another kind": lambda: {
+        **image(),
+        "1": {"class_type": "EmptyAudio", "inputs": {"duration": 1.0, "sample_rate": 44100, "channels": 2}},
+    },
+    "no output": lambda: {"1": image()["1"]},
+    "nothing": dict,
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_wrong_prompt(both: tuple[Server, Server], what: str) -> None:
+    real, fake = (same(server.post(REFUSED[what]())) for server in both)
+    assert real[0] == 400
+    assert fake == real
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"{}", json.dumps({"prompt": image(), "prompt_id": "X"}).encode()], ids=["cut", "empty", "id"]
+)
+def test_a_wrong_body(both: tuple[Server, Server], body: bytes) -> None:
+    real, fake = (server.ask("POST", "/prompt", content=body) for server in both)
+    assert fake == real
+
+
+def test_a_prompt_that_is_wrong_in_part(both: tuple[Server, Server]) -> None:
+    id = str(uuid.uuid4())
+    real, fake = (same(server.post(half_wrong(), id), id) for server in both)
+    assert fake == real
+
+
+@pytest.mark.parametrize("prefix", ["ltxflow-live/fake", "../outside"], ids=["made", "failed"])
+@pytest.mark.parametrize("path", ["/history/{id}", "/api/jobs/{id}"])
+def test_how_a_prompt_ended(both: tuple[Server, Server], path: str, prefix: str) -> None:
+    told = []
+    for server in both:
+        id = server.ended(image(prefix))
+        told.append(same(server.ask("GET", path.format(id=id)), id))
+        assert server.ask("POST", f"/api/jobs/{id}/cancel") == [200, {"cancelled": False}]
+    assert told[1] == told[0]
+
+
+QUESTIONS = (
+    *("/history/" + NOBODYS, "/api/jobs/" + NOBODYS, "/api/jobs/x", "/jobs", "/models/no-such", "/object_info/NoSuch"),
+    *("/api/jobs?status=bogus", "/api/jobs?limit=x", "/api/jobs?limit=0", "/features"),
+    *("/view", "/view?filename=none.png", "/view?filename=../x", "/view?filename=x&type=bogus"),
+)
+
+
+@pytest.mark.parametrize("path", QUESTIONS)
+def test_a_question(both: tuple[Server, Server], path: str) -> None:
+    real, fake = (server.ask("GET", path) for server in both)
+    assert fake == real
+
+
+ORDERS = (
+    ("/queue", {"delete": [NOBODYS]}),
+    ("/interrupt", {"prompt_id": NOBODYS}),
+    ("/free", {"unload_models": False}),
+    (f"/api/jobs/{NOBODYS}/cancel", {}),
+    ("/api/jobs/cancel", {"job_ids": [NOBODYS]}),
+    ("/api/jobs/cancel", {"job_ids": ["x"]}),
+)
+
+
+@pytest.mark.parametrize(("path", "body"), ORDERS, ids=[path for path, _ in ORDERS])
+def test_an_order(both: tuple[Server, Server], path: str, body: dict[str, Any]) -> None:
+    real, fake = (server.ask("POST", path, json=body) for server in both)
+    assert fake == real
+
+
+def test_uploads(both: tuple[Server, Server]) -> None:
+    def told(server: Server) -> list[Any]:
+        into = {"subfolder": "ltxflow-live", "type": "input"}
+        return [
+            server.upload(f"{UPLOAD}.png", **into),
+            server.upload(f"{UPLOAD}.png", **into),
+            server.upload(f"{UPLOAD}.png", b"two", **into),
+            server.upload(UPLOAD, **into),
+            server.upload(f"../{UPLOAD}.png", **into),
+            server.upload(f"{UPLOAD}.png", subfolder="../.."),
+            server.upload(f"{UPLOAD}.png", type="bogus"),
+        ]
+
+    real, fake = (told(server) for server in both)
+    assert fake == real
+
+
+async def frames(server: Server, graphs: list[dict[str, Any]]) -> list[Any]:
+    """All that the socket tells of prompts that are submitted one after the other."""
+    client, heard = str(uuid.uuid4()), []
+    ids = [str(uuid.uuid4()) for _ in graphs]
+    async with connect(f"ws{server.url[4:]}/ws?clientId={client}", max_size=None, proxy=None) as socket:
+        for id, graph in zip(ids, graphs, strict=True):
+            await asyncio.to_thread(server.post, graph, id, client_id=client)
+            while not heard or heard[-1] != {"type": "executing", "data": {"node": None, "prompt_id": id}}:
+                async with asyncio.timeout(PATIENCE_S):
+                    heard.append(json.loads(await socket.recv()))
+    return [same(frame, *ids) for frame in heard if frame["type"] != "status"]
+
+
+@pytest.mark.parametrize("what", ["made", "cached", "failed"])
+def test_what_the_socket_tells(both: tuple[Server, Server], what: str) -> None:
+    graph = image("../outside" if what == "failed" else "ltxflow-live/fake")
+    real, fake = (asyncio.run(frames(server, [graph, graph] if what == "cached" else [graph])) for server in both)
+    assert fake == real
