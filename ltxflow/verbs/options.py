@@ -143,12 +143,24 @@ def question_of(args: argparse.Namespace, session: Session) -> Question:
     if args.animatic and args.only:
         hint = "leave out --animatic, or --only"
         raise LtxflowError(Problem("slates stand in for clips alone: they need no references", hint=hint, code="U014"))
-    asked = Question(mode, tuple(args.selectors), args.relength, args.force, only=args.only)
+    selectors = tuple(args.selectors)
+    asked = Question(mode, selectors, args.relength, args.force, _recorded(session, selectors), only=args.only)
     if not revisions(asked.selectors):
         return asked
     from ltxflow.verbs.revision import with_groups  # by need: few ask git
 
     return with_groups(session, asked)
+
+
+def _recorded(session: Session, selectors: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the selectors that name a take which was made: it may be more than the film asks for by now."""
+    named = [selector.removeprefix("clip:").partition("@") for selector in selectors if "@" in selector]
+    entries = session.lock.entries
+    return tuple(
+        f"{path}@{take}"
+        for path, _, take in named
+        if path in entries and take.isdecimal() and int(take) in entries[path].takes
+    )
 
 
 def asked_of(args: argparse.Namespace) -> Asked | None:

@@ -17,7 +17,7 @@ from ltxflow.plan.outlook import Change, Outlook, Placed, Question
 from ltxflow.plan.review import plain
 from ltxflow.script.model import Clip, Scene
 from ltxflow.verbs.session import Session
-from ltxflow.verbs.takes import take_rows
+from ltxflow.verbs.takes import take_numbers, take_rows
 
 Json = dict[str, Any]
 KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": ""}
@@ -26,6 +26,7 @@ KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": 
 def report_data(session: Session, page: Path, now: str) -> Json:
     """Given a session, where the page will stand and the time to write on it, return all that it shows."""
     outlook = session.look(Question())
+    takes = _takes(session, outlook)
     posters = _posters(session)
     placed = session.placed()
     states = clip_states(outlook, placed)
@@ -33,7 +34,11 @@ def report_data(session: Session, page: Path, now: str) -> Json:
     for scene in outlook.project.scenes:
         told = _scene(session, outlook, scene, start)
         told["clips"] = [
-            _clip(session, outlook, clip, states[clip.path], placed, posters, page) for clip in scene.clips
+            {
+                **_clip(session, outlook, clip, states[clip.path], placed, posters, page),
+                "takes": takes[clip.path],
+            }
+            for clip in scene.clips
         ]
         scenes.append(told)
         start += outlook.cuts[scene.id].covered
@@ -56,6 +61,14 @@ def report_data(session: Session, page: Path, now: str) -> Json:
         "problems": [_problem(problem) for problem in outlook.problems],
         "orphans": [orphan.file for orphan in outlook.orphans],
     }
+
+
+def _takes(session: Session, outlook: Outlook) -> dict[str, list[Json]]:
+    """What is known of every take that was made, by clip: of those that the film asks for no more, too."""
+    clips = outlook.project.clips
+    names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
+    of_all = outlook if len(names) == len(clips) else session.look(Question(selectors=names, also=names))
+    return {clip.path: [row for row in take_rows(session, of_all, clip) if row["frames"]] for clip in clips}
 
 
 def clip_states(outlook: Outlook, placed: Mapping[str, Placed]) -> dict[str, str]:
@@ -137,7 +150,6 @@ def _clip(
         "reason": entry.reason if entry else "",
         "motion": verdict.motion if verdict else None,
         "checks": [{**_problem(p), "message": plain(p)} for p in verdict.problems] if verdict else [],
-        "takes": [row for row in take_rows(session, outlook, clip) if row["frames"]],
     }
 
 

@@ -16,6 +16,16 @@ def test_each_kind_is_told_in_words(film: Film) -> None:
     assert "< hook/a is in the store, and will be put in its place" in film.run("explain", "hook/a", "--animatic").out
 
 
+def test_a_take_that_the_film_asks_for_no_more_can_be_asked_about(film: Film) -> None:
+    film.edit("- id: b\n", "- id: b\n        takes: 2\n")
+    film.render()
+    film.run("build")
+    film.edit("        takes: 2\n", "")
+    assert "= hook/b@2 is up to date" in film.run("explain", "hook/b@2").out
+    never = film.run("explain", "hook/b@3")
+    assert (never.code, never.err.splitlines()[1]) == (2, '  → did you mean "hook/b"?')
+
+
 def test_a_stale_clip_names_the_value_old_and_new_its_place_and_what_stayed(film: Film) -> None:
     film.render()
     film.run("build")

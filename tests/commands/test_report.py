@@ -88,6 +88,20 @@ def test_takes_and_a_persons_word_are_told(film: Film) -> None:
     assert {check["code"] for check in clip["checks"]} >= {"Q101"}
 
 
+def test_takes_that_the_film_asks_for_no_more_still_match_their_text(film: Film) -> None:
+    film.edit("- id: b\n", "- id: b\n        takes: 3\n")
+    film.render()
+    film.run("build")
+    film.edit("        takes: 3\n", "        takes: 2\n")
+    for word in ("takes: 2", "approved"):
+        takes = clips_of(film)["hook/b"]["takes"]
+        assert [(take["take"], take["matches"]) for take in takes] == [(1, True), (2, True), (3, True)], word
+        assert film.run("approve", "hook/b").code == 0
+    film.edit("hook-b", "hook b")
+    takes = clips_of(film)["hook/b"]["takes"]
+    assert [take["matches"] for take in takes] == [False, False, False]
+
+
 def test_lengths_are_the_timelines(film: Film) -> None:
     film.build()
     data = data_in(page_of(film))
