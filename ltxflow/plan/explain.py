@@ -146,7 +146,8 @@ def _reason(node: Node, name: str, old: Any, new: Any) -> Reason:
             return Reason(name, old["is"], new["is"], where(node, (causes or [name])[0]), detail)
         is_renamed = old.get("is") != new.get("is")  # then the names say enough
         old, new = (v.get("is") if is_renamed else {part: v[part] for part in ("is", *parts)} for v in (old, new))
-    return Reason(name, old, new, where(node, name))
+    is_edited = name == "template" and show(old) == show(new)  # what it says is another one, under the same name
+    return Reason(name, old, new, where(node, name), "edited" if is_edited else "")
 
 
 def _in_body(node: Node, old: Mapping[str, Any], now: Action, told: list[Reason]) -> Iterator[Reason]:

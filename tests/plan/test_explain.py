@@ -51,6 +51,13 @@ def test_a_reason_has_the_old_value_the_new_one_and_where_it_is_written() -> Non
     }
 
 
+def test_a_template_that_was_edited_says_so_beside_another_change() -> None:
+    was, is_ = ({"is": "mine", "instead": "mine", "makes": {"this shape": graph}} for graph in ("b", "c"))
+    for now, detail in ((is_, "edited"), ({**is_, "is": "other", "instead": "other"}, "")):
+        details = {each.field: each.detail for each in told({"template": was, "seed": 1}, {"template": now, "seed": 2})}
+        assert details == {"template": detail, "seed": ""}
+
+
 def test_what_may_be_there_or_not_is_told_and_what_comes_with_it_is_not() -> None:
     without = {"reference.image": None, "seed": 1}
     image = {"is": "a.png", "pixels": "x"}
