@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 class Store:
     """`cas/` (digest → bytes), `traces/` (key → Trace) and `index/` in one folder, made on the first write.
 
-    `report` hears of damage that was worked around. A read-only store answers every look-up.
+    `report` hears of damage that was worked around. A read-only store answers every look-up. Any thread may ask; the
+    index is for the one that opened the store, since nobody else could close what another thread opened of it.
     """
 
     def __init__(self, root: Path, report: Callable[[Problem], None] = lambda problem: None) -> None:
@@ -48,6 +50,7 @@ class Store:
         self.looked_at: set[str] = set()  # every trace and blob that was asked for: what answers rest on
         self._report = report
         self._index: Index | None = None
+        self._thread = threading.get_ident()
         self._unindexed: list[tuple[str, bytes]] = []  # rows of traces that are recorded: the next group
 
     @property
@@ -93,13 +96,17 @@ class Store:
 
     def _trace(self, key: Key, seen: files.Signature) -> tuple[Trace | None, bool]:
         """Return a trace, by the index or its file, and whether its file is the one whose signature is given."""
-        row = self.index.get(key)
+        row = self.index.get(key) if self._has_index else None
         if row is not None and (trace := _from_row(row, key, seen)) is not None:
             return trace, True
         trace, row = self._read(key)
-        if row is not None:
+        if row is not None and self._has_index:
             self.index.put(key, row)
         return trace, row is not None and _from_row(row, key, seen) is not None
+
+    @property
+    def _has_index(self) -> bool:
+        return threading.get_ident() == self._thread
 
     def _recalled(self, key: Key, brief: Mapping[str, Any]) -> Trace:
         """A trace of which a plan asks the outputs. What else is in it is read when somebody looks."""
@@ -110,7 +117,7 @@ class Store:
 
     def _part(self, key: Key, name: str) -> dict[str, Any]:
         """What a look-up left out of a trace, from its file or its row; nothing if it is gone meanwhile."""
-        if self._index is None:  # for the few that are explained it need not be opened
+        if self._index is None or not self._has_index:  # for the few that are explained it need not be opened
             whole = self._read(key)[0]
         else:
             whole = self._trace(key, files.signature(trace_path(self.traces, key)) or ())[0]
@@ -145,14 +152,15 @@ class Store:
 
     def write_index(self) -> None:
         """Put into the index what was recorded since the last time, in one transaction."""
-        if self._unindexed:
+        if self._unindexed and self._has_index:
             _ = self.index
 
     def forget(self, key: Key) -> None:
         """Given a key, drop its trace; the blobs stay until `cache gc`."""
         if files.signature(trace_path(self.traces, key)) is not None:
             remove_trace(self.traces, key)
-            self.index.delete(key)
+            if self._has_index:  # else its row stays, and answers for no file any more
+                self.index.delete(key)
 
     def keys(self) -> Iterator[Key]:
         """Return the keys of all traces, sorted."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from store.crashing import crash_everywhere, refuse
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.store.memory import Memory
 from ltxflow.store.store import Store, open_store, store_path
 from ltxflow.store.traces import Trace, trace_path, write_trace
 
@@ -304,3 +306,19 @@ def test_a_store_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "store").touch()
     with pytest.raises(LtxflowError, match=r'the store ".*/store" is no folder'):
         open_store({"LTXFLOW_STORE": str(tmp_path / "store")})
+
+
+def test_what_another_thread_asks_and_records_opens_no_index_there(store: Store) -> None:
+    """Nobody else could close what a thread opened of it. Its row is written by who opened the store."""
+    put_blobs(store)
+    store.write_index()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(store.record, TRACE).result()
+        store.memory = Memory()
+        assert pool.submit(store.lookup, TRACE.key).result() == TRACE
+        assert not (store.root / "index").exists()
+        store.write_index()
+        assert store.index.get(TRACE.key) is not None
+        pool.submit(store.forget, TRACE.key).result()
+    assert store.lookup(TRACE.key) is None
+    store.close()
