@@ -16,7 +16,7 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, count
 from ltxflow.script.paths import find_project, shown
 from ltxflow.store.lock import Lock, lock_text, parse_lock, read_lock
-from ltxflow.store.merging import Merged, merge
+from ltxflow.store.merging import Merged, merge, sides
 from ltxflow.verbs.session import LOCK
 
 DRIVER = "ltxflow-lock"
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         return _report(args, face, merged, "merged")
     folder = find_project(args.project, Path.cwd()).parent
     place = folder / LOCK
-    merged = merge(*(_stage(folder, number) for number in (1, 2, 3)))
+    merged = merge(*_in_conflict(folder))
     files.write_atomic(place, lock_text(merged.lock))
     code = _report(args, face, merged, f"{shown(place, Path.cwd())}: merged")
     if not code and not args.json:
@@ -59,15 +59,19 @@ def _lenient(path: Path) -> Lock:
     return read_lock(path, LOCK) if path.is_file() and path.stat().st_size else Lock()
 
 
-def _stage(folder: Path, number: int) -> Lock:
-    """What git kept of a conflict: 1 the version both came from, 2 ours, 3 theirs."""
+def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
+    """What git kept of a conflict: the version both came from, ours, theirs. If it kept nothing: what the marks say."""
     listed = git.git(folder, "ls-files", "--unmerged", "--", LOCK).decode().split("\n")
     stages = {line.split()[2]: line.split()[1] for line in listed if line}
-    if not stages:
+    if stages:
+        kept = {number: git.git(folder, "cat-file", "blob", blob).decode() for number, blob in stages.items()}
+        base, ours, theirs = (kept.get(number, "") for number in "123")
+    elif (place := folder / LOCK).is_file() and (found := sides(place.read_text("utf-8"))):
+        base, ours, theirs = found
+    else:
         message = f'git has no conflict in "{folder / LOCK}"'
         raise LtxflowError(Problem(message, hint="nothing is to be merged"))
-    blob = stages.get(str(number))
-    return parse_lock(git.git(folder, "cat-file", "blob", blob).decode(), LOCK) if blob else Lock()
+    return parse_lock(base, LOCK), parse_lock(ours, LOCK), parse_lock(theirs, LOCK)
 
 
 def _report(args: argparse.Namespace, face: Face, merged: Merged, told: str) -> int:

@@ -55,6 +55,7 @@ RULES = {
     "Y017": "at most 100 aliases, which add at most 100,000 values",
     "Y018": "values are nested at most 40 deep",
     "Y019": "no invisible control characters or line separators",
+    "Y020": "a merge of git's is finished",
 }
 
 Path_ = tuple[str | int, ...]
@@ -202,6 +203,7 @@ def read_text(path: Path, shown: str) -> Document:
     text = _decode(_bytes(path, shown), shown).removeprefix("\ufeff")
     if found := _INVISIBLE.search(text):
         raise LtxflowError(_invisible(text, found.start(), shown))
+    _refuse_conflicts(text, shown)
     if not text.strip():
         raise LtxflowError(Problem("the file is empty", Span(shown, 1, 1), "write a text into it", "Y004"))
     return Document(shown, text.strip(), 0)
@@ -233,6 +235,18 @@ def _bytes(path: Path, shown: str) -> bytes:
     return data
 
 
+def _refuse_conflicts(text: str, shown: str) -> None:
+    """Raise LtxflowError where git left two versions: YAML would complain of something else, a text of nothing."""
+    begin = "<<<<<<< "
+    at = 0 if text.startswith(begin) else text.find(f"\n{begin}") + 1
+    if not text.startswith(begin, at):
+        return
+    line = text.count("\n", 0, at) + 1
+    hint = "keep what is right of the two versions, and take the lines with <<<<<<<, ======= and >>>>>>> out"
+    mark = text[at:].split("\n", 1)[0].rstrip()
+    raise LtxflowError(Problem(f'an unresolved merge conflict: "{mark}"', Span(shown, line, 1), hint, "Y020"))
+
+
 def parse(text: str, file: str, *, includes: bool = False, problems: list[Problem] | None = None) -> Document:
     """Given YAML text and the file name to show, return its one document.
 
@@ -246,6 +260,7 @@ def parse(text: str, file: str, *, includes: bool = False, problems: list[Proble
         raise LtxflowError(_too_large(file))
     if found := _INVISIBLE.search(text):
         raise LtxflowError(_invisible(text, found.start(), file))
+    _refuse_conflicts(text, file)
     composer = _Composer(text, file, includes)
     try:
         composer.run(LOADER(text))

@@ -39,6 +39,24 @@ class Merged:
     renumbered: tuple[tuple[str, int, int], ...] = ()
 
 
+def sides(text: str) -> tuple[str, str, str] | None:
+    """Given a lock's text, return base, ours and theirs where it has git's marks of a conflict, else None.
+
+    What the base was is known only where git was asked for it (merge.conflictStyle diff3), and outside of conflicts.
+    """
+    told: dict[str, list[str]] = {"base": [], "ours": [], "theirs": []}
+    where: tuple[str, ...] = tuple(told)
+    marks = {"<<<<<<<": ("ours",), "|||||||": ("base",), "=======": ("theirs",), ">>>>>>>": tuple(told)}
+    found = False
+    for line in text.splitlines(keepends=True):
+        mark = marks.get(line.rstrip("\r\n").partition(" ")[0])
+        found = found or mark is not None
+        where = mark or where
+        for side in where if mark is None else ():
+            told[side].append(line)
+    return ("".join(told["base"]), "".join(told["ours"]), "".join(told["theirs"])) if found else None
+
+
 def merge(base: Lock, ours: Lock, theirs: Lock) -> Merged:
     """Given two locks and the one they both came from, return the Merged one."""
     entries: dict[str, LockEntry] = {}

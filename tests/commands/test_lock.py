@@ -139,6 +139,29 @@ def test_a_lock_that_git_left_in_conflict_is_merged_afterwards(repository: Film)
     assert (again.code, "no conflict" in again.err) == (2, True)
 
 
+@pytest.mark.parametrize("style", ["merge", "diff3"])
+def test_marks_of_a_conflict_that_git_has_forgotten_are_resolved_too(repository: Film, style: str) -> None:
+    """`git add` of a lock with its marks in it, as it happens in a rebase."""
+    film = repository
+    git(film, "config", "merge.conflictStyle", style)
+    clips = set(read_lock(film.folder / "ltxflow.lock").entries)
+    commit(film, "first")
+    git(film, "checkout", "-qb", "other")
+    film.run("approve", "hook/b")
+    commit(film, "theirs")
+    git(film, "checkout", "-q", "main")
+    film.run("reject", "hook/b", "hm")
+    commit(film, "ours")
+    git(film, "merge", "--no-edit", "other", code=1)
+    git(film, "add", "ltxflow.lock")
+    ran = film.run("lock", "merge")
+    assert ran.code == 0, ran.err
+    entries = read_lock(film.folder / "ltxflow.lock").entries
+    assert entries["hook/b"].status == "approved"
+    assert set(entries) == clips
+    assert film.run("plan").code == 0
+
+
 def test_another_revision_and_back_renders_nothing(repository: Film) -> None:
     film = repository
     apart(film)

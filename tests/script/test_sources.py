@@ -182,6 +182,14 @@ def test_a_broken_file_says_who_named_it_and_all_broken_ones_are_told_at_once(fi
     assert second.hint.endswith("(named at scenes/c.yaml:3:25)")
 
 
+def test_a_text_in_which_git_left_a_conflict_is_no_prompt(film: Path) -> None:
+    write(film, "prompts/c.txt", "The camera glides.\n<<<<<<< HEAD\nA door opens.\n=======\nA lamp.\n>>>>>>> side\n")
+    write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/c.txt"))
+    (told,) = problems(film)
+    assert (str(told.span), told.code) == ("prompts/c.txt:2:1", "Y020")
+    assert told.message == 'an unresolved merge conflict: "<<<<<<< HEAD"'
+
+
 def test_an_include_stays_in_the_workspace(film: Path) -> None:
     outside = film.parent / "outside.yaml"
     outside.write_text("camera: x\n")

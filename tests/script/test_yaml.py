@@ -280,6 +280,14 @@ GOLDEN = [
         "invisible line separator U+2028",
         "delete it, or end the line with a plain line break",
     ),
+    (
+        "a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> side\n",
+        2,
+        1,
+        "Y020",
+        'an unresolved merge conflict: "<<<<<<< HEAD"',
+        "keep what is right of the two versions, and take the lines with <<<<<<<, ======= and >>>>>>> out",
+    ),
 ]
 
 
