@@ -49,10 +49,21 @@ class Film:
     def __init__(self, folder: Path, n: int, layout: str) -> None:
         self.n, self.layout = n, layout
         self.folder, self.env = folder / "film", environment(folder / "store")
-        maker = [sys.executable, str(HERE / "benchmarks/workload.py"), str(n), str(folder), "--layout", layout]
-        subprocess.run(maker, check=True, capture_output=True)  # apart: whoever measures stays small
+        self.maker = [sys.executable, str(HERE / "benchmarks/workload.py"), str(n), str(folder), "--layout", layout]
+        self.render()
         for _ in range(3):  # publish, look, remember
             run([*LTXFLOW, "build", "-q"], self.folder, self.env)
+
+    def render(self) -> None:
+        """Have what a server would make of every clip as it is written now in the store."""
+        subprocess.run(self.maker, check=True, capture_output=True)  # apart: whoever measures stays small
+
+    def built_and_edited(self, number: int) -> None:
+        """As all day: a prompt is edited, rendered and built, then it is edited once more."""
+        self.edit(2 * number)
+        self.render()
+        run([*LTXFLOW, "build", "-q"], self.folder, self.env)
+        self.edit(2 * number + 1)
 
     def edit(self, number: int) -> None:
         """Another word in the middle clip's prompt, each time."""
@@ -83,6 +94,8 @@ def ltxflow(folder: Path, n: int, runs: int) -> Iterator[Row]:
             if layout == "one":
                 yield f"ltxflow {verb}, nothing changed", n, cost(verb, runs=runs)
         yield f"ltxflow plan, one prompt edited, {name}", n, cost("plan", runs=runs, before=film.edit)
+        after = cost("plan", runs=min(runs, 3), before=film.built_and_edited)
+        yield f"ltxflow plan, edited after a build, {name}", n, after
         if layout == "one":
             yield "ltxflow plan, every file written anew", n, cost("plan", runs=min(runs, 3), before=film.checkout)
         shutil.rmtree(folder / f"{layout}{n}")

@@ -224,7 +224,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layout", choices=["one", "scenes"], default="one")
     args = parser.parse_args()
-    film = write_film(args.folder / "film", args.clips, args.layout)
+    film = args.folder / "film"
+    if not film.exists():  # else what was edited in it is rendered
+        write_film(film, args.clips, args.layout)
     env = environment(args.folder / "store")
     print(json.dumps({"made": fill(film, env), "film": str(film), "LTXFLOW_STORE": env["LTXFLOW_STORE"]}))
     return 0
