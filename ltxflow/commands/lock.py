@@ -76,13 +76,7 @@ def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
 
 def _report(args: argparse.Namespace, face: Face, merged: Merged, told: str) -> int:
     code = FAILED if merged.clashes else 0
-    problems = [
-        Problem(
-            f"{clash.clip}: here {clash.ours}, there {clash.theirs}: {clash.ours.split(' (')[0]} stands",
-            hint=f"talk about it; to take theirs: ltxflow pick {clash.clip} {clash.their_take}; then: git add {LOCK}",
-        )
-        for clash in merged.clashes
-    ]
+    problems = [Problem(clash.message, hint=f"{clash.hint}; then: git add {LOCK}") for clash in merged.clashes]
     if args.json:
         data = {
             "clips": len(merged.lock.entries),

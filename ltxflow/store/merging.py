@@ -29,6 +29,14 @@ class Clash:
     theirs: str
     their_take: int
 
+    @property
+    def message(self) -> str:
+        return f"{self.clip}: here {self.ours}, there {self.theirs}: {self.ours.split(' (')[0]} stands"
+
+    @property
+    def hint(self) -> str:
+        return f"talk about it; to take theirs: ltxflow pick {self.clip} {self.their_take}"
+
 
 @dataclass(frozen=True)
 class Merged:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ltxflow.core.events import Event, Notice
@@ -58,7 +57,7 @@ def _held_session(
     with session_of(args) as session, hold(session, wait=wait, on_wait=noted):
         damage = session.warnings
         if not waited:
-            session.read_records(Path.cwd())
+            session.read_records()
             yield session
             return
         with session_of(args) as again:

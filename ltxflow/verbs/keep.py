@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
+from ltxflow.core.errors import Problem
 from ltxflow.plan.outlook import Outlook, derived_seed
 from ltxflow.plan.status import Status
 from ltxflow.script.model import Clip, Still
 from ltxflow.steps import Node
-from ltxflow.store.lock import Lock, LockTake, moved, with_take, write_lock
+from ltxflow.store.lock import Lock, LockTake, moved, with_take
+from ltxflow.store.lockfile import Overtaken
 from ltxflow.store.traces import Trace
 from ltxflow.verbs.session import Session
 
@@ -38,7 +41,8 @@ class Keeper:
 
     def write(self) -> None:
         if self.session.lock is not self.written:
-            write_lock(self.session.lock_path, self.session.lock)
+            with suppress(Overtaken):  # it is told in the end, when it may have been put in order
+                self.session.save_lock()
             self.written = self.session.lock
 
 
@@ -59,7 +63,16 @@ def keep_hits(session: Session, outlook: Outlook, found: Mapping[str, Status]) -
             session.lock = with_take(session.lock, node.entry, node.take, made)
     session.lock = _with_frames(session.lock, found)
     if final:
-        write_lock(session.lock_path, session.lock)
+        try:
+            session.save_lock()
+        except Overtaken as error:
+            session.warnings += [_unwritten(session, problem) for problem in error.problems]
+
+
+def _unwritten(session: Session, problem: Problem) -> Problem:
+    message = f"{session.lock_file.name} was written by somebody else meanwhile, and cannot be read: {problem.message}"
+    hint = f"{problem.hint}; what was made is in the store, and the next build writes it down"
+    return replace(problem, message=message, hint=hint.removeprefix("; "), level="warning")
 
 
 def _with_frames(lock: Lock, found: Mapping[str, Status]) -> Lock:

@@ -27,7 +27,8 @@ from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import templates_folder
 from ltxflow.script.sources import Sources
 from ltxflow.steps.frame import action_of, outputs_for
-from ltxflow.store.lock import Lock, LockTake, read_lock
+from ltxflow.store.lock import Lock, LockTake
+from ltxflow.store.lockfile import LockFile, merge_problems
 from ltxflow.store.memory import Memory, memory_of
 from ltxflow.store.published import Published, found, read_published
 from ltxflow.store.speeds import SPEEDS
@@ -47,6 +48,7 @@ class Session:
     config: Config
     store: Store
     lock: Lock
+    lock_file: LockFile
     published: Published
     warnings: list[Problem] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
@@ -65,12 +67,20 @@ class Session:
         """Let go of the store's files. Whoever asks the store for more opens them again."""
         self.store.close()
 
-    def read_records(self, cwd: Path) -> None:
+    def read_records(self) -> None:
         """Read what verbs write about the film: its lock, and what is published. Another may have written since."""
-        self.lock = read_lock(self.lock_path, shown(self.lock_path, cwd), is_known=self.is_part)
+        self.lock = self.lock_file.read(is_known=self.is_part)
         self.published, problem = read_published(self.record_path, _files(self.project) if self.is_part else None)
         self._locked = self._taken = None
         self.warnings += [problem] if problem else []
+
+    def save_lock(self) -> None:
+        """Write the lock; what others wrote to its file meanwhile is in it then, and told. Raise Overtaken for what
+        cannot be read."""
+        merged = self.lock_file.save(self.lock)
+        if merged.lock is not self.lock:
+            self.lock = merged.lock
+            self.warnings += merge_problems(merged, self.lock_file.name)
 
     @property
     def own(self) -> Path:
@@ -79,7 +89,7 @@ class Session:
 
     @property
     def lock_path(self) -> Path:
-        return self.project.folder / LOCK
+        return self.lock_file.path
 
     @property
     def record_path(self) -> Path:
@@ -281,8 +291,21 @@ def open_session(
             )
         )
     is_part = sources is not None and sources.numbers is not None
-    session = Session(project, loaded, config, store, Lock(), Published(), warnings, store.memory, opened_ns, is_part)
-    session.read_records(cwd)
+    path = project.folder / LOCK
+    session = Session(
+        project,
+        loaded,
+        config,
+        store,
+        Lock(),
+        LockFile(path, shown(path, cwd)),
+        Published(),
+        warnings,
+        store.memory,
+        opened_ns,
+        is_part,
+    )
+    session.read_records()
     return session
 
 

@@ -18,7 +18,7 @@ from ltxflow.plan.outlook import Outlook, Question, picked_take
 from ltxflow.plan.review import SETTLED, Review
 from ltxflow.script.model import Clip, Still
 from ltxflow.steps import step
-from ltxflow.store.lock import LockEntry, LockTake, with_entry, with_pick, with_status, with_take, write_lock
+from ltxflow.store.lock import LockEntry, LockTake, with_entry, with_pick, with_status, with_take
 from ltxflow.store.traces import Trace
 from ltxflow.verbs.keep import lock_take
 from ltxflow.verbs.session import Session
@@ -73,7 +73,10 @@ def pick(session: Session, named: Named) -> bool:
     known_take(session, named)
     before = session.lock
     session.lock = with_pick(session.lock, named.clip.path, named.take)
-    return write_lock(session.lock_path, session.lock) if session.lock != before else False
+    if session.lock == before:
+        return False
+    session.save_lock()
+    return True
 
 
 def judge(session: Session, named: Named, status: str, reason: str) -> None:
@@ -84,7 +87,7 @@ def judge(session: Session, named: Named, status: str, reason: str) -> None:
     elif named.take != picked_take(session.lock, named.clip):
         raise LtxflowError(Problem(f"take {named.take} is not in the cut", hint="only the picked take can be rejected"))
     session.lock = with_status(session.lock, named.clip.path, status, reason)
-    write_lock(session.lock_path, session.lock)
+    session.save_lock()
 
 
 def next_take(session: Session, clip: Clip | Still) -> Named:
@@ -189,14 +192,14 @@ def forget(session: Session, named: Named) -> None:
     else:
         entries = {path: each for path, each in session.lock.entries.items() if path != named.clip.path}
         session.lock = replace(session.lock, entries=entries)
-    write_lock(session.lock_path, session.lock)
+    session.save_lock()
 
 
 def _keep(session: Session, named: Named, take: LockTake, status: str, reason: str) -> None:
     session.lock = with_take(session.lock, named.clip.path, named.take, take)
     if named.take == picked_take(session.lock, named.clip):
         session.lock = with_status(session.lock, named.clip.path, status, reason)
-    write_lock(session.lock_path, session.lock)
+    session.save_lock()
 
 
 def _gone(named: Named, take: LockTake) -> LtxflowError:
