@@ -20,6 +20,8 @@ from ltxflow.store.speeds import Speed
 FAULTS = 2  # passing faults of one clip on one server, after which it goes elsewhere
 GIVE_WAY_S = 2.0  # files wait so long for the next clip to get onto their server: fetching them idles nobody
 FAREWELL_S = 5.0  # for cancelling, when we are told to stop
+STOPS_S = 2.0  # for a running prompt to notice that it is cancelled: it does so between nodes, and steps of a sampler
+LOOKS_S = (0.02, 0.05, 0.1, 0.2)  # between looks whether it has; the last one repeats
 SPEEDS_EVERY_S = 10.0  # between writing down how fast the servers are
 
 
@@ -46,6 +48,8 @@ class Endings:
             self._was_taken_back(attempt)
         elif state.kind == "unknown":
             await self.lost(attempt, "the server no longer has it: it was started anew, or its queue was cleared")
+        elif state.kind == "cancelled" and attempt.posting is None:
+            self.tickets.again(attempt, "cancelled", "it was cancelled when an earlier run ended")
         elif state.kind == "cancelled":
             self.tickets.finish(attempt, "cancelled", "cancelled on the server")
             told, hint = f"{attempt.machine.label}: somebody cancelled it there", "build again to have it made"
@@ -246,5 +250,18 @@ class Endings:
     async def _cancel_prompt(self, attempt: Attempt) -> None:
         if attempt.posting is not None:
             await asyncio.wait([attempt.posting])
-        if attempt.is_ours and not attempt.is_over and await attempt.machine.client.cancel(attempt.prompt_id):
+        if not attempt.is_ours or attempt.is_over:
+            return
+        if await attempt.machine.client.cancel(attempt.prompt_id) and await self._has_stopped(attempt):
             self.tickets.finish(attempt, "cancelled", "interrupted")
+
+    async def _has_stopped(self, attempt: Attempt) -> bool:
+        """Whether a prompt that was cancelled will make no file. One that does not stop in time may still end well: the
+        journal keeps it open, and the next run asks what became of it."""
+        looks = iter(LOOKS_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOPS_S):
+                while (state := await attempt.machine.client.state(attempt.prompt_id)).kind == "running":
+                    await asyncio.sleep(next(looks, LOOKS_S[-1]))
+                return state.kind in ("cancelled", "unknown")  # one that waited leaves no trace
+        return False

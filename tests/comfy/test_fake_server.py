@@ -792,7 +792,7 @@ def test_a_restart_loses_queue_and_history_but_no_file(server: FakeComfy) -> Non
     done = render(server, clip(1))
     server.misbehave.stuck()
     running, waiting = (post(server, clip(seed)).json()["prompt_id"] for seed in (2, 3))
-    server.wait(lambda s: s["running"] == running)
+    server.wait(lambda s: s["running"] == running and server.misbehave.prompts[0].times == 0)  # it is stuck
     with socket(server) as ws:
         server.restart()
         with pytest.raises(ConnectionClosed):

@@ -25,7 +25,7 @@ HOSTILE_NAMES = (
 
 KINDS = (
     *("status", "reset", "lose_reply", "post_twice", "truncate", "wrong_length", "endless", "hang"),
-    *("silent_socket", "no_websocket", "missing_models", "history_late", "oom", "crash", "stuck"),
+    *("silent_socket", "no_websocket", "missing_models", "history_late", "oom", "crash", "stuck", "deaf_prompt"),
     *("lose_job", "lose_file", "hostile_names", "spoil", "clear"),
 )
 SPOILS = ("frames", "size", "rate", "no_audio", "short_audio", "truncated", "hole", "empty", "not_video")
@@ -153,6 +153,10 @@ class Misbehave:
     def stuck(self, *, times: int | None = 1, skip: int = 0) -> None:
         """Start a prompt and never get past its first node."""
         self._prompt("stuck", times, skip)
+
+    def deaf_prompt(self, *, times: int | None = 1, skip: int = 0) -> None:
+        """Say that a running prompt is interrupted, and let it end: only the next node, or step, would have heard."""
+        self._prompt("deaf_prompt", times, skip)
 
     def lose_job(self, *, times: int | None = 1, skip: int = 0) -> None:
         """Accept a prompt and forget it when its turn comes: no trace anywhere."""

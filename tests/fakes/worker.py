@@ -160,7 +160,8 @@ class Worker:
 
     def interrupt(self, prompt_id: str | None = None) -> bool:
         if self.running and prompt_id in (None, self.running.id):
-            self.running.stop.set()
+            if not self.misbehave.prompt("deaf_prompt"):
+                self.running.stop.set()
             return True
         return False
 

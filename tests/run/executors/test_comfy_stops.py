@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio, accepted, limited, notices, problems, started
+from fakes.studio import Studio, accepted, asked, limited, notices, problems, started
 from film import command
 
 from ltxflow.comfy.client import prompt_id_for
@@ -100,6 +100,41 @@ def test_ctrl_c_cancels_what_is_ours_and_keeps_what_is_finished(studio: Studio, 
         assert again.code == 0
         assert again.totals["rendered"] == 2
         assert studio.causes[-2:] == ["cancelled before: interrupted"] * 2
+
+
+def test_a_prompt_that_ends_though_it_was_cancelled_is_fetched_and_not_made_again(
+    studio: Studio, server: FakeComfy
+) -> None:
+    process = studio.write("b").start(server)
+    freeze(server, 1)
+    server.misbehave.deaf_prompt()  # it is in its last node, say
+    process.send_signal(signal.SIGINT)
+    assert studio.ended(process, server).code == 130
+    assert not studio.outcomes  # what becomes of it is not known
+    let_go(server)
+    ran = studio.build(server)
+    assert ran.code == 0
+    assert "taken up where an earlier run left it" in notices(ran)
+    assert outcomes(server) == ["success"]
+    assert studio.causes == ["first"]
+
+
+def test_a_prompt_that_stops_late_is_made_again_without_a_word_from_anybody(studio: Studio, server: FakeComfy) -> None:
+    process = studio.write("b").start(server)
+    freeze(server, 1)
+    server.misbehave.deaf_prompt()
+    process.send_signal(signal.SIGINT)
+    assert studio.ended(process, server).code == 130
+    before = server.stats()["requests"].get(ASKED, 0)
+
+    def meanwhile() -> None:
+        server.wait(asked(ASKED, before + 2))  # it is followed
+        server._call(_interrupt(server, server.stats()["running"]))
+        let_go(server)
+
+    assert studio.build(server, meanwhile=meanwhile).code == 0
+    assert outcomes(server) == ["interrupted", "success"]
+    assert studio.causes == ["first", "it was cancelled when an earlier run ended"]
 
 
 def test_ctrl_c_while_nothing_answers_leaves_it_to_the_next_build(studio: Studio, server: FakeComfy) -> None:
