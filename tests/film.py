@@ -216,13 +216,12 @@ def run(*argv: str) -> Ran:
 
 
 def open_indexes() -> int:
-    """How many files of indexes this process holds open, where the system tells. Damaged ones, set aside, are left to
-    the collector: diskcache gives none out that it could not open."""
+    """How many files of indexes this process holds open, where the system tells."""
     folder = Path("/proc/self/fd")
     found = 0
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):  # of the listing itself
-            found += "/index/cache.db" in os.readlink(path)
+            found += Path(os.readlink(path)).name.startswith("cache.db")
     return found
 
 

@@ -63,6 +63,18 @@ class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no t
         raise _Refused("a value in a file")
 
 
+class _Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """One that does not open, since it is damaged or the disk is full, holds no file of it open."""
+
+    def __init__(self, folder: str, **settings: Any) -> None:
+        try:
+            super().__init__(folder, **settings)
+        except BaseException:
+            with suppress(AttributeError):  # so early that there is nothing to close
+                self.close()
+            raise
+
+
 def file_system(path: Path, mounts: str) -> str:
     """Given an absolute path and the text of `/proc/mounts`, return the type of the file system it is on."""
     best, kind = -1, ""
@@ -178,7 +190,7 @@ class Index:
             files.make_dir(self.folder, 0o700)
             self._check_format()
             files.announce("index", self.folder)
-            self._cache = diskcache.Cache(
+            self._cache = _Database(
                 str(self.folder),
                 timeout=60,  # seconds to wait for another process's transaction
                 disk=BytesOnlyDisk,
