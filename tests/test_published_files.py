@@ -14,7 +14,7 @@ from fakes.studio import Studio
 from film import run
 from PIL import Image
 
-from ltxflow.comfy.client import Client
+from ltxflow.comfy.transfers import Transfers
 from ltxflow.core.digest import digest_file
 from ltxflow.media.probe import probe_mp4
 from ltxflow.store.store import Store
@@ -96,20 +96,20 @@ def test_a_file_that_changes_between_network_and_store_is_not_kept(
     studio: Studio, server: FakeComfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bit that flips on the disk leaves a film that still decodes: only the digest of what came tells."""
-    came = Client.download
+    came = Transfers.download
 
-    async def spoiled(self: Client, output: object, to: Path, *rest: object) -> object:
+    async def spoiled(self: Transfers, output: object, to: Path, *rest: object) -> object:
         digest = await came(self, output, to, *rest)  # type: ignore[arg-type]
         if to.suffix == ".mp4":
             data = to.read_bytes()
             to.write_bytes(data.replace(b"class_type", b"class_tYpe", 1))  # in the tags: nothing else sees it
         return digest
 
-    monkeypatch.setattr(Client, "download", spoiled)
+    monkeypatch.setattr(Transfers, "download", spoiled)
     ran = studio.build(server)
     assert ran.code == 1
     assert any("is not what it should be: its sha256 is" in p["message"] for p in ran.envelope["problems"])
-    monkeypatch.setattr(Client, "download", came)
+    monkeypatch.setattr(Transfers, "download", came)
     assert studio.build(server).code == 0
     store = Store(studio.root / "store")
     keys = list(store.keys())
