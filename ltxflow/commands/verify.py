@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ltxflow.core.errors import FAILED
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, count, size
-from ltxflow.verbs.holding import locked_session
+from ltxflow.verbs.holding import locked_session, steady_session
 from ltxflow.verbs.verify import Difference, mend, verify
 
 STYLES: Mapping[str, str] = {"extra": "cyan", "unfinished": "yellow", "disagrees": "yellow"}
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Face) -> int:
-    with locked_session(args, face.warn) as session:
+    with (locked_session if args.repair else steady_session)(args, face.warn) as session:
         seen = verify(session, deep=args.deep)
         found = mend(session, seen.differences) if args.repair else seen.differences
     code = FAILED if any(not difference.is_mended for difference in found) else 0

@@ -27,6 +27,7 @@ from ltxflow.store.published import (
     PublishedFile,
     found,
     is_ours,
+    not_ours,
     settled,
     with_intent,
     write_published,
@@ -139,7 +140,7 @@ def _publish(
             delivered.in_place.append(piece.path)
         elif os.path.lexists(base / piece.path) and not is_ours(published, base, piece.path):
             refused.add(piece.path)
-            delivered.problems.append(_not_ours(project, published, piece.path))
+            delivered.problems.append(not_ours(published, base, piece.path))
         else:
             wanted.append(piece)
     if refused:
@@ -156,7 +157,7 @@ def _publish(
     place = f"{project.output.name}/{TIMELINE}"
     there = found(published, base, place)
     if there != digest_bytes(text) and not _is_free(project, published, place):
-        delivered.problems.append(_not_ours(project, published, place))
+        delivered.problems.append(not_ours(published, base, place))
         delivered.timeline = {**told, "complete": False}
         return delivered
     coming = {piece.path: piece.entry for piece in (*pieces, *others) if piece.path not in refused}
@@ -310,14 +311,3 @@ def _rotten(piece: _Piece) -> Problem:
         hint="ltxflow build makes it again; ltxflow cache verify reads all the others",
         code="D002",
     )
-
-
-def _not_ours(project: Project, published: Published, path: str) -> Problem:
-    place = project.output.parent / path
-    if path in published.entries:
-        message = f'"{place}" was changed since ltxflow wrote it; it is left alone'
-        hint = "ltxflow verify --repair puts it aside and ours back; a clip of your own stays with: ltxflow pin"
-    else:
-        message = f'"{place}" was not written by ltxflow; it is left alone'
-        hint = "move it away and build again; a clip of your own goes into the film with: ltxflow pin"
-    return Problem(message, hint=hint, code="D001")

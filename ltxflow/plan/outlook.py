@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal
 
 from ltxflow.core.digest import Key
@@ -204,16 +205,17 @@ def look(
     lookup: Lookup,
     trace_of: Lookup,
     placed: Mapping[str, Placed],
+    strangers: Mapping[str, Problem] = MappingProxyType({}),
     unspoken: frozenset[str] = frozenset(),
     known: Known | None = None,
 ) -> Outlook:
     """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
 
+    `strangers` are files in the places of clips that a build leaves alone, each with what to say of it.
     `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
     still to be made, so that their lengths are estimates; `known` has keys of earlier plans.
 
-    Raise LtxflowError when a scene cannot be covered, a
-    selector names nothing, or a clip has no template.
+    Raise LtxflowError when a scene cannot be covered, a selector names nothing, or a clip has no template.
     """
     lock = moved(lock, project.moved)
     cuts, problems = cut_film(project, lock, question.relength)
@@ -256,7 +258,12 @@ def look(
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
-    told = (*problems, *rejected(project, lock, found))
+    left_alone = [
+        replace(strangers[change.file], span=plan.nodes[change.target].span, level="warning")
+        for change in shown
+        if change.kind != "unchanged" and change.file in strangers
+    ]
+    told = (*problems, *left_alone, *rejected(project, lock, found))
     return Outlook(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
 
 

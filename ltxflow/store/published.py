@@ -100,6 +100,18 @@ def is_ours(published: Published, base: Path, path: str) -> bool:
     return entry is not None and found(published, base, path) in entry.digests
 
 
+def not_ours(published: Published, base: Path, path: str) -> Problem:
+    """Given the path of a file that is none we wrote, or was changed since, return what to say of it."""
+    place = base / path
+    if path in published.entries:
+        message = f'"{place}" was changed since ltxflow wrote it; it is left alone'
+        hint = "ltxflow verify --repair puts it aside and ours back; a clip of your own stays with: ltxflow pin"
+    else:
+        message = f'"{place}" was not written by ltxflow; it is left alone'
+        hint = "move it away and build again; a clip of your own goes into the film with: ltxflow pin"
+    return Problem(message, hint=hint, code="D001")
+
+
 # --- the file
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ltxflow.core.events import Event, Notice
+from ltxflow.script.paths import find_project
 from ltxflow.store.users import gate
 from ltxflow.verbs.needs import register
 from ltxflow.verbs.options import session_of
@@ -37,6 +40,15 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
         with gate(session.store.root):
             yield session
         register(session)
+
+
+@contextmanager
+def steady_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
+    """Given parsed arguments, open the project to read what must not be written meanwhile: alone, but where nobody can
+    write there is nobody to wait for."""
+    folder = find_project(args.project, Path.cwd()).parent
+    with locked_session(args, warn) if os.access(folder, os.W_OK) else session_of(args) as session:
+        yield session
 
 
 @contextmanager

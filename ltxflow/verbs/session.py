@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.lock import Lock, LockTake
 from ltxflow.store.lockfile import LockFile, merge_problems
 from ltxflow.store.memory import Memory, memory_of
-from ltxflow.store.published import Published, found, read_published
+from ltxflow.store.published import Published, found, not_ours, read_published
 from ltxflow.store.speeds import SPEEDS
 from ltxflow.store.store import Later, Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
@@ -166,6 +166,13 @@ class Session:
                 stands[name] = Placed(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
         return stands
 
+    def strangers(self, placed: Container[str]) -> dict[str, Problem]:
+        """Files in the places of clips that are not ours (`placed`) as we wrote them, by name, with what to say."""
+        base, folder = self.project.output.parent, self.project.output.name
+        names = (clip_file_name(scene.index, clip.index) for scene in self.project.scenes for clip in scene.clips)
+        there = [name for name in names if name not in placed and os.path.lexists(base / folder / name)]
+        return {name: not_ours(self.published, base, f"{folder}/{name}") for name in there}
+
     def _facts(self, key: str) -> dict[str, Any]:
         """What the trace of a published video says of it. A plan of what is unchanged never asks."""
         trace = self.store.trace(Key(key)) if key else None
@@ -202,7 +209,7 @@ class Session:
         for template in project.templates.values():
             rests |= {template.path, *(template.path.parent / part for part in template.parts)}
         output = project.output.parent
-        rests |= {f"{output}/{path}" for path in self.published.entries}
+        rests |= {f"{output}/{path}" for path in (*self.published.entries, *_files(project))}
         rests |= {self.own / "references"}
         rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
         if any(scene.narration.speech for scene in project.scenes):  # an engine may be installed, or go
@@ -217,14 +224,15 @@ class Session:
         return self._look(question, lambda key: self.lookup(key) or self.locked(key))
 
     def _look(self, question: Question, lookup: Lookup) -> Outlook:
-        spoken = self.speech()
+        spoken, placed = self.speech(), self.placed()
         outlook = look(
             spoken.project,
             self.lock,
             question,
             lookup,
             self.trace_of,
-            self.placed(),
+            placed,
+            self.strangers(placed),
             frozenset(spoken.unmade),
             self.memory,
         )

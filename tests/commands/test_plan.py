@@ -144,3 +144,22 @@ def test_what_to_build_is_what_was_asked_about(film: Film) -> None:
         film.run("plan", *asked).out.splitlines()[-1]
         == f"Apply it: ltxflow build 'hook/*' '!hook/b' --animatic --set steps=6 -p {shlex.quote(str(film.folder))}"
     )
+
+
+def test_files_in_the_cut_that_are_not_ours_are_told_before_anything_is_built(film: Film) -> None:
+    film.render()
+    film.scenes.mkdir(parents=True)
+    stranger = film.scenes / "scene-0-b.mp4"
+    assert film.run("plan").err == ""
+    stranger.write_bytes(b"a clip of my own")  # after an answer was kept
+    assert f'"{stranger}" was not written by ltxflow; it is left alone [D001]' in film.run("plan").err
+    stranger.unlink()
+    assert film.run("build").code == 0
+    (film.scenes / "scene-0-a.mp4").write_bytes(b"by hand")
+    ran = film.run("plan")
+    place = film.scenes / "scene-0-a.mp4"
+    assert f'warning: "{place}" was changed since ltxflow wrote it; it is left alone [D001]' in ran.err
+    assert "ltxflow verify --repair" in ran.err
+    assert "D001" in [note["code"] for note in film.run("plan", "--json").envelope["problems"]]
+    assert film.run("verify", "--repair").code == 0
+    assert film.run("plan").err == ""

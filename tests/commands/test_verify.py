@@ -14,6 +14,7 @@ from ltxflow.core.digest import Digest, digest_bytes
 from ltxflow.media.poster import draw_poster
 from ltxflow.store.cas import Cas
 from ltxflow.store.lock import read_lock
+from ltxflow.verbs import holding
 from ltxflow.verbs import verify as verifying
 
 
@@ -213,3 +214,16 @@ def test_words_of_the_authors_own_are_no_difference_and_stay(rendered: Film) -> 
         assert "· AI-DISCLOSURE.txt  in words of your own; it stays\n" in done.out
         assert notice.read_text() == "Made with LTX-2 by me."
     assert rendered.run("verify", "--json").data["reworded"] == ["AI-DISCLOSURE.txt"]
+
+
+def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film on a disk that is only read."""
+
+    def hold(*args: object, **options: object) -> None:
+        raise AssertionError("held")
+
+    monkeypatch.setattr(holding, "hold", hold)
+    monkeypatch.setattr("ltxflow.verbs.holding.os.access", lambda path, mode: path != rendered.folder)
+    ran = rendered.run("verify")
+    assert ran.code == 0
+    assert "all is as it should be" in ran.out
