@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from film import film_text, run
-from films import Project, stale
+from films import Project, line_of, stale
 
 ENGINE = """\
 import sys, wave
@@ -169,6 +169,18 @@ def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Project)
     assert built.ran == ["clip:end/a@1"]
     (problem,) = built.done.envelope["problems"]
     assert "lost its voice" in problem["message"]
+
+
+@pytest.mark.parametrize("verb", [["narrate"], ["build", "--animatic"]])
+def test_what_an_engine_complains_of_is_told_once_a_scene_where_that_is_written(film: Project, verb: list[str]) -> None:
+    film.set("scenes/hook/narration/text", "A cough. Another cough.")
+    told = run(*verb, "--json", "-p", str(film.folder)).envelope["problems"]
+    (problem,) = [problem for problem in told if problem["code"] == "speech"]
+    assert problem["message"].startswith("hook: say: ")
+    assert problem["message"].endswith("lost its voice")
+    assert problem["where"]["file"] == str(film.file)
+    assert problem["where"]["line"] == line_of(film.file.read_text(), "scenes/hook/narration")
+    assert problem["hint"].endswith("mend that, then: ltxflow narrate")
 
 
 def test_an_unknown_engine_is_told_where_it_is_named(film: Project) -> None:

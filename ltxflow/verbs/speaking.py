@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from ltxflow.core.errors import Problem
 from ltxflow.core.events import ActionFinished, Event, Notice
@@ -11,6 +12,7 @@ from ltxflow.plan.speech import Spoken
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
+from ltxflow.script.model import Scene
 from ltxflow.store.traces import Trace
 from ltxflow.verbs.needs import Reliance, relying
 from ltxflow.verbs.session import Session
@@ -50,8 +52,18 @@ def _speak(
         raise KeyboardInterrupt
     failed: dict[str, tuple[Problem, ...]] = {}
     for target, problems in built.failed.items():
-        failed.setdefault(target.partition(":")[2].partition("/")[0], problems)
+        scene = session.project.scene(target.partition(":")[2].partition("/")[0])
+        failed.setdefault(scene.id, tuple(_placed(problem, scene) for problem in problems))
     return failed
+
+
+def _placed(problem: Problem, scene: Scene) -> Problem:
+    """What an engine complains of, told with the scene that it was to speak, and what to do."""
+    hint = (
+        problem.hint
+        or "until it is spoken its length is a guess, and its clips are not rendered: mend that, then: ltxflow narrate"
+    )
+    return replace(problem, message=f"{scene.id}: {problem.message}", span=scene.narration.span, hint=hint)
 
 
 def _told(found: Mapping[str, Status], emit: Callable[[Event], None]) -> Callable[[Event], None]:
