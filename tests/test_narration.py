@@ -169,6 +169,11 @@ def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Project)
     assert built.ran == ["clip:end/a@1"]
     (problem,) = built.done.envelope["problems"]
     assert "lost its voice" in problem["message"]
+    assert built.done.data["unspoken"] == ["hook"]
+    assert (
+        "hook could not be spoken: 2 clips wait, since its length is a guess"
+        in run("build", "-p", str(film.folder)).err
+    )
 
 
 @pytest.mark.parametrize("verb", [["narrate"], ["build", "--animatic"]])

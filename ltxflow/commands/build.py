@@ -43,6 +43,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
                 "totals": made.finished.as_json(),
                 "output": made.finished.output,
                 "orphans": [orphan.file for orphan in made.outlook.orphans],
+                "unspoken": sorted(made.unspoken),
                 "checks": {target: verdict.as_json() for target, verdict in made.verdicts.items()},
             }
             return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])

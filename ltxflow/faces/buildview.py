@@ -21,6 +21,11 @@ def report(face: Face, made: Made, warnings: Sequence[Problem] = (), is_quiet: b
         face.warn("interrupted: what is finished is kept; run it again to go on")
     if not is_quiet or made.code:
         summary(face, made.finished, made.outlook.mode if made.delivered.timeline else "references")
+    if made.unspoken and made.outlook.mode == "render":
+        scenes = [scene for scene in made.outlook.project.scenes if scene.id in made.unspoken]
+        clips = sum(len(scene.clips) for scene in scenes)
+        wait = "1 clip waits" if clips == 1 else f"{clips} clips wait"
+        face.warn(f"{', '.join(scene.id for scene in scenes)} could not be spoken: {wait}, since its length is a guess")
     if is_quiet or not made.stills:
         return
     if not made.delivered.timeline:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a film: `silent` holds what went wrong with scenes that could not be spoken.
+    """What became of a film: `unspoken` has what went wrong with scenes that could not be spoken, by their id.
 
     `verdicts` are by target, on every take that is made; `lock` is as it is now.
     """
@@ -57,7 +57,7 @@ class Made:
     finished: RunFinished
     lock: Lock
     verdicts: Mapping[str, Verdict]
-    silent: tuple[Problem, ...] = ()
+    unspoken: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     stills: tuple[Path, ...] = ()  # where the images that were made for it can be looked at
     eve: Eve | None = None  # where all of the film was asked for
 
@@ -73,7 +73,8 @@ class Made:
     @property
     def problems(self) -> list[Problem]:
         failed = dict.fromkeys(problem for told in self.built.failed.values() for problem in told)
-        return [*failed, *self.delivered.problems, *self.delivered.warnings, *self.silent]
+        silent = dict.fromkeys(problem for told in self.unspoken.values() for problem in told)
+        return [*failed, *self.delivered.problems, *self.delivered.warnings, *silent]
 
     @property
     def code(self) -> int:
@@ -83,7 +84,7 @@ class Made:
             return INTERRUPTED
         if built.failed and all(problem.code == "C002" for told in built.failed.values() for problem in told):
             return UNREACHABLE  # the servers went away: nothing is wrong with the clips
-        return FAILED if built.failed or built.skipped or self.delivered.problems or self.silent else 0
+        return FAILED if built.failed or built.skipped or self.delivered.problems or self.unspoken else 0
 
     @property
     def is_nothing_new(self) -> bool:
@@ -115,9 +116,8 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
             delivered = Delivered({}) if question.only else _deliver(session, outlook, built, emit)
         register(session, built.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
-    silent = tuple(problem for problems in mute.values() for problem in problems)
     verdicts = _verdicts(session, outlook, built)
-    return Made(outlook, built, delivered, finished, session.lock, verdicts, silent, tuple(stills), eve)
+    return Made(outlook, built, delivered, finished, session.lock, verdicts, mute, tuple(stills), eve)
 
 
 def _without_frames(emit: Emit) -> Emit:
