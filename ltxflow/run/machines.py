@@ -182,6 +182,9 @@ class Machines:
         errors = await asyncio.gather(*(self._greet(machine) for machine in self.all))
         if all(error is not None and not _is_starting(error) for error in errors):
             raise _nobody([error for error in errors if error is not None])
+        for machine, error in zip(self.all, errors, strict=True):
+            if error is not None:
+                self._set_aside(machine, error)
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -200,7 +203,6 @@ class Machines:
         try:
             machine.inventory.stats = await machine.client.system_stats()
         except LtxflowError as error:
-            self._set_aside(machine, error)
             return error
         return None
 

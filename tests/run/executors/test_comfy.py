@@ -65,6 +65,7 @@ def test_without_any_server_it_ends_with_4_and_the_reasons(studio: Studio) -> No
     with FakeComfy(token=("X-Token", "secret")) as guarded:
         ran = studio.build("http://127.0.0.1:9", guarded.url)
     assert ran.code == 4
+    assert notices(ran) == ""  # nobody is waited for
     (problem,) = problems(ran)
     assert "connection refused" in problem["message"]
     assert "401" in problem["message"]
