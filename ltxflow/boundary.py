@@ -9,6 +9,7 @@ import errno
 import gc
 import importlib
 import os
+import re
 import sys
 import tempfile
 import time
@@ -97,7 +98,25 @@ class Parser(argparse.ArgumentParser):
         wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         near = [match for word in wrong for match in difflib.get_close_matches(word, options, n=1)]
         hint = f'did you mean "{near[0]}"?' if near else f"{self.prog} --help lists the options"
-        raise LtxflowError(Problem(message, hint=hint, code="U002"))
+        raise LtxflowError(self._in_words(message) or Problem(message, hint=hint, code="U002"))
+
+    def _in_words(self, message: str) -> Problem | None:
+        """What argparse complains of most, as a person would say it. Its texts: Lib/argparse.py."""
+        if found := re.fullmatch(r"the following arguments are required: (.+)", message):
+            words = [action for action in self._actions if not action.option_strings]
+            named = [f"{word.metavar or word.dest}" for word in words]
+            told = [name if word.required else f"[{name}]" for name, word in zip(named, words, strict=True)]
+            usage = " ".join([self.prog, *told])
+            return Problem(f"{self.prog} needs {found[1].replace(', ', ' and ')}", hint=f"write: {usage}", code="U002")
+        if found := re.fullmatch(r"argument (\S+): invalid int value: '(.*)'", message):
+            return Problem(f'{found[1]} is a whole number, not "{found[2]}"', hint="write one such as 2", code="U002")
+        if found := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.+)\)", message):
+            known = [word.strip("'") for word in found[3].split(", ")]
+            near = difflib.get_close_matches(found[2], known, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"say one of: {', '.join(known)}"
+            who = found[1] if found[1].startswith("-") else self.prog
+            return Problem(f'{who} knows no "{found[2]}"', hint=hint, code="U002")
+        return None
 
 
 def common(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,24 @@ def argv_of(verb: str) -> list[str]:
 # --- verbs and their help
 
 
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ("pick hook/a", "ltxflow pick needs TAKE", "write: ltxflow pick CLIP TAKE"),
+        ("show", "ltxflow show needs CLIP", "write: ltxflow show CLIP"),
+        ("reject", "ltxflow reject needs CLIP", "write: ltxflow reject CLIP [REASON]"),
+        ("pick", "ltxflow pick needs CLIP and TAKE", "write: ltxflow pick CLIP TAKE"),
+        ("pick hook/a two", 'TAKE is a whole number, not "two"', "write one such as 2"),
+        ("export remotoin", 'ltxflow export knows no "remotoin"', 'did you mean "remotion"?'),
+        ("schema all", 'ltxflow schema knows no "all"', "say one of: project, timeline, event, lock, profile"),
+        ("graph --format dto", '--format knows no "dto"', 'did you mean "dot"?'),
+    ],
+)
+def test_words_that_are_missing_or_wrong_are_told_with_the_right_ones(words: str, message: str, hint: str) -> None:
+    ran = run(*words.split())
+    assert (ran.code, ran.err) == (2, f"error: {message} [U002]\n  → {hint}\n")
+
+
 def test_the_version_is_told() -> None:
     assert run("--version").out == f"ltxflow {__version__}\n"
 
@@ -84,7 +102,7 @@ def test_an_option_is_not_guessed_from_its_beginning(film: Film) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [["show"], ["build", "--jobs", "0"], ["build", "--jobs", "many"], ["schema", "nonsense"], ["plan", "--set"],
+    [["build", "--jobs", "0"], ["build", "--jobs", "many"], ["plan", "--set"],
      ["build", "--keep-going", "--fail-fast"], ["show", "hook/a", "--prompt", "--graph"]],
 )  # fmt: skip
 def test_wrong_usage_is_exit_code_2_and_says_where_help_is(film: Film, argv: list[str]) -> None:
