@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -187,6 +188,10 @@ def _check_burnt(captions: list[Caption]) -> None:
 
 def _check_place(session: Session, place: Path, base: Path) -> None:
     """Only a film that we made is replaced: one we recorded, or whose bytes are in the store."""
+    if place.suffix.lower() != ".mp4" or place.is_dir():
+        named = place / FILM if place.is_dir() else place.with_suffix(".mp4")
+        hint = f"write --output {shlex.quote(os.path.relpath(named))}"
+        raise LtxflowError(Problem(f'"{place.name}" is no name for an mp4', hint=hint, code=NOT_OURS))
     if not os.path.lexists(place):
         return
     is_known = place.parent == base and is_ours(session.published, base, place.name)

@@ -416,3 +416,20 @@ def test_the_film_is_neither_an_orphan_nor_a_clip(real: Film) -> None:
     assert broken(real.timeline) == []
     with pytest.raises(LtxflowError):
         probe_mp4(real.folder / "vo.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cut.txt", "write --output {}/cut.mp4"),
+        ("cut", "write --output {}/cut.mp4"),
+        ("", "write --output {}/film.mp4"),
+    ],
+)
+def test_a_place_that_is_no_mp4_is_told_with_one_that_is(real: Film, tmp_path: Path, name: str, hint: str) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    ran = real.run("conform", "--proxy", "--output", str(place / name))
+    assert ran.code == 2
+    assert f"is no name for an mp4 [D001]\n  → {hint.format(os.path.relpath(place))}\n" in ran.err
+    assert list(place.iterdir()) == []
