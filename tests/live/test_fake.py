@@ -34,6 +34,7 @@ BETWEEN = (
     (r"(full_output_folder|output_dir|commonpath): [^\\]*", r"\1: …"),
 )
 UNTOLD = ("traceback", "current_inputs", "tooltip", "sid")
+UNORDERED = ("current_outputs", "executed", "nodes")  # sets, there
 
 
 def image(prefix: str = "ltxflow-live/fake", **inputs: Any) -> dict[str, Any]:
@@ -98,10 +99,12 @@ def same(told: Any, *ids: str) -> Any:
     return json.loads(text)
 
 
-def _without(told: Any) -> Any:
+def _without(told: Any, name: str = "") -> Any:
     if isinstance(told, dict):
-        return {key: _without(value) for key, value in told.items() if key not in UNTOLD}
-    return [_without(value) for value in told] if isinstance(told, list) else told
+        return {key: _without(value, key) for key, value in told.items() if key not in UNTOLD}
+    if not isinstance(told, list):
+        return told
+    return sorted(told) if name in UNORDERED else [_without(value) for value in told]
 
 
 @pytest.fixture(scope="module")
