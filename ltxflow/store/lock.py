@@ -348,6 +348,9 @@ def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
         span = Span(shown, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         hint = "restore the file from git, or save it as UTF-8"
         raise LtxflowError(Problem("not UTF-8", span, hint)) from None
+    if not text.strip():  # we never write one: its takes and words were in it
+        hint = f"`git checkout {path.name}` brings back the last good one; without any, remove it"
+        raise LtxflowError(Problem("a lock with nothing in it", Span(shown, 1, 1), hint))
     return Lock(_Lines(text, shown)) if is_known else parse_lock(text, shown)
 
 

@@ -258,3 +258,12 @@ def test_references_have_lines_of_their_own() -> None:
     assert names == ["hero/a", "reference:hero", "reference:hero/from-above", "z/a"]
     assert parse_lock(lock_text(lock), "ltxflow.lock") == lock
     assert moved(lock, [("hero", "other")]).entries.keys() == {*lock.entries, "other/a"} - {"hero/a"}
+
+
+def test_a_lock_with_nothing_in_it_is_damage(tmp_path: Path) -> None:
+    """What stood there, words of people among it, is not forgotten in silence."""
+    path = tmp_path / "ltxflow.lock"
+    for text in ("", "\n"):
+        path.write_text(text)
+        with pytest.raises(LtxflowError, match="a lock with nothing in it"):
+            read_lock(path)
