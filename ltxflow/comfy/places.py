@@ -8,13 +8,13 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, Span
 
 GATEWAY_PORTS = (8001, 8000, 8188)
 LOOPBACK_PORTS = (8188, 8000)
@@ -92,6 +92,7 @@ def find_servers(
 ) -> list[Place]:
     """Given what names servers, return those of the strongest source, in order, each once.
 
+    `config` has `servers:` of the user config, and `spans`, where each of them is written, if that is known.
     Strongest first: `--server`, `LTXFLOW_SERVERS`, `servers:` of the user config, `COMFY_URL`, `COMFYUI_URL`,
     the project's default (give it only when the user trusts it), and at last guesses for the caller to probe:
     WSL's gateway and loopback. Wherever an address comes from, what the user config has for its origin
@@ -165,12 +166,20 @@ def _configured(config: Mapping[str, Any]) -> list[_Configured]:
     entries = config.get("servers") or []
     if not isinstance(entries, list):
         raise _bad_config('"servers" is not a list', "write a list of addresses, or of name and url")
-    found = [_entry(entry) for entry in entries]
+    spans: Sequence[Span | None] = config.get("spans") or [None] * len(entries)
+    found = [_entry_at(entry, span) for entry, span in zip(entries, spans, strict=True)]
     names = [c.name for c in found]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise _bad_config(f'two servers are named "{twice}"', "give one of them another name")
     return found
+
+
+def _entry_at(entry: object, span: Span | None) -> _Configured:
+    try:
+        return _entry(entry)
+    except LtxflowError as error:
+        raise LtxflowError(*(replace(problem, span=span) for problem in error.problems)) from None
 
 
 def _entry(entry: object) -> _Configured:

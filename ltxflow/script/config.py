@@ -11,7 +11,7 @@ from stat import S_ISDIR, S_ISLNK
 from typing import Any
 
 from ltxflow.core.digest import digest_json
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.core.files import write_atomic
 from ltxflow.media.engines import Engine
 from ltxflow.script import yaml
@@ -28,10 +28,16 @@ class Config:
     folder: Path
     store: str | None = None
     servers: tuple[Any, ...] = ()
+    server_spans: tuple[Span, ...] = ()  # where each is written
     allowed_nodes: frozenset[str] = frozenset()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: rendered again without a question
     trust: Mapping[str, str] = field(default_factory=dict)  # project folder → digest of what was trusted
+
+    @property
+    def as_servers(self) -> dict[str, Any]:
+        """The servers as `find_servers` takes them."""
+        return {"servers": list(self.servers), "spans": list(self.server_spans)} if self.servers else {}
 
 
 def config_folder(env: Mapping[str, str]) -> Path:
@@ -58,7 +64,9 @@ def read_config(env: Mapping[str, str]) -> Config:
         ]
         if unknown or (wrong := list(_misshapen(data, document))):
             raise LtxflowError(*(unknown or wrong))
-    servers = data.get("servers") or []
+    written = data.get("servers") or []
+    servers = written if isinstance(written, list) else [written]
+    paths = [("servers", number) for number in range(len(servers))] if servers is written else [("servers",)]
     engines, problems = read_engines(
         data.get("engines") or {}, lambda path: document.span(("engines", *path)), of_project=False
     )
@@ -67,7 +75,8 @@ def read_config(env: Mapping[str, str]) -> Config:
     return Config(
         folder=folder,
         store=data.get("store"),
-        servers=tuple(servers if isinstance(servers, list) else [servers]),
+        servers=tuple(servers),
+        server_spans=tuple(document.span(path) for path in paths),
         allowed_nodes=frozenset(data.get("allowed_nodes") or ()),
         engines=engines,
         ask_above=_limits(data.get("ask_above"), document),

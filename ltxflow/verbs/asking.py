@@ -67,6 +67,6 @@ def gpu_time(session: Session, outlook: Outlook, targets: set[str] | None = None
 
     servers: list[str] = []
     with suppress(LtxflowError):  # a server that is named wrongly is for the build to tell
-        config = {"servers": list(session.config.servers)} if session.config.servers else {}
+        config = session.config.as_servers
         servers = [place.url for place in find_servers([], os.environ, config, session.project.server or None)]
     return estimate(missing, speeds, servers)

@@ -297,7 +297,7 @@ class Seen:
 
 def places_for(asked: Sequence[str], env: Mapping[str, str], config: Config, default: str = "") -> list[Place]:
     """Given `--server`, the environment, the user config and a trusted project's default, return the places."""
-    servers = {"servers": list(config.servers)} if config.servers else {}
+    servers = config.as_servers
     return find_servers(asked, env, servers, default or None)
 
 

@@ -23,7 +23,7 @@ SIGNATURES = "signatures"
 
 def places_of(servers: Servers, session: Session) -> list[Place]:
     """Given what was asked for, return the servers of the strongest source, and why; the last are only guesses."""
-    config = {"servers": list(session.config.servers)} if session.config.servers else {}
+    config = session.config.as_servers
     return find_servers(list(servers.named), os.environ, config, session.project.server or None)
 
 

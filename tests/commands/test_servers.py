@@ -117,3 +117,14 @@ def test_a_plan_of_slates_or_of_nothing_has_no_estimate(film: Film) -> None:
     assert film.run("plan", "--animatic", "--json").data["estimate"] is None
     film.render()
     assert film.run("plan", "--json").data["estimate"] is None
+
+
+def test_a_server_that_is_written_wrong_is_told_where_it_is_written(film: Film, tmp_path: Path) -> None:
+    file = tmp_path / "config/ltxflow/config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("servers:\n  - http://a\n  - { url: http://x, header_from_env: { A: B } }\n")
+    ran = film.run("servers")
+    assert ran.code == 2
+    assert f'{file}:3:5: error: user config: a server has an unknown key "header_from_env"' in ran.err
+    file.write_text("servers: ftp://x\n")
+    assert f'{file}:1:10: error: user config: "ftp://x" is no address of a server' in film.run("servers").err
