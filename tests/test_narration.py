@@ -183,7 +183,7 @@ def test_what_an_engine_complains_of_is_told_once_a_scene_where_that_is_written(
     (problem,) = [problem for problem in told if problem["code"] == "speech"]
     assert problem["message"].startswith("hook: say: ")
     assert problem["message"].endswith("lost its voice")
-    assert problem["where"]["file"] == str(film.file)
+    assert Path(problem["where"]["file"]).resolve() == film.file.resolve()
     assert problem["where"]["line"] == line_of(film.file.read_text(), "scenes/hook/narration")
     assert problem["hint"].endswith("mend that, then: ltxflow narrate")
 
