@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from ltxflow.media.bidi import is_right_to_left
 from ltxflow.script.speech import Speech, Spoken, has_words, shown, spoken
 
 LINES, COLUMNS = 2, 42  # of a cue; a wide sign takes two columns
@@ -469,12 +470,6 @@ def _spaced(group: Sequence[Word]) -> list[Word]:
 # Files
 
 _RTL = ("R", "AL")
-
-
-def is_right_to_left(text: str) -> bool:
-    """Given a text, return whether most of its letters are read from right to left."""
-    kinds = [unicodedata.bidirectional(char) for char in text]
-    return sum(kind in _RTL for kind in kinds) > sum(kind == "L" for kind in kinds)
 
 
 def srt(given: Sequence[Cue]) -> str:

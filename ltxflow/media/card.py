@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ltxflow.media.bidi import is_right_to_left
 from ltxflow.media.image import open_image
 from ltxflow.media.lettering import Colour, Style, clipped, draw_text, fitted, plain, width_of
 
@@ -302,10 +303,13 @@ def _draw_words(
         style, lines = fitted(text, right - left, (bottom - body) * share, sizes, 1.42)
         if not lines:
             continue
-        draw_text(draw, left, body - round(label.size * 0.9), name, label, palette.accent)
+        from_right = is_right_to_left(text)
+        start = right - width_of(name, label) if from_right else left
+        draw_text(draw, start, body - round(label.size * 0.9), name, label, palette.accent)
         for number, line in enumerate(lines):
             baseline = body + round(style.size * (0.80 + 1.42 * number))
-            draw_text(draw, left, baseline, line, style, palette.text)
+            start = right - width_of(line, style) if from_right else left
+            draw_text(draw, start, baseline, line, style, palette.text, from_right)
         top = body + round(style.size * (1.0 + 1.42 * (len(lines) - 1)))
 
 

@@ -1,8 +1,10 @@
 """Text on pictures: which font, how wide, where lines break. Knows nothing of what the text says.
 
-Noto Sans comes with us, so that a slate looks the same everywhere; it has Latin, Greek and Cyrillic. What it
-lacks (Chinese, Japanese, Korean …) is taken from a font of the system where there is one, else it is boxes.
-Letters are set one by one: scripts that join or reorder them (Arabic, Devanagari) come out readable at best.
+Noto Sans comes with us, so that a slate looks the same everywhere; it has Latin, Greek, Cyrillic and Devanagari.
+What it lacks (Chinese, Japanese, Korean, Arabic, Hebrew …) is taken from a font of the system where there is one, else
+it is boxes. Letters are set one by one, except in scripts that join, stack or turn them (Arabic, Hebrew, Devanagari,
+Thai): there a line is cut into pieces of one font and one direction, and Pillow's Raqm sets each. Without Raqm, which
+needs the system's FriBidi, they are set one by one as well, readable at best: `lacking` tells.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import fontpkg_noto_sans
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
+
+from ltxflow.media.bidi import in_order, is_right_to_left, levels, needs_shaping
 
 OURS = fontpkg_noto_sans.ROOT / "files" / "NotoSans[wdth,wght].ttf"
 # Found by name in the system's font folders, asked only for characters that ours lacks.
@@ -33,6 +38,17 @@ OTHERS = (
     "Arial Unicode.ttf",
     "DejaVuSans.ttf",
 )
+# The same for letters that need shaping, after Noto's font of their script and before those above.
+SHAPED = ("NotoSans{script}-Regular.ttf", "NotoSans{script}[wdth,wght].ttf", "NotoSans{script}[wght].ttf")
+SHAPED_OTHERS = (
+    "segoeui.ttf",
+    "Nirmala.ttc",
+    "Nirmala.ttf",
+    "LeelawUI.ttf",
+    "GeezaPro.ttc",
+    "ArialHB.ttc",
+    "Kohinoor.ttc",
+)
 ARROWS = {
     "→": (1, 0),
     "←": (-1, 0),
@@ -45,6 +61,8 @@ ELLIPSIS = "…"
 FINE = 4
 VARIANTS = frozenset(map(chr, range(0xFE00, 0xFE10)))
 CLOSING = frozenset("、。，．！？：；）」』】")  # never the first of a line
+FOLLOWING, LEADING = frozenset("ะาำๆฯ"), frozenset("เแโใไ")  # Thai: never parted from the letter before, or after
+JOINERS = frozenset("\u061c\u200c\u200d\u200e\u200f")  # drawn as nothing: whether letters join, which way they run
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Colour = tuple[int, int, int]
@@ -62,34 +80,58 @@ class Style:
 def plain(text: str) -> str:
     """Given any text, return it composed, on one line, without characters that draw nothing of their own."""
     composed = " ".join(unicodedata.normalize("NFC", text).split())
-    return "".join(c for c in composed if unicodedata.category(c) not in ("Cc", "Cf", "Cs") and c not in VARIANTS)
+    kept = JOINERS if needs_shaping(text) else frozenset()
+    return "".join(
+        c for c in composed if c in kept or (unicodedata.category(c) not in ("Cc", "Cf", "Cs") and c not in VARIANTS)
+    )
+
+
+def can_shape() -> bool:
+    """Whether letters can be joined and turned here: Pillow brings Raqm, which finds FriBidi in the system or not."""
+    return features.check("raqm") is True
 
 
 def width_of(text: str, style: Style) -> float:
     """Given a line, return how far it reaches, in px."""
+    if needs_shaping(text) and can_shape():
+        return sum(piece.reach(style) for piece in _pieces(text, is_right_to_left(text)))
     return style.size * sum(_advance(char, style.weight) + style.spacing for char in text)
 
 
-def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, style: Style, fill: Colour) -> float:
-    """Given where a line starts, draw it and return where it ends.
+def draw_text(
+    draw: ImageDraw.ImageDraw,
+    x: float,
+    baseline: float,
+    text: str,
+    style: Style,
+    fill: Colour,
+    from_right: bool | None = None,
+) -> float:
+    """Given where a line starts on the left, draw it and return where it ends.
 
+    `from_right` is which way it runs, where it is part of a text that tells better than the line.
     Drawn large and reduced: Pillow sets letters on whole px, which shows at small sizes.
     """
+    if needs_shaping(text) and can_shape():
+        pieces = _pieces(text, is_right_to_left(text) if from_right is None else from_right)
+        more = style.size  # marks stand higher than our letters, tails hang lower, and both reach beyond the ends
+    else:
+        pieces = [_Piece(text)]
+        more = 0
     size = style.size * FINE
-    left, top = math.floor(x), math.floor(baseline) - style.size
+    left, top = math.floor(x) - more, math.floor(baseline) - style.size - more
     pen_x, pen_y = (x - left) * FINE, (baseline - top) * FINE
-    wide = math.ceil(width_of(text, style)) + style.size
-    mask = Image.new("L", (wide * FINE, style.size * FINE * 3 // 2))
+    wide = math.ceil(width_of(text, style)) + style.size + 2 * more
+    mask = Image.new("L", (wide * FINE, style.size * FINE * 3 // 2 + 2 * more * FINE))
     pen = ImageDraw.Draw(mask)
-    for char in text:
-        font = _font(_source(char), size, style.weight)
-        if char in ARROWS:
-            _draw_arrow(pen, pen_x, pen_y, char, size, style.weight)
-        elif isinstance(font, ImageFont.FreeTypeFont):
-            pen.text((round(pen_x), round(pen_y)), char, font=font, fill=255, anchor="ls")
+    for piece in pieces:
+        if piece.is_shaped:
+            font = _shaper(piece.font, size, style.weight)
+            where, way = (round(pen_x), round(pen_y)), piece.direction
+            pen.text(where, piece.text, font=font, fill=255, anchor="ls", direction=way)
+            pen_x += FINE * piece.reach(style)
         else:
-            pen.text((round(pen_x), round(pen_y - size)), char, font=font, fill=255)
-        pen_x += size * (_advance(char, style.weight) + style.spacing)
+            pen_x = _draw_letters(pen, pen_x, pen_y, piece.text, style)
     draw.bitmap((left, top), mask.reduce(FINE), fill=fill)
     return x + width_of(text, style)
 
@@ -99,8 +141,26 @@ def undrawable(text: str) -> str:
     return "".join(
         char
         for char in dict.fromkeys(plain(text))
-        if not char.isspace() and char not in ARROWS and _source(char) == "" and not _has("", char)
+        if not char.isspace() and char not in ARROWS and char not in JOINERS and not _is_drawable(char)
     )
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why a text cannot be drawn here as it should be, and what would help."""
+
+    message: str
+    remedy: str
+
+
+def lacking(text: str) -> Lack | None:
+    """Given a text, return what this machine lacks to draw it, or None. Packages are named as Debian does."""
+    if needs_shaping(text) and not can_shape():
+        return Lack("letters that join or run from right to left cannot be set here", "apt install libfribidi0")
+    if missing := undrawable(text):
+        package = "fonts-noto-core" if needs_shaping(missing) else "fonts-noto-cjk"
+        return Lack(f'no font here has "{missing[:12]}"', f"apt install {package}")
+    return None
 
 
 def clipped(text: str, width: float, style: Style) -> str:
@@ -130,7 +190,7 @@ def wrapped(text: str, width: float, style: Style) -> list[str]:
             lines.append(line.rstrip())
         line = word.lstrip()
         while width_of(line.rstrip(), style) > width and len(line) > 1:
-            fits = max(1, len(clipped(line, width, style)) - 1)
+            fits = _divisible(line, max(1, len(clipped(line, width, style)) - 1))
             lines.append(line[:fits])
             line = line[fits:]
     return [*lines, line.rstrip()] if line.strip() else lines
@@ -167,6 +227,69 @@ def _words(text: str) -> Iterator[str]:
         yield word
 
 
+def _divisible(line: str, at: int) -> int:
+    """Where a line may be cut at `at` or before: not between a letter and its marks, where letters need shaping."""
+    cut = at
+    while cut > 0 and needs_shaping(line[cut - 1 : cut + 1]) and _belongs(line[cut - 1], line[cut : cut + 1]):
+        cut -= 1
+    return cut or at
+
+
+def _belongs(left: str, right: str) -> bool:
+    return left in LEADING or right in FOLLOWING or right in JOINERS or unicodedata.category(right or " ")[0] == "M"
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Characters of a line that are set at once: of one font and one direction. Unshaped ones are set by letters."""
+
+    text: str
+    font: str = ""
+    is_shaped: bool = False
+    level: int = 0
+
+    @property
+    def direction(self) -> str:
+        return "rtl" if self.level % 2 else "ltr"
+
+    def reach(self, style: Style) -> float:
+        if self.is_shaped:
+            return style.size * _reach(self.text, self.font, style.weight, self.direction)
+        return style.size * sum(_advance(char, style.weight) + style.spacing for char in self.text)
+
+
+def _pieces(text: str, from_right: bool) -> list[_Piece]:
+    """A line in pieces as they stand, from the left."""
+    pieces = []
+    named = zip(text, _fonts(text), levels(text, int(from_right)), strict=True)
+    kinds = (
+        (char, font, (is_shaped or level % 2 == 1) and char not in ARROWS, level)
+        for char, (font, is_shaped), level in named
+    )
+    for (font, is_shaped, level), group in groupby(kinds, lambda kind: kind[1:]):
+        part = "".join(char for char, *_ in group)
+        pieces.append(_Piece(part if is_shaped or level % 2 == 0 else part[::-1], font, is_shaped, level))
+    return [pieces[number] for number in in_order([piece.level for piece in pieces])]
+
+
+def _fonts(text: str) -> list[tuple[str, bool]]:
+    """For each character its font and whether that is one for shaping: signs after such a letter are set with it."""
+    found: list[tuple[str, bool]] = []
+    for char in text:
+        font, is_shaped = found[-1] if found else ("", False)
+        if needs_shaping(char):
+            found.append((_shaped_source(char), True))
+        elif is_shaped and (char in JOINERS or (_is_sign(char) and _has(font, char))):
+            found.append((font, True))
+        else:
+            found.append((_source(char), False))
+    return found
+
+
+def _is_sign(char: str) -> bool:
+    return not char.isalnum() and char not in ARROWS
+
+
 def _is_wide(char: str) -> bool:
     return unicodedata.east_asian_width(char) in ("W", "F")
 
@@ -186,6 +309,19 @@ def _source(char: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=4096)
+def _shaped_source(char: str) -> str:
+    """The same for a letter that needs shaping. Its name begins with its script, as Noto's fonts are named by."""
+    script = unicodedata.name(char, "").partition(" ")[0].partition("-")[0].title()
+    names = ("", *(name.format(script=script) for name in SHAPED), *SHAPED_OTHERS, *OTHERS)
+    return next((name for name in names if (name == "" or _exists(name)) and _has(name, char)), "")
+
+
+def _is_drawable(char: str) -> bool:
+    font = _shaped_source(char) if needs_shaping(char) and can_shape() else _source(char)
+    return font != "" or _has("", char)
+
+
 @lru_cache
 def _exists(name: str) -> bool:
     try:
@@ -195,10 +331,25 @@ def _exists(name: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
 def _has(name: str, char: str) -> bool:
     """Pillow does not show a font's character map; a character it lacks looks like one that nobody has."""
     font = _font(name, 24, 400)
     return bytes(font.getmask(char)) != bytes(font.getmask("\U0010ffff"))
+
+
+@lru_cache(maxsize=4096)
+def _reach(text: str, name: str, weight: int, direction: str) -> float:
+    """How far shaped letters reach, in em."""
+    return _shaper(name, 500, weight).getlength(text, direction=direction) / 500
+
+
+@lru_cache(maxsize=64)
+def _shaper(name: str, size: int, weight: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.truetype(name or str(OURS), size, layout_engine=ImageFont.Layout.RAQM)
+    if not name:
+        font.set_variation_by_axes([weight, 100])
+    return font
 
 
 @lru_cache(maxsize=256)
@@ -210,6 +361,21 @@ def _font(name: str, size: int, weight: int) -> Font:
     if not name:
         font.set_variation_by_axes([weight, 100])
     return font
+
+
+def _draw_letters(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, style: Style) -> float:
+    """Letters one by one, on a mask that is FINE times as large. Return where they end."""
+    size = style.size * FINE
+    for char in text:
+        font = _font(_source(char), size, style.weight)
+        if char in ARROWS:
+            _draw_arrow(pen, x, y, char, size, style.weight)
+        elif isinstance(font, ImageFont.FreeTypeFont):
+            pen.text((round(x), round(y)), char, font=font, fill=255, anchor="ls")
+        else:
+            pen.text((round(x), round(y - size)), char, font=font, fill=255)
+        x += size * (_advance(char, style.weight) + style.spacing)
+    return x
 
 
 def _draw_arrow(pen: ImageDraw.ImageDraw, x: float, y: float, arrow: str, size: int, weight: int) -> None:

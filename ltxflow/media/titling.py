@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ltxflow.media.bidi import is_right_to_left
 from ltxflow.media.lettering import Style, draw_text, plain, width_of
 
 Plane = NDArray[np.uint8]
@@ -32,11 +33,12 @@ def draw_caption(lines: Sequence[str], width: int, height: int) -> tuple[int, in
     side, leading = round(size * 0.6), round(size * 1.3)
     across = min(width, _even(max(widths) + 2 * side))
     down = min(height, _even(leading * len(texts) + size * 0.5))
+    from_right = is_right_to_left(" ".join(texts))
     letters = Image.new("RGB", (across, down))
     pen = ImageDraw.Draw(letters)
     for number, (text, reach) in enumerate(zip(texts, widths, strict=True)):
         baseline = round(size * 0.25) + leading * number + size
-        draw_text(pen, (across - reach) / 2, baseline, text, style, (255, 255, 255))
+        draw_text(pen, (across - reach) / 2, baseline, text, style, (255, 255, 255), from_right)
     plate = Image.new("L", (across, down))
     ImageDraw.Draw(plate).rounded_rectangle((0, 0, across - 1, down - 1), size // 3, fill=PLATE)
     ink = np.asarray(letters)[:, :, 0].astype(np.float64) / 255

@@ -9,6 +9,7 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import Span
+from ltxflow.media.bidi import SHAPING, needs_shaping
 from ltxflow.media.cutting import Look, Overlay, Stretch, cut_part
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.titling import draw_caption
@@ -54,6 +55,8 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
         used["before"] = part.digest_before
     if part.captions:
         body["captions"] = [[burnt.first, burnt.end, *burnt.lines] for burnt in part.captions]
+        if any(needs_shaping(line) for burnt in part.captions for line in burnt.lines):
+            body["shaping"] = SHAPING
     return Action(KIND, VERSION, body, used, ("video",))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
+from ltxflow.media.bidi import SHAPING, needs_shaping
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
 from ltxflow.script.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
@@ -76,6 +77,8 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     body: dict[str, Any] = {name: getattr(drawing, name) for name in drawing.__dataclass_fields__}
     if not drawing.starts:
         del body["starts"]  # slates were there before it
+    if _is_shaped(drawing):
+        body["shaping"] = SHAPING  # what has no such letters is drawn as before, and keeps its key
     if slate.reference:
         body["reference"] = slate.reference.pixels
     return Action(KIND, VERSION, body, outputs=("video",))
@@ -92,7 +95,13 @@ def fields(node: Node) -> dict[str, Any]:
         "clip": f"{drawing.scene}/{drawing.clip}",
         "reference.image": slate.reference and {"is": slate.reference.name, "pixels": slate.reference.pixels},
         "starts": drawing.starts or None,
+        "shaping": SHAPING if _is_shaped(drawing) else None,
     }
+
+
+def _is_shaped(drawing: SlateSpec) -> bool:
+    shown = (drawing.scene, drawing.clip, drawing.prompt, drawing.camera, drawing.starts)
+    return any(map(needs_shaping, shown))
 
 
 def where(node: Node, name: str) -> Span | None:

@@ -16,13 +16,13 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, INTERRUPTED, LtxflowError, Problem
 from ltxflow.core.events import Event, RunStarted
-from ltxflow.deliver.captions import is_right_to_left, read_srt
+from ltxflow.deliver.captions import read_srt
 from ltxflow.deliver.conform import TARGET, Finish, Source, conform_nodes, files_of, outline
 from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import TIMELINE
 from ltxflow.deliver.timeline import TIMELINE_SCHEMA, broken, timeline
 from ltxflow.media.joining import Caption
-from ltxflow.media.lettering import undrawable
+from ltxflow.media.lettering import lacking
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.dag import make_plan
 from ltxflow.plan.outlook import Placed, Question
@@ -168,19 +168,11 @@ def _captions(told: Mapping[str, Any], base: Path) -> list[Caption]:
 
 def _check_burnt(captions: list[Caption]) -> None:
     for caption in captions:
-        if any(is_right_to_left(line) for line in caption.lines):
+        if lack := lacking(" ".join(caption.lines)):
             raise LtxflowError(
                 Problem(
-                    f'captions that read from right to left cannot be burnt in: "{caption.lines[0]}"',
-                    hint="leave --burn-captions away: players set the captions that are in the file",
-                    code=CAPTIONS,
-                )
-            )
-        if missing := undrawable(" ".join(caption.lines)):
-            raise LtxflowError(
-                Problem(
-                    f'no font here has "{missing[:12]}" of the caption "{caption.lines[0]}"',
-                    hint="apt install fonts-noto-cjk, or leave --burn-captions away: players have fonts of their own",
+                    f'{lack.message}: the caption "{caption.lines[0]}"',
+                    hint=f"{lack.remedy}, or leave --burn-captions away: players have fonts of their own",
                     code=CAPTIONS,
                 )
             )

@@ -30,6 +30,7 @@ from ltxflow.comfy.nodes import Signatures, check_graph, core_classes, model_inp
 from ltxflow.comfy.places import Place, find_servers, is_loopback, read_gateway
 from ltxflow.comfy.servers import Inventory, find_name, resolve_names
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.media.lettering import lacking
 from ltxflow.media.libraries import media_libraries, missing_codecs
 from ltxflow.plan.outlook import Question
 from ltxflow.script.config import Config, is_trusted
@@ -229,8 +230,19 @@ def project_findings(session: Session) -> Iterator[Finding]:
             yield Finding(name, "error", f"{folder} cannot be written", f"give yourself the right to write in {there}")
     if os.stat(_existing(project.output)).st_dev != os.stat(_existing(session.store.root)).st_dev:
         yield from space_findings("project.space", project.output)
+    yield from _letter_findings(session)
     for problem in session.warnings:
         yield of_problem("project", problem, "warning")
+
+
+def _letter_findings(session: Session) -> Iterator[Finding]:
+    """Whether slates and burnt captions can show what the film says."""
+    project = session.project
+    said = [scene.narration.text for scene in project.scenes]
+    shown = [text for clip in project.clips for text in (clip.prompt.text, clip.prompt.camera)]
+    if lack := lacking(" ".join((*shown, *said))):
+        hint = f"{lack.remedy}; it is for slates and burnt-in captions, clips need nothing"
+        yield Finding("project.letters", "warning", f"the film's text: {lack.message}", hint)
 
 
 def closed_project_findings(file: Path, root: str | None, config: Config, error: LtxflowError) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.deliver.timeline import broken
+from ltxflow.media import lettering
 from ltxflow.media.loudness import integrated_lufs
 from ltxflow.media.mixing import read_sound
 from ltxflow.media.probe import probe_mp4
@@ -373,14 +374,31 @@ def test_a_film_that_changed_since_it_was_built_is_told(real: Film) -> None:
     assert "build first" in problem["hint"]
 
 
-def test_captions_right_to_left_are_not_burnt_in_wrongly(real: Film) -> None:
+ARABIC = "لكل عملة Bitcoin مفتاح واحد"
+
+
+def test_captions_right_to_left_are_not_burnt_in_wrongly(real: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "can_shape", lambda: False)
     path = real.folder / "public/captions/film.srt"
-    path.write_text(path.read_text().replace("Every coin has one key.", "لكل عملة مفتاح واحد"))
+    path.write_text(path.read_text().replace("Every coin has one key.", ARABIC))
     ran = real.run("conform", "--burn-captions")
     assert ran.code == 2
-    assert "cannot be burnt in" in ran.err
-    assert "leave --burn-captions away" in ran.err
+    assert "cannot be set here" in ran.err
+    assert ARABIC in ran.err
+    assert "apt install libfribidi0, or leave --burn-captions away" in ran.err
     assert conform(real).code == 0
+
+
+def test_captions_right_to_left_are_burnt_in_where_the_machine_can(real: Film) -> None:
+    if lack := lettering.lacking(ARABIC):
+        pytest.skip(f"{lack.message}: {lack.remedy}")
+    path = real.folder / "public/captions/film.srt"
+    path.write_text(path.read_text().replace("Every coin has one key.", ARABIC))
+    bare = conform(real)
+    burnt = conform(real, "--burn-captions")
+    assert bare.code == burnt.code == 0
+    assert burnt.data["encoded"] > 0
+    assert conform(real, "--burn-captions").data["encoded"] == 0
 
 
 def test_captions_that_no_font_here_has_are_not_burnt_in_as_boxes(real: Film) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import MODELS_LTX2, FakeComfy
-from film import Film, Ran, run
+from film import Film, Ran, prompt, run
 
 from ltxflow.comfy import places
 from ltxflow.comfy.places import Place, Server
+from ltxflow.media import lettering
 from ltxflow.verbs import health
 from ltxflow.verbs.health import Finding, Seen, server_findings, without_home
 
@@ -54,6 +55,17 @@ def test_a_machine_in_order(film: Film, comfy: FakeComfy) -> None:
         *("server.clock", "server.models", "server.nodes"),
     }
     assert {frozenset(f) for f in ran.data["findings"]} == {frozenset(["name", "level", "where", "message", "hint"])}
+
+
+def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(
+    film: Film, comfy: FakeComfy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    assert not found(doctor(film, "--server", comfy.url), "project.letters")
+    film.edit(prompt("hook-a"), "باب خزنة قديم")
+    (told,) = found(doctor(film, "--server", comfy.url), "project.letters", "warning")
+    assert "run from right to left cannot be set here" in told["message"]
+    assert told["hint"].startswith("apt install libfribidi0; it is for slates and burnt-in captions")
 
 
 def test_every_complaint_has_a_next_step(film: Film, comfy: FakeComfy) -> None:

@@ -2,9 +2,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from ltxflow.media.lettering import Style, clipped, draw_text, fitted, plain, undrawable, width_of, wrapped
+from ltxflow.media import lettering
+from ltxflow.media.lettering import (
+    FINE,
+    Style,
+    can_shape,
+    clipped,
+    draw_text,
+    fitted,
+    lacking,
+    plain,
+    undrawable,
+    width_of,
+    wrapped,
+)
 
 STYLE = Style(20)
 
@@ -59,3 +72,124 @@ def test_text_is_set_as_large_as_fits_and_cut_when_it_does_not():
 
 def test_invisible_characters_are_dropped():
     assert plain("a\u200b\tb\r\n\x07c\ufe0f") == "a b c"
+
+
+# --- scripts that join or turn
+
+SALAM, SHALOM, HINDI = "سلام عليكم، يا عالم!", "שלום לכולם, עולם!", "क्षत्रिय हिन्दी"
+shaping = pytest.mark.skipif(not can_shape(), reason="Pillow has no Raqm here: apt install libfribidi0")
+
+
+def needs(text):
+    if missing := undrawable(text):
+        pytest.skip(f"no font here has {missing}: apt install fonts-dejavu-core fonts-noto-core")
+
+
+def ink(text, from_right=None, style=STYLE):
+    canvas = Image.new("RGB", (400, 60))
+    draw_text(ImageDraw.Draw(canvas), 10, 40, text, style, (255, 255, 255), from_right)
+    return np.asarray(canvas)[:, :, 0].astype(int)
+
+
+def by_raqm(text, direction):
+    """A line in one call, drawn large and reduced as ours are."""
+    font = lettering._shaped_source(text[0]) or str(lettering.OURS)
+    mask = Image.new("L", (400 * FINE, 60 * FINE))
+    face = ImageFont.truetype(font, 20 * FINE, layout_engine=ImageFont.Layout.RAQM)
+    if font == str(lettering.OURS):
+        face.set_variation_by_axes([400, 100])
+    where = (10 * FINE, 40 * FINE)
+    ImageDraw.Draw(mask).text(where, text, font=face, fill=255, anchor="ls", direction=direction)
+    return np.asarray(mask.reduce(FINE)).astype(int)
+
+
+@shaping
+@pytest.mark.parametrize(("text", "direction"), [("سلام عليكم", "rtl"), ("שלום לכולם", "rtl"), (HINDI, "ltr")])
+def test_a_line_of_one_script_is_what_raqm_makes_of_it(text, direction):
+    needs(text)
+    assert (ink(text) == by_raqm(text, direction)).all()
+    assert width_of(text, STYLE) == pytest.approx(
+        ImageFont.truetype(
+            lettering._shaped_source(text[0]) or str(lettering.OURS), 500, layout_engine=ImageFont.Layout.RAQM
+        ).getlength(text, direction=direction)
+        / 25,
+        rel=0.02,
+    )
+
+
+@shaping
+def test_letters_join_and_turn(monkeypatch):
+    needs(SALAM)
+    right = ink(SALAM)
+    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    assert abs(ink(SALAM) - right).sum() > right.sum() / 2
+
+
+@shaping
+def test_words_of_two_directions_stand_where_a_reader_looks_for_them():
+    """abc, then Hebrew: the first word is on the left in a Latin line, and on the right in a Hebrew one."""
+    needs(SHALOM)
+    word, hebrew = "abc", "שלום"
+    from_left, from_right = ink(f"{word} {hebrew}", False), ink(f"{word} {hebrew}", True)
+    wide = round(width_of(word, STYLE))
+    assert (from_left[:, : 10 + wide] == ink(word)[:, : 10 + wide]).all()
+    turned = round(width_of(hebrew, STYLE))
+    assert (from_right[:, : 8 + turned] == ink(hebrew)[:, : 8 + turned]).all()
+
+
+@shaping
+def test_latin_words_and_numbers_in_such_a_line_are_set_as_ever():
+    needs(SHALOM)
+    line = ink("Bitcoin 24 שלום", False)
+    wide = 10 + int(width_of("Bitcoin 24", STYLE))
+    assert (line[:, :wide] == ink("Bitcoin 24")[:, :wide]).all()
+
+
+@shaping
+def test_nothing_of_a_line_is_cut_off():
+    """Marks stand higher and tails hang lower than Latin letters do."""
+    needs("ที่กี้ لا")
+    for text in ("ที่กี้", "ججج لّٰ"):
+        around = ink(text, style=Style(24))
+        assert around.max() > 150
+        assert not around[0].any()
+        assert not around[-1].any()
+
+
+@pytest.mark.parametrize("text", [SALAM, SHALOM, HINDI, f"Bitcoin (24) → {SHALOM} " * 9, "ทดสอบข้อความ" * 20])
+def test_lines_of_any_script_are_no_wider_than_asked_and_lose_nothing(text):
+    lines = wrapped(plain(text), 150, STYLE)
+    assert all(width_of(line, STYLE) <= 150 for line in lines)
+    assert "".join("".join(lines).split()) == "".join(plain(text).split())
+
+
+def test_a_word_is_not_divided_between_a_letter_and_its_marks():
+    lines = wrapped("ที่นี่เป็นน้ำใจไทยแท้" * 9, 100, STYLE)
+    assert len(lines) > 3
+    assert not any(line[0] in "ะาำ่้๊๋ีิื็" for line in lines)
+    assert not any(line[-1] in "เแโใไ" for line in lines[:-1])
+
+
+def test_joiners_stay_where_letters_join_and_nowhere_else():
+    assert plain("می\u200cرود") == "می\u200cرود"
+    assert plain("a\u200cb\u200d\u200f") == "ab"
+    assert "\u200c" not in undrawable("می\u200cرود")
+
+
+@pytest.mark.parametrize("text", ["Bitcoin → 24 “Ω” Ж", "古い金庫の扉、"])
+def test_other_scripts_need_no_shaping(text, monkeypatch):
+    before = ink(text)
+    monkeypatch.setattr(lettering, "can_shape", lambda: not can_shape())
+    assert (ink(text) == before).all()
+
+
+def test_what_a_machine_lacks_is_told_with_its_package(monkeypatch):
+    assert lacking("Größe") is None
+    assert lacking("\U00013080").remedy == "apt install fonts-noto-cjk"
+    monkeypatch.setattr(lettering, "can_shape", lambda: True)
+    monkeypatch.setattr(lettering, "_shaped_source", lambda char: "")
+    assert lacking("سلام").message == 'no font here has "سلام"'
+    assert lacking("سلام").remedy == "apt install fonts-noto-core"
+    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    assert lacking("سلام").remedy == "apt install libfribidi0"
+    assert lacking("Größe") is None

@@ -195,3 +195,14 @@ def test_an_unreadable_reference_is_refused(tmp_path):
 def test_a_place_that_cannot_be_written_is_our_error(tmp_path):
     with pytest.raises(LtxflowError, match="cannot write the slate"):
         draw_slate(SPEC, tmp_path / "nowhere" / "a.mp4")
+
+
+def test_a_prompt_read_from_the_right_stands_on_the_right_of_its_column() -> None:
+    def ink(prompt: str) -> float:
+        """Where the light of a prompt is, in the middle, as a share of the width."""
+        cards = [np.asarray(draw_card(replace(SPEC, prompt=text, camera="")), dtype=int) for text in (prompt, "")]
+        light = np.abs(cards[0] - cards[1]).sum(axis=(0, 2))
+        return float((light * np.arange(light.size)).sum() / light.sum() / light.size)
+
+    assert ink("A key.") < 0.3
+    assert ink("מפתח.") > ink("A key.") + 0.25

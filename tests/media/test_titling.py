@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from ltxflow.media import titling
+from ltxflow.media.lettering import draw_text
 from ltxflow.media.titling import draw_caption
 
 
@@ -35,3 +39,20 @@ def test_a_long_line_is_set_smaller() -> None:
     long = draw_caption(("W" * 42,), 640, 360)[3]
     assert long.shape[1] <= 640
     assert long.shape[0] < draw_caption(("W",), 640, 360)[3].shape[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "from_right"), [(("שלום לכולם וגם", "abc שלום"), True), (("The word", "שלום means peace"), False)]
+)
+def test_all_lines_go_the_way_of_their_caption(
+    lines: tuple[str, ...], from_right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = []
+
+    def draw(*told: Any) -> float:
+        ways.append(told[-1])
+        return draw_text(*told)
+
+    monkeypatch.setattr(titling, "draw_text", draw)
+    draw_caption(lines, 640, 360)
+    assert ways == [from_right, from_right]

@@ -13,10 +13,13 @@ from film import Film
 
 from ltxflow.core.digest import Action, Digest, canonical, digest_json
 from ltxflow.core.timing import seed_for
+from ltxflow.media.cutting import Look, Stretch
 from ltxflow.media.slate import SlateSpec
 from ltxflow.plan.outlook import Question
 from ltxflow.script.model import Image
+from ltxflow.steps import Node, part
 from ltxflow.steps.clip import asset_name
+from ltxflow.steps.part import Burnt, Part
 
 
 @pytest.mark.parametrize(
@@ -129,3 +132,21 @@ def test_the_key_of_a_slate(film: Film) -> None:
     }
     assert set(status.action.body) == set(SlateSpec.__dataclass_fields__) - {"starts"}  # only where there is something
     assert status.key == "7eb07a03c4f5ba66f5e86d49ebca80334fa8eb1845d464dd5d56a7e8ac493762"
+
+
+@pytest.mark.parametrize("text", ["A brass key. → Ж 古い", "مفتاح نحاسي", "A key named שלום.", "पीतल की चाबी"])
+def test_a_slate_is_drawn_anew_for_shaping_only_where_it_has_such_letters(film: Film, text: str) -> None:
+    film.write({"hook": ["a"]}, {"hook": "4s"})
+    film.edit(film.file.read_text().split('prompt: "')[1].split('"')[0], text)
+    (status,) = film.session().look(Question("animatic")).statuses.values()
+    assert status.action is not None
+    assert status.action.body.get("shaping") == (None if text.startswith("A brass") else "1")
+
+
+@pytest.mark.parametrize(("lines", "expected"), [(("Every coin", "→ 古い"), None), (("Every coin", "שלום"), "1")])
+def test_a_part_is_encoded_anew_for_shaping_only_where_its_captions_have_such_letters(
+    lines: tuple[str, ...], expected: str | None
+) -> None:
+    captions = (Burnt(0, 20, lines),)
+    spec = Part(Look(640, 360, 25, "fast", 18), Stretch(Path("a.mp4"), 0, 25), Digest("a" * 64), captions=captions)
+    assert part.action(Node("part:a", "part", spec, 25), {}).body.get("shaping") == expected
