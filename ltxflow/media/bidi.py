@@ -39,7 +39,7 @@ _CLOSERS = {closer: opener for opener, closer in _PAIRS.items()}
 
 def needs_shaping(text: str) -> bool:
     """Given a text, tell whether it has letters that cannot be set one by one from the left."""
-    return _SHAPED.search(text) is not None
+    return not text.isascii() and _SHAPED.search(text) is not None
 
 
 def is_right_to_left(text: str) -> bool:

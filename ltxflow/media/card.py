@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from ltxflow.media.bidi import is_right_to_left
 from ltxflow.media.image import open_image
-from ltxflow.media.lettering import Colour, Style, clipped, draw_text, fitted, plain, width_of
+from ltxflow.media.lettering import Colour, Style, can_shape, clipped, draw_text, fitted, plain, width_of
 
 NUMBER_BITS = 12  # frame numbers are shown modulo 4096
 
@@ -303,7 +303,7 @@ def _draw_words(
         style, lines = fitted(text, right - left, (bottom - body) * share, sizes, 1.42)
         if not lines:
             continue
-        from_right = is_right_to_left(text)
+        from_right = is_right_to_left(text) and can_shape()
         start = right - width_of(name, label) if from_right else left
         draw_text(draw, start, body - round(label.size * 0.9), name, label, palette.accent)
         for number, line in enumerate(lines):

@@ -145,6 +145,11 @@ def undrawable(text: str) -> str:
     )
 
 
+def shapes(text: str) -> bool:
+    """Given a text, tell whether it has letters that need shaping, and they come out right here."""
+    return needs_shaping(text) and can_shape() and not undrawable("".join(filter(needs_shaping, text)))
+
+
 @dataclass(frozen=True)
 class Lack:
     """Why a text cannot be drawn here as it should be, and what would help."""

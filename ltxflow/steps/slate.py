@@ -10,7 +10,8 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
-from ltxflow.media.bidi import SHAPING, needs_shaping
+from ltxflow.media.bidi import SHAPING
+from ltxflow.media.lettering import shapes
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
 from ltxflow.script.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
@@ -78,7 +79,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     if not drawing.starts:
         del body["starts"]  # slates were there before it
     if _is_shaped(drawing):
-        body["shaping"] = SHAPING  # what has no such letters is drawn as before, and keeps its key
+        body["shaping"] = SHAPING  # without such letters, or fonts for them, it is drawn as before and keeps its key
     if slate.reference:
         body["reference"] = slate.reference.pixels
     return Action(KIND, VERSION, body, outputs=("video",))
@@ -101,7 +102,7 @@ def fields(node: Node) -> dict[str, Any]:
 
 def _is_shaped(drawing: SlateSpec) -> bool:
     shown = (drawing.scene, drawing.clip, drawing.prompt, drawing.camera, drawing.starts)
-    return any(map(needs_shaping, shown))
+    return shapes(" ".join(shown))
 
 
 def where(node: Node, name: str) -> Span | None:

@@ -16,7 +16,9 @@ from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.timing import clip_file_name
+from ltxflow.media.bidi import needs_shaping
 from ltxflow.media.engines import pick_offline
+from ltxflow.media.fontplaces import font_places
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
 from ltxflow.plan.speech import Spoken, speak
 from ltxflow.plan.status import Lookup
@@ -214,6 +216,8 @@ class Session:
         rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
         if any(scene.narration.speech for scene in project.scenes):  # an engine may be installed, or go
             rests |= {folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
+        if any(needs_shaping(clip.prompt.text) for clip in project.clips):  # so may a font, or FriBidi
+            rests |= font_places(os.environ)
         return rests | self.store.looked_at
 
     def look(self, question: Question) -> Outlook:

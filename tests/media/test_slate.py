@@ -11,6 +11,7 @@ from PIL import Image
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.frames import decode_count, frame_at
+from ltxflow.media.lettering import can_shape
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.slate import SlateSpec, Surface, draw_card, draw_slate, read_frame_number, timecode
 
@@ -197,6 +198,7 @@ def test_a_place_that_cannot_be_written_is_our_error(tmp_path):
         draw_slate(SPEC, tmp_path / "nowhere" / "a.mp4")
 
 
+@pytest.mark.skipif(not can_shape(), reason="Pillow has no Raqm here: apt install libfribidi0")
 def test_a_prompt_read_from_the_right_stands_on_the_right_of_its_column() -> None:
     def ink(prompt: str) -> float:
         """Where the light of a prompt is, in the middle, as a share of the width."""

@@ -13,6 +13,7 @@ from film import Film
 
 from ltxflow.core.digest import Action, Digest, canonical, digest_json
 from ltxflow.core.timing import seed_for
+from ltxflow.media import lettering
 from ltxflow.media.cutting import Look, Stretch
 from ltxflow.media.slate import SlateSpec
 from ltxflow.plan.outlook import Question
@@ -134,13 +135,17 @@ def test_the_key_of_a_slate(film: Film) -> None:
     assert status.key == "7eb07a03c4f5ba66f5e86d49ebca80334fa8eb1845d464dd5d56a7e8ac493762"
 
 
-@pytest.mark.parametrize("text", ["A brass key. → Ж 古い", "مفتاح نحاسي", "A key named שלום.", "पीतल की चाबी"])
-def test_a_slate_is_drawn_anew_for_shaping_only_where_it_has_such_letters(film: Film, text: str) -> None:
+@pytest.mark.parametrize("can_shape", [True, False])
+@pytest.mark.parametrize("text", ["A brass key. → Ж 古い", "पीतल की चाबी", "A key named पीतल."])
+def test_a_slate_is_drawn_anew_for_shaping_only_where_it_has_such_letters_and_the_machine_can(
+    film: Film, text: str, can_shape: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lettering, "can_shape", lambda: can_shape)
     film.write({"hook": ["a"]}, {"hook": "4s"})
     film.edit(film.file.read_text().split('prompt: "')[1].split('"')[0], text)
     (status,) = film.session().look(Question("animatic")).statuses.values()
     assert status.action is not None
-    assert status.action.body.get("shaping") == (None if text.startswith("A brass") else "1")
+    assert status.action.body.get("shaping") == ("1" if can_shape and "पीतल" in text else None)
 
 
 @pytest.mark.parametrize(("lines", "expected"), [(("Every coin", "→ 古い"), None), (("Every coin", "שלום"), "1")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from film import Film
+from film import Film, prompt
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.outlook import Question
@@ -16,6 +16,14 @@ def test_opening_a_session_writes_nothing(film: Film) -> None:
     film.session().look(Question(mode="animatic"))
     assert [path.name for path in film.folder.iterdir()] == ["project.yaml"]
     assert not film.store.exists()
+
+
+def test_an_answer_rests_on_fonts_only_where_letters_need_them(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"/fonts", "/fonts/noto"}
+    monkeypatch.setattr("ltxflow.verbs.session.font_places", lambda env: places)
+    assert not places & set(map(str, film.session().rests_on()))
+    film.edit(prompt("hook-a"), "مفتاح نحاسي")
+    assert places <= set(map(str, film.session().rests_on()))
 
 
 def test_what_stands_is_known_by_file_with_its_facts(film: Film) -> None:
