@@ -21,6 +21,7 @@ from typing import Any
 FORMAT = "snapshot/2"
 KEPT = 8  # answers: a few verbs, a few ways to ask each
 RACY_NS = 2_000_000_000  # a file written this short before it was looked at is hashed: its clock may be coarse
+RACY_BYTES = 128 << 20  # of so much at the most; of more, just published, nothing is kept: the next look is soon enough
 
 # What else an answer may depend on: where things are, who speaks and renders, and how it is shown.
 ENVIRONMENT = ("HOME", "PATH", "NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS")
@@ -85,10 +86,10 @@ class Footing:
         """Given further files and folders, return all of it together, these as they are now.
 
         None when one of them, or another in its folder, changed since `since_ns`, when the question was asked: the
-        answer may be of what it was.
+        answer may be of what it was; and when too much of it is new.
         """
         folders, racy = dict(self.folders), dict(self.racy)
-        newest = time.time_ns() - RACY_NS
+        newest, left = time.time_ns() - RACY_NS, RACY_BYTES
         for folder, new in _by_folder(paths).items():
             known = folders[folder][0] if folder in folders else ()
             names = sorted({*known, *new})
@@ -100,8 +101,18 @@ class Footing:
                 if since_ns and changed >= since_ns:
                     return None
                 if changed > newest and os.path.isfile(path := os.path.join(folder, name)):
+                    left -= os.path.getsize(path)
+                    if left < 0:
+                        return None
                     racy[path] = _digest(path)
         return Footing(folders, racy)
+
+    def settled(self) -> Footing:
+        """Given that it holds, return it without the digests of files that are no longer new: their clock tells the
+        next write by now."""
+        newest = time.time_ns() - RACY_NS
+        times = {path: _changed(path) for path in self.racy}
+        return Footing(self.folders, {path: self.racy[path] for path, at in times.items() if at > newest})
 
     def as_json(self, first: str = "") -> dict[str, Any]:
         rows = [
@@ -123,16 +134,21 @@ def take(paths: Iterable[str | Path], since_ns: int = 0) -> Footing | None:
 def states(paths: Iterable[str | Path], since_ns: int = 0) -> dict[str, bytes] | None:
     """Given files and folders, return what tells each from what it becomes later (`changed`), by its absolute path.
 
-    None where one changed since `since_ns`, as `with_more` says.
+    None where one changed since `since_ns`, or too much is new, as `with_more` says.
     """
     told: dict[str, bytes] = {}
-    newest = time.time_ns() - RACY_NS
+    newest, left = time.time_ns() - RACY_NS, RACY_BYTES
     for folder, names in _by_folder(paths).items():
         for name, (signature, at) in zip(names, _signatures(folder, names), strict=True):
             path = os.path.join(folder, name)
             if since_ns and at >= since_ns:
                 return None
-            told[path] = signature + _digest(path).encode() if at > newest and os.path.isfile(path) else signature
+            told[path] = signature
+            if at > newest and os.path.isfile(path):
+                left -= os.path.getsize(path)
+                if left < 0:
+                    return None
+                told[path] += _digest(path).encode()
     return told
 
 
@@ -161,6 +177,15 @@ def footing_on(told: Mapping[str, bytes]) -> Footing:
     return Footing(
         folders, {path: state[len(ABSENT) :].decode() for path, state in told.items() if state[len(ABSENT) :]}
     )
+
+
+def _changed(path: str) -> int:
+    """When a file was changed last, in ns; one that is gone is new."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return time.time_ns()
+    return max(facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _digest(path: str) -> str:

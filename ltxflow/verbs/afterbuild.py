@@ -42,7 +42,10 @@ def eve_of(session: Session, outlook: Outlook) -> Eve | None:
     shared, store = _shared(session), _inside(session.store.root)
     kept = {path for path in rests if path in shared or path.startswith(store)}
     marks, rest = marks_of(session, session.opened_ns), states(rests - kept, session.opened_ns)
-    return None if marks is None or rest is None else Eve(seen, session.lock, marks, {**rest, **(states(kept) or {})})
+    stored = states(kept)
+    if marks is None or rest is None or stored is None:
+        return None
+    return Eve(seen, session.lock, marks, {**rest, **stored})
 
 
 def keep_after(asked: Asked, eve: Eve) -> None:
@@ -52,7 +55,9 @@ def keep_after(asked: Asked, eve: Eve) -> None:
     """
     session = eve.seen.session
     loud, shared = _loud(eve), _shared(session)
-    now = states(eve.states) or {}
+    now = states(eve.states)
+    if now is None:
+        return
     others = (
         path
         for path, was_there in changed(eve.states, now).items()

@@ -166,7 +166,7 @@ def keep_look(asked: Asked, seen: Seen, since_ns: int) -> Footing | None:
     session, then = seen.session, seen.then
     written = absolute(session.loaded.sources)
     rests = absolute(session.rests_on()) - written
-    footing = then.footing.with_more(rests, since_ns) if then else take(rests, since_ns)
+    footing = then.footing.settled().with_more(rests, since_ns) if then else take(rests, since_ns)
     marks = marks_of(session, since_ns)
     if footing is None or marks is None:
         return None

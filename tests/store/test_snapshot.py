@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ltxflow.store import snapshot
 from ltxflow.store.snapshot import KEPT, Answer, entry_of, question, recall, superfluous, take
 
 TOLD = Answer("up to date\n", "", 0)
@@ -124,3 +125,49 @@ def test_the_question_has_arguments_environment_screen_and_version() -> None:
     ]
     assert len(set(asked)) == len(asked)
     assert question(["plan"], {"EDITOR": "vi"}, [True], "1") == asked[0]
+
+
+def test_what_is_no_longer_new_is_not_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"one")
+    footing = snapshot.take([file])
+    assert footing is not None
+    assert list(footing.racy) == [str(file)]
+    assert footing.settled().racy == footing.racy
+    monkeypatch.setattr(snapshot, "RACY_NS", 0)
+    settled = footing.settled()
+    assert not settled.racy
+    assert settled.holds()
+    file.write_bytes(b"two")
+    assert not settled.holds()
+
+
+def test_of_much_that_is_new_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of videos that were just put in their places are not read for the sake of the next answer."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"four")
+    files = [str(tmp_path / name) for name in "abc"]
+    monkeypatch.setattr(snapshot, "RACY_BYTES", 12)
+    assert snapshot.take(files) is not None
+    assert snapshot.states(files) is not None
+    monkeypatch.setattr(snapshot, "RACY_BYTES", 11)
+    assert snapshot.take(files) is None
+    assert snapshot.states(files) is None
+
+
+def test_what_changed_between_two_times_is_told(tmp_path: Path) -> None:
+    kept, edited, gone, new = (tmp_path / name for name in ("kept", "edited", "gone", "new"))
+    for path in (kept, edited, gone):
+        path.write_bytes(b"one")
+    files = [str(path) for path in (kept, edited, gone, new)]
+    before = snapshot.states(files)
+    edited.write_bytes(b"two")
+    gone.unlink()
+    new.write_bytes(b"one")
+    now = snapshot.states(files)
+    assert before is not None
+    assert now is not None
+    assert snapshot.changed(before, now) == {str(edited): True, str(gone): True, str(new): False}
+    assert snapshot.footing_on(now).holds()
+    assert snapshot.footing_on(now) == snapshot.take(files)
+    assert not snapshot.footing_on(before).holds()
