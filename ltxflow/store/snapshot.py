@@ -45,12 +45,19 @@ def question(argv: Sequence[str], env: Mapping[str, str], look: Sequence[object]
 
 
 def recall(path: Path) -> Answer | None:
-    """Given an answer's file, return the answer if nothing it rests on has changed, else None."""
+    """Given an answer's file, return the answer if nothing it rests on has changed, else None.
+
+    What was new when it was kept, and is not any more, is read this once and not again.
+    """
     try:
         with open(path, "rb") as file:
             entry = json.loads(file.read())
-        if entry["format"] != FORMAT or not footing_from(entry).holds():
+        footing = footing_from(entry)
+        if entry["format"] != FORMAT or not footing.holds():
             return None
+        racy = footing.settled().racy
+        if len(racy) < len(footing.racy):
+            keep(path, json.dumps({**entry, "racy": racy}, separators=(",", ":")).encode())
         return Answer(entry["out"], entry["err"], entry["code"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None

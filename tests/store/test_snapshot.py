@@ -142,6 +142,21 @@ def test_what_is_no_longer_new_is_not_read_each_time(tmp_path: Path, monkeypatch
     assert not settled.holds()
 
 
+def test_an_answer_reads_what_was_new_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "own/snapshots"
+    own.mkdir(parents=True)
+    (tmp_path / "a").write_bytes(b"one")
+    keep(own / "s.json", tmp_path / "a")
+    assert recall(own / "s.json") == TOLD
+    assert json.loads((own / "s.json").read_bytes())["racy"]
+    monkeypatch.setattr(snapshot, "RACY_NS", 0)
+    assert recall(own / "s.json") == TOLD
+    assert not json.loads((own / "s.json").read_bytes())["racy"]
+    assert recall(own / "s.json") == TOLD
+    (tmp_path / "a").write_bytes(b"two")
+    assert recall(own / "s.json") is None
+
+
 def test_of_much_that_is_new_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of videos that were just put in their places are not read for the sake of the next answer."""
     for name in "abc":
