@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from ltxflow.comfy.graph import Graph
 from ltxflow.comfy.nodes import EXPORT, as_link
+from ltxflow.core.digest import parse_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 
 MAX_CHARACTERS = 1 << 20  # of a template (script/template.py); the largest official workflow has 60,000
@@ -50,7 +51,7 @@ def _parsed(text: str, name: str) -> Any:
         hint = "a workflow in API format has some 20,000; pictures in it are uploaded, not written into it"
         _refuse(name, f"the file has more than the {MAX_CHARACTERS:,} characters of a template", "T020", hint)
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         hint = "is it the file that ComfyUI exported?" if text.strip() else "the file is empty"
         _refuse(name, f"this is not JSON: {error.msg.lower()}", "T020", hint, error.lineno, error.colno)
@@ -58,19 +59,6 @@ def _parsed(text: str, name: str) -> Any:
         _refuse(name, str(error), "T020", "correct it in the file")
     except RecursionError:
         _refuse(name, "this is nested too deep", "T020", EXPORT)
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f'"{key[:60]}" stands twice in one object')
-        found[key] = value
-    return found
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def unwrapped(data: Any) -> Any:

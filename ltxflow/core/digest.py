@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any, NewType, NoReturn
 
 Digest = NewType("Digest", str)  # 64 hex digits, sha256 of bytes
 Key = NewType("Key", str)  # 64 hex digits, sha256 of an Action's canonical JSON
@@ -22,6 +22,25 @@ def canonical(value: object) -> bytes:
     is written as an integer, so that YAML's `4` and `4.0` are the same setting.
     """
     return _ENCODER.encode(_plain(value)).encode()
+
+
+def parse_json(text: str, *, is_known: bool = False) -> Any:
+    """Given a text, return what it says. Raise ValueError for what is no JSON, for NaN and infinities, and for a name
+    that stands twice in one object, unless the text `is_known` from before: nobody knows which of the two is meant."""
+    return json.loads(text, object_pairs_hook=None if is_known else _no_duplicates, parse_constant=_no_constant)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f'"{key[:60]}" stands twice in one object')
+        found[key] = value
+    return found
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
 
 
 def _plain(value: Any) -> Any:

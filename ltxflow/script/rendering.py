@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from ltxflow.core.digest import canonical
+from ltxflow.core.digest import canonical, parse_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script import jinja
 from ltxflow.script.child import rendered_apart, serve
@@ -76,7 +76,7 @@ def _render(template: Template, context: Mapping[str, Any]) -> Graph:
 def _graph(template: Template, context: Mapping[str, Any], is_known: bool = False) -> Graph:
     text = jinja.written(template.compiled, context, template.shown, template.parts)
     try:
-        data = json.loads(text, object_pairs_hook=None if is_known else _no_duplicates, parse_constant=_no_constant)
+        data = parse_json(text, is_known=is_known)
     except (ValueError, RecursionError) as error:
         before = text[: error.pos] if isinstance(error, json.JSONDecodeError) else ""
         reason = error.msg.lower() if isinstance(error, json.JSONDecodeError) else str(error)
@@ -91,19 +91,6 @@ def _graph(template: Template, context: Mapping[str, Any], is_known: bool = Fals
     _check_graph(data, Span(template.shown, 1, 1))
     graph: Graph = data
     return graph
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f'"{key}" stands twice in one object')
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _check_graph(data: object, span: Span) -> None:
