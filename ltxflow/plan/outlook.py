@@ -131,11 +131,6 @@ class Outlook:
     def of_kind(self, *kinds: Kind) -> list[Change]:
         return [change for change in self.changes if change.kind in kinds]
 
-    @property
-    def is_done(self) -> bool:
-        """Whether there is nothing to do about any target."""
-        return all(change.kind == "unchanged" for change in self.changes)
-
     def count(self, kind: Kind) -> int:
         """How many takes of the whole film are of a kind."""
         return len(self.of_kind(kind)) + (self.rest.kept + self.rest.references if kind == "unchanged" else 0)

@@ -36,7 +36,7 @@ class LockFile:
         Raise Overtaken, and write nothing, where that cannot be read.
         """
         merged = Merged(lock)
-        if self._there() != self._digest:
+        if not self.is_as_left():
             try:
                 theirs = read_lock(self.path, self.name)
             except LtxflowError as error:
@@ -45,6 +45,10 @@ class LockFile:
         write_lock(self.path, merged.lock)
         self._known, self._digest = merged.lock, digest_bytes(lock_text(merged.lock).encode())
         return merged
+
+    def is_as_left(self) -> bool:
+        """Whether the file is as it was last read or written: others write it, too, and git does."""
+        return self._there() == self._digest
 
     def _there(self) -> str:
         try:

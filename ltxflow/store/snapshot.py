@@ -95,24 +95,22 @@ class Footing:
         None when one of them, or another in its folder, changed since `since_ns`, when the question was asked: the
         answer may be of what it was; and when too much of it is new.
         """
-        folders, racy = dict(self.folders), dict(self.racy)
-        newest, left = time.time_ns() - RACY_NS, RACY_BYTES
-        for folder, new in _by_folder(paths).items():
+        folders = dict(self.folders)
+        newest, new = time.time_ns() - RACY_NS, list[str]()
+        for folder, more in _by_folder(paths).items():
             known = folders[folder][0] if folder in folders else ()
-            names = sorted({*known, *new})
+            names = sorted({*known, *more})
             if len(names) == len(known):
                 continue
             state, times = _state(folder, names)
             folders[folder] = names, state
-            for name, changed in zip(names, times, strict=True):
-                if since_ns and changed >= since_ns:
+            for name, at in zip(names, times, strict=True):
+                if since_ns and at >= since_ns:
                     return None
-                if changed > newest and os.path.isfile(path := os.path.join(folder, name)):
-                    left -= os.path.getsize(path)
-                    if left < 0:
-                        return None
-                    racy[path] = _digest(path)
-        return Footing(folders, racy)
+                if at > newest:
+                    new.append(os.path.join(folder, name))
+        digests = _digests(new)
+        return None if digests is None else Footing(folders, {**self.racy, **digests})
 
     def settled(self) -> Footing:
         """Given that it holds, return it without the digests of files that are no longer new: their clock tells the
@@ -144,18 +142,20 @@ def states(paths: Iterable[str | Path], since_ns: int = 0) -> dict[str, bytes] |
     None where one changed since `since_ns`, or too much is new, as `with_more` says.
     """
     told: dict[str, bytes] = {}
-    newest, left = time.time_ns() - RACY_NS, RACY_BYTES
+    newest, new = time.time_ns() - RACY_NS, list[str]()
     for folder, names in _by_folder(paths).items():
         for name, (signature, at) in zip(names, _signatures(folder, names), strict=True):
             path = os.path.join(folder, name)
             if since_ns and at >= since_ns:
                 return None
             told[path] = signature
-            if at > newest and os.path.isfile(path):
-                left -= os.path.getsize(path)
-                if left < 0:
-                    return None
-                told[path] += _digest(path).encode()
+            if at > newest:
+                new.append(path)
+    digests = _digests(new)
+    if digests is None:
+        return None
+    for path, digest in digests.items():
+        told[path] += digest.encode()
     return told
 
 
@@ -193,6 +193,14 @@ def _changed(path: str) -> int:
     except OSError:
         return time.time_ns()
     return max(facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def _digests(paths: Iterable[str]) -> dict[str, str] | None:
+    """What is in those that are files, by path; None of more than RACY_BYTES."""
+    files = [path for path in paths if os.path.isfile(path)]
+    if sum(map(os.path.getsize, files)) > RACY_BYTES:
+        return None
+    return {path: _digest(path) for path in files}
 
 
 def _digest(path: str) -> str:

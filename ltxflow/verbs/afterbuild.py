@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ltxflow.plan.outlook import KIND_OF, Outlook
 from ltxflow.plan.review import is_inspected
-from ltxflow.store.lock import Lock, lock_text
+from ltxflow.store.lock import Lock
 from ltxflow.store.snapshot import absolute, changed, footing_on, states
 from ltxflow.store.speeds import SPEEDS
 from ltxflow.store.traces import trace_folders
@@ -63,7 +63,7 @@ def keep_after(asked: Asked, eve: Eve) -> None:
         for path, was_there in changed(eve.states, now).items()
         if path not in shared and not _is_nothing_to_the_quiet(session, path, was_there, loud)
     )
-    if any(others) or not _is_as_left(session):
+    if any(others) or not session.lock_file.is_as_left():
         return
     scenes = [replace(scene, is_quiet=scene.is_quiet and scene.id not in loud) for scene in scenes_of(eve.seen)]
     keep_as(asked, look_of(eve.seen, scenes, eve.marks, footing_on(now)))
@@ -108,11 +108,3 @@ def _shared(session: Session) -> set[str]:
         *(*store.cas.folders(), *trace_folders(store.traces)),
     )
     return absolute(paths)
-
-
-def _is_as_left(session: Session) -> bool:
-    """Whether the lock is as the build left it: others write it, too, and git does."""
-    try:
-        return session.lock_path.read_bytes() == lock_text(session.lock).encode()
-    except OSError:
-        return False

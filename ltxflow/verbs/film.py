@@ -105,7 +105,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
     wanted = _without(question, mute)
     with relying(session, lambda: look_closely(session, wanted, emit), _statuses, _has_work) as (outlook, reliance):
         consent(session, outlook)
-        eve = eve_of(session, outlook) if question == Question(question.mode) and not outlook.is_done else None
+        eve = eve_of(session, outlook) if question == Question(question.mode) and not outlook.is_all_done else None
         missing = _missing(outlook)
         to_make = sum(status.node.target in outlook.targets for status in missing)
         emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))
