@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import pytest
+from fakes.comfyui import MODELS_LTX2
+from fakes.graphs import with_models
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxflow.comfy import nodes
 from ltxflow.comfy.nodes import FileInput, ModelInput, Signatures, check_graph
+from ltxflow.comfy.signatures import recorded_info, versions
 from ltxflow.core.errors import Problem, Span
 
 Graph = dict[str, Any]
 CORE: Signatures = Signatures.recorded()
 NONE: frozenset[str] = frozenset()
+NEWEST, OLDEST = versions()[0], versions()[-1]
+
+
+def server(version: str, **extra: Graph) -> Signatures:
+    """The signatures of a server of that version: it lists its own files, and may have further classes."""
+    return Signatures.from_object_info(with_models(recorded_info(version), MODELS_LTX2, {}) | extra)
+
+
+SERVERS = {version: server(version) for version in versions()}
 
 
 def node(class_: str, title: str = "", **inputs: Any) -> Graph:
@@ -115,16 +126,20 @@ def with_(changes: dict[str, Any], graph: Graph | None = None) -> Graph:
     return made
 
 
-def check(graph: Any, **options: Any) -> list[Problem]:
-    return check_graph(graph, CORE, allowed=NONE, **options)
+def check(graph: Any, signatures: Signatures = CORE, **options: Any) -> list[Problem]:
+    return check_graph(graph, signatures, allowed=NONE, **options)
 
 
-def codes(graph: Any, **options: Any) -> list[str]:
-    return [problem.code for problem in check(graph, **options)]
+def codes(graph: Any, signatures: Signatures = CORE, **options: Any) -> list[str]:
+    return [problem.code for problem in check(graph, signatures, **options)]
 
 
-def only(graph: Any, **options: Any) -> Problem:
-    (problem,) = check(graph, **options)
+def levels(graph: Any, signatures: Signatures = CORE) -> list[tuple[str, str]]:
+    return [(problem.code, problem.level) for problem in check(graph, signatures)]
+
+
+def only(graph: Any, signatures: Signatures = CORE, **options: Any) -> Problem:
+    (problem,) = check(graph, signatures, **options)
     return problem
 
 
@@ -136,21 +151,40 @@ def test_a_graph_that_runs_has_no_problem(graph: Graph) -> None:
     assert check(graph) == []
 
 
-def test_recorded_signatures_cover_97_core_classes() -> None:
-    assert len(CORE.classes) == 97
-    assert nodes.core_classes() == frozenset(CORE.classes) | nodes.OF_IMAGES
-    assert CORE.is_recorded
-    assert Signatures.recorded() is CORE
+def test_recorded_signatures_cover_the_core_of_several_versions() -> None:
+    assert versions() == ("0.33.0", "0.27.0")
+    newest, oldest = (Signatures.recorded(version) for version in versions())
+    assert len(newest.classes) > 600
+    assert len(oldest.classes) > 500
+    assert "LTXVDualCFGGuider" in newest.classes.keys() - oldest.classes.keys()
+    assert nodes.core_classes() >= newest.classes.keys() | oldest.classes.keys()
+    assert all(sig.is_core for sig in newest.classes.values())
+    assert newest.is_recorded
+    assert newest.older == (oldest,)
+    assert oldest.older == ()
+    assert Signatures.recorded() is CORE is newest
 
 
-def test_leftovers_of_the_web_interface_are_ignored() -> None:
-    assert codes(with_({"30.upload": "image"}, image_to_video())) == []
+def test_recorded_signatures_name_no_files() -> None:
+    for version in versions():
+        for sig in Signatures.recorded(version).classes.values():
+            assert not [one.name for one in sig.inputs if one.lists_models]
+    assert codes(with_({"1.ckpt_name": "mine.safetensors"})) == []
+
+
+@pytest.mark.parametrize("name", ["30.upload", "88.bitrate", "40.anything", "53.control_after_generate"])
+@pytest.mark.parametrize("value", ["image", 5, None, {"on": True, "lora": "x", "strength": 1}, [], ["a", "b", 3]])
+def test_inputs_that_no_class_declares_pass(name: str, value: Any) -> None:
+    graph = image_to_video()
+    node_id, _, input_name = name.partition(".")
+    graph[node_id]["inputs"][input_name] = value
+    assert check(graph) == []
 
 
 def test_model_files_can_be_left_to_the_server() -> None:
     other = {"1.ckpt_name": "mine.safetensors", "10.lora_name": "sub/style.safetensors"}
-    assert codes(with_(other), models=False) == []
-    assert codes(with_(other)) == ["N117", "N117"]
+    assert codes(with_(other), SERVERS[OLDEST], models=False) == []
+    assert codes(with_(other), SERVERS[OLDEST]) == ["N117", "N117"]
 
 
 def test_file_reading_inputs_are_not_compared_with_the_servers_list() -> None:
@@ -175,7 +209,7 @@ def test_file_reading_inputs_are_not_compared_with_the_servers_list() -> None:
     ],
 )
 def test_newer_kinds_of_inputs_are_understood(source: Graph) -> None:
-    extra = {"90": source, "92": node("PrimitiveInt", value=3)}
+    extra = {"90": source, "92": node("PrimitiveInt", value=3), "93": node("PreviewAny", source=["90", 0])}
     assert check(text_to_video() | extra) == []
 
 
@@ -186,11 +220,19 @@ def test_a_matching_type_is_that_of_what_is_linked() -> None:
     assert check(graph) == []
     graph["90"]["inputs"] |= {"on_false": ["56", 0], "on_true": ["56", 0]}
     problem = only(graph)
-    assert problem.code == "N110"
+    assert (problem.code, problem.level) == ("N110", "warning")  # the server leaves matched types to the run
     assert "is LATENT" in problem.message
+    assert "fails when it runs" in problem.hint
 
 
 # -------------------------------------------------------------------------------- what is wrong
+
+def renamed(path: str, new: str) -> Graph:
+    """The graph with an input under another name."""
+    node_id, _, name = path.partition(".")
+    value = text_to_video()[node_id]["inputs"][name]
+    return with_({path: None, f"{node_id}.{new}": value})
+
 
 SAMPLES: list[tuple[str, Graph, str, str]] = [
     ("N100", {}, "there is no node", "API format"),
@@ -199,48 +241,41 @@ SAMPLES: list[tuple[str, Graph, str, str]] = [
     ("N102", {**text_to_video(), "9": node("ShellRun")}, '"ShellRun"', "allowed_nodes"),
     ("N104", {**text_to_video(), "9": 5}, "neither class nor inputs", "API format"),
     ("N104", {**text_to_video(), "9": {"inputs": {}}}, '"class_type" is missing', "class"),
-    ("N104", {**text_to_video(), "9": {"class_type": "DisableNoise"}}, '"inputs" is missing', "{}"),
-    ("N105", with_({"88.fps": None}), '"fps" is missing', "FLOAT, usually 30.0"),
-    ("N105", with_({"89.codec": None}), '"codec" is missing', "one of auto, h264"),
-    ("N106", with_({"88.fpss": 25}), 'unknown input "fpss"', 'did you mean "fps"?'),
-    ("N106", with_({"53.zzz": 25}), 'unknown input "zzz"', "it has sampler_name"),
+    ("N104", {**text_to_video(), "52": {"class_type": "DisableNoise"}}, '"inputs" is missing', "{}"),
+    ("N105", with_({"88.images": None}), '"images" is missing', "it takes IMAGE"),
+    ("N105", renamed("88.fps", "fpss"), '"fps" is missing', 'rename "fpss" to "fps"'),
+    ("N105", renamed("53.sampler_name", "sampler"), '"sampler_name" is missing', 'rename "sampler"'),
     ("N107", with_({"88.images": ["80"]}), '["80"], not a link', "node id is text"),
     ("N107", with_({"88.images": [80, 0]}), "[80, 0], not a link", "node id is text"),
     ("N107", with_({"88.images": ["80", "0"]}), '["80", "0"], not a link', "node id is text"),
     ("N108", with_({"88.images": ["800", 0]}), 'unknown node "800"', 'did you mean "80"?'),
     ("N109", with_({"20.clip": ["2", 1]}), "links to output 1 of node", "0 CLIP"),
-    ("N109", with_({"20.clip": ["2", -1]}), "links to output -1 of node", "0 CLIP"),
     ("N110", with_({"54.model": ["2", 0]}), "takes MODEL, but output 0 of node", "0 CLIP"),
     ("N110", with_({"80.vae": ["1", 0]}), "takes VAE", 'output 2 of node "1" is VAE'),
-    ("N110", with_({"31.input": ["1", 2]}, image_to_video()), "takes IMAGE or MASK", "0 MODEL"),
-    ("N110", with_({"89.codec": ["51", 0]}), "takes COMBO", "SIGMAS"),
-    ("N111", with_({"88.images": "x"}), '"images" is "x", but takes a link to IMAGE', "node id"),
-    ("N112", with_({"40.width": True}), '"width" is true, but takes a whole number', "whole number"),
+    ("N110", with_({"53.sampler_name": ["51", 0]}), "takes COMBO", "SIGMAS"),
     ("N112", with_({"40.width": "wide"}), '"width" is "wide"', "whole number"),
-    ("N112", with_({"41.frame_rate": 24.5}), '"frame_rate" is 24.5', "whole number"),
-    ("N112", with_({"88.fps": float("nan")}), "takes a number", "number"),
-    ("N112", with_({"42.bypass": "no"}, image_to_video()), "takes true or false", "true or false"),
-    ("N112", with_({"20.text": {"a": 1}}), "takes text", "text"),
+    ("N112", with_({"40.width": "12.5"}), '"width" is "12.5"', "whole number"),
+    ("N112", with_({"88.fps": None} | {"88.fps": {"a": 1}}), "takes a number", "number"),
+    ("N112", with_({"52.noise_seed": float("nan")}), "takes a whole number", "whole number"),
+    ("N112", with_({"1.ckpt_name": 5}), "takes a file name", "file name"),
     ("N113", with_({"40.width": 0}), '"width" is 0, smaller than the least allowed, 64', "from 64 to 16384"),
+    ("N113", with_({"40.width": "0"}), '"width" is 0, smaller than the least allowed, 64', "from 64 to 16384"),
     ("N113", with_({"88.fps": 240}), '"fps" is 240, bigger than the most allowed, 120', "from 1 to 120"),
     ("N113", with_({"52.noise_seed": 2**64}), "bigger", "18446744073709551615"),
     ("N114", with_({"53.sampler_name": "eular"}), '"sampler_name" is "eular"', 'did you mean "euler"?'),
-    ("N114", with_({"89.format": "webm"}), '"format" is "webm"', "it has auto, mp4"),
     ("N114", with_({"31.scale_method": 1}, image_to_video()), '"scale_method" is 1', "lanczos"),
     ("N115", with_({"10.model": ["10", 0]}), "10 ← 10", "remove"),
-    (
-        "N116",
-        {n: v for n, v in text_to_video().items() if n != "89"},
-        "no output node",
-        "SaveVideo",
-    ),
+    ("N116", {n: v for n, v in text_to_video().items() if n != "89"}, "no output node", "SaveVideo"),
     ("N117", with_({"1.ckpt_name": "ltx-2-19b-dev.safetensors"}), '"checkpoints"', "dev-fp8"),
 ]
 
 
 @pytest.mark.parametrize(("code", "graph", "message", "hint"), SAMPLES)
-def test_each_rule_has_a_sample_that_breaks_it_alone(code: str, graph: Graph, message: str, hint: str) -> None:
-    problem = only(graph)
+@pytest.mark.parametrize("version", versions())
+def test_each_rule_has_a_sample_that_breaks_it_alone(
+    code: str, graph: Graph, message: str, hint: str, version: str
+) -> None:
+    problem = only(graph, SERVERS[version], models=code != "N112")
     assert problem.code == code
     assert message in problem.message
     assert hint in problem.hint
@@ -248,50 +283,113 @@ def test_each_rule_has_a_sample_that_breaks_it_alone(code: str, graph: Graph, me
 
 
 def test_every_rule_is_sampled() -> None:
-    elsewhere = {"N103"}
+    elsewhere = {"N103", "N118"} | {"N106", "N111"}  # of the last two: WARNINGS
     assert {code for code, *_ in SAMPLES} | elsewhere == set(nodes.RULES)
+
+
+WARNINGS: list[tuple[str, Graph, str, str]] = [
+    ("N105", with_({"88.fps": None}), '"fps" is missing', "its default is used, 30.0"),
+    ("N105", with_({"31.resize_type": None}, image_to_video()), '"resize_type" is missing', "fails when it runs"),
+    ("N106", with_({"88.audio": None, "88.audoi": ["81", 0]}), 'unknown input "audoi"', 'did you mean "audio"?'),
+    ("N109", with_({"20.clip": ["2", -1]}), "links to output -1 of node", "fails when it runs"),
+    ("N110", with_({"31.input": ["1", 2]}, image_to_video()), "takes IMAGE or MASK", "0 MODEL"),
+    ("N111", with_({"88.images": "x"}), '"images" is "x", but takes a link to IMAGE', "fails when it runs"),
+    ("N112", with_({"40.length": 100.7}), '"length" is 100.7, which the server reads as 100', "a whole number"),
+    ("N112", with_({"40.width": 512, "40.length": True}), "reads as 1", "a whole number"),
+    ("N112", with_({"42.bypass": "no"}, image_to_video()), '"bypass" is "no", which the server reads as true', "false"),
+    ("N112", with_({"20.text": {"a": 1}}), "which the server reads as", "text"),
+    ("N112", with_({"88.fps": float("nan")}), "reads as NaN", "a number"),
+    ("N114", with_({"31.resize_type": "scale"}, image_to_video()), '"resize_type" is "scale"', "fails when it runs"),
+]
+
+
+@pytest.mark.parametrize(("code", "graph", "message", "hint"), WARNINGS)
+@pytest.mark.parametrize("version", versions())
+def test_what_the_server_takes_is_at_most_a_warning(
+    code: str, graph: Graph, message: str, hint: str, version: str
+) -> None:
+    found = check(graph, SERVERS[version])
+    assert [(problem.code, problem.level) for problem in found] == [(code, "warning")]
+    assert message in found[0].message
+    assert hint in found[0].hint
+
+
+@pytest.mark.parametrize("change", [{"40.width": "768"}, {"88.fps": "25"}, {"20.text": 5}, {"42.bypass": 1}])
+def test_what_the_server_converts_without_loss_is_no_finding(change: Graph) -> None:
+    assert check(with_(change, image_to_video())) == []
+
+
+def test_of_the_recorded_versions_the_one_that_fits_counts() -> None:
+    """Without a server nobody knows which will run it: what one of them takes is right."""
+    newer = text_to_video()
+    del newer["89"]["inputs"]["codec"]
+    newer["89"]["inputs"]["format.codec"] = "av1"
+    assert codes(newer) == []
+    assert codes(newer, SERVERS[OLDEST]) == ["N114"]
+    older = with_({"41.frame_rate": "25"})  # a text for a number: 0.27 converts it, 0.33 compares it
+    assert levels(older, SERVERS[NEWEST]) == [("N112", "error")]
+    assert check(older) == []
+    assert levels(text_to_video() | {"9": node("LTXVDualCFGGuider", model=["1", 0])}, SERVERS[OLDEST]) == [
+        ("N101", "error")
+    ]
+
+
+def test_a_core_class_that_a_server_lacks_is_a_matter_of_its_version() -> None:
+    problem = only(text_to_video() | {"9": node("LTXVDualCFGGuider")}, SERVERS[OLDEST])
+    assert (problem.code, problem.hint) == ("N101", "update ComfyUI there: newer versions have that node")
+
+
+@pytest.mark.parametrize("version", versions())
+def test_both_spellings_of_a_nested_choice_fit_every_version(version: str) -> None:
+    nested = with_({"89.codec": None, "89.format.codec": "h264"})
+    assert check(nested, SERVERS[version]) == check(text_to_video(), SERVERS[version]) == []
 
 
 def test_every_choice_of_a_dynamic_combo_brings_its_own_inputs() -> None:
     graph = image_to_video()
     graph["31"]["inputs"]["resize_type"] = "scale longer dimension"
-    found = [(p.code, p.message.split(" in node")[0]) for p in check(graph)]
-    assert found == [
-        ("N105", 'required input "resize_type.longer_size" is missing'),
-        ("N106", 'unknown input "resize_type.width"'),
-        ("N106", 'unknown input "resize_type.height"'),
-        ("N106", 'unknown input "resize_type.crop"'),
-    ]
-    graph["31"]["inputs"]["resize_type"] = "scale"
-    assert "N114" in codes(graph)
+    assert levels(graph) == [("N105", "warning")]  # its default is used; what the other choice had is ignored
+    assert "resize_type.longer_size" in only(graph).message
+    graph["31"]["inputs"]["resize_type.longer_size"] = "wide"
+    assert codes(graph) == ["N112"]
+    graph["31"]["inputs"] |= {"resize_type": ["40", 0]}  # a choice that is linked has no inputs, for the server
+    assert check(graph) == []
 
 
 def test_a_growing_input_needs_its_least_and_checks_each() -> None:
     graph = text_to_video() | {"9": node("ComfyMathExpression", expression="a")}
+    graph["10"]["inputs"]["strength_model"] = ["9", 0]
     assert only(graph).message.startswith('required input "values.a" is missing')
     graph["9"]["inputs"] |= {"values.a": ["1", 0], "values.zz": 1}
-    assert codes(graph) == ["N110", "N106"]
-
-
-@pytest.mark.parametrize("change", [{"40.width": "768"}, {"88.fps": "25"}, {"20.text": 5}, {"42.bypass": 1}])
-def test_what_the_server_would_convert_is_a_warning(change: Graph) -> None:
-    problem = only(with_(change, image_to_video()))
-    assert (problem.code, problem.level) == ("N112", "warning")
+    assert codes(graph) == ["N110"]
 
 
 def test_steps_of_numbers_are_not_enforced_as_the_server_does_not() -> None:
     assert codes(with_({"40.width": 770, "88.fps": 23.976})) == []
 
 
-def test_nodes_that_no_output_reaches_are_checked_too() -> None:
-    graph = text_to_video() | {"7": node("LTXVEmptyLatentAudio", length=121)}
-    found = check(graph)
-    assert {p.code for p in found} == {"N105", "N106"}
-    assert all('"7"' in p.message for p in found)
+def test_of_nodes_that_no_output_reaches_only_the_class_counts() -> None:
+    stray = {
+        "7": node("LTXVEmptyLatentAudio", length=121, audio_vae=["99", 0]),
+        "8": node("LTXVScheduler"),
+        "9": node("LoadImage", image=5),
+    }
+    assert check(text_to_video() | stray) == []
+    assert codes(text_to_video() | stray | {"6": node("NoSuchNode")}) == ["N102"]
+    assert codes(text_to_video() | {"6": {"class_type": "LTXVScheduler"}}) == ["N104"]  # it would end the server's work
+    ring = {"6": node("LoraLoaderModelOnly", model=["6", 0], lora_name="x", strength_model=1)}
+    assert check(text_to_video() | ring) == []
 
 
-def test_a_cycle_is_told_once_and_from_its_least_node() -> None:
-    graph = with_({"40.width": ["56", 0], "50.video_latent": ["56", 0]})
+def test_a_link_in_an_undeclared_input_is_a_warning_and_reaches_nothing() -> None:
+    stray = {"7": node("LTXVEmptyLatentAudio", length=121)}
+    found = check(with_({"88.more": ["7", 0], "88.other": ["99", 0]}, text_to_video() | stray))
+    assert [(p.code, p.level) for p in found] == [("N106", "warning")] * 2
+    assert found[0].message.startswith('unknown input "more" is linked: the server takes it, and fails when it runs')
+
+
+def test_a_cycle_is_reported_once_from_its_least_node() -> None:
+    graph = with_({"50.video_latent": ["56", 0]})
     rings = [p.message for p in check(graph) if p.code == "N115"]
     assert rings == ['the links make a cycle, 50 ← 56 ← 55 ← 50, in node "50" (LTXVConcatAVLatent)']
 
@@ -306,7 +404,7 @@ def test_a_problem_names_template_node_title_class_and_place() -> None:
 
 
 def test_problems_come_by_node_number_whatever_the_order_of_the_graph() -> None:
-    graph = with_({"88.fps": None, "10.model": "x", "2.device": "gpu"})
+    graph = with_({"88.images": None, "10.model": "x", "2.device": "gpu"})
     backwards = dict(reversed(list(graph.items())))
     assert codes(graph) == ["N114", "N111", "N105"]
     assert check(graph) == check(backwards)
@@ -315,17 +413,51 @@ def test_problems_come_by_node_number_whatever_the_order_of_the_graph() -> None:
 # -------------------------------------------------------------------------------- foreign classes
 
 
+def foreign(class_: str = "MyNode", module: str = "custom_nodes.my", **inputs: Any) -> Graph:
+    """What a server says of a class with these required inputs."""
+    return {class_: {"input": {"required": inputs}, "output": ["IMAGE"], "output_node": True, "python_module": module}}
+
+
 def test_a_foreign_class_needs_an_allowance_even_where_the_server_has_it() -> None:
-    info = json.loads(nodes.RECORDED.read_text("utf-8"))
-    server = Signatures.from_object_info(info | {"MyNode": info["PreviewAny"] | {"name": "MyNode"}})
+    signatures = server(NEWEST, **foreign(source=["*"]))
     graph = text_to_video() | {"9": node("MyNode", source=1)}
 
     def found(**options: Any) -> list[str]:
-        return [p.code for p in check_graph(graph, server, **options)]
+        return [p.code for p in check_graph(graph, signatures, **options)]
 
     assert found(allowed=NONE) == ["N102"]
     assert found(allowed=frozenset({"MyNode"})) == []
     assert found(allowed=None) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "is_core"),
+    [
+        ("nodes", True),
+        ("comfy_extras.nodes_new", True),
+        ("comfy_api_nodes.nodes_ltxv", False),  # they cost money
+        ("custom_nodes.nodes", False),
+        ("comfy_extrasx", False),
+        ("", False),
+    ],
+)
+def test_a_class_is_core_where_the_server_says_so(module: str, is_core: bool) -> None:
+    signatures = server(NEWEST, **foreign("BrandNew", module))
+    assert codes(text_to_video() | {"9": node("BrandNew")}, signatures) == ([] if is_core else ["N102"])
+
+
+def test_a_foreign_node_may_check_its_values_itself() -> None:
+    wanted = {"mode": [["a", "b"]], "size": ["INT", {"min": 1}], "image": ["IMAGE"], "lora": ["LORAS"]}
+    signatures = server(NEWEST, **foreign(**wanted))
+    graph = text_to_video() | {
+        "9": node("MyNode", mode="c", size=0, image=["1", 0], lora={"on": True}, pix_fmt="yuv420p", moder="x"),
+    }
+    allowed = frozenset({"MyNode"})
+    found = [(p.code, p.level) for p in check_graph(graph, signatures, allowed=allowed)]
+    assert found == [("N114", "warning"), ("N113", "warning"), ("N110", "warning")]
+    graph["9"]["inputs"] = {"size": "x", "image": "y"}
+    found = [(p.code, p.level) for p in check_graph(graph, signatures, allowed=allowed)]
+    assert found == [("N105", "error"), ("N112", "error"), ("N105", "error")]
 
 
 def test_an_allowed_class_is_left_unchecked_without_a_server() -> None:

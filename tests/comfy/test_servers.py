@@ -233,6 +233,6 @@ def test_a_graph_that_will_not_run_is_told_with_its_place(tmp_path: Path) -> Non
 
 def test_a_foreign_node_needs_the_users_word(tmp_path: Path) -> None:
     with FakeComfy() as fake:
-        fake._info["RunAnything"] = fake._info["EmptyImage"]
+        fake._info["RunAnything"] = fake._info["EmptyImage"] | {"python_module": "custom_nodes.anything"}
         with pytest.raises(LtxflowError, match="RunAnything"):
             on(fake, lambda inventory: check(inventory, tmp_path, with_class("RunAnything")))

@@ -1,4 +1,4 @@
-"""A ComfyUI on loopback: real HTTP, WebSocket and files, no model. Behaves as ComfyUI 0.27.0 was seen to.
+"""A ComfyUI on loopback: real HTTP, WebSocket and files, no model. Behaves as ComfyUI 0.27.0 and 0.33.0 were seen to.
 
 In a thread of the test:      with FakeComfy(seconds=0.2) as server: … server.url, server.misbehave.oom()
 In a process of its own:      with FakeProcess("--seconds", "0.5-3") as server: … server.url, server.stats()
@@ -38,13 +38,12 @@ from typing import Any
 
 from aiohttp import BodyPartReader, WSMsgType, web
 
-import ltxflow.comfy
 from fakes import media
 from fakes.graphs import FILE_INPUTS, Graph, Validator, with_models
 from fakes.misbehave import Misbehave
 from fakes.worker import FOREIGN_GRAPH, Job, Worker, now_ms
+from ltxflow.comfy.signatures import recorded_info, versions
 
-RECORDED = Path(ltxflow.comfy.__file__).with_name("object_info-0.27.0.json")
 MAX_BODY = 100 * 1024 * 1024
 FAILED = "500 Internal Server Error\n\nServer got itself in trouble"  # aiohttp, when a route of ComfyUI raises
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -96,8 +95,8 @@ class FakeComfy:
     `seconds` is a number or a function of the graph; a re-save of a cached render costs nothing.
     `load_seconds` is added when a checkpoint or LoRA is loaded anew (it is not, when the prompt before used
     the same). `prefix` and `token` (header name, value) put it behind a path and a token, as a proxy does.
-    `version` older than 0.27 lacks what that version lacked: `/api/jobs` (before 0.14), its cancel and the
-    rule for prompt ids (before 0.27).
+    `version` says which nodes it has, those of the nearest recorded version, and what it lacks: `/api/jobs` (before
+    0.14), its cancel and the rule for prompt ids (before 0.27), what came since (0.33).
     """
 
     def __init__(
@@ -117,10 +116,11 @@ class FakeComfy:
         vram_gb: float = 32,
         max_body: int = MAX_BODY,
     ) -> None:
-        self.version = tuple(int(part) for part in version.split("."))
+        self.version = numbers(version)
         self.version_text = version
         self.models = {k: list(v) for k, v in (models or MODELS_LTX2).items()}
-        self._info = (object_info or json.loads(RECORDED.read_text())) | (extra_nodes or {})
+        info = object_info or recorded_info(nearest(version))
+        self._info: Graph = json.loads(json.dumps(info)) | (extra_nodes or {})  # tests change it
         self.prefix, self.token, self.port, self.vram_gb, self.max_body = (
             prefix,
             token,
@@ -143,6 +143,7 @@ class FakeComfy:
             self._notify,
             seconds=seconds if callable(seconds) else lambda graph: float(seconds),
             load_seconds=load_seconds,
+            version=self.version,
         )
         self.worker.speed = speed
         self.sockets: dict[str, web.WebSocketResponse] = {}
@@ -375,13 +376,14 @@ class FakeComfy:
         return ws
 
     def _feature_flags(self) -> Graph:
-        return {
+        flags = {
             "supports_preview_metadata": True,
             "max_upload_size": self.max_body,
             "extension": {"manager": {"supports_v4": True}},
             "node_replacements": True,
             "assets": False,
         }
+        return flags | ({"supports_model_type_tags": True} if self.version >= (0, 33) else {})
 
     # -------------------------------------------------------------------------------------------- gate
 
@@ -826,6 +828,16 @@ class FakeComfy:
             case _:
                 raise web.HTTPNotFound
         return web.json_response(answer)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers: "0.33.0-5-gabc" → (0, 33, 0)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def nearest(version: str) -> str:
+    """Return the recorded version that a server of `version` is like: the newest that is not newer, else the oldest."""
+    return next((known for known in versions() if numbers(known) <= numbers(version)), versions()[-1])
 
 
 def _refusal(error: Graph) -> web.Response:

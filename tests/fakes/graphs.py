@@ -1,4 +1,4 @@
-"""What ComfyUI 0.27.0 does with a graph before running it: its own validation, and its cache's digests.
+"""What ComfyUI does with a graph before running it: its own validation, and its cache's digests. 0.27.0 and 0.33.0 agree.
 
 Written after the server's behaviour (`execution.py`, `validate_prompt` and `validate_inputs`), with its
 omissions: only what an output node reaches, only declared inputs, and nothing above a wrong link. Shares no
@@ -39,17 +39,16 @@ MODEL_INPUTS = {
 
 def with_models(info: Graph, models: dict[str, list[str]], files: dict[str, list[str]]) -> Graph:
     """Given object_info, return it with this server's model files and input files in the lists."""
-    made: Graph = json.loads(json.dumps(info))
+    made = dict(info)
     lists = {key: models.get(folder, []) for key, folder in MODEL_INPUTS.items()}
     lists |= {key: files.get(kind, []) for key, kind in FILE_INPUTS.items()}
     for (class_, name), options in lists.items():
         spec = made.get(class_, {}).get("input", {}).get("required", {}).get(name)
         if spec is None:
             continue
-        if spec[0] == "COMBO":
-            spec[1]["options"] = options
-        else:
-            spec[0] = options
+        filled = [spec[0], {**spec[1], "options": options}] if spec[0] == "COMBO" else [options, *spec[1:]]
+        inputs = made[class_]["input"]
+        made[class_] = made[class_] | {"input": inputs | {"required": inputs["required"] | {name: filled}}}
     return made
 
 
@@ -144,8 +143,10 @@ class Validator:
                 raise RecursionError("maximum recursion depth exceeded")
             ring = [*above[above.index(node_id) :], node_id]
             text = " -> ".join(f"{n} ({self.graph[n]['class_type']})" for n in ring)
-            found = [error("dependency_cycle", "Dependency cycle detected", text, cycle_nodes=ring)]
-            self.done[node_id] = (False, found)
+            nodes = list(dict.fromkeys(ring))
+            for each in nodes:
+                told = error("dependency_cycle", "Dependency cycle detected", text, node_id=each, cycle_nodes=nodes)
+                self.done[each] = (False, [told])
             return self.done[node_id]
         node = self.graph[node_id]
         inputs, class_ = node["inputs"], node["class_type"]
@@ -156,7 +157,8 @@ class Validator:
             config = [type_, options]
             if name not in inputs:
                 if required:
-                    errors.append(error("required_input_missing", "Required input is missing", name, input_name=name))
+                    short = name.rpartition(".")[2]
+                    errors.append(error("required_input_missing", "Required input is missing", short, input_name=name))
                 continue
             value = inputs[name]
             if isinstance(value, list):
@@ -208,97 +210,94 @@ class Validator:
                 found_ = self.literal(class_, name, type_, options, inputs)
                 if found_:
                     errors.append(found_)
-        if node_id not in self.done or self.done[node_id][0]:
-            self.done[node_id] = (not errors and valid, errors)
+        before, told = self.done.get(node_id, (True, []))  # a cycle that was found meanwhile is told here, too
+        self.done[node_id] = (before and valid and not errors, told + [each for each in errors if each not in told])
         return self.done[node_id]
 
     def literal(self, class_: str, name: str, type_: Any, options: Graph, inputs: Graph) -> Graph | None:
         value = inputs[name]
-        convert = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}.get(str(type_))
         config = [type_, options]
-        if convert:
-            try:
+        try:
+            if isinstance(value, dict) and "__value__" in value:
+                value = inputs[name] = value["__value__"]
+            convert = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}.get(str(type_))
+            if convert:
                 value = inputs[name] = convert(value)
-            except (TypeError, ValueError) as exc:
-                return error(
-                    "invalid_input_type",
-                    f"Failed to convert an input value to a {type_} value",
-                    f"{name}, {value}, {exc}",
-                    input_name=name,
-                    input_config=config,
-                    received_value=value,
-                    exception_message=str(exc),
-                )
+        except Exception as exc:
+            return error(
+                "invalid_input_type",
+                f"Failed to convert an input value to a {type_} value",
+                f"{name}, {value}, {exc}",
+                input_name=name,
+                input_config=config,
+                received_value=value,
+                exception_message=str(exc),
+            )
         if (class_, name) in FILE_INPUTS:
             if not self.exists(str(value)):
                 text = f"{name} - Invalid {FILE_INPUTS[class_, name]} file: {value}"
-                return error(
-                    "custom_validation_failed",
-                    "Custom validation failed for node",
-                    text,
-                    input_name=name,
-                    input_config=config,
-                    received_value=value,
-                )
+                return error("custom_validation_failed", "Custom validation failed for node", text, input_name=name)
             return None
         for bound, type_name, word in (
             ("min", "value_smaller_than_min", "smaller than min"),
             ("max", "value_bigger_than_max", "bigger than max"),
         ):
-            if convert in (int, float) and bound in options:
-                wrong = value < options[bound] if bound == "min" else value > options[bound]
-                if wrong:
-                    return error(
-                        type_name,
-                        f"Value {value} {word} of {options[bound]}",
-                        name,
-                        input_name=name,
-                        input_config=config,
-                        received_value=value,
-                    )
-        choices = _choices(type_, options)
-        if choices is not None and value not in choices:
-            long = len(choices) > 20
-            return error(
-                "value_not_in_list",
-                "Value not in list",
-                f"{name}: '{value}' not in {f'(list of length {len(choices)})' if long else choices}",
-                input_name=name,
-                input_config=None if long else config,
-                received_value=value,
-            )
+            if bound in options and (value < options[bound] if bound == "min" else value > options[bound]):
+                return error(
+                    type_name,
+                    f"Value {value} {word} of {options[bound]}",
+                    name,
+                    input_name=name,
+                    input_config=config,
+                    received_value=value,
+                )
+        if isinstance(type_, list) or type_ == "COMBO":
+            choices = type_ if isinstance(type_, list) else options.get("options", [])
+            picked = value if options.get("multiselect") and isinstance(value, list) else [value]
+            wrong = [one for one in picked if one not in choices]
+            if wrong:
+                long = len(choices) > 20
+                shown = f"(list of length {len(choices)})" if long else str(choices)
+                return error(
+                    "value_not_in_list",
+                    "Value not in list",
+                    f"{name}: {', '.join(map(repr, wrong))} not in {shown}",
+                    input_name=name,
+                    input_config=None if long else config,
+                    received_value=value,
+                )
         return None
 
 
 def declared(info: Graph, inputs: Graph) -> Iterator[tuple[str, list[Any], bool]]:
     """Given a class and the inputs of a node, yield (name, spec, required), dynamic inputs spelled out."""
+    yield from _spelled(info["input"], inputs, "")
+
+
+def _spelled(sections: Graph, inputs: Graph, prefix: str) -> Iterator[tuple[str, list[Any], bool]]:
     for section in ("required", "optional"):
-        for name, spec in (info["input"].get(section) or {}).items():
-            required = section == "required"
-            if spec[0] == "COMFY_AUTOGROW_V3":
-                template = spec[1]["template"]
-                inner = next(iter(template["input"]["required"].values()))
-                for i, letter in enumerate(template["names"]):
-                    if i < template["min"] or f"{name}.{letter}" in inputs:
-                        yield f"{name}.{letter}", inner, i < template["min"]
-                continue
-            yield name, spec, required
-            if spec[0] == "COMFY_DYNAMICCOMBO_V3":
-                for option in spec[1]["options"]:
-                    if option["key"] == inputs.get(name):
-                        for below, need in (("required", True), ("optional", False)):
-                            for key, inner in (option["inputs"].get(below) or {}).items():
-                                yield f"{name}.{key}", inner, need
+        for short, spec in (sections.get(section) or {}).items():
+            name = prefix + short
+            match spec[0]:
+                case "COMFY_AUTOGROW_V3":
+                    yield from _grown(name, spec[1]["template"], inputs)
+                case "COMFY_DYNAMICCOMBO_V3":
+                    chosen = [option for option in spec[1]["options"] if option["key"] == inputs.get(name)]
+                    for option in chosen[:1]:  # else it is no input at all, even where it is required
+                        yield from _spelled(option["inputs"], inputs, f"{name}.")
+                        yield name, spec, section == "required"
+                case _:
+                    yield name, spec, section == "required"
 
 
-def _choices(type_: Any, options: Graph) -> list[Any] | None:
-    if isinstance(type_, list):
-        return type_
-    if type_ == "COMBO":
-        return list(options.get("options", []))
-    if type_ == "COMFY_DYNAMICCOMBO_V3":
-        return [option["key"] for option in options["options"]]
-    return None
+def _grown(name: str, template: Graph, inputs: Graph) -> Iterator[tuple[str, list[Any], bool]]:
+    section = next(section for section, specs in template["input"].items() if specs)
+    inner = next(iter(template["input"][section].values()))
+    names = template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])]
+    for i, part in enumerate(names):
+        needed = i < template["min"] and section == "required"
+        if needed or f"{name}.{part}" in inputs:
+            yield f"{name}.{part}", inner, needed
 
 
 def fits(received: Any, wanted: Any) -> bool:

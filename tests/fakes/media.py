@@ -192,6 +192,40 @@ def mp4(frames: Frames, fps: Fraction, sound: Sound | None, tags: dict[str, str]
     return out.getvalue()
 
 
+ENCODERS = {"h264": "libx264", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
+
+
+def film(
+    frames: Frames, fps: Fraction, sound: Sound | None, tags: dict[str, str], container: str, codec: str
+) -> bytes:
+    """Given pictures, sound and tags, return a film in a container other than mp4, or of another codec. Encodes all."""
+    out = io.BytesIO()
+    kind = {"mkv": "matroska"}.get(container, container)
+    with av.open(out, "w", format=kind) as file:
+        file.metadata.update(tags)
+        video = file.add_stream(ENCODERS[codec], rate=fps, options=dict(X264) if codec == "h264" else {})
+        video.width, video.height, video.pix_fmt = frames.width, frames.height, "yuv420p"
+        track = None
+        if sound and sound.samples:
+            rate = 48000 if container == "webm" else sound.rate  # opus knows few rates
+            track = file.add_stream("libopus" if container == "webm" else "aac", rate=rate, layout="stereo")
+        for i, (colour, number) in enumerate(frames):
+            frame = picture(frames.width, frames.height, colour, number)
+            frame.pts, frame.time_base = i, Fraction(1, 1) / fps
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        if track is not None:
+            assert sound
+            length = _cut(sound, frames.count, fps).seconds
+            wave = np.full((2, round(length * track.rate)), 0.05, np.float32)
+            tone = av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo")
+            tone.sample_rate, tone.pts = track.rate, 0
+            resampler = av.AudioResampler(format=track.format.name, layout="stereo", rate=track.rate)
+            for part in [*resampler.resample(tone), None]:
+                file.mux(track.encode(part))
+    return out.getvalue()
+
+
 def _cut(sound: Sound, frames: int, fps: Fraction) -> Sound:
     """SaveVideo cuts the sound to the pictures' length, rounded up, and never pads it."""
     return replace(sound, samples=min(sound.samples, -(-frames * sound.rate * fps.denominator // fps.numerator)))

@@ -1,7 +1,7 @@
 """What the nodes of a graph would return, as shapes: sizes, frame counts, seconds. Renders nothing.
 
-Each function below is one or several node classes of ComfyUI 0.27.0, with the traps found on a running
-server: floors, short audio, `8n+1`, tuple errors. A class without a function returns an opaque value.
+Each function below is one or several node classes of ComfyUI 0.27.0 and 0.33.0, with the traps found on running
+servers: floors, short audio, `8n+1`, tuple errors. A class without a function returns an opaque value.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Call:
     inputs: Graph
     digest: str
     open_file: Callable[[str], Path]
+    version: tuple[int, ...] = (0, 27, 0)
 
     def __getitem__(self, name: str) -> Any:
         return self.inputs[name]
@@ -184,7 +185,7 @@ def load_audio(call: Call) -> tuple[Any, ...]:
 @node("GetVideoComponents")
 def components(call: Call) -> tuple[Any, ...]:
     film = need(call["video"], Film)
-    return film.frames, film.sound, float(film.fps), 8
+    return (film.frames, film.sound, float(film.fps), 8, "sRGB")[: 5 if call.version >= (0, 33) else 4]
 
 
 # ------------------------------------------------------------------------------------------------ latents
@@ -201,7 +202,8 @@ def empty_video(call: Call) -> tuple[Any, ...]:
 
 @node("LTXVEmptyLatentAudio")
 def empty_audio_latent(call: Call) -> tuple[Any, ...]:
-    return (AudioLatent(math.ceil(Fraction(call["frames_number"] * 25, call["frame_rate"]))),)
+    steps = Fraction(call["frames_number"] * 25) / Fraction(call["frame_rate"])
+    return (AudioLatent(round(steps) if call.version >= (0, 33) else math.ceil(steps)),)
 
 
 @node("LTXVConcatAVLatent")
@@ -519,6 +521,17 @@ def create_video(call: Call) -> tuple[Any, ...]:
     sound = call.get("audio")
     broken = sound is not None and sound.samples < 0
     return (Film(need(call["images"], Frames), fps, None if broken else sound, broken),)
+
+
+def form_of(call: Call) -> tuple[str, str]:
+    """The container and codec that SaveVideo writes. Raise NodeError for a pair that no file can have."""
+    container = call["format"]
+    codec = next((c for c in (call.get("format.codec"), call.get("codec")) if c in ("h264", "av1")), "auto")
+    codec = ("av1" if container == "webm" else "h264") if codec == "auto" else codec
+    container = "mp4" if container == "auto" else container
+    if container == "webm" and codec == "h264":
+        raise NodeError("ValueError", "Codec h264 is not supported in webm")
+    return container, codec
 
 
 @node("Video Slice")

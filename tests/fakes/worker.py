@@ -24,7 +24,7 @@ from typing import Any
 import av
 
 from fakes import media, simulate
-from fakes.graphs import Graph, annotated, digests, links, order
+from fakes.graphs import Graph, annotated, declared, digests, links, order
 from fakes.misbehave import Misbehave
 from fakes.simulate import Call, Film, NodeError, Sigmas
 
@@ -102,7 +102,9 @@ class Worker:
         *,
         seconds: Callable[[Graph], float],
         load_seconds: float,
+        version: tuple[int, ...] = (0, 27, 0),
     ) -> None:
+        self.version = version
         self.folders, self.misbehave, self.info, self.send = folders, misbehave, info, send
         self.changed = changed
         self.seconds, self.load_seconds, self.speed = seconds, load_seconds, 1.0
@@ -451,10 +453,14 @@ class Worker:
             node = job.graph[node_id]
             inputs = dict(node["inputs"])
             try:
+                declares = {name for name, _, _ in declared(info[node["class_type"]], node["inputs"])}
                 for name, source, slot in links(node):
+                    if name not in declares and name in node["inputs"]:
+                        error = f"{node['class_type']}.execute() got an unexpected keyword argument '{name}'"
+                        raise NodeError("TypeError", error)
                     values = made[source][1] if source in made else self.cache[known[source]].values
                     inputs[name] = values[slot]
-                call = Call(node["class_type"], inputs, known[node_id], self.open_file)
+                call = Call(node["class_type"], inputs, known[node_id], self.open_file, self.version)
                 outputs = info[node["class_type"]]["output"]
                 made[node_id] = (call, simulate.run(call, len(outputs)))
                 _check_savable(call)
@@ -476,7 +482,12 @@ class Worker:
                 film: Film = call["video"]
                 spoil = None if job.foreign else self.misbehave.spoilt_seed(_seeds(job.graph))
                 spoil = spoil or (None if job.foreign else self.misbehave.prompt("spoil"))
+                container, codec = simulate.form_of(call)
+                if (container, codec) != ("mp4", "h264"):
+                    return [(media.film(film.frames, film.fps, film.sound, tags, container, codec), f".{container}")]
                 return [(spoiled(film, tags, spoil.options["what"] if spoil else ""), ".mp4")]
+            case "SaveWEBM":
+                return [(media.film(call["images"], Fraction(call["fps"]), None, tags, "webm", call["codec"]), ".webm")]
             case "SaveImage" | "PreviewImage":
                 frames = call["images"]
                 return [(media.png(frames.cut(i, 1), tags), ".png") for i in range(frames.count)]
@@ -504,8 +515,10 @@ class Worker:
             self.escapes.append(prefix)
             told = (
                 "**** ERROR: Saving image outside the output folder is not allowed.\n"
-                f" full_output_folder: {folder}\n         output_dir: {base}\n         commonpath: {base.parent}"
+                f" full_output_folder: {folder}\n         output_dir: {base}\n"
             )
+            if self.version < (0, 33):
+                told += f"         commonpath: {base.parent}"
             raise NodeError("Exception", told)
         folder.mkdir(parents=True, exist_ok=True)
         counter = 1 + max(
@@ -524,7 +537,7 @@ class Worker:
             subfolder = folder.relative_to(base.resolve()).as_posix()
             items.append({"filename": file.name, "subfolder": "" if subfolder == "." else subfolder, "type": kind})
         match call.class_type:
-            case "SaveVideo":
+            case "SaveVideo" | "SaveWEBM":
                 return {"images": items, "animated": [True]}
             case "SaveLatent":
                 return {"latents": items}
@@ -568,6 +581,8 @@ class Worker:
             "outputs_count": len(items),
             "preview_output": items[0] if items else None,
         }
+        if self.version >= (0, 33):
+            view["previewable_outputs_count"] = sum(item["mediaType"] != "latents" for item in items)
         failure = next((m[1] for m in entry["status"]["messages"] if m[0] == "execution_error"), None)
         if failure:
             view["execution_error"] = failure
@@ -587,6 +602,8 @@ class Worker:
             "create_time": job.extra.get("create_time"),
             "outputs_count": 0,
         }
+        if self.version >= (0, 33):
+            view["previewable_outputs_count"] = 0
         if full:
             view |= {"outputs": {}, "workflow": {"prompt": job.graph, "extra_data": job.extra}}
         return view
@@ -638,10 +655,9 @@ def _check_savable(call: Call) -> None:
             raise NodeError(
                 "av.error.ExternalError", "[Errno 542398533] Generic error: 'avcodec_open2(\"libx264\", {})'"
             )
-    if call.class_type in ("SaveImage", "PreviewImage"):
+        simulate.form_of(call)
+    if call.class_type in ("SaveImage", "PreviewImage", "SaveWEBM"):
         simulate.need(call["images"], media.Frames)
-    if call.class_type == "SaveWEBM":
-        raise NodeError("NotImplementedError", "the fake makes no webm")
 
 
 def _shown(node: Graph) -> Graph:

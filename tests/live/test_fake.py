@@ -1,4 +1,8 @@
-"""Our fake answers as the real server does: each question is put to both. Where it lies, other tests prove nothing."""
+"""Our fake answers as the real server does: each question is put to both. Where it lies, other tests prove nothing.
+
+The fake is made as the version that the real server reports. Where that version is not recorded, the fake is the nearest
+one that is, and a failure says so: it may be a change in ComfyUI rather than a fault of the fake.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,22 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from fakes.comfyui import FakeComfy
+from fakes.comfyui import FakeComfy, nearest
+from live.record_nodes import PROSE
 from live.server import Live
 from websockets.asyncio.client import connect
+
+from ltxflow.comfy.signatures import versions
 
 pytestmark = pytest.mark.live
 
 COLOR = itertools.count(int(time.time() * 1000) % (1 << 23))  # that nobody rendered before
 UPLOAD = f"u{uuid.uuid4().hex[:12]}"
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 # What differs from server to server, and from run to run.
 BETWEEN = (
@@ -33,7 +40,7 @@ BETWEEN = (
     (r'"color": \d+', '"color": 0'),
     (r"(full_output_folder|output_dir|commonpath): [^\\]*", r"\1: …"),
 )
-UNTOLD = ("traceback", "current_inputs", "tooltip", "sid")
+UNTOLD = ("traceback", "current_inputs", "sid", *PROSE)
 UNORDERED = ("current_outputs", "executed", "nodes")  # sets, there
 
 
@@ -102,18 +109,64 @@ def same(told: Any, *ids: str) -> Any:
 def _without(told: Any, name: str = "") -> Any:
     if isinstance(told, dict):
         return {key: _without(value, key) for key, value in told.items() if key not in UNTOLD}
+    if name == "details" and isinstance(told, str):
+        return sorted(told.split("\n"))  # of a set of inputs, there
     if not isinstance(told, list):
         return told
+    if name == "errors":
+        return sorted((_without(value) for value in told), key=json.dumps)
     return sorted(told) if name in UNORDERED else [_without(value) for value in told]
 
 
+class Pair(NamedTuple):
+    """The real server, and the fake as its version."""
+
+    real: Server
+    fake: Server
+    version: str
+
+    def compare(self, real: Any, fake: Any) -> None:
+        about = "" if self.version in versions() else f"; the fake is the nearest recorded one, {nearest(self.version)}"
+        assert fake == real, f"the real server is ComfyUI {self.version}{about}"
+
+
 @pytest.fixture(scope="module")
-def both(live: Live) -> Iterator[tuple[Server, Server]]:
+def both(live: Live) -> Iterator[Pair]:
     real = Server(live.url)
-    if not real.ask("GET", "/system_stats")[1]["system"]["comfyui_version"].startswith("0.27."):
-        pytest.skip("the fake is a ComfyUI 0.27")
-    with FakeComfy() as fake:
-        yield real, Server(fake.url)
+    version = real.ask("GET", "/system_stats")[1]["system"]["comfyui_version"]
+    with FakeComfy(version=version) as fake:
+        yield Pair(real, Server(fake.url), version)
+
+
+def film(**inputs: Any) -> dict[str, Any]:
+    """A prompt that saves a video; an input that is None is not given."""
+    save = {"video": ["2", 0], "filename_prefix": "ltxflow-live/film", "format": "mp4", "codec": "h264", **inputs}
+    size = {"width": 64, "height": 48, "batch_size": 2, "color": next(COLOR)}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": size},
+        "2": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 25.0}},
+        "3": {
+            "class_type": "SaveVideo",
+            "inputs": {name: value for name, value in save.items() if value is not None},
+        },
+    }
+
+
+def via(class_type: str, **inputs: Any) -> dict[str, Any]:
+    """The prompt with a node between the picture and its file, whose names may be nested: `resize_type__width`."""
+    graph = image()
+    named = {name.replace("__", "."): value for name, value in inputs.items()}
+    graph["5"] = {"class_type": class_type, "inputs": named}
+    graph["2"]["inputs"]["images"] = ["5", 0]
+    return graph
+
+
+def math(**inputs: Any) -> dict[str, Any]:
+    """The prompt with a computed width."""
+    graph = changed("1", width=["5", 1])
+    named = {name.replace("__", "."): value for name, value in inputs.items()}
+    graph["5"] = {"class_type": "ComfyMathExpression", "inputs": {"expression": "a * 2", **named}}
+    return graph
 
 
 REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
@@ -129,39 +182,119 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     },
     "no output": lambda: {"1": image()["1"]},
     "nothing": dict,
+    "a number that is too large": lambda: changed("1", width=1 << 20),
+    "a number as a text that is too small": lambda: changed("1", width="0"),
+    "a mapping for a number": lambda: changed("1", width={"a": 1}),
+    "a link that is a number": lambda: changed("2", images=[1, 0]),
+    "a link of one part": lambda: changed("2", images=["1"]),
+    "a slot that is a text": lambda: changed("2", images=["1", "0"]),
+    "a nested input that lacks": lambda: via(
+        "ResizeImageMaskNode", input=["1", 0], resize_type="scale longer dimension", scale_method="area"
+    ),
+    "a nested number that is too small": lambda: via(
+        "ResizeImageMaskNode",
+        input=["1", 0],
+        resize_type="scale longer dimension",
+        resize_type__longer_size=-1,
+        scale_method="area",
+    ),
+    "a growing input that lacks": math,
+    "a growing input of another type": lambda: math(values__a=["1", 0]),
+    "a ring": lambda: via("ImageInvert", image=["5", 0]),
+    "a file that is not there": lambda: {
+        **image(),
+        "1": {"class_type": "LoadImage", "inputs": {"image": "no-such-file.png"}},
+    },
+}
+
+# What at least one version takes: none of it may be an error of ours there.
+ODD: dict[str, Callable[[], dict[str, Any]]] = {
+    "inputs that no class declares": lambda: changed("2", more="x", lora_1={"on": True}),
+    "a link that no class declares": lambda: changed("2", other=["1", 0]),  # taken, and then it fails
+    "a number as a text": lambda: changed("1", width="64"),
+    "a number with a fraction": lambda: changed("1", width=64.7),
+    "a node that no output reaches": lambda: {
+        **image(),
+        "7": {"class_type": "EmptyImage", "inputs": {"width": 0, "color": ["99", 0]}},
+        "8": {"class_type": "ImageInvert", "inputs": {}},
+    },
+    "a slot counted from the end": lambda: changed("2", images=["1", -1]),
+    "both spellings": lambda: film(format__codec="h264"),
+    "a nested codec": lambda: film(codec=None, **{"format.codec": "h264"}),
+    "no codec": lambda: film(codec=None),
+    "another container": lambda: film(format="mkv"),
+    "a wrapped list": lambda: changed("1", more={"__value__": [1, 2, 3]}),
+    "a nested choice": lambda: via(
+        "ResizeImageMaskNode",
+        input=["1", 0],
+        resize_type="scale longer dimension",
+        resize_type__longer_size=32,
+        scale_method="area",
+    ),
+    "a growing input": lambda: math(values__a=32),
+    "a choice that is not offered": lambda: film(codec="h265"),
+    "a rate that is a text": lambda: {
+        **image(),
+        "7": {"class_type": "PreviewAny", "inputs": {"source": ["8", 0]}},
+        "8": {
+            "class_type": "LTXVEmptyLatentAudio",
+            "inputs": {"frames_number": 9, "frame_rate": "x", "batch_size": 1, "audio_vae": ["1", 0]},
+        },
+    },
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_wrong_prompt(both: tuple[Server, Server], what: str) -> None:
-    real, fake = (same(server.post(REFUSED[what]())) for server in both)
+def test_a_wrong_prompt(both: Pair, what: str) -> None:
+    graph = REFUSED[what]()
+    real, fake = (same(server.post(graph)) for server in both[:2])
     assert real[0] == 400
-    assert fake == real
+    both.compare(real, fake)
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_prompt(both: Pair, what: str) -> None:
+    """It is taken or refused by both, and both list the same files.
+
+    (Not tried: a node without `inputs`. The server takes it, and its worker ends for good.)
+    """
+    graph, told = ODD[what](), []
+    for server in both[:2]:
+        id = str(uuid.uuid4())
+        answer = server.post(graph, id)
+        if answer[0] == 200:
+            until = time.monotonic() + PATIENCE_S
+            while not (entry := server.ask("GET", f"/history/{id}")[1]):
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            answer.append([entry[id]["status"]["status_str"], entry[id]["outputs"]])
+        told.append(same(answer, id))
+    both.compare(*told)
 
 
 @pytest.mark.parametrize(
     "body", [b"{", b"{}", json.dumps({"prompt": image(), "prompt_id": "X"}).encode()], ids=["cut", "empty", "id"]
 )
-def test_a_wrong_body(both: tuple[Server, Server], body: bytes) -> None:
-    real, fake = (server.ask("POST", "/prompt", content=body) for server in both)
-    assert fake == real
+def test_a_wrong_body(both: Pair, body: bytes) -> None:
+    real, fake = (server.ask("POST", "/prompt", content=body) for server in both[:2])
+    both.compare(real, fake)
 
 
-def test_a_prompt_that_is_wrong_in_part(both: tuple[Server, Server]) -> None:
+def test_a_prompt_that_is_wrong_in_part(both: Pair) -> None:
     id = str(uuid.uuid4())
-    real, fake = (same(server.post(half_wrong(), id), id) for server in both)
-    assert fake == real
+    real, fake = (same(server.post(half_wrong(), id), id) for server in both[:2])
+    both.compare(real, fake)
 
 
 @pytest.mark.parametrize("prefix", ["ltxflow-live/fake", "../outside"], ids=["made", "failed"])
 @pytest.mark.parametrize("path", ["/history/{id}", "/api/jobs/{id}"])
-def test_how_a_prompt_ended(both: tuple[Server, Server], path: str, prefix: str) -> None:
+def test_how_a_prompt_ended(both: Pair, path: str, prefix: str) -> None:
     told = []
-    for server in both:
+    for server in both[:2]:
         id = server.ended(image(prefix))
         told.append(same(server.ask("GET", path.format(id=id)), id))
         assert server.ask("POST", f"/api/jobs/{id}/cancel") == [200, {"cancelled": False}]
-    assert told[1] == told[0]
+    both.compare(told[0], told[1])
 
 
 QUESTIONS = (
@@ -172,9 +305,9 @@ QUESTIONS = (
 
 
 @pytest.mark.parametrize("path", QUESTIONS)
-def test_a_question(both: tuple[Server, Server], path: str) -> None:
-    real, fake = (server.ask("GET", path) for server in both)
-    assert fake == real
+def test_a_question(both: Pair, path: str) -> None:
+    real, fake = (server.ask("GET", path) for server in both[:2])
+    both.compare(real, fake)
 
 
 ORDERS = (
@@ -188,12 +321,12 @@ ORDERS = (
 
 
 @pytest.mark.parametrize(("path", "body"), ORDERS, ids=[path for path, _ in ORDERS])
-def test_an_order(both: tuple[Server, Server], path: str, body: dict[str, Any]) -> None:
-    real, fake = (server.ask("POST", path, json=body) for server in both)
-    assert fake == real
+def test_an_order(both: Pair, path: str, body: dict[str, Any]) -> None:
+    real, fake = (server.ask("POST", path, json=body) for server in both[:2])
+    both.compare(real, fake)
 
 
-def test_uploads(both: tuple[Server, Server]) -> None:
+def test_uploads(both: Pair) -> None:
     def told(server: Server) -> list[Any]:
         into = {"subfolder": "ltxflow-live", "type": "input"}
         return [
@@ -206,8 +339,8 @@ def test_uploads(both: tuple[Server, Server]) -> None:
             server.upload(f"{UPLOAD}.png", type="bogus"),
         ]
 
-    real, fake = (told(server) for server in both)
-    assert fake == real
+    real, fake = (told(server) for server in both[:2])
+    both.compare(real, fake)
 
 
 async def frames(server: Server, graphs: list[dict[str, Any]]) -> list[Any]:
@@ -224,7 +357,7 @@ async def frames(server: Server, graphs: list[dict[str, Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("what", ["made", "cached", "failed"])
-def test_what_the_socket_tells(both: tuple[Server, Server], what: str) -> None:
+def test_what_the_socket_tells(both: Pair, what: str) -> None:
     graph = image("../outside" if what == "failed" else "ltxflow-live/fake")
-    real, fake = (asyncio.run(frames(server, [graph, graph] if what == "cached" else [graph])) for server in both)
-    assert fake == real
+    real, fake = (asyncio.run(frames(server, [graph, graph] if what == "cached" else [graph])) for server in both[:2])
+    both.compare(real, fake)
