@@ -1,8 +1,8 @@
 """Write a graph in the form that one server's signatures ask for. Pure; knows no server, and no key depends on it.
 
-ComfyUI moves inputs between versions: `SaveVideo` takes `format` and `codec` in 0.27, `format` and `format.codec` later.
-Newer versions add required inputs. What a template means stays the same, so the graph that is sent follows the
-signatures of the server that runs it. What fits already is left as it is.
+ComfyUI moves inputs between versions: `SaveVideo` takes `format` and `codec` in 0.27, and `format.codec` later. Newer
+versions add required inputs. What a template means stays the same, so the graph that is sent follows the signatures of
+the server that runs it. What fits already is left as it is.
 """
 
 from __future__ import annotations

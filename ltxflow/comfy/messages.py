@@ -1,6 +1,6 @@
 """What a ComfyUI server says, as checked records. Knows no network, and trusts nothing it is given.
 
-Shapes: ComfyUI 0.27.0 `server.py`, `execution.py`, `comfy_execution/jobs.py`.
+Shapes: ComfyUI 0.27.0 and 0.33.0 `server.py`, `execution.py`, `comfy_execution/jobs.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
@@ -93,10 +93,12 @@ class Timings:
 
 @dataclass(frozen=True)
 class JobState:
-    """How a prompt stands. `refused` names listed outputs whose names no honest server would send."""
+    """How a prompt stands. `refused` names listed outputs whose names no honest server would send, `temporary` are
+    previews: files that the server deletes when it ends."""
 
     kind: JobKind
     outputs: tuple[OutputFile, ...] = ()
+    temporary: tuple[OutputFile, ...] = ()
     error: ServerError | None = None
     cached_nodes: tuple[str, ...] = ()
     timings: Timings = Timings()
@@ -105,6 +107,28 @@ class JobState:
     @property
     def is_over(self) -> bool:
         return self.kind in ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class NodeError:
+    """Why the server refuses a graph: one entry of its `node_errors`, or its `error` where that names no node.
+
+    `extra` holds what the type brings: `input_name`, `input_config`, `received_value`, `linked_node`, `cycle_nodes`. It
+    comes from the server: nothing of it is shown unchecked.
+    """
+
+    type: str
+    node: str = ""
+    class_type: str = ""
+    details: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Refused(Problem):
+    """A reason of the server's, in its own words. `reason` is what `refusals.reword` makes our words of."""
+
+    reason: NodeError = NodeError("")
 
 
 @dataclass(frozen=True)
@@ -276,16 +300,28 @@ def parse_refusal(body: object) -> tuple[Problem, ...]:
     hint = ""
     if told.get("type") == "missing_node_type":
         hint = "install the node on that server, or use a template that does without it"
-    return (_refused(text or "the server gave no reason", hint),)
+    extra = _mapping(told.get("extra_info"))
+    reason = NodeError(
+        str(told.get("type") or ""),
+        clean(extra.get("node_id") or "", 40),
+        clean(extra.get("class_type") or "", 80),
+        clean(told.get("details") or ""),
+        extra,
+    )
+    return (_refused(text or "the server gave no reason", hint, reason),)
 
 
 def _node_problems(fields: Mapping[str, Any]) -> tuple[Problem, ...]:
     problems: list[Problem] = []
     for node, told in _mapping(fields.get("node_errors")).items():
         told = _mapping(told)
-        where = f'{clean(told.get("class_type") or "node", 80)} "{clean(node, 40)}"'
-        reasons = [_mapping(error) for error in _items(told.get("errors"))] or [{}]
-        problems += [_refused(f"{where}: {_reason(r) or 'not valid'}", _hint_for(r)) for r in reasons]
+        class_ = clean(told.get("class_type") or "node", 80)
+        for error in [_mapping(error) for error in _items(told.get("errors"))] or [{}]:
+            extra = _mapping(error.get("extra_info"))
+            details = clean(error.get("details") or "")
+            reason = NodeError(str(error.get("type") or ""), clean(node, 40), class_, details, extra)
+            text = f'{class_} "{clean(node, 40)}": {_reason(error) or "not valid"}'
+            problems.append(_refused(text, _hint_for(error), reason))
     problems.sort(key=lambda p: p.message)  # the server's order is that of a Python set
     if len(problems) > _PROBLEMS_LIMIT:
         rest = len(problems) - _PROBLEMS_LIMIT
@@ -304,8 +340,8 @@ def _hint_for(error: Mapping[str, Any]) -> str:
     return ""
 
 
-def _refused(message: str, hint: str = "") -> Problem:
-    return Problem(message, hint=hint, code="refused")
+def _refused(message: str, hint: str = "", reason: NodeError | None = None) -> Refused:
+    return Refused(message, hint=hint, code="refused", reason=reason or NodeError(""))
 
 
 # States
@@ -360,10 +396,11 @@ def _ended(entry: Mapping[str, Any], created_ms: int | None) -> JobState:
     if status.get("status_str") == "error":
         kind = "cancelled" if "execution_interrupted" in told else "failed"
     ended = next((told[name] for name in _ENDINGS if name in told), {})
-    outputs, refused = _outputs(entry.get("outputs"))
+    listed, refused = _outputs(entry.get("outputs"))
     return JobState(
         kind,
-        outputs,
+        tuple(file for file in listed if file.type == "output"),
+        tuple(file for file in listed if file.type != "output"),
         _error(told.get("execution_error", {})) if kind == "failed" else None,
         _names(told.get("execution_cached", {}).get("nodes")),
         Timings(created_ms, _ms(told.get("execution_start", {}).get("timestamp")), _ms(ended.get("timestamp"))),
@@ -397,12 +434,13 @@ def _outputs(body: object) -> tuple[tuple[OutputFile, ...], tuple[str, ...]]:
     for node, lists in _mapping(body).items():
         for media, items in _mapping(lists).items():
             for item in map(_mapping, _items(items)):
-                if item.get("type") != "output":  # previews and intermediate frames are "temp"
-                    continue
+                kind = item.get("type")  # previews and intermediate frames are "temp"
                 name, folder = item.get("filename"), item.get("subfolder") or ""
+                if kind not in ("output", "temp"):
+                    continue
                 if is_plain_name(name) and is_plain_folder(folder):
-                    files.append(OutputFile(clean(node, 40), str(name), str(folder), "output", clean(media, 40)))
-                else:
+                    files.append(OutputFile(clean(node, 40), str(name), str(folder), kind, clean(media, 40)))
+                elif kind == "output":
                     refused.append(clean(f"{folder}/{name}" if folder else name, 120))
     return tuple(files), tuple(refused)
 

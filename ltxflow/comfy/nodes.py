@@ -1,9 +1,10 @@
 """Whether a graph fits ComfyUI's node classes. Knows no server and no template.
 
 A check saves a round trip and names the place; it is never stricter than the server (`execution.py`: validate_prompt,
-validate_inputs, as in 0.27.0 and 0.33.0). The server refuses a class it does not have, wherever it is; of inputs it looks
-at those that are declared, of nodes that an output reaches by them. What it takes and cannot run is a warning here, and
-so is what nodes outside the core may check otherwise.
+validate_inputs, as in 0.27.0 and 0.33.0). The server refuses a class it does not have, wherever it is; of inputs it
+looks at those that are declared, of nodes that an output reaches by them. What it takes and cannot run is a warning
+here, and so is what nodes outside the core may check otherwise. The only exception are graphs that end the server's
+worker for good: those are errors.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 from ltxflow.comfy import wording
 from ltxflow.comfy.adapt import Change, adapt_graph
+from ltxflow.comfy.graph import is_link
 from ltxflow.comfy.signatures import (
     CORE_NODES,
     DYNAMIC,
     FILES,
-    GROW,
     MATCH,
     SELF_CHECKED,
     FileInput,
@@ -184,6 +185,7 @@ class _Check:
             if sig and has_inputs and node_id in reached:
                 self.node(node_id, self.graph[node_id]["inputs"], sig, changes)
         if only is None:
+            self.dead_links(reached)
             self.cycles(reached)
             if not reached and not any(p.code in ("N101", "N102", "N103", "N104") for p in self.problems):
                 self.report(None, wording.no_output())
@@ -203,6 +205,31 @@ class _Check:
                     found.add(source)
                     todo.append(source)
         return found
+
+    def dead_links(self, reached: set[str]) -> None:
+        """Report links to nowhere that the server overlooks, in inputs that no class declares, of all nodes that run.
+
+        It takes such a graph, and then runs nothing any more: its only worker ends (0.27.0 and 0.33.0:
+        `comfy_execution/graph.py`, TopologicalSort.add_node).
+        """
+        todo, seen = sorted(reached, key=by_number, reverse=True), set(reached)
+        while todo:
+            node_id = todo.pop()
+            node, sig = self.graph[node_id], self.signature_of(node_id)
+            inputs = node.get("inputs") if isinstance(node, Mapping) else None
+            if not isinstance(inputs, Mapping):
+                continue
+            checked = {one.name for one in expand(sig.inputs, inputs) if one.type != DYNAMIC} if sig else set()
+            for name, value in inputs.items():
+                source = value[0] if is_link(value) else None
+                if source is None:
+                    continue
+                if source not in self.graph:
+                    if name not in checked or node_id not in reached:
+                        self.report(node_id, wording.link_to_nowhere(Input(name, "*"), source, self.graph))
+                elif source not in seen:
+                    seen.add(source)
+                    todo.append(source)
 
     def sources(self, node_id: str) -> list[str]:
         """The nodes that a node reads from by inputs that its class declares."""
@@ -227,7 +254,9 @@ class _Check:
         sig = self.signatures.classes.get(class_)
         is_core = sig.is_core if sig else class_ in core_classes()
         is_allowed = self.allowed is None or is_core or class_ in self.allowed
-        close = None if sig or is_allowed else wording.closest(class_, [*self.signatures.classes, *(self.allowed or ())])
+        close = (
+            None if sig or is_allowed else wording.closest(class_, [*self.signatures.classes, *(self.allowed or ())])
+        )
         if not is_allowed and not close:
             self.report(node_id, wording.not_allowed(class_))
         elif sig is None and self.signatures.is_recorded and is_allowed and self.allowed is not None and not is_core:
@@ -300,7 +329,9 @@ class _Check:
         elif wanted.type == "BOUNDING_BOX":
             if not (isinstance(value, Mapping) and {"x", "y", "width", "height"} <= value.keys()):
                 self.warn(node_id, sig, wording.wrong_type(wanted, value, "a mapping of x, y, width and height"))
-        elif self.takes_only_links(wanted) and not isinstance(value, Mapping) and (value is not None or wanted.required):
+        elif (
+            self.takes_only_links(wanted) and not isinstance(value, Mapping) and (value is not None or wanted.required)
+        ):
             self.warn(node_id, sig, wording.literal_for_link(wanted, value))
 
     def takes_only_links(self, wanted: Input) -> bool:
@@ -331,8 +362,10 @@ class _Check:
         is_model = bool(folder_of(sig.name, wanted.name)) or wanted.lists_models
         is_file = wanted.is_file or wanted.name in FILES.get(sig.name, ())
         if is_file or (is_model and not self.models):
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str) or (not value and not is_file):
                 self.refuse(node_id, sig, wording.wrong_type(wanted, value, "a file name"))
+            elif not value:  # the server finds its folder under that name
+                self.warn(node_id, sig, wording.wrong_type(wanted, value, "a file name"))
             return
         if is_free or (self.signatures.is_recorded and not wanted.choices):  # a list of files, and not recorded
             return
@@ -424,4 +457,3 @@ class _Check:
                 elif source not in done:
                     stack.append((source, iter(sources.get(source, []))))
                     path.append(source)
-

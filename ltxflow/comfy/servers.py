@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.messages import SystemStats, clean
-from ltxflow.comfy.nodes import Signatures, check_graph, other_values
+from ltxflow.comfy.nodes import check_graph, other_values
+from ltxflow.comfy.signatures import Signatures, model_inputs
+from ltxflow.comfy.wording import show
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.script import filenames
 from ltxflow.script.profile import Profile
 
 LORAS = "loras"
@@ -24,19 +27,42 @@ SHAPES = 8  # graphs of one template with other nodes that are remembered as rig
 
 @dataclass
 class Inventory:
-    """What a server has: names by folder, asked for once a run; `/models/{folder}` sees new files without a restart."""
+    """What a server has: names by folder, asked for once a run; `/models/{folder}` sees new files without a restart.
+
+    `is_fresh` says that the signatures were asked for in this run, and are not those that an earlier one kept.
+    """
 
     client: Client
     stats: SystemStats | None = None
     folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signatures: Signatures | None = None
+    is_fresh: bool = False
     right: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # by template: graphs found right
     classes: dict[str, bool] = field(default_factory=dict)  # node classes that were asked for, and whether it has them
+    doubts: dict[str, Problem] = field(default_factory=dict)  # by message: what a person should know of its files
+    reported: set[str] = field(default_factory=set)  # of the doubts
 
     async def names(self, folder: str) -> tuple[str, ...]:
         if folder not in self.folders:
             self.folders[folder] = await self.client.models(folder)
         return self.folders[folder]
+
+    def choose(self, names: Sequence[str], listed: Iterable[str], folder: str, span: Span | None = None) -> str | None:
+        """Return the listed file that `names` mean, None without any; where there are two, note the doubt."""
+        found = filenames.find(names, listed)
+        if len(found) > 1:
+            first, second, *more = (f'"{clean(name, 100)}"' for name in found)
+            rest = f" (and {len(more)} more)" if more else ""
+            message = f'{self.client.server}: "{names[0]}" in {folder} may be {first} or {second}{rest}'
+            hint = f"the first one is used; name the one you mean: {first}"
+            self.doubts.setdefault(message, Problem(message, span, hint, "C011", "warning"))
+        return found[0] if found else None
+
+    def news(self) -> list[Problem]:
+        """Return the doubts that were not returned before."""
+        new = [problem for message, problem in self.doubts.items() if message not in self.reported]
+        self.reported.update(self.doubts)
+        return new
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,14 @@ class Names:
 
     models: Mapping[str, str]
     loras: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A graph as one server takes it, and what was changed for that, by node and input: `89.format.codec` → how."""
+
+    graph: dict[str, Any]
+    changes: Mapping[str, str]
 
 
 async def resolve_names(
@@ -67,7 +101,7 @@ async def resolve_names(
     for role in roles:
         model = profile.models[role]
         available = await inventory.names(model.folder)
-        name = model.find(weights[role], available)
+        name = inventory.choose(model.weights[weights[role]], available, model.folder)
         if name is None:
             problems.append(_missing_model(inventory, profile, role, weights[role], available, user))
         else:
@@ -75,7 +109,7 @@ async def resolve_names(
     found: dict[str, str] = {}
     for lora, span in loras:
         available = await inventory.names(LORAS)
-        name = find_name(lora, available)
+        name = inventory.choose([lora], available, LORAS, span)
         if name is None:
             problems.append(_missing(inventory, lora, LORAS, available, user, span, ""))
         else:
@@ -86,7 +120,11 @@ async def resolve_names(
 
 
 async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None:
-    """Given the profile that a clip (`user`) is made with, raise LtxflowError where this server is too old for it."""
+    """Raise LtxflowError where a server lacks what the model of `profile` needs, which a clip (`user`) is made with.
+
+    The server's own classes decide where the profile names any: builds between two versions report either. Its version
+    decides where there are none.
+    """
     needs = profile.needs
     if not (needs.comfyui or needs.nodes):
         return
@@ -98,7 +136,7 @@ async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None
         if name not in inventory.classes:
             inventory.classes[name] = await inventory.client.object_info_class(name) is not None
         lacks += [] if inventory.classes[name] else [name]
-    if lacks or not needs.is_met_by(version):
+    if lacks or not (needs.nodes or needs.is_met_by(version)):
         has = f"it is {version}" + (f" and has no {', '.join(lacks)}" if lacks else "")
         raise LtxflowError(
             Problem(
@@ -111,18 +149,9 @@ async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None
 
 
 def find_name(wanted: str, available: Iterable[str]) -> str | None:
-    """Given a file name, return what the server lists for it: itself, with or without folder and extension."""
-    listed = list(available)
-    if wanted in listed:
-        return wanted
-
-    def base(name: str) -> str:
-        return re.split(r"[/\\]", name)[-1]
-
-    for entry in listed:
-        if base(entry) == wanted or base(entry).removesuffix(".safetensors") == wanted:
-            return entry
-    return None
+    """Return what a server lists for a file name: itself, with or without folder and suffix."""
+    found = filenames.find([wanted], available)
+    return found[0] if found else None
 
 
 def _missing_model(
@@ -163,7 +192,7 @@ def _missing(
     )
 
 
-async def check_live(
+async def fit_graph(
     inventory: Inventory,
     graph: Mapping[str, Any],
     *,
@@ -171,19 +200,20 @@ async def check_live(
     span: Span | None,
     allowed: frozenset[str],
     cache: Path,
-) -> None:
-    """Given a graph as it would be sent, check every node of it against this server's own signatures.
+) -> Fitted:
+    """Adapt a graph to this server's signatures and model files, and check every node of it before it is sent.
 
-    They are cached by the server's address and version, and asked for again when the check fails with cached
-    ones: somebody may have installed a node. Raise LtxflowError, with the place in the YAML file.
+    Signatures are cached by the server's address and version, and asked for again when the check fails with cached
+    ones: a node may have been installed. Raise LtxflowError, with the place in the YAML file.
     """
     for is_fresh in (False, True):
         signatures = await _signatures(inventory, cache, is_fresh)
+        fitted = await _fitted(inventory, graph, signatures)
         right = inventory.right.setdefault(template, [])
-        found = (other_values(graph, like) for like in right)
+        found = (other_values(fitted.graph, like) for like in right)
         only = None if is_fresh else next((nodes for nodes in found if nodes is not None), None)
         problems = check_graph(
-            dict(graph),
+            fitted.graph,
             signatures,
             template=template,
             where=lambda node: span,
@@ -194,9 +224,37 @@ async def check_live(
         errors = [problem for problem in problems if problem.level == "error"]
         if not errors:
             if only is None:
-                right[:] = [graph, *right[: SHAPES - 1]]
-            return
-    raise LtxflowError(*errors, exit_code=FAILED)
+                right[:] = [fitted.graph, *right[: SHAPES - 1]]
+            return fitted
+    raise LtxflowError(*(_by(inventory, problem) for problem in errors), exit_code=FAILED)
+
+
+def _by(inventory: Inventory, problem: Problem) -> Problem:
+    """Name the server; an allowance is the user's, whatever the server."""
+    if problem.code == "N102":
+        return problem
+    return replace(problem, message=f"{inventory.client.server}: {problem.message}")
+
+
+async def _fitted(inventory: Inventory, graph: Mapping[str, Any], signatures: Signatures) -> Fitted:
+    adapted, changes = adapt_graph(graph, signatures)
+    notes = {
+        f"{change.node}.{change.input}": f"was {change.was}" if change.was else f"{show(change.value)}, its default"
+        for change in changes
+    }
+    for named in model_inputs(adapted, signatures):
+        listed: Sequence[str] = await inventory.names(named.folder) if named.folder else ()
+        name = inventory.choose([named.value], listed, named.folder)
+        if name is not None and name != named.value:  # the server compares letter by letter
+            node = adapted[named.node]
+            adapted[named.node] = {**node, "inputs": {**node["inputs"], named.input: name}}
+            notes[f"{named.node}.{named.input}"] = f"was {named.value}"
+    return Fitted(adapted, notes)
+
+
+async def refresh(inventory: Inventory, cache: Path) -> None:
+    """Ask for the server's signatures once more, and keep them in place of those that an earlier run kept."""
+    await _signatures(inventory, cache, True)
 
 
 async def _signatures(inventory: Inventory, cache: Path, is_fresh: bool) -> Signatures:
@@ -216,6 +274,7 @@ async def _signatures(inventory: Inventory, cache: Path, is_fresh: bool) -> Sign
         info = await inventory.client.object_info()
         files.make_dir(cache)
         files.write_atomic(path, json.dumps(info, separators=(",", ":")))
+        inventory.is_fresh = True
     inventory.signatures = Signatures.from_object_info(info)
     inventory.right.clear()
     return inventory.signatures

@@ -146,9 +146,7 @@ class Signatures:
     version: str = ""  # of the recorded ones
 
     @classmethod
-    def from_object_info(
-        cls, info: Mapping[str, Any], *, is_recorded: bool = False, version: str = ""
-    ) -> Signatures:
+    def from_object_info(cls, info: Mapping[str, Any], *, is_recorded: bool = False, version: str = "") -> Signatures:
         """Read the answer of `GET /object_info`; ill-shaped entries are left out."""
         found = {name: sig for name, entry in info.items() if (sig := _signature(name, entry))}
         return cls(found, is_recorded, version)
@@ -300,8 +298,7 @@ def _declared(sections: Any) -> tuple[Input, ...]:
 def _grown(name: str, one: Input, given: Mapping[str, Any]) -> Iterator[Input]:
     """The first of them are required whenever the template's own input is, even where the whole is optional."""
     template = one.options.get("template")
-    declared = _declared(template.get("input")) if isinstance(template, Mapping) else ()
-    if not declared:
+    if not isinstance(template, Mapping) or not (declared := _declared(template.get("input"))):
         return
     least = template["min"] if declared[0].required and isinstance(template.get("min"), int) else 0
     most = template["max"] if isinstance(template.get("max"), int) else 0

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import httpx
 
 from ltxflow import __version__
-from ltxflow.comfy.messages import ServerError, clean, is_transient, load_json, parse_refusal
+from ltxflow.comfy.messages import NodeError, Refused, ServerError, clean, is_transient, load_json, parse_refusal
 from ltxflow.comfy.places import Server, is_loopback, normalise, redact_url
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 
@@ -32,6 +32,7 @@ MIB = 2**20
 BODY_CAP = 16 * MIB  # a history entry of an error carries the whole prompt, several times
 LIST_CAP = 64 * MIB  # /object_info, and /queue of a thousand waiting prompts (6 MB)
 ERROR_CAP = 65_536
+JSON_DEPTH = 12  # of what a server says of a refused input: declarations nest less deep
 
 Response = httpx.Response  # what `ask` opens
 
@@ -154,7 +155,7 @@ class Transport:
         """Return the error for problems: who said it and to which question, then what."""
         told = [
             replace(p, message=f"{self._head(what)}: {self._redact(p.message)}", hint=self._redact(p.hint))
-            for p in problems
+            for p in map(self._without_secrets, problems)
         ]
         code = UNREACHABLE if all(p.code == "unreachable" for p in problems) else FAILED
         return LtxflowError(*told, exit_code=code)
@@ -170,6 +171,23 @@ class Transport:
     def shown_error(self, error: ServerError) -> ServerError:
         """Return why a prompt died, without our secrets."""
         return replace(error, kind=self._redact(error.kind), message=self._redact(error.message))
+
+    def _without_secrets(self, problem: Problem) -> Problem:
+        if not isinstance(problem, Refused):
+            return problem
+        reason = problem.reason
+        texts = {name: self._redact(getattr(reason, name)) for name in ("type", "node", "class_type", "details")}
+        return replace(problem, reason=NodeError(**texts, extra=self._redact_json(dict(reason.extra), JSON_DEPTH)))
+
+    def _redact_json(self, value: Any, depth: int) -> Any:
+        """Return JSON without our secrets, and without what is nested deeper than `depth`."""
+        if isinstance(value, str):
+            return self._redact(value)
+        if not isinstance(value, (dict, list)):
+            return value
+        if isinstance(value, list):
+            return [self._redact_json(part, depth - 1) for part in value] if depth else []
+        return {self._redact(name): self._redact_json(part, depth - 1) for name, part in value.items()} if depth else {}
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:

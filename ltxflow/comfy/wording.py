@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from ltxflow.comfy.messages import clean
 from ltxflow.comfy.signatures import Graph, Input, Signature, core_classes, folder_of, parts
 
 RULES: dict[str, str] = {
@@ -34,6 +35,7 @@ RULES: dict[str, str] = {
     "N118": "a node's own check accepts its inputs",
 }
 
+WORD = 200  # characters of a name that is shown
 EXPORT = "in ComfyUI, export the workflow in API format: File → Export (API)"
 
 
@@ -118,7 +120,9 @@ def no_such_output(wanted: Input, source: str, slot: int, sig: Signature) -> Fin
     return Finding("N109", text, slots(sig))
 
 
-def type_mismatch(wanted: Input, source: str, slot: int, sig: Signature | None, received: str, good: int | None) -> Finding:
+def type_mismatch(
+    wanted: Input, source: str, slot: int, sig: Signature | None, received: str, good: int | None
+) -> Finding:
     """`good` is an output of the source that would fit."""
     class_ = f" ({sig.name})" if sig else ""
     hint = f"output {good} of node {quote(source)} is {wanted.types}" if good is not None else slots(sig) if sig else ""
@@ -149,7 +153,7 @@ TAKES = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false
 
 def out_of_range(wanted: Input, value: Any) -> Finding:
     low, high = wanted.options.get("min"), wanted.options.get("max")
-    is_low = low is not None and value < low
+    is_low = low is not None and (high is None or value < low)
     bound = low if is_low else high
     word = "smaller than the least allowed," if is_low else "bigger than the most allowed,"
     within = f"from {plain(low)} to {plain(high)}" if None not in (low, high) else plain(bound)
@@ -209,11 +213,12 @@ def closest(word: str, known: Sequence[str]) -> str | None:
 
 
 def quote(word: object) -> str:
-    return json.dumps(str(word), ensure_ascii=False)
+    """Names come from servers and templates: nothing of them may act on a terminal."""
+    return json.dumps(clean(word, WORD), ensure_ascii=False)
 
 
 def show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = clean(json.dumps(value, ensure_ascii=False, default=str), WORD)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -228,7 +233,7 @@ def either(types: set[str]) -> str:
 def has(names: Sequence[str]) -> str:
     if not names:
         return "it has none"
-    return f"it has {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+    return f"it has {', '.join(clean(name, WORD) for name in names[:8])}{' …' if len(names) > 8 else ''}"
 
 
 def slots(sig: Signature) -> str:
@@ -238,6 +243,7 @@ def slots(sig: Signature) -> str:
 
 def taken(wanted: Input) -> str:
     if wanted.choices:
-        return f"one of {', '.join(str(c) for c in wanted.choices[:5])}{' …' if len(wanted.choices) > 5 else ''}"
+        first = ", ".join(clean(choice, WORD) for choice in wanted.choices[:5])
+        return f"one of {first}{' …' if len(wanted.choices) > 5 else ''}"
     default = wanted.options.get("default")
     return f"{wanted.types}{f', usually {show(default)}' if default not in (None, '') else ''}"

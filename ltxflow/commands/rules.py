@@ -30,7 +30,6 @@ TABLES = (
 )
 MILDER = {
     "L022": "warning",
-    "L041": "warning",
     "L106": "warning",
     "L126": "warning",
     "T102": "advice",

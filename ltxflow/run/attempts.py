@@ -73,6 +73,8 @@ class Attempts:
                 graph = await self.machines.patiently(
                     attempt, lambda: prepare(attempt, self.allowed, self.signatures), may_leave=True, may_refuse=True
                 )
+                for doubt in machine.inventory.news():
+                    self.tickets.tell(None, f"{doubt.message}; {doubt.hint}", "warning")
                 if machine.queue[0] is not attempt and await self._is_shared(attempt):
                     self.tickets.back(attempt)
                     machine.is_shared = True
@@ -82,7 +84,7 @@ class Attempts:
             except Unreachable:
                 raise
             except LtxflowError as error:
-                self.endings.refused(attempt, error)
+                await self.endings.refused(attempt, error, self.signatures)
                 return None
 
     async def _holder(self, attempt: Attempt) -> Machine | None:

@@ -7,10 +7,13 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from ltxflow.comfy.messages import JobState, is_oom, is_transient, is_unwritable
+from ltxflow.comfy.messages import JobState, Refused, is_oom, is_transient, is_unwritable
 from ltxflow.comfy.progress import SAMPLERS, Tracker
+from ltxflow.comfy.refusals import reword
+from ltxflow.comfy.servers import refresh
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.run.fetch import BadFile, fetch
 from ltxflow.run.machines import Attempt, Machine, Machines, Ticket, Unreachable
@@ -80,13 +83,36 @@ class Endings:
         else:
             self.tickets.back(attempt)
 
-    def refused(self, attempt: Attempt, error: LtxflowError) -> None:
-        """A permanent no, before anything ran. It is this server's: another one may have the model, or the node."""
-        ticket, machine = attempt.ticket, attempt.machine
+    async def refused(self, attempt: Attempt, error: LtxflowError, signatures: Path) -> None:
+        """A permanent no, before anything ran. It is this server's: another one may have the model, or the node.
+
+        Where it refuses a graph that fits the signatures which an earlier run kept (`signatures` is their folder), it
+        is asked for them again, and the clip is tried once more.
+        """
+        ticket, machine, inventory = attempt.ticket, attempt.machine, attempt.machine.inventory
+        is_refusal = any(isinstance(problem, Refused) and problem.reason.type for problem in error.problems)
         if attempt.is_ours:
             self.tickets.finish(attempt, "failed", str(error))
-        ticket.bar(machine, *error.problems)
-        ticket.cause = f"{machine.label} refused it: {error.problems[0].message}"
+        if is_refusal and not inventory.is_fresh:
+            with suppress(LtxflowError):
+                await refresh(inventory, signatures)
+            if inventory.is_fresh:
+                ticket.cause = f"{machine.label} has other nodes than before"
+                ticket.pinned = machine.name
+                self.tickets.back(attempt)
+                return
+        problems = error.problems
+        if is_refusal and attempt.graph is not None:
+            problems = reword(
+                problems,
+                attempt.graph,
+                inventory.signatures,
+                template=ticket.order.template.name,
+                span=ticket.order.span,
+                server=machine.label,
+            )
+        ticket.bar(machine, *problems)
+        ticket.cause = f"{machine.label} refused it: {problems[0].message.removeprefix(f'{machine.label}: ')}"
         self.tickets.back(attempt)
 
     # Made

@@ -66,6 +66,7 @@ class Attempt:
     submission: Submission | None = None
     runner: asyncio.Task[None] | None = None
     posting: asyncio.Future[Any] | None = None
+    graph: dict[str, Any] | None = None  # as it was made ready for this server
     is_ours: bool = False  # this project's journal has it as submitted: only such prompts are ever cancelled
     is_there: bool = False  # the server has it
     is_withdrawn: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltxflow.comfy.servers import check_live, resolve_names
+from ltxflow.comfy.servers import fit_graph, resolve_names
 from ltxflow.core import files
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
@@ -17,7 +17,10 @@ from ltxflow.steps import Asset, Job, Order
 
 
 async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -> dict[str, Any]:
-    """Resolve names, send what the graph reads, and check every node against this server's signatures."""
+    """Resolve names, send what the graph reads, and fit every node to this server's signatures.
+
+    What was changed for that is kept for the trace, in the job's versions: `adapted.89.format.codec`.
+    """
     ticket, machine, order = attempt.ticket, attempt.machine, attempt.ticket.order
     names = await resolve_names(
         machine.inventory, order.profile, order.weights, order.roles(ticket.action), order.loras, order.path
@@ -26,7 +29,7 @@ async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -
     number = attempt.submission.attempt if attempt.submission else 1
     graph = order.graph(names.models, names.loras, f"ltxflow/{ticket.key[:16]}-{number}")
     graph = _renamed(graph, {name: real for name, real in stored.items() if name != real})
-    await check_live(
+    fitted = await fit_graph(
         machine.inventory,
         graph,
         template=order.template.name,
@@ -34,12 +37,17 @@ async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -
         allowed=allowed,
         cache=signatures,
     )
+    graph = attempt.graph = fitted.graph
     # its own signatures also know the loaders among the foreign classes that the user allows
     strays = order.strays(graph, machine.inventory.signatures, stored.values())
     if strays:
         raise LtxflowError(*strays, exit_code=FAILED)
-    ticket.job.versions["comfyui"] = machine.inventory.stats.version if machine.inventory.stats else ""
-    ticket.job.versions |= {f"model.{role}": name for role, name in names.models.items()}
+    versions = ticket.job.versions
+    for name in [name for name in versions if name.startswith("adapted.")]:  # for a server that refused it
+        del versions[name]
+    versions["comfyui"] = machine.inventory.stats.version if machine.inventory.stats else ""
+    versions |= {f"model.{role}": name for role, name in names.models.items()}
+    versions |= {f"adapted.{place}": how for place, how in fitted.changes.items()}
     return graph
 
 

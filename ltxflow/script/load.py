@@ -37,7 +37,6 @@ RULES = {
     "L031": "prompts take names of vars, not code",
     "L032": "vars do not use other vars",
     "L040": "the frame rate is one that the model was made for",
-    "L041": "the model is one that servers of today can make",
     "L044": "a clip has no more steps than its quality's schedule",
     "L070": "moved: names a clip that is in the film",
     "L071": "moved: names an earlier clip that is no longer in the film",
@@ -102,10 +101,6 @@ def load(
     reader.offline = offline
     reader.facts = Facts(memory)
     profile = _profile(reader, data)
-    if profile.needs.comfyui or profile.needs.nodes:
-        hint = "a build stops at servers that are not; until then: --animatic"
-        message = f"{profile.title} needs {profile.needs}"
-        reader.problems.append(Problem(message, reader.span(("profile",)), hint, "L041", "warning"))
     project = _project(reader, data, file, profile, dict(command_line or {}))
     found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
     raise_errors(found)

@@ -16,7 +16,7 @@ from typing import Any
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.files import data_dir
 from ltxflow.core.timing import Limits, longest
-from ltxflow.script import yaml
+from ltxflow.script import filenames, yaml
 from ltxflow.script.fits import check
 from ltxflow.script.model import Geometry
 from ltxflow.script.paths import shown
@@ -123,16 +123,8 @@ class Model:
 
     def find(self, precision: str, available: Iterable[str]) -> str | None:
         """Given the names a server lists for `folder`, return that of this file, in a sub-folder or not."""
-        names = self.weights[precision]
-        listed = list(available)
-        for name in names:
-            if name in listed:
-                return name
-        for name in names:
-            for entry in listed:
-                if re.split(r"[/\\]", entry)[-1] == name:
-                    return entry
-        return None
+        found = filenames.find(self.weights[precision], available)
+        return found[0] if found else None
 
 
 @dataclass(frozen=True)

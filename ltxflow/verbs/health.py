@@ -28,7 +28,7 @@ from ltxflow.comfy.client import Client
 from ltxflow.comfy.messages import QueueEntry, SystemStats, clean
 from ltxflow.comfy.nodes import Signatures, check_graph, core_classes, model_inputs
 from ltxflow.comfy.places import Place, find_servers, is_loopback, read_gateway
-from ltxflow.comfy.servers import Inventory, find_name, resolve_names
+from ltxflow.comfy.servers import Inventory, resolve_names
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.lettering import lacking
 from ltxflow.media.libraries import media_libraries, missing_codecs
@@ -543,10 +543,14 @@ async def film_findings(seen: Seen, client: Client, needs: Needs, config: Config
                 present += [*names.models.values(), *names.loras.values()]
         for template, folder, name in needs.named():
             available = await inventory.names(folder)
-            if find_name(name, available):
-                present.append(name)
+            file = inventory.choose([name], available, folder)
+            if file:
+                present.append(file)
             else:
                 found.append(_missing(template, folder, name, available, seen.name))
+        for doubt in inventory.news():
+            told = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
+            found.append(of_problem("server.models", told, "warning", seen.name))
         if present:
             found.append(Finding("server.models", "ok", f"has {', '.join(dict.fromkeys(present))}", "", seen.name))
         if needs.graphs:

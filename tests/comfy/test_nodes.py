@@ -227,6 +227,7 @@ def test_a_matching_type_is_that_of_what_is_linked() -> None:
 
 # -------------------------------------------------------------------------------- what is wrong
 
+
 def renamed(path: str, new: str) -> Graph:
     """The graph with an input under another name."""
     node_id, _, name = path.partition(".")
@@ -381,11 +382,25 @@ def test_of_nodes_that_no_output_reaches_only_the_class_counts() -> None:
     assert check(text_to_video() | ring) == []
 
 
-def test_a_link_in_an_undeclared_input_is_a_warning_and_reaches_nothing() -> None:
+def test_a_link_in_an_undeclared_input_is_a_warning() -> None:
     stray = {"7": node("LTXVEmptyLatentAudio", length=121)}
-    found = check(with_({"88.more": ["7", 0], "88.other": ["99", 0]}, text_to_video() | stray))
-    assert [(p.code, p.level) for p in found] == [("N106", "warning")] * 2
-    assert found[0].message.startswith('unknown input "more" is linked: the server takes it, and fails when it runs')
+    problem = only(with_({"88.more": ["7", 0]}, text_to_video() | stray))
+    assert (problem.code, problem.level) == ("N106", "warning")
+    assert problem.message.startswith('unknown input "more" is linked: the server takes it, and fails when it runs')
+
+
+def test_a_link_to_nowhere_is_an_error_wherever_a_node_runs() -> None:
+    """The server overlooks those in inputs that it does not know, and runs nothing any more."""
+    for graph in (
+        with_({"88.more": ["99", 0]}),
+        with_({"88.more": ["7", 0]}, text_to_video() | {"7": node("PrimitiveInt", value=1, more=["99", 0])}),
+        with_({"31.resize_type": ["99", 0]}, image_to_video()),
+        with_({"88.more": ["99", 0.0]}),
+    ):
+        errors = [p for p in check(graph) if p.level == "error"]
+        assert [p.code for p in errors] == ["N108"]
+        assert 'links to unknown node "99"' in errors[0].message
+    assert check(text_to_video() | {"7": node("PrimitiveInt", value=["99", 0])}) == []
 
 
 def test_a_cycle_is_reported_once_from_its_least_node() -> None:

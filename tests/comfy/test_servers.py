@@ -14,7 +14,7 @@ from fakes.comfyui import MODELS_LTX2, FakeComfy
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.nodes import core_classes
 from ltxflow.comfy.places import Server
-from ltxflow.comfy.servers import Inventory, Names, check_live, find_name, resolve_names
+from ltxflow.comfy.servers import Inventory, Names, find_name, fit_graph, resolve_names
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.profile import Profile, load_profile
 
@@ -177,7 +177,7 @@ def test_a_name_from_a_server_cannot_write_on_the_terminal(profile: Profile) -> 
 
 def check(inventory: Inventory, cache: Path, graph: dict[str, Any], allowed: frozenset[str] | None = None) -> Any:
     classes = core_classes() if allowed is None else allowed
-    return check_live(inventory, graph, template="t2v", span=SPAN, allowed=classes, cache=cache)
+    return fit_graph(inventory, graph, template="t2v", span=SPAN, allowed=classes, cache=cache)
 
 
 def with_class(class_: str) -> dict[str, Any]:
@@ -236,3 +236,96 @@ def test_a_foreign_node_needs_the_users_word(tmp_path: Path) -> None:
         fake._info["RunAnything"] = fake._info["EmptyImage"] | {"python_module": "custom_nodes.anything"}
         with pytest.raises(LtxflowError, match="RunAnything"):
             on(fake, lambda inventory: check(inventory, tmp_path, with_class("RunAnything")))
+
+
+# Names that differ between servers
+
+
+def fit(fake: FakeComfy, tmp_path: Path, graph: dict[str, Any]) -> tuple[Any, list[Problem]]:
+    """The graph as that server takes it, and what a person should know of its files."""
+
+    async def body(inventory: Inventory) -> tuple[Any, list[Problem]]:
+        fitted = await check(inventory, tmp_path, graph)
+        assert await check(inventory, tmp_path, graph) == fitted
+        return fitted, [*inventory.news(), *inventory.news()]
+
+    found: tuple[Any, list[Problem]] = on(fake, body)
+    return found
+
+
+def with_lora(name: str) -> dict[str, Any]:
+    graph: dict[str, Any] = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "ltx-2-19b-dev-fp8.safetensors"}},
+        "2": {
+            "class_type": "LoraLoaderModelOnly",
+            "inputs": {"model": ["1", 0], "lora_name": name, "strength_model": 1},
+        },
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+    }
+    return graph
+
+
+@pytest.mark.parametrize("wanted", ["styles/x.safetensors", "styles\\x.safetensors", "styles/x", "x.safetensors", "x"])
+def test_a_file_that_a_workflow_names_is_spelled_as_the_server_lists_it(wanted: str, tmp_path: Path) -> None:
+    """The server compares letter by letter, and Windows lists backslashes."""
+    listed = "styles\\x.safetensors"
+    with FakeComfy(models=models(loras=[listed, "y.safetensors"])) as fake:
+        fitted, doubts = fit(fake, tmp_path, with_lora(wanted))
+    assert fitted.graph["2"]["inputs"]["lora_name"] == listed
+    assert fitted.changes == ({} if wanted == listed else {"2.lora_name": f"was {wanted}"})
+    assert doubts == []
+
+
+def test_a_file_that_a_workflow_names_and_the_server_lacks_is_left_to_the_server(tmp_path: Path) -> None:
+    with FakeComfy() as fake:
+        fitted, _ = fit(fake, tmp_path, with_lora("absent.safetensors"))
+    assert fitted.graph["2"]["inputs"]["lora_name"] == "absent.safetensors"
+
+
+def test_two_files_that_match_one_bare_name_are_a_warning_that_names_both(profile: Profile, tmp_path: Path) -> None:
+    twins = models(loras=["a/style.safetensors", "b\\style.safetensors", "c/style.safetensors"])
+    with FakeComfy(models=twins) as fake:
+
+        async def body(inventory: Inventory) -> list[Problem]:
+            for _ in range(3):
+                names = await resolve_names(inventory, profile, WEIGHTS, (), [("style", SPAN)], "hook/a")
+                assert names.loras == {"style": "a/style.safetensors"}
+            return [*inventory.news(), *inventory.news()]
+
+        (doubt,) = on(fake, body)
+        _, (same,) = fit(fake, tmp_path, with_lora("style"))
+    assert (doubt.level, doubt.code, doubt.span) == ("warning", "C011", SPAN)
+    assert doubt.message == (
+        'bench: "style" in loras may be "a/style.safetensors" or "b\\style.safetensors" (and 1 more)'
+    )
+    assert doubt.hint == 'the first one is used; name the one you mean: "a/style.safetensors"'
+    assert same.message == doubt.message
+
+
+def test_a_whole_path_is_in_no_doubt(profile: Profile) -> None:
+    twins = models(loras=["style.safetensors", "b/style.safetensors"])
+    with FakeComfy(models=twins) as fake:
+
+        async def body(inventory: Inventory) -> list[Problem]:
+            for name in ("style", "style.safetensors", "b/style", "b\\style.safetensors"):
+                await resolve_names(inventory, profile, WEIGHTS, (), [(name, SPAN)], "hook/a")
+            return inventory.news()
+
+        assert on(fake, body) == []
+
+
+def test_a_graph_takes_the_form_of_the_server_and_says_so(tmp_path: Path) -> None:
+    graph = {
+        "1": GRAPH["1"],
+        "2": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 25.0}},
+        "3": {
+            "class_type": "SaveVideo",
+            "inputs": {"video": ["2", 0], "filename_prefix": "x", "format": "mp4", "codec": "h264"},
+        },
+    }
+    for version, name in (("0.27.0", "codec"), ("0.33.0", "format.codec")):
+        with FakeComfy(version=version) as fake:
+            fitted, _ = fit(fake, tmp_path, graph)
+        assert fitted.graph["3"]["inputs"][name] == "h264"
+        assert fitted.changes == ({} if name == "codec" else {"3.format.codec": "was codec"})
+    assert graph["3"]["inputs"]["codec"] == "h264"  # type: ignore[index]

@@ -14,6 +14,7 @@ from film import Film, Ran, prompt, run
 
 from ltxflow.comfy import places
 from ltxflow.comfy.places import Place, Server
+from ltxflow.comfy.signatures import recorded_info
 from ltxflow.media import lettering
 from ltxflow.verbs import health
 from ltxflow.verbs.health import Finding, Seen, server_findings, without_home
@@ -189,7 +190,7 @@ def test_what_one_server_lacks_and_another_has_is_a_warning(film: Film, comfy: F
 
 
 def test_a_node_that_a_server_lacks_is_told_with_its_clip(film: Film) -> None:
-    info = json.loads((Path(health.__file__).parents[1] / "comfy" / "object_info-0.27.0.json").read_text())
+    info = json.loads(json.dumps(recorded_info("0.27.0")))
     del info["LTXVLatentUpsampler"]
     with FakeComfy(object_info=info) as server:
         ran = doctor(film, "--server", server.url)

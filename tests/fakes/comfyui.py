@@ -39,7 +39,7 @@ from typing import Any
 from aiohttp import BodyPartReader, WSMsgType, web
 
 from fakes import media
-from fakes.graphs import FILE_INPUTS, Graph, Validator, with_models
+from fakes.graphs import FILE_INPUTS, Graph, Validator, error, with_models
 from fakes.misbehave import Misbehave
 from fakes.worker import FOREIGN_GRAPH, Job, Worker, now_ms
 from ltxflow.comfy.signatures import recorded_info, versions
@@ -134,6 +134,7 @@ class FakeComfy:
         for folder in self.folders.values():
             folder.mkdir(parents=True, exist_ok=True)
         self.misbehave = Misbehave()
+        self.refuse: Callable[[Graph], dict[str, list[Graph]]] | None = None  # graph → node → errors that it finds too
         self._changed = threading.Condition()
         self.worker = Worker(
             self.folders,
@@ -530,6 +531,10 @@ class FakeComfy:
         graph = body["prompt"]
         validator = Validator(graph, self.info(), self._exists, knows_cycles=self.version > (0, 14, 1))
         refused, outputs, node_errors = validator.run(body.get("partial_execution_targets"))
+        for node_id, errors in (self.refuse(graph) if self.refuse else {}).items():
+            class_ = graph[node_id]["class_type"]
+            node_errors[node_id] = {"errors": errors, "dependent_outputs": outputs, "class_type": class_}
+            refused = refused or error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "")
         if refused:
             return web.json_response({"error": refused, "node_errors": node_errors}, status=400)
         extra = dict(body.get("extra_data") or {})

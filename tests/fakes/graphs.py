@@ -1,7 +1,7 @@
-"""What ComfyUI does with a graph before running it: its own validation, and its cache's digests. 0.27.0 and 0.33.0 agree.
+"""What ComfyUI does with a graph before running it: its own validation, and its cache's digests.
 
-Written after the server's behaviour (`execution.py`, `validate_prompt` and `validate_inputs`), with its
-omissions: only what an output node reaches, only declared inputs, and nothing above a wrong link. Shares no
+Written after the behaviour of 0.27.0 and 0.33.0, which agree (`execution.py`: `validate_prompt`, `validate_inputs`),
+with their omissions: only what an output node reaches, only declared inputs, and nothing above a wrong link. Shares no
 code with ltxflow.
 """
 
@@ -234,7 +234,9 @@ class Validator:
                 exception_message=str(exc),
             )
         if (class_, name) in FILE_INPUTS:
-            if not self.exists(str(value)):
+            if not isinstance(value, str):
+                raise AttributeError(f"'{type(value).__name__}' object has no attribute 'endswith'")
+            if not self.exists(value):
                 text = f"{name} - Invalid {FILE_INPUTS[class_, name]} file: {value}"
                 return error("custom_validation_failed", "Custom validation failed for node", text, input_name=name)
             return None

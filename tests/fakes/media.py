@@ -195,9 +195,7 @@ def mp4(frames: Frames, fps: Fraction, sound: Sound | None, tags: dict[str, str]
 ENCODERS = {"h264": "libx264", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
 
 
-def film(
-    frames: Frames, fps: Fraction, sound: Sound | None, tags: dict[str, str], container: str, codec: str
-) -> bytes:
+def film(frames: Frames, fps: Fraction, sound: Sound | None, tags: dict[str, str], container: str, codec: str) -> bytes:
     """Given pictures, sound and tags, return a film in a container other than mp4, or of another codec. Encodes all."""
     out = io.BytesIO()
     kind = {"mkv": "matroska"}.get(container, container)

@@ -113,6 +113,12 @@ class Studio:
         """The published clips: `a` → its file."""
         return {path.stem.split("-")[-1]: path for path in sorted((self.public / "scenes").glob("*.mp4"))}
 
+    @property
+    def traces(self) -> dict[str, dict[str, Any]]:
+        """What is known of how things were made, by target: the newest trace of each, as its file says."""
+        files = sorted((self.root / "store").glob("traces/??/*.json"), key=lambda file: file.stat().st_mtime_ns)
+        return {trace["target"]: trace for trace in (json.loads(file.read_text()) for file in files)}
+
     def _note(self) -> None:
         known = {json.dumps(event) for event in self.journal}
         for event in Journal(self.folder / ".ltxflow" / "journal.jsonl").read():

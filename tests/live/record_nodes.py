@@ -16,7 +16,15 @@ from typing import Any
 
 import httpx
 
-from ltxflow.comfy.signatures import CORE_NODES, FILES, MODEL_SUFFIXES, folder_of, is_core_module, recorded_info, versions
+from ltxflow.comfy.signatures import (
+    CORE_NODES,
+    FILES,
+    MODEL_SUFFIXES,
+    folder_of,
+    is_core_module,
+    recorded_info,
+    versions,
+)
 
 # What the web interface shows, and no server checks. `hidden` stays: it marks another spelling of an input.
 PROSE = frozenset(
@@ -46,7 +54,9 @@ def entry(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {"input": {}, "output": told["output"], "python_module": told["python_module"]}
     for section, specs in told["input"].items():
         order = told.get("input_order", {}).get(section) or list(specs)
-        kept["input"][section] = {n: spec(name, n, specs[n]) for n in order if n in specs} if section != "hidden" else specs
+        kept["input"][section] = (
+            {n: spec(name, n, specs[n]) for n in order if n in specs} if section != "hidden" else specs
+        )
     if told.get("output_node"):
         kept["output_node"] = True
     if any(told.get("output_is_list") or ()):
@@ -74,7 +84,9 @@ def options(class_type: str, told: Any) -> Any:
         return told
     kept = {name: value for name, value in told.items() if name not in PROSE}
     if isinstance(kept.get("options"), list):
-        kept["options"] = [one | inside(class_type, one, "inputs") if isinstance(one, dict) else one for one in kept["options"]]
+        kept["options"] = [
+            one | inside(class_type, one, "inputs") if isinstance(one, dict) else one for one in kept["options"]
+        ]
     if isinstance(kept.get("template"), dict):
         kept["template"] = kept["template"] | inside(class_type, kept["template"], "input")
     return kept | inside(class_type, kept, "inputs")
@@ -106,7 +118,9 @@ def packed(found: Mapping[str, Mapping[str, Any]]) -> str:
         before = classes
     rows = [
         f"{json.dumps(version)}:{{\n"
-        + ",\n".join(f"{json.dumps(name)}:{json.dumps(told, separators=(',', ':'))}" for name, told in sorted(part.items()))
+        + ",\n".join(
+            f"{json.dumps(name)}:{json.dumps(told, separators=(',', ':'))}" for name, told in sorted(part.items())
+        )
         + "}"
         for version, part in changes.items()
     ]

@@ -1,7 +1,7 @@
 """Our fake answers as the real server does: each question is put to both. Where it lies, other tests prove nothing.
 
-The fake is made as the version that the real server reports. Where that version is not recorded, the fake is the nearest
-one that is, and a failure says so: it may be a change in ComfyUI rather than a fault of the fake.
+The fake is made as the version that the real server reports. Where that version is not recorded, the fake is the
+nearest one that is, and a failure says so: it may be a change in ComfyUI rather than a fault of the fake.
 """
 
 from __future__ import annotations

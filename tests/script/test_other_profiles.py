@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from fakes.comfyui import MODELS_LTX23, FakeComfy
 from film import Film, prompt
 
 import ltxflow
-import ltxflow.comfy
+from ltxflow.comfy.signatures import recorded_info
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.outlook import Question
 from ltxflow.script import yaml
@@ -22,7 +21,7 @@ from ltxflow.steps import clip as clip_step
 
 PROFILES = sorted(path.parent.name for path in templates_folder().glob("*/profile.yaml"))
 PACKAGE = Path(ltxflow.__file__).parent
-SIGNATURES = json.loads((Path(ltxflow.comfy.__file__).parent / "object_info-0.27.0.json").read_text())
+SIGNATURES = recorded_info("0.27.0")
 DUAL = {
     "input": {
         "required": {
@@ -160,11 +159,16 @@ def test_a_model_in_parts_loads_each(film: Film) -> None:
         assert set(inputs["required"]) <= set(node["inputs"]) <= {*inputs["required"], *inputs.get("optional", {})}, id
 
 
-def test_checking_a_film_tells_what_its_model_needs(film: Film) -> None:
-    (told,) = [p for p in write(film, "ltx2.5").session().loaded.problems if p.code == "L041"]
-    assert told.level == "warning"
-    assert told.message == "LTX-2.5 22B needs a ComfyUI newer than 0.27.0 that has LTXVDualCFGGuider"
-    assert told.span is not None
+def test_what_a_model_needs_is_a_matter_of_servers_and_no_warning_about_the_film(film: Film) -> None:
+    assert [p for p in write(film, "ltx2.5").session().loaded.problems if p.level != "advice"] == []
+
+
+def test_a_server_that_has_the_nodes_will_do_whatever_its_version(film: Film) -> None:
+    """Development versions between two releases report the earlier one."""
+    with FakeComfy(version="0.27.0", extra_nodes={"LTXVDualCFGGuider": DUAL}) as server:
+        ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
+    assert "newer than" not in ran.out
+    assert 'no \\"ltx-2.5-22b-distilled-transformer-bf16.safetensors\\" in diffusion_models' in ran.out
 
 
 def test_a_server_that_is_too_old_is_named(film: Film) -> None:

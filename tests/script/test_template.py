@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.contexts import LORAS, context
 
-import ltxflow.comfy
+from ltxflow.comfy.signatures import recorded_info
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.script.profile import load_profile
 from ltxflow.script.rendering import render, render_many
@@ -22,7 +21,7 @@ from ltxflow.script.template import (
 )
 
 OURS = read_templates("ltx2-19b", None)
-SIGNATURES = json.loads((Path(ltxflow.comfy.__file__).parent / "object_info-0.27.0.json").read_text())
+SIGNATURES = recorded_info("0.27.0")
 HEADER = '{# ltxflow-template: 1\ntitle: "A test"\n#}\n'
 NODE = '{"1": {"class_type": "CLIPTextEncode", "inputs": {"text": {{ prompt }}, "clip": ["2", 0]}}}'
 

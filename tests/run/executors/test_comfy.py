@@ -213,15 +213,19 @@ def test_a_clip_that_cannot_be_made_stops_no_other(studio: Studio, server: FakeC
 # What is refused
 
 
-def test_a_refused_graph_parks_its_clip_and_quotes_the_server(studio: Studio, server: FakeComfy) -> None:
+def test_a_refused_graph_parks_its_clip_and_names_node_template_and_line(studio: Studio, server: FakeComfy) -> None:
     studio.write("z").build(server)  # its signatures are known now, and then it changes
     server._info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
     studio.write("a", "b: length: 17f")
     ran = studio.build(server)
     assert ran.code == 1
     (problem,) = problems(ran)
-    assert "value 9 smaller than min of 17" in problem["message"]
-    assert 'EmptyLTXVLatentVideo "40"' in problem["message"]
+    assert problem["message"] == (
+        f'{server.url.removeprefix("http://")}: input "length" is 9, smaller than the least allowed, 17 in node "40" '
+        '(EmptyLTXVLatentVideo, "empty picture") of template "t2v"'
+    )
+    assert problem["code"] == "N113"
+    assert problem["where"]["line"] == 10
     assert set(studio.films) >= {"b"}
     assert studio.events("finished")[-1]["outcome"] in ("failed", "done")
     assert studio.outcomes["failed"] == 1
@@ -229,14 +233,42 @@ def test_a_refused_graph_parks_its_clip_and_quotes_the_server(studio: Studio, se
 
 def test_half_a_graph_is_refused_and_not_left_running(studio: Studio, server: FakeComfy) -> None:
     studio.write("z").build(server)
-    server._info["SaveImage"]["input"]["required"]["quality"] = ["INT", {"default": 1}]
+    server._info["SaveImage"]["input"]["required"]["mask"] = ["MASK"]
     ran = studio.write("a").build(server)
     assert ran.code == 1
     (problem,) = problems(ran)
-    assert "required input is missing: quality" in problem["message"]
+    assert 'required input "mask" is missing in node' in problem["message"]
     assert server.stats()["pending"] == 0
     assert [run["outcome"] for run in ours(server)[1:]] in ([], ["interrupted"], ["success"])
     assert studio.outcomes["failed"] == 1
+
+
+def test_what_only_the_server_knows_is_quoted_at_the_line(studio: Studio, server: FakeComfy) -> None:
+    """A reason that no signature tells: the node's own check."""
+    server.refuse = lambda graph: {
+        "40": [
+            {
+                "type": "custom_validation_failed",
+                "message": "Custom validation failed for node",
+                "details": "length - odd \x1b[31mtimes only",
+                "extra_info": {"input_name": "length"},
+            }
+        ]
+    }
+    ran = studio.write("a").build(server)
+    (problem,) = problems(ran)
+    assert (problem["code"], problem["where"]["line"]) == ("N118", 10)
+    assert 'the node refuses its inputs: length - odd times only in node "40"' in problem["message"]
+
+
+def test_what_a_newer_server_adds_is_filled_and_in_the_trace(studio: Studio, server: FakeComfy) -> None:
+    """The server changes between two builds, and reports the same version."""
+    studio.write("z").build(server)
+    server._info["CreateVideo"]["input"]["required"]["grain"] = ["FLOAT", {"default": 0.5}]
+    assert studio.write("a").build(server).code == 0
+    assert studio.causes[-1] == f"{server.url.removeprefix('http://')} has other nodes than before"
+    assert studio.traces["clip:s/a@1"]["versions"]["adapted.88.grain"] == "0.5, its default"
+    assert server.worker.history[ours(server)[-1]["prompt_id"]]["prompt"][2]["88"]["inputs"]["grain"] == 0.5
 
 
 def test_what_one_server_refuses_another_may_make(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
