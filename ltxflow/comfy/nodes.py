@@ -151,6 +151,7 @@ class _Check:
         self.graph, self.signatures, self.template = graph, signatures, template
         self.where, self.models, self.allowed = where, models, allowed
         self.problems: list[Problem] = []
+        self.classes: set[tuple[str, str]] = set()  # code and class of what was reported
 
     def report(self, node_id: str | None, finding: Finding, level: Level = "error") -> None:
         span = self.where(node_id) if self.where and node_id is not None else None
@@ -252,22 +253,25 @@ class _Check:
             self.report(node_id, Finding("N104", '"class_type" is missing', "name the node's class"))
             return None
         sig = self.signatures.classes.get(class_)
+        finding = self.of_class(class_, sig)
+        if finding is None:
+            return sig
+        if (finding.code, class_) not in self.classes:  # of several nodes of that class, at the first
+            self.classes.add((finding.code, class_))
+            self.report(node_id, finding, "advice" if finding.code == "N103" else "error")
+        return None
+
+    def of_class(self, class_: str, sig: Signature | None) -> Finding | None:
         is_core = sig.is_core if sig else class_ in core_classes()
         is_allowed = self.allowed is None or is_core or class_ in self.allowed
-        close = (
-            None if sig or is_allowed else wording.closest(class_, [*self.signatures.classes, *(self.allowed or ())])
-        )
-        if not is_allowed and not close:
-            self.report(node_id, wording.not_allowed(class_))
-        elif sig is None and self.signatures.is_recorded and is_allowed and self.allowed is not None and not is_core:
-            finding = Finding("N103", f"class {wording.quote(class_)} cannot be checked without a server")
-            self.report(node_id, finding._replace(hint="check again with --server"), "advice")
-        elif sig is None:
-            known = [*self.signatures.classes, *(self.allowed or ())]
-            self.report(node_id, wording.unknown_class(class_, known, is_allowed and self.allowed is not None))
-        else:
-            return sig
-        return None
+        known = [*self.signatures.classes, *(self.allowed or ())]
+        if not is_allowed and (sig or not wording.closest(class_, known)):
+            return wording.not_allowed(class_)
+        if sig is not None:
+            return None
+        if self.signatures.is_recorded and self.allowed is not None and is_allowed and not is_core:
+            return wording.unchecked(class_)
+        return wording.unknown_class(class_, known, is_allowed and self.allowed is not None)
 
     def has_inputs(self, node_id: str) -> bool:
         """Check that a node has inputs, wherever it is: the server takes one without, and then runs nothing any more.

@@ -105,7 +105,9 @@ class _Refusal:
         known = self.declared.get(self._name, Input(self._name, "*"))
         if isinstance(config, (list, tuple)) and config and isinstance(config[0], (str, list)):
             read = read_input(self._name, config, known.required)
-            return Input(read.name, read.type, read.required, read.choices, read.options)
+            bounds = {name: read.options.get(name) for name in ("min", "max")}
+            if all(bound is None or isinstance(bound, (int, float)) for bound in bounds.values()):
+                return read
         if self.reason.type == "value_not_in_list" and _LENGTH.search(self.reason.details):
             return known if known.choices else Input(known.name, "COMBO", known.required, (), known.options)
         return known
@@ -116,12 +118,17 @@ class _Refusal:
         if self.signatures and isinstance(node, Mapping):
             sig = self.signatures.classes.get(str(node.get("class_type")))
         received = clean(self.reason.extra.get("received_type") or "another type", 60)
+        if sig and -len(sig.outputs) <= slot < 0:  # Python counts from the end
+            slot += len(sig.outputs)
         good = [i for i, out in enumerate(sig.outputs) if fits(out, wanted.types) and out != "*"] if sig else []
         return wording.type_mismatch(wanted, source, slot, sig, received, good[0] if good else None)
 
     def _cycle(self) -> tuple[str, Finding]:
         """The server names a ring at each of its nodes; here it begins at the least one, and is one finding."""
-        ring = [str(each) for each in self.reason.extra.get("cycle_nodes") or () if str(each) in self.graph]
+        named = self.reason.extra.get("cycle_nodes")
+        ring = (
+            [each for each in named if isinstance(each, str) and each in self.graph] if isinstance(named, list) else []
+        )
         ring = ring or [self.reason.node]
         first = ring.index(min(ring, key=by_number))
         return ring[first], wording.cycle([*ring[first:], *ring[:first], ring[first]])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 Graph = Mapping[str, Any]
 
+FOLDER = "signatures"  # in a project's own folder: those of servers that it met
 CORE_NODES = Path(__file__).with_name("core_nodes.json")
 
 WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "*"})
@@ -205,6 +206,18 @@ def core_classes() -> frozenset[str]:
     A server may report more of them: `Signature.is_core`.
     """
     return frozenset(name for classes in _file().values() for name in classes)
+
+
+def reported_core(cache: Path) -> frozenset[str]:
+    """Return the core classes that servers reported whose signatures are kept in `cache`: newer than the recorded."""
+    found: set[str] = set()
+    for path in sorted(cache.glob("*.json")):
+        try:
+            signatures = Signatures.from_object_info(json.loads(path.read_bytes()))
+        except (OSError, ValueError, AttributeError):  # it is asked for again when it is needed
+            continue
+        found |= {name for name, signature in signatures.classes.items() if signature.is_core}
+    return frozenset(found)
 
 
 def is_core_module(module: str) -> bool:

@@ -66,6 +66,10 @@ def not_allowed(class_: str) -> Finding:
     )
 
 
+def unchecked(class_: str) -> Finding:
+    return Finding("N103", f"class {quote(class_)} cannot be checked without a server", "check again with --server")
+
+
 def no_output() -> Finding:
     return Finding("N116", "there is no output node", "add a SaveVideo or SaveImage node")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
-from ltxflow.comfy.nodes import core_classes
+from ltxflow.comfy.signatures import FOLDER, core_classes, reported_core
 from ltxflow.core.errors import FAILED, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import header
@@ -12,11 +13,12 @@ from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.outlook import Question
 from ltxflow.script.lint import lint
+from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
-from ltxflow.steps import reference
 from ltxflow.store.lock import moved
 from ltxflow.verbs.locked import disagreements
 from ltxflow.verbs.options import add_settings, session_of
+from ltxflow.verbs.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +36,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         if not any(problem.level == "error" for problem in problems):
             outlook = session.look_on_paper(Question())  # templates, sizes and keys: everything short of a server
             problems += disagreements(session) if args.locked else []
-            allowed, nodes = core_classes() | session.config.allowed_nodes, outlook.plan.nodes.values()
-            problems += clip_step.check([node for node in nodes if node.kind == "clip"], allowed)
-            problems += reference.check([node for node in nodes if node.kind == "reference"], allowed)
+            problems += _graph_problems(session, outlook.plan.nodes.values())
         problems = sorted(problems, key=_place)
         counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
         failed = counts["error"] or (args.strict and counts["warning"])
@@ -59,6 +59,20 @@ def run(args: argparse.Namespace, face: Face) -> int:
         mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
         face.say(f"{mark} {told or 'nothing to complain of'}")
         return code
+
+
+def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
+    """What is wrong with the graphs of clips and references, by the recorded nodes and those of servers met before."""
+    allowed, kinds = core_classes() | session.config.allowed_nodes, [*nodes]
+
+    def check(allowed: frozenset[str]) -> list[Problem]:
+        found = clip_step.check([node for node in kinds if node.kind == "clip"], allowed)
+        return found + reference.check([node for node in kinds if node.kind == "reference"], allowed)
+
+    problems = check(allowed)
+    if any(problem.code == "N102" for problem in problems):  # it may be core in a newer ComfyUI: that reads files
+        problems = check(allowed | reported_core(session.own / FOLDER))
+    return problems
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import JobState, OutputFile
+from ltxflow.comfy.messages import JobState, OutputFile, clean
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media import inspect
+from ltxflow.media.convert import convert_to_mp4
 from ltxflow.media.frames import decode_count
 from ltxflow.media.image import open_image, read_image, save_png
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.strip import strip_mp4
 from ltxflow.steps import Job, Order
 
-EXTENSIONS = {"video": ".mp4", "uncropped": ".mp4", "last_frame": ".png", "image": ".png"}
 PICTURES = ("last_frame", "image")
+PICTURE = (".png",)
+VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts")  # best first; what is no mp4 becomes one
 PAUSES_S = (0.1, 0.5)  # between tries of one file
 AUDIO_SLACK_S = 0.25  # LTX audio ends up to 30 ms early (4T-3 of 4T); half a frame of AAC on top
 MAX_FILE = 4 << 30  # bytes of an output that we cannot predict: 20 s of 4K are far below
@@ -45,6 +47,7 @@ class _Part:
     output: OutputFile
     path: Path
     most: int  # bytes
+    made: Path | None = None  # the mp4 that was made of it
     digest: Digest | None = None  # of the bytes as they came: what is kept is compared with it
     facts: dict[str, Any] | None = None  # once it is verified
     pauses: Iterator[float] = field(default_factory=lambda: iter(PAUSES_S))
@@ -63,9 +66,9 @@ async def fetch(
 
     `patiently` asks the server until it answers; `decoding` leaves processors for what servers wait for. Raise BadFile
     for a file that stays bad though it is fetched again; LtxflowError for what is no fault of the file: a full disk, a
-    server that does not answer.
+    server that does not answer, a workflow that saves no video.
     """
-    parts = [_part(name, node, state, order, job.folder) for name, node in order.outputs(graph).items()]
+    parts = [_part(name, node, state, order, graph, job.folder) for name, node in order.outputs(graph).items()]
     for part in parts:
         await _download(client, patiently, part)
     while True:
@@ -78,11 +81,30 @@ async def fetch(
         await _download(client, patiently, part)
 
 
-def _part(name: str, node: str, state: JobState, order: Order, folder: Path) -> _Part:
-    output = _listed(state, node, EXTENSIONS[name])
+def _part(name: str, node: str, state: JobState, order: Order, graph: Mapping[str, Any], folder: Path) -> _Part:
+    wanted = PICTURE if name in PICTURES else VIDEO
+    output = _listed(state.outputs, node, wanted) or _listed(state.temporary, node, wanted)
     if output is None:
+        others = [file.filename for file in (*state.outputs, *state.temporary) if file.node == node]
+        if others:
+            raise _unusable(name, node, graph, others[-1], order)
         raise BadFile(Problem(f'the server lists no file for "{name}"{_refused(state)}'))
-    return _Part(name, output, folder / f"{name}{EXTENSIONS[name]}", _most_bytes(name, order))
+    return _Part(name, output, folder / f"{name}{_suffix(output)}", _most_bytes(name, order))
+
+
+def _unusable(name: str, node: str, graph: Mapping[str, Any], file: str, order: Order) -> LtxflowError:
+    """To save it again would give the same: the workflow asks for it."""
+    class_ = str(graph.get(node, {}).get("class_type", "node"))
+    what, better = (
+        ("PNG", "a SaveImage node") if name in PICTURES else ("video", "a SaveVideo node, or format: video/h264-mp4")
+    )
+    message = f'the workflow saves "{clean(file, 80)}" as "{name}", which is no {what}'
+    hint = f'let node "{node}" ({class_}) of template "{order.template.name}" save one: {better}'
+    return LtxflowError(Problem(message, order.span, hint, "C025"), exit_code=FAILED)
+
+
+def _suffix(output: OutputFile) -> str:
+    return Path(output.filename).suffix.lower()
 
 
 async def _download(client: Client, patiently: Patiently, part: _Part) -> None:
@@ -122,13 +144,17 @@ def _take(parts: Sequence[_Part], order: Order, job: Job) -> tuple[_Part, BadFil
     for part in parts:
         count = look if part.name == "video" and job.looks else decode_count
         try:
-            part.facts = part.facts or verify(part.name, part.path, order, count)
+            if part.facts is None:
+                part.made = _as_mp4(part, order, job)
+                part.facts = verify(part.name, part.made or part.path, order, count)
         except BadFile as bad:
             return part, bad
     for part in parts:
         assert part.facts is not None
         assert part.digest is not None
-        job.out[part.name], job.facts[part.name], job.digests[part.name] = part.path, part.facts, part.digest
+        job.out[part.name], job.facts[part.name] = part.made or part.path, part.facts
+        if part.made is None:
+            job.digests[part.name] = part.digest
     if "image" in job.out:
         plain = job.folder / "plain.png"
         _plain_picture(job.out["image"], plain)
@@ -139,6 +165,29 @@ def _take(parts: Sequence[_Part], order: Order, job: Job) -> tuple[_Part, BadFil
         _strip(job.out["video"], published)
         job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
     return None
+
+
+def _as_mp4(part: _Part, order: Order, job: Job) -> Path | None:
+    """Make an mp4 of a video in another container, or of one without sound, as only workflows of users save them.
+
+    What was done is kept for the trace. Return None where the file is one already.
+    """
+    job.versions.pop(f"converted.{part.name}", None)
+    if part.name in PICTURES or (part.path.suffix == ".mp4" and (order.template.trusted or _has_sound(part.path))):
+        return None
+    made = part.path.with_name(f"{part.name}-converted.mp4")
+    try:
+        job.versions[f"converted.{part.name}"] = str(convert_to_mp4(part.path, made))
+    except LtxflowError as error:
+        raise BadFile(error.problems[0]) from None
+    return made
+
+
+def _has_sound(path: Path) -> bool:
+    try:
+        return probe_mp4(path).has_audio
+    except LtxflowError:
+        return True  # that it is damaged is found out, and reported, when it is verified
 
 
 def verify(name: str, path: Path, order: Order, count: Callable[[Path], int] = decode_count) -> dict[str, Any]:
@@ -177,9 +226,11 @@ def _shown(value: object) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _listed(state: JobState, node: str, extension: str) -> OutputFile | None:
-    files = [file for file in state.outputs if file.node == node and file.filename.lower().endswith(extension)]
-    return files[-1] if files else None
+def _listed(outputs: Sequence[OutputFile], node: str, suffixes: Sequence[str]) -> OutputFile | None:
+    """Return the last file of a node that ends in the first of the suffixes that any has."""
+    files = [file for file in outputs if file.node == node]
+    found = ([file for file in files if _suffix(file) == suffix] for suffix in suffixes)
+    return next((some[-1] for some in found if some), None)
 
 
 def _refused(state: JobState) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from ltxflow.comfy.client import probe
 from ltxflow.comfy.nodes import core_classes
 from ltxflow.comfy.places import Place, find_servers
+from ltxflow.comfy.signatures import FOLDER
 from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import Event
 from ltxflow.plan.outlook import Outlook
@@ -18,7 +19,6 @@ from ltxflow.verbs.means import Servers
 from ltxflow.verbs.session import Session, make_own_folder
 
 JOURNAL = "journal.jsonl"
-SIGNATURES = "signatures"
 
 
 def places_of(servers: Servers, session: Session) -> list[Place]:
@@ -59,4 +59,4 @@ async def comfy_executor(
         write_speeds(session.store.root, {**speeds, **measured})
 
     terms = Terms(servers.patience_s, core_classes() | session.config.allowed_nodes, servers.max_gpu_s)
-    return ComfyExecutor([place.server for place in places], journal, terms, emit, speeds, own / SIGNATURES, learned)
+    return ComfyExecutor([place.server for place in places], journal, terms, emit, speeds, own / FOLDER, learned)

@@ -475,6 +475,12 @@ def test_a_foreign_node_may_check_its_values_itself() -> None:
     assert found == [("N105", "error"), ("N112", "error"), ("N105", "error")]
 
 
+def test_a_class_is_reported_once_however_many_nodes_have_it() -> None:
+    many = {str(n): node("ShellRun") for n in range(100, 110)}
+    problem = only(text_to_video() | many)
+    assert (problem.code, 'in node "100"' in problem.message) == ("N102", True)
+
+
 def test_an_allowed_class_is_left_unchecked_without_a_server() -> None:
     graph = text_to_video() | {"9": node("MyNode", x=1), "10": node("PreviewAny", source=["9", 3])}
     graph["54"]["inputs"]["model"] = ["1", 0]

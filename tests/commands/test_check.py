@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from film import Film
+
+from ltxflow.script.profile import templates_folder
 
 
 def test_all_problems_of_a_file_are_told_at_once(film: Film) -> None:
@@ -46,3 +50,27 @@ def test_the_same_prompt_twice_in_a_scene_is_an_error(film: Film) -> None:
 def test_checking_writes_nothing(film: Film) -> None:
     film.run("check")
     assert [path.name for path in film.folder.iterdir()] == ["project.yaml"]
+
+
+def test_a_class_that_a_server_reported_as_core_needs_no_allowance(film: Film) -> None:
+    """Newer than what is recorded: a build met it, and its word is kept."""
+    ours = templates_folder() / "ltx2-19b"
+    folder = film.folder / "templates" / "ltx2-19b"
+    folder.mkdir(parents=True)
+    (folder / "_parts.j2").write_text((ours / "_parts.j2").read_text().replace('"ManualSigmas"', '"NewerSigmas"'))
+    (folder / "mine.json.j2").write_text((ours / "t2v.json.j2").read_text())
+    film.edit("      - id: a\n", "      - id: a\n        template: mine\n")
+    assert film.run("trust").code == 0
+
+    def codes() -> list[str]:
+        return [p["code"] for p in film.run("check", "--json").envelope["problems"] if p["code"].startswith("N")]
+
+    assert codes() == ["N102"]
+    kept = film.folder / ".ltxflow" / "signatures"
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / "damaged.json").write_text("[")
+    entry = {"input": {"required": {}}, "output": ["SIGMAS"], "python_module": "custom_nodes.newer"}
+    (kept / "a.json").write_text(json.dumps({"NewerSigmas": entry}))
+    assert codes() == ["N102"]
+    (kept / "a.json").write_text(json.dumps({"NewerSigmas": entry | {"python_module": "comfy_extras.nodes_new"}}))
+    assert codes() == ["N103"]  # advice: how it is used, only that server knows

@@ -488,6 +488,14 @@ class Worker:
                 return [(spoiled(film, tags, spoil.options["what"] if spoil else ""), ".mp4")]
             case "SaveWEBM":
                 return [(media.film(call["images"], Fraction(call["fps"]), None, tags, "webm", call["codec"]), ".webm")]
+            case "VHS_VideoCombine":
+                kind, _, form = call["format"].partition("/")
+                frames, rate = call["images"], Fraction(call["frame_rate"])
+                if kind == "image":
+                    return [(media.png(frames, tags), f".{form}")]
+                if form == "webm":
+                    return [(media.film(frames, rate, call.get("audio"), tags, "webm", "vp9"), ".webm")]
+                return [(media.mp4(frames, rate, call.get("audio"), tags), ".mp4")]
             case "SaveImage" | "PreviewImage":
                 frames = call["images"]
                 return [(media.png(frames.cut(i, 1), tags), ".png") for i in range(frames.count)]
@@ -502,7 +510,8 @@ class Worker:
         """Write an output node's files under the server's naming rule; return its UI output."""
         if not files:
             return None
-        kind = "temp" if call.class_type.startswith("Preview") else "output"
+        is_temporary = call.class_type.startswith("Preview") or call.get("save_output") is False
+        kind = "temp" if is_temporary else "output"
         prefix = call.get("filename_prefix", "ComfyUI_temp_fake")
         frames = call.get("images") or getattr(call.get("video"), "frames", None)
         if frames:
@@ -537,6 +546,8 @@ class Worker:
             subfolder = folder.relative_to(base.resolve()).as_posix()
             items.append({"filename": file.name, "subfolder": "" if subfolder == "." else subfolder, "type": kind})
         match call.class_type:
+            case "VHS_VideoCombine":
+                return {"gifs": items}
             case "SaveVideo" | "SaveWEBM":
                 return {"images": items, "animated": [True]}
             case "SaveLatent":

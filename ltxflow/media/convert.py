@@ -1,0 +1,247 @@
+"""Turn a video of any container into an mp4 that every browser plays: H.264 and AAC. Knows no clip.
+
+H.264 and AAC are taken over packet by packet, without loss; other codecs are encoded again. Pictures come on an even
+grid of the file's own rate: containers that count milliseconds (Matroska, WebM) would make 24 a second uneven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.media.boxes import AGAIN
+from ltxflow.media.cutting import BITEXACT_CODEC, BITEXACT_FILE, THREADS
+
+PRESET, CRF = "medium", 14  # what was encoded once with loss is encoded once more: next to none is lost now
+KEY_S = 2  # a player can go to any of these
+AAC_BPS = 192_000
+AAC_BLOCK = 1024  # samples in a frame of AAC
+RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # Hz that AAC knows
+SILENT_RATE = 48000  # Hz of a track that is added
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was done: names of container and codecs, before and after. `added_silence`: there was no sound."""
+
+    container: str
+    codecs: tuple[str, ...]
+    is_encoded: bool  # pictures
+    added_silence: bool
+
+    def __str__(self) -> str:
+        how = "encoded again" if self.is_encoded else "not encoded again"
+        silence = ", and a silent track added" if self.added_silence else ""
+        return f"{self.container} ({', '.join(self.codecs)}) to mp4 (h264, aac), pictures {how}{silence}"
+
+
+def convert_to_mp4(source: Path, out: Path) -> Converted:
+    """Write the first picture track and the first sound track of `source` to `out` as an mp4.
+
+    Raise LtxflowError when it does not decode, or has no pictures.
+    """
+    try:
+        with av.open(str(source)) as file:
+            if not file.streams.video:
+                raise LtxflowError(Problem(f'"{source.name}" has no picture', hint=AGAIN, code="no-video"))
+            with av.open(str(out), "w", format="mp4") as made:
+                made.flags |= BITEXACT_FILE
+                return _convert(source, file, made)
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        message = f'"{source.name}" cannot be made an mp4: {str(error).lower()}'
+        raise LtxflowError(Problem(message, hint=AGAIN, code="damaged")) from error
+
+
+def _convert(source: Path, file: InputContainer, made: OutputContainer) -> Converted:
+    video: VideoStream = file.streams.video[0]
+    sound: AudioStream | None = next(iter(file.streams.audio), None)
+    codec, rate = _codec(video), video.average_rate or video.guessed_rate
+    if not rate:
+        raise ValueError("it names no frame rate")
+    container = source.suffix.removeprefix(".").lower()
+    codecs = (codec, *([_codec(sound)] if sound else []))
+    pictures = _copied(source, video, made, rate) if codec == "h264" else _encoded(source, video, made, rate)
+    sounds: Iterator[Packet[Any]]
+    if sound is None:
+        sounds = _silence(made, Fraction(_count(source)) / rate)
+    elif _codec(sound) == "aac":
+        sounds = _copied_sound(source, sound, made, _begin(source))
+    else:
+        sounds = _encoded_sound(source, sound, made, _begin(source))
+    for packet in _in_order(pictures, sounds):
+        made.mux_one(packet)
+    return Converted(container, codecs, codec != "h264", sound is None)
+
+
+def _codec(stream: VideoStream | AudioStream) -> str:
+    """The codec's name, not that of a library that decodes it."""
+    return str(stream.codec_context.codec.canonical_name)
+
+
+def _in_order(*tracks: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Yield the packets of all tracks by time: none has to be kept until the others come."""
+    waiting: dict[int, Packet[Any]] = {}
+    for number, track in enumerate(tracks):
+        if (packet := next(track, None)) is not None:
+            waiting[number] = packet
+    while waiting:
+        number = min(waiting, key=lambda n: Fraction(waiting[n].dts or 0) * (waiting[n].time_base or 1))
+        yield waiting.pop(number)
+        if (packet := next(tracks[number], None)) is not None:
+            waiting[number] = packet
+
+
+def _packets(source: Path, kind: str) -> Iterator[Packet[Any]]:
+    """Yield the packets of one track: each track is read by itself, so that both can be asked for by time."""
+    with av.open(str(source)) as file:
+        stream = (file.streams.video if kind == "video" else file.streams.audio)[0]
+        for packet in file.demux(stream):
+            if packet.size:
+                yield packet
+
+
+def _frames(source: Path, kind: str) -> Iterator[Any]:
+    with av.open(str(source)) as file:
+        stream = (file.streams.video if kind == "video" else file.streams.audio)[0]
+        yield from file.decode(stream)
+
+
+def _begin(source: Path) -> Fraction:
+    """When the first picture is shown, in seconds by the file's clock: that is 0 in the mp4, for the sound too."""
+    return min((_time(packet) for packet in _packets(source, "video")), default=Fraction(0))
+
+
+def _count(source: Path) -> int:
+    return sum(1 for _ in _packets(source, "video"))
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def _copied(source: Path, video: VideoStream, made: OutputContainer, rate: Fraction) -> Iterator[Packet[Any]]:
+    """Yield the packets as they are, each at its place on the grid of the rate."""
+    stream = made.add_stream_from_template(video)
+    stream.time_base = base = Fraction(1, 1) / rate
+    places = _grid([_time(packet) for packet in _packets(source, "video")], rate)
+    late = max(0, *(number - place for number, place in enumerate(places)))  # frames: what comes first is shown later
+
+    def packets() -> Iterator[Packet[Any]]:
+        for number, packet in enumerate(_packets(source, "video")):
+            packet.stream, packet.time_base = stream, base
+            packet.pts, packet.dts, packet.duration = places[number], number - late, 1
+            yield packet
+
+    return packets()
+
+
+def _time(part: Any) -> Fraction:
+    """When a packet or a frame is due, in seconds."""
+    if part.pts is None or part.time_base is None:
+        raise ValueError("parts of it have no time")
+    return Fraction(part.pts * part.time_base)
+
+
+def _grid(times: list[Fraction], rate: Fraction) -> list[int]:
+    """Return the number of the frame that each time is, from 0. Raise ValueError where two would be one."""
+    first = min(times, default=Fraction(0))
+    places = [round((time - first) * rate) for time in times]
+    if sorted(places) != list(range(len(places))):
+        raise ValueError(f"its pictures do not come at {float(rate):g} a second")
+    return places
+
+
+def _encoded(source: Path, video: VideoStream, made: OutputContainer, rate: Fraction) -> Iterator[Packet[Any]]:
+    stream = made.add_stream("libx264", rate=rate)
+    stream.width, stream.height, stream.pix_fmt = video.codec_context.width, video.codec_context.height, "yuv420p"
+    context, known = stream.codec_context, video.codec_context
+    context.time_base, context.thread_count, context.gop_size = 1 / rate, THREADS, round(KEY_S * rate)
+    context.max_b_frames = 0  # see cutting.py: x264 weighs them by memory that it never wrote
+    context.color_primaries, context.color_trc = known.color_primaries, known.color_trc
+    context.colorspace, context.color_range = known.colorspace, known.color_range
+    context.flags |= BITEXACT_CODEC
+    context.options = {"preset": PRESET, "crf": str(CRF)}
+
+    def packets() -> Iterator[Packet[Any]]:
+        for number, frame in enumerate(_frames(source, "video")):
+            plain = frame.reformat(format="yuv420p")
+            plain.pts, plain.time_base, plain.pict_type = number, 1 / rate, 0
+            yield from stream.encode(plain)
+        yield from stream.encode(None)
+
+    return packets()
+
+
+# ------------------------------------------------------------------------------------------------ sound
+
+
+def _copied_sound(source: Path, sound: AudioStream, made: OutputContainer, begin: Fraction) -> Iterator[Packet[Any]]:
+    stream = made.add_stream_from_template(sound)
+    rate = sound.codec_context.sample_rate
+    stream.time_base = Fraction(1, rate)
+
+    def packets() -> Iterator[Packet[Any]]:
+        first = None
+        for number, packet in enumerate(_packets(source, "audio")):
+            first = round((_time(packet) - begin) * rate) if first is None else first
+            packet.stream, packet.time_base = stream, Fraction(1, rate)
+            packet.pts = packet.dts = first + number * AAC_BLOCK
+            packet.duration = AAC_BLOCK
+            yield packet
+
+    return packets()
+
+
+def _encoded_sound(source: Path, sound: AudioStream, made: OutputContainer, begin: Fraction) -> Iterator[Packet[Any]]:
+    known = sound.codec_context
+    rate = next((rate for rate in RATES if rate <= known.sample_rate), RATES[-1])
+    layout = "mono" if known.channels == 1 else "stereo"
+    stream = _aac(made, rate, layout)
+
+    def packets() -> Iterator[Packet[Any]]:
+        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+        place = None
+        for frame in (*_frames(source, "audio"), None):
+            if place is None:
+                place = round((_time(frame) - begin) * rate) if frame is not None else 0
+            for part in resampler.resample(frame):
+                part.pts, part.time_base = place, Fraction(1, rate)
+                place += part.samples
+                yield from stream.encode(part)
+        yield from stream.encode(None)
+
+    return packets()
+
+
+def _silence(made: OutputContainer, seconds: Fraction) -> Iterator[Packet[Any]]:
+    stream = _aac(made, SILENT_RATE, "stereo")
+
+    def packets() -> Iterator[Packet[Any]]:
+        left, place = round(seconds * SILENT_RATE), 0
+        while left > 0:
+            count = min(left, AAC_BLOCK)
+            part = AudioFrame.from_ndarray(np.zeros((2, count), np.float32), format="fltp", layout="stereo")
+            part.sample_rate, part.pts, part.time_base = SILENT_RATE, place, Fraction(1, SILENT_RATE)
+            yield from stream.encode(part)
+            left, place = left - count, place + count
+        yield from stream.encode(None)
+
+    return packets()
+
+
+def _aac(made: OutputContainer, rate: int, layout: str) -> AudioStream:
+    stream: AudioStream = made.add_stream("aac", rate=rate, layout=layout)
+    stream.codec_context.bit_rate = AAC_BPS
+    stream.codec_context.flags |= BITEXACT_CODEC
+    return stream
