@@ -95,11 +95,11 @@ def _part(name: str, node: str, state: JobState, order: Order, graph: Mapping[st
 def _unusable(name: str, node: str, graph: Mapping[str, Any], file: str, order: Order) -> LtxflowError:
     """To save it again would give the same: the workflow asks for it."""
     class_ = str(graph.get(node, {}).get("class_type", "node"))
-    what, better = (
-        ("PNG", "a SaveImage node") if name in PICTURES else ("video", "a SaveVideo node, or format: video/h264-mp4")
-    )
+    what, better = ("PNG", "by SaveImage") if name in PICTURES else ("video", "by SaveVideo")
+    if class_.startswith("VHS_"):
+        better = "format: video/h264-mp4"
     message = f'the workflow saves "{clean(file, 80)}" as "{name}", which is no {what}'
-    hint = f'let node "{node}" ({class_}) of template "{order.template.name}" save one: {better}'
+    hint = f'save one there, {better}: node "{node}" ({class_}) of template "{order.template.name}"'
     return LtxflowError(Problem(message, order.span, hint, "C025"), exit_code=FAILED)
 
 

@@ -183,6 +183,7 @@ def test_a_picture_where_a_video_belongs_is_refused_by_name_and_paid_once(
         (problem,) = problems(ran)
         assert problem["code"] == "C025"
         assert f'.{form.partition("/")[2]}" as "video", which is no video' in problem["message"]
-        assert 'let node "89" (VHS_VideoCombine) of template "mine" save one' in problem["hint"]
+        hint = 'save one there, format: video/h264-mp4: node "89" (VHS_VideoCombine) of template "mine"'
+        assert problem["hint"] == hint
         assert problem["where"]["line"] == 10
     assert len(ours(newer)) == 1
