@@ -365,9 +365,9 @@ def test_check_knows_the_nodes_of_image_workflows_without_a_server(drawn: Film) 
         TEMPLATE.replace('"8": {"class_type": "RandomNoise"', f'"13": {sampler},\n"8": {{"class_type": "RandomNoise"')
     )
     assert drawn.run("trust").code == 0
-    told = drawn.run("check", "--json")
-    assert told.code == 0
-    assert [p["level"] for p in told.envelope["problems"] if p["code"] == "N103"] == ["advice"]
+    ran = drawn.run("check", "--json")
+    assert ran.code == 0
+    assert [p for p in ran.envelope["problems"] if p["code"].startswith("N")] == []  # no output reaches it
 
 
 def test_a_template_that_reads_a_file_is_refused(drawn: Film) -> None:

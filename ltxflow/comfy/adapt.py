@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ltxflow.comfy.signatures import DYNAMIC, FILES, Graph, Input, Signature, Signatures, expand, folder_of, versions
+from ltxflow.comfy.signatures import DYNAMIC, FILES, Graph, Input, Signature, Signatures, folder_of, versions
 from ltxflow.comfy.wording import closest, quote, show
 
 DEPTH = 12  # rounds until a node's inputs are all spelled and filled: a dynamic choice brings others
@@ -48,7 +48,7 @@ def adapt_graph(graph: Graph, signatures: Signatures) -> tuple[dict[str, Any], t
         if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
             continue
         sig = signatures.classes.get(node["class_type"]) if isinstance(node.get("class_type"), str) else None
-        if sig is None:
+        if sig is None or _fits(sig, node["inputs"]):
             continue
         inputs, made = _adapt(sig, node_id, node["inputs"])
         if made:
@@ -57,10 +57,18 @@ def adapt_graph(graph: Graph, signatures: Signatures) -> tuple[dict[str, Any], t
     return adapted, tuple(changes)
 
 
+def _fits(sig: Signature, inputs: Mapping[str, Any]) -> bool:
+    """Whether there is nothing to adapt: what is given is declared and not hidden, what is required is given."""
+    declared = sig.declared(inputs)
+    return all(name in declared and not declared[name].options.get("hidden") for name in inputs) and all(
+        name in inputs for name, one in declared.items() if one.required
+    )
+
+
 def _adapt(sig: Signature, node_id: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Change]]:
     inputs, changes = dict(given), []
     for _ in range(DEPTH):
-        declared = {one.name: one for one in expand(sig.inputs, inputs)}
+        declared = sig.declared(inputs)
         renamed = next(_respelled(declared, inputs), None)
         if renamed is not None:
             old, new = renamed
@@ -108,7 +116,7 @@ def _default(sig: Signature, one: Input, given: Mapping[str, Any]) -> Any:
     """The declared default; of a choice that a newer version added without one, the first, as in the web interface."""
     value = one.options.get("default")
     if isinstance(value, list):
-        return {"__value__": value}  # how a graph writes a list that is no link
+        return {"__value__": value}  # how a graph writes a list that is not a link
     if value is not None:
         return value if one.choices is None or value in one.choices else None
     is_file = folder_of(sig.name, one.name) or one.lists_models or one.is_file or one.name in FILES.get(sig.name, ())
@@ -117,9 +125,9 @@ def _default(sig: Signature, one: Input, given: Mapping[str, Any]) -> Any:
     return None
 
 
-def _oldest(sig: Signature, given: Mapping[str, Any]) -> dict[str, Input] | None:
+def _oldest(sig: Signature, given: Mapping[str, Any]) -> Mapping[str, Input] | None:
     known = Signatures.recorded(versions()[-1]).classes.get(sig.name)
-    return None if known is None else {one.name: one for one in expand(known.inputs, given)}
+    return None if known is None else known.declared(given)
 
 
 def _is_added(sig: Signature, one: Input, given: Mapping[str, Any]) -> bool:

@@ -30,7 +30,6 @@ from ltxflow.comfy.signatures import (
     as_link,
     by_number,
     core_classes,
-    expand,
     file_inputs,
     fits,
     folder_of,
@@ -220,13 +219,14 @@ class _Check:
             inputs = node.get("inputs") if isinstance(node, Mapping) else None
             if not isinstance(inputs, Mapping):
                 continue
-            checked = {one.name for one in expand(sig.inputs, inputs) if one.type != DYNAMIC} if sig else set()
+            declared = sig.declared(inputs) if sig else {}
             for name, value in inputs.items():
                 source = value[0] if is_link(value) else None
                 if source is None:
                     continue
                 if source not in self.graph:
-                    if name not in checked or node_id not in reached:
+                    is_checked = name in declared and declared[name].type != DYNAMIC and node_id in reached
+                    if not is_checked:
                         self.report(node_id, wording.link_to_nowhere(Input(name, "*"), source, self.graph))
                 elif source not in seen:
                     seen.add(source)
@@ -238,9 +238,14 @@ class _Check:
         inputs = node.get("inputs") if isinstance(node, Mapping) else None
         if not isinstance(inputs, Mapping):
             return []
-        names = [one.name for one in expand(sig.inputs, inputs) if one.type != DYNAMIC] if sig else list(inputs)
-        links = (as_link(inputs.get(name)) for name in names)
-        return [link[0] for link in links if link and link[0] in self.graph]
+        declared = sig.declared(inputs) if sig else None
+        return [
+            link[0]
+            for name, value in inputs.items()
+            if (link := as_link(value))
+            and link[0] in self.graph
+            and (declared is None or (name in declared and declared[name].type != DYNAMIC))
+        ]
 
     def class_of(self, node_id: str) -> Signature | None:
         """Check a node's class, which the server does wherever the node is; return its signature if there is one."""
@@ -264,11 +269,11 @@ class _Check:
     def of_class(self, class_: str, sig: Signature | None) -> Finding | None:
         is_core = sig.is_core if sig else class_ in core_classes()
         is_allowed = self.allowed is None or is_core or class_ in self.allowed
-        known = [*self.signatures.classes, *(self.allowed or ())]
-        if not is_allowed and (sig or not wording.closest(class_, known)):
-            return wording.not_allowed(class_)
         if sig is not None:
-            return None
+            return None if is_allowed else wording.not_allowed(class_)
+        known = [*self.signatures.classes, *(self.allowed or ())]
+        if not is_allowed and not wording.closest(class_, known):
+            return wording.not_allowed(class_)
         if self.signatures.is_recorded and self.allowed is not None and is_allowed and not is_core:
             return wording.unchecked(class_)
         return wording.unknown_class(class_, known, is_allowed and self.allowed is not None)
@@ -284,7 +289,7 @@ class _Check:
         return False
 
     def node(self, node_id: str, inputs: Mapping[str, Any], sig: Signature, changes: tuple[Change, ...]) -> None:
-        declared = {one.name: one for one in expand(sig.inputs, inputs)}
+        declared = sig.declared(inputs)
         spare = [name for name in inputs if name not in declared and name not in sig.hidden]
         filled = {change.input for change in changes if change.node == node_id and change.is_omission}
         for one in declared.values():
@@ -294,7 +299,7 @@ class _Check:
                 self.value(node_id, sig, one, inputs[one.name])
             elif one.required and one.type != DYNAMIC:
                 self.report(node_id, wording.missing(one, spare))
-            elif one.required:  # a dynamic choice that is missing is no input at all, for the server
+            elif one.required:  # for the server a dynamic choice that is missing does not exist
                 self.warn(node_id, sig, wording.missing(one, spare))
         if sig.is_core:
             free = [name for name in declared if name not in inputs]

@@ -12,7 +12,7 @@ from typing import Any
 from ltxflow.comfy import wording
 from ltxflow.comfy.messages import NodeError, Refused, clean
 from ltxflow.comfy.nodes import check_graph
-from ltxflow.comfy.signatures import Graph, Input, Signatures, as_link, by_number, expand, fits, read_input
+from ltxflow.comfy.signatures import Graph, Input, Signatures, as_link, by_number, fits, read_input
 from ltxflow.comfy.wording import Finding
 from ltxflow.core.errors import Problem, Span
 
@@ -52,7 +52,7 @@ class _Refusal:
         given = node.get("inputs") if isinstance(node, Mapping) else None
         self.inputs: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
         sig = signatures.classes.get(reason.class_type) if signatures else None
-        self.declared = {one.name: one for one in expand(sig.inputs, self.inputs)} if sig else {}
+        self.declared = sig.declared(self.inputs) if sig else {}
 
     def findings(self) -> list[tuple[str | None, Finding]]:
         """Return node (None: the whole graph) and finding."""

@@ -47,6 +47,13 @@ class Inventory:
             self.folders[folder] = await self.client.models(folder)
         return self.folders[folder]
 
+    def forget(self) -> None:
+        """Drop what is known of the server: it may have been restarted, with other files and other nodes."""
+        self.folders.clear()
+        self.stats, self.signatures, self.is_fresh = None, None, False
+        self.right.clear()
+        self.classes.clear()
+
     def choose(self, names: Sequence[str], listed: Iterable[str], folder: str, span: Span | None = None) -> str | None:
         """Return the listed file that `names` mean, None without any; where there are two, note the doubt."""
         found = filenames.find(names, listed)

@@ -132,7 +132,18 @@ class Signature:
     hidden: frozenset[str] = frozenset()
     module: str = ""  # Python module by the server's word: "nodes", "comfy_extras.nodes_lt", "custom_nodes.…"
 
-    @property
+    def declared(self, given: Mapping[str, Any]) -> Mapping[str, Input]:
+        """Return the inputs that a node of this class has, given its values, by name: see `expand`."""
+        return self._fixed or {one.name: one for one in expand(self.inputs, given)}
+
+    @cached_property
+    def _fixed(self) -> Mapping[str, Input] | None:
+        """The inputs of a class that has the same whatever their values: nearly all have."""
+        if any(one.type in (GROW, DYNAMIC, SLOT) for one in self.inputs):
+            return None
+        return {one.name: one for one in self.inputs}
+
+    @cached_property
     def is_core(self) -> bool:
         """Whether it comes with ComfyUI: by the server's word, or since a recorded version has it."""
         return is_core_module(self.module) or self.name in core_classes()
@@ -325,7 +336,7 @@ def _grown(name: str, one: Input, given: Mapping[str, Any]) -> Iterator[Input]:
 
 
 class ModelInput(NamedTuple):
-    """A model file a graph names. `folder` is the server's (`/models/{folder}`), "" if it cannot be told."""
+    """A model file a graph names. `folder` is the server's (`/models/{folder}`), "" where it is unknown."""
 
     node: str
     class_type: str
@@ -357,7 +368,7 @@ def model_inputs(graph: Graph, signatures: Signatures | None = None) -> list[Mod
     found = []
     for node_id, class_type, inputs in nodes_of(graph):
         sig = signatures.classes.get(class_type) if signatures else None
-        declared = {i.name: i for i in expand(sig.inputs, inputs)} if sig else {}
+        declared = sig.declared(inputs) if sig else {}
         for name, value in inputs.items():
             if not isinstance(value, str):
                 continue
@@ -376,7 +387,7 @@ def file_inputs(graph: Graph, signatures: Signatures | None = None) -> list[File
     found = []
     for node_id, class_type, inputs in nodes_of(graph):
         sig = signatures.classes.get(class_type) if signatures else None
-        uploads = {i.name for i in expand(sig.inputs, inputs) if i.is_file} if sig else set()
+        uploads = {name for name, one in sig.declared(inputs).items() if one.is_file} if sig else set()
         for name, value in inputs.items():
             if value == "" and class_type in ("Painter", "Load3D", "Load3DAdvanced"):
                 continue  # these open nothing then

@@ -98,7 +98,7 @@ def _unusable(name: str, node: str, graph: Mapping[str, Any], file: str, order: 
     what, better = ("PNG", "by SaveImage") if name in PICTURES else ("video", "by SaveVideo")
     if class_.startswith("VHS_"):
         better = "format: video/h264-mp4"
-    message = f'the workflow saves "{clean(file, 80)}" as "{name}", which is no {what}'
+    message = f'the workflow saves "{clean(file, 80)}" as "{name}", which is not a {what}'
     hint = f'save one there, {better}: node "{node}" ({class_}) of template "{order.template.name}"'
     return LtxflowError(Problem(message, order.span, hint, "C025"), exit_code=FAILED)
 

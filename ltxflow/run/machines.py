@@ -140,7 +140,7 @@ class Machine:
 
     def forget(self) -> None:
         """It may have been started anew, elsewhere even: what it had is no longer known."""
-        self.inventory.folders.clear()
+        self.inventory.forget()
         self.uploaded.clear()
         self.group = self.text = ""
 

@@ -24,8 +24,9 @@ class Trace:
     """An action that ran: what it was, what came out, and the circumstances.
 
     `fields` are the flat settings that led to it, kept so that a later plan can say what changed. `seconds`
-    are timings by name, `versions` name → version of what took part, `made_at` is ISO 8601 in UTC. `source`
-    says what made it: "comfyui", "animatic", …
+    are timings by name, `versions` name → version of what took part (and how a graph was adapted to its server,
+    `adapted.89.format.codec`, or a file converted, `converted.video`), `made_at` is ISO 8601 in UTC. `source` says what
+    made it: "comfyui", "animatic", …
     """
 
     key: Key

@@ -549,8 +549,8 @@ async def film_findings(seen: Seen, client: Client, needs: Needs, config: Config
             else:
                 found.append(_missing(template, folder, name, available, seen.name))
         for doubt in inventory.news():
-            told = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
-            found.append(of_problem("server.models", told, "warning", seen.name))
+            doubt = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
+            found.append(of_problem("server.models", doubt, "warning", seen.name))
         if present:
             found.append(Finding("server.models", "ok", f"has {', '.join(dict.fromkeys(present))}", "", seen.name))
         if needs.graphs:

@@ -11,7 +11,7 @@ from comfy.test_adapt import PLACES, values
 from comfy.test_nodes import NEWEST, NONE, OLDEST, SAMPLES, SERVERS, image_to_video, node, text_to_video, with_
 from fakes.comfyui import MODELS_LTX2
 from fakes.graphs import Validator, with_models
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
@@ -36,8 +36,8 @@ def refusal(graph: Graph, version: str, exists: bool = True) -> tuple[Problem, .
 
 
 def reworded(graph: Graph, version: str, signatures: Signatures | None = None, exists: bool = True) -> list[Problem]:
-    told = refusal(graph, version, exists)
-    found = reword(told, graph, signatures or SERVERS[version], template="t2v", span=SPAN, server="bench")
+    problems = refusal(graph, version, exists)
+    found = reword(problems, graph, signatures or SERVERS[version], template="t2v", span=SPAN, server="bench")
     assert all(problem.span == SPAN for problem in found)
     return list(found)
 
@@ -56,6 +56,7 @@ def test_the_server_and_our_check_say_the_same(code: str, graph: Graph, message:
     ]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(versions()),
     st.lists(st.tuples(st.sampled_from(PLACES), values | st.just("GONE")), min_size=1, max_size=2),
@@ -102,18 +103,18 @@ def test_a_list_that_the_server_keeps_to_itself_is_counted() -> None:
             }
         },
     }
-    told = parse_refusal(body)
-    (problem,) = reword(told, graph, None, template="t2v", span=SPAN, server="bench")
+    problems = parse_refusal(body)
+    (problem,) = reword(problems, graph, None, template="t2v", span=SPAN, server="bench")
     assert problem.code == "N117"
     assert 'file "absent.safetensors" for "lora_name" is not in the server\'s folder "loras"' in problem.message
     assert problem.hint == "put it in ComfyUI/models/loras there"
 
 
 def test_the_bounds_that_count_are_those_of_the_server_and_not_of_older_signatures() -> None:
-    (told,) = refusal(with_({"40.width": 0}), OLDEST)
-    reason = told.reason  # type: ignore[attr-defined]  # a Refused
+    (problem_,) = refusal(with_({"40.width": 0}), OLDEST)
+    reason = problem_.reason  # type: ignore[attr-defined]  # a Refused
     reason.extra["input_config"][1]["min"] = 32
-    (problem,) = reword([told], with_({"40.width": 0}), SERVERS[OLDEST], template="", span=None, server="bench")
+    (problem,) = reword([problem_], with_({"40.width": 0}), SERVERS[OLDEST], template="", span=None, server="bench")
     assert "smaller than the least allowed, 32" in problem.message
 
 
@@ -127,8 +128,8 @@ def test_without_signatures_and_for_strange_reasons_there_is_still_a_sentence() 
             "77": {"class_type": "Y", "errors": [{"type": "value_not_in_list", "details": "z"}, {}, 5]},
         }
     }
-    told = parse_refusal(body)
-    found = reword(told, text_to_video(), None, template="t2v", span=SPAN, server="bench")
+    problems = parse_refusal(body)
+    found = reword(problems, text_to_video(), None, template="t2v", span=SPAN, server="bench")
     texts = [problem.message for problem in found]
     assert (
         'bench: the node refuses its inputs: what ever in node "40" (EmptyLTXVLatentVideo) of template "t2v"' in texts
@@ -163,6 +164,7 @@ TYPES += ["value_smaller_than_min", "value_bigger_than_max", "value_not_in_list"
 TYPES += ["exception_during_validation", "exception_during_inner_validation", "?"]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(TYPES),
     st.sampled_from([*image_to_video(), "nowhere"]),
@@ -175,9 +177,9 @@ TYPES += ["exception_during_validation", "exception_during_inner_validation", "?
 )
 def test_no_refusal_makes_it_raise(type_: str, node_id: str, name: Any, extra: Graph, details: Any) -> None:
     error = {"type": type_, "message": details, "details": details, "extra_info": {"input_name": name, **extra}}
-    told = parse_refusal({"node_errors": {node_id: {"class_type": "SaveVideo", "errors": [error]}}})
+    problems = parse_refusal({"node_errors": {node_id: {"class_type": "SaveVideo", "errors": [error]}}})
     for signatures in (None, SERVERS[NEWEST]):
-        found = reword(told, image_to_video(), signatures, template="t2v", span=SPAN, server="bench")
+        found = reword(problems, image_to_video(), signatures, template="t2v", span=SPAN, server="bench")
         assert found
         assert all(problem.code.startswith("N1") for problem in found)
         hash(found)  # they are collected without doubles

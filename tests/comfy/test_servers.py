@@ -15,6 +15,7 @@ from ltxflow.comfy.client import Client
 from ltxflow.comfy.nodes import core_classes
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.servers import Inventory, Names, find_name, fit_graph, resolve_names
+from ltxflow.comfy.signatures import recorded_info
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.profile import Profile, load_profile
 
@@ -329,3 +330,23 @@ def test_a_graph_takes_the_form_of_the_server_and_says_so(tmp_path: Path) -> Non
         assert fitted.graph["3"]["inputs"][name] == "h264"
         assert fitted.changes == ({} if name == "codec" else {"3.format.codec": "was codec"})
     assert graph["3"]["inputs"]["codec"] == "h264"  # type: ignore[index]
+
+
+def test_what_was_known_of_a_server_is_forgotten_when_it_may_be_another(tmp_path: Path) -> None:
+    """Restarted as a newer version, at the same address: its nodes and files are asked for again."""
+    graph = with_lora("new.safetensors") | {"4": {"class_type": "LTXVDurationPredictor", "inputs": {}}}
+    newer = recorded_info("0.33.0") | {"LTXVDurationPredictor": {"input": {"required": {}}, "output": ["INT"]}}
+    with FakeComfy() as fake:
+
+        async def body(inventory: Inventory) -> Any:
+            await check(inventory, tmp_path, with_lora("my_style_lora"))
+            fake._info, fake.version_text = newer, "0.33.0"
+            fake.models["loras"].append("sub/new.safetensors")
+            inventory.forget()
+            fitted = await check(inventory, tmp_path, graph)
+            assert inventory.stats is not None
+            return fitted, inventory.stats.version
+
+        fitted, version = on(fake, body)
+    assert version == "0.33.0"
+    assert fitted.graph["2"]["inputs"]["lora_name"] == "sub/new.safetensors"

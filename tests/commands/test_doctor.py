@@ -14,7 +14,7 @@ from film import Film, Ran, prompt, run
 
 from ltxflow.comfy import places
 from ltxflow.comfy.places import Place, Server
-from ltxflow.comfy.signatures import recorded_info
+from ltxflow.comfy.signatures import recorded_info, versions
 from ltxflow.media import lettering
 from ltxflow.verbs import health
 from ltxflow.verbs.health import Finding, Seen, server_findings, without_home
@@ -56,6 +56,28 @@ def test_a_machine_in_order(film: Film, comfy: FakeComfy) -> None:
         *("server.clock", "server.models", "server.nodes"),
     }
     assert {frozenset(f) for f in ran.data["findings"]} == {frozenset(["name", "level", "where", "message", "hint"])}
+
+
+@pytest.mark.parametrize("version", versions())
+def test_a_server_that_works_is_no_complaint_whatever_its_version(film: Film, version: str) -> None:
+    with FakeComfy(version=version) as server:
+        ran = doctor(film, "--server", server.url)
+    assert ran.code == 0
+    assert [f for f in ran.data["findings"] if f["level"] != "ok" and f["where"]] == []
+    (told,) = found(ran, "server.nodes", "ok")
+    assert told["message"].startswith("has all ")
+
+
+def test_two_files_that_a_name_may_mean_are_one_warning(film: Film) -> None:
+    film.edit("scenes:", "defaults: { clip: { loras: [style.safetensors] } }\nscenes:")
+    with FakeComfy(
+        models={**MODELS_LTX2, "loras": [*MODELS_LTX2["loras"], "a/style.safetensors", "b/style.safetensors"]}
+    ) as server:
+        ran = doctor(film, "--server", server.url)
+    assert ran.code == 0
+    (told,) = found(ran, "server.models", "warning")
+    assert '"style.safetensors" in loras may be "a/style.safetensors" or "b/style.safetensors"' in told["message"]
+    assert told["hint"] == 'the first one is used; name the one you mean: "a/style.safetensors"'
 
 
 def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(

@@ -311,7 +311,7 @@ def test_a_wrong_node_is_told_at_its_line_in_the_template(film: Film) -> None:
 
 def test_what_several_clips_share_is_told_once(film: Film) -> None:
     file = bring(film, text_to_video())
-    file.write_text(file.read_text().replace('"noise_seed"', '"noise_sed"'))
+    file.write_text(file.read_text().replace('"noise_seed"', '"noise_sed"').replace('"sampler_name"', '"sampler"'))
     film.run("trust")
     film.edit("scenes:", "defaults: { clip: { template: mine } }\nscenes:")
     errors = [p for p in film.run("check", "--json").envelope["problems"] if p["level"] == "error"]

@@ -39,50 +39,50 @@ def main(urls: list[str], file: Path = CORE_NODES) -> str:
     for url in urls:
         version = httpx.get(f"{url}/system_stats", timeout=60).json()["system"]["comfyui_version"]
         info = httpx.get(f"{url}/object_info", timeout=60).json()
-        found[version] = {name: entry(name, told) for name, told in sorted(info.items()) if is_core(told)}
+        found[version] = {name: entry(name, declared) for name, declared in sorted(info.items()) if is_core(declared)}
     newest_first = sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
     file.write_text(packed({version: found[version] for version in newest_first}), "utf-8")
     return ", ".join(f"{version}: {len(found[version])} classes" for version in newest_first)
 
 
-def is_core(told: Mapping[str, Any]) -> bool:
-    return is_core_module(str(told.get("python_module", "")))
+def is_core(declared: Mapping[str, Any]) -> bool:
+    return is_core_module(str(declared.get("python_module", "")))
 
 
-def entry(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def entry(name: str, declared: Mapping[str, Any]) -> dict[str, Any]:
     """Return one class as it is kept: in the server's own format, without prose and without names of files."""
-    kept: dict[str, Any] = {"input": {}, "output": told["output"], "python_module": told["python_module"]}
-    for section, specs in told["input"].items():
-        order = told.get("input_order", {}).get(section) or list(specs)
+    kept: dict[str, Any] = {"input": {}, "output": declared["output"], "python_module": declared["python_module"]}
+    for section, specs in declared["input"].items():
+        order = declared.get("input_order", {}).get(section) or list(specs)
         kept["input"][section] = (
             {n: spec(name, n, specs[n]) for n in order if n in specs} if section != "hidden" else specs
         )
-    if told.get("output_node"):
+    if declared.get("output_node"):
         kept["output_node"] = True
-    if any(told.get("output_is_list") or ()):
-        kept["output_is_list"] = told["output_is_list"]
-    if "deprecated" in told:  # only classes of the newer form have it
-        kept["deprecated"] = told["deprecated"]
+    if any(declared.get("output_is_list") or ()):
+        kept["output_is_list"] = declared["output_is_list"]
+    if "deprecated" in declared:  # only classes of the newer form have it
+        kept["deprecated"] = declared["deprecated"]
     return kept
 
 
-def spec(class_type: str, name: str, told: Any) -> Any:
+def spec(class_type: str, name: str, declared: Any) -> Any:
     """Return one declared input: its type, or list of choices, and its options."""
-    if not isinstance(told, list) or not told:
-        return told
-    rest = [options(class_type, part) for part in told[1:]]
-    if isinstance(told[0], list):
-        return [[] if is_of_files(class_type, name, told[0]) else told[0], *rest]
-    if told[0] == "COMBO" and rest and is_of_files(class_type, name, rest[0].get("options", [])):
+    if not isinstance(declared, list) or not declared:
+        return declared
+    rest = [options(class_type, part) for part in declared[1:]]
+    if isinstance(declared[0], list):
+        return [[] if is_of_files(class_type, name, declared[0]) else declared[0], *rest]
+    if declared[0] == "COMBO" and rest and is_of_files(class_type, name, rest[0].get("options", [])):
         rest[0]["options"] = []
-    return [told[0], *rest]
+    return [declared[0], *rest]
 
 
-def options(class_type: str, told: Any) -> Any:
+def options(class_type: str, declared: Any) -> Any:
     """Return the options of an input without prose; inputs declared inside of them are kept like all others."""
-    if not isinstance(told, dict):
-        return told
-    kept = {name: value for name, value in told.items() if name not in PROSE}
+    if not isinstance(declared, dict):
+        return declared
+    kept = {name: value for name, value in declared.items() if name not in PROSE}
     if isinstance(kept.get("options"), list):
         kept["options"] = [
             one | inside(class_type, one, "inputs") if isinstance(one, dict) else one for one in kept["options"]
@@ -92,10 +92,10 @@ def options(class_type: str, told: Any) -> Any:
     return kept | inside(class_type, kept, "inputs")
 
 
-def inside(class_type: str, told: Mapping[str, Any], name: str) -> dict[str, Any]:
-    if not isinstance(told.get(name), dict):
+def inside(class_type: str, declared: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(declared.get(name), dict):
         return {}
-    sections = told[name].items()
+    sections = declared[name].items()
     return {name: {section: {n: spec(class_type, n, s) for n, s in specs.items()} for section, specs in sections}}
 
 
@@ -114,12 +114,13 @@ def packed(found: Mapping[str, Mapping[str, Any]]) -> str:
     before: Mapping[str, Any] = {}
     for version, classes in found.items():
         gone = {name: None for name in before if name not in classes}
-        changes[version] = gone | {name: told for name, told in classes.items() if before.get(name) != told}
+        changes[version] = gone | {name: declared for name, declared in classes.items() if before.get(name) != declared}
         before = classes
     rows = [
         f"{json.dumps(version)}:{{\n"
         + ",\n".join(
-            f"{json.dumps(name)}:{json.dumps(told, separators=(',', ':'))}" for name, told in sorted(part.items())
+            f"{json.dumps(name)}:{json.dumps(declared, separators=(',', ':'))}"
+            for name, declared in sorted(part.items())
         )
         + "}"
         for version, part in changes.items()

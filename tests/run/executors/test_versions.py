@@ -8,9 +8,9 @@ from typing import Any
 
 import av
 import pytest
-from fakes.comfyui import FakeComfy
+from fakes.comfyui import MODELS_LTX2, FakeComfy
 from fakes.custom import VHS
-from fakes.studio import Studio, problems
+from fakes.studio import Studio, notices, problems
 from film import run
 
 from ltxflow.comfy.signatures import versions
@@ -92,11 +92,35 @@ def test_a_clone_against_the_other_version_renders_nothing(
     assert len(studio.films) == 6
 
 
+# Names of files
+
+
+def test_slashes_are_equal_and_a_doubtful_name_is_said_once(studio: Studio) -> None:
+    """A server on Windows lists backslashes; two files may have one name. Keys know the name that the film writes."""
+    listed = ["looks\\style.safetensors", "old\\style.safetensors"]
+    models = {**MODELS_LTX2, "loras": [*MODELS_LTX2["loras"], *listed]}
+    lora = "loras: [{name: %s, strength: 0.8}]"
+    studio.write(*(f"{clip}: {lora % 'style.safetensors'}" for clip in "abc"), f"d: {lora % 'looks/style.safetensors'}")
+    with FakeComfy(models=models) as server:
+        ran = studio.build(server)
+        assert ran.code == 0, ran.out
+        used = {
+            n["inputs"]["lora_name"]
+            for g in sent(server)
+            for n in g.values()
+            if n["class_type"] == "LoraLoaderModelOnly"
+        }
+    assert used == {"ltx-2-19b-distilled-lora-384.safetensors", listed[0]}
+    doubts = [line for line in notices(ran).splitlines() if "may be" in line]
+    assert len(doubts) == 1
+    assert '"style.safetensors" in loras may be "looks\\style.safetensors" or "old\\style.safetensors"' in doubts[0]
+
+
 # Other containers
 
 
 def with_template(studio: Studio, save: str, class_type: str = "SaveVideo", *, trust: bool = True) -> Studio:
-    """A film whose clip is made by a workflow of its own, which ends in `save`: the inputs of its save node."""
+    """A film whose clip is made by a workflow of the project; `save` are the inputs of its save node."""
     ours = load_profile("ltx2-19b").file.parent
     folder = studio.folder / "templates" / "ltx2-19b"
     folder.mkdir(parents=True)
@@ -150,7 +174,7 @@ def test_a_workflow_without_sound_makes_a_clip_with_a_silent_track(studio: Studi
     assert studio.traces["clip:s/a@1"]["versions"]["converted.video"] == (
         "webm (vp9) to mp4 (h264, aac), pictures encoded again, and a silent track added"
     )
-    assert [p["code"] for p in problems(ran) if p["code"] == "Q106"] == ["Q106"]  # said once, and not refused
+    assert [p["code"] for p in problems(ran) if p["code"] == "Q106"] == ["Q106"]  # a warning
     assert len(ours(newer)) == 1
 
 
@@ -182,7 +206,7 @@ def test_a_picture_where_a_video_belongs_is_refused_by_name_and_paid_once(
         assert ran.code == 1
         (problem,) = problems(ran)
         assert problem["code"] == "C025"
-        assert f'.{form.partition("/")[2]}" as "video", which is no video' in problem["message"]
+        assert f'.{form.partition("/")[2]}" as "video", which is not a video' in problem["message"]
         hint = 'save one there, format: video/h264-mp4: node "89" (VHS_VideoCombine) of template "mine"'
         assert problem["hint"] == hint
         assert problem["where"]["line"] == 10
