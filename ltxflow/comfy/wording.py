@@ -170,10 +170,11 @@ def not_in_list(wanted: Input, value: Any, class_type: str = "", length: int | N
     choices = [str(choice) for choice in wanted.choices or ()]
     folder = folder_of(class_type, wanted.name)
     close = closest(str(value), choices)
-    hint = f"did you mean {quote(close)}?" if close else has(choices)
+    is_file = bool(folder) or wanted.lists_models
+    hint = f"did you mean {quote(close)}?" if close else has(choices, 3 if is_file else 8)
     if not choices and length:
         hint = f"it has {length} others"
-    if folder or wanted.lists_models:
+    if is_file:
         place = f"in the server's folder {quote(folder)}" if folder else "in the list"
         if not close:
             hint = f"put it in ComfyUI/models/{folder} there" + (f"; {hint}" if choices else "") if folder else hint
@@ -234,10 +235,10 @@ def either(types: set[str]) -> str:
     return " or ".join(sorted(types))
 
 
-def has(names: Sequence[str]) -> str:
+def has(names: Sequence[str], most: int = 8) -> str:
     if not names:
         return "it has none"
-    return f"it has {', '.join(clean(name, WORD) for name in names[:8])}{' …' if len(names) > 8 else ''}"
+    return f"it has {', '.join(clean(name, WORD) for name in names[:most])}{' …' if len(names) > most else ''}"
 
 
 def slots(sig: Signature) -> str:

@@ -584,11 +584,12 @@ def _node_findings(where: str, needs: Needs, signatures: Signatures, config: Con
                     "server.nodes", replace(problem, message=f"{clip}: {problem.message}"), "error", where
                 )
                 found.setdefault(problem.message, told)
-    if found:
+    if any(finding.level == "error" for finding in found.values()):
         return list(found.values())
     classes = {node["class_type"] for _, _, graph in needs.graphs for node in graph.values()}
     templates = ", ".join(sorted({template for template, _, _ in needs.graphs}))
-    return [Finding("server.nodes", "ok", f"has all {len(classes)} node classes of {templates}", "", where)]
+    ok = Finding("server.nodes", "ok", f"has all {len(classes)} node classes of {templates}", "", where)
+    return [*found.values(), ok]
 
 
 def eased(findings: Sequence[Finding]) -> list[Finding]:

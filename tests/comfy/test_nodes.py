@@ -529,6 +529,25 @@ def test_file_inputs_are_those_by_which_nodes_open_files() -> None:
     ]
 
 
+@pytest.mark.parametrize("version", versions())
+def test_every_core_input_by_which_a_file_is_opened_is_known_without_a_server(version: str) -> None:
+    """A template from a stranger is looked at before any server is asked."""
+    opens = {"WEBCAM", "AUDIO_RECORD"}  # a recording's name
+    found = {
+        (sig.name, one.name)
+        for sig in Signatures.recorded(version).classes.values()
+        for one in sig.inputs
+        if one.is_file or one.type in opens
+    }
+    assert found >= {("LoadImage", "image"), ("LoadVideo", "file"), ("Painter", "mask"), ("RecordAudio", "audio")}
+    assert {(class_, name) for class_, name in found if name not in nodes.FILES.get(class_, ())} == set()
+
+
+def test_a_painter_without_a_mask_opens_nothing() -> None:
+    graph = {"1": node("Painter", mask=""), "2": node("Painter", mask="../x.png"), "3": node("LoadImage", image="")}
+    assert [(found.node, found.value) for found in nodes.file_inputs(graph)] == [("2", "../x.png"), ("3", "")]
+
+
 # -------------------------------------------------------------------------------- any graph
 
 json_values = st.recursive(
