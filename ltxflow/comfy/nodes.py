@@ -184,13 +184,13 @@ def _signature(name: str, entry: Any) -> Signature | None:
         specs = declared.get(section) or {}
         names = [n for n in order.get(section) or [] if n in specs]
         names += [n for n in specs if n not in names]
-        inputs += [_input(n, specs[n], section == "required") for n in names]
+        inputs += [read_input(n, specs[n], section == "required") for n in names]
     outputs = tuple("COMBO" if isinstance(t, list) else str(t) for t in entry.get("output") or ())
     hidden = frozenset(declared.get("hidden") or ())
     return Signature(name, tuple(inputs), outputs, bool(entry.get("output_node")), hidden)
 
 
-def _input(name: str, spec: Any, required: bool) -> Input:
+def read_input(name: str, spec: Any, required: bool) -> Input:
     """Read `["INT", {…}]`, `["IMAGE"]`, `[["a", "b"], {…}]` and `["COMBO", {"options": ["a"]}]`."""
     parts = spec if isinstance(spec, (list, tuple)) and spec else [str(spec)]
     options = parts[1] if len(parts) > 1 and isinstance(parts[1], Mapping) else {}
@@ -715,7 +715,7 @@ def _spelled_out(inputs: tuple[Input, ...], given: Mapping[str, Any], prefix: st
         for option in one.options.get("options", []):
             if is_open or option["key"] == value:
                 below = tuple(
-                    _input(n, spec, section == "required" and not is_open)
+                    read_input(n, spec, section == "required" and not is_open)
                     for section in ("required", "optional")
                     for n, spec in (option.get("inputs", {}).get(section) or {}).items()
                 )
@@ -732,7 +732,7 @@ def _grown(one: Input, given: Mapping[str, Any]) -> Iterator[Input]:
     for i, part in enumerate(names):
         name = f"{one.name}.{part}"
         if i < least or name in given:
-            yield _input(name, specs[0], i < least)
+            yield read_input(name, specs[0], i < least)
 
 
 # ------------------------------------------------------------------------------------------------ words
