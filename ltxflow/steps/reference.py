@@ -152,6 +152,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     for still in project.stills:
         pick = wishes.pick(still)
         template: Template | None = project.templates.get(still.template) if still.engine is None else None
+        if template and template.problems:
+            raise LtxflowError(*template.problems)
         asked = {*range(1, still.takes + 1), pick} if still.takes > 1 else {pick}
         for take in sorted(asked | wishes.also(still)):
             weights = weights_of(project) if template and template.trusted else {}
