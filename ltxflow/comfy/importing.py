@@ -46,6 +46,7 @@ PICTURES = ("image", "images", "start_image", "first_frame", "init_image", "opti
 LAST_PICTURES = ("end_image", "last_image", "last_frame", "end_frame")
 SECONDS = ("duration", "seconds")
 TITLE = "video"
+MAX_NODES = 3_000  # the largest official workflow has 400
 FILE_VARIABLES = frozenset({"reference", "last_frame", "sound", "control.video"})
 
 
@@ -120,6 +121,9 @@ def recognise(graph: Graph) -> Recognised:
 
     Raise LtxflowError for one that saves no video, goes round in a circle, or reads a file that no clip can give.
     """
+    if len(graph) > MAX_NODES:
+        hint = "import a part of it"
+        raise LtxflowError(Problem(f"the workflow has more than {MAX_NODES:,} nodes", None, hint, "T020"))
     mended = mend(graph)
     search = _Search(mended.graph)
     found = search.all()

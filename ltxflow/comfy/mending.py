@@ -75,12 +75,17 @@ class _Mending(Wiring):
 
     def set(self, id: str, name: str, value: Any) -> None:
         self.graph[id]["inputs"][name] = value
+        self.read_from.clear()
 
     # ---- switches
 
     def fold_switches(self) -> None:
         """Link past a switch that nothing can turn: the side that is off needs no model on the server."""
         values = Values(self)
+        readers: dict[str, list[tuple[str, str]]] = {}
+        for reader in self.graph:
+            for name, source, _ in self.links(reader):
+                readers.setdefault(source, []).append((reader, name))
         for id in [*self.graph]:
             if self.class_of(id) != "ComfySwitchNode":
                 continue
@@ -88,15 +93,15 @@ class _Mending(Wiring):
             side = "on_true" if switch else "on_false"
             if not isinstance(switch, bool) or side not in self.inputs(id):
                 continue
-            written = [self.inputs(node)[name] for node, name in values.spots(id, "switch") if isinstance(name, str)]
-            if any(not isinstance(value, bool) for value in written if not isinstance(value, list)):
+            if not values.is_set_by_hand(id, "switch"):
                 continue  # it follows from a number, which the clip may decide
             taken = self.inputs(id)[side]
-            for reader in self.graph:
-                for name, source, _ in [*self.links(reader)]:
-                    if source == id:
-                        self.set(reader, name, copy.deepcopy(taken))
-                        self.note(reader, f"{self.told(id)} is {str(switch).lower()}: only that side of it is kept")
+            link = self.link(id, side)
+            for reader, name in readers.pop(id, []):
+                self.set(reader, name, copy.deepcopy(taken))
+                self.note(reader, f"{self.told(id)} is {str(switch).lower()}: only that side of it is kept")
+                if link:
+                    readers.setdefault(link[0], []).append((reader, name))
 
     # ---- sounds
 

@@ -14,7 +14,7 @@ from ltxflow.comfy.wiring import Place, Wiring, as_number
 Context = Mapping[str, float]
 Want = Callable[[Context], float]
 
-MOST_SPOTS = 24  # places that are tried for one number
+MOST_SPOTS = 8  # places that are tried for one number, from the farthest and to the nearest
 
 # Films that a place is tried with. It is right for all if it is right for these: nodes compute plain arithmetic.
 FILMS: tuple[Context, ...] = tuple(

@@ -62,6 +62,7 @@ class Values:
 
     wiring: Wiring
     known: dict[_Key, Any] = field(default_factory=dict)
+    needs: dict[_Key, list[_Key]] = field(default_factory=dict)
 
     def of(self, node: str, name: str) -> Any:
         """Return what an input comes to; None where that cannot be computed."""
@@ -95,6 +96,18 @@ class Values:
                 found[id, int(place)] = steps
         found.pop((node, name), None)
         return [*sorted(found, key=lambda spot: -found[spot]), (node, name)]
+
+    def is_set_by_hand(self, node: str, name: str) -> bool:
+        """Return whether an input is true or false as it is written, there or in a node that only holds it."""
+        id = node
+        for _ in range(len(self.wiring.graph)):
+            link = self.wiring.link(id, name)
+            if link is None:
+                return isinstance(self.wiring.inputs(id).get(name), bool)
+            id, name = link[0], self._passed_on(link[0])
+            if not name:
+                return False
+        return False
 
     def holds_number(self, spot: Spot) -> bool:
         """Return whether a number can be written at a place: one stands there, or is computed or measured there."""
@@ -149,6 +162,11 @@ class Values:
         return known[wanted]
 
     def _needs(self, key: _Key) -> list[_Key]:
+        if key not in self.needs:
+            self.needs[key] = self._found_needs(key)
+        return self.needs[key]
+
+    def _found_needs(self, key: _Key) -> list[_Key]:
         kind, id, place = key
         inputs = self.wiring.inputs(id)
         if kind == "in":

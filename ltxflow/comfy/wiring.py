@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ltxflow.comfy.graph import Graph
@@ -31,6 +31,7 @@ class Wiring:
     """A workflow, and questions to it."""
 
     graph: Graph
+    read_from: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
 
     picture_inputs: ClassVar[tuple[str, ...]] = ("image", "images", "input", "pixels")
 
@@ -64,11 +65,17 @@ class Wiring:
         found: set[str] = set()
         todo = [id]
         while todo:
-            for _, source, _ in self.links(todo.pop()):
+            for source in self.sources(todo.pop()):
                 if source not in found:
                     found.add(source)
                     todo.append(source)
         return found
+
+    def sources(self, id: str) -> tuple[str, ...]:
+        """The nodes that node `id` reads from. Kept: for a workflow that is not changed."""
+        if id not in self.read_from:
+            self.read_from[id] = tuple(dict.fromkeys(source for _, source, _ in self.links(id)))
+        return self.read_from[id]
 
     def in_order(self, ids: Iterable[str]) -> list[str]:
         """Nodes as they stand in the file."""

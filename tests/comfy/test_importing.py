@@ -27,7 +27,7 @@ from fakes.workflows import (
     with_primitives,
 )
 
-from ltxflow.comfy.importing import Recognised, recognise
+from ltxflow.comfy.importing import MAX_NODES, Recognised, recognise
 from ltxflow.comfy.nodes import Signatures, check_graph
 from ltxflow.comfy.rewriting import template_text
 from ltxflow.comfy.values import Values
@@ -553,7 +553,14 @@ def test_a_workflow_that_goes_round_in_a_circle_is_refused() -> None:
 
 def test_a_long_chain_is_no_deep_recursion() -> None:
     graph = text_to_video()
-    chain = {f"c{n}": node("Reroute", value=[f"c{n + 1}", 0]) for n in range(5000)}
-    graph |= chain | {"c5000": node("PrimitiveInt", value=768)}
+    last = MAX_NODES - 100
+    chain = {f"c{n}": node("Reroute", value=[f"c{n + 1}", 0]) for n in range(last)}
+    graph |= chain | {f"c{last}": node("PrimitiveInt", value=768)}
     graph["40"]["inputs"]["width"] = ["c0", 0]
-    assert spots(recognise(graph))["c5000.value"] == "{{ decoded_width }}"
+    assert spots(recognise(graph))[f"c{last}.value"] == "{{ decoded_width }}"
+
+
+def test_far_too_many_nodes_are_refused() -> None:
+    graph = text_to_video() | {f"x{n}": node("PrimitiveInt", value=n) for n in range(MAX_NODES)}
+    (problem,) = refused(graph)
+    assert (problem.code, "3,000 nodes" in problem.message) == ("T020", True)

@@ -57,7 +57,7 @@ def _node(id: int, node: Mapping[str, Any], signature: Signature) -> dict[str, A
     slots = [
         {"name": name, "type": _type(declared.get(name)), "link": None}
         | ({"widget": {"name": name}} if name in _widgets(signature.inputs, inputs) else {})
-        for name in [*[one.name for one in signature.inputs if one.type not in VALUES], *linked]
+        for name in [*[one.name for one in signature.inputs if _kind_of(one) not in VALUES], *linked]
         if name in linked or (name in declared and "." not in name and not declared[name].type.startswith("COMFY_"))
     ]
     unique = list({slot["name"]: slot for slot in slots}.values())
@@ -86,7 +86,7 @@ def _widgets(inputs: Sequence[Input], given: Mapping[str, Any]) -> list[str]:
 def _order(inputs: Sequence[Input], given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Input, bool]]:
     """The widgets of a node, in their order: those that a choice brings after it, what becomes of a seed behind it."""
     for one in inputs:
-        if one.type not in VALUES or one.options.get("forceInput"):
+        if _kind_of(one) not in VALUES or one.options.get("forceInput"):
             continue
         name = prefix + one.name
         yield name, one, False
@@ -102,6 +102,10 @@ def _order(inputs: Sequence[Input], given: Mapping[str, Any], prefix: str = "") 
                 yield from _order(below, given, f"{name}.")
 
 
+def _kind_of(one: Input) -> str:
+    return str(one.options.get("widgetType") or one.type)
+
+
 def _kind(spec: Sequence[Any]) -> str:
     return spec[0] if isinstance(spec[0], str) else "COMBO"
 
@@ -109,7 +113,10 @@ def _kind(spec: Sequence[Any]) -> str:
 def _default(one: Input) -> Any:
     if "default" in one.options:
         return one.options["default"]
-    return one.choices[0] if one.choices else {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(one.type, "")
+    choices = [*(one.choices or ()), *(one.options.get("options") or ())]
+    if choices:
+        return choices[0]["key"] if isinstance(choices[0], dict) else choices[0]
+    return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(_kind_of(one), "")
 
 
 def listed(inputs: Sequence[Input], given: Mapping[str, Any]) -> list[Any]:
@@ -232,11 +239,11 @@ def with_primitive(root: Sheet, sheet: Sheet, node: int, widget: str) -> bool:
     if signature is None or any(slot["name"] == widget for slot in found["inputs"]):
         return False
     for at, (name, one, is_control) in enumerate(_order(signature.inputs, _by_name(found, signature))):
-        if name == widget and not is_control and one.type in ("INT", "FLOAT", "STRING"):
+        if name == widget and not is_control and _kind_of(one) in ("INT", "FLOAT", "STRING"):
             primitive = next_id(sheet, root)
             values = [found["widgets_values"][at], "fixed"]
             sheet["nodes"].append(_virtual(primitive, "PrimitiveNode", [], [one.type], values))
-            found["widgets_values"][at] = {"INT": 17, "FLOAT": 17.5, "STRING": "not this"}[one.type]
+            found["widgets_values"][at] = {"INT": 17, "FLOAT": 17.5, "STRING": "not this"}[_kind_of(one)]
             found["inputs"].append({"name": widget, "type": one.type, "link": None, "widget": {"name": widget}})
             connect(sheet, primitive, 0, node, widget)
             return True
@@ -374,10 +381,10 @@ def _promote(definition: Sheet, face: dict[str, Any], id: int, widget: str, prox
     if signature is None or any(slot["name"] == widget for slot in node["inputs"]):
         return
     for at, (name, one, is_control) in enumerate(_order(signature.inputs, _by_name(node, signature))):
-        if name != widget or is_control or one.type not in ("INT", "FLOAT", "STRING"):
+        if name != widget or is_control or _kind_of(one) not in ("INT", "FLOAT", "STRING"):
             continue
         face["widgets_values"].append(node["widgets_values"][at])
-        node["widgets_values"][at] = {"INT": 18, "FLOAT": 18.5, "STRING": "nor this"}[one.type]
+        node["widgets_values"][at] = {"INT": 18, "FLOAT": 18.5, "STRING": "nor this"}[_kind_of(one)]
         if proxies:
             face["properties"].setdefault("proxyWidgets", []).append([str(id), widget])
             return
