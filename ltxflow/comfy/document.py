@@ -33,7 +33,7 @@ Locate = Callable[[str, str], Span | None]  # node id, class → where it is in 
 
 @dataclass(frozen=True)
 class Slot:
-    """An input of a node: the link that ends there, and the widget it stands for, if any."""
+    """An input of a node: the link that ends there, and the widget it takes the place of, if any."""
 
     name: str
     type: str

@@ -81,7 +81,7 @@ def export(data: Mapping[str, Any], signatures: Sequence[Signatures], locate: Lo
 
 @dataclass(eq=False)
 class _Place:
-    """A level at one place in the workflow: the root, or a subgraph where a node stands for it."""
+    """A level at one place in the workflow: the root, or a subgraph at the node that shows it."""
 
     level: Level
     path: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Value:
-    """What an input comes to where no link is left: a value that stands elsewhere."""
+    """What an input comes to where no link is left: a value that is written elsewhere."""
 
     value: Any
 
@@ -161,7 +161,7 @@ class _Export:
         return found
 
     def enter(self, place: _Place, node: Node) -> _Place:
-        """Return the place inside the subgraph that `node` stands for."""
+        """Return the place inside the subgraph that `node` shows."""
         level = self.document.subgraphs[node.type]
         above: _Place | None = place
         while above:
@@ -194,14 +194,15 @@ class _Export:
             return
         promoted = [index for index in range(len(level.inputs)) if self.target_widget(place, index)]
         kept = _quarantined(node.properties.get("proxyWidgetErrorQuarantine"))
+        is_listed = len(values) >= len(promoted) or not node.named  # the editor goes by the list; names may be stale
         for position, index in enumerate(promoted):
             name = level.inputs[index]
             if name in kept:
                 value = kept[name]
-            elif name in node.named:
-                value = node.named[name]
-            else:
+            elif is_listed:
                 value = values[position] if position < len(values) else None
+            else:
+                value = node.named.get(name)
             if value is not None:
                 place.promoted.setdefault(index, value)
 
@@ -363,7 +364,7 @@ class _Export:
                 return place.id_of(found), out
 
     def outer_slot(self, place: _Place, index: int) -> Slot | None:
-        """Return the input of the node that stands for a subgraph that feeds its inner input `index`, if it has one."""
+        """Return the input of the node that shows a subgraph which feeds inner input `index`, if it has one."""
         names = place.level.inputs
         host = place.host
         if host is None or not 0 <= index < len(names):
@@ -447,6 +448,11 @@ class _Export:
                 values |= {name: value for name, value in outside.items() if name in values}
                 values = {name: self.chosen(node, name, value) for name, value in values.items()}
                 self.note_misfits(place, node, assigned.misfits, values)
+                if assigned.spare:
+                    self.notes[
+                        f'node "{place.id_of(node)}" ({node.type}) has values that its class does not name: '
+                        f"{json.dumps(list(assigned.spare), default=str)[:60]} left out"
+                    ] = None
             self.values[key] = values
         return self.values[key]
 

@@ -127,7 +127,7 @@ def recognise(graph: Graph) -> Recognised:
     mended = mend(graph)
     search = _Search(mended.graph)
     found = search.all()
-    changed = (*dict.fromkeys((*mended.told({*found.graph}), *found.changed)),)
+    changed = (*dict.fromkeys((*mended.sentences({*found.graph}), *found.changed)),)
     return Recognised(**{**found.__dict__, "changed": changed})
 
 
@@ -503,7 +503,7 @@ class _Search(Sizing):
     # ---- what becomes a variable, and where
 
     def use_text(self, variable: str, place: Place) -> None:
-        """Note that an input is a text of the clip; it is written where it stands, beyond nodes that pass it on."""
+        """Note that an input is a text of the clip; the variable is written beyond nodes that only pass it on."""
         if self.has_use(place):
             return
         source = self.source(place, str)

@@ -33,7 +33,7 @@ class Mended:
     changes: dict[str, list[str]] = field(default_factory=dict)
     silence: frozenset[str] = frozenset()
 
-    def told(self, ids: set[str]) -> list[str]:
+    def sentences(self, ids: set[str]) -> list[str]:
         """Return the changes to these nodes."""
         return [sentence for id, sentences in self.changes.items() if id in ids for sentence in sentences]
 
@@ -140,7 +140,7 @@ class _Mending(Wiring):
 
     def replace_by_mp4(self, id: str) -> None:
         """Put CreateVideo and SaveVideo in the place of a node that saves pictures one after the other."""
-        inputs, told = self.inputs(id), self.told(id)
+        inputs, before = self.inputs(id), self.told(id)
         images = self.link(id, "images")
         rate = next((inputs[name] for name in RATES if name in inputs), None)
         if images is None or rate is None:
@@ -151,7 +151,7 @@ class _Mending(Wiring):
         kept = {key: value for key, value in self.graph[id].items() if key not in ("class_type", "inputs")}
         saved = {"video": [video, 0], PREFIX: inputs[PREFIX], "format": "mp4", "codec": "h264"}
         self.graph[id] = {"class_type": "SaveVideo", "inputs": saved, **kept}
-        self.note(id, f"{told} makes no mp4: CreateVideo and SaveVideo do it in its place")
+        self.note(id, f"{before} makes no mp4: CreateVideo and SaveVideo do it in its place")
 
     def container(self, id: str) -> None:
         """Say mp4 and H.264 in the plain form; servers differ in how they spell it (comfy/nodes.py)."""

@@ -1,6 +1,6 @@
 """What the numbers of a workflow come to, and what they would be if one of them were another. Pure.
 
-A size or a length often stands far from the node that it decides: in a primitive, behind a formula, or in a picture
+A size or a length is often written far from the node that it decides: in a primitive, behind a formula, or in a picture
 that is resized and then measured. `Values` computes forwards through the nodes whose arithmetic is known, and finds the
 places, from the farthest on, where another number would have a wanted effect.
 """
@@ -110,7 +110,7 @@ class Values:
         return False
 
     def holds_number(self, spot: Spot) -> bool:
-        """Return whether a number can be written at a place: one stands there, or is computed or measured there."""
+        """Return whether a number can be written at a place: one is written, computed or measured there."""
         id, place = spot
         if isinstance(place, str):
             return as_number(self.wiring.inputs(id).get(place)) is not None
@@ -286,7 +286,7 @@ def _literal(value: Any) -> Any:
 
 
 def _variable(name: str) -> str:
-    """Return the variable of a formula that an input stands for, "" if it is none: `values.a`, or `a`."""
+    """Return the variable of a formula that an input gives, "" if it gives none: `values.a`, or `a`."""
     short = name.rpartition(".")[2]
     return short if re.fullmatch(r"[a-z]", short) else ""
 

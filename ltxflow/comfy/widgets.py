@@ -15,7 +15,7 @@ from ltxflow.comfy.nodes import DYNAMIC, GROW, Input, Signature, read_input
 MAX_DEPTH = 32  # dynamic choices inside dynamic choices
 CONTROLS = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
 SEEDS = ("seed", "noise_seed")
-# Types whose inputs are widgets: the value stands in the node. ComfyUI's editor, `scripts/widgets.ts`.
+# Types whose inputs are widgets: the node holds the value. ComfyUI's editor, `scripts/widgets.ts`.
 WIDGETS = frozenset(
     {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC, "COLOR", "MARKDOWN", "TEXTAREA", "CURVE", "RANGE"}
     | {"BOUNDING_BOX", "BOUNDING_BOXES", "COLORS", "CHART", "GALLERIA", "PAINTER", "COMPOSITOR", "VIDEO_EDIT"}
@@ -30,10 +30,14 @@ SHOWN_ONLY = frozenset(
 
 @dataclass(frozen=True)
 class Assigned:
-    """Values by the names of their inputs. `misfits` are those that were of another kind, and the default taken."""
+    """Values by the names of their inputs.
+
+    `misfits` are those that were of another kind, and the default taken; `spare` those that have no name.
+    """
 
     values: dict[str, Any]
     misfits: Mapping[str, Any] = field(default_factory=dict)
+    spare: tuple[Any, ...] = ()
 
 
 def assign(
@@ -43,12 +47,14 @@ def assign(
 
     `signatures` are those of its class, in the order of preference. `values` is a list, or a mapping as some custom
     nodes save it; `named` what newer editors save beside the list; `slots` the node's inputs, each with the widget that
-    it stands for, "" without one.
+    it takes the place of, "" without one.
     """
     if isinstance(values, Mapping):  # all its names count, declared or not
         given = without_shown(values)
         return Assigned({**given, **_Reading(by_name=given).read(signatures[0]).found} if signatures else given)
     listed = list(values) if isinstance(values, list) else []
+    if loras := [value for value in listed if isinstance(value, Mapping) and isinstance(value.get("lora"), str)]:
+        return Assigned({f"lora_{number}": value for number, value in enumerate(loras, 1)})  # rgthree's loader
     if not signatures:
         found = without_shown(named) if named else _by_slots(slots, listed)
         return None if found is None else Assigned(found)
@@ -61,7 +67,8 @@ def assign(
     best = min(readings, key=lambda reading: reading.misfit)  # of equals the first: min is stable
     if best.misfit > 2 and named:  # the editor goes by the list; names are an addition, and may be stale
         best = _Reading(by_name=named).read(signatures[0])
-    return Assigned(best.found, best.misfits)
+    spare = listed[best.at :] if best.by_name is None else []
+    return Assigned(best.found, best.misfits, tuple(value for value in spare if not isinstance(value, str | None)))
 
 
 def without_shown(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -268,7 +268,7 @@ def _import(args: argparse.Namespace, face: Face) -> int:
     template = read_template(file, trusted=False)
     allowed = core_classes() | config.allowed_nodes | frozenset(recognised.foreign)
     signatures = Signatures.from_object_info(infos[0]) if infos else Signatures.recorded()
-    _, wrong = try_template(profile, template, signatures, allowed)
+    _, wrong = try_template(profile, template, signatures, allowed, {} if infos else None)  # its files, too
     wrong = [problem for problem in wrong if problem.code not in ("L084", "N103")]  # those are told in plainer words
     if args.json:
         return print_envelope("template", _as_data(name, file, imported, profile), 0, [*notes, *wrong])
@@ -409,8 +409,8 @@ def _tell_import(face: Face, args: argparse.Namespace, file: Path, imported: Imp
         face.say(f"    {line}")
     changed = [*imported.notes, *recognised.changed]
     if recognised.cut:
-        told = f'"{recognised.cut.source[0]}" ({recognised.graph[recognised.cut.source[0]]["class_type"]})'
-        changed.append(f"a size that the model does not sample is cut out of a larger picture, after node {told}")
+        last = f'"{recognised.cut.source[0]}" ({recognised.graph[recognised.cut.source[0]]["class_type"]})'
+        changed.append(f"a size that the model does not sample is cut out of a larger picture, after node {last}")
     _tell_part(face, "changed", changed)
     _tell_part(face, "left out: nothing that is fetched needs it", recognised.dropped, DROPPED)
     kept_as = [*recognised.left, "a clip's loras, steps, cfg and weights do not reach it"]

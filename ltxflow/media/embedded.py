@@ -48,7 +48,7 @@ def _picture_tags(file: Path) -> dict[str, str]:
             exif = [str(value) for value in picture.getexif().values() if isinstance(value, str)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LtxflowError(Problem(f'cannot read "{file.name}": {error}', None, "is it whole?", "T020")) from None
-    for value in exif:  # WebP: "prompt:{…}" in a field of its own each
+    for value in exif:  # WebP: "prompt:{…}" each in a field
         name, _, text = value.partition(":")
         found.setdefault(name.lower(), text)
     return found

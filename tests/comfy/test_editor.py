@@ -287,6 +287,23 @@ def test_a_file_may_name_its_widgets_itself() -> None:
     assert assign([], [5, 6], {}, [("model", ""), ("seed", "seed")]) is None
 
 
+def test_loras_in_a_list_keep_their_places() -> None:
+    one, two = ({"on": on, "lora": f"{on}.safetensors", "strength": 0.8} for on in (True, False))
+    header = {"type": "PowerLoraLoaderHeaderWidget"}
+    signature = Signatures.from_object_info({"X": {"input": {"optional": {"model": ["MODEL"]}}}}).classes["X"]
+    for signatures in ([], [signature]):
+        found = assign(signatures, [None, header, one, two, None, ""], {}, [])
+        assert found
+        assert found.values == {"lora_1": one, "lora_2": two}
+
+
+def test_values_without_a_name_are_told() -> None:
+    sheet = drawn(text_to_video())
+    noise = next(one for one in sheet["nodes"] if one["type"] == "RandomNoise")
+    noise["widgets_values"] += [0.5, {"a": 1}]
+    assert any("values that its class does not name: [0.5" in note for note in exported(sheet).notes)
+
+
 def test_a_class_without_signature_is_named_and_stops_nothing_yet() -> None:
     sheet = drawn(text_to_video())
     id = next_id(sheet, sheet)

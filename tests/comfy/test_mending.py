@@ -1,4 +1,4 @@
-"""Promises of comfy/mending.py: a file that would be lost, silent or of another kind is mended, and it is told."""
+"""Promises of comfy/mending.py: a file that would be lost, silent or of another kind is mended, with a word."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ def with_side_shows(root: Sheet) -> None:
 def into_subgraph(
     root: Sheet, sheet: Sheet, ids: set[int], *, promote: Sequence[tuple[int, str]] = (), proxies: bool = False
 ) -> int:
-    """Move nodes of a sheet into a subgraph, and return the id of the node that stands for it.
+    """Move nodes of a sheet into a subgraph, and return the id of the node that shows it.
 
     `promote` are widgets (node, name) whose values are moved to its face: to inputs of the subgraph, or by `proxies`,
     as files of 2025 have them.
