@@ -38,8 +38,8 @@ def _source(cut: Cut) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return a text as Jinja reads it, in pure ASCII."""
-    return json.dumps(text)
+    """Return a text as Jinja reads it: its escapes are those of JSON, but for halves of a character."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _header(recognised: Recognised, title: str, way: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from fakes.workflows import (
     two_stages,
     with_primitives,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ltxflow.comfy.importing import MAX_NODES, Recognised, recognise
 from ltxflow.comfy.nodes import Signatures, check_graph
@@ -34,6 +37,7 @@ from ltxflow.comfy.values import Values
 from ltxflow.comfy.wiring import Wiring
 from ltxflow.comfy.workflow import read_workflow
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.script.jinja import compiled
 from ltxflow.script.rendering import render
 from ltxflow.script.template import read_template, variables
 
@@ -369,6 +373,19 @@ def test_a_film_that_is_cut_gets_its_cut(tmp_path: Path) -> None:
     assert ("80-cut" in whole, whole["88"]["inputs"]["images"]) == (False, ["80", 0])
 
 
+@pytest.mark.parametrize(
+    "id", ['a "quote"', "}} {{ seed }}", "{% raw %}", "back\\slash", "水 \U0001f600", "it's", "#}"]
+)
+def test_the_cut_finds_its_place_whatever_nodes_are_called(id: str, tmp_path: Path) -> None:
+    graph = {id if one == "80" else one: node_ for one, node_ in text_to_video().items()}
+    graph["88"]["inputs"]["images"] = [id, 0]
+    found, template = imported(graph, tmp_path)
+    assert render(template, as_it_was(found))["88"]["inputs"]["images"] == [id, 0]
+    made = render(template, {**as_it_was(found), "crop": {"x": 0, "y": 4, "width": 1920, "height": 1080}})
+    assert made["88"]["inputs"]["images"] == [f"{id}-cut", 0]
+    assert made[f"{id}-cut"]["inputs"]["image"] == [id, 0]
+
+
 def test_a_length_behind_a_formula_is_written_where_both_read_it() -> None:
     graph = computed()
     found = spots(recognise(graph))
@@ -564,3 +581,35 @@ def test_far_too_many_nodes_are_refused() -> None:
     graph = text_to_video() | {f"x{n}": node("PrimitiveInt", value=n) for n in range(MAX_NODES)}
     (problem,) = refused(graph)
     assert (problem.code, "3,000 nodes" in problem.message) == ("T020", True)
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 2**64) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@given(data=st.data(), shape=st.sampled_from(sorted(SHAPES)))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_broken_ends_in_a_template_or_one_clear_error(data: st.DataObject, shape: str) -> None:
+    graph = json.loads(json.dumps(SHAPES[shape]))
+    for _ in range(data.draw(st.integers(1, 5))):
+        id = data.draw(st.sampled_from(sorted(graph)))
+        inputs = graph[id]["inputs"]
+        names = sorted(inputs) or ["x"]
+        links = [[other, slot] for other in sorted(graph)[:6] for slot in (0, 1, 99, -1)]
+        inputs[data.draw(st.sampled_from(names))] = copy.deepcopy(data.draw(st.sampled_from(links) | ODD))
+        if data.draw(st.booleans()):
+            graph[id]["class_type"] = data.draw(st.sampled_from(sorted(one["class_type"] for one in graph.values())))
+    problems: tuple[Problem, ...] = ()
+    text = ""
+    try:
+        read = read_workflow(json.dumps(graph), "mine.json")
+        text = template_text(recognise(read.graph), "mine", "broken")
+    except LtxflowError as error:
+        problems = error.problems
+    assert all(problem.message and problem.hint and problem.code for problem in problems)
+    assert bool(problems) != bool(text)
+    if text:
+        compiled("mine.json.j2", text, {})
