@@ -29,7 +29,7 @@ from typing import Any
 
 from ltxflow.comfy.graph import OUTPUTS, Graph
 from ltxflow.comfy.mending import PREFIX, SAVES, mend, unused_id
-from ltxflow.comfy.nodes import FILES, Signatures, as_link, core_classes, file_inputs, folder_of
+from ltxflow.comfy.nodes import Signatures, as_link, core_classes, file_inputs, folder_of
 from ltxflow.comfy.sizing import Sizing, Use
 from ltxflow.comfy.values import PAIRS, Spot
 from ltxflow.comfy.wiring import LENGTHS, TEXTS, Place, as_number
@@ -257,7 +257,7 @@ class _Search(Sizing):
         prompts = first["prompt"] or all_["prompt"]
         for place in prompts:
             self.use_text("prompt", place)
-        spoken = {self.literal(place) for place in prompts}
+        spoken = [self.literal(place) for place in prompts]  # may be anything that JSON has
         for place in [p for p in all_["prompt"] if p not in prompts]:
             if self.literal(place) in spoken:
                 self.use_text("prompt", place)
@@ -460,7 +460,7 @@ class _Search(Sizing):
                     for loader in self.video_loaders(source)[:1]:
                         if variable and "frame_idx" in inputs:
                             found.setdefault(loader, "control.video")
-        all_ = [id for id in self.in_order(self.used) if "image" in FILES.get(self.class_of(id), ())]
+        all_ = [id for id in self.in_order(self.used) if self.loads(id, "image")]
         if not {*found} & {*all_} and len(all_) == 1:
             found[all_[0]] = "reference"
         taken: dict[str, Any] = {}
@@ -492,7 +492,7 @@ class _Search(Sizing):
 
     def sounds(self) -> None:
         """Find the sound that is loaded: a clip gives one."""
-        loaders = [id for id in self.in_order(self.used) if "audio" in FILES.get(self.class_of(id), ())]
+        loaders = [id for id in self.in_order(self.used) if self.loads(id, "audio")]
         files = list(dict.fromkeys(str(self.inputs(id).get("audio")) for id in loaders))
         for id in loaders:
             if str(self.inputs(id).get("audio")) == files[0]:

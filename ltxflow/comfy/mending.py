@@ -131,7 +131,7 @@ class _Mending(Wiring):
             self.set(id, "save_output", True)
             self.note(id, f"{self.told(id)} kept no file: save_output is true now")
         format_ = inputs.get("format")
-        if format_ not in MP4_FORMATS:
+        if str(format_) not in MP4_FORMATS:
             self.set(id, "format", MP4)
             if "pix_fmt" in inputs:
                 self.set(id, "pix_fmt", PIXELS)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ltxflow.comfy.nodes import FILES
 from ltxflow.comfy.values import Spot, Values
 from ltxflow.comfy.wiring import Place, Wiring, as_number
 
@@ -154,7 +153,7 @@ class Sizing(Wiring):
     def resizes_picture(self, id: str) -> bool:
         """Return whether a node resizes a picture or video file, before anything is sampled."""
         before = self.upstream(id)
-        is_file = any("image" in FILES.get(self.class_of(one), ()) or self.loads_video(one) for one in before)
+        is_file = any(self.loads(one, "image") or self.loads_video(one) for one in before)
         return (
             is_file and not any(self.is_sampler(one) for one in before) and any(self.linked(id, *self.picture_inputs))
         )

@@ -94,6 +94,10 @@ class Wiring:
         """A node that only holds a value."""
         return self.class_of(id).startswith("Primitive")
 
+    def loads(self, id: str, input: str) -> bool:
+        """A node that opens a file on the server by this input: `image`, `file` of a video, `audio`."""
+        return input in FILES.get(self.class_of(id), ()) and input in self.inputs(id)
+
     def loads_video(self, id: str) -> bool:
         return self.class_of(id) in VIDEO_LOADERS
 
@@ -170,11 +174,11 @@ class Wiring:
 
     def loaders(self, id: str) -> list[str]:
         """Follow a picture up to the nodes that load it."""
-        return self.followed_up(id, lambda one: "image" in FILES.get(self.class_of(one), ()))
+        return self.followed_up(id, lambda one: self.loads(one, "image"))
 
     def video_loaders(self, id: str) -> list[str]:
         """The nodes that load a video which a picture is made of: its frames, their edges, depths or poses."""
-        return [one for one in (id, *self.in_order(self.upstream(id))) if "file" in FILES.get(self.class_of(one), ())]
+        return [one for one in (id, *self.in_order(self.upstream(id))) if self.loads(one, "file")]
 
     def followed_up(self, id: str, is_wanted: Callable[[str], bool]) -> list[str]:
         """Follow a picture up to the nearest nodes of a kind, as long as it is a picture."""

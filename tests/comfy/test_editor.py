@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from hypothesis import strategies as st
 from ltxflow.comfy.document import line_finder
 from ltxflow.comfy.editor import MAX_NODES, Exported, export, is_editor
 from ltxflow.comfy.graph import canonical_graph
+from ltxflow.comfy.importing import recognise
 from ltxflow.comfy.nodes import Signatures
 from ltxflow.comfy.widgets import assign
 from ltxflow.core.errors import LtxflowError, Problem
@@ -424,6 +426,8 @@ def test_whatever_is_broken_ends_in_a_graph_or_one_clear_error(data: st.DataObje
     for one in found.graph.values():
         links = [value for value in one["inputs"].values() if isinstance(value, list)]
         assert all(link[0] in found.graph for link in links)
+    with suppress(LtxflowError):
+        recognise(found.graph)  # whatever values it has
 
 
 def _break(data: st.DataObject, sheet: Sheet) -> None:
