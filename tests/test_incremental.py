@@ -507,7 +507,7 @@ ADDED = [
     Case("defaults/clip/cfg", 2.0, "* -talk/a -still"),
     Case("defaults/clip/stages", 1, "* -guided/b -still"),
 ]
-ELSEWHERE = {"extends"}  # see tests/test_extends.py
+ELSEWHERE = {"extends", "sound"}  # see tests/test_extends.py, and tests/commands/test_template.py
 
 
 def test_every_leaf_has_a_case() -> None:

@@ -1,4 +1,4 @@
-"""Recognises in a ComfyUI workflow what a clip decides, for a template of it. Pure; knows no project.
+"""Recognise in a ComfyUI workflow what a clip decides, for a template of it. Pure; knows no project.
 
 Nothing is asked: a value is found by the class of its node and by the links from it to the samplers and to the node
 that saves the video. What is not recognised stays as it was, number by number and text by text.
@@ -7,12 +7,15 @@ What becomes a variable, and where it is looked for:
 
     prompt, negative      the texts behind `positive` and `negative` of the samplers' guiders
     seed                  the noise of the first stage; later stages keep theirs, as the official workflows do
-    width, height, frames the node with all three that the first stage samples; the same numbers where they return
+    width, height, frames the node with all three that the first stage samples; sizes of pictures that go into it
     fps                   every `fps` and `frame_rate` on the way to the file
     reference, last_frame pictures that go into the latent, by the frame they are put at
+    sound, control.video  a sound that is loaded; a video whose frames guide the model
     prefix                the name that the save node gives its file; the node is titled "video"
 
-A number or text that comes from a primitive node is replaced there; one that is computed, at the place of its use.
+A number or text that comes from a primitive node is replaced there, so that all that reads it follows; one that is
+computed, at the farthest place that has the wanted effect, at last that of its use. Nodes that nothing of this needs
+are left out.
 """
 
 from __future__ import annotations
@@ -21,24 +24,30 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ltxflow.comfy.graph import OUTPUTS, Graph
-from ltxflow.comfy.nodes import FILES, Signatures, as_link, core_classes, file_inputs, folder_of
-from ltxflow.comfy.wiring import LENGTHS, TEXTS, Place, Wiring, as_number
+from ltxflow.comfy.mending import PREFIX, SAVES, mend, unused_id
+from ltxflow.comfy.signatures import Signatures, as_link, core_classes, file_inputs, folder_of
+from ltxflow.comfy.sizing import Sizing, Use
+from ltxflow.comfy.values import PAIRS, Spot
+from ltxflow.comfy.wiring import LENGTHS, TEXTS, Place, as_number
 from ltxflow.core.errors import LtxflowError, Problem
 
 RULES = {
     "T022": "what is imported saves a video",
+    "T023": "what is imported reads only files that a clip can give",
+    "T028": "the links of what is imported make no circle",
 }
 
 RATES = ("frame_rate", "fps")
 PICTURES = ("image", "images", "start_image", "first_frame", "init_image", "optional_cond_images", "cond_image")
 LAST_PICTURES = ("end_image", "last_image", "last_frame", "end_frame")
-WIDTHS = (("width", "height"), ("resize_type.width", "resize_type.height"), ("target_width", "target_height"))
-SAVES = re.compile(r"SaveVideo|SaveWEBM|VideoCombine|VideoSave|SaveAnimatedWEBP|SaveMP4", re.IGNORECASE)
-PREFIX = "filename_prefix"
+SECONDS = ("duration", "seconds")
 TITLE = "video"
+MAX_NODES = 3_000  # the largest official workflow has 400
+FILE_VARIABLES = frozenset({"reference", "last_frame", "sound", "control.video"})
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,22 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a film's size is cut out of the picture: between a node and the input that reads it, by a new node."""
+
+    place: Place
+    source: tuple[str, int]
+    node: str
+
+
+@dataclass(frozen=True)
 class Recognised:
     """What was found in a workflow. `stages` is 2 where it doubles the picture in a second stage.
 
-    `left` says, a sentence each, what stays as it was though a clip has a setting for it; `problems` what will not
-    work with it. `saves` are the nodes whose files are fetched, with their titles; the first is the clip.
+    `graph` is the workflow with its changes, only of nodes that are needed. `changed` says what was changed, `dropped`
+    what was left out, `left` what stays as it was though a clip has a setting for it, a sentence each; `problems` what
+    will not work with it. `saves` are the nodes whose files are fetched, with their titles; the first is the clip.
+    `makes` is the size of its picture, where the film's does not reach it.
     """
 
     found: tuple[Found, ...]
@@ -68,15 +88,22 @@ class Recognised:
     left: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     foreign: tuple[str, ...] = ()
+    graph: Graph = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    cut: Cut | None = None
+    makes: tuple[float, float] | None = None
 
     @property
     def variables(self) -> tuple[str, ...]:
         used = {name for one in self.found for name in re.findall(r"(?<![.\w])[a-z_]+", one.text)}
+        if self.cut:
+            used.add("crop")
         return tuple(name for name in ORDER if name in used)
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return tuple(name for name in ("reference", "last_frame") if name in self.variables)
+        return tuple(name for name in ("reference", "last_frame", "sound", "control") if name in self.variables)
 
     def was(self, variable: str) -> Any:
         """Return the value that a variable had in the workflow, None where it is none of it."""
@@ -85,59 +112,94 @@ class Recognised:
 
 ORDER = (
     *("prompt", "negative", "seed", "width", "height", "decoded_width", "decoded_height", "crop", "frames", "fps"),
-    *("reference", "last_frame", "prefix"),
+    *("reference", "last_frame", "sound", "control", "prefix"),
 )
 
 
 def recognise(graph: Graph) -> Recognised:
-    """Given a workflow in API format, return what a clip decides in it. Raise LtxflowError if it saves no video."""
-    return _Search(graph).all()
+    """Return what a clip decides in a workflow in API format.
+
+    Raise LtxflowError for one that saves no video, goes round in a circle, or reads a file that no clip can give.
+    """
+    if len(graph) > MAX_NODES:
+        hint = "import a part of it"
+        raise LtxflowError(Problem(f"the workflow has more than {MAX_NODES:,} nodes", None, hint, "T020"))
+    mended = mend(graph)
+    search = _Search(mended.graph)
+    found = search.all()
+    changed = (*dict.fromkeys((*mended.sentences({*found.graph}), *found.changed)),)
+    return Recognised(**{**found.__dict__, "changed": changed})
 
 
 @dataclass
-class _Use:
-    """An input that a variable is for: the expression to write there, and where its value really stands."""
-
-    variable: str
-    place: Place
-    source: Place | None
-
-
-@dataclass
-class _Search(Wiring):
+class _Search(Sizing):
     """One look at one workflow."""
 
-    uses: list[_Use] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    texts_at: dict[Place, Place | None] = field(default_factory=dict)  # uses of texts, and where each is written
 
     def all(self) -> Recognised:
         self.save = self.save_node()
         self.beside = self.saved_beside()
-        self.used = set().union(*(self.upstream(id) for id in (self.save, *self.beside)))
         samplers = [id for id in self.in_order(self.used) if self.is_sampler(id)]
+        of_video = [id for id in samplers if any(map(self.is_latent, (id, *self.upstream(id))))]
+        samplers = of_video or samplers  # others prepare a picture, such as a map of its depths
         self.depth = {id: len(self.upstream(id) & set(samplers)) for id in samplers}
         self.first = [id for id in samplers if self.depth[id] == min(self.depth.values())]
         self.later = [id for id in samplers if id not in self.first]
         self.texts()
         self.seeds()
-        stages, has_crop = self.sizes()
+        stages, has_crop, makes = self.sizes()
         self.lengths()
         self.rates()
+        self.seconds()
         self.pictures()
-        self.use("prefix", (self.save, PREFIX))
+        self.sounds()
+        self.use_text("prefix", (self.save, PREFIX))
         for id, title in self.beside.items():
-            self.use(f'prefix ~ "-{title}"', (id, PREFIX))
-        self.sound()
+            self.use_text(f'prefix ~ "-{title}"', (id, PREFIX))
         found = self.settled()
-        self.rest(found)
-        foreign = tuple(sorted({self.class_of(id) for id in self.graph} - core_classes()))
+        live = self.live({(one.node, one.input) for one in found})
+        self.check_circles(found)
+        cut = self.cut(has_crop, found)
+        self.rest(found, live)
+        kept = {id: node for id, node in self.graph.items() if id in live}
+        foreign = tuple(sorted({self.class_of(id) for id in live} - core_classes()))
         left, problems = tuple(dict.fromkeys(self.left)), tuple(dict.fromkeys(self.problems))
         titles = {self.save: TITLE, **self.beside}
-        return Recognised(found, titles, stages, has_crop, left, problems, foreign)
+        dropped = tuple(self.told(id) for id in self.graph if id not in live)
+        return Recognised(
+            found, titles, stages, has_crop, left, problems, foreign, kept, tuple(self.changed), dropped, cut, makes
+        )
+
+    @cached_property
+    def used(self) -> set[str]:
+        return set().union(*(self.upstream(id) for id in (self.save, *self.beside)))
 
     def warn(self, message: str, hint: str = "") -> None:
         self.problems.append(Problem(message, None, hint, "", "warning"))
+
+    def check_circles(self, found: tuple[Found, ...]) -> None:
+        """Raise LtxflowError for links that go round in a circle, those aside that the clip takes the place of."""
+        gone = {(one.node, one.input) for one in found}
+        done: set[str] = set()
+        for start in (self.save, *self.beside):
+            way: dict[str, None] = {} if start in done else {start: None}
+            while way:
+                id = next(reversed(way))
+                sources = (source for name, source, _ in self.links(id) if (id, name) not in gone)
+                source = next((source for source in sources if source not in done), None)
+                if source is None:
+                    way.pop(id)
+                    done.add(id)
+                elif source in way:
+                    message = f"the links before {self.told(source)} go round in a circle"
+                    hint = "open it in ComfyUI and remove one of them"
+                    raise LtxflowError(Problem(message, None, hint, "T028"))
+                else:
+                    way[source] = None
 
     # ---- the file
 
@@ -149,6 +211,11 @@ class _Search(Wiring):
             pictures = [self.told(id) for id in self.graph if PREFIX in self.inputs(id)]
             more = f": {pictures[0]} saves something else" if pictures else ""
             raise LtxflowError(Problem(f"this workflow saves no video{more}", None, hint, "T022"))
+        unlinked = [id for id in saves if not any(self.links(id))]
+        saves = [id for id in saves if id not in unlinked]
+        if not saves:
+            hint = "open it in ComfyUI, link a video to it, and save the workflow"
+            raise LtxflowError(Problem(f"{self.told(unlinked[0])} is linked to no video", None, hint, "T022"))
         read = {source for id in self.graph for _, source, _ in self.links(id)}
         samplers = {id for id in self.graph if self.is_sampler(id)}
 
@@ -159,21 +226,9 @@ class _Search(Wiring):
         best = max(saves, key=rank)
         if best in read:
             self.warn(f"{self.told(best)} is read by another node", "ltxflow takes the file of a node at the end only")
-        titled = [id for id in saves if self.graph[id].get("_meta", {}).get("title") in OUTPUTS]
-        for id in self.in_order(set(saves) - {best, *titled}):
-            self.left.append(f"{self.told(id)} saves a video, too: it runs, and ltxflow does not fetch its file")
-        if "WEBM" in self.class_of(best).upper() or "WEBP" in self.class_of(best).upper():
+        if re.search("WEBM|WEBP|PNG", self.class_of(best).upper()):
             self.warn(f"{self.told(best)} writes no mp4, which ltxflow needs", "use CreateVideo and SaveVideo")
         return best
-
-    def sound(self) -> None:
-        video = next((source for source, _ in self.linked(self.save, "video")), self.save)
-        has_sound = any(name == "audio" for name, _, _ in self.links(video))
-        if not has_sound and self.class_of(video) in ("CreateVideo", "SaveWEBM", "VHS_VideoCombine"):
-            self.warn(
-                f"{self.told(video)} gets no sound, and ltxflow refuses a clip without a sound track",
-                "link LTXVAudioVAEDecode, or EmptyAudio, to its audio",
-            )
 
     def saved_beside(self) -> dict[str, str]:
         """The nodes that save a last frame or an uncropped video, as ltxflow's own workflows do: id → title."""
@@ -201,13 +256,17 @@ class _Search(Wiring):
             first = all_ = self.texts_by_title()
         prompts = first["prompt"] or all_["prompt"]
         for place in prompts:
-            self.use("prompt", place)
-        spoken = {self.literal(place) for place in prompts}
+            self.use_text("prompt", place)
+        spoken = [self.literal(place) for place in prompts]  # may be anything that JSON has
         for place in [p for p in all_["prompt"] if p not in prompts]:
             if self.literal(place) in spoken:
-                self.use("prompt", place)
+                self.use_text("prompt", place)
             else:
                 self.left.append(f"the text of {self.told(place[0])}: another one than the first stage's")
+        for place in prompts:
+            for id in self.followed(place, str)[1]:
+                if "Generate" in self.class_of(id) or "Enhance" in self.class_of(id):
+                    self.left.append(f"the prompt is rewritten by {self.told(id)} before it is used")
         if not prompts:
             self.warn("no prompt was found", 'write {{ prompt }} in the template where the text belongs: "text": …')
         negatives = [place for place in all_["negative"] if place not in all_["prompt"]]
@@ -217,7 +276,7 @@ class _Search(Wiring):
         chosen = [place for place in negatives if place in first["negative"]] or negatives
         for place in negatives:
             if place in chosen:
-                self.use("negative", place)
+                self.use_text("negative", place)
             else:
                 self.left.append(f"the negative text of {self.told(place[0])}, of a later stage")
 
@@ -237,23 +296,27 @@ class _Search(Wiring):
         """Whether a negative text has an effect: some CFG is not 1, or is not known."""
         guiders = [source for id in (*self.first, *self.later) for source, _ in self.linked(id, "guider")]
         scales = [
-            value
+            self.values.number(id, name)
             for id in (*self.first, *self.later, *guiders)
-            for name, value in self.inputs(id).items()
-            if name == "cfg" or name.startswith("cfg_")
+            for name in self.inputs(id)
+            if name == "cfg" or name.startswith("cfg_") or name.endswith("_cfg")
         ]
-        return not scales or any(as_number(value) != 1 for value in scales)
+        return not scales or any(scale != 1 for scale in scales)
 
     # ---- numbers
 
     def seeds(self) -> None:
+        def want(film: Mapping[str, float]) -> float:
+            return film["seed"]
+
         places = [place for sampler in self.first for place in self.noise(sampler)]
         for place in places:
-            self.use("seed", place)
+            self.use_number("seed", place, want)
+        sources = {self.source(place, int) for place in places}
         for place in [place for sampler in self.later for place in self.noise(sampler)]:
             if place in places:
                 continue
-            if self.literal(place) is not None and self.source(place, int) in [self.source(p, int) for p in places]:
+            if self.literal(place) is not None and self.source(place, int) in sources:
                 continue  # one number for both: it changes with the first
             self.left.append(
                 f"the seed of a later stage ({self.told(place[0])}): it stays {self.shown(place)}, as it does in "
@@ -262,59 +325,42 @@ class _Search(Wiring):
         if not places:
             self.warn("no seed was found", 'write {{ seed }} in the template where it belongs: "noise_seed": …')
 
-    def sizes(self) -> tuple[int, bool]:
-        """Find what is sampled, and the same size where it returns; then what cuts the decoded picture."""
+    def sizes(self) -> tuple[int, bool, tuple[float, float] | None]:
+        """Find what is sampled, and the same size where it returns; then what cuts the decoded picture.
+
+        Return the number of stages, whether there is a cut, and the size that the film cannot change.
+        """
         before = set().union(*(self.upstream(id) | {id} for id in self.first)) if self.first else self.used
-        empties = [id for id in self.in_order(before) if self.is_latent(id)]
-        scale = self.scale()
-        if not empties:
+        latents = [id for id in self.in_order(before) if self.is_latent(id)]
+        scale = self.scale
+        if not latents:
             self.warn("no size was found", "write {{ width }} and {{ height }} in the template where they belong")
-            return (2 if scale == 2 else 1), False
-        base = self.size(empties[0], "width", "height")
+            return (2 if scale == 2 else 1), False, None
+        base = self.size_of(latents[0], ("width", "height"))
         if scale not in (1, 2):
             self.left.append(f"the size: the picture is enlarged {scale:g} times, and ltxflow knows 1 and 2")
-            return 1, False
-        sampled = ("width", "height") if scale == 2 else ("decoded_width", "decoded_height")
-        known = {base: sampled} if base else {}
-        if base:
-            known[base[0] * scale, base[1] * scale] = ("decoded_width", "decoded_height")
-        for id in empties:
-            self.use(sampled[0], (id, "width"))
-            self.use(sampled[1], (id, "height"))
+            return 1, False, (base[0] * scale, base[1] * scale) if base else None
+        for id in latents:
+            for side in ("width", "height"):
+                self.use_size((id, side), side, is_decoded=False)
         crops = self.crops()
-        for id, names in [(id, names) for id in self.in_order(self.used) for names in WIDTHS]:
-            variables = known.get(self.size(id, *names))  # type: ignore[arg-type]  # None is in no mapping of sizes
-            if id in empties or id in crops or variables is None or any(n not in self.inputs(id) for n in names):
-                continue
-            if all(as_link(self.inputs(id)[name]) is None for name in names):
-                self.use(variables[0], (id, names[0]))
-                self.use(variables[1], (id, names[1]))
+        self.changed += self.sizes_elsewhere(latents, crops, base)
         for id in crops:
             self.crop(id)
-        return (2 if scale == 2 else 1), bool(crops)
-
-    def scale(self) -> float:
-        """How much larger than its first latent the picture is when it is decoded."""
-        scale = 1.0
-        for id in self.used:
-            if "LatentUpsampler" in self.class_of(id):
-                loaders = [source for source, _ in self.linked(id, "upscale_model")]
-                models = " ".join(str(value) for loader in loaders for value in self.inputs(loader).values())
-                if "temporal" not in models:
-                    scale *= 1.5 if "x1.5" in models else 2.0
-            elif self.class_of(id) == "LatentUpscaleBy":
-                scale *= as_number(self.inputs(id).get("scale_by")) or 1.0
-        return scale
+        return (2 if scale == 2 else 1), bool(crops), None
 
     def crops(self) -> list[str]:
         """The nodes between decoder and file that give the picture its final size."""
         found: list[str] = []
+        seen: set[str] = set()
         todo = [source for source, _ in self.linked(self.save, "video", "images")]
         while todo:
             id = todo.pop()
-            if id in found or as_link(self.inputs(id).get("samples")):
+            if id in seen or as_link(self.inputs(id).get("samples")):
                 continue  # decoded here
-            if "crop_region" in self.inputs(id) or any(self.size(id, *names) for names in WIDTHS):
+            seen.add(id)
+            pair = self.values.pair(id)
+            if "crop_region" in self.inputs(id) or (pair and self.size_of(id, pair)):
                 found.append(id)
             todo += [source for name, source, _ in self.links(id) if name in ("images", "image", "input", "video")]
         return found
@@ -322,24 +368,44 @@ class _Search(Wiring):
     def crop(self, id: str) -> None:
         region = self.inputs(id).get("crop_region")
         if isinstance(region, Mapping):
-            self.use("crop", (id, "crop_region"))
+            self.use_here("crop", (id, "crop_region"))
             return
-        width, height = next(names for names in WIDTHS if self.size(id, *names))
-        self.use("crop.width", (id, width))
-        self.use("crop.height", (id, height))
+        width, height = next(names for names in PAIRS if self.size_of(id, names))
+        self.use_here("crop.width", (id, width))
+        self.use_here("crop.height", (id, height))
         for name in ("x", "y"):
             if as_number(self.inputs(id).get(name)) is not None:
-                self.use(f"crop.{name}", (id, name))
+                self.use_here(f"crop.{name}", (id, name))
+
+    def cut(self, has_crop: bool, found: tuple[Found, ...]) -> Cut | None:
+        """Return where a film's size can be cut out of the picture, in a workflow that does not do it itself."""
+        sized = {one.variable for one in found} & {"width", "decoded_width"}
+        if has_crop or not sized:
+            return None
+        id = next((source for source, _ in self.linked(self.save, "video")), self.save)
+        source = self.link(id, "images")
+        if source is None:
+            return None
+        return Cut((id, "images"), source, unused_id(self.graph, f"{source[0]}-cut"))
 
     def lengths(self) -> None:
+        def want(film: Mapping[str, float]) -> float:
+            return film["frames"]
+
         places = [
             (id, name)
             for id in self.in_order(self.used)
             for name in LENGTHS
             if name in self.inputs(id) and (self.is_latent(id) or name == "frames_number")
         ]
+        known = {self.values.number(*place) for place in places} - {None}
         for place in places:
-            self.use("frames", place)
+            self.use_number("frames", place, want)
+        for id in self.in_order(self.used):  # of a video that guides: as many as the clip has
+            if self.class_of(id) == "ImageFromBatch" and any(map(self.loads_video, self.upstream(id))):
+                is_whole = self.values.number(id, "batch_index") == 0
+                if is_whole and (not known or self.values.number(id, "length") in known):
+                    self.use_number("frames", (id, "length"), want)
         if not places:
             self.warn("no length was found", 'write {{ frames }} in the template where it belongs: "length": …')
 
@@ -347,21 +413,38 @@ class _Search(Wiring):
         places = [
             (id, name) for id in (*self.in_order(self.used), self.save) for name in RATES if name in self.inputs(id)
         ]
-        rates = {place: as_number(self.literal(place)) for place in places}
+        rates = {place: self.values.number(*place) for place in places}
         told = [rate for (id, _), rate in rates.items() if rate and "Conditioning" in self.class_of(id)]
         base = (told or [rate for rate in rates.values() if rate] or [0.0])[0]
         for place, rate in rates.items():
             times = rate / base if rate and base else 1.0
             if 0.8 < times < 1.25:  # 24 here and 25 there is an oversight
-                self.use("fps", place)
+                self.use_number("fps", place, lambda film: film["fps"])
             elif times == 2:  # a clip with `temporal_upscale: true` is sampled at half the film's rate
-                self.use("fps * 2", place)
+                self.use_number("fps * 2", place, lambda film: 2 * film["fps"])
             else:
                 self.left.append(f"{place[1]} of {self.told(place[0])}: {self.shown(place)}, unlike the others")
         if not places:
             self.warn("no frame rate was found", 'write {{ fps }} in the template where it belongs: "fps": …')
 
-    # ---- pictures
+    def seconds(self) -> None:
+        """Find where a sound or a video is trimmed to the length of the clip."""
+        frames = next((self.values.number(*u.place) for u in self.uses if u.variable == "frames"), None)
+        fps = next((self.values.number(*u.place) for u in self.uses if u.variable == "fps"), None)
+        for id in self.in_order(self.used):
+            if not re.search("Audio|Video", self.class_of(id)):
+                continue
+            for name in SECONDS:
+                value = self.values.number(id, name) if name in self.inputs(id) else None
+                if value is None:
+                    continue
+                is_guide = frames is None and any(map(self.loads_video, self.upstream(id)))
+                if is_guide or (frames and fps and abs(value - frames / fps) <= 1 / 2):
+                    self.use_number("frames / fps", (id, name), lambda film: film["frames"] / film["fps"])
+                else:
+                    self.left.append(f"{name} of {self.told(id)}: {value:g} s")
+
+    # ---- pictures, sounds, videos
 
     def pictures(self) -> None:
         found: dict[str, str] = {}  # loader → variable
@@ -374,74 +457,120 @@ class _Search(Wiring):
                     for loader in self.loaders(source)[:1]:
                         if variable:
                             found.setdefault(loader, variable)
-        all_ = [id for id in self.in_order(self.used) if "image" in FILES.get(self.class_of(id), ())]
-        if not found and len(all_) == 1:
+                    for loader in self.video_loaders(source)[:1]:
+                        if variable and "frame_idx" in inputs:
+                            found.setdefault(loader, "control.video")
+        all_ = [id for id in self.in_order(self.used) if self.loads(id, "image")]
+        if not {*found} & {*all_} and len(all_) == 1:
             found[all_[0]] = "reference"
-        taken: set[str] = set()
+        taken: dict[str, Any] = {}
         for loader, variable in found.items():
-            if variable in taken:
+            name = "file" if variable == "control.video" else "image"
+            file = self.inputs(loader).get(name)
+            if variable in taken and taken[variable] != file:
                 self.left.append(f"{self.told(loader)}: a second {variable}")
                 continue
-            taken.add(variable)
-            self.use(variable, (loader, "image"))
+            taken[variable] = file
+            self.use_here(variable, (loader, name))
 
     def picture_at(self, id: str) -> str:
         """Which picture a node puts into the latent: the first frame, or by `frame_idx` the last; "" for others."""
         if "frame_idx" not in self.inputs(id):
             return "reference"
         place = (id, "frame_idx")
-        index = as_number(self.literal(place))
-        frames = next((as_number(self.literal(u.place)) for u in self.uses if u.variable == "frames"), None)
+        index = self.values.number(*place)
+        frames = next((self.values.number(*u.place) for u in self.uses if u.variable == "frames"), None)
         if index == 0:
             return "reference"
         if index == -1:
             return "last_frame"
         if index is not None and frames is not None and index == frames - 1:
-            self.use("frames - 1", place)
+            self.use_here("frames - 1", place)
             return "last_frame"
         self.left.append(f"the picture at frame {self.shown(place)} ({self.told(id)}): a clip has a first and a last")
         return ""
 
+    def sounds(self) -> None:
+        """Find the sound that is loaded: a clip gives one."""
+        loaders = [id for id in self.in_order(self.used) if self.loads(id, "audio")]
+        files = list(dict.fromkeys(str(self.inputs(id).get("audio")) for id in loaders))
+        for id in loaders:
+            if str(self.inputs(id).get("audio")) == files[0]:
+                self.use_here("sound", (id, "audio"))
+            else:
+                self.left.append(f"{self.told(id)}: a second sound")
+
     # ---- what becomes a variable, and where
 
-    def use(self, variable: str, place: Place) -> None:
-        kind = str if variable in ("prompt", "negative") or variable.startswith("prefix") else int
-        is_file = variable in ("reference", "last_frame")  # those stand in the loader itself: see steps/clip.py
-        if all(use.place != place for use in self.uses):
-            self.uses.append(_Use(variable, place, None if is_file else self.source(place, kind)))
+    def use_text(self, variable: str, place: Place) -> None:
+        """Note that an input is a text of the clip; the variable is written beyond nodes that only pass it on."""
+        if self.has_use(place):
+            return
+        source = self.source(place, str)
+        spots: list[tuple[Spot, str]] = [(source, variable)] if source else []
+        self.uses.append(Use(place, variable, iter([*spots, (place, variable)])))
+
+    def use_here(self, variable: str, place: Place) -> None:
+        """Note an input that is written where it is used: files must stand in their loader, see steps/clip.py."""
+        if not self.has_use(place):
+            self.uses.append(Use(place, variable, iter([(place, variable)])))
 
     def settled(self) -> tuple[Found, ...]:
-        """Decide for every use where the variable is written: at its source, if all uses of that agree."""
-        claims: dict[Place, set[str]] = {}
-        for use in self.uses:
-            if use.source:
-                claims.setdefault(use.source, set()).add(use.variable)
+        """Decide for every use where its variable is written: the first place of its list that no other use claims."""
+        picked: list[tuple[Spot, str]] = [next(use.spots) for use in self.uses]
+        while True:
+            claims: dict[Spot, set[str]] = {}
+            for spot, text in picked:
+                claims.setdefault(spot, set()).add(text)
+            contested = {spot for spot, texts in claims.items() if len(texts) > 1}
+            moved = False
+            for number, use in enumerate(self.uses):
+                if picked[number][0] in contested and picked[number][0] != use.place:
+                    picked[number] = next(use.spots)
+                    moved = True
+            if not moved:
+                break
         found: dict[Place, Found] = {}
-        for use in self.uses:
-            place = use.source if use.source and len(claims[use.source]) == 1 else use.place
-            if place not in found:
-                value = self.inputs(place[0])[place[1]]
-                text = self.text(use.variable, place, value)
-                was = self.literal(use.place)
-                found[place] = Found(use.variable, place[0], self.class_of(place[0]), place[1], was, text)
-        for place in found:
-            link = as_link(self.inputs(place[0])[place[1]])
-            if link:
+        for use, (spot, text) in zip(self.uses, picked, strict=True):
+            for place in self.readers(spot):
+                if place not in found:
+                    value = self.inputs(place[0])[place[1]]
+                    was = self.was(use.place if place == use.place else place)
+                    class_ = self.class_of(place[0])
+                    found[place] = Found(text, place[0], class_, place[1], was, self.text(text, place, value))
+        for place, one in found.items():
+            link = self.link(*place)
+            if link and one.variable not in FILE_VARIABLES:
                 told = f"{place[1]} of {self.told(place[0])} came from {self.told(link[0])}"
                 self.left.append(f"{told}: now the clip decides it, and the link is gone")
         self.tell_sharers(found)
         return tuple(found.values())
 
+    def readers(self, spot: Spot) -> list[Place]:
+        """Return the inputs where a value is written: the one itself, or all that read an output."""
+        id, place = spot
+        if isinstance(place, str):
+            return [(id, place)]
+        return [(n, name) for n in self.graph for name, source, slot in self.links(n) if (source, slot) == (id, place)]
+
+    def was(self, place: Place) -> Any:
+        literal = self.literal(place)
+        if literal is not None:
+            return literal
+        number = self.values.number(*place)
+        return int(number) if number is not None and number.is_integer() else number
+
     def tell_sharers(self, found: Mapping[Place, Found]) -> None:
         """Say which other inputs a primitive feeds that is a variable now."""
         live = self.live(found.keys())
         places = {use.place for use in self.uses}
-        through = {id for place in places for id in self.followed(place, str)[1] + self.followed(place, int)[1]}
+        on_the_way = {id for place in places for id, _ in self.values.spots(*place)}
+        on_the_way |= {id for place in places for id in self.followed(place, str)[1]}
         sources = {place: one for place, one in found.items() if place not in places}
-        for id in self.in_order(live - through):
+        for id in self.in_order(live - on_the_way):
             for name, source, _ in self.links(id):
                 for (node, _), one in sources.items():
-                    if source == node and (id, name) not in places:
+                    if source == node and (id, name) not in places and (id, name) not in found:
                         self.left.append(
                             f"{name} of {self.told(id)} follows {one.variable}, too: both came from one node"
                         )
@@ -477,20 +606,26 @@ class _Search(Wiring):
 
     # ---- what stays
 
-    def rest(self, found: tuple[Found, ...]) -> None:
+    def rest(self, found: tuple[Found, ...], live: set[str]) -> None:
         ours = {(one.node, one.input) for one in found}
-        for id, _, name, value in file_inputs(self.graph):
+        lost: list[Problem] = []
+        for id, _, name, value in file_inputs({id: self.graph[id] for id in live}):
             if (id, name) not in ours:
                 read = "what another node names" if as_link(value) else f'"{str(value)[:80]}"'
-                self.warn(
-                    f"{self.told(id)} reads {read} on the server, which is no file of a clip: "
-                    "ltxflow refuses such a template",
-                    f'write a file of the clip there, as "{name}": {{{{ reference }}}}, {{{{ last_frame }}}}, '
-                    "{{ control.video }} or {{ extend.video }}, or take the node out",
+                lost.append(
+                    Problem(
+                        f"{self.told(id)} reads {read} on the server, and no clip can give that file",
+                        None,
+                        "take the node out and import again: a clip has a reference, a last_frame, a sound and a "
+                        "control video, one each",
+                        "T023",
+                    )
                 )
+        if lost:
+            raise LtxflowError(*lost)
         names = [
             str(value)
-            for id in self.in_order(self.graph)
+            for id in self.in_order(live)
             for name, value in self.inputs(id).items()
             if isinstance(value, str) and folder_of(self.class_of(id), name)
         ]
@@ -498,7 +633,7 @@ class _Search(Wiring):
             self.left.append(f"models and LoRAs: {', '.join(dict.fromkeys(names))}")
         kept = [
             f"{name} {json.dumps(self.inputs(id)[name])}"
-            for id in self.in_order(self.used)
+            for id in self.in_order(live)
             for name in ("steps", "cfg", "sampler_name", "sigmas", "img_compression", "strength")
             if name in self.inputs(id) and not as_link(self.inputs(id)[name])
         ]

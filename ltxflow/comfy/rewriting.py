@@ -7,23 +7,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltxflow.comfy.graph import OUTPUTS
-from ltxflow.comfy.importing import Recognised
+from ltxflow.comfy.importing import Cut, Recognised
 from ltxflow.comfy.wiring import Place
-from ltxflow.comfy.workflow import unwrapped
+from ltxflow.comfy.workflow import WrittenFloat, WrittenInt
 
 _KEYS = ("class_type", "inputs", "_meta")
 
 
-class _Written(str):
-    """A number as it is written in the file: 1.0 stays 1.0, and 1e-3 stays 1e-3."""
-
-
-def template_text(text: str, recognised: Recognised, title: str, way: str) -> str:
-    """Given the workflow's text and what was recognised in it, return the template: header, then a node a block."""
-    graph = unwrapped(json.loads(text, parse_int=_Written, parse_float=_Written))
+def template_text(recognised: Recognised, title: str, way: str) -> str:
+    """Return the template of what was recognised in a workflow: header, then a node a block."""
     written = {(one.node, one.input): one.text for one in recognised.found}
-    blocks = [_node(id, node, written, recognised.saves) for id, node in graph.items()]
-    return f"{_header(recognised, title, way)}{{\n" + ",\n".join(blocks) + "\n}\n"
+    before = ""
+    if recognised.cut:
+        cut = recognised.cut
+        written[cut.place] = f"{{{{ [{_literal(cut.node)}, 0] if crop else {_source(cut)} }}}}"
+        before = _cut(cut)
+    blocks = [_node(id, node, written, recognised.saves) for id, node in recognised.graph.items()]
+    return f"{_header(recognised, title, way)}{{\n{before}" + ",\n".join(blocks) + "\n}\n"
+
+
+def _cut(cut: Cut) -> str:
+    """Return the node that cuts the film's size out of the picture: only where the model samples another."""
+    sides = ", ".join(f'"{name}": {{{{ crop.{name} }}}}' for name in ("width", "height", "x", "y"))
+    node = f'"class_type": "ImageCrop", "inputs": {{"image": {_json([*cut.source])}, {sides}}}'
+    return f"{{% if crop %}}\n  {_json(cut.node)}: {{{node}}},\n{{% endif %}}\n"
+
+
+def _source(cut: Cut) -> str:
+    return f"[{_literal(cut.source[0])}, {cut.source[1]}]"
+
+
+def _literal(text: str) -> str:
+    """Return a text as Jinja reads it: its escapes are those of JSON, but for halves of a character."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _header(recognised: Recognised, title: str, way: str) -> str:
@@ -63,8 +79,8 @@ def _meta(id: str, meta: Mapping[str, Any], saves: Mapping[str, str]) -> dict[st
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, _Written):
-        return str(value)
+    if isinstance(value, WrittenInt | WrittenFloat):
+        return value.text
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, dict):

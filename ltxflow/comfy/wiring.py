@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from ltxflow.comfy.graph import Graph
-from ltxflow.comfy.nodes import FILES, Signatures, as_link
+from ltxflow.comfy.signatures import FILES, Signatures, as_link
 
 TEXTS = ("text", "prompt", "text_g", "text_l", "t5xxl", "clip_l", "gemma", "text_positive")
 POSITIVE = ("positive", "conditioning", "cond1")
@@ -23,11 +23,17 @@ NOT_PICTURES = frozenset(
 Place = tuple[str, str]  # node id, input
 
 
+VIDEO_LOADERS = frozenset({"LoadVideo", "VHS_LoadVideo", "VHS_LoadVideoPath", "VHS_LoadVideoFFmpeg"})
+
+
 @dataclass
 class Wiring:
     """A workflow, and questions to it."""
 
     graph: Graph
+    read_from: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
+
+    picture_inputs: ClassVar[tuple[str, ...]] = ("image", "images", "input", "pixels")
 
     def class_of(self, id: str) -> str:
         return str(self.graph[id]["class_type"])
@@ -36,10 +42,15 @@ class Wiring:
         inputs: Mapping[str, Any] = self.graph[id]["inputs"]
         return inputs
 
+    def link(self, id: str, name: str) -> tuple[str, int] | None:
+        """Return (node, slot) that an input is linked to, None where it is not, or to no node of this workflow."""
+        link = as_link(self.inputs(id).get(name))
+        return link if link and link[0] in self.graph else None
+
     def links(self, id: str) -> Iterator[tuple[str, str, int]]:
         """Yield (input, node, slot) of what node `id` reads from."""
-        for name, value in self.inputs(id).items():
-            link = as_link(value)
+        for name in self.inputs(id):
+            link = self.link(id, name)
             if link:
                 yield name, link[0], link[1]
 
@@ -54,11 +65,17 @@ class Wiring:
         found: set[str] = set()
         todo = [id]
         while todo:
-            for _, source, _ in self.links(todo.pop()):
+            for source in self.sources(todo.pop()):
                 if source not in found:
                     found.add(source)
                     todo.append(source)
         return found
+
+    def sources(self, id: str) -> tuple[str, ...]:
+        """The nodes that node `id` reads from. Kept: for a workflow that is not changed."""
+        if id not in self.read_from:
+            self.read_from[id] = tuple(dict.fromkeys(source for _, source, _ in self.links(id)))
+        return self.read_from[id]
 
     def in_order(self, ids: Iterable[str]) -> list[str]:
         """Nodes as they stand in the file."""
@@ -72,6 +89,31 @@ class Wiring:
         return f'node "{id}" ({self.class_of(id)}{named})'
 
     # What a node is for
+
+    def is_primitive(self, id: str) -> bool:
+        """A node that only holds a value."""
+        return self.class_of(id).startswith("Primitive")
+
+    def loads(self, id: str, input: str) -> bool:
+        """A node that opens a file on the server by this input: `image`, `file` of a video, `audio`."""
+        return input in FILES.get(self.class_of(id), ()) and input in self.inputs(id)
+
+    def loads_video(self, id: str) -> bool:
+        return self.class_of(id) in VIDEO_LOADERS
+
+    def doubles(self, id: str) -> bool:
+        """A node that doubles the sides of a latent."""
+        return "LatentUpsampler" in self.class_of(id) and self.upscale(id) == 2
+
+    def upscale(self, id: str) -> float:
+        """How many times longer a node makes the sides of a picture or latent, by the name of its model."""
+        if "LatentUpsampler" in self.class_of(id):
+            loaders = [source for source, _ in self.linked(id, "upscale_model")]
+            models = " ".join(str(value) for loader in loaders for value in self.inputs(loader).values())
+            return 1.0 if "temporal" in models else 1.5 if "x1.5" in models else 2.0
+        if self.class_of(id) == "LatentUpscaleBy":
+            return as_number(self.inputs(id).get("scale_by")) or 1.0
+        return 1.0
 
     def is_sampler(self, id: str) -> bool:
         """A node that turns noise into a latent, by what it reads."""
@@ -132,6 +174,14 @@ class Wiring:
 
     def loaders(self, id: str) -> list[str]:
         """Follow a picture up to the nodes that load it."""
+        return self.followed_up(id, lambda one: self.loads(one, "image"))
+
+    def video_loaders(self, id: str) -> list[str]:
+        """The nodes that load a video which a picture is made of: its frames, their edges, depths or poses."""
+        return [one for one in (id, *self.in_order(self.upstream(id))) if self.loads(one, "file")]
+
+    def followed_up(self, id: str, is_wanted: Callable[[str], bool]) -> list[str]:
+        """Follow a picture up to the nearest nodes of a kind, as long as it is a picture."""
         found: list[str] = []
         seen: set[str] = set()
         todo = [id]
@@ -140,7 +190,7 @@ class Wiring:
             if id in seen:
                 continue
             seen.add(id)
-            if "image" in FILES.get(self.class_of(id), ()):
+            if is_wanted(id):
                 found.append(id)
             else:
                 todo += [source for name, source, _ in self.links(id) if name not in NOT_PICTURES]
@@ -181,12 +231,6 @@ class Wiring:
         """The value of an input, for a sentence."""
         literal = self.literal(place)
         return "computed" if literal is None else json.dumps(literal, ensure_ascii=False)[:60]
-
-    def size(self, id: str, width: str, height: str) -> tuple[float, float] | None:
-        """The two numbers of a size that node `id` reads by these inputs, None without both."""
-        numbers = [self.literal((id, name)) if name in self.inputs(id) else None for name in (width, height)]
-        known = [number for value in numbers if (number := as_number(value)) is not None]
-        return (known[0], known[1]) if len(known) == 2 else None
 
 
 def as_number(value: Any) -> float | None:

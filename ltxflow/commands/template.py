@@ -7,19 +7,19 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.importing import Recognised, recognise
-from ltxflow.comfy.nodes import Signatures, core_classes
-from ltxflow.comfy.places import find_servers
+from ltxflow.comfy.importing import Recognised
+from ltxflow.comfy.places import Place, find_servers
 from ltxflow.comfy.rewriting import template_text
-from ltxflow.comfy.workflow import MAX_CHARACTERS, read_workflow
+from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.core import files
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope, problem_json
 from ltxflow.faces.terminal import Face, columns, count
 from ltxflow.script import template as templates_module
@@ -29,10 +29,18 @@ from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import Profile, geometry, load_profile, templates_folder
 from ltxflow.script.template import SUFFIX, Template, read_template, read_templates, variables
 from ltxflow.verbs.samples import try_template
+from ltxflow.verbs.template_import import EXPORT_HINT, Imported, import_workflow, read_source
 
 DEFAULT_PROFILE = "ltx2-19b"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHOWN = 60  # characters of a value
+DROPPED = 6  # nodes that are named
+EXAMPLES = {
+    "reference": "refs/….png",
+    "last_frame": "refs/….png",
+    "sound": "audio/….wav",
+    "control": "{video: refs/….mp4}",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices = ["list", "show", "check", "import"]
     parser.add_argument("what", nargs="?", choices=choices, default="list", help="what to do (default: list)")
     parser.add_argument(
-        "names", nargs="*", metavar="FILE|NAME", help="the workflow to import (API format), or names of templates"
+        "names",
+        nargs="*",
+        metavar="FILE|NAME",
+        help="the workflow to import, also in a picture or video that ComfyUI made, or names of templates",
     )
     parser.add_argument("--name", help="import: what the template is called (default: as the file)")
     parser.add_argument("--force", action="store_true", help="import: replace a template of that name")
     parser.add_argument("--variables", action="store_true", help="show: the variables it reads, and what they are")
     parser.add_argument("--profile", metavar="P", help="the model, where there is no project (default: ltx2-19b)")
     parser.add_argument(
-        "--server", action="append", default=[], metavar="URL", help="check: against the nodes this server has, too"
+        "--server",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="check: against the nodes this server has, too; import: read values by them",
     )
 
 
@@ -77,6 +92,12 @@ class Library:
             there = ", ".join(sorted(self.templates))
             raise LtxflowError(Problem(f'no template "{name}" for {self.profile.name}', hint=f"there are: {there}"))
         return self.templates[name]
+
+    def readable(self, name: str) -> Template:
+        template = self.get(name)
+        if template.problems:
+            raise LtxflowError(*template.problems)
+        return template
 
 
 def _library(args: argparse.Namespace) -> Library:
@@ -112,6 +133,8 @@ def _list(args: argparse.Namespace, face: Face, library: Library) -> int:
     rows = [("name", "needs", "from", "trusted", "what it makes")]
     for one in data:
         makes = " · ".join(part for part in (one["title"], one["way"]) if part)
+        if one["problems"]:
+            makes = f"cannot be read: {one['problems'][0]['message']}"
         trusted = "yes" if one["trusted"] else "no: ltxflow trust"
         rows.append((one["name"], ", ".join(one["needs"]) or "-", one["origin"], trusted, makes))
     for number, line in enumerate(columns(rows)):
@@ -131,13 +154,14 @@ def _facts(library: Library, template: Template) -> dict[str, Any]:
         "file": template.shown,
         "trusted": template.trusted or library.is_trusted,
         "digest": template.digest,
+        "problems": [problem_json(problem) for problem in template.problems],
     }
 
 
 def _show(args: argparse.Namespace, face: Face, library: Library) -> int:
     if len(args.names) != 1:
         raise LtxflowError(Problem("show takes one template", hint="ltxflow template list tells what there is"))
-    template = library.get(args.names[0])
+    template = library.readable(args.names[0])
     used = variables(template)
     told = {name: _documented().get(name, "not a variable that ltxflow gives") for name in sorted(used)}
     if args.json:
@@ -164,7 +188,9 @@ def _check(args: argparse.Namespace, face: Face, library: Library) -> int:
     allowed = core_classes() | library.config.allowed_nodes
     results = []
     for template in chosen:
-        number, problems = try_template(library.profile, template, Signatures.recorded(), allowed)
+        number, problems = 0, [*template.problems]
+        if not problems:
+            number, problems = try_template(library.profile, template, Signatures.recorded(), allowed)
         results.append((template, number, problems))
     found = [problem for _, _, problems in results for problem in problems]
     live = asyncio.run(_live(args, library, chosen, allowed, found)) if args.server else []
@@ -205,7 +231,7 @@ async def _live(
             for role, model in library.profile.models.items():
                 weights = model.precision(library.profile.default_weights.get(role, "")) or next(iter(model.weights))
                 names[role] = model.find(weights, await client.models(model.folder)) or model.weights[weights][0]
-        for template in chosen:
+        for template in (one for one in chosen if not one.problems):
             problems = try_template(library.profile, template, signatures, allowed, names, loras[:1])[1]
             found += [_at(problem, str(place.server)) for problem in problems if problem not in known]
     return found
@@ -220,19 +246,20 @@ def _at(problem: Problem, server: str) -> Problem:
 
 def _import(args: argparse.Namespace, face: Face) -> int:
     if len(args.names) != 1:
-        hint = f"{EXPORT_HINT}, then: ltxflow template import my_workflow_api.json"
+        hint = f"{EXPORT_HINT}, then: ltxflow template import my_workflow.json"
         raise LtxflowError(Problem("import takes one file", hint=hint, code="U002"))
     source = Path(args.names[0])
-    text = _read(source)
-    graph = read_workflow(text, shown(source))
-    recognised = recognise(graph)
+    workflow = read_source(source)
+    config = read_config(os.environ)
+    infos = asyncio.run(_object_infos(args.server, config)) if args.server else []
+    imported = import_workflow(workflow, infos, lambda: [] if args.server else _discovered(config))
+    recognised = imported.recognised
     project = find_project(args.project, Path.cwd())
     name = args.name or _name_of(source)
     file = project.parent / "templates" / f"{name}{SUFFIX}"
-    config = read_config(os.environ)
     profile, size = _film(project, args.root)
     title = name.replace("_", " ").replace("-", " ")
-    made = template_text(text, recognised, title, f"your own workflow, {source.name}")
+    made = template_text(recognised, title, f"your own workflow, {source.name}")
     _refuse_name(name, file, profile, made, args.force)
     files.make_dir(file.parent)
     files.write_atomic(file, made)
@@ -240,49 +267,51 @@ def _import(args: argparse.Namespace, face: Face) -> int:
     notes += _allowance(recognised, config)
     template = read_template(file, trusted=False)
     allowed = core_classes() | config.allowed_nodes | frozenset(recognised.foreign)
-    _, wrong = try_template(profile, template, Signatures.recorded(), allowed)
+    signatures = Signatures.from_object_info(infos[0]) if infos else Signatures.recorded()
+    _, wrong = try_template(profile, template, signatures, allowed, {} if infos else None)  # its files, too
     wrong = [problem for problem in wrong if problem.code not in ("L084", "N103")]  # those are told in plainer words
     if args.json:
-        return print_envelope("template", _imported(name, file, recognised, profile), 0, [*notes, *wrong])
-    _tell_import(face, args, file, graph, recognised)
+        return print_envelope("template", _as_data(name, file, imported, profile), 0, [*notes, *wrong])
+    _tell_import(face, args, file, imported)
     for note in notes:
         face.say(f"  {face.paint('!', 'yellow', 'bold')} {note.message}")
         if note.hint:
             face.say(f"      {note.hint}")
     if wrong:
-        told = "by the nodes of ComfyUI 0.27 something is wrong in it; a newer server may differ:"
-        face.say(f"  {face.paint('!', 'yellow', 'bold')} {told}")
-        face.say(f"      ltxflow template check {name} --server URL")
+        by = args.server[0] if infos else "ComfyUI 0.27"
+        face.say(f"  {face.paint('!', 'yellow', 'bold')} by the nodes of {by} something is wrong in it:")
+        if not infos:
+            face.say(f"      a newer server may differ: ltxflow template check {name} --server URL")
         face.problems(wrong)
     _tell_use(face, args, name, recognised, profile)
     return 0
 
 
-EXPORT_HINT = "export it in ComfyUI: File → Export (API)"
+async def _object_infos(args: list[str], config: Config) -> list[dict[str, Any]]:
+    """The nodes that servers have. Raise LtxflowError for one that does not answer."""
+    found = []
+    for place in find_servers(args, os.environ, config.as_servers):
+        async with Client(place.server) as client:
+            found.append(await client.object_info())
+    return found
 
 
-def _read(source: Path) -> str:
-    """Return the file's text. Raise LtxflowError for what is not there, no text, or far too large to be a workflow."""
-    where = Span(shown(source), 1, 1)
-    try:
-        with source.open("rb") as file:
-            data = file.read(4 * MAX_CHARACTERS + 1)
-    except OSError as error:
-        reason = (error.strerror or "it cannot be read").lower()
-        raise LtxflowError(Problem(f'cannot read "{source}": {reason}', hint=EXPORT_HINT, code="T020")) from None
-    if len(data) > 4 * MAX_CHARACTERS:
-        message = f"the file is larger than {4 * MAX_CHARACTERS >> 20} MB: no workflow is"
-        raise LtxflowError(Problem(message, where, EXPORT_HINT, "T020"))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        hint = "a picture or video that ComfyUI made opens its workflow when it is dropped on ComfyUI; "
-        raise LtxflowError(Problem("this is not a text file", where, hint + EXPORT_HINT, "T020")) from None
+def _discovered(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of the servers that are found, one by one; one that does not answer is passed over."""
+    for place in find_servers([], os.environ, config.as_servers):
+        with suppress(LtxflowError):
+            yield asyncio.run(_object_info(place))
+
+
+async def _object_info(place: Place) -> dict[str, Any]:
+    async with Client(place.server) as client:
+        return await client.object_info()
 
 
 def _name_of(source: Path) -> str:
     """`My Workflow_api.json` → `my-workflow`"""
-    stem = re.sub(r"[ _.-]?api$", "", source.name.removesuffix(".json"), flags=re.IGNORECASE)
+    stem = re.sub(r"\.(json|png|webp|jpe?g|mp4|mov|mkv|webm)$", "", source.name, flags=re.IGNORECASE)
+    stem = re.sub(r"[ _.-]?api$", "", stem, flags=re.IGNORECASE)
     return re.sub(r"[^a-z0-9_.]+", "-", stem.lower()).strip("-._")[:64] or "workflow"
 
 
@@ -311,16 +340,22 @@ def _film(project: Path, root: str | None) -> tuple[Profile, tuple[int, int] | N
 
 
 def _size_notes(recognised: Recognised, profile: Profile, size: tuple[int, int] | None) -> Iterator[Problem]:
-    """A film's size that the model does not sample is cut out of a larger picture, by a node of the workflow."""
-    if size is None or recognised.has_crop or not {"width", "decoded_width"} & {*recognised.variables}:
+    """Say where the film's size does not reach the workflow, with both sizes."""
+    if size is None or recognised.has_crop or recognised.cut:
         return
-    sizes = geometry(profile, size, recognised.stages)
-    if sizes.is_cropped:
-        made, wanted = ("x".join(map(str, pair)) for pair in (sizes.decoded, sizes.delivered))
-        hint = "put an ImageCrop after its decoder and import it again, or give the film a size that the model samples"
-        yield Problem(
-            f"the film is {wanted}, and this workflow makes {made}: it cuts nothing off", None, hint, "", "warning"
-        )
+    wanted = "x".join(map(str, size))
+    if recognised.makes:
+        makes = "x".join(f"{side:g}" for side in recognised.makes)
+        hint = "set the workflow's own size to the film's, and import it again"
+        message = f"the film is {wanted}, and this workflow makes {makes}, whatever the film's size is"
+        yield Problem(message, None, hint, "", "warning")
+    elif {"width", "decoded_width"} & {*recognised.variables}:
+        sizes = geometry(profile, size, recognised.stages)
+        if sizes.is_cropped:
+            made = "x".join(map(str, sizes.decoded))
+            hint = "put an ImageCrop after its decoder and import it again, or give the film a size that is sampled"
+            message = f"the film is {wanted}, and this workflow makes {made}: it cuts nothing off"
+            yield Problem(message, None, hint, "", "warning")
 
 
 def _allowance(recognised: Recognised, config: Config) -> Iterator[Problem]:
@@ -336,7 +371,8 @@ def _allowance(recognised: Recognised, config: Config) -> Iterator[Problem]:
         )
 
 
-def _imported(name: str, file: Path, recognised: Recognised, profile: Profile) -> dict[str, Any]:
+def _as_data(name: str, file: Path, imported: Imported, profile: Profile) -> dict[str, Any]:
+    recognised = imported.recognised
     return {
         "name": name,
         "file": str(file),
@@ -347,16 +383,19 @@ def _imported(name: str, file: Path, recognised: Recognised, profile: Profile) -
             {"variable": one.variable, "node": one.node, "class": one.class_type, "input": one.input, "was": one.was}
             for one in recognised.found
         ],
+        "changed": [*imported.notes, *recognised.changed],
+        "dropped": list(recognised.dropped),
         "left": list(recognised.left),
         "foreign": list(recognised.foreign),
         "settings": dict(_settings(recognised)),
     }
 
 
-def _tell_import(
-    face: Face, args: argparse.Namespace, file: Path, graph: dict[str, Any], recognised: Recognised
-) -> None:
-    face.say(f"{face.paint('✓', 'green', 'bold')} {shown(file)}  from {args.names[0]}, {count(len(graph), 'node')}")
+def _tell_import(face: Face, args: argparse.Namespace, file: Path, imported: Imported) -> None:
+    recognised = imported.recognised
+    kept = len(recognised.graph)
+    nodes = count(kept, "node") if kept >= imported.nodes else f"{kept} of {count(imported.nodes, 'node')}"
+    face.say(f"{face.paint('✓', 'green', 'bold')} {shown(file)}  from {args.names[0]}, {nodes}")
     if args.quiet:
         return
     face.say()
@@ -368,12 +407,25 @@ def _tell_import(
         rows.append((one.text if len(one.text) < 40 else f"{{{{ {one.variable} … }}}}", _place(one), cut))
     for line in columns(rows):
         face.say(f"    {line}")
-    face.say("  left as it was")
-    for sentence in recognised.left:
+    changed = [*imported.notes, *recognised.changed]
+    if recognised.cut:
+        last = f'"{recognised.cut.source[0]}" ({recognised.graph[recognised.cut.source[0]]["class_type"]})'
+        changed.append(f"a size that the model does not sample is cut out of a larger picture, after node {last}")
+    _tell_part(face, "changed", changed)
+    _tell_part(face, "left out: nothing that is fetched needs it", recognised.dropped, DROPPED)
+    kept_as = [*recognised.left, "a clip's loras, steps, cfg and weights do not reach it"]
+    _tell_part(face, "left as it was", kept_as)
+
+
+def _tell_part(face: Face, title: str, sentences: Sequence[str], most: int = 0) -> None:
+    if not sentences:
+        return
+    face.say(f"  {title}")
+    some = sentences[:most] if most else sentences
+    for sentence in some:
         face.say(f"    {sentence}")
-    face.say(
-        f"    {count(len(graph), 'node')} otherwise unchanged; a clip's loras, steps, cfg and weights do not reach it"
-    )
+    if len(some) < len(sentences):
+        face.say(f"    and {len(sentences) - len(some)} more")
 
 
 def _place(one: Any) -> str:
@@ -398,7 +450,7 @@ def _tell_use(face: Face, args: argparse.Namespace, name: str, recognised: Recog
     for setting, value in _settings(recognised):
         face.say(f"    {setting}: {json.dumps(value, ensure_ascii=False)}")
     for need in recognised.needs:
-        face.say(f"    {need}: refs/….png")
+        face.say(f"    {need}: {EXAMPLES[need]}")
     face.say()
     where = f" -p {args.project}" if args.project else ""
     face.say("  a template decides what a server does: look at it, then allow it")

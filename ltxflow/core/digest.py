@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NewType, NoReturn
@@ -24,10 +25,12 @@ def canonical(value: object) -> bytes:
     return _ENCODER.encode(_plain(value)).encode()
 
 
-def parse_json(text: str, *, is_known: bool = False) -> Any:
-    """Given a text, return what it says. Raise ValueError for what is no JSON, for NaN and infinities, and for a name
-    that stands twice in one object, unless the text `is_known` from before: nobody knows which of the two is meant."""
-    return json.loads(text, object_pairs_hook=None if is_known else _no_duplicates, parse_constant=_no_constant)
+def parse_json(text: str, *, is_known: bool = False, number: Callable[[str], Any] | None = None) -> Any:
+    """Return the value of a JSON text. Raise ValueError for text that is not JSON, for NaN and infinities, and for a
+    name that occurs twice in one object (which of the two is meant?), unless the text `is_known` from before. `number`
+    makes a number of its text, where that is to be kept."""
+    pairs = None if is_known else _no_duplicates
+    return json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant, parse_int=number, parse_float=number)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

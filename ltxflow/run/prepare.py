@@ -74,13 +74,14 @@ async def upload(machine: Machine, asset: Asset, job: Job) -> str:
 
 
 def content(asset: Asset, job: Job) -> bytes | Path:
-    """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made.
+    """What is sent for an asset: a picture prepared for this clip, other files as they are, what another clip made.
 
     Always the very bytes that the key was made of: a file that was edited meanwhile, or rotted, is refused.
     """
     if asset.video is not None or asset.image is None:
         source = asset.video.path if asset.video is not None else job.inputs[asset.input]
-        return _copy(source, Digest(asset.recipe["video"]), job.folder, is_ours=asset.video is None)
+        digest = asset.recipe.get("sound") or asset.recipe["video"]
+        return _copy(source, Digest(digest), job.folder, is_ours=asset.video is None)
     fit = asset.recipe["fit"]
     focus = asset.recipe["focus"] or (0.5, 0.5)
     width, height = asset.recipe["size"]

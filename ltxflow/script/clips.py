@@ -72,7 +72,7 @@ def _clip(
         text, wrong = fill(str(negative.value or ""), film.variables, negative.span)
         reader.problems += wrong
         settings["negative"] = Value(text, negative.origin, negative.span)
-    control, seeds = settings.get("control.video"), settings.get("seeds")
+    control, sound, seeds = (settings.get(name) for name in ("control.video", "sound", "seeds"))
     _check_control(reader, film, settings, path)
     _check_doubled(reader, film, settings["temporal_upscale"], path)
     return Clip(
@@ -86,6 +86,7 @@ def _clip(
         last_frame=picture("last_frame"),
         loras=tuple(_loras(reader, film, settings.get("loras"))),
         control=reader.video(control) if control and control.value else None,
+        sound=reader.sound(str(sound.value), path, sound.span) if sound and sound.value else None,
         extends=read_extends(reader, film, scene, settings, path),
         takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
         covers=tuple(map(str, written.get("covers") or ())),
@@ -131,9 +132,9 @@ def _length(reader: Reader, film: Film, settings: Mapping[str, Value], span: Spa
 
 
 def _check_control(reader: Reader, film: Film, settings: Mapping[str, Value], path: Path_) -> None:
-    video, lora = settings.get("control.video"), settings.get("control.lora")
-    if not video or not video.value or (lora and lora.value):
-        return
+    video, lora, template = (settings.get(name) for name in ("control.video", "control.lora", "template"))
+    if not video or not video.value or (lora and lora.value) or (template and template.value):
+        return  # a template of the film's may load one itself
     mode = str(settings["control.mode"].value)
     hint = f"add its file to control:, such as lora: {film.profile.control_loras.get(mode, 'my-control.safetensors')}"
     reader.problems.append(Problem("a guide video needs an IC-LoRA", video.span or reader.span(path), hint, "L046"))

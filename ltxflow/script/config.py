@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK
@@ -32,7 +32,8 @@ class Config:
     allowed_nodes: frozenset[str] = frozenset()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: rendered again without a question
-    trust: Mapping[str, str] = field(default_factory=dict)  # project folder → digest of what was trusted
+    # project folder → what was trusted: part → digest of its content; of older files, one digest of all parts
+    trust: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def as_servers(self) -> dict[str, Any]:
@@ -131,12 +132,19 @@ def _limits(written: Any, document: yaml.Document) -> dict[str, float]:
     return {str(name): float(value) for name, value in written.items()}
 
 
-def _read_trust(folder: Path) -> dict[str, str]:
+def _read_trust(folder: Path) -> dict[str, str | Mapping[str, str]]:
     try:
         data = json.loads((folder / "trust.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(k): str(v) for k, v in data.items()} if isinstance(data, dict) else {}
+    if not isinstance(data, dict):
+        return {}
+    return {
+        str(folder): {str(part): str(digest) for part, digest in given.items()}
+        if isinstance(given, dict)
+        else str(given)
+        for folder, given in data.items()
+    }
 
 
 def foreign_digest(foreign: Mapping[str, str]) -> str:
@@ -144,9 +152,20 @@ def foreign_digest(foreign: Mapping[str, str]) -> str:
     return digest_json(dict(foreign))
 
 
-def is_trusted(config: Config, project_folder: Path, foreign: Mapping[str, str]) -> bool:
-    """Trust binds to the content: a change to any foreign part asks again."""
-    return not foreign or config.trust.get(str(project_folder.resolve())) == foreign_digest(foreign)
+def is_trusted(
+    config: Config, project_folder: Path, foreign: Mapping[str, str], used: Iterable[str] | None = None
+) -> bool:
+    """Return whether the user allowed what a project brings: all of it, or the parts that are `used`.
+
+    Trust binds to the content: a change to a part asks again.
+    """
+    parts = foreign if used is None else {part: foreign[part] for part in used}
+    if not parts:
+        return True
+    given = config.trust.get(str(project_folder.resolve()), {})
+    if isinstance(given, str):
+        return given == foreign_digest(foreign)
+    return all(given.get(part) == digest for part, digest in parts.items())
 
 
 def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, str] | None) -> None:
@@ -155,6 +174,6 @@ def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, s
     if foreign is None:
         trust.pop(str(project_folder.resolve()), None)
     else:
-        trust[str(project_folder.resolve())] = foreign_digest(foreign)
+        trust[str(project_folder.resolve())] = dict(foreign)
     config.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(config.folder / "trust.json", json.dumps(trust, indent=1, sort_keys=True) + "\n", mode=0o600)

@@ -205,6 +205,7 @@ class Clip:
     last_frame: Picture | None = None
     loras: tuple[Lora, ...] = ()
     control: Media | None = None
+    sound: Media | None = None
     extends: Extends | None = None
     takes: int = 1
     covers: tuple[str, ...] = ()  # the ids of the lines that are said while it plays; all of its scene's clips, or none

@@ -70,17 +70,18 @@ class Reader:
     def wrong(self, message: str, path: Path_, hint: str = "", code: str = "") -> None:
         self.problems.append(Problem(message, self.span(path), hint, code))
 
-    def file(self, name: str, path: Path_) -> Path | None:
+    def file(self, name: str, path: Path_, span: Span | None = None) -> Path | None:
         """Return where the file named at `path` is, or None after noting what is wrong with it."""
+        span = span or self.span(path)
         if Path(name).is_absolute() or name.startswith("~"):
             self.foreign[f"absolute path {name}"] = name
-        found, problem = contained(name, self.folder, self.workspace, self.span(path), self.is_trusted, self.real)
+        found, problem = contained(name, self.folder, self.workspace, span, self.is_trusted, self.real)
         if problem:
             self.problems.append(problem)
         if found is None:
             return None
         if not found.is_file():
-            self.wrong(f'no file "{name}"', path, nearby(found, name, self.span(path)), "L020")
+            self.problems.append(Problem(f'no file "{name}"', span, nearby(found, name, span), "L020"))
             return None
         self.files.append(found)
         return found
@@ -146,15 +147,18 @@ class Reader:
             return None
         return Media(file, name, digest, facts, span)
 
-    def sound(self, name: str, path: Path_) -> Media | None:
-        """Return the sound that is named at `path`, or None after noting what is wrong with it."""
-        file = self.file(name, path)
+    def sound(self, name: str, path: Path_, span: Span | None = None) -> Media | None:
+        """Return the sound that is named at `path`, or None after noting what is wrong with it.
+
+        `span` is where it is written, if not at `path`.
+        """
+        span = span or self.span(path)
+        file = self.file(name, path, span)
         if file is None:
             return None
         try:
             samples, rate, digest = self.facts.sound(file)
         except LtxflowError as error:
-            for problem in error.problems:
-                self.wrong(problem.message, path, problem.hint, "L024")
+            self.problems += [Problem(p.message, span, p.hint, "L024") for p in error.problems]
             return None
-        return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, self.span(path))
+        return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, span)

@@ -37,6 +37,7 @@ PLAIN = (
     "seeds",
     "reseed",
     "template",
+    "sound",
     "gain",
     "ignore",
 )

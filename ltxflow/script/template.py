@@ -36,6 +36,7 @@ The variables (a template names in its header those it uses; one it does not use
 | tiling | null, or {tile_size, overlap, temporal_size, temporal_overlap} for the decoder |
 | temporal_upscale | whether the temporal upscaler doubles the frame rate: 2(frames-1)+1 frames at 2 fps |
 | control | {lora, video, strength, mode}; mode: canny, depth, pose, detailer, raw |
+| sound | null, or the server's name of the sound file that the clip gives |
 | extend | {video, frames, k, audio}: see `extend.json.j2`; audio: pinned, fresh |
 | prefix | the start of the file names the server gives the outputs |
 
@@ -79,7 +80,10 @@ class Header:
 
 @dataclass(frozen=True)
 class Template:
-    """A template and the parts it includes, as read. `digest` is of all their text; ours are `trusted`."""
+    """A template and the parts it includes, as read. `digest` is of all their text; ours are `trusted`.
+
+    One of a project's that cannot be read has `problems`, for the clip that names it: unused, it stops nothing.
+    """
 
     name: str
     path: Path
@@ -90,6 +94,7 @@ class Template:
     parts: Mapping[str, str] = field(default_factory=dict)
     shown: str = ""
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)  # has what was compiled before
+    problems: tuple[Problem, ...] = ()
 
     @cached_property
     def compiled(self) -> jinja.Compiled:
@@ -112,8 +117,8 @@ def read_templates(
     """Given a profile's name and the project's folder, return name → template.
 
     The project's `templates/<profile>/` shadows its `templates/`, which shadows ours; a profile's own shadow those
-    of the profile whose templates it uses. Raise LtxflowError with the problems of every file that cannot be read,
-    has no proper header, or is not Jinja. `memory` knows texts that were read before.
+    of the profile whose templates it uses. One of the project's that cannot be read, has no proper header, or is not
+    Jinja carries its problems; for ours, raise LtxflowError. `memory` knows texts that were read before.
     """
     own = [project_folder / "templates"] if project_folder is not None else []
     names = [name for name in (load_profile(profile_name, own).templates, profile_name) if name]
@@ -127,9 +132,11 @@ def read_templates(
             try:
                 template = read_template(path, trusted, memory)
             except LtxflowError as error:
-                problems += error.problems
-            else:
-                found[template.name] = template
+                if trusted:
+                    problems += error.problems
+                    continue
+                template = _broken(path, error.problems)
+            found[template.name] = template
     if problems:
         raise LtxflowError(*problems)
     return MappingProxyType(found)
@@ -151,6 +158,16 @@ def read_template(path: Path, trusted: bool, memory: Memory | None = None) -> Te
         shown=where,
         memory=memory,
     )
+
+
+def _broken(path: Path, problems: tuple[Problem, ...]) -> Template:
+    try:
+        with path.open("rb") as file:
+            data = file.read(4 * MAX_TEXT)
+    except OSError:
+        data = b""
+    name = path.name.removesuffix(SUFFIX)
+    return Template(name, path, "", digest_bytes(data), Header(""), False, shown=shown(path), problems=problems)
 
 
 def _read(path: Path, where: str) -> str:

@@ -15,7 +15,7 @@ from ltxflow.script.model import Clip, FrameOf, Image, Media, Picture, Project, 
 from ltxflow.script.prompt import PARTS
 
 if TYPE_CHECKING:
-    from ltxflow.comfy.nodes import Signatures
+    from ltxflow.comfy.signatures import Signatures
     from ltxflow.script.profile import Profile
     from ltxflow.script.template import Template
 

@@ -36,7 +36,7 @@ from ltxflow.steps import (
 )
 
 if TYPE_CHECKING:
-    from ltxflow.comfy.nodes import Signatures
+    from ltxflow.comfy.signatures import Signatures
 
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
 
@@ -257,7 +257,10 @@ def template_of(project: Project, clip: Clip) -> Template:
             )
         )
     template: Template = found  # the model floor does not know templates
+    if template.problems:
+        raise LtxflowError(*template.problems)
     own = {"reference": clip.reference, "last_frame": clip.last_frame, "control": clip.control, "extend": clip.extends}
+    own["sound"] = clip.sound
     lacks = [need for need in template.header.needs if need in own and own[need] is None]
     if lacks:
         value = clip.settings.get("template")
@@ -270,7 +273,17 @@ def template_of(project: Project, clip: Clip) -> Template:
                 "L083",
             )
         )
+    if clip.sound and "sound" not in template.header.variables:
+        message = f'{clip.path}: template "{name}" reads no sound file'
+        hint = "name a template that does (ltxflow template list), or write  sound: null"
+        raise LtxflowError(Problem(message, clip.sound.span or clip.span, hint, "L086"))
     return template
+
+
+def templates_used(project: Project) -> frozenset[str]:
+    """Return the names of the templates that a film's clips and images are made with."""
+    clips = {str(clip.get("template") or way_of(clip)) for clip in project.clips}
+    return frozenset(clips | {still.template for still in project.stills if still.template})
 
 
 def check_steps(project: Project, clip: Clip) -> None:
@@ -338,8 +351,13 @@ def video_name(video: Media) -> str:
     return f"ltxflow/{video.digest[:32]}{video.path.suffix.lower()}"
 
 
+def sound_name(sound: Media) -> str:
+    """Return the name of a sound file on a server: by its bytes."""
+    return f"ltxflow/{sound.digest[:32]}{sound.path.suffix.lower()}"
+
+
 def assets(shot: Shot) -> list[Asset]:
-    """Given a shot, return what it reads: prepared pictures, the guide video, and the one that it continues."""
+    """Given a shot, return what it reads: prepared pictures, guide video, sound, and the video that it continues."""
     clip, found = shot.clip, []
     for group, picture in clip.pictures.items():
         if not isinstance(picture, Image):  # not made yet: for people who look at the workflow
@@ -350,6 +368,8 @@ def assets(shot: Shot) -> list[Asset]:
         found.append(Asset(name, recipe, group, image=picture, input=group if picture.made_as else ""))
     if clip.control:
         found.append(Asset(video_name(clip.control), {"video": clip.control.digest}, "control", video=clip.control))
+    if clip.sound:
+        found.append(Asset(sound_name(clip.sound), {"sound": clip.sound.digest}, "sound", video=clip.sound))
     if before := shot.before:
         digest = before.file.digest if before.file else before.digest
         source = "" if before.file else "extends"
@@ -418,6 +438,8 @@ def context(
             "strength": clip.get("control.strength", 1.0),
             "mode": clip.get("control.mode", "raw"),
         }
+    if clip.sound or "sound" in shot.template.header.variables:
+        told["sound"] = names.get("sound")
     if clip.extends and shot.before:
         told["extend"] = {
             "video": shot.before.server_name,
@@ -491,7 +513,7 @@ def foreign_files(
     `get_annotated_filepath`), and a template may come from a stranger. A name that is linked could be any. With a
     server's signatures the loaders among foreign classes are found, too. `also` are further names that are allowed.
     """
-    from ltxflow.comfy.nodes import file_inputs  # by need: a plan knows no signatures
+    from ltxflow.comfy.signatures import file_inputs  # by need: a plan knows no signatures
 
     names = {asset.name for asset in assets(shot)}.union(also)
     return [
@@ -500,7 +522,7 @@ def foreign_files(
             f"{_file(value)} on the server, which is no file of this clip",
             shot.clip.span,
             f'a template reads only what ltxflow uploads: write "{name}": {{{{ reference }}}}, {{{{ last_frame }}}}, '
-            "{{ control.video }} or {{ extend.video }}",
+            "{{ sound }}, {{ control.video }} or {{ extend.video }}",
             "L084",
         )
         for node, class_type, name, value in file_inputs(rendered, signatures)
@@ -518,7 +540,8 @@ def check(clips: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
     `allowed` are the classes that may be used. Names of model files are not compared: they differ by server. What
     is wrong for several clips is told once, at the first one. Raise LtxflowError as `graph` does.
     """
-    from ltxflow.comfy.nodes import Signatures, check_graph  # by need: a plan knows no signatures
+    from ltxflow.comfy.nodes import check_graph  # by need: a plan knows no signatures
+    from ltxflow.comfy.signatures import Signatures  # by need: a plan knows no signatures
 
     shots: dict[str, list[Shot]] = {}
     for node in clips:
@@ -633,6 +656,9 @@ def fields(node: Node) -> dict[str, Any]:
     elif "control" in reads or not reads:
         told["control.video"] = {"is": guide.name, "digest": guide.digest}
         told |= {f"control.{part}": clip.get(f"control.{part}") for part in ("lora", "strength", "mode")}
+    if clip.sound or "sound" in reads:
+        sound = clip.sound
+        told["sound"] = {"is": sound.name, "digest": sound.digest} if sound else None
     extends = clip.extends if "extend" in reads or not reads else None
     file = extends.file if extends else None
     told["extends.clip"] = (extends.clip or None) if extends else None

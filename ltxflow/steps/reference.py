@@ -21,7 +21,7 @@ from ltxflow.script.weights import weights_of
 from ltxflow.steps import Asset, Expected, Job, Node, Wishes
 
 if TYPE_CHECKING:
-    from ltxflow.comfy.nodes import Signatures
+    from ltxflow.comfy.signatures import Signatures
 
 KIND, VERSION, POOL, SOURCE = "reference", "1", "gpu", "reference"
 OUTPUT = "image"
@@ -127,7 +127,7 @@ class Sitting:
     def strays(
         self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
     ) -> list[Problem]:
-        from ltxflow.comfy.nodes import file_inputs  # by need: a plan knows no signatures
+        from ltxflow.comfy.signatures import file_inputs  # by need: a plan knows no signatures
 
         return [
             Problem(
@@ -152,6 +152,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     for still in project.stills:
         pick = wishes.pick(still)
         template: Template | None = project.templates.get(still.template) if still.engine is None else None
+        if template and template.problems:
+            raise LtxflowError(*template.problems)
         asked = {*range(1, still.takes + 1), pick} if still.takes > 1 else {pick}
         for take in sorted(asked | wishes.also(still)):
             weights = weights_of(project) if template and template.trusted else {}
@@ -184,7 +186,8 @@ def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
 
     Of one template it is told once. `allowed` are the classes that may be used.
     """
-    from ltxflow.comfy.nodes import Signatures, check_graph  # by need: a plan knows no signatures
+    from ltxflow.comfy.nodes import check_graph  # by need: a plan knows no signatures
+    from ltxflow.comfy.signatures import Signatures  # by need: a plan knows no signatures
 
     told: dict[str, list[Problem]] = {}
     for node in stills:

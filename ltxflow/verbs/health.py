@@ -26,9 +26,10 @@ from urllib.parse import urlsplit
 from ltxflow import __version__
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.messages import QueueEntry, SystemStats, clean
-from ltxflow.comfy.nodes import Signatures, check_graph, core_classes, model_inputs
+from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.places import Place, find_servers, is_loopback, read_gateway
 from ltxflow.comfy.servers import Inventory, resolve_names
+from ltxflow.comfy.signatures import Signatures, core_classes, model_inputs
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.media.lettering import lacking
 from ltxflow.media.libraries import media_libraries, missing_codecs
@@ -41,7 +42,7 @@ from ltxflow.steps import pool_of
 from ltxflow.steps.reference import Sitting
 from ltxflow.store.index import file_system, is_networked
 from ltxflow.store.store import Store
-from ltxflow.verbs.session import Session
+from ltxflow.verbs.session import Session, foreign_in_use
 
 Level = Literal["ok", "warning", "error"]
 
@@ -248,10 +249,10 @@ def _letter_findings(session: Session) -> Iterator[Finding]:
 def closed_project_findings(file: Path, root: str | None, config: Config, error: LtxflowError) -> Iterator[Finding]:
     """Given a project that does not open, yield why. One that only lacks trust is in order."""
     try:
-        foreign = load(file, root=root, is_trusted=True).project.foreign
+        project = load(file, root=root, is_trusted=True).project
+        untrusted = not is_trusted(config, file.parent, project.foreign, foreign_in_use(project))
     except LtxflowError:
-        foreign = {}
-    untrusted = bool(foreign) and not is_trusted(config, file.parent, foreign)
+        untrusted = False
     for problem in error.problems:
         name = "project.trust" if untrusted else "project"
         yield of_problem(name, problem, "warning" if untrusted else "error")

@@ -20,7 +20,7 @@ from ltxflow.script.config import is_trusted
 from ltxflow.script.load import load
 from ltxflow.store.lock import read_lock
 from ltxflow.store.published import Published
-from ltxflow.verbs.session import LOCK, Session
+from ltxflow.verbs.session import LOCK, Session, foreign_in_use
 
 
 def differs_from(session: Session, ref: str) -> Difference:
@@ -109,8 +109,9 @@ def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
         raise LtxflowError(
             Problem(f"the film cannot be read as it was at {ref}: {first.message}", hint=first.hint, code="U052")
         ) from None
-    if not is_trusted(session.config, session.project.folder, loaded.project.foreign):
-        brought = ", ".join(sorted(loaded.project.foreign))
+    used = foreign_in_use(loaded.project)
+    if not is_trusted(session.config, session.project.folder, loaded.project.foreign, used):
+        brought = ", ".join(sorted(used))
         raise LtxflowError(
             Problem(f"the film at {ref} brings {brought}, which is not what you trust today", code="L090")
         )

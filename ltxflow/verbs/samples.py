@@ -10,7 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ltxflow.comfy.nodes import Signatures, check_graph
+from ltxflow.comfy.nodes import check_graph
+from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.model import Clip, Extends, Image, Length, Lora, Media, Narration, Prompt, Scene, Still, Value
@@ -50,7 +51,7 @@ def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style
 
 def _every(profile: Profile, template: Template, reads: frozenset[str], loras: Sequence[str]) -> Iterator[Sample]:
     needs = set(template.header.needs)
-    optional = [n for n in ("reference", "last_frame", "control", "extend") if n in reads - needs]
+    optional = [n for n in ("reference", "last_frame", "control", "sound", "extend") if n in reads - needs]
     pictures = [
         needs | set(some) for count in range(len(optional) + 1) for some in itertools.combinations(optional, count)
     ]
@@ -112,6 +113,7 @@ def _shot(
         last_frame=_image("last.png") if "last_frame" in has else None,
         loras=tuple(Lora(name, 0.8) for name in loras),
         control=video if "control" in has else None,
+        sound=Media(Path("sound.wav"), "sound.wav", digest_bytes(b"sound")) if "sound" in has else None,
         extends=Extends(file=video, audio=audio) if "extend" in has else None,
     )
     film = {"size": Value(size, "sample")}

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 
 from ltxflow.comfy.client import probe
-from ltxflow.comfy.nodes import core_classes
 from ltxflow.comfy.places import Place, find_servers
-from ltxflow.comfy.signatures import FOLDER
+from ltxflow.comfy.signatures import FOLDER, core_classes
 from ltxflow.core.errors import UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import Event
 from ltxflow.plan.outlook import Outlook

@@ -28,6 +28,7 @@ from ltxflow.script.model import Project
 from ltxflow.script.paths import find_project, shown
 from ltxflow.script.profile import templates_folder
 from ltxflow.script.sources import Sources
+from ltxflow.steps.clip import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.lock import Lock, LockTake
 from ltxflow.store.lockfile import LockFile, merge_problems
@@ -294,10 +295,11 @@ def open_session(
             raise
         loaded = read(True)
     project = loaded.project
-    if not is_trusted(config, project.folder, project.foreign):
+    used = foreign_in_use(project)
+    if not is_trusted(config, project.folder, project.foreign, used):
         raise LtxflowError(
             Problem(
-                f"this project brings {', '.join(sorted(project.foreign))}",
+                f"this project brings {', '.join(sorted(used))}",
                 hint=f"look at it, then allow it with: ltxflow trust -p {shown(project.folder, cwd)}",
                 code="L090",
             )
@@ -319,6 +321,12 @@ def open_session(
     )
     session.read_records()
     return session
+
+
+def foreign_in_use(project: Project) -> list[str]:
+    """Return the parts of a project that need trust now: a template counts only where something is made with it."""
+    used = templates_used(project)
+    return [part for part in project.foreign if not part.startswith("template ") or part.partition(" ")[2] in used]
 
 
 def _files(project: Project) -> frozenset[str]:

@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
-from ltxflow.comfy.nodes import Signatures, check_graph
-from ltxflow.comfy.signatures import recorded_info, versions
+from ltxflow.comfy.nodes import check_graph
+from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 
 Graph = dict[str, Any]
 FLAT = {"89.codec": "h264"}

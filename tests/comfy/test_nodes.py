@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.comfy import nodes
-from ltxflow.comfy.nodes import FileInput, ModelInput, Signatures, check_graph
-from ltxflow.comfy.signatures import recorded_info, versions
+from ltxflow.comfy.nodes import check_graph
+from ltxflow.comfy.signatures import FileInput, ModelInput, Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span
 
 Graph = dict[str, Any]

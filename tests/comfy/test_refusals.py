@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.messages import parse_refusal, parse_reply
-from ltxflow.comfy.nodes import Signatures, check_graph
+from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.refusals import reword
-from ltxflow.comfy.signatures import recorded_info, versions
+from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span
 
 Graph = dict[str, Any]

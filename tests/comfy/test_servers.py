@@ -12,10 +12,9 @@ import pytest
 from fakes.comfyui import MODELS_LTX2, FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.nodes import core_classes
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.servers import Inventory, Names, find_name, fit_graph, resolve_names
-from ltxflow.comfy.signatures import recorded_info
+from ltxflow.comfy.signatures import core_classes, recorded_info
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.script.profile import Profile, load_profile
 

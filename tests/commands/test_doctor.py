@@ -312,6 +312,8 @@ def test_a_store_that_is_not_there_yet_is_well_and_stays_away(film: Film) -> Non
 def test_a_project_that_is_not_trusted_is_a_warning(film: Film) -> None:
     (film.folder / "templates").mkdir()
     (film.folder / "templates" / "x.json.j2").write_text('{# ltxflow-template: 1\ntitle: "x"\n#}\n{}')
+    assert found(doctor(film), "project.trust") == []  # nothing is made with it yet
+    film.edit("      - id: a\n", "      - id: a\n        template: x\n")
     ran = doctor(film)
     assert ran.code == 0
     (told,) = found(ran, "project.trust")

@@ -148,7 +148,7 @@ def test_a_browser_draws_it_from_the_folder(film: Film) -> None:
     film.edit("A ", EVIL + " A ")
     film.build()
     page = page_of(film)
-    argv = [str(BROWSER), "--no-sandbox", "--disable-gpu", "--dump-dom", page.resolve().as_uri()]
+    argv = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.resolve().as_uri()]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.count("<article") == 4
     assert "<title>Tiny film – storyboard</title>" in done.stdout

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import wave
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.workflows import SHAPES, classic, continued, cropped, image_to_video, node, text_to_video, two_stages
+from fakes.editor import drawn, into_subgraph, with_side_shows
+from fakes.workflows import (
+    SHAPES,
+    by_sound,
+    classic,
+    continued,
+    cropped,
+    image_to_video,
+    node,
+    text_to_video,
+    two_stages,
+)
 from film import Film, run
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from ltxflow.comfy.nodes import Signatures
+from ltxflow.comfy.signatures import Signatures
+from ltxflow.core.digest import digest_file
 from ltxflow.plan.outlook import Question
 from ltxflow.script import rendering
 from ltxflow.script.config import config_folder
@@ -106,8 +120,10 @@ def test_import_in_json(film: Film) -> None:
     assert {"variable": "seed", "node": "52", "class": "RandomNoise", "input": "noise_seed", "was": 42} in data["found"]
 
 
-def test_nothing_runs_until_the_user_trusts_it(film: Film) -> None:
+def test_nothing_is_made_with_it_until_the_user_trusts_it(film: Film) -> None:
     film.run("template", "import", workflow(text_to_video()))
+    assert film.run("plan").code == 0  # nothing uses it yet
+    use(film)
     ran = film.run("plan")
     assert ran.code == 2
     assert "template mine" in ran.err
@@ -116,9 +132,35 @@ def test_nothing_runs_until_the_user_trusts_it(film: Film) -> None:
 
 def test_a_change_to_the_template_asks_again(film: Film) -> None:
     file = bring(film, text_to_video())
+    use(film)
     assert film.run("plan").code == 0
     file.write_text(file.read_text().replace("euler", "dpmpp_2m"))
     assert film.run("plan").code == 2
+
+
+def test_trust_for_one_is_kept_when_another_comes(film: Film) -> None:
+    bring(film, text_to_video())
+    use(film)
+    film.run("template", "import", workflow(image_to_video(), "other.json"))
+    assert film.run("plan").code == 0
+
+
+def test_a_broken_template_that_nothing_uses_stops_nothing(film: Film) -> None:
+    bring(film, text_to_video())
+    use(film)
+    broken = film.folder / "templates" / "broken.json.j2"
+    broken.write_text("{# ltxflow-template: 1\ntitle: [\n#}\n{}")
+    for verb in ("check", "plan", "status"):
+        assert film.run(verb).code == 0, verb
+    (row,) = [one for one in film.run("template", "list", "--json").data if one["name"] == "broken"]
+    assert row["problems"]
+    assert "cannot be read" in film.run("template", "list").out
+    assert film.run("template", "check", "broken").code == 1
+    assert "broken.json.j2" in film.run("template", "show", "broken").err
+    film.edit("template: mine", "template: broken")
+    film.run("trust")
+    ran = film.run("plan", "--json")
+    assert (ran.code, ran.envelope["problems"][0]["where"]["file"]) == (2, "film/templates/broken.json.j2")
 
 
 def test_a_template_is_not_replaced_unasked(film: Film) -> None:
@@ -151,10 +193,12 @@ def test_a_name_stays_in_its_folder(film: Film, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89PNG\r\n\x1a\n\x00\xff", "not a text file"),
-        (b'{"nodes": [], "links": []}', "not in API format"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "cannot identify image file"),
+        (b"\xff\xfe{\x00}\x00", "not a text file"),
+        (b'{"nodes": [], "links": []}', "saves no video"),
+        (b'{"nodes": [{"id": 1}], "links": []}', 'has no "id" or no "type"'),
         (b'{"1": ', "not JSON"),
-        (b" " * (4 << 20) + b" ", "larger than 4 MB"),
+        (b" " * (32 << 20) + b" ", "larger than 32 MB"),
         (json.dumps({"1": node("SaveImage", filename_prefix="x")}).encode(), "saves no video"),
     ],
 )
@@ -190,11 +234,26 @@ def test_foreign_nodes_need_the_users_allowance(film: Film) -> None:
     assert film.run("check").code == 0
 
 
-def test_a_film_that_is_cut_needs_a_workflow_that_cuts(film: Film) -> None:
+def test_a_size_that_is_not_sampled_is_cut_out_of_a_larger_picture(film: Film) -> None:
     film.edit("size: ", "size: 1920x1080 #")
-    assert "this workflow makes 1920x1088" in film.run("template", "import", workflow(text_to_video())).out
+    bring(film, two_stages(text_to_video()))
+    use(film, "stages: 2")
+    graph = graph_of(film)
+    assert graph["80-cut"]["inputs"] == {"image": ["80", 0], "width": 1920, "height": 1080, "x": 0, "y": 4}
+    assert graph["88"]["inputs"]["images"] == ["80-cut", 0]
+
+
+def test_a_size_that_the_film_cannot_change_is_told_with_both(film: Film) -> None:
+    graph = two_stages(text_to_video())
+    graph["60"]["inputs"]["model_name"] = "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors"
+    told = film.run("template", "import", workflow(graph)).out
+    assert "the film is 128x128, and this workflow makes 1152x768" in told
+
+
+def test_a_workflows_own_cut_is_used(film: Film) -> None:
+    film.edit("size: ", "size: 1920x1080 #")
     told = film.run("template", "import", workflow(cropped(), "cut.json")).out
-    assert "this workflow makes" not in told
+    assert "cut out of a larger picture" not in told
     film.run("trust")
     Image.new("RGB", (64, 64)).save(film.folder / "a.png")
     film.edit("      - id: a\n", "      - id: a\n        template: cut\n        reference: a.png\n")
@@ -212,17 +271,217 @@ def test_every_shape_comes_in_and_passes_the_check(film: Film) -> None:
     assert all(one["ok"] and one["samples"] >= 4 for one in ran.data)
 
 
+# --- any workflow comes in
+
+
+def unknown(class_: str = "SomebodysNoise") -> dict[str, Any]:
+    """A workflow of the editor with a node that is no core node, and its entry on a server."""
+    sheet = drawn(text_to_video())
+    noise = next(one for one in sheet["nodes"] if one["type"] == "RandomNoise")
+    noise |= {"type": class_, "widgets_values": [7, "randomize", "pink"]}
+    return sheet
+
+
+SOMEBODYS = {
+    "SomebodysNoise": {
+        "input": {"required": {"noise_seed": ["INT", {"control_after_generate": True}], "colour": [["white", "pink"]]}},
+        "output": ["NOISE"],
+        "python_module": "custom_nodes.somebody",
+    }
+}
+
+
+def test_a_workflow_of_the_editor_makes_a_clip(film: Film) -> None:
+    sheet = drawn(two_stages(text_to_video()))
+    inside = {one["id"] for one in sheet["nodes"] if one["type"] != "SaveVideo"}
+    host = into_subgraph(sheet, sheet, inside)
+    with_side_shows(sheet)
+    ran = film.run("template", "import", workflow(sheet, "mine.json"))
+    assert ran.code == 0, ran.err
+    assert "1 muted node: left out" in ran.out
+    film.run("trust")
+    use(film, "stages: 2", "seed: 5")
+    graph = graph_of(film)
+    by_class = {one["class_type"]: one["inputs"] for id, one in graph.items() if id.startswith(f"{host}:")}
+    assert by_class["EmptyLTXVLatentVideo"]["length"] == by_class["LTXVEmptyLatentAudio"]["frames_number"]
+    assert film.run("check").code == 0
+
+
+def test_values_of_a_class_that_is_not_known_need_a_server(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTXFLOW_SERVERS", "http://127.0.0.1:9")  # nothing answers
+    ran = film.run("template", "import", workflow(unknown(), "mine.json"), "--json")
+    (problem,) = ran.envelope["problems"]
+    assert (ran.code, problem["code"]) == (2, "T026")
+    assert '"SomebodysNoise"' in problem["message"]
+    assert "--server URL" in problem["hint"]
+    with FakeComfy(extra_nodes=SOMEBODYS) as server:
+        ran = film.run("template", "import", "mine.json", "--server", server.url, "--json")
+        assert ran.code == 0, ran.err
+        assert {
+            "variable": "seed",
+            "node": "11",
+            "class": "SomebodysNoise",
+            "input": "noise_seed",
+            "was": 7,
+        } in ran.data["found"]
+        (film.folder / "templates" / "mine.json.j2").unlink()
+        monkeypatch.setenv("LTXFLOW_SERVERS", server.url)  # one that is found does as well
+        assert film.run("template", "import", "mine.json").code == 0
+    assert '"colour": "pink"' in (film.folder / "templates" / "mine.json.j2").read_text()
+
+
+def test_a_server_that_is_named_and_does_not_answer_is_an_error(film: Film) -> None:
+    ran = film.run("template", "import", workflow(text_to_video()), "--server", "http://127.0.0.1:9")
+    assert ran.code == 4
+    assert not (film.folder / "templates").exists()
+
+
+def test_a_paid_service_is_refused(film: Film) -> None:
+    paid = {name: {**entry, "api_node": True} for name, entry in SOMEBODYS.items()}
+    with FakeComfy(extra_nodes=paid) as server:
+        ran = film.run("template", "import", workflow(unknown(), "mine.json"), "--server", server.url, "--json")
+    assert (ran.code, ran.envelope["problems"][0]["code"]) == (2, "T027")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda graph: {"_comment": "my look", **graph, "extra": {"ds": {}}},
+        lambda graph: {"input": {"workflow": graph}},
+        lambda graph: {"input": {"workflow": drawn(graph), "images": []}},
+        lambda graph: {"prompt": graph, "client_id": "x"},
+        lambda graph: {"output": graph, "workflow": drawn(graph)},
+        lambda graph: {"input": {"workflow_json": json.dumps(graph)}},
+        lambda graph: {"a-b-c": {"prompt": [3, "a-b-c", graph, {}, ["89"]], "outputs": {}}},
+    ],
+)
+def test_a_workflow_in_something_larger(film: Film, wrap: Any) -> None:
+    ran = film.run("template", "import", workflow(wrap(text_to_video()), "mine.json"), "--json")
+    assert ran.code == 0, ran.out
+    assert len(ran.data["found"]) == 11
+
+
+def test_a_picture_that_comfyui_made_brings_its_workflow(film: Film) -> None:
+    info = PngInfo()
+    info.add_text("prompt", json.dumps(text_to_video()))
+    Image.new("RGB", (8, 8)).save("ComfyUI_0001_.png", pnginfo=info)
+    ran = film.run("template", "import", "ComfyUI_0001_.png")
+    assert ran.code == 0, ran.err
+    assert "templates/comfyui_0001.json.j2  from ComfyUI_0001_.png" in ran.out
+
+
+def test_what_was_changed_and_left_out_is_told(film: Film) -> None:
+    graph = classic()
+    graph["s"]["inputs"] |= {"save_output": False, "format": "image/gif"}
+    graph["x"] = node("LoadImage", image="not used.png")
+    told = film.run("template", "import", workflow(graph)).out
+    assert "save_output is true now" in told
+    assert "format is video/h264-mp4 now" in told
+    assert 'left out: nothing that is fetched needs it\n    node "x" (LoadImage)' in told
+    assert "not used.png" not in (film.folder / "templates" / "mine.json.j2").read_text()
+
+
+def test_loras_in_a_mapping_stay_as_they_are(film: Film) -> None:
+    graph = text_to_video()
+    lora = {"on": True, "lora": "a/b.safetensors", "strength": 0.8}
+    graph["17"] = node("Power Lora Loader (rgthree)", model=["1", 0], lora_1=lora, lora_2={**lora, "on": False})
+    graph["17"]["inputs"]["PowerLoraLoaderHeaderWidget"] = {"type": "PowerLoraLoaderHeaderWidget"}
+    graph["54"]["inputs"]["model"] = ["17", 0]
+    bring(film, graph)
+    use(film)
+    assert graph_of(film)["17"]["inputs"] == graph["17"]["inputs"]
+
+
+# --- sounds
+
+
+def sound(name: str, level: int = 1000, seconds: float = 6) -> None:
+    with wave.open(name, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(int(level).to_bytes(2, "little") * int(8000 * seconds))
+
+
+def spoken(film: Film, *settings: str) -> Film:
+    bring(film, by_sound())
+    sound(str(film.folder / "a.wav"))
+    Image.new("RGB", (64, 64)).save(film.folder / "a.png")
+    return use(film, "reference: a.png", *settings)
+
+
+def test_a_clips_sound_is_uploaded_by_its_bytes(film: Film) -> None:
+    spoken(film, "sound: a.wav")
+    digest = digest_file(film.folder / "a.wav")
+    graph = graph_of(film)
+    assert graph["33"]["inputs"] == {"audio": f"ltxflow/{digest[:32]}.wav"}
+    assert graph["105"]["inputs"]["value"] == pytest.approx(graph["40"]["inputs"]["length"] / 25)
+    asset = next(one for one in clip_step.assets(_shot(film)) if one.role == "sound")
+    assert (asset.name, asset.recipe) == (graph["33"]["inputs"]["audio"], {"sound": digest})
+    assert film.run("check").code == 0
+
+
+def _shot(film: Film) -> clip_step.Shot:
+    with film.session() as session:
+        shot: clip_step.Shot = next(iter(session.look(Question()).plan.nodes.values())).spec
+    return shot
+
+
+def test_another_sound_is_another_clip_and_another_name_is_not(film: Film) -> None:
+    spoken(film, "sound: a.wav")
+    key = film.run("explain", "hook/a", "--json").data
+    sound(str(film.folder / "b.wav"))
+    film.edit("sound: a.wav", "sound: b.wav")
+    assert _key(film.run("explain", "hook/a", "--json").data) == _key(key)
+    sound(str(film.folder / "b.wav"), level=2000)
+    assert _key(film.run("explain", "hook/a", "--json").data) != _key(key)
+
+
+def _key(explained: Any) -> Any:
+    return explained["key"] if isinstance(explained, dict) else explained[0]["key"]
+
+
+def test_a_clip_without_its_sound_is_told(film: Film) -> None:
+    spoken(film)
+    (problem,) = film.run("plan", "--json").envelope["problems"]
+    assert (problem["code"], 'template "mine" needs sound' in problem["message"]) == ("L083", True)
+
+
+def test_a_sound_that_no_template_reads_is_told_at_its_line(film: Film) -> None:
+    sound(str(film.folder / "a.wav"))
+    film.edit("      - id: a\n", "      - id: a\n        sound: a.wav\n")
+    (problem,) = film.run("plan", "--json").envelope["problems"]
+    line = film.file.read_text().splitlines()[problem["where"]["line"] - 1]
+    assert (problem["code"], line.strip()) == ("L086", "sound: a.wav")
+    film.edit("sound: a.wav", "sound: null")
+    assert film.run("plan").code == 0
+
+
+@pytest.mark.parametrize(("name", "code"), [("nowhere.wav", "L020"), ("a.png", "L024"), ("../../x.wav", "L012")])
+def test_a_sound_that_cannot_be_read_is_told_at_its_line(film: Film, name: str, code: str) -> None:
+    spoken(film, f"sound: {name}")
+    problem = film.run("plan", "--json").envelope["problems"][0]
+    line = film.file.read_text().splitlines()[problem["where"]["line"] - 1]
+    assert (problem["code"], line.strip()) == (code, f"sound: {name}")
+
+
 # --- what a template may not do
 
 
 def test_a_template_reads_only_what_the_clip_uploads(film: Film) -> None:
-    film.run("template", "import", workflow(continued()))
+    ran = film.run("template", "import", workflow(continued()), "--json")
+    (problem,) = ran.envelope["problems"]
+    assert (ran.code, problem["code"]) == (2, "T023")
+    line = Path("mine_api.json").read_text().splitlines()[problem["where"]["line"] - 1]
+    assert '"33": {' in line
+    assert not (film.folder / "templates").exists()
+
+    file = bring(film, image_to_video())
+    file.write_text(file.read_text().replace("{{ reference }}", '"before.png"').replace("needs: [reference]", ""))
     film.run("trust")
     use(film)
     ran = film.run("plan", "--json")
     (problem,) = ran.envelope["problems"]
     assert (ran.code, problem["code"]) == (2, "L084")
-    assert 'node "33" (LoadVideo) of template "mine" would read "before.mp4"' in problem["message"]
+    assert 'node "30" (LoadImage) of template "mine" would read "before.png"' in problem["message"]
     assert problem["where"]["file"] == "film/project.yaml"
 
 

@@ -227,6 +227,88 @@ def computed() -> Graph:
     return graph
 
 
+def halved() -> Graph:
+    """One width and one height for both: the picture is resized to them, and half of them is sampled."""
+    graph = {
+        **two_stages(image_to_video()),
+        "101": node("PrimitiveInt", "width", value=1280),
+        "102": node("PrimitiveInt", "height", value=704),
+        "103": node("ComfyMathExpression", expression="a/2", values__a=["101", 0]),
+        "104": node("ComfyMathExpression", expression="a/2", values__a=["102", 0]),
+        "31": node(
+            "ResizeImageMaskNode",
+            input=["30", 0],
+            resize_type="scale dimensions",
+            resize_type__width=["101", 0],
+            resize_type__height=["102", 0],
+            resize_type__crop="center",
+            scale_method="lanczos",
+        ),
+    }
+    graph["40"]["inputs"] |= {"width": ["103", 1], "height": ["104", 1]}
+    return graph
+
+
+def by_sound() -> Graph:
+    """A sound that is loaded drives the picture, for as many seconds as it lasts."""
+    graph = {
+        **image_to_video(),
+        "33": node("LoadAudio", audio="speech.mp3"),
+        "34": node("TrimAudioDuration", audio=["33", 0], start_index=0.0, duration=["105", 0]),
+        "35": node("LTXVAudioVAEEncode", audio=["34", 0], audio_vae=["3", 0]),
+        "36": node("SolidMask", value=0.0, width=768, height=512),
+        "37": node("SetLatentNoiseMask", samples=["35", 0], mask=["36", 0]),
+        "105": node("PrimitiveFloat", "seconds", value=4.8),
+        "106": node("ComfyMathExpression", expression="a * 25 + 1", values__a=["105", 0]),
+    }
+    graph["50"]["inputs"]["audio_latent"] = ["37", 0]
+    graph["40"]["inputs"]["length"] = ["106", 1]
+    del graph["41"]
+    return graph
+
+
+def guided() -> Graph:
+    """The edges of a video guide the model; the size and the length are measured on them."""
+    graph = {
+        **two_stages(image_to_video()),
+        "33": node("LoadVideo", file="guide.mp4"),
+        "34": node("GetVideoComponents", video=["33", 0]),
+        "35": node("ImageFromBatch", image=["34", 0], batch_index=0, length=["103", 0]),
+        "36": node(
+            "ResizeImageMaskNode",
+            input=["35", 0],
+            resize_type="scale dimensions",
+            resize_type__width=["101", 0],
+            resize_type__height=["102", 0],
+            resize_type__crop="center",
+            scale_method="lanczos",
+        ),
+        "37": node("ImageScaleBy", image=["36", 0], upscale_method="lanczos", scale_by=0.5),
+        "38": node("Canny", image=["37", 0], low_threshold=0.4, high_threshold=0.8),
+        "39": node("GetImageSize", image=["38", 0]),
+        "43": node(
+            "LTXVAddGuide",
+            positive=["22", 0],
+            negative=["22", 1],
+            vae=["1", 2],
+            latent=["42", 0],
+            image=["38", 0],
+            frame_idx=0,
+            strength=1.0,
+        ),
+        "101": node("PrimitiveInt", "width", value=1280),
+        "102": node("PrimitiveInt", "height", value=704),
+        "103": node("PrimitiveInt", "frames", value=121),
+    }
+    graph["40"]["inputs"] |= {"width": ["39", 0], "height": ["39", 1], "length": ["39", 2]}
+    graph["41"]["inputs"] |= {"frames_number": ["39", 2]}
+    graph["50"]["inputs"]["video_latent"] = ["43", 2]
+    graph["54"]["inputs"] |= {"positive": ["43", 0], "negative": ["43", 1]}
+    graph["59"] = node("LTXVCropGuides", positive=["43", 0], negative=["43", 1], latent=["56", 0])
+    graph["61"]["inputs"]["samples"] = ["59", 2]
+    return graph
+
+
 def classic() -> Graph:
     """KSampler with the older LTXVImgToVideo, and somebody's own node to save it."""
     return {
@@ -271,7 +353,9 @@ def classic() -> Graph:
             format="video/h264-mp4",
             pingpong=False,
             save_output=True,
+            audio=["e", 0],
         ),
+        "e": node("EmptyAudio", duration=5.0, sample_rate=44100, channels=2),
     }
 
 
@@ -286,7 +370,6 @@ SHAPES = {
     "last by its number": first_and_last(120),
     "two stages, first and last": two_stages(first_and_last()),
     "doubled frame rate": doubled(),
-    "continued": continued(),
     "primitives": with_primitives(),
     "classic": classic(),
 }

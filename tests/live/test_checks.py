@@ -16,7 +16,8 @@ from live.server import Live
 
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.nodes import Signatures, check_graph
+from ltxflow.comfy.nodes import check_graph
+from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 
 pytestmark = pytest.mark.live

@@ -19,7 +19,7 @@ from live.server import Live, new_id
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import Finished, JobState, NodeRunning, Progress, Started
-from ltxflow.comfy.nodes import Signatures
+from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 from ltxflow.script.rendering import render
 from ltxflow.script.template import read_templates

@@ -16,8 +16,9 @@ from live.server import Live, new_id
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.follow import follow
 from ltxflow.comfy.graph import OUTPUTS, outputs_of
-from ltxflow.comfy.nodes import Signatures, check_graph, core_classes
+from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.servers import find_name
+from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.script.profile import load_profile

@@ -113,8 +113,8 @@ def test_the_smallest_film_passes() -> None:
 
 ID = "use small letters, digits and hyphens, at most 64, the first one a letter or digit"
 CLIP_KEYS = (
-    "id, tags, prompt, covers, reference, last_frame, control, extends, loras, look, negative, seed, length, quality, "
-    "steps, cfg, stages, temporal_upscale, takes, seeds, reseed, checks, template, gain, ignore"
+    "id, tags, prompt, covers, reference, last_frame, control, sound, extends, loras, look, negative, seed, length, "
+    "quality, steps, cfg, stages, temporal_upscale, takes, seeds, reseed, checks, template, gain, ignore"
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "

@@ -1,0 +1,233 @@
+"""Assign the values that ComfyUI's editor saved for a node: a bare list, in the order of its widgets. Pure.
+
+The order follows from the signature of the node's class, and from the version of the editor and of the class that it
+was saved with; so a list may be read in several ways, and the one that fits best is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ltxflow.comfy.signatures import DYNAMIC, GROW, Input, Signature, read_input
+
+MAX_DEPTH = 32  # dynamic choices inside dynamic choices
+CONTROLS = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
+SEEDS = ("seed", "noise_seed")
+# Types whose inputs are widgets: the node holds the value. ComfyUI's editor, `scripts/widgets.ts`.
+WIDGETS = frozenset(
+    {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC, "COLOR", "MARKDOWN", "TEXTAREA", "CURVE", "RANGE"}
+    | {"BOUNDING_BOX", "BOUNDING_BOXES", "COLORS", "CHART", "GALLERIA", "PAINTER", "COMPOSITOR", "VIDEO_EDIT"}
+    | {"LOAD_3D", "LOAD3D_CAMERA", "WEBCAM", "AUDIO_RECORD", "IMAGECOMPARE"}
+)
+# What the editor adds to a node to be shown, and exports for no server.
+SHOWN_ONLY = frozenset(
+    {"upload", "choose file to upload", "choose audio to upload", "choose video to upload", "audioUI"}
+    | {"video-preview", "videopreview", "control_after_generate", "speak_and_recognation"}
+)
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Values by the names of their inputs.
+
+    `misfits` are those that were of another kind, and the default taken; `spare` those that have no name.
+    """
+
+    values: dict[str, Any]
+    misfits: Mapping[str, Any] = field(default_factory=dict)
+    spare: tuple[Any, ...] = ()
+
+
+def assign(
+    signatures: Sequence[Signature], values: Any, named: Mapping[str, Any], slots: Sequence[tuple[str, str]]
+) -> Assigned | None:
+    """Return the values of a node by name; None where neither a signature nor the file itself has the names.
+
+    `signatures` are those of its class, in the order of preference. `values` is a list, or a mapping as some custom
+    nodes save it; `named` what newer editors save beside the list; `slots` the node's inputs, each with the widget that
+    it takes the place of, "" without one.
+    """
+    if isinstance(values, Mapping):  # all its names count, declared or not
+        given = without_shown(values)
+        return Assigned({**given, **_Reading(by_name=given).read(signatures[0]).found} if signatures else given)
+    listed = list(values) if isinstance(values, list) else []
+    if loras := [value for value in listed if isinstance(value, Mapping) and isinstance(value.get("lora"), str)]:
+        return Assigned({f"lora_{number}": value for number, value in enumerate(loras, 1)})  # rgthree's loader
+    if not signatures:
+        found = without_shown(named) if named else _by_slots(slots, listed)
+        return None if found is None else Assigned(found)
+    grown = [name for name, widget in slots if "." in name and widget]
+    readings = [
+        _Reading(listed, None, forced, controls, grown).read(signature)
+        for signature in signatures
+        for forced, controls in _VARIANTS
+    ]
+    best = min(readings, key=lambda reading: reading.misfit)  # of equals the first: min is stable
+    if best.misfit > 2 and named:  # the editor goes by the list; names are an addition, and may be stale
+        best = _Reading(by_name=named).read(signatures[0])
+    spare = listed[best.at :] if best.by_name is None else []
+    return Assigned(best.found, best.misfits, tuple(value for value in spare if not isinstance(value, str | None)))
+
+
+def without_shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return named values without those that only the editor shows."""
+    return {str(name): value for name, value in values.items() if name and name not in SHOWN_ONLY}
+
+
+def _by_slots(slots: Sequence[tuple[str, str]], values: list[Any]) -> dict[str, Any] | None:
+    """Return values by the names that the file itself gives the widgets, where it names each; else None."""
+    if not values:
+        return {}
+    found: dict[str, Any] = {}
+    at = 0
+    for widget in [widget for _, widget in slots if widget]:
+        if at >= len(values):
+            return None
+        found[widget] = values[at]
+        at += 1
+        if widget in SEEDS and at < len(values) and values[at] in CONTROLS:
+            at += 1
+    return found if found and at == len(values) else None
+
+
+def is_widget(one: Input) -> bool:
+    return (one.options.get("widgetType") or one.type) in WIDGETS and not one.options.get("forceInput")
+
+
+# How values were saved: as today; with a place for inputs that take a link only, as editors before 1.16 did; without
+# one for what happens to a seed, as a class had it before it knew that.
+_VARIANTS = ((False, True), (True, True), (False, False))  # forced, controls
+
+
+@dataclass
+class _Reading:
+    """A way to read a list of values: one by one, in the order of the widgets of a signature."""
+
+    values: Sequence[Any] = ()
+    by_name: Mapping[str, Any] | None = None
+    forced: bool = False
+    controls: bool = True
+    grown: Sequence[str] = ()
+    found: dict[str, Any] = field(default_factory=dict)
+    at: int = 0
+    odd: int = 0
+    misplaced: int = 0
+    misfits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def misfit(self) -> int:
+        """How badly the values fit: first of all their kinds, then their number; an editor may add some at the end."""
+        missing, spare = max(self.at - len(self.values), 0), max(len(self.values) - self.at, 0)
+        return 10 * (len(self.misfits) + self.misplaced) + 3 * self.odd + 3 * missing + min(spare, 2)
+
+    def read(self, signature: Signature) -> _Reading:
+        for one in signature.inputs:
+            if one.type == GROW:
+                self.grow(one)
+        self.walk(signature.inputs, "", MAX_DEPTH)
+        return self
+
+    def grow(self, one: Input) -> None:
+        """Widgets of an input that grows come before all others; the file names those it has."""
+        template = one.options.get("template")
+        specs = template.get("input") if isinstance(template, Mapping) else None
+        parts = [
+            (name, spec)
+            for section in ("required", "optional")
+            for name, spec in ((specs.get(section) if isinstance(specs, Mapping) else None) or {}).items()
+        ]
+        if len(parts) != 1 or not is_widget(read_input(*parts[0], True)):
+            return
+        for name in self.grown:
+            if name.startswith(f"{one.name}."):
+                self.take(read_input(name, parts[0][1], True), name)
+
+    def walk(self, inputs: Sequence[Input], prefix: str, depth: int) -> None:
+        for one in inputs:
+            if not is_widget(one):
+                if self.forced and one.options.get("forceInput") and one.type in WIDGETS:
+                    self.at += 1
+                continue
+            name = f"{prefix}{one.name}"
+            if name in self.found:
+                continue
+            value = self.take(one, name)
+            if one.type == DYNAMIC and depth > 0:
+                self.walk(_below(one, value), f"{name}.", depth - 1)
+
+    def take(self, one: Input, name: str) -> Any:
+        """Take the next value for an input, its default where there is none; pass over what the editor adds to it."""
+        if self.by_name is not None:
+            return self.put(one, name, self.by_name.get(name))
+        is_given = self.at < len(self.values)
+        value = self.values[self.at] if is_given else None
+        self.at += 1
+        if is_given and one.type == "COMBO" and one.choices and value not in one.choices:
+            self.odd += 1  # a file of another machine, perhaps; or the value of another widget
+        self.put(one, name, value)
+        if self.controls:
+            for number in range(_controls(one)):
+                if number == 0 and self.at < len(self.values) and self.values[self.at] not in CONTROLS:
+                    self.misplaced += 1
+                self.at += 1
+        return self.found[name]
+
+    def put(self, one: Input, name: str, value: Any) -> Any:
+        """Put a value in its place; one of another kind is of another version of the class, or of another input."""
+        if not _fits(one, value):
+            self.misfits[name], value = value, None
+        self.found[name] = _default(one) if value is None else value
+        return self.found[name]
+
+
+def _controls(one: Input) -> int:
+    """Return how many widgets the editor adds behind an input: what becomes of its value after a run, and a filter."""
+    wanted = one.options.get("control_after_generate")
+    if wanted is None:
+        wanted = one.type == "INT" and one.name.rpartition(".")[2] in SEEDS
+    kind = one.options.get("widgetType") or one.type
+    if not wanted or kind not in ("INT", "FLOAT", "COMBO"):
+        return 0
+    return 2 if kind == "COMBO" else 1
+
+
+def _below(one: Input, value: Any) -> list[Input]:
+    """Return the inputs that a dynamic choice brings with it."""
+    for option in one.options.get("options") or ():
+        if isinstance(option, Mapping) and option.get("key") == value:
+            specs = option.get("inputs")
+            return [
+                read_input(name, spec, section == "required")
+                for section in ("required", "optional")
+                for name, spec in ((specs.get(section) if isinstance(specs, Mapping) else None) or {}).items()
+            ]
+    return []
+
+
+def _default(one: Input) -> Any:
+    """Return the value that the editor gives a new widget."""
+    if "default" in one.options:
+        return one.options["default"]
+    if one.choices:
+        return one.choices[0]
+    kind = str(one.options.get("widgetType") or one.type)
+    return {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}.get(kind)
+
+
+def _fits(one: Input, value: Any) -> bool:
+    kind = one.options.get("widgetType") or one.type
+    if value is None:
+        return True
+    if kind in ("INT", "FLOAT"):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "BOOLEAN":
+        return isinstance(value, bool)
+    if kind == "STRING":
+        return isinstance(value, str)
+    if kind == DYNAMIC:
+        return value in (one.choices or ())
+    if kind == "COMBO" and one.choices and all(isinstance(choice, str) for choice in one.choices):
+        return isinstance(value, str | list) and (value not in CONTROLS or value in one.choices)
+    return True
