@@ -52,12 +52,13 @@ class Submitted:
     client_id: str
 
 
-def prompt_id_for(key: str, attempt: int) -> str:
-    """Given an action's key and the attempt's number, return the id its prompt has on any server, in any run.
+def prompt_id_for(key: str, attempt: int, nonce: str = "") -> str:
+    """Return the id that the prompt of an action's key has on any server, in any run, by the attempt's number.
 
-    A canonical lower-case UUID, the only form ComfyUI 0.27 takes.
+    With a nonce it is the id of a prompt that is to run though one without may have run. A canonical lower-case UUID,
+    the only form ComfyUI 0.27 takes.
     """
-    return str(uuid.uuid5(_NAMESPACE, f"{key}/{attempt}"))
+    return str(uuid.uuid5(_NAMESPACE, "/".join(map(str, (key, attempt, *([nonce] if nonce else []))))))
 
 
 class Client:

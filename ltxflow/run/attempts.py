@@ -87,11 +87,15 @@ class Attempts:
 
     async def _holder(self, attempt: Attempt) -> Machine | None:
         """The server that has this prompt already, though our journal does not say so: somebody else's, or ours from
-        before the journal was lost. It is taken up, and never cancelled."""
+        before the journal was lost. It is taken up, and never cancelled.
+
+        A prompt with a nonce is known to no server under its id, and is not looked for elsewhere.
+        """
         ticket, machine = attempt.ticket, attempt.machine
         while True:
             number = self.tickets.submissions.next_attempt(ticket.key)
-            submission = Submission(number, machine.name, prompt_id_for(ticket.key, number), "", ticket.job.target)
+            prompt_id = prompt_id_for(ticket.key, number, ticket.nonce)
+            submission = Submission(number, machine.name, prompt_id, "", ticket.job.target, nonce=ticket.nonce)
             attempt.submission = submission
             state = await self.machines.patiently(attempt, self._state_of(attempt), may_leave=True)
             if state.kind in ("queued", "running", "done"):
@@ -100,7 +104,7 @@ class Attempts:
             if state.kind == "unknown":
                 break
             self.tickets.submissions.finished(submission, ticket.key, "failed", f"found {state.kind} on the server")
-        if self.tickets.submissions.knows(ticket.key):
+        if ticket.nonce or self.tickets.submissions.knows(ticket.key):
             return None
         others = self.machines.others(attempt)
         found = await asyncio.gather(*(self._has_it(other, attempt.prompt_id) for other in others))

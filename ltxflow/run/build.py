@@ -231,8 +231,10 @@ class _Course:
         status = self.built.statuses[target]
         if status.state == "maybe":
             before = {need: self.built.statuses[need] for need in needs}
-            found = status_of(self.plan.nodes[target], before, self.builder.lookup)
-            status = self.built.statuses[target] = _standing(found, before, self.builder)
+            found = status_of(self.plan.nodes[target], before, self.builder.lookup, status.is_forced)
+            if not found.is_forced:  # else it is made again as it is, whichever try stands now
+                found = _standing(found, before, self.builder)
+            status = self.built.statuses[target] = found
         if status.state == "hit":
             self.states.set(target, "made")
         else:

@@ -42,6 +42,7 @@ class Ticket:
     adopt: Submission | None = None  # an earlier run submitted it: only that server may say what became of it
     pinned: str = ""  # the server to try first: it has in its cache what this clip needs
     barred: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    nonce: str = ""  # not empty where it is to be rendered again though a server may have it: see prepare.with_nonce
     starts: int = 0
     out_of_memory: Counter[str] = field(default_factory=Counter)  # by server, as the next two
     faults: Counter[str] = field(default_factory=Counter)

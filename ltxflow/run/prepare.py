@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltxflow.comfy.nodes import as_link, core_classes
 from ltxflow.comfy.servers import check_live, resolve_names
 from ltxflow.core import files
 from ltxflow.core.digest import Digest
@@ -14,6 +15,8 @@ from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media.image import prepare_image
 from ltxflow.run.machines import Attempt, Machine
 from ltxflow.steps import Asset, Job, Order
+
+NONCE = "ltxflow_forced"  # an input no node declares: ComfyUI drops it, and its node cache is keyed by it (seen: 0.27, 0.33)
 
 
 async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -> dict[str, Any]:
@@ -38,6 +41,8 @@ async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -
     strays = order.strays(graph, machine.inventory.signatures, stored.values())
     if strays:
         raise LtxflowError(*strays, exit_code=FAILED)
+    if ticket.nonce:
+        graph = with_nonce(graph, ticket.nonce)
     ticket.job.versions["comfyui"] = machine.inventory.stats.version if machine.inventory.stats else ""
     ticket.job.versions |= {f"model.{role}": name for role, name in names.models.items()}
     return graph
@@ -46,6 +51,27 @@ async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -
 def plain_graph(order: Order) -> dict[str, Any]:
     """The graph of a prompt that runs already, for its nodes' ids and classes: the files may have other names there."""
     return order.graph({role: role for role in order.weights}, {}, "ltxflow")
+
+
+def with_nonce(graph: dict[str, Any], nonce: str) -> dict[str, Any]:
+    """Return the graph so that a server executes every node of it, whatever its cache holds from other prompts.
+
+    A node runs again when anything above it is new to the cache, so the nodes that read no other node get the nonce:
+    loaders (a model file that was replaced under its name is read again) and the noise. Nodes that are not of the
+    core may take inputs they do not declare; the core nodes that read those get it instead.
+    """
+    core = core_classes()
+    is_core = {id: node["class_type"] in core for id, node in graph.items()}
+
+    def reads(id: str) -> list[str]:
+        links = map(as_link, graph[id]["inputs"].values())
+        return [link[0] for link in links if link is not None and link[0] in graph]
+
+    chosen = {id for id in graph if is_core[id] and not any(is_core[source] for source in reads(id))}
+    chosen = chosen or {id for id in graph if not reads(id)}
+    return {
+        id: {**node, "inputs": {**node["inputs"], NONCE: nonce}} if id in chosen else node for id, node in graph.items()
+    }
 
 
 def _renamed(graph: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ltxflow.core.digest import Key, digest_bytes
 from ltxflow.core.errors import LtxflowError
-from ltxflow.run.prepare import content
+from ltxflow.run.prepare import NONCE, content, with_nonce
 from ltxflow.script.model import Media
 from ltxflow.steps import Job
 from ltxflow.steps.clip import Asset
@@ -51,3 +52,34 @@ def test_a_clip_that_rotted_in_the_store_poisons_no_continuation(tmp_path: Path)
     with pytest.raises(LtxflowError, match="a file in the store is damaged") as caught:
         content(asset, job(tmp_path / "work", extends=blob))
     assert "ltxflow cache verify --repair" in caught.value.problems[0].hint
+
+
+# What is asked for again
+
+
+def graph(*links: tuple[str, str]) -> dict[str, Any]:
+    """Nodes that read each other: (reader, read); those whose name begins with "x" are not of the core."""
+    names = sorted({name for link in links for name in link})
+    found = {
+        name: {"class_type": "Foreign" if name.startswith("x") else "LoraLoaderModelOnly", "inputs": {"strength": 1.0}}
+        for name in names
+    }
+    for reader, read in links:
+        found[reader]["inputs"][f"from_{read}"] = [read, 0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("links", "chosen"),
+    [
+        ([("b", "a"), ("c", "b"), ("c", "d")], {"a", "d"}),  # what reads nothing
+        ([("b", "xa"), ("c", "b")], {"b"}),  # a foreign loader may take inputs it does not declare
+        ([("xb", "a"), ("c", "xb")], {"a", "c"}),
+        ([("xb", "xa")], {"xa"}),  # nothing else is there
+    ],
+)
+def test_a_nonce_is_above_every_node(links: list[tuple[str, str]], chosen: set[str]) -> None:
+    before = graph(*links)
+    after = with_nonce(before, "n1")
+    assert {id for id, node in after.items() if node["inputs"].get(NONCE) == "n1"} == chosen
+    assert NONCE not in str(before)

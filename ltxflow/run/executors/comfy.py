@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
+from uuid import uuid4
 
 from ltxflow.comfy.places import Server
 from ltxflow.core.digest import Key
@@ -36,6 +37,7 @@ from ltxflow.steps import Job, Order
 from ltxflow.store.journal import Journal, Submission
 from ltxflow.store.speeds import Speed
 
+FORCED = "asked for again with --force"  # the cause of a render of what is there already
 LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: what runs takes longer than was thought
 
 
@@ -108,6 +110,8 @@ class ComfyExecutor:
         task = Task(job.target, work_of(status.node), order.loads, text=order.text)
         done, cause = asyncio.get_running_loop().create_future(), self.tickets.submissions.cause_of(job.key)
         ticket = Ticket(next(self._places), order, job, status.action, task, done, cause)
+        if status.is_forced:
+            ticket.cause, ticket.nonce = FORCED, uuid4().hex
         for machine in self.machines:
             if machine.unwritable is not None:
                 ticket.bar(machine, machine.unwritable)
@@ -143,6 +147,7 @@ class ComfyExecutor:
             ticket.cause = "its server is no longer named"
             self.tickets.submissions.finished(submission, ticket.key, "lost", ticket.cause)
             return None
+        ticket.nonce = submission.nonce or ticket.nonce
         if not home.is_up:
             self.tickets.tell(ticket, f"waits for {home.label}, which has it from an earlier run", "warning")
         return submission
