@@ -258,7 +258,7 @@ def look(
         for change in shown
         if change.kind != "unchanged" and change.file in strangers
     ]
-    told = (*problems, *left_alone, *rejected(project, lock, found))
+    told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
     return Outlook(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
 
 
@@ -362,6 +362,22 @@ def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
                 )
                 told.append(Problem(message, clip.span, hint, "U034", "warning"))
     return told
+
+
+def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
+    """Return what to do about takes that `--force` leaves alone, since a person approved or pinned them."""
+    kept = [s for s in found.values() if s.is_forced and s.state == "hit"]
+    return [
+        Problem(
+            f"{status.node.entry}: take {status.node.take} is {lock.entries[status.node.entry].status}, "
+            "and --force leaves it alone",
+            status.node.span,
+            f"make another take beside it with: ltxflow retake {status.node.entry}",
+            "U035",
+            "warning",
+        )
+        for status in kept
+    ]
 
 
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:

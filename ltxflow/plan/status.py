@@ -40,7 +40,7 @@ class Status:
     trace: Trace | None = None
     because: str = ""  # of a maybe: the target that is still to be made; of tries: what came of them
     tries: int = 0  # seeds that all came out badly, so that this one stays
-    is_forced: bool = False  # to be made again, though its result is there
+    is_forced: bool = False  # to be made again, though its result is there; a hit where a person's word forbids it
     inputs: Mapping[str, Output] = field(default_factory=dict)
 
     @cached_property
@@ -79,7 +79,7 @@ def statuses(
         found[target] = status_of(node, before, lookup, target in force, known)
         trace = held(found[target])
         if trace is not None:
-            found[target] = replace(found[target], state="hit", trace=trace, is_forced=False)
+            found[target] = replace(found[target], state="hit", trace=trace)
         elif standing is not None and target not in force:
             found[target] = standing(found[target], before)
     return found

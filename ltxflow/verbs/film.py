@@ -22,7 +22,7 @@ from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import Delivered, publish
 from ltxflow.deliver.timeline import RANKS
 from ltxflow.media.probe import probe_mp4
-from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, rejected
+from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, not_forced, rejected
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
@@ -68,7 +68,8 @@ class Made:
         told = concerns(self.lock, self.verdicts, frozenset(t for t in self.verdicts if before[t].state != "hit"))
         bad = [problem for problems in told.values() for problem in problems]
         project, found = self.outlook.project, self.built.statuses
-        return [*bad, *rejected(project, self.lock, found), *drifted(project, found)]
+        kept = not_forced(self.lock, self.outlook.statuses)
+        return [*bad, *rejected(project, self.lock, found), *drifted(project, found), *kept]
 
     @property
     def problems(self) -> list[Problem]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import DIES, Studio, freeze, let_go, notices, slow_but, until
+from fakes.studio import DIES, Studio, freeze, let_go, notices, problems, slow_but, until
+from film import run
 
 from ltxflow.core.digest import digest_file
 
@@ -126,3 +127,14 @@ def test_ctrl_c_ends_a_forced_render_and_keeps_what_was_there(studio: Studio) ->
         assert studio.build(server).totals["hit"] == 1
         assert studio.build(server, args=["--force"]).totals["rendered"] == 1
         assert [run["outcome"] for run in runs(server)] == ["success", "interrupted", "success"]
+
+
+def test_what_a_person_approved_is_left_alone_and_told(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a").build(server)
+    assert run("approve", "s/a", "-p", str(studio.folder)).code == 0
+    ran = studio.build(server, args=["--force"])
+    assert ran.totals["hit"] == 1
+    assert [problem["message"] for problem in problems(ran) if problem["code"] == "U035"] == [
+        "s/a: take 1 is approved, and --force leaves it alone"
+    ]
+    assert rendered(server) == [True]
