@@ -21,6 +21,7 @@ from ltxflow.run.tickets import Tickets
 from ltxflow.store.journal import Submission
 
 ATTEMPTS = 6  # starts of one clip in one run, whatever their causes
+LOOKS_S = (0.25, 0.5, 1.0, 2.0)  # between looks at the queue while a prompt waits in it; the last one repeats
 STEPS_EVERY_S = 0.1  # between steps of a sampler that are shown: nobody reads faster
 
 
@@ -196,11 +197,40 @@ class Attempts:
             was_new, is_new = is_new, False
             return follow(machine.client, attempt.prompt_id, hear, is_new=was_new)
 
-        state = await self.machines.patiently(attempt, ask)
+        waiting = self.tickets.spawn(self._tell_place(attempt, lambda: is_told), ticket)
+        try:
+            state = await self.machines.patiently(attempt, ask)
+        finally:
+            waiting.cancel()
         tracker.end()
         if not is_told and state.kind == "done":
             ticket.job.started(machine.label)
         return state
+
+    async def _tell_place(self, attempt: Attempt, has_begun: Callable[[], bool]) -> None:
+        """Say behind how many jobs of other people a prompt waits, whenever that changes, until it runs."""
+        machine, told, seen, looks = attempt.machine, 0, -1, iter(LOOKS_S)
+        try:
+            while not has_begun():
+                remaining = machine.client.socket.remaining
+                with suppress(LtxflowError):  # progress is a luxury
+                    if remaining is None:
+                        remaining = await machine.client.queue_remaining()
+                    if remaining != seen:
+                        ahead = await self._ahead_of(attempt) if remaining > machine.ours else 0
+                        if ahead != told and not has_begun():
+                            attempt.ticket.job.waits(machine.label, ahead)
+                        told, seen = ahead, remaining
+                await asyncio.sleep(next(looks, LOOKS_S[-1]))
+        finally:
+            if told and not has_begun():  # it was taken back, or its server is gone
+                attempt.ticket.job.waits(machine.label, 0)
+
+    async def _ahead_of(self, attempt: Attempt) -> int:
+        """How many jobs of other people run or wait before a prompt of ours; 0 where it is not in the queue."""
+        entries = await attempt.machine.client.queue([each.prompt_id for each in attempt.machine.queue])
+        places = [place for place, entry in enumerate(entries) if entry.prompt_id == attempt.prompt_id]
+        return sum(entry.is_foreign for entry in entries[: places[0]]) if places else 0
 
     def _began(self, attempt: Attempt) -> None:
         if attempt.machine.queue and attempt.machine.queue[0] is attempt:

@@ -16,7 +16,8 @@ from ltxflow.media.image import prepare_image
 from ltxflow.run.machines import Attempt, Machine
 from ltxflow.steps import Asset, Job, Order
 
-NONCE = "ltxflow_forced"  # an input no node declares: ComfyUI drops it, and its node cache is keyed by it (seen: 0.27, 0.33)
+# An input that no node declares: ComfyUI drops it, and its node cache is keyed by it (seen on 0.27.0 and 0.33.0).
+NONCE = "ltxflow_forced"
 
 
 async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -> dict[str, Any]:

@@ -247,7 +247,8 @@ def _finish(
     for target in outlook.targets:
         status = outlook.statuses[target]
         if target in built.rendered or target in built.failed or target in built.skipped:
-            count["rendered"] += target in built.rendered
+            made: Outcome = "resumed" if target in built.resumed else "rendered"
+            count[made] += target in built.rendered
             count["failed"] += target in built.failed
         elif built.statuses[target].state == "hit" or target in stands:
             outcome: Outcome = "restored" if file_of.get(target) in delivered.written else "hit"
@@ -268,6 +269,7 @@ def _finish(
         film_seconds=told["durationInFrames"] / told["fps"] if told else 0.0,
         references=len(outlook.targets) - len(clips),
         more_takes=len(clips) - len({target.rpartition("@")[0] for target in clips}),
+        resumed=count["resumed"],
     )
     emit(event)
     return event

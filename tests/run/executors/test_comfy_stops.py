@@ -127,6 +127,16 @@ def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: S
     assert any(event["target"] == "clip:s/b@1" for event in ran.events("action-progress"))
     assert outcomes(server) == ["success"] * 3
     assert studio.causes == ["first"] * 3
+    (finished,) = ran.events("run-finished")
+    assert {name: finished[name] for name in ("planned", "hit", "rendered", "resumed", "restored")} == {
+        "planned": 3,
+        "hit": 0,
+        "rendered": 0,
+        "resumed": 2,
+        "restored": 1,
+    }
+    ends = {event["target"]: event["outcome"] for event in ran.events("action-finished")}
+    assert ends == {"clip:s/a@1": "restored", "clip:s/b@1": "resumed", "clip:s/c@1": "resumed"}
 
 
 def _finish_when_followed(server: FakeComfy, before: int) -> None:
