@@ -184,9 +184,9 @@ def totals(face: Face, outlook: Outlook, gpu: Estimate | None = None) -> str:
 
 def gpu_time(estimate: Estimate) -> str:
     """`≈ 6m 10s on 2 servers (11m 40s GPU time; rough, from 4 earlier renders)`"""
-    servers = count(estimate.servers, "server")
+    servers = f" on {count(estimate.servers, 'server')}" if estimate.servers else " of GPU time"
     both = f"{rough(estimate.gpu_s)} GPU time; " if estimate.servers > 1 else ""
-    return f"≈ {rough(estimate.wall_s)} on {servers} ({both}{estimate.sureness})"
+    return f"≈ {rough(estimate.wall_s)}{servers} ({both}{estimate.sureness})"
 
 
 def rough(seconds: float) -> str:
