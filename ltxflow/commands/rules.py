@@ -31,6 +31,7 @@ TABLES = (
 MILDER = {
     "L022": "warning",
     "L041": "warning",
+    "L047": "advice",
     "L106": "warning",
     "L126": "warning",
     "T102": "advice",

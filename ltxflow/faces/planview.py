@@ -124,6 +124,10 @@ def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] 
     told = [f"as {alike}"] if alike else [_reason(face, reason) for reason in change.reasons]
     if change.note and (not told or change.kind in ("unchanged", "restore")):
         told.insert(0, change.note)
+    if change.length and not alike and told == [change.note]:
+        told = [f"{change.note}; {change.length}"]
+    elif change.length and not alike:
+        told.append(change.length)
     told += [f"{plain(problem)}  {face.paint(problem.code, 'dim')}" for problem in bad]
     told = told or [""]
     face.say(f"{head}  {told[0]}".rstrip())
@@ -215,6 +219,7 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Esti
                 "file": change.file or None,
                 "key": change.key,
                 "note": change.note,
+                "length": change.length or None,
                 "reasons": [reason.as_json() for reason in change.reasons],
                 "checks": outlook.verdicts[change.target].as_json() if change.target in outlook.verdicts else None,
             }

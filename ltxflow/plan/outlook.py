@@ -57,6 +57,7 @@ class Change:
     reasons: tuple[Reason, ...] = ()
     note: str = ""
     key: str = ""
+    length: str = ""  # what the length that is written became, where the model cannot make just that
 
     @property
     def clip(self) -> str:
@@ -249,7 +250,10 @@ def look(
     for target, status in found.items():
         chain = _chain(status, found, changes)
         change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
-        changes[target] = _unsure(change, project, unspoken)
+        change = _unsure(change, project, unspoken)
+        changes[target] = (
+            replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
+        )
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
@@ -302,6 +306,19 @@ def _change(
     else:
         note = ""
     return Change(node.target, "change", node.frames, file, told, note, key)
+
+
+def length_in_words(node: Node, fps: int) -> str:
+    """Return what the length that the author wrote for a clip became: `20s → 497 frames (19.88 s)`; empty where it is
+    just that, or `auto`."""
+    length = node.spec.clip.length if node.kind in ("clip", "slate") else None
+    if length is None or length.frames is None:
+        return ""
+    frames = node.frames + node.spec.clip.frames_again
+    if length.seconds * fps == frames:
+        return ""
+    kept = f", as it is rendered; --relength makes it {length.frames}" if frames != length.frames else ""
+    return f"{length.asked} → {frames} frames ({frames / fps:.4g} s){kept}"
 
 
 def _without_spares(

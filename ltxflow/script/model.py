@@ -184,11 +184,16 @@ class Narration:
 
 @dataclass(frozen=True)
 class Length:
-    """How long the author wants a clip: `frames` is None for `auto`, else on the 8n+1 grid; `asked` as written."""
+    """How long the author wants a clip: `frames` is None for `auto`, else on the 8n+1 grid; `asked` as written.
+
+    `around` are the lengths that are as good for a time: one on either side of it. `seconds` is exact.
+    """
 
     frames: int | None = None
     asked: str = "auto"
     span: Span | None = field(default=None, compare=False)
+    around: tuple[int, ...] = ()
+    seconds: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
