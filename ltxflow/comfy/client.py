@@ -265,6 +265,13 @@ class Client:
         with self._http.saying("asking for its state"):
             return parse_stats(body)
 
+    async def is_well(self) -> SystemStats:
+        """As `system_stats`, once the server also answers, to the end, what it was too slow to answer before."""
+        stats = await self.system_stats()
+        for path in sorted(self._http.slow):
+            await self._http.json("GET", path, "asking once more what it was too slow to answer", cap=LIST_CAP)
+        return stats
+
     async def server_time(self) -> datetime | None:
         """Return the server's time by the `Date` of an answer, to the second; None when it does not say."""
         async with self._http.ask("GET", "/prompt", "asking for its time") as response:

@@ -13,6 +13,7 @@ from ltxflow.comfy.client import prompt_id_for
 from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import JobState, NodeProgress, Progress
 from ltxflow.comfy.progress import Tracker
+from ltxflow.comfy.transport import NEVER_SENT
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.run.endings import Endings
 from ltxflow.run.machines import Attempt, Machine, Machines, Unreachable
@@ -162,12 +163,16 @@ class Attempts:
             nonlocal is_doubtful
             if is_doubtful and (await machine.client.state(submission.prompt_id)).kind != "unknown":
                 return  # its answer was lost, not the prompt: sent again, it would be queued twice
-            is_doubtful = True
+            was_doubtful, is_doubtful = is_doubtful, True
             work = machine.client.submit(graph, submission.prompt_id, client_id, extra)
             attempt.posting = asyncio.ensure_future(work)
-            await asyncio.shield(attempt.posting)  # told to stop meanwhile, we cancel what came of it
+            try:
+                await asyncio.shield(attempt.posting)  # told to stop meanwhile, we cancel what came of it
+            except LtxflowError as error:
+                is_doubtful = was_doubtful or not all(problem.code in NEVER_SENT for problem in error.problems)
+                raise
 
-        await self.machines.patiently(attempt, post)
+        await self.machines.patiently(attempt, post, may_leave=lambda: not is_doubtful)
         attempt.is_there = True
         self.tickets.submissions.submitted(submission, ticket.key)
 

@@ -43,9 +43,11 @@ LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: w
 
 @dataclass(frozen=True)
 class Terms:
-    """What a build allows: how long an unreachable server is waited for, which foreign nodes, how much GPU time."""
+    """What a build allows: how long an unreachable server is waited for, and one that refuses connections, which
+    foreign nodes, how much GPU time."""
 
     patience_s: float = 300.0
+    dead_after_s: float = 15.0
     allowed: frozenset[str] = frozenset()
     max_gpu_s: float | None = None
 
@@ -69,6 +71,7 @@ class ComfyExecutor:
         self.tickets = Tickets(Submissions(journal), emit)
         self.machines = Machines(
             terms.patience_s,
+            terms.dead_after_s,
             lambda text, level: self.tickets.tell(None, text, level),
             self.tickets.wake.set,
             self.tickets.spawn,
@@ -191,12 +194,14 @@ class ComfyExecutor:
                 continue
             home = self.machines.named(ticket.adopt.server)
             assert home is not None
-            if not self.machines.is_given_up(home):
+            is_dead = self.machines.has_stopped(home) and any(machine.has_room for machine in open_to)
+            if not self.machines.is_given_up(home) and not is_dead:
                 continue
             if not any(machine.is_up for machine in open_to):
                 self.tickets.fail(ticket, LtxflowError(self.machines.not_answered(home), exit_code=UNREACHABLE))
                 continue
             ticket.cause = self.machines.silence(home)
+            self.tickets.tell(ticket, f"starts elsewhere: {ticket.cause}", "warning")
             self.tickets.submissions.finished(ticket.adopt, ticket.key, "lost", ticket.cause)
             home.abandoned.append(ticket.adopt.prompt_id)
             ticket.adopt = None
