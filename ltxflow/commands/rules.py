@@ -30,6 +30,7 @@ TABLES = (
 )
 MILDER = {
     "L022": "warning",
+    "L025": "warning",
     "L041": "warning",
     "L047": "advice",
     "L106": "warning",

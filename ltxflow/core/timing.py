@@ -8,6 +8,7 @@ the clips' tails, which costs no render.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +81,17 @@ def parse_frames(text: str, fps: int) -> int:
 def seconds_to_frames_up(seconds: Fraction, fps: int) -> int:
     """Given exact seconds, return the fewest frames that last as long; floats say 8 for 0.28 s at 25 fps."""
     return -(-seconds.numerator * fps // seconds.denominator)
+
+
+def frames_within(seconds: Fraction, frames: int, fps: int) -> int:
+    """Return how many frames of a rate a video has that lasts so long with so many of another rate.
+
+    From the middle of its first frame to that of its last: 129 frames at 48 a second are 65 at 24.
+
+    >>> frames_within(Fraction(145, 30), 145, 25), frames_within(Fraction(129, 48), 129, 24)
+    (121, 65)
+    """
+    return math.floor((seconds - seconds / frames / 2) * fps) + 1
 
 
 def needed_frames(narration: Fraction, head: Fraction, tail: Fraction, fps: int) -> int:

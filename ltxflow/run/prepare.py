@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ltxflow.comfy.nodes import as_link, core_classes
 from ltxflow.comfy.servers import check_live, resolve_names
 from ltxflow.core import files
-from ltxflow.core.digest import Digest
+from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media.image import prepare_image
+from ltxflow.media.video import part_from, prepare_video
 from ltxflow.run.machines import Attempt, Machine
 from ltxflow.steps import Asset, Job, Order
 
@@ -93,10 +96,13 @@ async def upload(machine: Machine, asset: Asset, job: Job) -> str:
 
 
 def content(asset: Asset, job: Job) -> bytes | Path:
-    """What is sent for an asset: a picture prepared for this clip, a video as it is, or what another clip made.
+    """What is sent for an asset: a picture or a video prepared for this clip, a video as it is, or what another clip
+    made.
 
     Always the very bytes that the key was made of: a file that was edited meanwhile, or rotted, is refused.
     """
+    if asset.video is not None and "take" in asset.recipe:
+        return _fitted(asset, job.folder)
     if asset.video is not None or asset.image is None:
         source = asset.video.path if asset.video is not None else job.inputs[asset.input]
         return _copy(source, Digest(asset.recipe["video"]), job.folder, is_ours=asset.video is None)
@@ -105,6 +111,32 @@ def content(asset: Asset, job: Job) -> bytes | Path:
     width, height = asset.recipe["size"]
     path = job.inputs[asset.input] if asset.input else asset.image.path
     return prepare_image(path, (width, height), fit, tuple(focus), asset.image.pixels)
+
+
+def _fitted(asset: Asset, folder: Path) -> Path:
+    """The part of a video that a clip reads, made to fit; from the very file that the key was made of."""
+    assert asset.video is not None
+    source, out = asset.video.path, folder / asset.name.rpartition("/")[2]
+    if out.exists():
+        return out
+    before = files.signature(source)
+    if before is None or digest_file(source) != asset.recipe["video"]:
+        raise _changed(source)
+    draft = folder / f"{uuid4().hex}.mov"  # a clip may be sent to several servers at once
+    try:
+        prepare_video(source, draft, part_from(asset.recipe), asset.video.facts)
+    except LtxflowError as error:
+        problems = (replace(problem, span=problem.span or asset.video.span) for problem in error.problems)
+        raise LtxflowError(*problems, exit_code=FAILED) from error
+    if files.signature(source) != before:
+        raise _changed(source)
+    draft.replace(out)
+    return out
+
+
+def _changed(source: Path) -> LtxflowError:
+    message, hint = f'"{source.name}" changed while the film was being built', "build again, to use it as it is now"
+    return LtxflowError(Problem(message, hint=hint, code="C031"), exit_code=FAILED)
 
 
 def _copy(source: Path, digest: Digest, folder: Path, *, is_ours: bool) -> Path:
@@ -117,9 +149,9 @@ def _copy(source: Path, digest: Digest, folder: Path, *, is_ours: bool) -> Path:
     except LtxflowError as error:
         if not source.exists():
             raise
-        message, hint = f'"{source.name}" changed while the film was being built', "build again, to use it as it is now"
-        if is_ours:
-            message = f"a file in the store is damaged: {digest[:12]}…"
-            hint = "ltxflow cache verify --repair sets it aside; the next build makes it again"
+        if not is_ours:
+            raise _changed(source) from error
+        message = f"a file in the store is damaged: {digest[:12]}…"
+        hint = "ltxflow cache verify --repair sets it aside; the next build makes it again"
         raise LtxflowError(Problem(message, hint=hint, code="C031"), exit_code=FAILED) from error
     return copy

@@ -23,6 +23,7 @@ RULES = {
     "L045": "a LoRA is a file, or a name that the film defines under loras:",
     "L046": "a guide video has the IC-LoRA that reads it",
     "L047": "a length in frames is one that the model makes: 8n+1",
+    "L108": "a guide video is as long as the clip that follows it",
     "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
 }
 

@@ -139,7 +139,7 @@ class Media:
     digest: Digest
     facts: Mapping[str, Any] = field(
         default_factory=nothing
-    )  # seconds, samples, sample_rate | frames, fps, width, height
+    )  # seconds, samples, sample_rate | of a video, what media.video.probe_video tells
     span: Span | None = field(default=None, compare=False)
 
 

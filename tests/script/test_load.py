@@ -147,7 +147,7 @@ def test_an_output_beside_the_project_is_fine() -> None:
     [
         (
             "control: {lora: x.safetensors, video: refs/vault.png}",
-            '47 L023 "vault.png" is not an mp4 file | give an mp4',
+            '47 L023 "vault.png" is a picture, not a video | start the clip from it instead, with reference:',
         ),
         ("control: {lora: x.safetensors, video: g.mp4}", '47 L020 no file "g.mp4" | put it in . (there: project.yaml)'),
         ("control: {lora: x.safetensors, video: /g.mp4}", f'47 L011 absolute path "/g.mp4" | {ABSOLUTE}'),
