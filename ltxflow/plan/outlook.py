@@ -301,6 +301,8 @@ def _change(
     told = tuple(reasons(node, status.action, before))
     if before is None:
         note = f"was {previous[:8]}…, made elsewhere: no record of it in this store"
+    elif before.key == key and status.is_forced:
+        note = "unchanged; made again by --force"
     elif before.key == key:
         note = "its file is missing from the store"
     else:
