@@ -54,7 +54,9 @@ def test_a_rendered_time_stays_as_long_as_it_is(film: Film) -> None:
 def test_what_is_forced_is_told_as_that(film: Film) -> None:
     film.render()
     film.run("build")
-    assert "  ~ hook/a    97f  unchanged; made again by --force" in film.run("plan", "hook/a", "--force").out.splitlines()
+    assert (
+        "  ~ hook/a    97f  unchanged; made again by --force" in film.run("plan", "hook/a", "--force").out.splitlines()
+    )
 
 
 def test_a_plan_writes_nothing(film: Film) -> None:
