@@ -79,6 +79,7 @@ class ComfyExecutor:
         self.endings = Endings(self.tickets, self.machines, learned)
         self.attempts = Attempts(self.tickets, self.machines, self.endings, terms.allowed, signatures)
         self._places = count()
+        self._nonce = uuid4().hex  # of all that this build is to make again: they share the models that are loaded anew
         self._pulled: Counter[str] = Counter()
         self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
 
@@ -114,7 +115,7 @@ class ComfyExecutor:
         done, cause = asyncio.get_running_loop().create_future(), self.tickets.submissions.cause_of(job.key)
         ticket = Ticket(next(self._places), order, job, status.action, task, done, cause)
         if status.is_forced:
-            ticket.cause, ticket.nonce = FORCED, uuid4().hex
+            ticket.cause, ticket.nonce = FORCED, self._nonce
         for machine in self.machines:
             if machine.unwritable is not None:
                 ticket.bar(machine, machine.unwritable)
