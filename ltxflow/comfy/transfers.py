@@ -75,6 +75,7 @@ class Transfers:
                 "/view",
                 what,
                 also=(404,),
+                grace_s=self._transport.timeout_s,
                 params=params,
                 headers={"Accept-Encoding": "identity"},
             ) as answer:

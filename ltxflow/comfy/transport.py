@@ -111,12 +111,13 @@ class Transport:
         *,
         also: Collection[int] = (),
         patience_s: float | None = None,
+        grace_s: float = ANSWER_S,
         **request: Any,
     ) -> AsyncIterator[Answer]:
         """Open an answer with status 200 or one of `also`. Raise LtxflowError for others and for none.
 
-        Its headers must be there in `patience_s`, its body must come at SLOWEST: a server that sends a byte a second
-        is no better than one that sends none.
+        Its headers must come within `patience_s`, its body at SLOWEST or faster, and `grace_s` on top: a server that
+        sends a byte a second is as good as silent.
         """
         answer: Answer | None = None
         try:
@@ -124,7 +125,7 @@ class Transport:
                 asyncio.timeout(patience_s or self.timeout_s) as clock,
                 self._http.stream(method, self.server.url + path, **request) as response,
             ):
-                answer = Answer(response, clock, min(ANSWER_S, self.timeout_s))
+                answer = Answer(response, clock, min(grace_s, self.timeout_s))
                 if response.status_code != 200 and response.status_code not in also:
                     raise await self._refusal(answer, what)
                 yield answer
@@ -263,7 +264,7 @@ def _connection_problem(error: Exception) -> Problem:
 
 
 def _code_of(causes: Sequence[BaseException]) -> str:
-    """Whether it is certain that nothing of ours listens there, or that there is no way."""
+    """Return the code of a connection that failed: refused, without a route, or only silent."""
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return REFUSED
     is_lost = any(isinstance(c, socket.gaierror) or (isinstance(c, OSError) and c.errno in _NO_WAY) for c in causes)

@@ -40,7 +40,7 @@ class ActionStarted(Event):
 
 @dataclass(frozen=True)
 class ActionWaiting(Event):
-    """A prompt is in the queue of a server, behind `ahead` jobs of other people: told when that number changes."""
+    """A prompt waits on a server behind `ahead` jobs of other people. Emitted whenever that number changes."""
 
     target: str
     where: str  # the server's name

@@ -50,7 +50,7 @@ class PlainWatcher:
     def __init__(self, face: Face, quiet: bool = False, verbose: bool = False) -> None:
         self.face, self.quiet, self.verbose = face, quiet, verbose
         self.total = self.done = 0
-        self.waiting: set[tuple[str, str]] = set()  # targets and servers of which it was said that they wait there
+        self.waiting: set[tuple[str, str]] = set()  # (target, server) of the waits that have their line
 
     def __enter__(self) -> PlainWatcher:
         return self

@@ -133,7 +133,7 @@ def probe_video(path: Path) -> dict[str, Any]:
 
 
 def _plain(path: Path) -> VideoFacts | None:
-    """What the index of an mp4 says, None where it is no plain one. Raise LtxflowError where the file is cut short."""
+    """Return the facts in an mp4's index, None for an mp4 that is not plain. Raise LtxflowError for one cut short."""
     try:
         return probe_mp4(path)
     except LtxflowError as error:
@@ -283,7 +283,7 @@ def prepare_video(path: Path, out: Path, part: Part, facts: Mapping[str, Any]) -
             made.mux(video.encode(None))
             if sound is not None:
                 sound.write()
-    except _LIBRARY as error:  # not of the source: that is said already
+    except _LIBRARY as error:  # from the writing side: errors of the source are translated where it is read
         why = getattr(error, "strerror", "") or "failed"
         problem = Problem(f'cannot write "{out}": {why.lower()}', hint="free some space", code=files.DISK)
         raise LtxflowError(problem, exit_code=FAILED) from error
@@ -396,13 +396,13 @@ class _Sound:
             base = track.time_base or Fraction(1, self.rate)
             with suppress(av.FFmpegError):
                 source.seek(max(int((self.first - 1) / base), track.start_time or 0), stream=track)
-            for heard in source.decode(track):
-                if heard.pts is None:
+            for decoded in source.decode(track):
+                if decoded.pts is None:
                     continue
-                if heard.pts * base >= until:
+                if decoded.pts * base >= until:
                     return
-                at = round((heard.pts * base - self.first) * self.rate)
-                for frame in resampler.resample(heard):
+                at = round((decoded.pts * base - self.first) * self.rate)
+                for frame in resampler.resample(decoded):
                     block = frame.to_ndarray().astype(np.int16).reshape(-1, 1 if self.layout == "mono" else 2)
                     yield at, block
                     at += len(block)

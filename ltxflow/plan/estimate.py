@@ -40,7 +40,7 @@ def estimate(
 ) -> Estimate | None:
     """Return the Estimate of what nodes will take on these servers; None when no speed of any server is known.
 
-    A server that nobody has measured is taken to be as those that are known. With `is_guess` the one that answers
+    A server without a measured speed counts as fast as those with one. With `is_guess` the one that answers
     first will be used: the first that is known. A clip is made on one server, so the longest are placed first, each
     where it ends soonest; that clips may wait for each other is left out.
     """

@@ -167,7 +167,7 @@ class Attempts:
             work = machine.client.submit(graph, submission.prompt_id, client_id, extra)
             attempt.posting = asyncio.ensure_future(work)
             try:
-                await asyncio.shield(attempt.posting)  # told to stop meanwhile, we cancel what came of it
+                await asyncio.shield(attempt.posting)  # a build that is cancelled needs to know what came of it
             except LtxflowError as error:
                 is_doubtful = was_doubtful or not all(problem.code in NEVER_SENT for problem in error.problems)
                 raise
@@ -214,7 +214,7 @@ class Attempts:
 
     async def _tell_place(self, attempt: Attempt, has_begun: Callable[[], bool]) -> None:
         """Say behind how many jobs of other people a prompt waits, whenever that changes, until it runs."""
-        machine, told, seen, looks = attempt.machine, 0, -1, iter(LOOKS_S)
+        machine, shown, seen, looks = attempt.machine, 0, -1, iter(LOOKS_S)
         try:
             while not has_begun():
                 remaining = machine.client.socket.remaining
@@ -223,12 +223,12 @@ class Attempts:
                         remaining = await machine.client.queue_remaining()
                     if remaining != seen:
                         ahead = await self._ahead_of(attempt) if remaining > machine.ours else 0
-                        if ahead != told and not has_begun():
+                        if ahead != shown and not has_begun():
                             attempt.ticket.job.waits(machine.label, ahead)
-                        told, seen = ahead, remaining
+                        shown, seen = ahead, remaining
                 await asyncio.sleep(next(looks, LOOKS_S[-1]))
         finally:
-            if told and not has_begun():  # it was taken back, or its server is gone
+            if shown and not has_begun():  # it was taken back, or its server is gone
                 attempt.ticket.job.waits(machine.label, 0)
 
     async def _ahead_of(self, attempt: Attempt) -> int:

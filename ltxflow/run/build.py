@@ -236,7 +236,7 @@ class _Course:
         if status.state == "maybe":
             before = {need: self.built.statuses[need] for need in needs}
             found = status_of(self.plan.nodes[target], before, self.builder.lookup, status.is_forced)
-            if not found.is_forced:  # else it is made again as it is, whichever try stands now
+            if not found.is_forced:  # a forced clip keeps its own seed, though another try of it is in the cut
                 found = _standing(found, before, self.builder)
             status = self.built.statuses[target] = found
         if status.state == "hit":

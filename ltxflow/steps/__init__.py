@@ -82,7 +82,7 @@ class Job:
     inputs: Mapping[str, Path]
     progress: Callable[[float, str], None]
     started: Callable[[str], None] = lambda where: None  # told where it runs, once it really does
-    waits: Callable[[str, int], None] = lambda where, ahead: None  # told where it waits, behind how many jobs
+    waits: Callable[[str, int], None] = lambda where, ahead: None  # where it waits, behind how many jobs
     looks: bool = False
     found: dict[str, Any] | None = None
     out: dict[str, Path] = field(default_factory=dict)

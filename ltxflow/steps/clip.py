@@ -362,7 +362,7 @@ def prepared_name(recipe: Mapping[str, Any]) -> str:
 
 
 def prepared_file(extends: Extends, size: Geometry, fps: int) -> dict[str, Any] | None:
-    """Given the file that a clip continues, return the recipe by which it is made to fit; None where it fits as it is.
+    """Return the recipe by which the file that a clip continues is made to fit; None where it fits as it is.
 
     A file in the shape that is sampled, such as an uncropped clip of ours, fills it; any other fills what will be
     delivered of it, so that after the crop the two meet without a jump.
@@ -385,8 +385,10 @@ def prepared_file(extends: Extends, size: Geometry, fps: int) -> dict[str, Any] 
 
 
 def prepared_guide(shot: Shot) -> dict[str, Any] | None:
-    """Given a shot with a guide video, return the recipe by which that is made to fit; None where it fits as it is: of
-    the rate that is sampled, and upright. Of its size the template takes care."""
+    """Return the recipe by which a shot's guide video is made to fit; None where it fits as it is.
+
+    One of the rate that is sampled, and upright, does: the template takes care of its size.
+    """
     assert shot.clip.control is not None
     guide = shot.clip.control
     if not guide.facts or (guide.facts["is_plain"] and guide.facts["fps"] == str(shot.sampled_fps)):
@@ -404,7 +406,7 @@ def prepared_guide(shot: Shot) -> dict[str, Any] | None:
 
 
 def check_guide(shot: Shot) -> list[Problem]:
-    """Given a shot, return what is wrong where its guide video ends before it."""
+    """Return a problem where a shot's guide video is shorter than the shot."""
     guide = shot.clip.control
     if guide is None:
         return []

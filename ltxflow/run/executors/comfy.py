@@ -79,7 +79,7 @@ class ComfyExecutor:
         self.endings = Endings(self.tickets, self.machines, learned)
         self.attempts = Attempts(self.tickets, self.machines, self.endings, terms.allowed, signatures)
         self._places = count()
-        self._nonce = uuid4().hex  # of all that this build is to make again: they share the models that are loaded anew
+        self._nonce = uuid4().hex  # of all clips that this build makes again: models are reloaded once
         self._pulled: Counter[str] = Counter()
         self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
 

@@ -44,7 +44,7 @@ def test_a_film_that_is_forced_is_rendered_clip_by_clip_once(studio: Studio, ser
     assert rendered(server) == [True] * 6
     nonces = [event["nonce"] for event in studio.events("submitting") if "nonce" in event]
     assert len(nonces) == 3
-    assert len(set(nonces)) == 1  # models are loaded anew once, and not for every clip
+    assert len(set(nonces)) == 1  # models are reloaded once, and not for every clip
     assert studio.build(server).totals["hit"] == 3
 
 
