@@ -75,7 +75,9 @@ def _check_extended_file(reader: Reader, extends: Extends, film: Film, span: Spa
 
     frames = frames_within(Fraction(facts["seconds"]), facts["frames"], film.fps)
     if frames < extends.frames:
-        has = f"has {frames} frames" + (f" at {film.fps} a second" if facts["fps"] != str(film.fps) else "")
+        has = f"has {frames} frame{'s' if frames != 1 else ''}" + (
+            f" at {film.fps} a second" if facts["fps"] != str(film.fps) else ""
+        )
         wrong(f"{has}, and extends takes {extends.frames}", "take fewer, 9 at least, or give a longer file", "L102")
     shown = ImageFacts(Digest(""), facts["width"], facts["height"])
     for warning in fit_warnings(shown, film.size, "cover"):

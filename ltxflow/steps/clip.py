@@ -414,7 +414,8 @@ def check_guide(shot: Shot) -> list[Problem]:
     if frames >= shot.sampled_frames:
         return []
     at = f" at {shot.sampled_fps} a second" if guide.facts["fps"] != str(shot.sampled_fps) else ""
-    message = f"{guide.name} has {frames} frames{at}, and {shot.clip.path} follows it for {shot.sampled_frames}"
+    has = f"{frames} frame{'s' if frames != 1 else ''}{at}"
+    message = f"{guide.name} has {has}, and {shot.clip.path} follows it for {shot.sampled_frames}"
     hint = f"give a longer video, or the clip a length of at most {snap_down(frames)}f"
     return [Problem(message, guide.span or shot.clip.span, hint, "L108")]
 

@@ -312,6 +312,7 @@ def test_a_phones_video_is_seen_upright(film: Film) -> None:
     ("given", "says"),
     [
         ({"frames": 17}, "has 17 frames, and extends takes 25"),
+        ({"frames": 1}, "has 1 frame, and extends takes 25"),
         ({"frames": 24, "fps": 50}, "has 12 frames at 25 a second, and extends takes 25"),
     ],
 )
