@@ -64,8 +64,8 @@ def write_sound(path: Path, seconds: float, pitch: int = 1, rate: int = 8000) ->
     return path
 
 
-def write_guide(path: Path, frames: int = 2) -> Path:
-    """A video for IC-LoRAs to follow: a few black frames."""
+def write_guide(path: Path, frames: int = 300) -> Path:
+    """A video for IC-LoRAs to follow: black frames, more than any clip has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})

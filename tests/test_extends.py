@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes.comfyui import FakeComfy
-from film import Film, Ran, prompt
+from film import Film, Ran, canned, prompt
 
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.store.lock import read_lock
@@ -125,3 +125,47 @@ def test_what_changed_before_it_is_named(chain: Film, server: FakeComfy) -> None
     (reason,) = change["reasons"]
     assert (reason["field"], reason["old"]["is"], reason["new"]["is"]) == ("extends", "clip:one/a@1", "clip:one/a@1")
     assert reason["old"]["digest"] != reason["new"]["digest"]
+
+
+# --- files of another kind
+
+OWN = f"""\
+ltxflow: 1
+id: own
+size: 120x104
+fps: 24
+scenes:
+  - id: one
+    crossfade: 0f
+    clips:
+      - {{ id: a, length: 41f, extends: {{ file: refs/a.mp4 }}, prompt: "{prompt("one-a")}" }}
+      - id: b
+        length: 17f
+        control: {{ video: refs/a.mp4, lora: ltx-2-19b-ic-lora-pose-control.safetensors }}
+        prompt: "{prompt("one-b")}"
+"""
+
+
+def test_a_video_of_any_size_and_rate_is_continued_and_followed(film: Film, server: FakeComfy) -> None:
+    film.file.write_text(OWN)
+    (film.folder / "refs").mkdir()
+    (film.folder / "refs" / "a.mp4").write_bytes(canned(60, (320, 180), 30, "from a camera"))
+    ran = build(film, server)
+    assert ran.totals["rendered"] == 2
+    assert {name: facts(film, name).frames for name in ("0-a", "0-b")} == {"0-a": 41 - 25, "0-b": 17}
+    sent = {path: probe_mp4(path) for path in (server.folders["input"] / "ltxflow").iterdir()}
+    assert {(f.frames, f.fps, f.width, f.height, f.has_audio) for f in sent.values()} == {
+        (25, 24, 128, 128, True),  # the last second of it, where the clip goes on
+        (17, 24, 64, 64, False),  # its beginning, as small as it is sampled
+    }
+    assert build(film, server).totals["hit"] == 2
+
+
+def test_another_file_is_another_key(film: Film) -> None:
+    film.file.write_text(OWN)
+    (film.folder / "refs").mkdir()
+    file = film.folder / "refs" / "a.mp4"
+    file.write_bytes(canned(60, (320, 180), 30, "from a camera"))
+    before = film.run("plan", "--json").data["changes"][0]["key"]
+    file.write_bytes(canned(60, (320, 180), 30, "another take"))
+    assert film.run("plan", "--json").data["changes"][0]["key"] != before

@@ -159,7 +159,7 @@ def write_files(folder: Path) -> None:
     write_picture(folder / "refs/key.png", KEY)
     write_picture(folder / "refs/other.png", (5, 99, 5))
     write_guide(folder / "refs/guide.mp4")
-    write_guide(folder / "refs/longer.mp4", 3)
+    write_guide(folder / "refs/longer.mp4", 301)
     write_sound(folder / "narration/spoken.wav", 10.5)
     write_sound(folder / "narration/again.wav", 10.5, pitch=3)
     write_sound(folder / "narration/slow.wav", 13.5)

@@ -427,7 +427,7 @@ class World:
             return
         assert done.code == 0, self._why(done)
         finished = [event for event in done.events("action-finished") if not event["target"].startswith("frame:")]
-        rendered = {event["target"]: event for event in finished if event["outcome"] == "rendered"}
+        rendered = {event["target"]: event for event in finished if event["outcome"] in ("rendered", "resumed")}
         keys = {event["key"] for event in rendered.values()}
         assert keys >= set(verdict.stale.values()), self._why(verdict)
         assert set(rendered) <= {*verdict.stale, *verdict.unsure}, self._why(rendered)

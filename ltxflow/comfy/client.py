@@ -52,12 +52,13 @@ class Submitted:
     client_id: str
 
 
-def prompt_id_for(key: str, attempt: int) -> str:
-    """Given an action's key and the attempt's number, return the id its prompt has on any server, in any run.
+def prompt_id_for(key: str, attempt: int, nonce: str = "") -> str:
+    """Return the id that the prompt of an action's key has on any server, in any run, by the attempt's number.
 
-    A canonical lower-case UUID, the only form ComfyUI 0.27 takes.
+    With a nonce it is the id of a prompt that is to run though one without may have run. A canonical lower-case UUID,
+    the only form ComfyUI 0.27 takes.
     """
-    return str(uuid.uuid5(_NAMESPACE, f"{key}/{attempt}"))
+    return str(uuid.uuid5(_NAMESPACE, "/".join(map(str, (key, attempt, *([nonce] if nonce else []))))))
 
 
 class Client:
@@ -263,6 +264,13 @@ class Client:
         body = await self._http.json("GET", "/system_stats", "asking for its state")
         with self._http.saying("asking for its state"):
             return parse_stats(body)
+
+    async def is_well(self) -> SystemStats:
+        """As `system_stats`, once the server also answers, to the end, what it was too slow to answer before."""
+        stats = await self.system_stats()
+        for path in sorted(self._http.slow):
+            await self._http.json("GET", path, "asking once more what it was too slow to answer", cap=LIST_CAP)
+        return stats
 
     async def server_time(self) -> datetime | None:
         """Return the server's time by the `Date` of an answer, to the second; None when it does not say."""

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import IO
 
 from ltxflow.comfy.messages import OutputFile, clean, load_json, parse_upload
-from ltxflow.comfy.transport import BODY_CAP, MIB, Response, Transport, broken, too_big
+from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, Answer, Transport, broken, too_big
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.files import announce, remove
-
-_SLOWEST = 64 * 1024  # bytes a second that a transfer must reach in the long run
 
 
 class Transfers:
@@ -46,15 +44,15 @@ class Transfers:
             "subfolder": subfolder,
             "type": "input",
         }  # no overwrite: it would race with a running prompt
-        patience_s = self._transport.timeout_s + _size_of(data) / _SLOWEST
+        patience_s = self._transport.timeout_s + _size_of(data) / SLOWEST
         with _opened(data) as content:
             files = {"image": (name, content, "application/octet-stream")}
             async with self._transport.ask(
                 "POST", "/upload/image", what, patience_s=patience_s, data=fields, files=files
-            ) as response:
-                answer = await self._transport.body(response, what, BODY_CAP)
+            ) as answer:
+                body = await self._transport.body(answer, what, BODY_CAP)
         with self._transport.saying(what):
-            return parse_upload(load_json(answer))
+            return parse_upload(load_json(body))
 
     async def download(
         self,
@@ -71,35 +69,34 @@ class Transfers:
         """
         what = f'fetching "{clean(output.filename, 80)}"'
         params = {"filename": output.filename, "subfolder": output.subfolder, "type": output.type}
-        patience_s = self._transport.timeout_s + max_bytes / _SLOWEST
         try:
             async with self._transport.ask(
                 "GET",
                 "/view",
                 what,
                 also=(404,),
-                patience_s=patience_s,
+                grace_s=self._transport.timeout_s,
                 params=params,
                 headers={"Accept-Encoding": "identity"},
-            ) as response:
-                total = self._promised(response, what, max_bytes)
-                return await self._stream_to(response, what, to, total, max_bytes, on_bytes)
+            ) as answer:
+                total = self._promised(answer, what, max_bytes)
+                return await self._stream_to(answer, what, to, total, max_bytes, on_bytes)
         except BaseException:
             with suppress(LtxflowError):
                 remove(to)
             raise
 
-    def _promised(self, response: Response, what: str, max_bytes: int) -> int | None:
+    def _promised(self, answer: Answer, what: str, max_bytes: int) -> int | None:
         """Return the length a download says it has. Raise LtxflowError for one that we will not read."""
-        if response.status_code == 404:
+        if answer.status_code == 404:
             hint = "its save node must run again"
             problem = Problem("the server no longer has the file", hint=hint, code="output-gone")
             raise self._transport.error(what, problem)
-        if response.status_code != 200 or response.headers.get("Content-Encoding", "identity") != "identity":
+        if answer.status_code != 200 or answer.headers.get("Content-Encoding", "identity") != "identity":
             raise self._transport.error(
                 what, Problem("the file comes in a form that was not asked for", code="server-answer")
             )
-        length = response.headers.get("Content-Length", "")
+        length = answer.headers.get("Content-Length", "")
         total = int(length) if length.isascii() and length.isdigit() else None
         if total is not None and total > max_bytes:
             raise self._transport.error(what, too_big(max_bytes))
@@ -107,7 +104,7 @@ class Transfers:
 
     async def _stream_to(
         self,
-        response: Response,
+        answer: Answer,
         what: str,
         to: Path,
         total: int | None,
@@ -117,7 +114,7 @@ class Transfers:
         sha, done = hashlib.sha256(), 0
         announce("write", to)
         with _disk(to), to.open("wb") as file:
-            async for block in response.aiter_raw(MIB // 4):
+            async for block in answer.blocks(MIB // 4, is_raw=True):
                 done += len(block)
                 if done > max_bytes:
                     raise self._transport.error(what, too_big(max_bytes))

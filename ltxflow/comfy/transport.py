@@ -12,8 +12,9 @@ import binascii
 import errno
 import json
 import os
+import socket
 import ssl
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -34,9 +35,40 @@ LIST_CAP = 64 * MIB  # /object_info, and /queue of a thousand waiting prompts (6
 ERROR_CAP = 65_536
 JSON_DEPTH = 12  # of what a server says of a refused input: declarations nest less deep
 
-Response = httpx.Response  # what `ask` opens
+SLOWEST = 64 * 1024  # bytes a second that any answer and any file must reach in the long run
+ANSWER_S = 20.0  # on top of that, from an answer's first byte to its last
 
 _PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
+
+
+# Codes of what keeps a question from being asked at all.
+REFUSED, NO_ROUTE, UNREACHED, SLOW = "connection-refused", "no-route", "unreachable", "slow"
+NEVER_SENT = frozenset([REFUSED, NO_ROUTE])
+AWAY = frozenset([REFUSED, NO_ROUTE, UNREACHED, SLOW])
+
+
+class Answer:
+    """An answer whose headers are there: its body comes in blocks, each of which gives the next one time."""
+
+    def __init__(self, response: httpx.Response, clock: asyncio.Timeout, grace_s: float) -> None:
+        self.status_code, self.headers = response.status_code, response.headers
+        self.reason_phrase = response.reason_phrase
+        self.received = 0  # bytes
+        self.since = asyncio.get_running_loop().time()
+        self.grace_s = grace_s
+        self._response, self._clock = response, clock
+        self._give_time()
+
+    def _give_time(self) -> None:
+        self._clock.reschedule(self.since + self.grace_s + self.received / SLOWEST)
+
+    async def blocks(self, size: int | None = None, *, is_raw: bool = False) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, decoded unless `is_raw`."""
+        blocks = self._response.aiter_raw(size) if is_raw else self._response.aiter_bytes(size)
+        async for block in blocks:
+            self.received += len(block)
+            self._give_time()
+            yield block
 
 
 class Transport:
@@ -50,6 +82,7 @@ class Transport:
         url, login = normalise(server.url)
         self.server = replace(server, url=url, headers={**login, **server.headers})
         self.timeout_s = timeout_s
+        self.slow: set[str] = set()  # paths of GET questions whose answers did not come to an end
         self.is_direct = is_loopback(url)  # no proxy of the environment stands before this machine
         _check_headers(self.server)
         self._secrets = _secrets_of(self.server.headers)
@@ -79,19 +112,30 @@ class Transport:
         *,
         also: Collection[int] = (),
         patience_s: float | None = None,
+        grace_s: float = ANSWER_S,
         **request: Any,
-    ) -> AsyncIterator[Response]:
-        """Open a response with status 200 or one of `also`. Raise LtxflowError for others and for none."""
-        patience_s = patience_s or 2 * self.timeout_s
+    ) -> AsyncIterator[Answer]:
+        """Open an answer with status 200 or one of `also`. Raise LtxflowError for others and for none.
+
+        Its headers must come within `patience_s`, its body at SLOWEST or faster, and `grace_s` on top: a server that
+        sends a byte a second is as good as silent.
+        """
+        answer: Answer | None = None
         try:
             async with (
-                asyncio.timeout(patience_s),
+                asyncio.timeout(patience_s or self.timeout_s) as clock,
                 self._http.stream(method, self.server.url + path, **request) as response,
             ):
+                answer = Answer(response, clock, min(grace_s, self.timeout_s))
                 if response.status_code != 200 and response.status_code not in also:
-                    raise await self._refusal(response, what)
-                yield response
+                    raise await self._refusal(answer, what)
+                yield answer
+                self.slow.discard(path)
         except (TimeoutError, httpx.TimeoutException) as error:
+            if answer is not None:
+                if method == "GET" and "params" not in request:
+                    self.slow.add(path)
+                raise self.error(what, _too_slow(answer)) from None
             is_connect = isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
             reason = "no connection in time" if is_connect else "no answer in time"
             raise self.error(what, _unreachable(reason)) from None
@@ -100,31 +144,31 @@ class Transport:
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise self.error(what, _connection_problem(error)) from None
 
-    async def body(self, response: Response, what: str, cap: int) -> bytes:
-        """Read a response to its end. Raise LtxflowError when it is longer than `cap` bytes."""
+    async def body(self, answer: Answer, what: str, cap: int) -> bytes:
+        """Read an answer to its end. Raise LtxflowError when it is longer than `cap` bytes."""
         blocks, size = [], 0
-        async for block in response.aiter_bytes():
+        async for block in answer.blocks():
             size += len(block)
             if size > cap:
                 raise self.error(what, too_big(cap))
             blocks.append(block)
         return b"".join(blocks)
 
-    async def _refusal(self, response: Response, what: str) -> LtxflowError:
+    async def _refusal(self, answer: Answer, what: str) -> LtxflowError:
         """Return the error for a status that was not hoped for, with the reasons the body gives."""
-        status = response.status_code
+        status = answer.status_code
         data = bytearray()
         with suppress(httpx.HTTPError):  # a reason that breaks off is as good as none
-            async for block in response.aiter_bytes():
+            async for block in answer.blocks():
                 data += block
                 if len(data) > ERROR_CAP:
                     break
         if 300 <= status < 400:
-            to = clean(redact_url(response.headers.get("Location", "")), 120)
+            to = clean(redact_url(answer.headers.get("Location", "")), 120)
             hint = "redirects are not followed: give the final address, or sign in at the proxy"
             problem = Problem(f'it redirects to "{to}"', hint=hint, code="server-answer")
             return self.error(what, problem)
-        problems = _reasons(status, response.reason_phrase, bytes(data[:ERROR_CAP]))
+        problems = _reasons(status, answer.reason_phrase, bytes(data[:ERROR_CAP]))
         return self.error(what, *problems)
 
     async def json(self, method: str, path: str, what: str, *, cap: int = BODY_CAP, **request: Any) -> Any:
@@ -157,7 +201,7 @@ class Transport:
             replace(p, message=f"{self._head(what)}: {self._redact(p.message)}", hint=self._redact(p.hint))
             for p in map(self._without_secrets, problems)
         ]
-        code = UNREACHABLE if all(p.code == "unreachable" for p in problems) else FAILED
+        code = UNREACHABLE if all(p.code in AWAY for p in problems) else FAILED
         return LtxflowError(*told, exit_code=code)
 
     @contextmanager
@@ -208,9 +252,16 @@ def broken(how: str) -> Problem:
     return Problem(how, code="connection", transient=True)
 
 
-def _unreachable(why: str) -> Problem:
+def _unreachable(why: str, code: str = UNREACHED) -> Problem:
     hint = "is ComfyUI running there, and does it listen on that address?"
-    return Problem(why, hint=hint, code="unreachable", transient=True)
+    return Problem(why, hint=hint, code=code, transient=True)
+
+
+def _too_slow(answer: Answer) -> Problem:
+    seconds = asyncio.get_running_loop().time() - answer.since
+    came = f"{answer.received:,} byte{'s' if answer.received != 1 else ''}"
+    hint = "is the server overloaded, or the way to it?"
+    return Problem(f"its answer comes too slowly: {came} in {seconds:.0f} s", hint=hint, code=SLOW, transient=True)
 
 
 def _connection_problem(error: Exception) -> Problem:
@@ -226,8 +277,19 @@ def _connection_problem(error: Exception) -> Problem:
         return Problem("the request cannot be sent", hint="check the address and its headers", code="server-url")
     reason = next((_strerror(c) for c in reversed(causes) if isinstance(c, OSError) and c.strerror), None)
     if isinstance(error, httpx.ConnectError | httpx.ProxyError):
-        return _unreachable(clean(reason, 80).lower() if reason else "no connection")
+        return _unreachable(clean(reason, 80).lower() if reason else "no connection", _code_of(causes))
     return broken(f"the connection broke off{f' ({clean(reason, 80).lower()})' if reason else ''}")
+
+
+def _code_of(causes: Sequence[BaseException]) -> str:
+    """Return the code of a connection that failed: refused, without a route, or only silent."""
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return REFUSED
+    is_lost = any(isinstance(c, socket.gaierror) or (isinstance(c, OSError) and c.errno in _NO_WAY) for c in causes)
+    return NO_ROUTE if is_lost else UNREACHED
+
+
+_NO_WAY = frozenset([errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN])
 
 
 def _strerror(error: OSError) -> str:

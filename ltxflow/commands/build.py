@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from ltxflow.faces.buildview import report
 from ltxflow.faces.jsonlines import print_envelope
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         if not args.json and not args.quiet:
             face.problems([p for p in session.loaded.problems if p.level == "warning"])
         question = question_of(args, session)
-        asks = unasked if args.yes or args.force else consent
+        asks = unasked if args.yes or args.force else partial(consent, servers=args.server)
         try:
             with watch:
                 made = make_film(session, question, means_of(args), watch, asks)

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
         found = differs_from(session, args.ref)
         outlook = session.look(Question())
         left = left_to_render(outlook, found.changed)
-        gpu = gpu_time(session, outlook, set(left.targets))
+        gpu = gpu_time(session, outlook, targets=set(left.targets))
         if args.json:
             data = {
                 "ref": args.ref,

@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--what-if", action="append", default=[], metavar="FILE", help="what an edit of this file would render again"
     )
+    parser.add_argument(
+        "--server", action="append", default=[], metavar="URL", help="a server the build would use, for the estimate"
+    )
     parser.add_argument("--exit-code", action="store_true", help="exit 5 when there is something to do")
 
 
@@ -40,10 +43,11 @@ def run(args: argparse.Namespace, face: Face) -> int:
         if args.what_if:
             return _what_if(args, face, session, outlook)
         if args.json:
-            return print_envelope("plan", plan_json(outlook, suggestions, gpu_time(session, outlook)), code, notes)
+            gpu = gpu_time(session, outlook, args.server)
+            return print_envelope("plan", plan_json(outlook, suggestions, gpu), code, notes)
         if not args.quiet:
             face.problems([note for note in notes if note.level == "warning" or args.verbose])
-        gpu = gpu_time(session, outlook)
+        gpu = gpu_time(session, outlook, args.server)
         print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=_build(args), gpu=gpu)
         for old, new in suggestions:
             face.say(f"  {face.paint('·', 'cyan')} {new} looks like {old} under another id")
@@ -62,6 +66,8 @@ def _build(args: argparse.Namespace) -> str:
         words += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
     for setting in args.set:
         words += ["--set", setting]
+    for server in args.server:
+        words += ["--server", server]
     words += ["-p", args.project] if args.project else []
     words += ["--root", args.root] if args.root else []
     return shlex.join(words)

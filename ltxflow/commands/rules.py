@@ -30,6 +30,8 @@ TABLES = (
 )
 MILDER = {
     "L022": "warning",
+    "L025": "warning",
+    "L047": "advice",
     "L106": "warning",
     "L126": "warning",
     "T102": "advice",

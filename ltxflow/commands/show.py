@@ -10,7 +10,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, duration
 from ltxflow.plan.explain import show
-from ltxflow.plan.outlook import Outlook, Question
+from ltxflow.plan.outlook import Outlook, Question, length_in_words
 from ltxflow.script.model import Clip, Value
 from ltxflow.script.profile import explain_geometry
 from ltxflow.steps import Node, reference
@@ -118,10 +118,11 @@ def _print(face: Face, outlook: Outlook, node: Node, resolved: bool) -> None:
     status = outlook.statuses[node.target]
     state = {"hit": "in the store", "miss": "not made yet", "maybe": status.waits}[status.state]
     face.say(f"{face.paint(node.clip, 'bold')}  take {node.take}  key {(status.key or '')[:12]}…  {state}")
-    seconds = shot.frames / shot.fps
+    seconds, written = shot.frames / shot.fps, length_in_words(node, shot.fps)
+    became = f"  ({written})" if written else ""
     rows = [
         ("template", f"{shot.template.name}  {shot.template.header.title}"),
-        ("length", f"{shot.frames} frames = {duration(seconds)} at {shot.fps} fps"),
+        ("length", f"{shot.frames} frames = {duration(seconds)} at {shot.fps} fps{became}"),
         ("size", explain_geometry(shot.geometry)),
         ("seed", str(shot.seed)),
     ]

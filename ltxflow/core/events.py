@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Outcome = Literal["hit", "rendered", "restored", "failed", "skipped"]
+Outcome = Literal["hit", "rendered", "resumed", "restored", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,15 @@ class ActionStarted(Event):
 
 
 @dataclass(frozen=True)
+class ActionWaiting(Event):
+    """A prompt waits on a server behind `ahead` jobs of other people. Emitted whenever that number changes."""
+
+    target: str
+    where: str  # the server's name
+    ahead: int
+
+
+@dataclass(frozen=True)
 class ActionProgress(Event):
     target: str
     fraction: float  # 0 … 1
@@ -47,7 +56,10 @@ class ActionProgress(Event):
 
 @dataclass(frozen=True)
 class ActionFinished(Event):
-    """A target is settled. `restored` is put in place from the store, `hit` was in place already."""
+    """A target is settled. `restored` is put in place from the store, `hit` was in place already.
+
+    `resumed` is what this run did not start: an earlier one, or another project, had it rendering, or rendered.
+    """
 
     target: str
     outcome: Outcome
@@ -75,7 +87,7 @@ class FilePublished(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """The totals: `planned` = hit + rendered + restored + failed + skipped."""
+    """The totals: `planned` = hit + rendered + resumed + restored + failed + skipped."""
 
     planned: int
     hit: int
@@ -89,3 +101,4 @@ class RunFinished(Event):
     film_seconds: float = 0.0
     references: int = 0  # of those planned: images that clips start from
     more_takes: int = 0  # of those planned: takes of a clip beside its first here
+    resumed: int = 0  # started by an earlier run, and finished or fetched in this one

@@ -8,6 +8,7 @@ the clips' tails, which costs no render.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -72,8 +73,7 @@ def parse_gain(text: str) -> Fraction:
 def parse_frames(text: str, fps: int) -> int:
     """Given "12f" or "0.4s", return frames at `fps`, halves rounded up ("0.5s" at 25 fps is 13).
 
-    For a crossfade, where a little more or less does no harm. A length must not come out shorter than it was
-    written: `snap_up(seconds_to_frames_up(parse_time(…), fps))`.
+    For a crossfade, where a little more or less does no harm. A clip's length is one of the grid: `lengths_near`.
     """
     return int(parse_time(text, fps) * fps + Fraction(1, 2))
 
@@ -81,6 +81,17 @@ def parse_frames(text: str, fps: int) -> int:
 def seconds_to_frames_up(seconds: Fraction, fps: int) -> int:
     """Given exact seconds, return the fewest frames that last as long; floats say 8 for 0.28 s at 25 fps."""
     return -(-seconds.numerator * fps // seconds.denominator)
+
+
+def frames_within(seconds: Fraction, frames: int, fps: int) -> int:
+    """Return how many frames of a rate a video has that lasts so long with so many of another rate.
+
+    From the middle of its first frame to that of its last: 129 frames at 48 a second are 65 at 24.
+
+    >>> frames_within(Fraction(145, 30), 145, 25), frames_within(Fraction(129, 48), 129, 24)
+    (121, 65)
+    """
+    return math.floor((seconds - seconds / frames / 2) * fps) + 1
 
 
 def needed_frames(narration: Fraction, head: Fraction, tail: Fraction, fps: int) -> int:
@@ -111,6 +122,21 @@ def snap_up(frames: int, step: int = STEP) -> int:
 def snap_down(frames: int, step: int = STEP) -> int:
     """Given frames, return the longest length on the grid of `step`·n+1 that is not above them, or its shortest."""
     return max(step, (frames - 1) // step * step) + 1
+
+
+def lengths_near(seconds: Fraction, fps: int, max_frames: int, step: int = STEP) -> tuple[int, ...]:
+    """Return the lengths on the grid of `step`·n+1 around a time, the nearest first; of two as near, the longer.
+
+    Those above `max_frames` are left out, so that 20 s at 24 fps are 473 frames where 481 cannot be made. Empty
+    where both are above.
+
+    >>> lengths_near(Fraction(20), 25, 505), lengths_near(Fraction(4), 25, 497)
+    ((497, 505), (97, 105))
+    """
+    exact = seconds * fps
+    around = {snap_down(exact.numerator // exact.denominator, step), snap_up(seconds_to_frames_up(seconds, fps), step)}
+    legal = [frames for frames in around if frames <= max_frames]
+    return tuple(sorted(legal, key=lambda frames: (abs(frames - exact), -frames)))
 
 
 def longest(seconds: Fraction, fps: int, max_frames: int) -> int:
@@ -145,10 +171,11 @@ class Limits:
 class Ask:
     """What is known of a clip's length before solving, in frames.
 
-    `explicit` is the author's, on the grid already; `sticky` what is rendered, from the lock; `fixed` says
-    that the rendered length cannot change (approved, pinned). `new_frames_less` of its frames repeat another
-    clip. `step` is that of its grid: 16 for a clip whose frame rate is doubled after sampling, since 8n+1 sampled
-    frames make 16n+1. `keeps_tail` says that another clip goes on where it ends, so that nothing is cut off there.
+    `explicit` is the author's, on the grid already; `around` are all lengths that a time may become: the longer one is
+    taken where the nearest does not cover. `sticky` is what is rendered, from the lock; `fixed` says that the rendered
+    length cannot change (approved, pinned). `new_frames_less` of its frames repeat another clip. `step` is that of its
+    grid: 16 for a clip whose frame rate is doubled after sampling, since 8n+1 sampled frames make 16n+1. `keeps_tail`
+    says that another clip goes on where it ends, so that nothing is cut off there.
     """
 
     name: str
@@ -158,6 +185,7 @@ class Ask:
     new_frames_less: int = 0
     step: int = STEP
     keeps_tail: bool = False
+    around: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -259,6 +287,8 @@ def _length_for(goal: int, room: _Room, ask: Ask, limits: Limits) -> int:
     """The length of one clip that must have `goal` frames: as it is while it has, else the next that will do."""
     if room.now is not None and room.now >= goal:
         return room.now
+    if room.held == "explicit" and room.high >= goal:
+        return room.high
     longest_frames = limits.max_frames if room.held == "auto" else room.high
     wanted = max(room.low, snap_up(goal, room.step))
     if room.held in ("auto", "sticky") and wanted <= longest_frames:
@@ -305,7 +335,11 @@ def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> 
     if ask.fixed and ask.sticky is not None:
         held, now = "fixed", ask.sticky
     elif ask.explicit is not None:
-        held, now = "explicit", ask.explicit
+        is_kept = not relength and ask.sticky in ask.around
+        held, now = "explicit", ask.sticky if is_kept else ask.explicit
+        high = max((ask.explicit, *ask.around))
+        if now is not None and now < shortest <= high:
+            now = high
     elif not relength and ask.sticky is not None and shortest <= ask.sticky <= limits.max_frames:
         held, now = "sticky", ask.sticky
     if held == "explicit" and now is not None and now > limits.max_frames:
@@ -323,6 +357,9 @@ def _lengths(need: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) 
     goal = need + (len(rooms) - 1) * crossfade + sum(r.less for r in rooms)
     low = [r.low if r.now is None else r.now for r in rooms]
     high = [r.high if r.now is None else r.now for r in rooms]
+    for i, room in enumerate(rooms):  # first what the author left open by a few frames
+        if sum(high) < goal and room.held == "explicit":
+            high[i] = max(high[i], room.high)
     spare = [i for i, r in enumerate(rooms) if r.held == "sticky" and low[i] < r.high]
     spare.sort(key=lambda i: (-low[i], i))  # the shortest last: it gains most and costs least
     while sum(high) < goal and spare:

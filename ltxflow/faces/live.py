@@ -11,19 +11,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, RunStarted
-from ltxflow.faces.progress import PlainWatcher, clock, short
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, RunStarted
+from ltxflow.faces.progress import PlainWatcher, behind, clock, short
 from ltxflow.faces.terminal import Face, clean, rendered
 
 
 @dataclass
 class _Row:
-    """A running clip as it is shown."""
+    """A clip that runs, or waits behind other people's jobs, as it is shown."""
 
     name: str
     where: str
     text: str = ""
     fraction: float = 0.0
+    is_waiting: bool = False
     since: float = field(default_factory=time.monotonic)
 
 
@@ -52,12 +53,29 @@ class LiveWatcher(PlainWatcher):
         elif isinstance(event, ActionStarted):
             where = "" if event.where == "local" else clean(event.where)
             self.rows[event.target] = _Row(short(event.target), where)
+        elif isinstance(event, ActionWaiting):
+            self._wait(event)
         elif isinstance(event, ActionProgress) and event.target in self.rows:
             row = self.rows[event.target]
             row.fraction, row.text = event.fraction, clean(event.text)
         elif isinstance(event, ActionFinished):
             self.rows.pop(event.target, None)
         super().__call__(event)
+
+    def _wait(self, event: ActionWaiting) -> None:
+        """Show a clip that waits behind other people's jobs; one that waits for ours alone is not shown."""
+        row = self.rows.get(event.target)
+        if row is not None and not row.is_waiting:
+            return  # it runs
+        if not event.ahead:
+            self.rows.pop(event.target, None)
+            return
+        if row is None:
+            row = self.rows[event.target] = _Row(short(event.target), "", is_waiting=True)
+        row.where, row.text = clean(event.where), behind(event.ahead)
+
+    def waits(self, event: ActionWaiting) -> None:
+        """It moves with the queue: no line of it stays."""
 
     def say(self, line: str) -> None:
         self.console.print(Text.from_ansi(rendered(self.face.fitted(line), self.face.has_color)))

@@ -124,6 +124,10 @@ def print_change(face: Face, change: Change, width: int, bad: Sequence[Problem] 
     told = [f"as {alike}"] if alike else [_reason(face, reason) for reason in change.reasons]
     if change.note and (not told or change.kind in ("unchanged", "restore")):
         told.insert(0, change.note)
+    if change.length and not alike and told == [change.note]:
+        told = [f"{change.note}; {change.length}"]
+    elif change.length and not alike:
+        told.append(change.length)
     told += [f"{plain(problem)}  {face.paint(problem.code, 'dim')}" for problem in bad]
     told = told or [""]
     face.say(f"{head}  {told[0]}".rstrip())
@@ -184,9 +188,9 @@ def totals(face: Face, outlook: Outlook, gpu: Estimate | None = None) -> str:
 
 def gpu_time(estimate: Estimate) -> str:
     """`≈ 6m 10s on 2 servers (11m 40s GPU time; rough, from 4 earlier renders)`"""
-    servers = count(estimate.servers, "server")
+    servers = f" on {count(estimate.servers, 'server')}" if estimate.servers else " of GPU time"
     both = f"{rough(estimate.gpu_s)} GPU time; " if estimate.servers > 1 else ""
-    return f"≈ {rough(estimate.wall_s)} on {servers} ({both}{estimate.sureness})"
+    return f"≈ {rough(estimate.wall_s)}{servers} ({both}{estimate.sureness})"
 
 
 def rough(seconds: float) -> str:
@@ -215,6 +219,7 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Esti
                 "file": change.file or None,
                 "key": change.key,
                 "note": change.note,
+                "length": change.length or None,
                 "reasons": [reason.as_json() for reason in change.reasons],
                 "checks": outlook.verdicts[change.target].as_json() if change.target in outlook.verdicts else None,
             }

@@ -8,6 +8,7 @@ from typing import Protocol
 from ltxflow.core.events import (
     ActionFinished,
     ActionStarted,
+    ActionWaiting,
     Event,
     Notice,
     RunFinished,
@@ -38,12 +39,18 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def behind(ahead: int) -> str:
+    """`waits behind 1 job`"""
+    return f"waits behind {count(ahead, 'job')}"
+
+
 class PlainWatcher:
     """Lines for a log: one when a clip is settled, and what is worth knowing in between."""
 
     def __init__(self, face: Face, quiet: bool = False, verbose: bool = False) -> None:
         self.face, self.quiet, self.verbose = face, quiet, verbose
         self.total = self.done = 0
+        self.waiting: set[tuple[str, str]] = set()  # (target, server) of the waits that have their line
 
     def __enter__(self) -> PlainWatcher:
         return self
@@ -56,6 +63,8 @@ class PlainWatcher:
             self.total = event.to_make
         elif isinstance(event, ActionStarted) and self.verbose:
             self.say(f"  {short(event.target)}  started on {event.where}")
+        elif isinstance(event, ActionWaiting):
+            self.waits(event)
         elif isinstance(event, Notice) and (event.level == "warning" or not self.quiet):
             mark = self.face.paint("!", "yellow") if event.level == "warning" else "·"
             self.say(f"  {mark} {short(event.target) + '  ' if event.target else ''}{clean(event.message)}")
@@ -63,17 +72,25 @@ class PlainWatcher:
             self.finished(event)
 
     def finished(self, event: ActionFinished) -> None:
-        if event.outcome == "rendered":
+        if event.outcome in ("rendered", "resumed"):
             self.done += 1
             if not self.quiet:
                 number = f"{self.done:>{len(str(self.total))}}/{self.total}"
                 where = "" if event.where in ("", "local") else f"  on {event.where}"
                 mark = self.face.paint("✓", "green")
-                self.say(f"  {mark} [{number}] {short(event.target)}  {duration(event.seconds)}{where}")
+                took = "resumed" if event.outcome == "resumed" else duration(event.seconds)
+                self.say(f"  {mark} [{number}] {short(event.target)}  {took}{where}")
         elif event.outcome in ("failed", "skipped"):
             self.say(f"  {self.face.paint('✗', 'red')} {short(event.target)}  {event.outcome}: {clean(event.reason)}")
         elif event.outcome == "restored" and self.verbose:
             self.say(f"  {self.face.paint('<', 'cyan')} {short(event.target)}  restored from the store")
+
+    def waits(self, event: ActionWaiting) -> None:
+        """Say once that a clip waits behind others: a long queue would fill a log with its numbers."""
+        place = (event.target, event.where)
+        if event.ahead and not self.quiet and place not in self.waiting:
+            self.waiting.add(place)
+            self.say(f"  · {short(event.target)}  {behind(event.ahead)} on {clean(event.where)}")
 
     def say(self, line: str) -> None:
         self.face.say(line)
@@ -107,6 +124,7 @@ def summary(face: Face, event: RunFinished, mode: str) -> None:
     """The last lines of a build: what was made, and where it is."""
     numbers = [
         (event.rendered, "drawn" if mode == "animatic" else "rendered"),
+        (event.resumed, "resumed"),
         (event.restored, "restored"),
         (event.hit, "up to date"),
         (event.failed, "failed"),

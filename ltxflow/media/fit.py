@@ -8,6 +8,7 @@ from typing import Literal
 from ltxflow.core.digest import Digest
 
 PREPARE_VERSION = "1"  # part of what a clip is keyed by: raise it when the same picture comes out differently
+VIDEO_VERSION = "1"  # the same for a video: of `media.video.prepare_video`
 
 Fit = Literal["cover", "contain", "stretch"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ltxflow.steps import Node, step
@@ -11,7 +11,10 @@ from ltxflow.store.speeds import Speed
 
 @dataclass(frozen=True)
 class Estimate:
-    """GPU seconds of a plan: all servers together, and until the last one ends. `renders` is what it rests on."""
+    """GPU seconds of a plan: all servers together, and until the last one ends. `renders` is what it rests on.
+
+    `servers` have something to do; 0 where it is not known which one will be there.
+    """
 
     gpu_s: float
     wall_s: float
@@ -32,21 +35,30 @@ def work_of(node: Node) -> float:
     return float(module.work(node)) if hasattr(module, "work") else 0.0
 
 
-def estimate(nodes: Iterable[Node], speeds: Mapping[str, Speed], servers: Iterable[str] = ()) -> Estimate | None:
-    """Given nodes to make and what is known of servers, return the Estimate; None when nothing is known.
+def estimate(
+    nodes: Iterable[Node], speeds: Mapping[str, Speed], servers: Sequence[str], *, is_guess: bool = False
+) -> Estimate | None:
+    """Return the Estimate of what nodes will take on these servers; None when no speed of any server is known.
 
-    `servers` are those that will be used; without any, all that are known.
+    A server without a measured speed counts as fast as those with one. With `is_guess` the one that answers
+    first will be used: the first that is known. A clip is made on one server, so the longest are placed first, each
+    where it ends soonest; that clips may wait for each other is left out.
     """
-    names = [name for name in servers if name in speeds] or list(speeds)
-    if not names:
+    if not speeds or not servers:
         return None
-    work = sum(work_of(node) for node in nodes)
-    throughput = sum(1 / speeds[name].rate for name in names)
-    wall = work / throughput
+    measured = [name for name in servers if name in speeds]
+    used = (measured or list(servers))[:1] if is_guess else servers
+    known = [name for name in used if name in speeds] or list(speeds)
+    mean = sum(speeds[name].rate for name in known) / len(known)
+    rates = {name: speeds[name].rate if name in speeds else mean for name in used}
+    busy = dict.fromkeys(rates, 0.0)
+    for work in sorted(map(work_of, nodes), reverse=True):
+        name = min(busy, key=lambda name: busy[name] + work * rates[name])
+        busy[name] += work * rates[name]
     return Estimate(
-        gpu_s=wall * len(names),
-        wall_s=wall,
-        servers=len(names),
-        renders=sum(speeds[name].count for name in names),
-        spread=max(speeds[name].spread for name in names),
+        gpu_s=sum(busy.values()),
+        wall_s=max(busy.values()),
+        servers=0 if is_guess else sum(seconds > 0 for seconds in busy.values()),
+        renders=sum(speeds[name].count for name in known),
+        spread=max(speeds[name].spread for name in known),
     )

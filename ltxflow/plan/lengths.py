@@ -98,7 +98,7 @@ def _ask(clip: Clip, lock: Lock, is_continued: bool) -> Ask:
     sticky = take.frames + again if take else None
     if sticky is not None and not fixed:
         sticky = snap_up(sticky, step)  # it was made in another way, if that changes anything
-    return Ask(clip.path, clip.length.frames, sticky, fixed, again, step, is_continued)
+    return Ask(clip.path, clip.length.frames, sticky, fixed, again, step, is_continued, clip.length.around)
 
 
 def lengths_by_clip(project: Project, cuts: Mapping[str, Cut]) -> dict[str, int]:

@@ -57,6 +57,7 @@ class Change:
     reasons: tuple[Reason, ...] = ()
     note: str = ""
     key: str = ""
+    length: str = ""  # what the length that is written became, where the model cannot make just that
 
     @property
     def clip(self) -> str:
@@ -249,7 +250,10 @@ def look(
     for target, status in found.items():
         chain = _chain(status, found, changes)
         change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
-        changes[target] = _unsure(change, project, unspoken)
+        change = _unsure(change, project, unspoken)
+        changes[target] = (
+            replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
+        )
     kept = set(files.values())
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
@@ -258,7 +262,7 @@ def look(
         for change in shown
         if change.kind != "unchanged" and change.file in strangers
     ]
-    told = (*problems, *left_alone, *rejected(project, lock, found))
+    told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
     return Outlook(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
 
 
@@ -297,11 +301,26 @@ def _change(
     told = tuple(reasons(node, status.action, before))
     if before is None:
         note = f"was {previous[:8]}…, made elsewhere: no record of it in this store"
+    elif before.key == key and status.is_forced:
+        note = "unchanged; made again by --force"
     elif before.key == key:
         note = "its file is missing from the store"
     else:
         note = ""
     return Change(node.target, "change", node.frames, file, told, note, key)
+
+
+def length_in_words(node: Node, fps: int) -> str:
+    """Return what the length that the author wrote for a clip became: `20s → 497 frames (19.88 s)`; empty where it is
+    just that, or `auto`."""
+    length = node.spec.clip.length if node.kind in ("clip", "slate") else None
+    if length is None or length.frames is None:
+        return ""
+    frames = node.frames + node.spec.clip.frames_again
+    if length.seconds * fps == frames:
+        return ""
+    kept = f", as it is rendered; --relength makes it {length.frames}" if frames != length.frames else ""
+    return f"{length.asked} → {frames} frames ({frames / fps:.4g} s){kept}"
 
 
 def _without_spares(
@@ -362,6 +381,22 @@ def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
                 )
                 told.append(Problem(message, clip.span, hint, "U034", "warning"))
     return told
+
+
+def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
+    """Return what to do about takes that `--force` leaves alone, since a person approved or pinned them."""
+    kept = [s for s in found.values() if s.is_forced and s.state == "hit"]
+    return [
+        Problem(
+            f"{status.node.entry}: take {status.node.take} is {lock.entries[status.node.entry].status}, "
+            "and --force leaves it alone",
+            status.node.span,
+            f"make another take beside it with: ltxflow retake {status.node.entry}",
+            "U035",
+            "warning",
+        )
+        for status in kept
+    ]
 
 
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:

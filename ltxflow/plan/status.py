@@ -40,6 +40,7 @@ class Status:
     trace: Trace | None = None
     because: str = ""  # of a maybe: the target that is still to be made; of tries: what came of them
     tries: int = 0  # seeds that all came out badly, so that this one stays
+    is_forced: bool = False  # to be made again, though its result is there; a hit where a person's word forbids it
     inputs: Mapping[str, Output] = field(default_factory=dict)
 
     @cached_property
@@ -106,7 +107,7 @@ def status_of(
         source, _, output = need.partition("#")
         trace = before[source].trace
         if trace is None:
-            return Status(node, "maybe", because=source)
+            return Status(node, "maybe", because=source, is_forced=forced)
         inputs[name] = output_of(trace, output, node)
     node = bound(node, inputs) if inputs else node
     action, key = _key(node, inputs, known)
@@ -116,7 +117,7 @@ def status_of(
         key = action.key
         trace = None if forced else lookup(key)
     made = None if trace else action  # of thousands that are there, nobody asks again: workflows are large
-    return Status(node, "hit" if trace else "miss", made, key, trace, inputs=inputs)
+    return Status(node, "hit" if trace else "miss", made, key, trace, inputs=inputs, is_forced=forced)
 
 
 def _key(node: Node, inputs: Mapping[str, Output], known: Known | None) -> tuple[Action | None, Key]:

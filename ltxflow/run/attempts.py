@@ -13,6 +13,7 @@ from ltxflow.comfy.client import prompt_id_for
 from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import JobState, NodeProgress, Progress
 from ltxflow.comfy.progress import Tracker
+from ltxflow.comfy.transport import NEVER_SENT
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.run.endings import Endings
 from ltxflow.run.machines import Attempt, Machine, Machines, Unreachable
@@ -21,6 +22,7 @@ from ltxflow.run.tickets import Tickets
 from ltxflow.store.journal import Submission
 
 ATTEMPTS = 6  # starts of one clip in one run, whatever their causes
+LOOKS_S = (0.25, 0.5, 1.0, 2.0)  # between looks at the queue while a prompt waits in it; the last one repeats
 STEPS_EVERY_S = 0.1  # between steps of a sampler that are shown: nobody reads faster
 
 
@@ -89,11 +91,15 @@ class Attempts:
 
     async def _holder(self, attempt: Attempt) -> Machine | None:
         """The server that has this prompt already, though our journal does not say so: somebody else's, or ours from
-        before the journal was lost. It is taken up, and never cancelled."""
+        before the journal was lost. It is taken up, and never cancelled.
+
+        A prompt with a nonce is known to no server under its id, and is not looked for elsewhere.
+        """
         ticket, machine = attempt.ticket, attempt.machine
         while True:
             number = self.tickets.submissions.next_attempt(ticket.key)
-            submission = Submission(number, machine.name, prompt_id_for(ticket.key, number), "", ticket.job.target)
+            prompt_id = prompt_id_for(ticket.key, number, ticket.nonce)
+            submission = Submission(number, machine.name, prompt_id, "", ticket.job.target, nonce=ticket.nonce)
             attempt.submission = submission
             state = await self.machines.patiently(attempt, self._state_of(attempt), may_leave=True)
             if state.kind in ("queued", "running", "done"):
@@ -102,7 +108,7 @@ class Attempts:
             if state.kind == "unknown":
                 break
             self.tickets.submissions.finished(submission, ticket.key, "failed", f"found {state.kind} on the server")
-        if self.tickets.submissions.knows(ticket.key):
+        if ticket.nonce or self.tickets.submissions.knows(ticket.key):
             return None
         others = self.machines.others(attempt)
         found = await asyncio.gather(*(self._has_it(other, attempt.prompt_id) for other in others))
@@ -159,12 +165,16 @@ class Attempts:
             nonlocal is_doubtful
             if is_doubtful and (await machine.client.state(submission.prompt_id)).kind != "unknown":
                 return  # its answer was lost, not the prompt: sent again, it would be queued twice
-            is_doubtful = True
+            was_doubtful, is_doubtful = is_doubtful, True
             work = machine.client.submit(graph, submission.prompt_id, client_id, extra)
             attempt.posting = asyncio.ensure_future(work)
-            await asyncio.shield(attempt.posting)  # told to stop meanwhile, we cancel what came of it
+            try:
+                await asyncio.shield(attempt.posting)  # a build that is cancelled needs to know what came of it
+            except LtxflowError as error:
+                is_doubtful = was_doubtful or not all(problem.code in NEVER_SENT for problem in error.problems)
+                raise
 
-        await self.machines.patiently(attempt, post)
+        await self.machines.patiently(attempt, post, may_leave=lambda: not is_doubtful)
         attempt.is_there = True
         self.tickets.submissions.submitted(submission, ticket.key)
 
@@ -194,11 +204,40 @@ class Attempts:
             was_new, is_new = is_new, False
             return follow(machine.client, attempt.prompt_id, hear, is_new=was_new)
 
-        state = await self.machines.patiently(attempt, ask)
+        waiting = self.tickets.spawn(self._tell_place(attempt, lambda: is_told), ticket)
+        try:
+            state = await self.machines.patiently(attempt, ask)
+        finally:
+            waiting.cancel()
         tracker.end()
         if not is_told and state.kind == "done":
             ticket.job.started(machine.label)
         return state
+
+    async def _tell_place(self, attempt: Attempt, has_begun: Callable[[], bool]) -> None:
+        """Say behind how many jobs of other people a prompt waits, whenever that changes, until it runs."""
+        machine, shown, seen, looks = attempt.machine, 0, -1, iter(LOOKS_S)
+        try:
+            while not has_begun():
+                remaining = machine.client.socket.remaining
+                with suppress(LtxflowError):  # progress is a luxury
+                    if remaining is None:
+                        remaining = await machine.client.queue_remaining()
+                    if remaining != seen:
+                        ahead = await self._ahead_of(attempt) if remaining > machine.ours else 0
+                        if ahead != shown and not has_begun():
+                            attempt.ticket.job.waits(machine.label, ahead)
+                        shown, seen = ahead, remaining
+                await asyncio.sleep(next(looks, LOOKS_S[-1]))
+        finally:
+            if shown and not has_begun():  # it was taken back, or its server is gone
+                attempt.ticket.job.waits(machine.label, 0)
+
+    async def _ahead_of(self, attempt: Attempt) -> int:
+        """How many jobs of other people run or wait before a prompt of ours; 0 where it is not in the queue."""
+        entries = await attempt.machine.client.queue([each.prompt_id for each in attempt.machine.queue])
+        places = [place for place, entry in enumerate(entries) if entry.prompt_id == attempt.prompt_id]
+        return sum(entry.is_foreign for entry in entries[: places[0]]) if places else 0
 
     def _began(self, attempt: Attempt) -> None:
         if attempt.machine.queue and attempt.machine.queue[0] is attempt:

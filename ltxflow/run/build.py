@@ -18,7 +18,7 @@ from typing import Protocol
 from ltxflow.core import files
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, Notice, Outcome
 from ltxflow.plan.dag import Plan
 from ltxflow.plan.review import Review, is_inspected, shown
 from ltxflow.plan.status import Lookup, Status, output_of, status_of
@@ -47,6 +47,7 @@ class Built:
 
     statuses: dict[str, Status]
     rendered: set[str] = field(default_factory=set)
+    resumed: set[str] = field(default_factory=set)  # of those rendered: started by an earlier run
     failed: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
@@ -180,7 +181,10 @@ class _Course:
         self.states.set(target, "running")
         self.taken[pool] += 1
         inputs = _inputs(status.node, self.built, self.builder)
-        task = asyncio.create_task(_make(status, inputs, self.builder, self.begun, self._failed))
+        self.built.resumed.discard(target)
+        task = asyncio.create_task(
+            _make(status, inputs, self.builder, self.begun, self._failed, self.built.resumed.add)
+        )
         self.running[task] = target
         task.add_done_callback(self._ended)
 
@@ -231,8 +235,10 @@ class _Course:
         status = self.built.statuses[target]
         if status.state == "maybe":
             before = {need: self.built.statuses[need] for need in needs}
-            found = status_of(self.plan.nodes[target], before, self.builder.lookup)
-            status = self.built.statuses[target] = _standing(found, before, self.builder)
+            found = status_of(self.plan.nodes[target], before, self.builder.lookup, status.is_forced)
+            if not found.is_forced:  # a forced clip keeps its own seed, though another try of it is in the cut
+                found = _standing(found, before, self.builder)
+            status = self.built.statuses[target] = found
         if status.state == "hit":
             self.states.set(target, "made")
         else:
@@ -323,7 +329,8 @@ class _Course:
         built.rendered.add(target)
         builder.made(stands.node, stands.trace)
         seconds = trace.seconds.get("total", 0.0)
-        builder.emit(ActionFinished(target, "rendered", stands.trace.key, seconds, trace.server or "local"))
+        outcome: Outcome = "resumed" if target in built.resumed else "rendered"
+        builder.emit(ActionFinished(target, outcome, stands.trace.key, seconds, trace.server or "local"))
 
 
 def _is_of_the_disk(error: LtxflowError) -> bool:
@@ -351,6 +358,7 @@ async def _make(
     builder: Builder,
     begun: set[str],
     failed: Callable[[LtxflowError], None],
+    resumed: Callable[[str], None],
 ) -> Trace:
     """Run one action and keep what it made. The scratch folder is on the store's file system."""
     node, action, key = status.node, status.action, status.key
@@ -376,8 +384,11 @@ async def _make(
         begun.add(node.target)
         builder.emit(ActionStarted(node.target, key, node.frames, where))
 
+    def wait(where: str, ahead: int) -> None:
+        builder.emit(ActionWaiting(node.target, where, ahead))
+
     with builder.store.scratch() as folder:
-        job = Job(node.target, key, folder, inputs, progress, begin)
+        job = Job(node.target, key, folder, inputs, progress, begin, wait)
         job.looks = builder.review is not None and is_inspected(node)
         try:
             await builder.executors[pool_of(node)].run(status, job)
@@ -391,6 +402,8 @@ async def _make(
         except LtxflowError as error:
             failed(error)
             raise
+        if job.is_resumed:
+            resumed(node.target)
         keeping = asyncio.ensure_future(_keep_and_look(status, job, builder, started))
         try:
             return await asyncio.shield(keeping)

@@ -161,6 +161,7 @@ class Endings:
         seconds = tracker.seconds | {"queued": state.timings.queued_s, "ran": state.timings.ran_s}
         seconds["download"] = time.monotonic() - started
         ticket.job.seconds |= {name: round(value, 3) for name, value in seconds.items() if value is not None}
+        ticket.job.is_resumed = attempt.posting is None
         if not ticket.done.done():
             ticket.done.set_result(None)
 

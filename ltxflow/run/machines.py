@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.places import Server
 from ltxflow.comfy.servers import Inventory
+from ltxflow.comfy.transport import AWAY, NEVER_SENT, REFUSED, SLOW, UNREACHED
 from ltxflow.core.digest import Action, Key
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.run.schedule import Lane, Task, rate_of
@@ -25,6 +26,9 @@ T = TypeVar("T")
 TRIPS = 3  # questions in a row without an answer, after which a server gets nothing new
 RESTS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between questions to a server that does not answer; the last one repeats
 REFUSALS = 6  # answers "I failed" to one question, from a server that is well, after which it is taken at its word
+TIMEOUTS_S = (3.0, 30.0)  # of one question: as patient as the build, within these
+HELLO_S = 3.0  # after the first server answered the others have so long, before clips go to those that did
+AT_ONCE = NEVER_SENT | {SLOW}  # what sets a server aside the first time: asked again at once it would say the same
 PAUSES_S = (0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 2.5, 5.0)  # between tries of one question; the last one repeats
 
 
@@ -42,6 +46,7 @@ class Ticket:
     adopt: Submission | None = None  # an earlier run submitted it: only that server may say what became of it
     pinned: str = ""  # the server to try first: it has in its cache what this clip needs
     barred: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    nonce: str = ""  # not empty where it is to be rendered again though a server may have it: see prepare.with_nonce
     starts: int = 0
     out_of_memory: Counter[str] = field(default_factory=Counter)  # by server, as the next two
     faults: Counter[str] = field(default_factory=Counter)
@@ -103,6 +108,7 @@ class Machine:
     trips: int = 0
     problems: tuple[Problem, ...] = ()  # what came in place of its last answer
     down_since: float | None = None
+    refused_since: float | None = None  # it refuses connections: its process is gone, and its queue with it
     back: asyncio.Event = field(default_factory=asyncio.Event)  # set when it answers again
     reviver: asyncio.Task[None] | None = None
     abandoned: list[str] = field(default_factory=list)  # prompts of ours that were given to others meanwhile
@@ -152,6 +158,9 @@ class Unreachable(LtxflowError):
 class Machines:
     """All servers of a build. One that does not answer gets nothing new and is asked again from time to time.
 
+    One that refuses connections for `dead_after_s` has lost its jobs, which are in memory only: another one that has
+    room makes them. All others are waited for, `patience_s`: what runs there may be only slow, or out of reach.
+
     `tell` hears what a person should know, `changed` is called whenever something may be placed, `spawn` runs a
     coroutine whose failure somebody hears of.
     """
@@ -159,11 +168,12 @@ class Machines:
     def __init__(
         self,
         patience_s: float,
+        dead_after_s: float,
         tell: Callable[[str, str], None],
         changed: Callable[[], None],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        self.patience_s = patience_s
+        self.patience_s, self.dead_after_s = patience_s, min(dead_after_s, patience_s)
         self.tell, self.changed, self.spawn = tell, changed, spawn
         self.all: list[Machine] = []
         self._stack = AsyncExitStack()
@@ -177,10 +187,11 @@ class Machines:
         """Given the servers, greet them all. Raise LtxflowError (4) when none is there, nor coming up."""
         for server in servers:
             uploaded: dict[str, str] = {}
-            client = Client(server, uploaded=uploaded, client_id=client_of(server.url))
+            timeout_s = max(TIMEOUTS_S[0], min(TIMEOUTS_S[1], self.patience_s))
+            client = Client(server, uploaded=uploaded, client_id=client_of(server.url), timeout_s=timeout_s)
             await self._stack.enter_async_context(client)
             self.all.append(Machine(client, Inventory(client), speeds.get(client.server.url), uploaded))
-        errors = await asyncio.gather(*(self._greet(machine) for machine in self.all))
+        errors = await self._greet_all()
         if all(error is not None and not _is_starting(error) for error in errors):
             raise _nobody([error for error in errors if error is not None])
         for machine, error in zip(self.all, errors, strict=True):
@@ -200,6 +211,26 @@ class Machines:
 
     # Health
 
+    async def _greet_all(self) -> list[LtxflowError | None]:
+        """Greet all servers; what has gone wrong with each. Those that are slower than others by HELLO_S are asked
+        again beside the build."""
+        asked = [asyncio.create_task(self._greet(machine)) for machine in self.all]
+        waiting, is_any_there = set(asked), False
+        try:
+            while waiting and not is_any_there:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                is_any_there = any(task.result() is None for task in done)
+            if waiting:
+                await asyncio.wait(waiting, timeout=HELLO_S)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return [
+            _no_answer_yet(machine) if task.cancelled() else task.result()
+            for machine, task in zip(self.all, asked, strict=True)
+        ]
+
     async def _greet(self, machine: Machine) -> LtxflowError | None:
         try:
             machine.inventory.stats = await machine.client.system_stats()
@@ -212,13 +243,14 @@ class Machines:
         attempt: Attempt,
         ask: Callable[[], Awaitable[T]],
         *,
-        may_leave: bool = False,
+        may_leave: bool | Callable[[], bool] = False,
         may_refuse: bool = False,
     ) -> T:
         """Ask a server until it answers. Raise what is permanent, and Unreachable when patience is over.
 
-        With `may_leave`, patience is over when the server is set aside and another one could take the clip. With
-        `may_refuse`, a server that fails at this question time after time, and is well otherwise, refuses the clip.
+        It is over, too, when the server has stopped and another one has room. With `may_leave`, it is over when the
+        server is set aside and another one could take the clip. With `may_refuse`, a server that fails at this question
+        time after time, and is well otherwise, refuses the clip.
         """
         machine, since, pauses, refusals = attempt.machine, None, iter(PAUSES_S), 0
         while True:
@@ -236,12 +268,13 @@ class Machines:
                 else:
                     self._missed(machine, error)
                 left = since + self.patience_s - now
-                if left <= 0 or (may_leave and not machine.is_up and self.others(attempt)):
+                may_go = may_leave() if callable(may_leave) else may_leave
+                if left <= 0 or self.is_left(attempt) or (may_go and not machine.is_up and self.others(attempt)):
                     raise Unreachable(*error.problems) from None
             else:
                 self._answered(machine)
                 return answer
-            pause = min(next(pauses, PAUSES_S[-1]), left)
+            pause = min(next(pauses, PAUSES_S[-1]), left, self._until_dead_s(machine))
             if machine.is_up:
                 await asyncio.sleep(pause)
             else:
@@ -258,14 +291,33 @@ class Machines:
             return True
         return False
 
-    def _missed(self, machine: Machine, error: LtxflowError) -> None:
-        machine.trips += 1
+    def is_left(self, attempt: Attempt) -> bool:
+        """Whether what was submitted to a server is lost with its process, and another one has room for it."""
+        return self.has_stopped(attempt.machine) and any(other.has_room for other in self.others(attempt))
+
+    def has_stopped(self, machine: Machine) -> bool:
+        return machine.refused_since is not None and time.monotonic() - machine.refused_since >= self.dead_after_s
+
+    def _until_dead_s(self, machine: Machine) -> float:
+        """In how many seconds a server that refuses connections will have done so for long enough; often after that."""
+        if machine.refused_since is None:
+            return PAUSES_S[-1]
+        return max(0.5, machine.refused_since + self.dead_after_s - time.monotonic())
+
+    def _note(self, machine: Machine, error: LtxflowError) -> None:
+        """Remember what came in place of an answer, and since when the server has refused connections, if it does."""
         machine.problems = error.problems
+        is_refused = all(problem.code == REFUSED for problem in error.problems)
+        machine.refused_since = (machine.refused_since or time.monotonic()) if is_refused else None
+
+    def _missed(self, machine: Machine, error: LtxflowError) -> None:
+        self._note(machine, error)
+        machine.trips += TRIPS if all(problem.code in AT_ONCE for problem in error.problems) else 1
         if machine.trips >= TRIPS and machine.is_up:
             self._set_aside(machine, error)
 
     def _set_aside(self, machine: Machine, error: LtxflowError) -> None:
-        machine.problems = error.problems
+        self._note(machine, error)
         machine.down_since = time.monotonic()
         machine.back.clear()
         told = f"set aside until it answers, for {self.patience_s:g} s at most"
@@ -278,12 +330,16 @@ class Machines:
         rests = iter(RESTS_S)
         while not machine.is_up:
             await asyncio.sleep(next(rests, RESTS_S[-1]))
-            with suppress(LtxflowError):
-                machine.inventory.stats = await machine.client.system_stats()
+            try:
+                machine.inventory.stats = await machine.client.is_well()
+            except LtxflowError as error:
+                self._note(machine, error)
+                self.changed()
+            else:
                 self._answered(machine)
 
     def _answered(self, machine: Machine) -> None:
-        machine.trips = 0
+        machine.trips, machine.refused_since = 0, None
         if machine.is_up:
             return
         machine.down_since = None
@@ -304,6 +360,10 @@ class Machines:
         return machine.down_since is not None and time.monotonic() - machine.down_since > self.patience_s
 
     def silence(self, machine: Machine) -> str:
+        if self.has_stopped(machine) and not self.is_given_up(machine):
+            return f"{machine.label} stopped: connection refused for {self.dead_after_s:g} s"
+        if machine.refused_since is not None and not self.is_given_up(machine):
+            return f"{machine.label} refused the connection"
         return f"{machine.label} did not answer for {self.patience_s:g} s"
 
     def not_answered(self, machine: Machine) -> Problem:
@@ -312,9 +372,10 @@ class Machines:
         return Problem(f"{self.silence(machine)}{last}", None, hint, "C002")
 
     def next_end_of_patience_s(self) -> float | None:
-        """Return in how many seconds a server will be given up that is not yet, None without any."""
+        """Return in how many seconds patience with a server ends, None where there is none to lose."""
         now = time.monotonic()
         ends = [m.down_since + self.patience_s - now for m in self.all if m.down_since is not None]
+        ends += [m.refused_since + self.dead_after_s - now for m in self.all if m.refused_since is not None]
         return min((end for end in ends if end >= 0), default=None)
 
     # What the schedule sees
@@ -342,6 +403,11 @@ class Machines:
         return rate_of(measured, others, time.monotonic() - machine.since, machine.queue[0].ticket.task.work)
 
 
+def _no_answer_yet(machine: Machine) -> LtxflowError:
+    problem = Problem(f"{machine.label}: no answer yet", code=UNREACHED, transient=True)
+    return LtxflowError(problem, exit_code=UNREACHABLE)
+
+
 def _is_starting(error: LtxflowError) -> bool:
     """Whether something answers there already: a proxy, before a ComfyUI that is coming up."""
     return error.transient and error.exit_code != UNREACHABLE
@@ -355,7 +421,7 @@ def _refusal(error: LtxflowError) -> LtxflowError:
 
 def _nobody(errors: list[LtxflowError]) -> LtxflowError:
     told = "; ".join(error.problems[0].message for error in errors)
-    hints = [p.hint for error in errors for p in error.problems if p.code != "unreachable" and p.hint]
+    hints = [p.hint for error in errors for p in error.problems if p.code not in AWAY and p.hint]
     hints.append("start one, name it with --server, or draw slates: ltxflow build --animatic")
     message = f"no ComfyUI server is reachable ({told})"
     return LtxflowError(Problem(message, hint="; ".join(dict.fromkeys(hints)), code="C001"), exit_code=UNREACHABLE)

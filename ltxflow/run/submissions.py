@@ -48,7 +48,8 @@ class Submissions:
 
     def submitting(self, submission: Submission, key: Key, client_id: str, cause: str) -> None:
         """Write down what will be submitted next, and why again if it is not the first time."""
-        self._write(key, submission, SUBMITTING, client_id=client_id, cause=cause)
+        nonce = {"nonce": submission.nonce} if submission.nonce else {}
+        self._write(key, submission, SUBMITTING, client_id=client_id, cause=cause, **nonce)
 
     def submitted(self, submission: Submission, key: Key) -> None:
         self._write(key, submission, SUBMITTED)

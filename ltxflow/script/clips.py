@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ltxflow.core.errors import Problem, Span
-from ltxflow.core.timing import STEP, parse_time, seconds_to_frames_up, snap_up
+from ltxflow.core.timing import STEP, lengths_near, parse_time, seconds_to_frames_up, snap_up
 from ltxflow.script.extends import read_extends
 from ltxflow.script.layers import Layers
 from ltxflow.script.model import Clip, Image, Length, Lora, Picture, Prompt, Value
@@ -22,6 +22,8 @@ RULES = {
     "L043": "a clip is not longer than the model can make",
     "L045": "a LoRA is a file, or a name that the film defines under loras:",
     "L046": "a guide video has the IC-LoRA that reads it",
+    "L047": "a length in frames is one that the model makes: 8n+1",
+    "L108": "a guide video is as long as the clip that follows it",
     "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
 }
 
@@ -117,8 +119,13 @@ def _length(reader: Reader, film: Film, settings: Mapping[str, Value], span: Spa
     if asked == "auto":
         return Length(None, asked, span)
     step = 2 * STEP if settings["temporal_upscale"].value else STEP
-    frames = snap_up(seconds_to_frames_up(parse_time(asked, fps), fps), step)  # never shorter than asked
-    limit = profile.limits(fps).max_frames
+    seconds, limit = parse_time(asked, fps), profile.limits(fps).max_frames
+    is_time = not asked.strip().endswith("f")
+    around = lengths_near(seconds, fps, limit, step) if is_time else ()
+    frames = around[0] if around else snap_up(seconds_to_frames_up(seconds, fps), step)
+    if not is_time and frames != seconds * fps and frames <= limit:
+        message = f"length {asked} becomes {frames} frames: a clip has {step}n+1 of them"
+        reader.problems.append(Problem(message, span, f"write {frames}f, or a time such as 4s", "L047", "advice"))
     if frames > limit:
         reader.problems.append(
             Problem(
@@ -128,7 +135,7 @@ def _length(reader: Reader, film: Film, settings: Mapping[str, Value], span: Spa
                 "L043",
             )
         )
-    return Length(frames, asked, span)
+    return Length(frames, asked, span, around, seconds)
 
 
 def _check_control(reader: Reader, film: Film, settings: Mapping[str, Value], path: Path_) -> None:

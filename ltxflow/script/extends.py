@@ -6,15 +6,17 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
+from ltxflow.core.digest import Digest
 from ltxflow.core.errors import Level, Problem, Span
-from ltxflow.core.timing import STEP, snap_up
+from ltxflow.core.timing import STEP, frames_within, snap_up
+from ltxflow.media.fit import ImageFacts, fit_warnings
 from ltxflow.script.model import Clip, Extends, FrameOf, Scene, Value
 from ltxflow.script.reader import Film, Path_, Reader
 
 RULES = {
     "L100": "extends: names a clip that is in the film, or a file",
     "L101": "extends: takes 8n+1 frames, and the clip is longer than that",
-    "L102": "what a clip continues has its frame rate and shape, and enough frames",
+    "L102": "what a clip continues has enough frames, and another clip its shape",
     "L103": "sound goes on only where there is some, up to the last frame",
     "L104": "a clip that continues another one is neither guided nor doubled, and starts from no image",
     "L106": "a clip and the one that continues it meet without a crossfade",
@@ -59,22 +61,27 @@ def read_extends(reader: Reader, film: Film, scene: str, settings: Mapping[str, 
     if video is None:
         return None
     made = Extends("", video, int(frames.value), audio, span)
-    _check_extended_file(reader, made, film.fps, span)
+    _check_extended_file(reader, made, film, span)
     return made
 
 
-def _check_extended_file(reader: Reader, extends: Extends, fps: int, span: Span) -> None:
-    """Rate, frames and sound. Its size is compared where the clip's own is known."""
+def _check_extended_file(reader: Reader, extends: Extends, film: Film, span: Span) -> None:
+    """Frames and sound are enough. Another rate, size or rotation is made to fit; what that costs is a warning."""
     assert extends.file is not None
     name, facts = extends.file.name, extends.file.facts
 
     def wrong(message: str, hint: str, code: str) -> None:
         reader.problems.append(Problem(f"{name} {message}", span, hint, code))
 
-    if facts["fps"] != str(fps):
-        wrong(f"has {facts['fps']} frames a second, the film {fps}", f"convert it: ffmpeg -i … -r {fps}", "L102")
-    if facts["frames"] < extends.frames:
-        wrong(f"has {facts['frames']} frames, and extends takes {extends.frames}", "take fewer, 9 at least", "L102")
+    frames = frames_within(Fraction(facts["seconds"]), facts["frames"], film.fps)
+    if frames < extends.frames:
+        has = f"has {frames} frame{'s' if frames != 1 else ''}" + (
+            f" at {film.fps} a second" if facts["fps"] != str(film.fps) else ""
+        )
+        wrong(f"{has}, and extends takes {extends.frames}", "take fewer, 9 at least, or give a longer file", "L102")
+    shown = ImageFacts(Digest(""), facts["width"], facts["height"])
+    for warning in fit_warnings(shown, film.size, "cover"):
+        reader.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
     seconds, sound = Fraction(facts["seconds"]), Fraction(facts["audio_seconds"])
     if extends.audio == "pinned" and sound < seconds - SOUND_SHORTER_S:
         has = "no sound" if not sound else f"{float(sound):.2f} s of sound for {float(seconds):.2f} s of picture"

@@ -50,12 +50,12 @@ class Facts:
         return samples, rate, Digest(digest)
 
     def video(self, path: Path) -> tuple[dict[str, Any], Digest]:
-        """As `media.probe.probe_mp4`, as JSON, and the digest of the file."""
+        """As `media.video.probe_video`, and the digest of the file."""
 
         def look() -> list[Any]:
-            return [importlib.import_module("ltxflow.media.probe").probe_mp4(path).as_json(), digest_file(path)]
+            return [importlib.import_module("ltxflow.media.video").probe_video(path), digest_file(path)]
 
-        facts, digest = self._of("video", path, look)
+        facts, digest = self._of("footage", path, look)
         return facts, Digest(digest)
 
     def _of(self, kind: str, path: Path, look: Callable[[], list[Any]]) -> Any:

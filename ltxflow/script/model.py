@@ -139,7 +139,7 @@ class Media:
     digest: Digest
     facts: Mapping[str, Any] = field(
         default_factory=nothing
-    )  # seconds, samples, sample_rate | frames, fps, width, height
+    )  # seconds, samples, sample_rate | of a video, what media.video.probe_video tells
     span: Span | None = field(default=None, compare=False)
 
 
@@ -184,11 +184,16 @@ class Narration:
 
 @dataclass(frozen=True)
 class Length:
-    """How long the author wants a clip: `frames` is None for `auto`, else on the 8n+1 grid; `asked` as written."""
+    """How long the author wants a clip: `frames` is None for `auto`, else on the 8n+1 grid; `asked` as written.
+
+    `around` are the lengths that are as good for a time: one on either side of it. `seconds` is exact.
+    """
 
     frames: int | None = None
     asked: str = "auto"
     span: Span | None = field(default=None, compare=False)
+    around: tuple[int, ...] = ()
+    seconds: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ RULES = {
     "L022": "an image fits: not much of it is cut off or enlarged",
     "L023": "a video can be read",
     "L024": "a sound can be read",
+    "L025": "a video is of standard dynamic range",
     "L050": "an id is used once",
     "L051": "an id is no reserved name on Windows",
 }
@@ -145,6 +146,10 @@ class Reader:
         except LtxflowError as error:
             self.problems += [Problem(p.message, span, p.hint, "L023") for p in error.problems]
             return None
+        if facts["is_hdr"]:
+            message = f"{name} is HDR, and its colours are taken as they are: they will look pale"
+            hint = "convert it first: ffmpeg -i … -vf zscale=t=linear,tonemap=hable,zscale=t=bt709:m=bt709:r=tv …"
+            self.problems.append(Problem(message, span, hint, "L025", "warning"))
         return Media(file, name, digest, facts, span)
 
     def sound(self, name: str, path: Path_, span: Span | None = None) -> Media | None:

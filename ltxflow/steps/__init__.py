@@ -82,6 +82,7 @@ class Job:
     inputs: Mapping[str, Path]
     progress: Callable[[float, str], None]
     started: Callable[[str], None] = lambda where: None  # told where it runs, once it really does
+    waits: Callable[[str, int], None] = lambda where, ahead: None  # where it waits, behind how many jobs
     looks: bool = False
     found: dict[str, Any] | None = None
     out: dict[str, Path] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class Job:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     server: str = ""
+    is_resumed: bool = False  # an earlier run started what came
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,29 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
 from ltxflow.core.digest import ACTION_FORMAT, Action, Digest, Output, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.media.fit import PREPARE_VERSION
-from ltxflow.script.model import Clip, Geometry, Image, Lora, Media, Picture, Project, Scene, Still, Value, slug
+from ltxflow.core.timing import frames_within, snap_down
+from ltxflow.media.fit import PREPARE_VERSION, VIDEO_VERSION
+from ltxflow.script.model import (
+    Clip,
+    Extends,
+    Geometry,
+    Image,
+    Lora,
+    Media,
+    Picture,
+    Project,
+    Scene,
+    Still,
+    Value,
+    slug,
+)
 from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
 from ltxflow.script.rendering import render, render_many
 from ltxflow.script.settings import QUALITY_PARTS
@@ -54,10 +69,13 @@ class Before:
     frames: int
     digest: str = ""
     file: Media | None = None
+    recipe: Mapping[str, Any] | None = None  # how the file is made to fit; None: it is sent as it is
 
     @property
     def server_name(self) -> str:
         """What a server calls it: by its content. Before that is known, for people who look at the workflow."""
+        if self.recipe is not None:
+            return prepared_name(self.recipe)
         return video_name(self.file) if self.file else f"ltxflow/{self.digest[:32] or self.name.replace('/', '-')}.mp4"
 
 
@@ -174,6 +192,8 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
                 weights,
                 before,
             )
+            if take == pick:
+                problems += check_guide(shot)
             yield Node(f"clip:{clip.path}@{take}", KIND, shot, frames, needs | pictures, clip.span)
     if problems:
         raise LtxflowError(*problems)
@@ -182,16 +202,17 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
 def before_of(project: Project, clip: Clip, wishes: Wishes) -> tuple[Before | None, dict[str, str]]:
     """Given a clip, return what it continues, and which target and output it needs for that.
 
-    Raise LtxflowError where that is of another shape or smaller than what the clip samples, or too short.
+    A file that does not fit is made to: see `prepared_file`. Raise LtxflowError where another clip is of another shape
+    or smaller than what this one samples, or too short.
     """
     extends = clip.extends
     if extends is None:
         return None, {}
     own = geometry_of(project, clip)
     if extends.file is not None:
-        facts = extends.file.facts
-        _check_joins(clip, extends.file.name, (facts["width"], facts["height"]), own.decoded, facts["frames"])
-        return Before(extends.file.name, facts["frames"], extends.file.digest, extends.file), {}
+        file, recipe = extends.file, prepared_file(extends, own, project.fps)
+        frames = extends.frames if recipe else file.facts["frames"]
+        return Before(file.name, frames, file.digest, file, recipe), {}
     source = next(other for other in project.clips if other.path == extends.clip)
     frames, size = wishes.lengths[source.path], geometry_of(project, source)
     _check_joins(clip, source.path, size.decoded, own.decoded, frames)
@@ -206,8 +227,6 @@ def _check_joins(clip: Clip, name: str, found: tuple[int, int], wanted: tuple[in
     if found[0] * wanted[1] != found[1] * wanted[0] or found[0] < wanted[0]:
         message = f"{clip.path} samples {wanted[0]}x{wanted[1]}, and {name}, which it extends, is {found[0]}x{found[1]}"
         hint = "give both the same stages and quality"
-        if clip.extends.file is not None:
-            hint = f"give a file of {wanted[0]}x{wanted[1]}: the frames as they were sampled, before any crop"
         raise LtxflowError(Problem(message, span, hint, "L102"))
     if frames < clip.extends.frames:
         message = f"{name} has {frames} frames, and {clip.path} takes {clip.extends.frames} of them"
@@ -356,8 +375,71 @@ def sound_name(sound: Media) -> str:
     return f"ltxflow/{sound.digest[:32]}{sound.path.suffix.lower()}"
 
 
+def prepared_name(recipe: Mapping[str, Any]) -> str:
+    return f"ltxflow/{digest_json(dict(recipe))[:32]}.mov"
+
+
+def prepared_file(extends: Extends, size: Geometry, fps: int) -> dict[str, Any] | None:
+    """Return the recipe by which the file that a clip continues is made to fit; None where it fits as it is.
+
+    A file in the shape that is sampled, such as an uncropped clip of ours, fills it; any other fills what will be
+    delivered of it, so that after the crop the two meet without a jump.
+    """
+    assert extends.file is not None
+    facts, (width, height) = extends.file.facts, size.decoded
+    is_whole = facts["width"] * height == facts["height"] * width
+    if facts["is_plain"] and is_whole and facts["width"] >= width and facts["fps"] == str(fps):
+        return None
+    return {
+        "video": extends.file.digest,
+        "take": "last",
+        "frames": extends.frames,
+        "fps": fps,
+        "size": list(size.decoded),
+        "window": [0, 0, width, height] if is_whole else list(size.crop),
+        "sound": extends.audio == "pinned",
+        "prepare": VIDEO_VERSION,
+    }
+
+
+def prepared_guide(shot: Shot) -> dict[str, Any] | None:
+    """Return the recipe by which a shot's guide video is made to fit; None where it fits as it is.
+
+    One of the rate that is sampled, and upright, does: the template takes care of its size.
+    """
+    assert shot.clip.control is not None
+    guide = shot.clip.control
+    if not guide.facts or (guide.facts["is_plain"] and guide.facts["fps"] == str(shot.sampled_fps)):
+        return None  # of a sample nothing is known
+    return {
+        "video": guide.digest,
+        "take": "first",
+        "frames": shot.sampled_frames,
+        "fps": shot.sampled_fps,
+        "size": list(shot.geometry.base),
+        "window": [0, 0, *shot.geometry.base],
+        "sound": False,
+        "prepare": VIDEO_VERSION,
+    }
+
+
+def check_guide(shot: Shot) -> list[Problem]:
+    """Return a problem where a shot's guide video is shorter than the shot."""
+    guide = shot.clip.control
+    if guide is None:
+        return []
+    frames = frames_within(Fraction(guide.facts["seconds"]), guide.facts["frames"], shot.sampled_fps)
+    if frames >= shot.sampled_frames:
+        return []
+    at = f" at {shot.sampled_fps} a second" if guide.facts["fps"] != str(shot.sampled_fps) else ""
+    has = f"{frames} frame{'s' if frames != 1 else ''}{at}"
+    message = f"{guide.name} has {has}, and {shot.clip.path} follows it for {shot.sampled_frames}"
+    hint = f"give a longer video, or the clip a length of at most {snap_down(frames)}f"
+    return [Problem(message, guide.span or shot.clip.span, hint, "L108")]
+
+
 def assets(shot: Shot) -> list[Asset]:
-    """Given a shot, return what it reads: prepared pictures, guide video, sound, and the video that it continues."""
+    """Return what a shot reads: prepared pictures, guide video, sound, and the video that it continues."""
     clip, found = shot.clip, []
     for group, picture in clip.pictures.items():
         if not isinstance(picture, Image):  # not made yet: for people who look at the workflow
@@ -367,13 +449,16 @@ def assets(shot: Shot) -> list[Asset]:
         name, recipe = asset_name(picture, fit, focus, shot.geometry.decoded)
         found.append(Asset(name, recipe, group, image=picture, input=group if picture.made_as else ""))
     if clip.control:
-        found.append(Asset(video_name(clip.control), {"video": clip.control.digest}, "control", video=clip.control))
+        guide = prepared_guide(shot)
+        name = prepared_name(guide) if guide else video_name(clip.control)
+        found.append(Asset(name, guide or {"video": clip.control.digest}, "control", video=clip.control))
     if clip.sound:
         found.append(Asset(sound_name(clip.sound), {"sound": clip.sound.digest}, "sound", video=clip.sound))
     if before := shot.before:
         digest = before.file.digest if before.file else before.digest
         source = "" if before.file else "extends"
-        found.append(Asset(before.server_name, {"video": digest}, "extends", video=before.file, input=source))
+        recipe = dict(before.recipe) if before.recipe is not None else {"video": digest}
+        found.append(Asset(before.server_name, recipe, "extends", video=before.file, input=source))
     return found
 
 
@@ -434,7 +519,7 @@ def context(
     if clip.control:
         told["control"] = {
             "lora": loras.get(str(clip.get("control.lora")), clip.get("control.lora")),
-            "video": video_name(clip.control),
+            "video": names["control"],
             "strength": clip.get("control.strength", 1.0),
             "mode": clip.get("control.mode", "raw"),
         }

@@ -81,6 +81,7 @@ class Submission:
     state: str
     target: str = ""
     at: str = ""  # of the last event
+    nonce: str = ""  # of a prompt that was to run though its server may have the result
 
     @property
     def is_open(self) -> bool:
@@ -123,6 +124,7 @@ def _after(before: Submission | None, event: dict[str, Any], attempt: int, serve
         prompt_id=str(event.get("prompt_id") or before.prompt_id),
         target=str(event.get("target") or before.target),
         at=str(event.get("at") or before.at),
+        nonce=str(event.get("nonce") or before.nonce),
     )
 
 

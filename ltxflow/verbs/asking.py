@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 
 from ltxflow.core.errors import USAGE, LtxflowError, Problem
 from ltxflow.plan.estimate import Estimate, estimate
@@ -32,13 +31,16 @@ def unasked(session: Session, outlook: Outlook) -> None:
     """Whoever asks for this asked for it by name."""
 
 
-def consent(session: Session, outlook: Outlook) -> None:
-    """Given what a build would do, raise Unsure where it would pay again for more than the user's limits."""
+def consent(session: Session, outlook: Outlook, servers: Sequence[str] = ()) -> None:
+    """Given what a build would do, raise Unsure where it would pay again for more than the user's limits.
+
+    `servers` are those named on the command line.
+    """
     again = {target for target in paid_again(outlook) if pool_of(outlook.plan.nodes[target]) == "gpu"}
     if not again:
         return
     limits: Mapping[str, float] = session.config.ask_above
-    spent = gpu_time(session, outlook, again)
+    spent = gpu_time(session, outlook, servers, again)
     minutes = spent.gpu_s / 60 if spent else 0.0
     if len(again) <= limits.get("clips", CLIPS) and minutes <= limits.get("minutes", MINUTES):
         return
@@ -52,9 +54,11 @@ def consent(session: Session, outlook: Outlook) -> None:
     raise Unsure(f"{clips} that were paid for would be rendered again{worth}{why}", hint)
 
 
-def gpu_time(session: Session, outlook: Outlook, targets: set[str] | None = None) -> Estimate | None:
+def gpu_time(
+    session: Session, outlook: Outlook, named: Sequence[str] = (), targets: set[str] | None = None
+) -> Estimate | None:
     """Given an outlook, return what its renders (or those `targets`) will take on the servers a build would use, by
-    what earlier ones took there; None where nothing is known."""
+    what earlier ones took there; None where nothing is known. `named` are servers of the command line."""
     missing: list[Node] = [
         status.node
         for target, status in outlook.statuses.items()
@@ -65,8 +69,9 @@ def gpu_time(session: Session, outlook: Outlook, targets: set[str] | None = None
         return None
     from ltxflow.comfy.places import find_servers  # by need: mostly there is nothing to render, or nothing known
 
-    servers: list[str] = []
-    with suppress(LtxflowError):  # a server that is named wrongly is for the build to tell
-        config = session.config.as_servers
-        servers = [place.url for place in find_servers([], os.environ, config, session.project.server or None)]
-    return estimate(missing, speeds, servers)
+    try:
+        places = find_servers(list(named), os.environ, session.config.as_servers, session.project.server or None)
+    except LtxflowError:  # a server that is named wrongly is for the build to tell
+        return None
+    is_guess = any(place.is_guess for place in places)
+    return estimate(missing, speeds, [place.url for place in places], is_guess=is_guess)

@@ -22,7 +22,7 @@ from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import Delivered, publish
 from ltxflow.deliver.timeline import RANKS
 from ltxflow.media.probe import probe_mp4
-from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, rejected
+from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, not_forced, rejected
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.status import Status
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
@@ -68,7 +68,8 @@ class Made:
         told = concerns(self.lock, self.verdicts, frozenset(t for t in self.verdicts if before[t].state != "hit"))
         bad = [problem for problems in told.values() for problem in problems]
         project, found = self.outlook.project, self.built.statuses
-        return [*bad, *rejected(project, self.lock, found), *drifted(project, found)]
+        kept = not_forced(self.lock, self.outlook.statuses)
+        return [*bad, *rejected(project, self.lock, found), *drifted(project, found), *kept]
 
     @property
     def problems(self) -> list[Problem]:
@@ -246,7 +247,8 @@ def _finish(
     for target in outlook.targets:
         status = outlook.statuses[target]
         if target in built.rendered or target in built.failed or target in built.skipped:
-            count["rendered"] += target in built.rendered
+            made: Outcome = "resumed" if target in built.resumed else "rendered"
+            count[made] += target in built.rendered
             count["failed"] += target in built.failed
         elif built.statuses[target].state == "hit" or target in stands:
             outcome: Outcome = "restored" if file_of.get(target) in delivered.written else "hit"
@@ -267,6 +269,7 @@ def _finish(
         film_seconds=told["durationInFrames"] / told["fps"] if told else 0.0,
         references=len(outlook.targets) - len(clips),
         more_takes=len(clips) - len({target.rpartition("@")[0] for target in clips}),
+        resumed=count["resumed"],
     )
     emit(event)
     return event

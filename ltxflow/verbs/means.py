@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 class Servers:
     """Which servers a person asks for (URLs or names; none: those of environment, config and guesses), and how.
 
-    `patience_s`: how long to wait for one that stops answering. `max_gpu_s`: start nothing that would pass this.
+    `patience_s`: how long to wait for one that stops answering; `dead_after_s`: for one that refuses connections, while
+    another one has room. `max_gpu_s`: start nothing that would pass this.
     """
 
     named: tuple[str, ...] = ()
     patience_s: float = 300.0
     max_gpu_s: float | None = None
+    dead_after_s: float = 15.0
 
 
 @dataclass(frozen=True)

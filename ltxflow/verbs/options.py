@@ -73,6 +73,13 @@ def add_servers(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long to wait for a server that stops answering (default: 5m)",
     )
+    parser.add_argument(
+        "--dead-after",
+        type=seconds_of,
+        default=15.0,
+        metavar="TIME",
+        help="how long a server may refuse connections before another one makes its clip (default: 15s)",
+    )
 
 
 def count_of(text: str) -> int:
@@ -172,7 +179,7 @@ def asked_of(args: argparse.Namespace) -> Asked | None:
 
 
 def servers_of(args: argparse.Namespace) -> Servers:
-    return Servers(tuple(args.server), args.patience, getattr(args, "max_gpu", None))
+    return Servers(tuple(args.server), args.patience, getattr(args, "max_gpu", None), args.dead_after)
 
 
 def means_of(args: argparse.Namespace) -> Means:

@@ -57,5 +57,6 @@ async def comfy_executor(
     def learned(measured: Mapping[str, Speed]) -> None:
         write_speeds(session.store.root, {**speeds, **measured})
 
-    terms = Terms(servers.patience_s, core_classes() | session.config.allowed_nodes, servers.max_gpu_s)
+    allowed = core_classes() | session.config.allowed_nodes
+    terms = Terms(servers.patience_s, servers.dead_after_s, allowed, servers.max_gpu_s)
     return ComfyExecutor([place.server for place in places], journal, terms, emit, speeds, own / FOLDER, learned)

@@ -338,7 +338,15 @@ def _files(project: Project) -> frozenset[str]:
 # The modules that say what a file shows and what a key is: another text of theirs is another ltxflow.
 _DECISIVE = (
     *("core/digest.py", "comfy/graph.py", "script/template.py", "script/jinja.py", "script/rendering.py"),
-    *("script/schema.py", "steps/clip.py", "media/fit.py", "media/image.py", "media/probe.py", "media/sound.py"),
+    *(
+        "script/schema.py",
+        "steps/clip.py",
+        "media/fit.py",
+        "media/image.py",
+        "media/probe.py",
+        "media/sound.py",
+        "media/video.py",
+    ),
 )
 
 

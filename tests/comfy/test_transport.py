@@ -33,7 +33,7 @@ from ltxflow.comfy.messages import (
     Progress,
 )
 from ltxflow.comfy.places import Server
-from ltxflow.core.errors import LtxflowError
+from ltxflow.core.errors import UNREACHABLE, LtxflowError
 
 # Faults of HTTP
 
@@ -95,6 +95,43 @@ def test_a_dripping_answer_is_given_up(server: FakeComfy) -> None:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with listening, Client(Server(url), timeout_s=0.2) as client:
             await fails(client.system_stats(), transient=True)
+
+    run(test)
+
+
+def test_a_server_is_well_again_once_it_answers_what_it_was_too_slow_for(server: FakeComfy) -> None:
+    server.misbehave.dribble("^/object_info$", times=2)
+
+    @on(server, timeout_s=0.3)
+    async def _(client: Client) -> None:
+        for asking in (client.object_info(), client.is_well()):
+            error = await fails(asking, transient=True)
+            assert error.problems[0].code == "slow"
+            assert "its answer comes too slowly: " in str(error)
+            assert error.exit_code == UNREACHABLE
+        assert (await client.is_well()).version == "0.27.0"
+        asked = server.stats()["requests"]["GET /object_info"]
+        await client.is_well()
+        assert server.stats()["requests"]["GET /object_info"] == asked == 3
+
+
+def test_a_slow_answer_that_keeps_coming_is_read_to_its_end(server: FakeComfy) -> None:
+    server.misbehave.dribble("^/object_info$", size=20_000, pause=0.05)  # 400 kB a second, for some seconds
+
+    @on(server, timeout_s=2.0)
+    async def _(client: Client) -> None:
+        assert "SaveVideo" in await client.object_info()
+
+
+def test_refused_connections_are_told_from_silence() -> None:
+    async def test() -> None:
+        async with Client(Server(f"http://127.0.0.1:{free_port()}")) as client:
+            error = await fails(client.system_stats(), transient=True)
+            assert error.problems[0].code == "connection-refused"
+        async with Client(Server("http://nowhere.invalid:8188")) as client:
+            error = await fails(client.system_stats(), transient=True)
+            assert error.problems[0].code == "no-route"
+            assert error.exit_code == UNREACHABLE
 
     run(test)
 

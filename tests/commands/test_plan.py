@@ -23,6 +23,42 @@ def test_a_new_film_is_all_to_be_created(film: Film) -> None:
     ]
 
 
+def silent(film: Film, **lengths: str) -> Film:
+    """Two clips under no narration, of these lengths."""
+    film.write({"hook": ["a", "b"]}, {})
+    for clip, length in lengths.items():
+        film.edit(f"- id: {clip}\n", f"- id: {clip}\n        length: {length}\n")
+    return film
+
+
+def test_a_time_that_the_model_cannot_make_just_so_is_told_with_what_it_becomes(film: Film) -> None:
+    silent(film, a="20s", b="120f")
+    lines = film.run("plan").out.splitlines()
+    assert "  + hook/a   497f  new; 20s → 497 frames (19.88 s)" in lines
+    assert "  + hook/b   121f  new; 120f → 121 frames (4.84 s)" in lines
+    changes = {change["target"]: change["length"] for change in film.run("plan", "--json").data["changes"]}
+    assert changes["clip:hook/b@1"] == "120f → 121 frames (4.84 s)"
+    assert "497 frames = 19.9s at 25 fps  (20s → 497 frames (19.88 s))" in film.run("show", "hook/a").out
+    told = film.run("check", "--json").envelope["problems"]
+    assert "length 120f becomes 121 frames: a clip has 8n+1 of them" in [problem["message"] for problem in told]
+
+
+def test_a_rendered_time_stays_as_long_as_it_is(film: Film) -> None:
+    silent(film, b="4.2s").render()
+    film.run("build")
+    film.edit("length: 4.2s", "length: 4s")  # 97 frames are nearer, and 105 are as good
+    assert film.run("plan", "--json", "hook/b").data["totals"]["unchanged"] == 1
+    assert "~ hook/b    97f" in film.run("plan", "hook/b", "--relength").out
+
+
+def test_what_is_forced_is_told_as_that(film: Film) -> None:
+    film.render()
+    film.run("build")
+    assert (
+        "  ~ hook/a    97f  unchanged; made again by --force" in film.run("plan", "hook/a", "--force").out.splitlines()
+    )
+
+
 def test_a_plan_writes_nothing(film: Film) -> None:
     film.run("plan")
     film.run("plan", "--animatic", "--json")

@@ -96,13 +96,18 @@ def test_a_plan_estimates_from_what_is_known(film: Film, monkeypatch: pytest.Mon
     (film.store / "speeds.json").write_text(
         json.dumps({f"http://{n}.example": {"rate": 2e-5, "count": 2, "spread": 0.1} for n in "ab"})
     )
-    told = film.run("plan", "--json").data["estimate"]
-    assert (told["servers"], told["renders"], told["gpu_s"]) == (2, 4, pytest.approx(2 * told["wall_s"]))
+    told = film.run("plan", "--json").data["estimate"]  # no server is named: it is not known which one will answer
+    assert (told["servers"], told["renders"], told["gpu_s"]) == (0, 4, told["wall_s"])
     line = next(line for line in film.run("plan").out.splitlines() if line.startswith("≈"))
-    assert " on 2 servers (" in line
-    assert line.endswith("GPU time; rough, from 4 earlier renders)")
+    assert " server" not in line
+    assert line.endswith(" of GPU time (rough, from 4 earlier renders)")
     monkeypatch.setenv("COMFY_URL", "http://a.example")
     assert film.run("plan", "--json").data["estimate"]["servers"] == 1
+    both = film.run("plan", "--server", "http://a.example", "--server", "http://c.example")
+    line = next(line for line in both.out.splitlines() if line.startswith("≈"))
+    assert " on 2 servers (" in line
+    assert line.endswith("GPU time; rough, from 2 earlier renders)")
+    assert "--server http://a.example --server http://c.example" in both.out  # in the command that applies it
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,37 @@ def test_the_longest_clip_respects_seconds_and_frames() -> None:
     assert timing.longest(Fraction(20), 24, 993) == 473
 
 
+@given(st.fractions(0, 60), st.integers(1, 120), st.integers(17, 1000), st.sampled_from([8, 16]))
+def test_a_time_becomes_the_nearest_lengths_there_are(seconds: Fraction, fps: int, most: int, step: int) -> None:
+    grid = [step * n + 1 for n in range(1, 900) if step * n + 1 <= most]
+    near = timing.lengths_near(seconds, fps, most, step)
+    assert len(near) <= 2
+    for frames in near:
+        assert frames in grid
+        assert abs(frames - seconds * fps) < step or frames == grid[0]
+    if near:
+        assert near[0] == min(grid, key=lambda frames: (abs(frames - seconds * fps), -frames))
+    else:
+        assert seconds * fps > timing.snap_down(most, step)
+
+
+def test_a_written_time_is_as_long_as_it_must_be_and_no_longer() -> None:
+    four_seconds = Ask("a", explicit=97, around=(97, 105))
+    assert solve(97, [four_seconds], 12, LTX2).frames == (97,)
+    assert solve(100, [four_seconds], 12, LTX2).frames == (105,)
+    assert solve(200, [four_seconds, Ask("b")], 12, LTX2).frames == (97, 121)  # what is open takes it
+    with pytest.raises(Uncovered, match="the lengths as written cover 105 of the 120 frames"):
+        solve(120, [four_seconds], 12, LTX2)
+    assert timing.solve_parts([100, 97], [four_seconds, Ask("b")], 0, LTX2).frames == (105, 97)
+
+
+def test_a_written_time_that_is_rendered_stays_on_its_side() -> None:
+    rendered = Ask("a", explicit=97, around=(97, 105), sticky=105)
+    assert solve(0, [rendered], 12, LTX2).frames == (105,)
+    assert solve(0, [rendered], 12, LTX2, relength=True).frames == (97,)
+    assert solve(0, [replace(rendered, sticky=113)], 12, LTX2).frames == (97,)  # it was another time
+
+
 # Covering
 
 

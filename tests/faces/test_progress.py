@@ -12,6 +12,7 @@ from ltxflow.core.events import (
     ActionFinished,
     ActionProgress,
     ActionStarted,
+    ActionWaiting,
     Event,
     Notice,
     RunFinished,
@@ -54,6 +55,18 @@ def test_a_log_has_a_line_when_a_clip_is_settled_and_what_is_worth_knowing() -> 
         "  ✗ hook/b@2  failed: out of memory",
         "  ✗ end/a  skipped: another failed",
     ]
+
+
+def test_a_clip_that_waits_behind_others_has_one_line() -> None:
+    waits = [ActionWaiting("clip:hook/a@1", "bench", ahead) for ahead in (3, 2, 1, 0, 1)]
+    assert lines([RunStarted("film", "render", 1, 1), *waits]) == ["  · hook/a  waits behind 3 jobs on bench"]
+    assert lines([RunStarted("film", "render", 1, 1), *waits], quiet=True) == []
+
+
+def test_what_an_earlier_run_started_is_resumed_and_not_rendered() -> None:
+    assert lines(
+        [RunStarted("film", "render", 1, 1), ActionFinished("clip:hook/a@1", "resumed", KEY, 3.0, "bench")]
+    ) == ["  ✓ [1/1] hook/a  resumed  on bench"]
 
 
 def test_quiet_leaves_what_went_wrong() -> None:
@@ -111,6 +124,17 @@ def test_the_columns_stand_below_each_other() -> None:
     told = screen(live(RUNNING))
     assert len({line.index("%") for line in told}) == 1
     assert len({line.index("0:00") for line in told}) == 1
+
+
+def test_a_clip_that_waits_behind_others_has_a_line_until_it_runs_or_goes_elsewhere() -> None:
+    def told(*events: Event) -> list[str]:
+        return screen(live([RunStarted("film", "render", 2, 2), *events]))
+
+    waits = [ActionWaiting("clip:hook/a@1", "bench", ahead) for ahead in (2, 1)]
+    assert told(*waits)[0].endswith("bench · waits behind 1 job")
+    assert told(*waits, ActionStarted("clip:hook/a@1", KEY, 9, "bench"), waits[0])[0].endswith("bench")
+    assert len(told(*waits, ActionWaiting("clip:hook/a@1", "bench", 0))) == 1
+    assert len(told(*waits, ActionFinished("clip:hook/a@1", "resumed", KEY, 1.0, "bench"))) == 1
 
 
 @pytest.mark.parametrize("width", [30, 46, 60, 80, 200])

@@ -423,7 +423,7 @@ class FakeComfy:
             case "post_twice":
                 await handler(request)
                 return await handler(request)
-            case "truncate" | "wrong_length" | "endless":
+            case "truncate" | "wrong_length" | "endless" | "dribble":
                 return await self._bad_body(request, handler, rule.kind, rule.options)
             case _:
                 return _reset(request)
@@ -446,6 +446,13 @@ class FakeComfy:
                 await bad.write(body)
                 for _ in range(1 << 16):
                     await bad.write(bytes(1 << 16))
+            return bad
+        if kind == "dribble":
+            await bad.prepare(request)
+            with contextlib.suppress(ConnectionError):
+                for at in range(0, len(body), options["size"]):
+                    await bad.write(body[at : at + options["size"]])
+                    await asyncio.sleep(options["pause"])
             return bad
         announced = len(body) + options.get("by", 0)
         bad.content_length = max(announced, 0)

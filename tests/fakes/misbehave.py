@@ -24,7 +24,7 @@ HOSTILE_NAMES = (
 
 
 KINDS = (
-    *("status", "reset", "lose_reply", "post_twice", "truncate", "wrong_length", "endless", "hang"),
+    *("status", "reset", "lose_reply", "post_twice", "truncate", "wrong_length", "endless", "dribble", "hang"),
     *("silent_socket", "no_websocket", "missing_models", "history_late", "oom", "crash", "stuck", "deaf_prompt"),
     *("lose_job", "lose_file", "hostile_names", "spoil", "clear"),
 )
@@ -112,6 +112,12 @@ class Misbehave:
     def endless(self, path: str = "^/view$", *, times: int | None = 1, skip: int = 0) -> None:
         """Send a body without a length that does not end."""
         self._request("endless", path, "GET", times, skip)
+
+    def dribble(
+        self, path: str = "", *, times: int | None = 1, skip: int = 0, size: int = 1, pause: float = 0.2
+    ) -> None:
+        """Send the right body, so many bytes at a time."""
+        self._request("dribble", path, "GET", times, skip, size=size, pause=pause)
 
     def hang(self, path: str = "", *, method: str = "", times: int | None = 1, skip: int = 0) -> None:
         """Take the request and never answer."""

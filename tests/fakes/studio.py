@@ -28,6 +28,23 @@ Fake = FakeComfy | FakeProcess
 PATIENCE_S = 20.0  # of tests, for what takes a moment
 LIMIT_S = 40.0  # of a build
 
+# In the process that builds: it dies without a word when this is called for the n-th time.
+DIES = """
+import os, signal
+from ltxflow.comfy import client
+from ltxflow.run import fetch, submissions
+from ltxflow.run.executors import comfy
+from ltxflow.store import store
+
+def dies(owner, name, after=False):
+    was = getattr(owner, name)
+    def now(*args, **options):
+        if after:
+            was(*args, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(owner, name, now)
+"""
+
 
 @dataclass
 class Studio:
@@ -76,9 +93,9 @@ class Studio:
         self.check(*(server for server in servers if not isinstance(server, str)))
         return ran
 
-    def start(self, *servers: Fake | str, args: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Begin a build in a process of its own."""
-        argv = command("build", "--json", "-p", str(self.folder), *_server_args(servers), *args, setup="")
+    def start(self, *servers: Fake | str, args: Sequence[str] = (), setup: str = "") -> subprocess.Popen[str]:
+        """Begin a build in a process of its own; `setup` is Python that runs there first."""
+        argv = command("build", "--json", "-p", str(self.folder), *_server_args(servers), *args, setup=setup)
         return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
 
     def ended(self, process: subprocess.Popen[str], *servers: Fake) -> Ran:
@@ -224,3 +241,38 @@ class Gate:
 
     def wait(self) -> None:
         assert self._event.wait(PATIENCE_S)
+
+
+def slow_but(text: str) -> Any:
+    """Renders take a while, but for the clip whose prompt has this in it."""
+    return lambda graph: 0.0 if text in json.dumps(graph) else 4.0
+
+
+def freeze(server: FakeComfy, running: int, waiting: int = 0) -> None:
+    """Wait until the n-th prompt runs and others wait, and leave it so."""
+    server.wait(started(running))
+    server.hold()
+    server.wait(accepted(running + waiting))
+
+
+def let_go(server: FakeComfy) -> None:
+    server.set_speed(1e9)
+    server.go()
+
+
+def until(process: subprocess.Popen[str], event: str, word: str = "") -> None:
+    """Read what a build tells until this event, with that word in it."""
+    assert process.stdout is not None
+    told: list[str] = vars(process).setdefault("told", [])  # b may start before a is fetched: look back, too
+
+    def is_it(line: str) -> bool:
+        return json.loads(line).get("event") == event and word in line
+
+    if any(map(is_it, told)):
+        return
+    with limited():
+        for line in process.stdout:
+            told.append(line)
+            if is_it(line):
+                return
+    raise AssertionError(f"it ended without {event}: {process.stderr.read() if process.stderr else ''}")

@@ -8,12 +8,14 @@ import itertools
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes import media
 from fakes.contexts import context
+from film import canned
 from live.server import Live, new_id
 
 from ltxflow.comfy.client import Client
@@ -21,6 +23,9 @@ from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import Finished, JobState, NodeRunning, Progress, Started
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
+from ltxflow.media.sound import measure_sound
+from ltxflow.media.video import Part, prepare_video, probe_video
+from ltxflow.run.prepare import with_nonce
 from ltxflow.script.rendering import render
 from ltxflow.script.template import read_templates
 
@@ -133,6 +138,44 @@ def test_a_prompt_that_is_cached_as_a_whole_still_lists_its_files(live: Live) ->
                 assert first.outputs == again.outputs
                 return
         pytest.skip("others use the server, and its cache is of the last prompt")
+
+    live.ask(work)
+
+
+def test_with_a_nonce_every_node_runs_again(live: Live) -> None:
+    """What `build --force` rests on: an input that no node declares is dropped, and is part of the cache's key."""
+
+    async def work(client: Client) -> None:
+        graph = small()
+        first = await made(client, graph)
+        again = await made(client, with_nonce(graph, uuid.uuid4().hex))
+        assert first.kind == again.kind == "done"
+        assert again.cached_nodes == ()
+        assert again.outputs != ()
+
+    live.ask(work)
+
+
+def test_a_video_that_we_made_to_fit_is_read_frame_by_frame_with_its_sound(live: Live, tmp_path: Path) -> None:
+    source, part = tmp_path / "source.mp4", tmp_path / "part.mov"
+    source.write_bytes(canned(60, (96, 64), 30, "a camera's"))
+    wanted = Part("last", 9, 24, (128, 64), (16, 0, 96, 64), has_sound=True)
+    prepare_video(source, part, wanted, probe_video(source))
+    name = f"{hashlib.sha256(part.read_bytes()).hexdigest()[:32]}.mov"
+
+    async def work(client: Client) -> None:
+        graph = {
+            "1": {"class_type": "LoadVideo", "inputs": {"file": await client.files.upload(name, part)}},
+            "2": {"class_type": "GetVideoComponents", "inputs": {"video": ["1", 0]}},
+            "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "ltxflow-live/part"}},
+            "4": {"class_type": "SaveAudio", "inputs": {"audio": ["2", 1], "filename_prefix": "ltxflow-live/part"}},
+        }
+        state = await made(client, with_nonce(graph, uuid.uuid4().hex))
+        assert state.kind == "done", state.error
+        assert sum(file.node == "3" for file in state.outputs) == 9
+        (sound,) = [file for file in state.outputs if file.node == "4"]
+        await client.files.download(sound, tmp_path / "part.flac", 1 << 20)
+        assert measure_sound(tmp_path / "part.flac").seconds == Fraction(9, 24)
 
     live.ask(work)
 

@@ -212,6 +212,14 @@ def test_an_input_that_comes_out_the_same_ends_the_work_there(house: House) -> N
     assert built.statuses[film[1].target].state == "hit"
 
 
+def test_what_is_forced_is_made_though_its_input_comes_out_the_same(house: House) -> None:
+    film = word("a"), word("b", "", "a")
+    house.build(*film)
+    built, ran = house.build(*film, force=("a", "b"))
+    assert ran == ["a", "b"]
+    assert len(built.rendered) == 2
+
+
 def test_an_input_that_comes_out_otherwise_is_followed(house: House) -> None:
     house.build(word("a"), word("b", "", "a"))
     _, ran = house.build(word("a", "another"), word("b", "", "a"))

@@ -147,7 +147,7 @@ def test_an_output_beside_the_project_is_fine() -> None:
     [
         (
             "control: {lora: x.safetensors, video: refs/vault.png}",
-            '47 L023 "vault.png" is not an mp4 file | give an mp4',
+            '47 L023 "vault.png" is a picture, not a video | start the clip from it instead, with reference:',
         ),
         ("control: {lora: x.safetensors, video: g.mp4}", '47 L020 no file "g.mp4" | put it in . (there: project.yaml)'),
         ("control: {lora: x.safetensors, video: /g.mp4}", f'47 L011 absolute path "/g.mp4" | {ABSOLUTE}'),
@@ -360,13 +360,36 @@ def test_how_long_a_narration_is(narration: str, seconds: Fraction, kind: str) -
         ("120f", 121),
         ("122f", 129),
         ("4.84s", 121),
-        ("4.841s", 129),  # a little longer than 121 frames: never shorter than asked
+        ("4.841s", 121),
+        ("5s", 129),  # as near to 121: the longer one
+        ("20s", 497),
+        ("20.1s", 497),  # 505 cannot be made
         ("0.1s", 9),
     ],
 )
-def test_a_length_is_snapped_up_to_the_grid(asked: str, frames: int | None) -> None:
+def test_a_length_becomes_one_that_the_model_makes(asked: str, frames: int | None) -> None:
     only = read(clip(f"length: {asked}")).project.clips[0]
     assert (only.length.frames, only.length.asked) == (frames, asked)
+
+
+@pytest.mark.parametrize(
+    ("fps", "frames"), [(23, 457), (24, 473), (25, 497), (29, 577), (30, 593), (48, 953), (50, 993)]
+)
+def test_the_longest_time_is_a_length_at_any_rate(fps: int, frames: int) -> None:
+    loaded = read(
+        top(f"fps: {fps}").replace("    narration: 5s\n", "").replace("- id: a", "- length: 20s\n        id: a", 1)
+    )
+    assert loaded.project.clips[0].length.frames == frames
+
+
+def test_a_number_of_frames_that_is_none_is_told() -> None:
+    def found(length: str) -> list[tuple[str, str, str]]:
+        return [(p.level, p.message, p.hint) for p in read(clip(f"length: {length}")).problems if p.code == "L047"]
+
+    assert found("120f") == [
+        ("advice", "length 120f becomes 121 frames: a clip has 8n+1 of them", "write 121f, or a time such as 4s")
+    ]
+    assert found("121f") == found("4s") == []
 
 
 def test_pads_and_crossfades_come_from_the_scene_or_the_defaults() -> None:

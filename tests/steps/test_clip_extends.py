@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -86,6 +87,14 @@ def locked(film: Film, *takes: tuple[str, int, int]) -> Lock:
         lock = with_take(lock, path, take, LockTake(Key("1" * 64), 1, Digest("2" * 64), frames))
     write_lock(session.lock_path, lock)
     return lock
+
+
+def turn(path: Path) -> None:
+    """Have an mp4 shown a quarter clockwise, as phones do."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def video(film: Film, frames: int = 49, size: tuple[int, int] = (128, 128), fps: int = 25) -> Path:
@@ -256,20 +265,73 @@ def test_a_file_is_continued(film: Film) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "top", "size", "window"),
     [
-        ({"fps": 24}, "has 24 frames a second, the film 25"),
-        ({"size": (128, 104)}, "samples 128x128, and refs/before.mp4, which it extends, is 128x104"),
-        ({"size": (64, 64)}, "is 64x64"),
-        ({"frames": 17}, "has 17 frames, and extends takes 25"),
+        ({"fps": 24}, {}, (128, 128), (0, 0, 128, 128)),
+        ({"fps": 50, "frames": 97}, {}, (128, 128), (0, 0, 128, 128)),
+        ({"size": (128, 104)}, {}, (128, 128), (0, 0, 128, 128)),
+        ({"size": (64, 64)}, {}, (128, 128), (0, 0, 128, 128)),
+        ({"size": (120, 104)}, {"size": "120x104"}, (128, 128), (4, 12, 120, 104)),  # as it was delivered
+        ({"size": (256, 192)}, {"size": "120x104"}, (128, 128), (4, 12, 120, 104)),
+        ({"size": (256, 256), "fps": 30}, {"size": "120x104"}, (128, 128), (0, 0, 128, 128)),  # as it was sampled
     ],
 )
-def test_a_file_that_does_not_join_is_refused(film: Film, given: dict[str, Any], says: str) -> None:
+def test_a_file_that_does_not_fit_is_made_to(
+    film: Film, given: dict[str, Any], top: dict[str, Any], size: tuple[int, int], window: tuple[int, ...]
+) -> None:
+    video(film, **given)
+    made = shot(write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"], **top))
+    (asset,) = clip_step.assets(made)
+    assert asset.recipe == {
+        "video": asset.video.digest if asset.video else "",
+        "take": "last",
+        "frames": 25,
+        "fps": 25,
+        "size": list(size),
+        "window": list(window),
+        "sound": False,
+        "prepare": "1",
+    }
+    assert (told(film)["extend"]["video"], told(film)["extend"]["frames"]) == (asset.name, 25)
+    action = clip_step.action(node(film), {})
+    assert action.body["assets"] == {asset.name: asset.recipe}
+    write(film, b=["extends: { file: refs/before.mp4, audio: fresh, frames: 17 }"], **top)
+    assert clip_step.action(node(film), {}).key != action.key
+
+
+def test_a_phones_video_is_seen_upright(film: Film) -> None:
+    path = video(film, size=(128, 192))
+    turn(path)
+    made = shot(write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"], size="192x128"))
+    (asset,) = clip_step.assets(made)
+    assert asset.recipe["size"] == [192, 128]
+    assert "prepare" in asset.recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"frames": 17}, "has 17 frames, and extends takes 25"),
+        ({"frames": 1}, "has 1 frame, and extends takes 25"),
+        ({"frames": 24, "fps": 50}, "has 12 frames at 25 a second, and extends takes 25"),
+    ],
+)
+def test_a_file_that_is_too_short_is_refused(film: Film, given: dict[str, Any], says: str) -> None:
     video(film, **given)
     (problem,) = problems(write(film, b=["extends: { file: refs/before.mp4 }"]))
-    assert (problem.code, says in problem.message) == ("L102", True), problem
+    assert (problem.code, problem.message) == ("L102", f"refs/before.mp4 {says}")
     assert problem.hint
     assert problem.span is not None
+
+
+def test_what_a_fit_costs_is_told(film: Film) -> None:
+    video(film, size=(128, 64))
+    write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"])
+    told = [p.message for p in film.session().loaded.problems if p.code == "L022"]
+    assert told == [
+        "refs/before.mp4: 50% of it is cut off (left and right) to fill 128x128",
+        "refs/before.mp4: it is enlarged 2.00x: 128x64 is small for 128x128",
+    ]
 
 
 def test_the_sound_of_a_silent_file_cannot_go_on(film: Film) -> None:
@@ -284,6 +346,59 @@ def test_a_file_and_a_clip_exclude_each_other_in_all_layers(film: Film) -> None:
     video(film)
     defaults = "{ clip: { extends: { file: refs/before.mp4 } } }"
     assert "L100" in {problem.code for problem in problems(write(film, defaults=defaults))}
+
+
+# --- guide videos
+
+CONTROL = "control: { video: refs/before.mp4, lora: pose.safetensors }"
+
+
+def test_a_guide_that_fits_is_sent_as_it_is(film: Film) -> None:
+    video(film, frames=121, size=(320, 64))  # the template takes care of its size
+    made = shot(write(film, b=["length: 121f", CONTROL]))
+    (asset,) = clip_step.assets(made)
+    assert asset.video is not None
+    assert (asset.name, asset.recipe) == (f"ltxflow/{asset.video.digest[:32]}.mp4", {"video": asset.video.digest})
+    assert told(film)["control"]["video"] == asset.name
+
+
+def test_a_guide_of_another_rate_is_made_to_fit(film: Film) -> None:
+    video(film, frames=160, fps=30)
+    made = shot(write(film, b=["length: 121f", CONTROL]))
+    (asset,) = clip_step.assets(made)
+    assert {name: asset.recipe[name] for name in ("take", "frames", "fps", "size", "window", "sound")} == {
+        "take": "first",
+        "frames": 121,
+        "fps": 25,
+        "size": list(made.geometry.base),
+        "window": [0, 0, *made.geometry.base],
+        "sound": False,
+    }
+    assert told(film)["control"]["video"] == asset.name
+    assert clip_step.action(node(film), {}).body["assets"] == {asset.name: asset.recipe}
+
+
+def test_the_guide_of_a_doubled_clip_has_the_rate_that_is_sampled(film: Film) -> None:
+    video(film, frames=65, fps=24)
+    made = shot(write(film, b=["length: 129f", "temporal_upscale: true", CONTROL], fps=48))
+    assert "prepare" not in clip_step.assets(made)[0].recipe
+    video(film, frames=129, fps=48)
+    assert clip_step.assets(shot(film))[0].recipe["frames"] == 65
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"frames": 97}, "refs/before.mp4 has 97 frames, and one/b follows it for 121"),
+        ({"frames": 97, "fps": 50}, "refs/before.mp4 has 49 frames at 25 a second, and one/b follows it for 121"),
+    ],
+)
+def test_a_guide_that_is_too_short_is_refused(film: Film, given: dict[str, Any], says: str) -> None:
+    video(film, **given)
+    (problem,) = problems(write(film, b=["length: 121f", CONTROL]))
+    assert (problem.code, problem.message) == ("L108", says)
+    assert problem.hint.startswith("give a longer video, or the clip a length of at most ")
+    assert (problem.span.line if problem.span else 0) > 0
 
 
 # --- twice the frame rate

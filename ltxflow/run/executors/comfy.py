@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
+from uuid import uuid4
 
 from ltxflow.comfy.places import Server
 from ltxflow.core.digest import Key
@@ -36,14 +37,17 @@ from ltxflow.steps import Job, Order
 from ltxflow.store.journal import Journal, Submission
 from ltxflow.store.speeds import Speed
 
+FORCED = "asked for again with --force"  # the cause of a render of what is there already
 LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: what runs takes longer than was thought
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a build allows: how long an unreachable server is waited for, which foreign nodes, how much GPU time."""
+    """What a build allows: how long an unreachable server is waited for, and one that refuses connections, which
+    foreign nodes, how much GPU time."""
 
     patience_s: float = 300.0
+    dead_after_s: float = 15.0
     allowed: frozenset[str] = frozenset()
     max_gpu_s: float | None = None
 
@@ -67,6 +71,7 @@ class ComfyExecutor:
         self.tickets = Tickets(Submissions(journal), emit)
         self.machines = Machines(
             terms.patience_s,
+            terms.dead_after_s,
             lambda text, level: self.tickets.tell(None, text, level),
             self.tickets.wake.set,
             self.tickets.spawn,
@@ -74,6 +79,7 @@ class ComfyExecutor:
         self.endings = Endings(self.tickets, self.machines, learned)
         self.attempts = Attempts(self.tickets, self.machines, self.endings, terms.allowed, signatures)
         self._places = count()
+        self._nonce = uuid4().hex  # of all clips that this build makes again: models are reloaded once
         self._pulled: Counter[str] = Counter()
         self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
 
@@ -108,6 +114,8 @@ class ComfyExecutor:
         task = Task(job.target, work_of(status.node), order.loads, text=order.text)
         done, cause = asyncio.get_running_loop().create_future(), self.tickets.submissions.cause_of(job.key)
         ticket = Ticket(next(self._places), order, job, status.action, task, done, cause)
+        if status.is_forced:
+            ticket.cause, ticket.nonce = FORCED, self._nonce
         for machine in self.machines:
             if machine.unwritable is not None:
                 ticket.bar(machine, machine.unwritable)
@@ -143,6 +151,7 @@ class ComfyExecutor:
             ticket.cause = "its server is no longer named"
             self.tickets.submissions.finished(submission, ticket.key, "lost", ticket.cause)
             return None
+        ticket.nonce = submission.nonce or ticket.nonce
         if not home.is_up:
             self.tickets.tell(ticket, f"waits for {home.label}, which has it from an earlier run", "warning")
         return submission
@@ -186,12 +195,14 @@ class ComfyExecutor:
                 continue
             home = self.machines.named(ticket.adopt.server)
             assert home is not None
-            if not self.machines.is_given_up(home):
+            is_dead = self.machines.has_stopped(home) and any(machine.has_room for machine in open_to)
+            if not self.machines.is_given_up(home) and not is_dead:
                 continue
             if not any(machine.is_up for machine in open_to):
                 self.tickets.fail(ticket, LtxflowError(self.machines.not_answered(home), exit_code=UNREACHABLE))
                 continue
             ticket.cause = self.machines.silence(home)
+            self.tickets.tell(ticket, f"starts elsewhere: {ticket.cause}", "warning")
             self.tickets.submissions.finished(ticket.adopt, ticket.key, "lost", ticket.cause)
             home.abandoned.append(ticket.adopt.prompt_id)
             ticket.adopt = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio, accepted, notices, problems, started
+from fakes.studio import Studio, accepted, freeze, let_go, notices, problems, started, until
 from films import write_picture
 
 from ltxflow.plan.estimate import work_of
@@ -120,6 +120,43 @@ def test_one_prompt_is_kept_where_others_have_theirs(studio: Studio, server: Fak
     assert [outcomes[id] for id in theirs] == ["success"] * 3
 
 
+@pytest.mark.parametrize(
+    ("version", "is_silent"), [("0.27.0", False), ("0.27.0", True), ("0.3.64", False), ("0.3.64", True)]
+)
+def test_a_clip_behind_other_people_says_so(studio: Studio, version: str, is_silent: bool) -> None:
+    with FakeComfy(version=version) as server:
+        server.hold()
+        server.add_foreign(2)
+        if is_silent:
+            server.misbehave.silent_socket()
+        process = studio.write("a").start(server)
+        until(process, "action-waiting", '"ahead": 2')
+        server.add_foreign(1)  # these come later, and run later
+        server.go()
+        ran = studio.ended(process, server)
+        assert ran.code == 0, ran.err
+        told = [json.loads(line) for line in vars(process)["told"] if "action-waiting" in line]
+        assert told[0] == {
+            "schema": "ltxflow.event/1",
+            "event": "action-waiting",
+            "target": "clip:s/a@1",
+            "where": f"127.0.0.1:{server.port}",
+            "ahead": 2,
+        }
+
+
+def test_a_clip_behind_our_own_says_nothing(studio: Studio) -> None:
+    with FakeComfy(seconds=3) as server:
+
+        def meanwhile() -> None:
+            freeze(server, 1, waiting=1)
+            let_go(server)
+
+        ran = studio.build(server, meanwhile=meanwhile)
+        assert ran.code == 0
+        assert not ran.events("action-waiting")
+
+
 def test_what_somebody_made_already_is_taken_up(studio: Studio, server: FakeComfy) -> None:
     studio.build(server)
     studio.forget(server)
@@ -127,6 +164,8 @@ def test_what_somebody_made_already_is_taken_up(studio: Studio, server: FakeComf
     assert ran.code == 0
     assert notices(ran).count("has it already (done)") == 3
     assert len(ours(server)) == 3
+    (finished,) = ran.events("run-finished")
+    assert (finished["rendered"], finished["resumed"]) == (0, 3)
 
 
 def test_what_somebody_made_on_the_other_server_is_taken_up_there(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fakes.comfyui import FakeComfy
 from fakes.misbehave import SPOILS
-from fakes.studio import Studio, accepted, asked, notices, problems, started
+from fakes.studio import Studio, accepted, asked, notices, problems, started, until
 from films import write_picture
 
 from ltxflow.run import fetch
@@ -367,6 +367,93 @@ def test_a_server_that_dies_gives_its_clips_to_the_other(studio: Studio, slow: F
     assert ran.code == 0, ran.out
     assert len(outcomes(other)) == 5
     assert [cause for cause in studio.causes if cause != "first"] == [f"{_name(slow)} did not answer for 1 s"] * 2
+
+
+def test_a_process_that_is_gone_gives_its_clips_away_long_before_patience_ends(
+    studio: Studio, slow: FakeComfy, other: FakeComfy
+) -> None:
+    def meanwhile() -> None:
+        freeze(slow)
+        slow.stop_listening()
+
+    args = ["--patience", "1h", "--dead-after", "1s"]
+    ran = studio.write(*"abcde").build(slow, other, args=args, meanwhile=meanwhile)
+    assert ran.code == 0, ran.out
+    assert len(outcomes(other)) == 5
+    assert [cause for cause in studio.causes if cause != "first"] == [
+        f"{_name(slow)} stopped: connection refused for 1 s"
+    ] * 2
+
+
+def test_where_no_other_has_room_it_is_waited_for_and_asked_first(
+    studio: Studio, slow: FakeComfy, other: FakeComfy
+) -> None:
+    slow.hold()
+    other.hold()
+    process = studio.write(*"abcd").start(slow, other, args=["--patience", "1h", "--dead-after", "0s"])
+    slow.wait(accepted(2))
+    other.wait(accepted(2))
+    slow.stop_listening()
+    until(process, "notice", "set aside until it answers")
+    slow.listen()
+    until(process, "notice", "answers again")
+    thaw(slow)
+    other.go()
+    ran = studio.ended(process, slow, other)
+    assert ran.code == 0, ran.err
+    assert studio.causes.count("the server no longer has it: it was started anew, or its queue was cleared") == 2
+    assert not [cause for cause in studio.causes if "stopped" in cause]
+
+
+def test_a_clip_of_an_earlier_run_does_not_wait_for_a_process_that_is_gone(
+    studio: Studio, slow: FakeComfy, other: FakeComfy
+) -> None:
+    process = studio.write("a").start(slow)
+    freeze(slow, waiting=0)
+    process.kill()
+    studio.ended(process, slow)
+    slow.stop_listening()
+    ran = studio.build(slow, other, args=["--patience", "1h", "--dead-after", "1s"])
+    assert ran.code == 0, ran.out
+    assert outcomes(other) == ["success"]
+    cause = f"{_name(slow)} stopped: connection refused for 1 s"
+    assert studio.causes == ["first", cause]
+    assert f"starts elsewhere: {cause}" in notices(ran)
+
+
+@pytest.mark.parametrize("path", ["^/system_stats$", "^/object_info"])
+def test_a_server_that_dribbles_is_set_aside_and_named(
+    studio: Studio, server: FakeComfy, other: FakeComfy, path: str
+) -> None:
+    server.misbehave.dribble(path, times=None)
+    ran = studio.write(*"abc").build(server, other, args=["--patience", "3s"])
+    assert ran.code == 0, ran.out
+    assert outcomes(other) == ["success"] * 3
+    assert f"set aside until it answers, for 3 s at most: {_name(server)}: " in notices(ran)
+
+
+def test_the_only_server_may_be_slow_once(studio: Studio, server: FakeComfy) -> None:
+    server.misbehave.dribble("^/object_info")
+    ran = studio.write("a").build(server, args=["--patience", "3s"])
+    assert ran.code == 0, ran.out
+    assert "asking for the nodes: its answer comes too slowly: " in notices(ran)
+    assert "answers again" in notices(ran)
+
+
+def test_the_only_server_that_only_dribbles_is_told_with_exit_code_4(studio: Studio, server: FakeComfy) -> None:
+    server.misbehave.dribble("^/system_stats$", times=None)
+    ran = studio.write("a").build(server, args=["--patience", "3s"])
+    assert ran.code == 4
+    assert "asking for its state: its answer comes too slowly: " in problems(ran)[0]["message"]
+
+
+def test_a_silent_server_does_not_hold_up_the_others(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
+    server.misbehave.hang("^/system_stats$", times=None)
+    ran = studio.build(server, other, args=["--patience", "1h"])
+    assert ran.code == 0, ran.out
+    assert outcomes(other) == ["success"] * 3
+    assert f"for 3600 s at most: {_name(server)}: no answer yet" in notices(ran)
+    server.misbehave.clear()
 
 
 def test_what_was_given_away_does_not_run_on(studio: Studio, slow: FakeComfy, other: FakeComfy) -> None:

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio, accepted, asked, limited, notices, problems, started
+from fakes.studio import DIES, Studio, asked, freeze, let_go, notices, problems, slow_but, started, until
 from film import command
 
 from ltxflow.comfy.client import prompt_id_for
 from ltxflow.store.journal import Journal
-
-# In the process that builds: it dies without a word when this is called for the n-th time.
-DIES = """
-import os, signal
-from ltxflow.comfy import client
-from ltxflow.run import fetch, submissions
-from ltxflow.run.executors import comfy
-from ltxflow.store import store
-
-def dies(owner, name, after=False):
-    was = getattr(owner, name)
-    def now(*args, **options):
-        if after:
-            was(*args, **options)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(owner, name, now)
-"""
-
-
-def slow_but(text: str) -> Any:
-    """Renders take a while, but for the clip whose prompt has this in it."""
-    return lambda graph: 0.0 if text in json.dumps(graph) else 4.0
 
 
 @pytest.fixture
@@ -46,38 +22,8 @@ def server() -> Iterator[FakeComfy]:
         yield fake
 
 
-def freeze(server: FakeComfy, running: int, waiting: int = 0) -> None:
-    """Wait until the n-th prompt runs and others wait, and leave it so."""
-    server.wait(started(running))
-    server.hold()
-    server.wait(accepted(running + waiting))
-
-
-def let_go(server: FakeComfy) -> None:
-    server.set_speed(1e9)
-    server.go()
-
-
 def outcomes(server: FakeComfy) -> list[str]:
     return [run["outcome"] for run in server.stats()["runs"] if not run["foreign"]]
-
-
-def until(process: subprocess.Popen[str], event: str, word: str = "") -> None:
-    """Read what a build tells until this event, with that word in it."""
-    assert process.stdout is not None
-    told: list[str] = vars(process).setdefault("told", [])  # b may start before a is fetched: look back, too
-
-    def is_it(line: str) -> bool:
-        return json.loads(line).get("event") == event and word in line
-
-    if any(map(is_it, told)):
-        return
-    with limited():
-        for line in process.stdout:
-            told.append(line)
-            if is_it(line):
-                return
-    raise AssertionError(f"it ended without {event}: {process.stderr.read() if process.stderr else ''}")
 
 
 @pytest.mark.parametrize("version", ["0.27.0", "0.14.1", "0.3.64"])
@@ -181,6 +127,16 @@ def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: S
     assert any(event["target"] == "clip:s/b@1" for event in ran.events("action-progress"))
     assert outcomes(server) == ["success"] * 3
     assert studio.causes == ["first"] * 3
+    (finished,) = ran.events("run-finished")
+    assert {name: finished[name] for name in ("planned", "hit", "rendered", "resumed", "restored")} == {
+        "planned": 3,
+        "hit": 0,
+        "rendered": 0,
+        "resumed": 2,
+        "restored": 1,
+    }
+    ends = {event["target"]: event["outcome"] for event in ran.events("action-finished")}
+    assert ends == {"clip:s/a@1": "restored", "clip:s/b@1": "resumed", "clip:s/c@1": "resumed"}
 
 
 def _finish_when_followed(server: FakeComfy, before: int) -> None:

@@ -1,0 +1,408 @@
+"""Any video file as it plays, and a part of it prepared for a clip: size, frame rate, rotation, sound.
+
+Time rules here, not the number of a frame: a frame is shown from its time stamp until the next one's. A part of a video
+with another rate, or with a varying one, is what a player shows every 1/rate s, from the middle of the video's first
+frame on, or up to that of its last. Where the rates are the same, that is the frames themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.container import InputContainer, OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image
+
+from ltxflow.core import files
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.media.boxes import AGAIN
+from ltxflow.media.image import PIXELS_MAX
+from ltxflow.media.probe import VideoFacts, probe_mp4
+
+# What FFmpeg may take a file for: containers, no playlists or scripts, which name other files and addresses.
+CONTAINERS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "ogg"),
+    *("asf", "mxf", "gif", "dv", "ivf", "nut", "yuv4mpegpipe"),
+)
+OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+FRAMES_MAX = 2_000_000  # 22 hours at 25 fps
+HINT = "give an mp4, mov, mkv or webm with a picture track"
+HDR = (16, 18)  # transfer characteristics of ITU-T H.273: PQ (SMPTE ST 2084), HLG (ARIB STD-B67)
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # how their files begin
+EVEN = Fraction(1, 4)  # of a frame: so far a time stamp may lie off the grid of a constant rate
+SEEKS_S = (1, 15, None)  # how far before its first frame a part is decoded from; None: from the file's start
+
+_LIBRARY = (av.FFmpegError, OSError, ValueError, IndexError, KeyError, EOFError)
+_QUALITY = {"last": "6", "first": "14"}  # CRF: a continuation goes on from its pixels, a guide shows the way
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a video as a clip reads it.
+
+    `take` is "last" or "first": so many `frames`, at `fps`, from that end. The picture fills `window` (x, y, width,
+    height) of `size`, centred, what is over is cut off; the rest of `size`, which no viewer sees, mirrors its edges.
+    """
+
+    take: str
+    frames: int
+    fps: int
+    size: tuple[int, int]
+    window: tuple[int, int, int, int]
+    has_sound: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "take": self.take,
+            "frames": self.frames,
+            "fps": self.fps,
+            "size": list(self.size),
+            "window": list(self.window),
+            "sound": self.has_sound,
+        }
+
+
+def part_from(recipe: Mapping[str, Any]) -> Part:
+    """Return the Part that `Part.as_json` describes."""
+    width, height = recipe["size"]
+    x, y, across, down = recipe["window"]
+    return Part(recipe["take"], recipe["frames"], recipe["fps"], (width, height), (x, y, across, down), recipe["sound"])
+
+
+# Probing
+
+
+def probe_video(path: Path) -> dict[str, Any]:
+    """Return what a video file shows when it is played, as JSON: the fields of `VideoFacts`, and more.
+
+    `width` and `height` are upright and in square pixels, `fps` is the mean rate. `rotation` is in degrees. `is_plain`
+    says that any reader shows the same: an mp4 of constant rate, without rotation. `is_hdr`: PQ or HLG. `start`, `last`
+    and `end` are the times of the first and the last frame and of its end, in seconds on the file's own clock.
+
+    Reads all of the file, decodes one frame. Raise LtxflowError when it is missing, no video, damaged, cut short or
+    endless.
+    """
+    with _opened(path) as container:
+        stream = _pictures(container, path)
+        pixel = _pixel_of(stream)
+        plain = _plain(path) if "mp4" in container.format.name else None
+        promised = _promised_s(container)
+        times = _times(container, stream, path)
+    shown = _first_frame(path)
+    width, height = round(shown.width * pixel), shown.height
+    if abs(shown.rotation) % 180 == 90:
+        width, height = height, width
+    rate = (times.count - 1) / (times.last - times.start) if times.last > times.start else None
+    end = times.last + (times.lasts or (1 / rate if rate else Fraction(1, 25)))
+    seconds = end - times.start
+    facts = VideoFacts(
+        times.count,
+        times.count / seconds,
+        width,
+        height,
+        seconds,
+        times.sound_rate,
+        times.sound_channels,
+        max(Fraction(0), times.sound_end - times.start),
+    )
+    if promised is not None and max(end, times.sound_end) < promised * Fraction(9, 10) - 1:
+        why = f"it promises {float(promised):.1f} s and ends after {float(max(end, times.sound_end)):.1f} s"
+        raise LtxflowError(Problem(f'"{path.name}" is cut short: {why}', hint=AGAIN, code="truncated"))
+    if not times.is_even or shown.rotation % 360 or pixel != 1:
+        plain = None
+    more = {
+        "rotation": shown.rotation % 360,
+        "is_plain": plain is not None,
+        "is_hdr": int(getattr(shown, "color_trc", 0) or 0) in HDR,
+        "start": str(times.start),
+        "last": str(times.last),
+        "end": str(end),
+    }
+    return {**(plain or facts).as_json(), **more}
+
+
+def _plain(path: Path) -> VideoFacts | None:
+    """Return the facts in an mp4's index, None for an mp4 that is not plain. Raise LtxflowError for one cut short."""
+    try:
+        return probe_mp4(path)
+    except LtxflowError as error:
+        if error.problems[0].code == "truncated":
+            raise
+        return None
+
+
+def _promised_s(container: InputContainer) -> Fraction | None:
+    """How long a file says it is, where it says so at its beginning."""
+    is_told = any(name in container.format.name for name in ("matroska", "avi"))
+    return Fraction(container.duration, av.time_base) if is_told and container.duration else None
+
+
+@contextmanager
+def _opened(path: Path, refused: Callable[[Path], LtxflowError] | None = None) -> Iterator[InputContainer]:
+    """Open a video, and say in our words (those of `refused`) what FFmpeg has against it."""
+    if not path.is_file():
+        raise LtxflowError(Problem(f'there is no video "{path.name}"', code="missing"))
+    try:
+        with av.open(str(path), options=dict(OPTIONS)) as container:
+            yield container
+    except _LIBRARY as error:
+        raise (refused or _unreadable)(path) from error
+
+
+def _unreadable(path: Path) -> LtxflowError:
+    """What is wrong with a file that FFmpeg does not read: of an mp4, or a web page, the boxes say it best."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+        if head.startswith(PICTURES) or (head[:4], head[8:]) == (b"RIFF", b"WEBP"):
+            hint = "start the clip from it instead, with reference:"
+            return LtxflowError(Problem(f'"{path.name}" is a picture, not a video', hint=hint, code="picture"))
+        probe_mp4(path)
+    except LtxflowError as error:
+        if not error.problems[0].message.endswith("is not an mp4 file"):
+            return error
+    except OSError as error:
+        return LtxflowError(Problem(f'cannot read "{path.name}": {(error.strerror or "").lower()}', code="missing"))
+    return LtxflowError(Problem(f'"{path.name}" is damaged, or no video', hint=HINT, code="unreadable"))
+
+
+def _pictures(container: InputContainer, path: Path) -> VideoStream:
+    covers = av.stream.Disposition.attached_pic  # an album's cover is a picture track, too
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not streams:
+        raise LtxflowError(Problem(f'"{path.name}" has no picture', hint=HINT, code="no-video"))
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise LtxflowError(Problem(f'"{path.name}" has pictures of a kind that is not read', hint=HINT, code="codec"))
+    if stream.width * stream.height > PIXELS_MAX:
+        size = f"{stream.width}x{stream.height}"
+        raise LtxflowError(Problem(f'"{path.name}" is too large: {size}', hint="export it smaller", code="too-large"))
+    return stream
+
+
+def _pixel_of(stream: VideoStream) -> Fraction:
+    """How wide a stored pixel is shown, by its height."""
+    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return Fraction(shape) if shape and Fraction(1, 8) <= shape <= 8 else Fraction(1)
+
+
+@dataclass(frozen=True)
+class _Times:
+    count: int
+    start: Fraction
+    last: Fraction
+    lasts: Fraction  # how long the last frame is shown; 0 where the file does not say
+    is_even: bool
+    sound_rate: int
+    sound_channels: int
+    sound_end: Fraction
+
+
+def _times(container: InputContainer, stream: VideoStream, path: Path) -> _Times:
+    """When each frame is shown, by the packets alone."""
+    stamps: list[int] = []
+    lasts: dict[int, int] = {}
+    base, sound_end = stream.time_base or Fraction(1, 1000), Fraction(0)
+    sound = next(iter(container.streams.audio), None)
+    tracks: list[Any] = [stream] if sound is None or sound.codec_context is None else [stream, sound]
+    for packet in container.demux(*tracks):
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if packet.size == 0 or stamp is None or packet.is_discard:
+            continue
+        if packet.stream is stream:
+            stamps.append(stamp)
+            lasts[stamp] = packet.duration or 0
+            if len(stamps) > FRAMES_MAX:
+                raise LtxflowError(Problem(f'"{path.name}" has more than {FRAMES_MAX:,} frames', code="too-long"))
+        elif packet.time_base:
+            sound_end = max(sound_end, (stamp + (packet.duration or 0)) * Fraction(packet.time_base))
+    if not stamps:
+        raise LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
+    stamps.sort()
+    first, last = stamps[0], stamps[-1]
+    step = Fraction(last - first, len(stamps) - 1) if len(stamps) > 1 else Fraction(0)
+    is_even = all(abs(stamp - first - number * step) <= step * EVEN for number, stamp in enumerate(stamps))
+    is_heard = sound is not None and sound.codec_context is not None and sound_end > 0
+    return _Times(
+        len(stamps),
+        first * base,
+        last * base,
+        lasts[last] * base,
+        is_even,
+        int(sound.rate or 0) if sound is not None and is_heard else 0,
+        int(sound.channels or 0) if sound is not None and is_heard else 0,
+        sound_end,
+    )
+
+
+def _first_frame(path: Path) -> VideoFrame:
+    with _opened(path) as container:
+        for frame in container.decode(_pictures(container, path)):
+            return frame
+    raise LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
+
+
+# Preparing
+
+
+def prepare_video(path: Path, out: Path, part: Part, facts: Mapping[str, Any]) -> None:
+    """Write a part of a video to `out` (mov: H.264, and PCM where it has sound), as a clip reads it.
+
+    `facts` are those of `probe_video`. Decodes what is needed and no more: memory holds one frame at a time. Raise
+    LtxflowError when the file is shorter than the part, or does not decode there.
+    """
+    start, last, end = (Fraction(facts[name]) for name in ("start", "last", "end"))
+    half, step = (end - start) / facts["frames"] / 2, Fraction(1, part.fps)
+    begin = start if part.take == "first" else end - part.frames * step
+    at = start + half if part.take == "first" else end - half - (part.frames - 1) * step
+    times = [at + number * step for number in range(part.frames)]
+    if times[0] < start or times[-1] >= end:
+        message = f'"{path.name}" lasts {float(end - start):.2f} s, and {part.frames} frames of it are needed'
+        raise LtxflowError(Problem(message, hint="give a longer video", code="too-short"))
+    try:
+        with av.open(str(out), "w", format="mov") as made:
+            options = {"preset": "veryfast", "crf": _QUALITY[part.take]}
+            video = made.add_stream("libx264", rate=part.fps, options=options)
+            video.width, video.height, video.pix_fmt = *part.size, "yuv420p"
+            sound = _Sound(path, made, part, begin) if part.has_sound and facts["audio_rate"] else None
+            for number, picture in enumerate(_pictures_at(path, times, last, part)):
+                frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, part.fps)
+                made.mux(video.encode(frame))
+            made.mux(video.encode(None))
+            if sound is not None:
+                sound.write()
+    except _LIBRARY as error:  # from the writing side: errors of the source are translated where it is read
+        why = getattr(error, "strerror", "") or "failed"
+        problem = Problem(f'cannot write "{out}": {why.lower()}', hint="free some space", code=files.DISK)
+        raise LtxflowError(problem, exit_code=FAILED) from error
+
+
+def _broken(path: Path) -> LtxflowError:
+    hint = "export it again; `ffmpeg -v error -i FILE -f null -` says where it breaks"
+    return LtxflowError(Problem(f'"{path.name}" does not decode where it is needed', hint=hint, code="damaged"))
+
+
+def _pictures_at(path: Path, times: Sequence[Fraction], last: Fraction, part: Part) -> Iterator[NDArray[np.uint8]]:
+    """Yield what is shown at each of these times, in the part's size."""
+    for before_s in SEEKS_S:
+        with _opened(path, _broken) as container:
+            stream = _pictures(container, path)
+            pixel, base = _pixel_of(stream), stream.time_base or Fraction(1, 1000)
+            if before_s is not None:
+                at = max(int((times[0] - before_s) / base), stream.start_time or 0)
+                with suppress(av.FFmpegError):  # then it is read from its start
+                    container.seek(at, stream=stream)
+            frames = container.decode(stream)
+            shown = next(iter(frames), None)
+            if shown is None or shown.pts is None:
+                raise _broken(path)
+            if shown.pts * base > times[0] and before_s is not None:
+                continue  # it did not find its way that far back
+            yield from _shown_at(path, shown, frames, base, pixel, times, last, part)
+            return
+
+
+def _shown_at(
+    path: Path,
+    shown: VideoFrame,
+    frames: Iterator[VideoFrame],
+    base: Fraction,
+    pixel: Fraction,
+    times: Sequence[Fraction],
+    last: Fraction,
+    part: Part,
+) -> Iterator[NDArray[np.uint8]]:
+    picture: NDArray[np.uint8] | None = None
+    todo = iter(times)
+    time = next(todo)
+    for following in frames:
+        if following.pts is None:
+            continue
+        while time < following.pts * base:
+            picture = _fitted(shown, pixel, part) if picture is None else picture
+            yield picture
+            if (after := next(todo, None)) is None:
+                return
+            time = after
+        shown, picture = following, None
+    if shown.pts is None or shown.pts * base < last:
+        raise _broken(path)  # it ends before its time
+    picture = _fitted(shown, pixel, part)
+    yield picture
+    for _ in todo:
+        yield picture
+
+
+def _fitted(frame: VideoFrame, pixel: Fraction, part: Part) -> NDArray[np.uint8]:
+    """A frame upright, filling the part's window, with the rest of its size mirrored from there."""
+    stored = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    upright = np.ascontiguousarray(np.rot90(stored, turns))
+    height, width = upright.shape[:2]
+    across, down = (Fraction(1), pixel) if turns % 2 else (pixel, Fraction(1))  # of a stored pixel, as it is shown
+    x, y, inner, tall = part.window
+    scale = max(inner / (width * float(across)), tall / (height * float(down)))
+    box_width, box_height = min(width, inner / scale / float(across)), min(height, tall / scale / float(down))
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    picture = Image.fromarray(upright)
+    if (width, height) != (inner, tall) or (left, top) != (0, 0):
+        box = (left, top, left + box_width, top + box_height)
+        picture = picture.resize((inner, tall), Image.Resampling.LANCZOS, box=box)
+    edges = ((y, part.size[1] - tall - y), (x, part.size[0] - inner - x), (0, 0))
+    return np.ascontiguousarray(np.pad(np.asarray(picture), edges, mode="symmetric"), dtype=np.uint8)
+
+
+class _Sound:
+    """The sound of a part: as much of it as there is picture, silence where the file has none."""
+
+    def __init__(self, path: Path, made: OutputContainer, part: Part, first: Fraction) -> None:
+        self.path, self.made, self.part, self.first = path, made, part, first
+        with _opened(path) as source:
+            track = source.streams.audio[0]
+            self.rate, self.layout = int(track.rate), "mono" if track.channels == 1 else "stereo"
+        self.stream = made.add_stream("pcm_s16le", rate=self.rate, layout=self.layout)
+
+    def write(self) -> None:
+        channels = 1 if self.layout == "mono" else 2
+        samples = int(self.rate * Fraction(self.part.frames, self.part.fps))
+        wave = np.zeros((samples, channels), np.int16)
+        for at, block in self._blocks():
+            start = max(at, 0)
+            piece = block[start - at : samples - at]
+            wave[start : start + len(piece)] = piece
+        frame = AudioFrame.from_ndarray(wave.reshape(1, -1), format="s16", layout=self.layout)
+        frame.sample_rate, frame.pts, frame.time_base = self.rate, 0, Fraction(1, self.rate)
+        self.made.mux(self.stream.encode(frame))
+        self.made.mux(self.stream.encode(None))
+
+    def _blocks(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
+        """Samples (sample, channel), each block with its place from the part's first sample on."""
+        resampler = AudioResampler(format="s16", layout=self.layout, rate=self.rate)
+        until = self.first + Fraction(self.part.frames, self.part.fps)
+        with _opened(self.path, _broken) as source:
+            track = source.streams.audio[0]
+            base = track.time_base or Fraction(1, self.rate)
+            with suppress(av.FFmpegError):
+                source.seek(max(int((self.first - 1) / base), track.start_time or 0), stream=track)
+            for decoded in source.decode(track):
+                if decoded.pts is None:
+                    continue
+                if decoded.pts * base >= until:
+                    return
+                at = round((decoded.pts * base - self.first) * self.rate)
+                for frame in resampler.resample(decoded):
+                    block = frame.to_ndarray().astype(np.int16).reshape(-1, 1 if self.layout == "mono" else 2)
+                    yield at, block
+                    at += len(block)
