@@ -1,0 +1,273 @@
+"""The labelled clips: what each is, and what a check must find in it.
+
+A label is a decision about what a person who sees the clip would say, made before anything is measured:
+
+* **Frozen** (Q101): for a second or longer the picture goes nowhere. Light that breathes, flickers or fades, faint
+  noise (deviation of 3 levels and less), blotches that change with each latent, and half a pixel of trembling do
+  not make a still move. Texture that is plainly seen to move does: rain, snow, and film grain of 8 levels and more,
+  which nobody gets without asking for it; that only the grain moves is worth advice at most, and no GPU time.
+* A picture that is shown twice, or a loop that plays forth and back, moves.
+* **Black** (Q102): a fifth of a second and more. Night is not black, nor is a fade from or to black, nor a blink.
+* **Cut** (Q104): another picture from one frame to the next, the same place from near by included. A dissolve, a
+  whip pan, lightning, a strobe and what passes close to the camera are none.
+
+`TRAIN` and `HELD_OUT` differ in seeds, parameters, stills and sizes, and some kinds are held out altogether: the
+checks were made with the first, and what is published of them was measured on the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from labelled import cutting, moving, sounds, standing
+from labelled.encode import Sound, write
+from labelled.moving import Draw, Set
+
+Split = Literal["train", "held-out"]
+
+PICTURE = ("Q101", "Q102", "Q104")
+SOUND = ("Q105", "Q106", "Q107", "Q108", "Q109")
+
+# small, as a preview is, upright; the last two are what a preview and a final clip have
+SIZES: Mapping[Split, Sequence[tuple[int, int, int]]] = {
+    "train": ((384, 224, 25), (320, 192, 24), (256, 384, 25)),
+    "held-out": ((352, 256, 24), (416, 224, 25), (224, 384, 24)),
+}
+PREVIEW, FINAL = (768, 448, 25), (1536, 864, 24)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled clip. `faults` are the codes that must be found in it, of those in `judged`."""
+
+    name: str
+    kind: str
+    split: Split
+    at: Set
+    draw: Draw
+    faults: frozenset[str] = frozenset()
+    judged: tuple[str, ...] = PICTURE
+    sound: Callable[[float, int, int], Sound] | None = partial(sounds.air)
+    rate: int = 24000
+    sound_s: float = 0.0  # how much longer than the picture, or shorter
+    starts_s: float = 0.0
+    options: Mapping[str, str] = field(default_factory=dict)  # x264's
+
+    def write(self, path: Path) -> None:
+        seconds = self.at.frames / self.at.fps + self.sound_s
+        made = self.sound(seconds, self.rate, self.at.seed) if self.sound is not None else None
+        write(path, self.draw(self.at), self.at.fps, made, self.rate, self.starts_s, dict(self.options))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Clips that differ in parameters: those of `train`, and those of `held` out."""
+
+    name: str
+    draw: Draw
+    train: tuple[dict[str, Any], ...] = ()
+    held: tuple[dict[str, Any], ...] = ()
+    faults: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ("landscape", "street", "room", "portrait", "abstract")
+    seconds: float = 2.4
+
+
+def _many(name: str, values: Sequence[Any], **more: Any) -> tuple[dict[str, Any], ...]:
+    return tuple({name: value, **more} for value in values)
+
+
+FROZEN, BLACK, CUT = ("Q101",), ("Q102",), ("Q104",)
+OUTSIDE = ("landscape", "street")
+
+KINDS: tuple[Kind, ...] = (
+    Kind("pan", moving.camera, _many("across", (0.03, 0.1, -0.25)), _many("across", (-0.02, 0.05, 0.15, -0.3))),
+    Kind("tilt", moving.camera, _many("down", (0.05, -0.15)), _many("down", (-0.03, 0.1, 0.25))),
+    Kind(
+        "push-in",
+        moving.camera,
+        _many("push", (0.01, 0.02, 0.03)),
+        (*_many("push", (0.01, 0.01, 0.02, 0.02, 0.03, 0.03)), {"push": 0.02, "size": PREVIEW}),
+    ),
+    Kind("pull-out", moving.camera, _many("push", (-0.02,)), _many("push", (-0.01, -0.03))),
+    Kind("handheld", moving.handheld, _many("sway", (0.006,)), _many("sway", (0.004, 0.012))),
+    Kind("focus pull", moving.focus, _many("radius", (5.0,)), _many("radius", (4.0, 8.0))),
+    Kind("every frame twice", moving.judder, ({"each": 2}, {"each": 3}), ({"each": 2, "across": 0.05}, {"each": 3})),
+    Kind("forth and back", moving.ping_pong, ({},), ({"half_s": 0.4}, {"half_s": 0.8, "across": 0.08})),
+    Kind(
+        "rain",
+        moving.rain,
+        ({"drops": 500}, {"drops": 1500, "size": PREVIEW}, {"drops": 250, "speed": 14.0}),
+        (
+            {"drops": 400, "speed": 7.0},
+            {"drops": 900, "length": 6},
+            {"drops": 1500, "size": PREVIEW},
+            {"drops": 1500, "size": PREVIEW, "light": 45.0},
+            {"drops": 4000, "size": FINAL, "seconds": 1.5},
+        ),
+        scenes=("street", "landscape", "room"),
+    ),
+    Kind(
+        "snow",
+        moving.snow,
+        ({"flakes": 250}, {"flakes": 700, "size_px": 1.0}),
+        ({"flakes": 180}, {"flakes": 500, "speed": 1.6}, {"flakes": 1500, "size": PREVIEW}, {"flakes": 350, "size_px": 2.2}),
+        scenes=OUTSIDE,
+    ),
+    Kind(
+        "strong grain on a still",
+        moving.grain,
+        ({"levels": 10.0}, {"levels": 18.0, "size_px": 2}),
+        ({"levels": 9.0}, {"levels": 14.0}, {"levels": 12.0, "size_px": 2}, {"levels": 12.0, "size": PREVIEW}),
+    ),
+    Kind(
+        "grain on a pan",
+        moving.grain,
+        ({"levels": 6.0, "across": 0.04}, {"levels": 14.0, "across": 0.1}),
+        ({"levels": 8.0, "across": 0.03}, {"levels": 4.0, "across": 0.06}, {"levels": 12.0, "across": -0.05}),
+    ),
+    Kind(
+        "a model's noise",
+        moving.static,
+        ({"block": 2}, {"block": 32, "fresh": 0.5, "size": PREVIEW}),
+        ({"block": 1}, {"block": 4}, {"block": 16, "fresh": 0.7}, {"block": 32, "fresh": 0.3, "size": PREVIEW}),
+    ),
+    Kind("water", moving.water, ({}, {"speed": 0.5}), ({"height": 20.0}, {"speed": 1.6}, {"speed": 0.6}), scenes=OUTSIDE),
+    Kind(
+        "candle",
+        moving.candle,
+        ({}, {"size_part": 0.14}),
+        ({}, {"size_part": 0.07}, {"size_part": 0.12, "flicker": 0.08}, {"size_part": 0.08, "flicker": 0.0}),
+        scenes=("room", "portrait"),
+    ),
+    Kind("smoke", moving.smoke, ({}, {"strength": 25.0}), ({"strength": 30.0}, {"speed": 0.08}, {"scale": 1.6})),
+    Kind(
+        "talking head",
+        moving.head,
+        ({}, {"nod": 0.01}),
+        ({}, {"lips": 0.7}, {"nod": 0.015}, {"lips": 1.3}, {"size": PREVIEW}),
+        scenes=("portrait",),
+    ),
+    Kind("leaves", moving.leaves, ({}, {"sway": 0.2}), ({"sway": 0.3}, {"count": 120}, {"count": 500}), scenes=OUTSIDE),
+    Kind("crowd", moving.crowd, ({},), ({"count": 15}, {"count": 70, "size_part": 0.06}, {"speed": 0.03}), scenes=OUTSIDE),
+    Kind("timelapse", moving.timelapse, ({},), ({"speed": 0.2}, {"speed": 0.8, "dim": 0.5}), scenes=OUTSIDE),
+    Kind(
+        "dark night",
+        moving.night,
+        ({}, {"light": 0.06}),
+        ({"light": 0.08}, {"lamps": 1}, {"light": 0.05, "speed": 0.1}, {"light": 0.12, "size_part": 0.02}),
+        scenes=OUTSIDE,
+    ),
+    Kind("white-out", moving.white_out, ({},), ({"contrast": 0.04}, {"contrast": 0.08, "speed": 0.04})),
+    Kind("crossing", moving.crossing, ({},), ({"size_part": 0.12}, {"size_part": 0.3, "seconds": 5.0}), scenes=OUTSIDE),
+    Kind("clock", moving.hand, (), ({}, {"rate": 0.6}, {"size_part": 0.1}), scenes=("room",)),
+    Kind("fire", moving.fire, (), ({}, {"speed": 0.5})),
+    Kind("grass", moving.grass, (), ({}, {"sway": 0.03}), scenes=OUTSIDE),
+    Kind("confetti", moving.confetti, (), ({}, {"count": 80})),
+    Kind("flight through stars", moving.stars, (), ({}, {"count": 60, "speed": 0.3})),
+    # frozen
+    Kind("frozen", standing.frozen, ({}, {}), ({}, {}, {}, {"size": PREVIEW}, {"size": FINAL, "seconds": 1.5}), FROZEN),
+    Kind(
+        "frozen from 0.5 s",
+        standing.stops,
+        ({"at_s": 0.5}, {"at_s": 0.5, "kind": "head"}),
+        ({"at_s": 0.4}, {"at_s": 0.6}, {"at_s": 0.5, "kind": "head"}, {"at_s": 0.5, "kind": "rain"}),
+        FROZEN,
+        ("portrait", "landscape", "street"),
+    ),
+    Kind("frozen from 1 s", standing.stops, ({"at_s": 1.0},), ({"at_s": 1.0}, {"at_s": 1.0, "kind": "crossing"}), FROZEN),
+    Kind("last second", standing.stops, ({"at_s": 1.4},), ({"at_s": 1.3}, {"at_s": 1.3}, {"at_s": 1.3, "kind": "rain"}), FROZEN),
+    Kind(
+        "frozen in the middle",
+        standing.stops,
+        ({"at_s": 0.6, "until_s": 1.9},),
+        ({"at_s": 0.5, "until_s": 1.8}, {"at_s": 0.7, "until_s": 2.0}),
+        FROZEN,
+    ),
+    Kind(
+        "frozen, faint noise",
+        standing.faint_grain,
+        ({"levels": 1.5}, {"levels": 2.5}),
+        ({"levels": 1.0}, {"levels": 2.0}, {"levels": 3.0}, {"levels": 2.0, "size_px": 2}, {"levels": 2.0, "size": PREVIEW}),
+        FROZEN,
+    ),
+    Kind(
+        "frozen, latent flicker",
+        standing.latent_flicker,
+        ({"levels": 1.0}, {"levels": 1.6}),
+        ({"levels": 0.8}, {"levels": 1.4}, {"levels": 2.0}, {"levels": 1.5, "size": PREVIEW}),
+        FROZEN,
+    ),
+    Kind("frozen, breathing", standing.breathing, ({"by": 0.04},), ({"by": 0.03}, {"by": 0.06, "rate": 0.4}, {"by": 0.1}), FROZEN),
+    Kind("frozen, flickering", standing.flickering, ({"by": 0.02},), ({"by": 0.015}, {"by": 0.03}, {"by": 0.05}), FROZEN),
+    Kind("frozen, fading", standing.fading, ({"to": 0.7},), ({"to": 0.8}, {"to": 0.55}), FROZEN),
+    Kind("frozen, tinted", standing.tinted, (), ({"by": 0.05}, {"by": 0.1}), FROZEN),
+    Kind("frozen, trembling", standing.trembling, ({"by_px": 0.4},), ({"by_px": 0.3}, {"by_px": 0.5}), FROZEN),
+    Kind(
+        "frozen, coded hard",
+        standing.frozen,
+        ({"options": {"crf": "33"}},),
+        ({"options": {"crf": "30", "g": "12"}}, {"options": {"crf": "36"}}, {"options": {"g": "12"}}),
+        FROZEN,
+    ),
+    # black
+    Kind("black", cutting.black, ({},), ({}, {"level": 5.0, "noise": 3.0}, {"level": 9.0, "noise": 1.0}), BLACK),
+    Kind("black hole", cutting.hole, ({},), ({"seconds": 0.3}, {"at_s": 1.6, "seconds": 0.8}), BLACK),
+    Kind("black start", cutting.fade_in, ({"hold_s": 0.6},), ({"hold_s": 0.5}, {"hold_s": 0.9, "seconds": 0.3}), BLACK),
+    Kind(
+        "fade from black",
+        cutting.fade_in,
+        ({}, {"power": 2.0}),
+        ({"seconds": 0.5}, {"seconds": 1.0, "power": 1.6}, {"seconds": 0.8, "power": 2.2}, {"seconds": 1.5}),
+    ),
+    Kind("fade to black", cutting.fade_out, ({},), ({"seconds": 1.0, "power": 2.0}, {"seconds": 0.5})),
+    Kind("blink", cutting.hole, ({"seconds": 0.08},), ({"seconds": 0.12}, {"seconds": 0.04})),
+    Kind("letterbox", cutting.letterbox, ({},), ({"part": 0.12}, {"part": 0.3})),
+    # cuts
+    Kind(
+        "cut",
+        cutting.cut,
+        ({}, {"at_s": (0.1,)}, {"at_s": (0.8, 1.6)}, {"same": True}),
+        ({}, {"at_s": (0.05,)}, {"at_s": (2.2,)}, {"at_s": (0.6, 1.2, 1.8)}, {"same": True}, {"same": True, "at_s": (1.5,)}),
+        CUT,
+    ),
+    Kind("jump cut", cutting.jump, ({},), ({"zoom": 1.5}, {"zoom": 2.0}, {"zoom": 1.8}), CUT),
+    Kind("dissolve", cutting.dissolve, ({},), ({"seconds": 0.8}, {"seconds": 1.4}, {"seconds": 0.5})),
+    Kind("whip pan", cutting.whip, ({},), ({"seconds": 0.24}, {"seconds": 0.32}, {"seconds": 0.4})),
+    Kind("lightning", cutting.flash, ({"frames": 1}, {"frames": 3}), ({"frames": 2}, {"frames": 4, "light": 0.7}, {"frames": 1})),
+    Kind("strobe", cutting.strobe, ({},), ({"on": 2, "off": 2}, {"on": 4, "off": 3}, {"on": 6, "off": 6, "dark": 0.2})),
+    Kind("passing close", cutting.passing, ({},), ({"seconds": 0.25}, {"seconds": 0.5})),
+)
+
+OWN_PARAMETERS = {"size_px": "size", "size_part": "size"}  # `size` of a row is that of the picture
+
+
+def _of_kind(kind: Kind, split: Split, first: int) -> Iterator[Clip]:
+    rows = kind.train * 2 if split == "train" else kind.held
+    for number, row in enumerate(rows):
+        row = dict(row)
+        size = row.pop("size", None) or SIZES[split][(first + number) % len(SIZES[split])]
+        seconds, options = row.pop("seconds_long", kind.seconds), row.pop("options", {})
+        if size == FINAL:
+            seconds = row.pop("seconds", 1.5)
+        scene = kind.scenes[(first + number) % len(kind.scenes)]
+        seed = (0 if split == "train" else 500) + 10 * first + number
+        own = {OWN_PARAMETERS.get(name, name): value for name, value in row.items()}
+        yield Clip(
+            name=f"{kind.name} {number + 1}",
+            kind=kind.name,
+            split=split,
+            at=Set(*size[:2], frames=round(seconds * size[2] / 8) * 8 + 1, fps=size[2], seed=seed, scene=scene),
+            draw=partial(kind.draw, **own),
+            faults=frozenset(kind.faults),
+            rate=(24000, 48000)[number % 2],
+            options=options,
+        )
+
+
+def pictures(split: Split) -> list[Clip]:
+    """Return the clips that are looked at, kind by kind."""
+    return [clip for first, kind in enumerate(KINDS) for clip in _of_kind(kind, split, first)]
