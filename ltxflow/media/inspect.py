@@ -3,15 +3,21 @@
 `inspect_video` measures, in one decode pass over pictures 96 px wide; `findings.judge` decides, from those facts and
 thresholds alone, so that other thresholds need no second look.
 
-**Change between two pictures.** A global gain and offset between them is fitted and taken out first, so flicker
-and fades are no motion. Then all that noise could be is taken off: grain and the traces of compression are
-nearly white on this grid, motion is not, so the high frequencies of the difference say how much is noise.
+**Frozen.** A picture stands still while nothing of it is seen to change but the light: a global gain and offset is
+fitted and taken out first, and what cells of one brightness do alike, so that flicker and fades are no motion. Then
+two things must hold. On the small grid hardly a cell changes by more than half of all cells do anyway (blotches of a
+latent, compression); that finds a mouth that speaks or a hand of a clock. And of some rows of real pixels hardly one
+changes by more than faint noise or half a pixel of trembling could: that finds rain, snow and strong grain, which are
+lost on the grid.
 
-**Motion score.** What remains is divided by the mean gradient: by how much of the picture's long side its edges
-move, on average over the picture. 0 is still, 1 is a tenth of the long side a second. Where slow or fine motion
-looks like noise it counts for less. Measured on synthetic pictures of 1536 px: a push-in by 3 % a second 0.04, a
-mouth in 2 % of the picture 0.06, a pan by 2 % of the width a second 0.09 and by 10 % 0.45, a figure of a fifth of the
-picture that crosses it in 5 s 0.5, a pan by half the width a second 2.7; flickering light below 0.02.
+**Motion score.** What changed on the grid, less all that noise could be (nearly white there, which motion is not), is
+divided by the mean gradient: by how much of the picture's long side its edges move, on average over the picture. 0 is
+still, 1 is a tenth of the long side a second. Measured on synthetic pictures of 1536 px: a push-in by 3 % a second
+0.04, a mouth in 2 % of the picture 0.06, a pan by 2 % of the width a second 0.09 and by 10 % 0.45, a figure of a fifth
+of the picture that crosses it in 5 s 0.5, a pan by half the width a second 2.7; flickering light below 0.02. Fine
+texture and slow motion that are lost on the grid count by the real pixels they change, up to 0.1.
+
+How often this is right, on clips of known kinds, and FFmpeg's freezedetect beside it: docs/checks.md.
 """
 
 from __future__ import annotations
@@ -61,9 +67,10 @@ STILL_S = 1.0  # shorter ones are not counted in `frozen_share`: slow motion is 
 FINE_PIXELS = 12000  # that are compared as they are, in pairs of rows all over the picture
 FINE_LEVELS = 12.0  # a pixel that changed by more than this is seen to change
 FINE_EDGES = 0.6  # and by this part of the step to its neighbours: half a pixel of trembling
-FINE_SHARE = 0.005  # of those pixels may change in a picture that stands still
-FRESH_PAIRS = 30  # of pictures that are compared to say how much is new after a frame, and after a second
-FRESH_S = 1.0
+FINE_SHARE = 0.004  # of those pixels may change in a picture that stands still
+FRESH_PAIRS = 30  # of pictures that are compared to say how many pixels are others after a frame, and after a second
+FRESH_FRAME, FRESH_SECOND = 8.0, 0.2  # motion score of a picture in which all are
+FRESH_MOST = 0.1  # motion score that fine texture alone can have: strong grain is not lively
 
 TONES = 16  # steps of brightness whose change is told apart: highlights that are cut off change by less
 TONE_LEAST = 0.01  # of the cells in a step, below which it is taken to change as the whole does
@@ -73,7 +80,7 @@ BLACK_SHARE = 0.995
 BLACK_LAMPS = 48.0  # levels of the brightest cell: a night with a lamp in it is not black
 BLACK_RAMP = 2.0  # levels above its darkest picture a black stretch may rise: a fade is black only at its end
 
-CUT_UNLIKE = 0.22  # 1 - correlation of the pictures before and after
+CUT_UNLIKE = 0.2  # 1 - correlation of the pictures before and after
 CUT_LEVELS = 10.0  # mean difference, of 255
 CUT_OUTLIER = 3.0  # times as much as is usual between the pictures around it
 AROUND_S = 0.5
@@ -103,27 +110,44 @@ class Seen:
 def inspect_video(path: Path) -> Findings:
     """Given a video, decode it once and return what is to be seen and heard in it.
 
-    Costs a quarter of a second more than decoding, for 121 frames of any size. Meant for clips: 20 kB of memory a
-    frame, so an hour needs 2 GB. Whether all frames are there is for `probe_mp4` and `decode_count` to say. Raise
+    Costs a quarter of a second more than decoding, for 121 frames of any size. Meant for clips: 45 kB of memory a
+    frame, so an hour needs 4 GB. Whether all frames are there is for `probe_mp4` and `decode_count` to say. Raise
     LtxflowError when the file is missing, does not decode, or has no pictures.
     """
     if not path.is_file():
         raise LtxflowError(Problem(f'there is no video "{path.name}"', code="missing"))
     try:
-        pictures, fps, size, sound, rate = _decoded(path)
+        decoded = _decoded(path)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         problem = Problem(f'"{path.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
         raise LtxflowError(problem) from error
-    if not pictures:
+    if not decoded.pictures:
         raise LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
-    heard = _listen(sound, rate) if rate else {}
-    return Findings(**_look(pictures, fps, size), **heard)
+    sound: dict[str, Any] = {}
+    if decoded.sound_rate:
+        sound = {"sound_start": round(decoded.sound_start, 3), **_listen(decoded.sound, decoded.sound_rate)}
+    return Findings(**_look(decoded.pictures, decoded.fps, decoded.size), **sound)
 
 
-def _decoded(path: Path) -> tuple[list[Seen], Fraction, tuple[int, int], list[NDArray[np.float32]], int]:
-    """Pictures, their rate and size in px; sound in blocks of (channels, samples), and its rate, 0 for none."""
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A whole clip: rates in frames and samples a second (0 without sound), size in px, sound as (channels, samples).
+
+    `sound_start` is by how many seconds the sound begins after the picture.
+    """
+
+    pictures: list[Seen]
+    fps: Fraction
+    size: tuple[int, int]
+    sound: list[NDArray[np.float32]]
+    sound_rate: int
+    sound_start: float
+
+
+def _decoded(path: Path) -> _Decoded:
     pictures: list[Seen] = []
     sound: list[NDArray[np.float32]] = []
+    starts: dict[type, float] = {}
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise LtxflowError(Problem(f'"{path.name}" has no picture', hint=AGAIN, code="no-video"))
@@ -134,6 +158,8 @@ def _decoded(path: Path) -> tuple[list[Seen], Fraction, tuple[int, int], list[ND
         scaler = VideoReformatter()  # one for all: each makes its tables again, and threads that small pictures waste
         pairs = _row_pairs(video.width, video.height)
         for frame in container.decode(video, audio) if audio else container.decode(video):
+            if isinstance(frame, VideoFrame | AudioFrame) and frame.time is not None:
+                starts.setdefault(type(frame), frame.time)
             if isinstance(frame, VideoFrame):
                 small = scaler.reformat(frame, columns, rows, "gray16le", interpolation="AREA", threads=1)
                 cells = small.to_ndarray().astype(np.float32) * np.float32(255 / 65535)
@@ -144,7 +170,8 @@ def _decoded(path: Path) -> tuple[list[Seen], Fraction, tuple[int, int], list[ND
         if sound:
             sound += [_samples(block) for block in plain.resample(None)]
         fps = video.average_rate or video.guessed_rate or Fraction(25)
-        return pictures, Fraction(fps), (video.width, video.height), sound, rate
+        late = starts.get(AudioFrame, 0.0) - starts.get(VideoFrame, 0.0)
+        return _Decoded(pictures, Fraction(fps), (video.width, video.height), sound, rate, late)
 
 
 def _samples(block: AudioFrame) -> NDArray[np.float32]:
@@ -168,9 +195,10 @@ def _row_pairs(width: int, height: int) -> NDArray[np.intp]:
 def _rows_of(frame: VideoFrame, pairs: NDArray[np.intp]) -> Rows:
     """Those rows of its luma, as decoded: (2, pairs, width)."""
     if frame.format.name not in PLAIN_LUMA:
-        return frame.to_ndarray(format="gray")[pairs]
+        return np.asarray(frame.to_ndarray(format="gray"), np.uint8)[pairs]
     plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[pairs, : frame.width].copy()
+    luma: Rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return luma[pairs, : frame.width].copy()
 
 
 def _look(seen: list[Seen], fps: Fraction, size: tuple[int, int]) -> dict[str, Any]:
@@ -180,7 +208,7 @@ def _look(seen: list[Seen], fps: Fraction, size: tuple[int, int]) -> dict[str, A
     frozen = [run for run in _still_runs(seen) if len(run) > 1]
     counted = [run for run in frozen if len(run) >= min(STILL_S * rate, len(pictures))]
     soft = [_blurred(picture) for picture in pictures]
-    speeds = _speeds(pictures, soft, rate, grain)
+    speeds, fresh = _speeds(pictures, soft, rate, grain), _freshness(seen, rate)
     return {
         "frames": len(pictures),
         "width": size[0],
@@ -190,10 +218,8 @@ def _look(seen: list[Seen], fps: Fraction, size: tuple[int, int]) -> dict[str, A
         "frozen": _longest(frozen, rate),
         "frozen_share": round(sum(map(len, counted)) / len(pictures), 4),
         "black": _longest(_black_runs(pictures), rate),
-        "motion_mean": round(float(np.mean(speeds)) / LIVELY, 4),
-        "motion_p90": round(float(np.percentile(speeds, 90)) / LIVELY, 4),
-        "fresh_frame": round(_freshness(seen, 1), 5),
-        "fresh_second": round(_freshness(seen, max(1, min(round(FRESH_S * rate), len(seen) - 1))), 5),
+        "motion_mean": round(max(float(np.mean(speeds)) / LIVELY, fresh), 4),
+        "motion_p90": round(max(float(np.percentile(speeds, 90)) / LIVELY, fresh), 4),
         "luma": round(float(np.mean([picture.mean() for picture in pictures])) / 255, 4),
         "contrast": round(float(np.mean([picture.std() for picture in pictures])) / 255, 4),
         "cuts": tuple(round(at / rate, 3) for at in _cuts(pictures, soft, max(1, round(AROUND_S * rate)))),
@@ -231,7 +257,7 @@ def _light(before: Luma, after: Luma) -> tuple[float, float]:
     """The gain and offset, in levels, that make one picture most like the other."""
     mean, lit = float(before.mean()), float(after.mean())
     a = before - mean
-    gain = float(np.clip((a * (after - lit)).sum() / max(float((a * a).sum()), 1e-3), 0.5, 2.0))
+    gain = min(max(float((a * (after - lit)).sum()) / max(float((a * a).sum()), 1e-3), 0.5), 2.0)
     return gain, lit - gain * mean
 
 
@@ -318,7 +344,8 @@ def _but_for_tones(before: Luma, after: Luma, light: tuple[float, float]) -> Lum
     count = np.bincount(tone, minlength=TONES)
     mean = np.bincount(tone, difference.ravel(), minlength=TONES) / np.maximum(count, 1)
     mean[count < TONE_LEAST * tone.size] = 0
-    return difference - mean.astype(np.float32)[tone].reshape(before.shape)
+    made: Luma = difference - mean.astype(np.float32)[tone].reshape(before.shape)
+    return made
 
 
 def _fine_share(before: Rows, after: Rows, light: tuple[float, float]) -> float:
@@ -331,13 +358,19 @@ def _fine_share(before: Rows, after: Rows, light: tuple[float, float]) -> float:
     return float((np.abs(after[0] - row) > FINE_LEVELS + FINE_EDGES * edge).mean())
 
 
-def _freshness(seen: list[Seen], lag: int) -> float:
-    """The part of the pixels that are plainly others `lag` pictures later, on average over the clip."""
+def _freshness(seen: list[Seen], rate: float) -> float:
+    """How much of a motion score is due to pixels that plainly change, though nothing travels far.
+
+    From one picture to the next: rain, snow, leaves. Within a second: a slow push-in.
+    """
+    second = max(1, min(round(rate), len(seen) - 1))
+    return min(FRESH_MOST, max(FRESH_FRAME * _mean_share(seen, 1), FRESH_SECOND * _mean_share(seen, second)))
+
+
+def _mean_share(seen: list[Seen], lag: int) -> float:
     starts = range(0, len(seen) - lag, max(1, len(seen) // FRESH_PAIRS))
-    shares = []
-    for at in starts:
-        before, after = seen[at], seen[at + lag]
-        shares.append(_fine_share(before.rows, after.rows, _light(before.cells, after.cells)))
+    pairs = [(seen[at], seen[at + lag]) for at in starts]
+    shares = [_fine_share(one.rows, other.rows, _light(one.cells, other.cells)) for one, other in pairs]
     return float(np.mean(shares)) if shares else 0.0
 
 
@@ -365,9 +398,9 @@ def _cuts(pictures: list[Luma], soft: list[Luma], around: int) -> list[int]:
         neighbours = changes[max(0, at - around) : at] + changes[at + 1 : at + 1 + around]
         near = changes[max(0, at - CUT_NEAR) : at] + changes[at + 1 : at + 1 + CUT_NEAR]
         usual = float(np.median(neighbours)) if neighbours else 0.0
-        if value >= CUT_OUTLIER * usual and value >= CUT_ABRUPT * max(near, default=0.0):
-            if unlike(max(0, at - 1), min(len(pictures) - 1, at + 2)) >= CUT_UNLIKE:
-                cuts.append(at + 1)
+        is_abrupt = value >= CUT_OUTLIER * usual and value >= CUT_ABRUPT * max(near, default=0.0)
+        if is_abrupt and unlike(max(0, at - 1), min(len(pictures) - 1, at + 2)) >= CUT_UNLIKE:
+            cuts.append(at + 1)
     return cuts
 
 

@@ -43,14 +43,14 @@ def dissolve(at: Set, seconds: float = 1.0, at_s: float = 0.7) -> Clip:
 
 def whip(at: Set, at_s: float = 1.0, seconds: float = 0.28, far: float = 0.28) -> Clip:
     """A camera that is torn round, with the blur that this makes."""
-    for time in at.times:
-        done = float(np.clip((time - at_s) / seconds, 0, 1))
-        x = 0.36 + far * done
-        if 0 < done < 1:
-            step = far / seconds / at.fps
+    along = np.clip((at.times - at_s) / seconds, 0, 1)
+    place = 0.36 + far * along**2 * (3 - 2 * along)  # it gathers speed, and slows down
+    for number, x in enumerate(place):
+        step = x - place[max(0, number - 1)]
+        if step > 0.01:
             yield np.mean([at.view(x + step * part / 6) for part in range(-3, 4)], axis=0)
         else:
-            yield at.view(x + 0.004 * time)
+            yield at.view(x + 0.004 * at.times[number])
 
 
 def flash(at: Set, at_s: float = 1.0, frames: int = 2, light: float = 1.0) -> Clip:

@@ -303,7 +303,9 @@ def head(at: Set, nod: float = 0.0, lips: float = 1.0) -> Clip:
     size = min(width, height) * 0.24
     phase, rate = rng.uniform(0, 6), rng.uniform(13, 17)
     blinks = rng.uniform(0.2, max(0.3, at.times[-1]), 2)
-    box = [round(v) for v in (width / 2 - size, height * 0.42 - 1.5 * size, width / 2 + size, height * 0.42 + 1.3 * size)]
+    box = [
+        round(v) for v in (width / 2 - size, height * 0.42 - 1.5 * size, width / 2 + size, height * 0.42 + 1.3 * size)
+    ]
     face = at.still[box[1] : box[3], box[0] : box[2]]
     for time in at.times:
         made = at.still.copy()
@@ -314,11 +316,15 @@ def head(at: Set, nod: float = 0.0, lips: float = 1.0) -> Clip:
         pen = ImageDraw.Draw(image)
         x, y = width / 2 + dx, height * 0.42 + dy
         opened = lips * (0.03 + 0.14 * abs(sin(rate * time / 2 + phase)) * (0.6 + 0.4 * sin(3.1 * time))) * size
-        pen.ellipse((x - 0.28 * size, y + 0.57 * size - opened, x + 0.28 * size, y + 0.57 * size + opened), fill=(96, 40, 42))
+        pen.ellipse(
+            (x - 0.28 * size, y + 0.57 * size - opened, x + 0.28 * size, y + 0.57 * size + opened), fill=(96, 40, 42)
+        )
         if any(abs(time - blink) < 0.08 for blink in blinks):
             for side in (-1, 1):
                 eye = x + side * 0.36 * size
-                pen.ellipse((eye - 0.15 * size, y - 0.22 * size, eye + 0.15 * size, y + 0.02 * size), fill=(198, 156, 132))
+                pen.ellipse(
+                    (eye - 0.15 * size, y - 0.22 * size, eye + 0.15 * size, y + 0.02 * size), fill=(198, 156, 132)
+                )
         yield np.asarray(image, np.float32)
 
 
