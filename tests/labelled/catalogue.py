@@ -267,7 +267,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("fade to black", cutting.fade_out, ({},), ({"seconds": 1.0, "power": 2.0}, {"seconds": 0.5})),
     Kind("blink", cutting.hole, ({"seconds": 0.08},), ({"seconds": 0.12}, {"seconds": 0.04})),
-    Kind("letterbox", cutting.letterbox, ({},), ({"part": 0.12}, {"part": 0.3})),
+    Kind("letterbox", cutting.letterbox, ({},), ({"bars": 0.12}, {"bars": 0.3})),
     # cuts
     Kind(
         "cut",

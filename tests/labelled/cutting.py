@@ -100,9 +100,9 @@ def hole(at: Set, at_s: float = 0.8, seconds: float = 0.4) -> Clip:
         yield picture * 0 if at_s <= time < at_s + seconds else picture
 
 
-def letterbox(at: Set, part: float = 0.2) -> Clip:
+def letterbox(at: Set, bars: float = 0.2) -> Clip:
     """Black bars above and below a place that moves."""
-    rows = round(at.height * part)
+    rows = round(at.height * bars)
     for picture in camera(at, 0.1):
         picture = picture.copy()
         picture[:rows], picture[-rows:] = 0, 0
