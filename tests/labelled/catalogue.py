@@ -7,8 +7,8 @@ A label is a decision about what a person who sees the clip would say, made befo
   not make a still move. Texture that is plainly seen to move does: rain, snow, and film grain of 8 levels and more,
   which nobody gets without asking for it; that only the grain moves is worth advice at most, and no GPU time.
 * A picture that is shown twice, or a loop that plays forth and back, moves.
-* **Hardly any motion** (Q103) is advice, and not judged where a person may say either: a push-in by 1 or 2 % a second, a
-  candle or a clock in a room that is still, a lamp at night, grain on a still, a lens that comes into focus.
+* **Hardly any motion** (Q103) is advice, and not judged where a person may say either: a push-in by 1 or 2 % a
+  second, a candle or a clock in a room that is still, a lamp at night, grain on a still, a lens that comes into focus.
 * **Black** (Q102): a fifth of a second and more. Night is not black, nor is a fade from or to black, nor a blink.
 * **Cut** (Q104): another picture from one frame to the next, the same place from near by included. A dissolve, a
   whip pan, lightning, a strobe and what passes close to the camera are none.
@@ -187,7 +187,39 @@ KINDS: tuple[Kind, ...] = (
     Kind("grass", moving.grass, (), ({}, {"sway": 0.03}), scenes=OUTSIDE),
     Kind("confetti", moving.confetti, (), ({}, {"count": 80})),
     Kind("flight through stars", moving.stars, (), ({}, {"count": 60, "speed": 0.3})),
+    Kind(
+        "pan, hardly", moving.camera, _many("across", (0.01,)), _many("across", (0.01, -0.008, 0.012)), unjudged=ADVICE
+    ),
+    Kind(
+        "moves under noise",
+        moving.worn,
+        ({"kind": "head"}, {"kind": "push-in"}),
+        (
+            {"kind": "head", "levels": 3.0},
+            {"kind": "push-in"},
+            {"kind": "pan", "flicker": 0.03},
+            {"kind": "candle", "levels": 2.0},
+            {"kind": "clock", "levels": 2.0},
+        ),
+        scenes=("portrait",),
+        unjudged=ADVICE,
+    ),
+    Kind("thin rain and snow", moving.sparse, ({},), ({"count": 150}, {"count": 80}, {"light": 60.0}), unjudged=ADVICE),
+    Kind(
+        "fog",
+        moving.smoke,
+        ({"strength": 14.0, "speed": 0.06},),
+        ({"strength": 12.0, "speed": 0.06}, {"strength": 16.0, "speed": 0.04}, {"strength": 10.0}),
+        unjudged=ADVICE,
+    ),
     # frozen
+    Kind(
+        "frozen, all at once",
+        standing.worn,
+        ({}, {"flicker": 0.02}),
+        ({}, {"levels": 2.5}, {"blotches": 1.5}, {"flicker": 0.03}, {"size": PREVIEW}),
+        FROZEN,
+    ),
     Kind("frozen", standing.frozen, ({}, {}), ({}, {}, {}, {"size": PREVIEW}, {"size": FINAL}), FROZEN),
     Kind(
         "frozen from 0.5 s",
@@ -225,7 +257,7 @@ KINDS: tuple[Kind, ...] = (
         "frozen, latent flicker",
         standing.latent_flicker,
         ({"levels": 1.0}, {"levels": 1.6}),
-        ({"levels": 0.8}, {"levels": 1.4}, {"levels": 2.0}, {"levels": 1.5, "size": PREVIEW}),
+        ({"levels": 0.8}, {"levels": 1.4}, {"levels": 2.0}, {"levels": 2.5}, {"levels": 1.5, "size": PREVIEW}),
         FROZEN,
     ),
     Kind(
@@ -342,9 +374,13 @@ SILENT, PAUSE, CLIPPED, LENGTH, MISSING = ("Q106",), ("Q107",), ("Q108",), ("Q10
 Listened = tuple[str, tuple[str, ...], Callable[[float, int, int], Sound] | None, dict[str, Any]]
 
 
-def _loud(name: str, by: Callable[[Sound], Sound]) -> Callable[[float, int, int], Sound]:
-    made = getattr(sounds, name)
-    return lambda seconds, rate, seed: by(made(seconds, rate, seed))
+def _through(effect: Callable[[Sound], Sound], source: Callable[..., Sound], *how: Any) -> Sound:
+    """The sound of a source, of seconds, rate and seed, through an effect."""
+    return effect(source(*how))
+
+
+def _loud(source: Callable[..., Sound], effect: Callable[[Sound], Sound]) -> Callable[[float, int, int], Sound]:
+    return partial(_through, effect, source)
 
 
 LISTENED: tuple[Listened, ...] = (
@@ -358,14 +394,14 @@ LISTENED: tuple[Listened, ...] = (
     ("speech with a breath", (), partial(sounds.speech, pause=(1.0, 2.4)), {}),
     ("music", (), sounds.music, {"rate": 48000}),
     ("music", (), partial(sounds.music, db=-24.0), {}),
-    ("limited music", (), _loud("music", sounds.limited), {"rate": 48000}),
-    ("limited music", (), _loud("music", partial(sounds.limited, drive=4.0)), {}),
-    ("limited speech", (), _loud("speech", partial(sounds.limited, drive=3.0)), {}),
-    ("clipped speech", CLIPPED, _loud("speech", partial(sounds.clipped, by_db=10.0)), {}),
-    ("clipped speech", CLIPPED, _loud("speech", partial(sounds.clipped, by_db=16.0)), {"rate": 48000}),
-    ("clipped music", CLIPPED, _loud("music", partial(sounds.clipped, by_db=9.0)), {"rate": 48000}),
-    ("clipped music", CLIPPED, _loud("music", partial(sounds.clipped, by_db=14.0)), {}),
-    ("clipped hum", CLIPPED, _loud("hum", partial(sounds.clipped, by_db=5.0)), {}),
+    ("limited music", (), _loud(sounds.music, sounds.limited), {"rate": 48000}),
+    ("limited music", (), _loud(sounds.music, partial(sounds.limited, drive=4.0)), {}),
+    ("limited speech", (), _loud(sounds.speech, partial(sounds.limited, drive=3.0)), {}),
+    ("clipped speech", CLIPPED, _loud(sounds.speech, partial(sounds.clipped, by_db=10.0)), {}),
+    ("clipped speech", CLIPPED, _loud(sounds.speech, partial(sounds.clipped, by_db=16.0)), {"rate": 48000}),
+    ("clipped music", CLIPPED, _loud(sounds.music, partial(sounds.clipped, by_db=9.0)), {"rate": 48000}),
+    ("clipped music", CLIPPED, _loud(sounds.music, partial(sounds.clipped, by_db=14.0)), {}),
+    ("clipped hum", CLIPPED, _loud(sounds.hum, partial(sounds.clipped, by_db=5.0)), {}),
     ("silence", SILENT, sounds.silence, {}),
     ("silence", SILENT, sounds.silence, {"rate": 48000}),
     ("silence with hiss", SILENT, partial(sounds.silence, db=-72.0), {}),

@@ -395,3 +395,29 @@ def confetti(at: Set, count: int = 220, speed: float = 0.5) -> Clip:
         pen.rectangle((left, top, left + side, top + side * (0.2 + abs(sin(spin[n] * time)))), fill=paper[n])
 
     return _sprites(at, count, draw)
+
+
+def sparse(at: Set, count: int = 120, light: float = 90.0) -> Clip:
+    """A few drops that fall fast and a few flakes that fall slowly."""
+    for drops, flakes in zip(rain(at, count, 12.0, 7, light), snow(at, count // 2, 2.0, 1.2, light), strict=True):
+        yield np.maximum(drops, flakes)
+
+
+def noisy(at: Set, pictures: Clip, levels: float, flicker: float) -> Clip:
+    """Those pictures with faint noise, and light that is another in each."""
+    rng = at.rng
+    for picture in pictures:
+        grain = rng.normal(size=(at.height, at.width, 1)).astype(np.float32) * levels
+        yield picture * (1 + flicker * rng.normal()) + grain
+
+
+def worn(at: Set, kind: str = "head", levels: float = 2.0, flicker: float = 0.015) -> Clip:
+    """Motion that is small, or slow, in a picture that is restless all over."""
+    pictures = {
+        "head": lambda: head(at),
+        "push-in": lambda: camera(at, push=0.03),
+        "pan": lambda: camera(at, 0.03),
+        "candle": lambda: candle(at),
+        "clock": lambda: hand(at),
+    }[kind]()
+    yield from noisy(at, pictures, levels, flicker)

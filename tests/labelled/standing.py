@@ -6,7 +6,7 @@ from math import pi, sin
 
 import numpy as np
 
-from labelled.moving import MARGIN, Clip, Set, camera, crossing, head, rain
+from labelled.moving import MARGIN, Clip, Set, camera, crossing, head, noisy, rain
 from labelled.pictures import texture
 
 BEFORE = {"pan": camera, "head": head, "rain": rain, "crossing": crossing}
@@ -75,3 +75,8 @@ def trembling(at: Set, by_px: float = 0.5) -> Clip:
     """Two pictures in turns, half a pixel apart."""
     for number in range(at.frames):
         yield at.view(0.5 + number % 2 * by_px / (at.width * MARGIN))
+
+
+def worn(at: Set, levels: float = 1.5, flicker: float = 0.01, blotches: float = 1.0) -> Clip:
+    """A still with noise, blotches and light that flickers, all at once."""
+    yield from noisy(at, latent_flicker(at, blotches), levels, flicker)
