@@ -1,10 +1,9 @@
-"""How often the checks are right about clips of known kinds, beside FFmpeg's freezedetect: the tables of docs/checks.md.
+"""How often the checks are right about clips of known kinds, beside FFmpeg's freezedetect: tables of docs/checks.md.
 
     python benchmarks/checks.py [--split train] [--processes 2] [--sheets FOLDER]
 
-The clips are those of tests/labelled/, made as it runs: a minute or two of processor time. The checks were made with the
-half "train"; what is published is of the half "held-out". `--sheets` writes a picture a kind, to see what they look
-like.
+The clips are those of tests/labelled/, made as it runs: some minutes of processor time. The checks were made with
+the half "train"; the half "held-out" is what is published. `--sheets` writes a picture a kind, to see them.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from labelled.catalogue import Clip, heard, pairs, pictures  # noqa: E402
-from labelled.score import NOISES, Seen, Tally, best_noise, likeness, look_at, tally, total  # noqa: E402
+from labelled.catalogue import Clip, heard, pairs, pictures
+from labelled.score import NOISES, Seen, Tally, best_noise, likeness, look_at, tally, total
 
-from ltxflow.media.findings import Thresholds  # noqa: E402
+from ltxflow.media.findings import Thresholds
 
 Split = Literal["train", "held-out"]
 

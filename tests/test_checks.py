@@ -306,7 +306,7 @@ def test_a_take_like_another_is_told_and_not_tried_again(studio: Studio, server:
 
 def test_the_line_of_a_retry_names_its_cause(studio: Studio, server: FakeComfy) -> None:
     """Another length is found, too, and comes first; no seed mends it."""
-    own_template(studio, "_parts.j2", '"length": {{ frames }}', '"length": 17')
+    own_template(studio, "_parts.j2", "{{ frames }}", "17")
     assert ask(studio.write("a: template: mine", **RESEED), "trust").code == 0
     server.misbehave.spoil("frozen", seeds=[seed("a")])
     ran = studio.build(server)
