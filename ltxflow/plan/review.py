@@ -84,6 +84,9 @@ class Review:
         """Given a file that is a take of a clip, return the Verdict; None where nobody has looked, or is to look."""
         limits = thresholds(clip, profile)
         found = self._findings(video) if limits else None
+        is_current = found is not None
+        if limits is not None and found is None:
+            found = self._findings(video, inspect.OLDER)
         if limits is None or found is None:
             return None
         silenced = clip.get("ignore") or ()
@@ -91,7 +94,7 @@ class Review:
         known = self.lock.take(clip.path, take)
         tried = known.tries if known is not None and known.outputs.get("published") == video else 0
         problems = [_at(clip, take, problem, profile, tried) for problem in judged if problem.code not in silenced]
-        return Verdict(found, tuple(problems), self._is_current(video))
+        return Verdict(found, tuple(problems), is_current)
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:
         """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
@@ -159,7 +162,7 @@ class Review:
         verdict = self.verdict(status.node, status.trace)
         if verdict is None or not verdict.is_current or not verdict.is_bad:
             return None
-        older = self._findings_of(shown(status.trace), inspect.OLDER)
+        older = self._findings(shown(status.trace), inspect.OLDER)
         if older is not None:
             shot: Shot = status.node.spec
             limits = thresholds(shot.clip, shot.profile)
@@ -190,25 +193,20 @@ class Review:
         own = derived[0] if known is None or known.seed is None else known.seed
         return [own, *(derived[1:] if own not in derived else [seed for seed in derived if seed != own])]
 
-    def _findings(self, video: Digest) -> Findings | None:
-        """What was found in a file, by the newest version that inspected it."""
-        return self._findings_of(video, (inspect.VERSION, *inspect.OLDER))
-
-    def _findings_of(self, video: Digest, versions: Iterable[str]) -> Findings | None:
+    def _findings(self, video: Digest, versions: Iterable[str] = (inspect.VERSION,)) -> Findings | None:
+        """What the first of those versions that inspected a file found in it."""
         for version in versions:
             trace = self.lookup(inspect.action_of(video, version).key)
             if trace is not None:
                 return findings_from(trace.outputs["findings"].facts)
         return None
 
-    def _is_current(self, video: Digest) -> bool:
-        return self.lookup(inspect.action_of(video).key) is not None
-
     def _earlier(self, clip: Clip, take: int, limits: Thresholds) -> dict[str, str]:
         """The fingerprints of the clip's takes before this one: of two that are the same the later one is told."""
         entry = self.lock.entries.get(clip.path) if limits.duplicate is not None else None
         videos = {n: other.outputs.get("published") for n, other in entry.takes.items() if n < take} if entry else {}
-        found = {number: self._findings(video) for number, video in videos.items() if video}
+        any_version = (inspect.VERSION, *inspect.OLDER)  # their fingerprints are alike
+        found = {number: self._findings(video, any_version) for number, video in videos.items() if video}
         return {f"take {number}": each.fingerprint for number, each in found.items() if each}
 
 

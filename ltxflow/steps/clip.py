@@ -275,7 +275,7 @@ def template_of(project: Project, clip: Clip) -> Template:
 
 
 def check_steps(project: Project, clip: Clip, template: Template) -> None:
-    """Raise LtxflowError when a clip asks for more steps than its quality's schedule has, or for fewer than it can have.
+    """Raise LtxflowError when a clip asks for more steps than its quality's schedule has, or for too few.
 
     Our templates let LTXVScheduler stretch a schedule that is not listed; with one step it divides 0 by 0, and the
     sampler returns NaN (ComfyUI 0.27 and 0.33). A template of the project's may schedule as it likes.
