@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench bench-faults check lint types wheel-test fmt clean
+.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench bench-checks bench-faults check lint types wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ bench: $(VENV)/.dev  ## planning beside other build tools, a build's own cost a 
 	$(BIN)/python benchmarks/planning.py --sizes $(SIZES) --peers $(PEERS)
 	$(BIN)/python benchmarks/per_clip.py
 	$(BIN)/python benchmarks/two_servers.py
+
+bench-checks: $(VENV)/.dev  ## how often the checks of clips are right, beside FFmpeg's freezedetect
+	$(BIN)/python benchmarks/checks.py
 
 bench-faults: $(VENV)/.dev  ## killed, run twice at once, edited meanwhile: ltxflow beside other build tools
 	$(BIN)/python benchmarks/faults.py

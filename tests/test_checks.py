@@ -15,9 +15,10 @@ from fakes.misbehave import LUCKLESS
 from fakes.studio import Studio, notices, problems
 from film import Ran, command, run
 
-from ltxflow.core.digest import digest_file
+from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.timing import seed_for
 from ltxflow.media import inspect as media_inspect
+from ltxflow.media.findings import RULES
 from ltxflow.run import fetch
 from ltxflow.script.profile import load_profile
 from ltxflow.steps import inspect
@@ -134,8 +135,8 @@ def test_advice_is_that_of_the_models_guide_and_fits_the_clip(studio: Studio, se
     server.misbehave.spoil("frozen", seeds=[seed("a")])
     (told,) = problems(studio.build(server))
     guide = load_profile("ltx2-19b").advice["frozen_picture"]
-    retake = "or try another seed: ltxflow retake s/a"
-    assert told["hint"] == f"{guide[0]}; {guide[2]}; {retake}"  # the strength of a picture: this clip has none
+    rest = "allow a still with checks: {frozen: false}; or try another seed: ltxflow retake s/a"
+    assert told["hint"] == f"{guide[0]}; {guide[2]}; {rest}"  # the strength of a picture: this clip has none
 
 
 def test_a_clip_that_hardly_moves_gets_advice(studio: Studio, server: FakeComfy) -> None:
@@ -146,14 +147,21 @@ def test_a_clip_that_hardly_moves_gets_advice(studio: Studio, server: FakeComfy)
     assert "describe motion" in told["hint"]
 
 
-def test_a_template_of_ones_own_that_saves_another_length_is_told(studio: Studio, server: FakeComfy) -> None:
-    """What our own templates save is refused when it is not what was asked for; a stranger's may be anything."""
-    studio.write("a: template: mine")
+def own_template(studio: Studio, file: str = "", old: str = "", new: str = "") -> None:
+    """Give the project a template of its own, "mine": ours for a text, with one change in a file."""
     ours = load_profile("ltx2-19b").file.parent
     folder = studio.folder / "templates" / "ltx2-19b"
     folder.mkdir(parents=True)
     for name, source in (("mine.json.j2", "t2v.json.j2"), ("_parts.j2", "_parts.j2")):
-        (folder / name).write_text((ours / source).read_text())
+        text = (ours / source).read_text()
+        assert name != file or old in text
+        (folder / name).write_text(text.replace(old, new) if name == file else text)
+
+
+def test_a_template_of_ones_own_that_saves_another_length_is_told(studio: Studio, server: FakeComfy) -> None:
+    """What our own templates save is refused when it is not what was asked for; a stranger's may be anything."""
+    studio.write("a: template: mine")
+    own_template(studio)
     assert ask(studio, "trust").code == 0
     server.misbehave.spoil("frames", times=None)
     ran = studio.build(server)
@@ -236,16 +244,16 @@ def test_a_clip_that_came_back_badly_is_tried_with_another_seed(studio: Studio, 
 def test_after_so_many_seeds_it_gives_up_keeps_the_least_bad_and_asks(studio: Studio, server: FakeComfy) -> None:
     studio.write("a", **RESEED)
     server.misbehave.spoil("black", seeds=[seed("a"), seed("a", try_=2)])
-    server.misbehave.spoil("clipped", seeds=[seed("a", try_=1)])
+    server.misbehave.spoil("silent", seeds=[seed("a", try_=1)])
     ran = studio.build(server)
     assert ran.code == 0
-    assert codes(ran) == {"Q108"}
+    assert codes(ran) == {"Q106"}
     assert "3 seeds came out badly: the least bad of them stays" in notices(ran)
     assert len(server.stats()["runs"]) == 3
     assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
     for _ in range(2):
         again = studio.build(server)
-        assert (again.totals["hit"], codes(again)) == (1, {"Q108"})
+        assert (again.totals["hit"], codes(again)) == (1, {"Q106"})
     assert len(server.stats()["runs"]) == 3
 
 
@@ -277,6 +285,131 @@ def test_what_no_seed_mends_is_not_tried_again(studio: Studio, server: FakeComfy
     ran = studio.write("a: checks: {motion: 9}", **RESEED).build(server)
     assert codes(ran) == {"Q103"}
     assert len(server.stats()["runs"]) == 1
+
+
+@pytest.mark.parametrize("what", LUCKLESS)
+def test_only_faults_that_spoil_a_clip_are_tried_again(studio: Studio, server: FakeComfy, what: str) -> None:
+    studio.write("a", defaults={"clip": {"reseed": 1, "checks": {"duplicate": False}}})
+    server.misbehave.spoil(what, seeds=[seed("a")])
+    studio.build(server)
+    assert len(server.stats()["runs"]) == (2 if RULES[CODES[what]].seed == "tried" else 1)
+
+
+def test_a_take_like_another_is_told_and_not_tried_again(studio: Studio, server: FakeComfy) -> None:
+    """What the model makes alike for two seeds it would make alike for a third."""
+    server.misbehave.spoil("frozen", seeds=[seed("a"), seed("a", take=2)])
+    studio.write("a: 'takes: 2, reseed: 2, checks: {frozen: false, motion: false}'".replace("'", ""))
+    ran = studio.build(server)
+    assert codes(ran) == {"Q110"}
+    assert len(server.stats()["runs"]) == 2
+
+
+def test_the_line_of_a_retry_names_its_cause(studio: Studio, server: FakeComfy) -> None:
+    """Another length is found, too, and comes first; no seed mends it."""
+    own_template(studio, "_parts.j2", "{{ frames }}", "17")
+    assert ask(studio.write("a: template: mine", **RESEED), "trust").code == 0
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    ran = studio.build(server)
+    assert "Q113" in codes(ran)
+    assert "Q101" not in codes(ran)
+    told = [line for line in notices(ran).splitlines() if "another seed" in line]
+    assert told == ["the picture is frozen for 0.68 s from 0.00 s on; tries another seed"]
+
+
+@pytest.mark.parametrize("what", ["silent", "frozen"])
+def test_a_fault_that_three_seeds_have_alike_ends_the_tries(studio: Studio, server: FakeComfy, what: str) -> None:
+    more = {"defaults": {"clip": {"reseed": 5, "checks": {"duplicate": False}}}}
+    studio.write("a", **more)
+    server.misbehave.spoil(what, seeds=[seed("a", try_=number) for number in range(6)])
+    ran = studio.build(server)
+    assert len(server.stats()["runs"]) == 3
+    (problem,) = problems(ran)
+    message = problem["message"].removeprefix("s/a: ")
+    assert f"3 seeds came out alike ({message}): it is not the seed; one of them stays" in notices(ran)
+    assert problem["hint"].endswith("seeds were tried: it is not the seed")
+    assert "retake" not in problem["hint"]
+    for _ in range(2):
+        assert studio.build(server).totals["hit"] == 1
+        assert "tries another seed" not in ask(studio, "plan").out
+    assert len(server.stats()["runs"]) == 3
+    assert lock(studio).entries["s/a"].takes[1].tries == 6  # all that is allowed: more only once more are
+
+
+def test_faults_that_differ_do_not_end_the_tries(studio: Studio, server: FakeComfy) -> None:
+    studio.write("a", defaults={"clip": {"reseed": 4, "checks": {"duplicate": False}}})
+    server.misbehave.spoil("black", seeds=[seed("a", try_=number) for number in (0, 2)])
+    server.misbehave.spoil("silent", seeds=[seed("a", try_=number) for number in (1, 3)])
+    ran = studio.build(server)
+    assert problems(ran) == []
+    assert len(server.stats()["runs"]) == 5
+
+
+IGNORED = {
+    "clip": ("a: 'ignore: [Q101], reseed: 1'", {}),
+    "scene": ("a: 'reseed: 1'", {"scene": "crossfade: 0f\nignore: [Q101]"}),
+    "film": ("a", {"defaults": {"clip": {"ignore": ["Q101"], "reseed": 1}}}),
+}
+
+
+@pytest.mark.parametrize("level", IGNORED)
+def test_a_rule_that_is_ignored_says_nothing_and_tries_nothing(studio: Studio, server: FakeComfy, level: str) -> None:
+    clip, more = IGNORED[level]
+    studio.write(clip.replace("'", ""), **more)
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    assert problems(studio.build(server)) == []
+    assert len(server.stats()["runs"]) == 1
+    for verb in ("plan", "status", "takes"):
+        assert "frozen" not in ask(studio, verb, *(["s/a"] if verb == "takes" else [])).out
+
+
+# --- other versions of the checks
+
+
+def as_of_version_1(studio: Studio, file: Digest, **found: Any) -> None:
+    """Turn what was found in a file into what version 1 of the checks found, and wrote."""
+    store = Store(studio.root / "store")
+    trace = store.trace(inspect.action_of(file).key)
+    assert trace is not None
+    older = inspect.action_of(file, "1")
+    output = trace.outputs["findings"]
+    facts = {name: value for name, value in {**output.facts, **found}.items() if name != "sound_start"}
+    store.record(
+        replace(trace, key=older.key, action=older.as_json(), outputs={"findings": replace(output, facts=facts)})
+    )
+    store.forget(trace.key)
+
+
+FINE = {"frozen": {"start": 0.0, "seconds": 0.0}, "frozen_share": 0.0, "motion_mean": 0.5}
+
+
+def test_what_an_older_version_let_pass_is_told_and_not_tried_again(
+    studio: Studio, server: FakeComfy, looks: list[Path]
+) -> None:
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    studio.write("a", "b").build(server)
+    as_of_version_1(studio, lock(studio).entries["s/a"].takes[1].outputs["published"], **FINE)
+    looks.clear()
+    studio.write("a", "b", **RESEED)
+    assert "2 unchanged" in ask(studio, "plan").out
+    ran = studio.build(server)
+    assert codes(ran) == {"Q101"}
+    assert ran.totals["hit"] == 2
+    assert len(looks) == 1  # once more, and not of what was inspected by this version
+    assert len(server.stats()["runs"]) == 2
+    studio.build(server)
+    assert len(looks) == 1
+
+
+def test_what_an_older_version_found_is_told_until_it_is_inspected_once_more(studio: Studio, server: FakeComfy) -> None:
+    server.misbehave.spoil("frozen", seeds=[seed("a")])
+    studio.write("a").build(server)
+    as_of_version_1(studio, lock(studio).entries["s/a"].takes[1].outputs["published"])
+    told = ask(studio, "plan")
+    assert "the picture is frozen for 0.36 s" in told.out + told.err
+    studio.write("a", **RESEED)
+    assert "tries another seed" not in ask(studio, "plan").out  # no GPU time for what the newer checks may not say
+    assert studio.build(server).totals["rendered"] == 1  # they do say so
+    assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
 
 
 def test_a_preview_is_not_tried_again(studio: Studio, server: FakeComfy) -> None:

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace, face: Face) -> int:
 
 def _line(rule: dict[str, str]) -> str:
     source = f"  ({rule['source']})" if rule["source"] else ""
-    return f"{rule['title']}{': ' + rule['why'] if rule['why'] else ''}{source}"
+    silenced = f"  [checks: {{{rule['check']}: false}}; another seed: {rule['seed']}]" if "check" in rule else ""
+    return f"{rule['title']}{': ' + rule['why'] if rule['why'] else ''}{source}{silenced}"
 
 
 def _rules() -> dict[str, dict[str, str]]:
@@ -69,4 +70,6 @@ def _rules() -> dict[str, dict[str, str]]:
     graded: list[lint.Rule | findings.Rule] = [*lint.RULES.values(), *findings.RULES.values()]
     for rule in graded:
         told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
+    for code, rule in findings.RULES.items():
+        told[code] |= {"check": rule.check, "seed": rule.seed}
     return dict(sorted(told.items()))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ltxflow.core.errors import Level, Problem
 
@@ -52,6 +52,7 @@ class Findings:
     height: int = 0
     fps: float = 0.0
     has_sound: bool = False
+    sound_start: float = 0.0  # seconds by which it begins after the picture
     sound_seconds: float = 0.0
     silence: Stretch = Stretch()
     rms_db: float = QUIETEST_DB  # dBFS over all channels; a full-scale sine has -3
@@ -104,11 +105,16 @@ class Wanted:
     size: tuple[int, int] | None = None
 
 
+Seed = Literal["tried", "may help", "no help"]
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule: the check that switches it, `why` it matters, and the `source` that says so.
 
-    `is_luck`: another seed may come out well.
+    `seed` says what another seed does about it. Where it is "tried", `reseed:` spends GPU time on further seeds: the
+    clip is of no use as it is, and the model, not the workflow, decided that. Where it "may help", a person may ask
+    for another take: a render costs more than the fault.
     """
 
     code: str
@@ -117,25 +123,43 @@ class Rule:
     title: str
     why: str
     source: str
-    is_luck: bool = True
+    seed: Seed = "no help"
 
 
 RULES: dict[str, Rule] = {
     rule.code: rule
     for rule in (
-        Rule("Q101", "frozen", "warning", "frozen picture", "the commonest way in which LTX clips fail", FREEZE),
-        Rule("Q102", "black", "warning", "black picture", "a hole in the film", FFMPEG),
+        Rule(
+            "Q101", "frozen", "warning", "frozen picture", "the commonest way in which LTX clips fail", FREEZE, "tried"
+        ),
+        Rule("Q102", "black", "warning", "black picture", "a hole in the film", FFMPEG, "tried"),
         Rule("Q103", "motion", "advice", "hardly any motion", "a still with sound is seldom asked for", MODEL_GUIDE),
-        Rule("Q104", "cut", "warning", "cut inside", "a clip is one shot; the model jumped to another", MODEL_GUIDE),
-        Rule("Q105", "sound", "warning", "no sound track", "the model makes sound with pictures", MODEL_GUIDE, False),
-        Rule("Q106", "silent", "warning", "silent sound", "there is a track, and nothing on it", FFMPEG),
+        Rule(
+            "Q104",
+            "cut",
+            "warning",
+            "cut inside",
+            "a clip is one shot; the model jumped to another",
+            MODEL_GUIDE,
+            "tried",
+        ),
+        Rule("Q105", "sound", "warning", "no sound track", "the model makes sound with pictures", MODEL_GUIDE),
+        Rule("Q106", "silent", "warning", "silent sound", "there is a track, and nothing on it", FFMPEG, "tried"),
         Rule("Q107", "silence", "advice", "long silence", "sound that stops is heard as a fault", FFMPEG),
-        Rule("Q108", "clipped", "warning", "clipped sound", "tops that are cut off crackle", EDITING),
-        Rule("Q109", "sync", "warning", "sound of another length", "what follows is out of step", BT1359, False),
-        Rule("Q110", "duplicate", "warning", "same as another take", "a choice between equals is none", EDITING),
-        Rule("Q111", "size", "warning", "another size", "it is scaled in the cut", EDITING, False),
-        Rule("Q112", "rate", "warning", "another frame rate", "the cut doubles or drops frames", EDITING, False),
-        Rule("Q113", "length", "warning", "another length", "the cut ends early, or is cut off", EDITING, False),
+        Rule("Q108", "clipped", "warning", "clipped sound", "tops that are cut off crackle", EDITING, "may help"),
+        Rule("Q109", "sync", "warning", "sound of another length", "what follows is out of step", BT1359),
+        Rule(
+            "Q110",
+            "duplicate",
+            "warning",
+            "same as another take",
+            "a choice between equals is none",
+            EDITING,
+            "may help",
+        ),
+        Rule("Q111", "size", "warning", "another size", "it is scaled in the cut", EDITING),
+        Rule("Q112", "rate", "warning", "another frame rate", "the cut doubles or drops frames", EDITING),
+        Rule("Q113", "length", "warning", "another length", "the cut ends early, or is cut off", EDITING),
     )
 }
 
@@ -159,9 +183,32 @@ def judge(
     ]
 
 
-def is_bad_luck(problems: Sequence[Problem]) -> bool:
-    """Given what the rules said, return whether another seed should be tried: advice alone is no reason."""
-    return any(problem.level != "advice" and RULES[problem.code].is_luck for problem in problems)
+def causes(problems: Iterable[Problem]) -> list[Problem]:
+    """Return those of the problems that `reseed:` tries other seeds for."""
+    return [problem for problem in problems if RULES[problem.code].seed == "tried"]
+
+
+def is_bad_luck(problems: Iterable[Problem]) -> bool:
+    """Return whether another seed should be tried."""
+    return bool(causes(problems))
+
+
+SAME_PLACE_S = 0.25
+
+
+def is_same_fault(one: Findings, other: Findings, codes: Iterable[str]) -> bool:
+    """Return whether faults that both have, by code, are at the same place in both: then it is not the seed."""
+
+    def is_near(a: float, b: float) -> bool:
+        return abs(a - b) <= SAME_PLACE_S
+
+    same = {
+        "Q101": is_near(one.frozen.start, other.frozen.start),
+        "Q102": is_near(one.black.start, other.black.start),
+        "Q104": len(one.cuts) == len(other.cuts) and all(map(is_near, one.cuts, other.cuts)),
+        "Q106": True,  # of the whole track
+    }
+    return all(same[code] for code in codes)
 
 
 def _judge_shape(found: Findings, limits: Thresholds, wanted: Wanted) -> Iterator[Problem]:
@@ -180,9 +227,10 @@ def _judge_picture(found: Findings, limits: Thresholds) -> Iterator[Problem]:
     is_black = limits.black_s is not None and found.black.seconds >= min(limits.black_s, whole) > 0
     is_frozen = limits.freeze_s is not None and found.frozen.seconds >= min(limits.freeze_s, whole) > 0
     if is_black:
-        yield _problem("Q102", f"the picture is black for {_span(found.black)}", "try another seed")
+        hint = "say in the prompt what is seen from the first frame on, or try another seed"
+        yield _problem("Q102", f"the picture is black for {_span(found.black)}", hint)
     if is_frozen and not (is_black and found.black.seconds >= found.frozen.seconds):
-        share = f", {found.frozen_share:.0%} of the clip stands still" if 0 < found.frozen_share < 0.99 else ""
+        share = f"; {found.frozen_share:.0%} of the clip stands still" if 0 < found.frozen_share < 0.99 else ""
         yield _problem("Q101", f"the picture is frozen for {_span(found.frozen)}{share}", MOVE)
     elif not is_black and limits.motion is not None and found.motion_mean < limits.motion:
         yield _problem("Q103", f"hardly anything moves: motion {found.motion_mean:.2f}, lively is 1", MOVE)
@@ -195,19 +243,28 @@ def _judge_picture(found: Findings, limits: Thresholds) -> Iterator[Problem]:
 def _judge_sound(found: Findings, limits: Thresholds) -> Iterator[Problem]:
     if not found.has_sound:
         if limits.wants_sound:
-            yield _problem("Q105", "there is no sound track", "use a template that makes sound")
+            hint = "use a template that makes sound, or allow it with checks: {sound: false}"
+            yield _problem("Q105", "there is no sound track", hint)
         return
     if limits.silent_db is not None and found.rms_db < limits.silent_db:
         hint = "say in the prompt what is heard, or try another seed"
         yield _problem("Q106", f"the sound is silent: {found.rms_db:.0f} dBFS", hint)
     elif limits.silence_s is not None and found.silence.seconds >= limits.silence_s:
-        yield _problem("Q107", f"the sound is silent for {_span(found.silence)}", "say in the prompt what is heard")
+        hint = "say in the prompt what is heard, or allow it with checks: {silence: false}"
+        yield _problem("Q107", f"the sound is silent for {_span(found.silence)}", hint)
     if limits.top_share is not None and found.top_share >= limits.top_share and found.top_pile >= limits.top_pile:
         message = f"the sound is clipped: {found.top_share:.1%} of it at full scale, peak {found.peak_db:+.1f} dBFS"
         yield _problem("Q108", message, "a lower gain does not bring it back: try another seed")
-    if limits.sync_s is not None and abs(found.sound_seconds - found.seconds) > limits.sync_s:
-        message = f"the sound has {found.sound_seconds:.2f} s, the picture {found.seconds:.2f} s"
-        yield _problem("Q109", message, "give both the same length and rate in the template")
+    if limits.sync_s is not None:
+        late, end = found.sound_start, found.sound_start + found.sound_seconds - found.seconds
+        hint = "give both the same length and rate in the template"
+        if abs(late) > limits.sync_s:
+            message = f"the sound begins {abs(late):.2f} s {'after' if late > 0 else 'before'} the picture"
+            yield _problem("Q109", message, hint)
+        elif abs(end) > limits.sync_s:
+            side = "after" if end > 0 else "before"
+            message = f"the sound ends {abs(end):.2f} s {side} the picture, which has {found.seconds:.2f} s"
+            yield _problem("Q109", message, hint)
 
 
 def _judge_likeness(found: Findings, limits: Thresholds, others: Mapping[str, str]) -> Iterator[Problem]:

@@ -1,20 +1,31 @@
 """What is to be said of a take that came back, and which try of it stands. Pure: findings are looked up.
 
-A clip that asks for it (`reseed: 2`) is tried with further seeds when it comes back frozen, black or otherwise spoilt.
-Every try is an action with a key of its own, so what was tried is known from the store alone: whoever plans after a
-crash goes on where it ended, and no try is made twice.
+A clip that asks for it (`reseed: 2`) is tried with further seeds when it comes back with a fault that another seed can
+mend: frozen, black, cut or silent (`findings.RULES`). Every try is an action with a separate key, so what was tried is
+known from the store alone: a plan after a crash continues where it ended, and no try is made twice. When seeds fail
+`ALIKE` times in the same way at the same place, the seed is not the cause, and no more are tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import seed_for
-from ltxflow.media.findings import RULES, Findings, Thresholds, Wanted, findings_from, is_bad_luck, judge
+from ltxflow.media.findings import (
+    RULES,
+    Findings,
+    Thresholds,
+    Wanted,
+    causes,
+    findings_from,
+    is_bad_luck,
+    is_same_fault,
+    judge,
+)
 from ltxflow.plan.status import Lookup, Status, status_of
 from ltxflow.script.checks import thresholds
 from ltxflow.script.model import Clip
@@ -24,16 +35,21 @@ from ltxflow.steps.clip import Shot
 from ltxflow.store.lock import Lock
 from ltxflow.store.traces import Trace
 
+ALIKE = 3  # tries with one fault at one place: what they are made from is the cause
 STILL = frozenset(["Q101", "Q103"])  # what the model's guide has advice for
 SETTLED = frozenset(["approved", "pinned", "accepted"])  # a person's word: checks have nothing to add
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look at one take found, and what the film's checks say of it."""
+    """What an inspection of one take found, and what the film's checks say of it.
+
+    `is_current` is False where an older version inspected it: good enough to report, not to spend GPU time on.
+    """
 
     findings: Findings
     problems: tuple[Problem, ...] = ()
+    is_current: bool = True
 
     @property
     def motion(self) -> float:
@@ -68,11 +84,17 @@ class Review:
         """Given a file that is a take of a clip, return the Verdict; None where nobody has looked, or is to look."""
         limits = thresholds(clip, profile)
         found = self._findings(video) if limits else None
+        is_current = found is not None
+        if limits is not None and found is None:
+            found = self._findings(video, inspect.OLDER)
         if limits is None or found is None:
             return None
-        others = self._earlier(clip, take, limits)
-        told = [_at(clip, take, problem, profile) for problem in judge(found, limits, others, wanted)]
-        return Verdict(found, tuple(told))
+        silenced = clip.get("ignore") or ()
+        judged = judge(found, limits, self._earlier(clip, take, limits), wanted)
+        known = self.lock.take(clip.path, take)
+        tried = known.tries if known is not None and known.outputs.get("published") == video else 0
+        problems = [_at(clip, take, problem, profile, tried) for problem in judged if problem.code not in silenced]
+        return Verdict(found, tuple(problems), is_current)
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:
         """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
@@ -92,23 +114,27 @@ class Review:
             return status
         if status.state == "miss" and self.lock.take(status.node.clip, status.node.take) is None:
             return status  # never made: none of its other tries is there, either
-        verdict = self._of(status)
-        if status.state == "hit" and (verdict is None or not verdict.is_bad):
+        if status.state == "hit" and self._spoilt(status) is None:
             return status
         tries = [self._try(status, seed, before) for seed in seeds]
-        made = [(each, self._of(each)) for each in tries if each.state == "hit"]
-        for each, verdict in made:
-            if verdict is None or not verdict.is_bad:
-                return each
+        made: list[tuple[Status, Verdict]] = []
+        for each in tries:
+            if each.state == "hit":
+                verdict = self._spoilt(each)
+                if verdict is None:
+                    return each
+                made.append((each, verdict))
         left = [each for each in tries if each.state == "miss"]
-        if not left:
+        alike = _alike([verdict for _, verdict in made])
+        if not left or alike:
             stays = self._least_bad(made) if seeds[0] in _derived(status.node) else tries[0]
             because = f"{len(made)} seeds came out badly: the least bad of them stays"
-            return replace(stays, because=because, tries=len(made))
+            if alike:
+                because = f"{len(made)} seeds came out alike ({alike}): it is not the seed; one of them stays"
+            return replace(stays, because=because, tries=len(tries))  # given up: all that is allowed counts as tried
         if not made:
             return left[0]
-        assert made[-1][1] is not None
-        return replace(left[0], because=f"{plain(made[-1][1].problems[0])}; tries another seed")
+        return replace(left[0], because=f"{plain(causes(made[-1][1].problems)[0])}; tries another seed")
 
     def _try(self, status: Status, seed: int, before: Mapping[str, Status]) -> Status:
         node = status.node
@@ -116,20 +142,33 @@ class Review:
             return status
         return status_of(replace(node, spec=replace(node.spec, seed=seed)), before, self.lookup)
 
-    def _least_bad(self, made: list[tuple[Status, Verdict | None]]) -> Status:
+    def _least_bad(self, made: list[tuple[Status, Verdict]]) -> Status:
         """The first of those with the fewest faults, then the shortest, then the liveliest."""
 
-        def badness(each: tuple[Status, Verdict | None]) -> tuple[int, float, float]:
-            verdict = each[1]
-            assert verdict is not None
-            found = verdict.findings
-            bad = sum(is_bad_luck([problem]) for problem in verdict.problems)
-            return bad, found.frozen.seconds + found.black.seconds, -found.motion_mean
+        def badness(each: tuple[Status, Verdict]) -> tuple[int, int, float, float]:
+            found, problems = each[1].findings, each[1].problems
+            stretch = found.frozen.seconds + found.black.seconds
+            return len(causes(problems)), len(problems), stretch, -found.motion_mean
 
         return min(made, key=badness)[0]
 
-    def _of(self, status: Status) -> Verdict | None:
-        return self.verdict(status.node, status.trace) if status.trace else None
+    def _spoilt(self, status: Status) -> Verdict | None:
+        """The verdict on a take that is made, where it is reason enough to try another seed.
+
+        A newer version of the checks spends no GPU time on what an older one let pass.
+        """
+        if status.trace is None:
+            return None
+        verdict = self.verdict(status.node, status.trace)
+        if verdict is None or not verdict.is_current or not verdict.is_bad:
+            return None
+        older = self._findings(shown(status.trace), inspect.OLDER)
+        if older is not None:
+            shot: Shot = status.node.spec
+            limits = thresholds(shot.clip, shot.profile)
+            if limits is not None and not is_bad_luck(judge(older, limits)):
+                return None
+        return verdict
 
     def _tries(self, status: Status) -> list[int]:
         """The seeds that a take is tried with, its own first; none where a person wrote that, or judged the result.
@@ -154,15 +193,20 @@ class Review:
         own = derived[0] if known is None or known.seed is None else known.seed
         return [own, *(derived[1:] if own not in derived else [seed for seed in derived if seed != own])]
 
-    def _findings(self, video: Digest) -> Findings | None:
-        trace = self.lookup(inspect.action_of(video).key)
-        return findings_from(trace.outputs["findings"].facts) if trace else None
+    def _findings(self, video: Digest, versions: Iterable[str] = (inspect.VERSION,)) -> Findings | None:
+        """What the first of those versions that inspected a file found in it."""
+        for version in versions:
+            trace = self.lookup(inspect.action_of(video, version).key)
+            if trace is not None:
+                return findings_from(trace.outputs["findings"].facts)
+        return None
 
     def _earlier(self, clip: Clip, take: int, limits: Thresholds) -> dict[str, str]:
         """The fingerprints of the clip's takes before this one: of two that are the same the later one is told."""
         entry = self.lock.entries.get(clip.path) if limits.duplicate is not None else None
         videos = {n: other.outputs.get("published") for n, other in entry.takes.items() if n < take} if entry else {}
-        found = {number: self._findings(video) for number, video in videos.items() if video}
+        any_version = (inspect.VERSION, *inspect.OLDER)  # their fingerprints are alike
+        found = {number: self._findings(video, any_version) for number, video in videos.items() if video}
         return {f"take {number}": each.fingerprint for number, each in found.items() if each}
 
 
@@ -192,13 +236,33 @@ def plain(problem: Problem) -> str:
     return problem.message.partition(": ")[2]
 
 
-def _at(clip: Clip, take: int, problem: Problem, profile: Profile) -> Problem:
-    """The problem with its take, where the author wrote the clip, and with what the model's guide says of it."""
+def _alike(verdicts: Sequence[Verdict]) -> str:
+    """What is wrong with the last `ALIKE` of them, where that is the same in all; empty where they differ."""
+    last = verdicts[-ALIKE:]
+    codes = [frozenset(problem.code for problem in causes(verdict.problems)) for verdict in last]
+    if len(last) < ALIKE or len(set(codes)) > 1:
+        return ""
+    first = last[0]
+    if not all(is_same_fault(first.findings, verdict.findings, codes[0]) for verdict in last[1:]):
+        return ""
+    return plain(causes(first.problems)[0])
+
+
+def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -> Problem:
+    """The problem with its take, where the author wrote the clip, and with what the model's guide says of it.
+
+    `tried` is how many seeds came out badly already.
+    """
     name = clip.path if take == 1 else f"{clip.path}@{take}"
     hint = problem.hint
     if problem.code in STILL and (advice := profile.advice.get("frozen_picture")):
         hint = "; ".join(line for line in advice if clip.reference or "reference" not in line)
-    if RULES[problem.code].is_luck and problem.level != "advice":
+    if problem.code in STILL:
+        hint = f"{hint}; allow a still with checks: {{{RULES[problem.code].check}: false}}"
+    seed = RULES[problem.code].seed
+    if seed == "tried" and tried:
+        hint = f"{hint.removesuffix(', or try another seed')}; {tried} seeds were tried: it is not the seed"
+    elif seed != "no help":
         told = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
         hint = f"{told}: ltxflow retake {clip.path}"
     return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)

@@ -37,7 +37,7 @@ RULES = {
     "L031": "prompts take names of vars, not code",
     "L032": "vars do not use other vars",
     "L040": "the frame rate is one that the model was made for",
-    "L044": "a clip has no more steps than its quality's schedule",
+    "L044": "a clip has as many steps as its quality's schedule can have",
     "L070": "moved: names a clip that is in the film",
     "L071": "moved: names an earlier clip that is no longer in the film",
     "L072": "moved: pairs two clips or two scenes",

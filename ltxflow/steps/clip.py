@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
 
 _ENCODER = json.JSONEncoder(default=dict, allow_nan=False)
+SCHEDULED_LEAST = 2  # steps that LTXVScheduler can stretch
 BRANCHES = frozenset(["stages", "mode", "audio"])  # besides what is there or not, what templates branch on
 _MADE: dict[tuple[Digest, Digest], Digest] = {}  # a memo of _makes: a project's own template renders in a child
 _AHEAD: dict[tuple[Digest, Digest], dict[str, Any]] = {}  # what `render_ahead` rendered, by template and context
@@ -167,7 +168,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     for clip in project.clips:
         try:
             template, size = template_of(project, clip), geometry_of(project, clip)
-            check_steps(project, clip)
+            check_steps(project, clip, template)
             before, needs = before_of(project, clip, wishes)
         except LtxflowError as error:
             problems += error.problems
@@ -305,16 +306,25 @@ def templates_used(project: Project) -> frozenset[str]:
     return frozenset(clips | {still.template for still in project.stills if still.template})
 
 
-def check_steps(project: Project, clip: Clip) -> None:
-    """Given a clip, raise LtxflowError when it asks for more steps than its quality's schedule has."""
-    value = clip.settings["steps"]
+def check_steps(project: Project, clip: Clip, template: Template) -> None:
+    """Raise LtxflowError when a clip asks for more steps than its quality's schedule has, or for too few.
+
+    Our templates let LTXVScheduler stretch a schedule that is not listed; with one step it divides 0 by 0, and the
+    sampler returns NaN (ComfyUI 0.27 and 0.33). A template of the project's may schedule as it likes.
+    """
+    value, preset = clip.settings["steps"], project.profile.qualities[str(clip.get("quality"))]
+    steps = int(value.value)
+    problem = hint = ""
     try:
-        sigmas_for(project.profile.qualities[str(clip.get("quality"))], int(value.value))
+        sigmas = sigmas_for(preset, steps)
     except ValueError as error:
-        hint = "ask for fewer, or use quality: full"
-        raise LtxflowError(
-            Problem(f"{clip.path}: {error}, not {value.value}", value.span or clip.span, hint, "L044")
-        ) from None
+        problem, hint = f"{error}, not {steps}", "ask for fewer, or use quality: full"
+    else:
+        if sigmas is None and steps < SCHEDULED_LEAST and template.trusted:
+            problem = f"{preset.name} needs at least {SCHEDULED_LEAST} steps, not {steps}"
+            hint = f"ask for more ({preset.steps} is usual)"
+    if problem:
+        raise LtxflowError(Problem(f"{clip.path}: {problem}", value.span or clip.span, hint, "L044"))
 
 
 def way_of(clip: Clip) -> str:

@@ -13,7 +13,8 @@ from ltxflow.media.findings import Findings
 from ltxflow.script.model import Project
 from ltxflow.steps import Job, Node, Wishes
 
-KIND, VERSION, POOL, SOURCE = "inspect", "1", "cpu", "inspect"
+KIND, VERSION, POOL, SOURCE = "inspect", "2", "cpu", "inspect"
+OLDER = ("1",)  # versions whose findings can still be read, the newest first
 
 
 def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
@@ -27,9 +28,9 @@ def node_of(clip: Node) -> Node:
     return Node(target, KIND, None, clip.frames, {"video": f"{clip.target}#published"}, clip.span)
 
 
-def action_of(video: Digest) -> Action:
+def action_of(video: Digest, version: str = VERSION) -> Action:
     """Given a file's digest, return the action that inspects it: the same for every film it is in."""
-    return Action(KIND, VERSION, {}, {"video": video}, ("findings",))
+    return Action(KIND, version, {}, {"video": video}, ("findings",))
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:

@@ -79,7 +79,8 @@ def _loud(eve: Eve) -> set[str]:
 
 
 def _is_unseen(outlook: Outlook, target: str) -> bool:
-    return target not in outlook.verdicts and is_inspected(outlook.statuses[target].node)
+    verdict = outlook.verdicts.get(target)
+    return (verdict is None or not verdict.is_current) and is_inspected(outlook.statuses[target].node)
 
 
 def _is_nothing_to_the_quiet(session: Session, path: str, was_there: bool, loud: set[str]) -> bool:

@@ -34,7 +34,8 @@ def look_closely(session: Session, question: Question, emit: Callable[[Event], N
 def uninspected(session: Session, outlook: Outlook) -> dict[str, Status]:
     """Given an outlook, return the looks that are missing at clips that are made, by their target."""
     review = Review(outlook.lock, session.lookup)
-    unjudged = [s for target, s in outlook.statuses.items() if target not in outlook.verdicts]
+    seen = {target for target, verdict in outlook.verdicts.items() if verdict.is_current}
+    unjudged = [status for target, status in outlook.statuses.items() if target not in seen]
     looks = [review.inspection(s.node, s.trace) for s in unjudged if s.trace is not None]
     return {look.node.target: look for look in looks if look is not None}
 

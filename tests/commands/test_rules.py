@@ -34,6 +34,12 @@ def test_one_rule_by_its_code_in_any_case() -> None:
     assert run("rules", "l106").out.startswith("L106  warning  ")
 
 
+def test_a_check_is_shown_with_what_switches_it_off_and_what_another_seed_does() -> None:
+    assert run("rules", "Q101").out.rstrip().endswith("[checks: {frozen: false}; another seed: tried]")
+    (rule,) = run("rules", "Q111", "--json").data
+    assert (rule["check"], rule["seed"]) == ("size", "no help")
+
+
 def test_an_unknown_code_is_told() -> None:
     ran = run("rules", "X999")
     assert ran.code == 2

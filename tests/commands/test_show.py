@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from film import Film, prompt
 
 
@@ -38,6 +39,23 @@ def test_more_steps_than_a_quality_has_are_refused(film: Film) -> None:
     assert done.code == 2
     assert "hook/a: distilled has a fixed schedule of 8 steps, not 9 [L044]" in done.err
     assert "→ ask for fewer, or use quality: full\n" in done.err
+
+
+@pytest.mark.parametrize("verb", ["show", "plan", "check", "build"])
+def test_fewer_steps_than_a_schedule_can_have_are_refused_before_a_server_is_asked(film: Film, verb: str) -> None:
+    """One step made LTXVScheduler divide 0 by 0: the server returned NaN as sound, and an error that named neither."""
+    film.edit("      - id: a\n", "      - id: a\n        quality: full\n        steps: 1\n")
+    done = film.run(verb, *(["hook/a"] if verb == "show" else []))
+    assert done.code == 2
+    line = film.file.read_text().splitlines().index("        steps: 1") + 1
+    assert f"project.yaml:{line}:" in done.err
+    assert "hook/a: full needs at least 2 steps, not 1 [L044]" in done.err
+    assert "→ ask for more (20 is usual)" in done.err
+
+
+def test_two_steps_are_enough_for_a_schedule(film: Film) -> None:
+    film.edit("      - id: a\n", "      - id: a\n        quality: full\n        steps: 2\n")
+    assert film.run("show", "hook/a").code == 0
 
 
 def test_the_crop_of_an_aspect_is_explained(film: Film) -> None:

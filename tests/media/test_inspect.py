@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+from labelled import encode
 from PIL import Image
 
 from ltxflow.core.digest import canonical
@@ -22,8 +23,10 @@ from ltxflow.media.findings import (
     Stretch,
     Thresholds,
     Wanted,
+    causes,
     findings_from,
     is_bad_luck,
+    is_same_fault,
     judge,
     similarity,
 )
@@ -167,11 +170,53 @@ def test_slow_motion_is_not_frozen(found):
     assert codes(findings) == []
 
 
-def test_grain_on_a_still_is_no_motion(found):
-    findings = found(grainy(still(), levels=8))
+def test_faint_noise_on_a_still_is_no_motion(found):
+    findings = found(grainy(still(), levels=2.5))
     assert codes(findings) == ["Q101"]
     assert findings.frozen_share == 1
     assert findings.motion_mean < 0.01
+
+
+def test_grain_that_is_plainly_seen_is_no_freeze(found):
+    findings = found(grainy(still(), levels=12))
+    assert codes(findings) == []
+    assert findings.motion_mean <= 0.1
+
+
+def test_fine_texture_that_moves_is_no_freeze(found):
+    """Single pixels all over the picture: nothing of them is left on the grid."""
+    drops = np.random.default_rng(7).integers(0, (HEIGHT, WIDTH), (500, 2))
+
+    def rain(number):
+        picture = STILL.copy()
+        for part in range(6):
+            picture[(drops[:, 0] + 9 * number - part) % HEIGHT, drops[:, 1]] += 60
+        return picture
+
+    findings = found([rain(number) for number in range(FRAMES)])
+    assert codes(findings) == []
+    assert findings.frozen.seconds < 0.2
+    assert findings.motion_mean >= 0.02
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv444p", "gbrp10le"])
+def test_every_kind_of_pixel_is_looked_at(tmp_path, pixels):
+    path = tmp_path / "clip.mkv"
+    for pictures, seconds in ((still(30), 1.2), (pan(0.2, 30), 0.2)):
+        with av.open(str(path), "w") as container:
+            video = container.add_stream("ffv1", rate=FPS)
+            video.height, video.width, video.pix_fmt = HEIGHT, WIDTH, pixels
+            for picture in pictures:
+                grey = np.repeat(np.clip(picture, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+                container.mux(video.encode(VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(video.encode(None))
+        found = inspect_video(path)
+        assert (found.frozen.seconds >= 1) == (seconds >= 1)
+        assert found.frozen.seconds <= seconds
+
+
+def test_the_smallest_picture_is_looked_at(found):
+    assert found([np.full((2, 2), 90.0)] * 5).frozen.seconds == 0.2
 
 
 def test_grain_on_slow_motion_does_not_hide_it(found):
@@ -222,10 +267,26 @@ def test_a_black_start_is_seen(found):
     assert codes(findings, Thresholds(black_s=0.5)) == []
 
 
-@pytest.mark.parametrize("dark", ["night", "one frame"])
+DARK = {
+    "night": lambda: [picture * 0.2 for picture in pan(0.2)],
+    "one frame": lambda: [np.zeros_like(STILL), *pan(0.2)],
+    "fade in": lambda: [picture * min(1, number / 20) ** 2.2 for number, picture in enumerate(pan(0.2))],
+    "fade out": lambda: [picture * min(1, number / 20) ** 2.2 for number, picture in enumerate(pan(0.2))][::-1],
+    "a lamp": lambda: [np.pad(np.full((6, 6), 220.0), ((90, 96), (5 * n, 314 - 5 * n))) for n in range(FRAMES)],
+}
+
+
+@pytest.mark.parametrize("dark", DARK)
 def test_dark_is_not_black(found, dark):
-    pictures = [f * 0.2 for f in pan(0.2)] if dark == "night" else [np.zeros_like(STILL), *pan(0.2)]
-    assert "Q102" not in codes(found(pictures))
+    assert "Q102" not in codes(found(DARK[dark]()))
+
+
+def test_black_before_a_fade_is_black(found):
+    pictures = [picture * max(0, min(1, number / 20 - 0.5)) for number, picture in enumerate(pan(0.2))]
+    findings = found(pictures)
+    assert "Q102" in codes(findings)
+    assert findings.black.start == 0
+    assert findings.black.seconds == pytest.approx(0.44, abs=0.05)
 
 
 def test_all_black_is_black_and_no_more(found):
@@ -267,9 +328,18 @@ def test_a_first_frame_of_its_own_is_a_cut(found):
     assert found([ELSEWHERE, *pan(0.1)]).cuts == (0.04,)
 
 
-@pytest.mark.parametrize("motion", ["fast", "flash", "black"])
+def passing():
+    """Something dark that passes close to the camera, within a third of a second."""
+    columns = np.arange(WIDTH)[None] / WIDTH
+    for number, picture in enumerate(pan(0.1)):
+        covers = np.clip(1 - np.abs(columns - (number - 15) / 8 * 1.8 + 0.4) / 0.4, 0, 1) ** 0.5
+        yield picture * (1 - covers) + 20 * covers
+
+
+@pytest.mark.parametrize("motion", ["fast", "flash", "black", "passing"])
 def test_fast_motion_and_flashes_are_no_cuts(found, motion):
     pictures = {
+        "passing": list(passing()),
         "fast": pan(0.8, 26, start=0.05),
         "flash": [*pan(0.1)[:20], np.full_like(STILL, 255), *pan(0.1)[20:]],
         "black": [*[np.zeros_like(STILL)] * 10, *pan(0.1)[:20]],
@@ -344,6 +414,25 @@ def test_clipped_sound_is_heard(found, sound):
 @pytest.mark.parametrize("sound", [tone(-0.7), chord(), np.tanh(2 * chord()), ambience(-10)])
 def test_loud_sound_is_not_clipped(found, sound):
     assert codes(found(SMALL, sound=sound)) == []
+
+
+def test_sound_that_begins_late_is_heard(found, tmp_path):
+    late = tmp_path / "late.mp4"
+    encode.write(late, [np.repeat(p[..., None], 3, 2) for p in SMALL], FPS, tone()[None].astype(np.float32), RATE, 0.4)
+    findings = inspect_video(late)
+    assert findings.sound_start == pytest.approx(0.4, abs=0.05)
+    (problem,) = judge(findings)
+    assert problem.code == "Q109"
+    assert problem.message == f"the sound begins {findings.sound_start:.2f} s after the picture"
+    assert found(SMALL).sound_start == 0
+
+
+def test_what_the_sound_lacks_is_said_with_its_side(found):
+    (short,) = judge(found(SMALL, sound=tone(seconds=1.2)))
+    assert short.message.startswith("the sound ends 0.")
+    assert short.message.endswith(" s before the picture, which has 1.64 s")
+    (long,) = judge(found(SMALL, sound=tone(seconds=2.0)))
+    assert "after the picture" in long.message
 
 
 def test_sound_of_another_length_is_seen(found):
@@ -512,6 +601,44 @@ def test_a_check_that_is_off_says_nothing():
         wanted = Wanted(9, 25, (64, 64))
         assert judge(each, wanted=wanted)
         assert judge(each, OFF, {"take 1": each.fingerprint}, wanted) == []
+
+
+def test_a_finding_of_an_older_version_can_be_read():
+    data = FINE.as_json()
+    del data["sound_start"]  # came with version 2
+    assert findings_from(data) == FINE
+
+
+def test_a_rule_says_what_another_seed_does_about_it():
+    tried = {code for code, rule in RULES.items() if rule.seed == "tried"}
+    assert tried == {"Q101", "Q102", "Q104", "Q106"}
+    assert {code for code, rule in RULES.items() if rule.seed == "may help"} == {"Q108", "Q110"}
+    assert not any(rule.level == "advice" for rule in RULES.values() if rule.seed == "tried")
+
+
+def test_of_several_problems_only_the_causes_are_a_reason_to_try_another_seed():
+    bad = replace(FINE, frozen=Stretch(0, 3), top_share=0.5, top_pile=5.0, width=64, height=64)
+    problems = judge(bad, wanted=Wanted(9, 25, (96, 64)))
+    assert [problem.code for problem in problems] == ["Q111", "Q113", "Q101", "Q108"]
+    assert [problem.code for problem in causes(problems)] == ["Q101"]
+
+
+@pytest.mark.parametrize(
+    ("code", "other", "is_same"),
+    [
+        ("Q101", replace(FINE, frozen=Stretch(1.2, 3)), True),
+        ("Q101", replace(FINE, frozen=Stretch(2.0, 3)), False),
+        ("Q102", replace(FINE, black=Stretch(0.1, 1)), True),
+        ("Q102", replace(FINE, black=Stretch(3.0, 1)), False),
+        ("Q104", replace(FINE, cuts=(2.1,)), True),
+        ("Q104", replace(FINE, cuts=(2.1, 3.0)), False),
+        ("Q104", replace(FINE, cuts=(4.0,)), False),
+        ("Q106", replace(FINE, rms_db=-90.0), True),
+    ],
+)
+def test_a_fault_at_the_same_place_is_the_same_fault(code, other, is_same):
+    one = replace(FINE, frozen=Stretch(1.0, 3), cuts=(2.0,))
+    assert is_same_fault(one, other, [code]) is is_same
 
 
 def test_only_what_another_seed_may_mend_is_bad_luck():

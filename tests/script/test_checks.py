@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from film import Film
 
-from ltxflow.media.findings import RULES, Thresholds
+from ltxflow.core.digest import Digest, Key, Output
+from ltxflow.media.findings import PRINT_FORMAT, PRINTS, RULES, WAVES, Findings, Stretch, Thresholds, Wanted
+from ltxflow.plan.review import Review
 from ltxflow.script.checks import NUMBERS, SECONDS, SWITCHES, thresholds
 from ltxflow.script.profile import load_profile
 from ltxflow.script.settings import GROUPS
+from ltxflow.steps import inspect
+from ltxflow.store.lock import Lock, LockTake, with_take
+from ltxflow.store.traces import Trace
 from ltxflow.verbs.options import settings_of
 
 CLIP = "        prompt:"
@@ -55,6 +66,99 @@ def test_true_is_what_the_profile_says(film: Film) -> None:
 def test_all_of_them_are_off_at_once(film: Film) -> None:
     assert told(checks(film, "false")) is None
     assert told(film, "hook/b") == Thresholds()
+
+
+WANTED = Wanted(97, 24, (768, 512))
+FINE = Findings(
+    frames=97,
+    seconds=4.042,
+    frozen=Stretch(),
+    frozen_share=0.0,
+    black=Stretch(),
+    motion_mean=0.5,
+    motion_p90=0.9,
+    luma=0.4,
+    contrast=0.2,
+    cuts=(),
+    fingerprint=PRINT_FORMAT + base64.b64encode(bytes(PRINTS * (WAVES**2 - 1))).decode(),
+    width=768,
+    height=512,
+    fps=24.0,
+    has_sound=True,
+    sound_seconds=4.042,
+    rms_db=-25.0,
+)
+FAULTS: dict[str, dict[str, Any]] = {
+    "Q101": {"frozen": Stretch(0, 4)},
+    "Q102": {"black": Stretch(0, 1)},
+    "Q103": {"motion_mean": 0.0},
+    "Q104": {"cuts": (1.0,)},
+    "Q105": {"has_sound": False},
+    "Q106": {"rms_db": -90.0},
+    "Q107": {"silence": Stretch(1, 3)},
+    "Q108": {"top_share": 0.5, "top_pile": 5.0},
+    "Q109": {"sound_seconds": 1.0},
+    "Q110": {},
+    "Q111": {"width": 320},
+    "Q112": {"fps": 25.0},
+    "Q113": {"frames": 9},
+}
+LEVELS = {
+    "clip": (CLIP, "        {}\n        prompt:"),
+    "scene": ("    clips:\n", "    {}\n    clips:\n"),
+    "film": ("scenes:\n", "defaults: {{clip: {{{}}}}}\nscenes:\n"),
+}
+
+
+def codes(film: Film, code: str) -> set[str]:
+    """What a film's review says of its first clip, whose second take has that fault and is like the first, or not."""
+    project = film.session().project
+    (clip,) = [clip for clip in project.clips if clip.path == "hook/a"]
+    found = {Digest("1" * 64): FINE, Digest("2" * 64): replace(FINE, **FAULTS[code])}
+    traces = {
+        inspect.action_of(video).key: Trace(
+            inspect.action_of(video).key, {}, {"findings": Output(video, findings.as_json())}
+        )
+        for video, findings in found.items()
+    }
+    lock = Lock()
+    if code == "Q110":
+        first = LockTake(Key("0" * 64), 1, Digest("1" * 64), 97, outputs={"published": Digest("1" * 64)})
+        lock = with_take(lock, "hook/a", 1, first)
+    verdict = Review(lock, traces.get).verdict_of(clip, 2, Digest("2" * 64), project.profile, WANTED)
+    assert verdict is not None
+    return {problem.code for problem in verdict.problems}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("code", RULES)
+def test_every_rule_is_silenced_at_every_level(film: Film, code: str, level: str) -> None:
+    """By its check, and by its code."""
+    assert codes(film, code) == {code}
+    before, after = LEVELS[level]
+    written = film.file.read_text()
+    for silenced in (f"checks: {{{RULES[code].check}: false}}", f"ignore: [{code}]"):
+        film.file.write_text(written.replace(before, after.format(silenced), 1))
+        assert codes(film, code) == set()
+
+
+def test_a_stronger_layer_has_the_last_word_on_what_is_ignored(film: Film) -> None:
+    film.edit("scenes:\n", "defaults: {clip: {ignore: [Q101]}}\nscenes:\n")
+    film.edit(CLIP, f"        ignore: []\n{CLIP}")
+    assert codes(film, "Q101") == {"Q101"}
+
+
+ROW = re.compile(r"\| (Q\d{3}) \| `(\w+)` \| [^|]+ \| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \| ([a-z ]+) \|")
+DOC = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+
+
+def test_the_docs_have_every_rule_with_its_thresholds_and_what_another_seed_does() -> None:
+    profiles = [load_profile(name) for name in ("ltx2-19b", "ltx2.3-22b", "ltx2.5")]
+    rows = {row[0]: row[1:] for row in ROW.findall(DOC)}
+    assert rows == {
+        rule.code: (rule.check, *(json.dumps(each.checks[rule.check]).strip('"') for each in profiles), rule.seed)
+        for rule in RULES.values()
+    }
 
 
 @pytest.mark.parametrize(
