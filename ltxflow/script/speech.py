@@ -19,6 +19,7 @@ from ltxflow.core.errors import Problem, Span
 from ltxflow.core.timing import TimingError, parse_time
 from ltxflow.media.engines import KINDS, NO_OFFLINE, OFFLINE, Engine
 from ltxflow.script.model import EMPTY
+from ltxflow.script.sentences import split
 
 RULES = {
     "L061": "an engine that speaks is built in, or named under engines:",
@@ -147,47 +148,9 @@ def has_words(text: str) -> bool:
     return any(_is_wordy(char) for char in text)
 
 
-_ABBREVIATIONS = (
-    " mr mrs ms dr prof st sr jr vs etc e.g i.e cf approx inc ltd co dept"  # English
-    " bzw z.b d.h usw ca evtl ggf hr fr u.a p.ex sra dña "  # German, French, Spanish
-)
-_BEFORE_NUMBERS = " no nr fig vol p abb str art núm "
-_END = re.compile(r"[.!?…。！？؟۔।॥]+[\"'”’»›)\]」』）]*")
-_OPENERS = "\"'“‘«‹([¿¡„「『（"
-_WIDE_ENDS = "。！？"
-
-
 def sentences(text: str) -> tuple[str, ...]:
-    """Given a text, return its sentences in order; joined with blanks they are the text again.
-
-    Careful rather than eager: a dot ends no sentence after an abbreviation or an initial, nor before a small letter.
-    """
-    told = shown(text)
-    found = []
-    first = 0
-    for match in _END.finditer(told):
-        rest = told[match.end() :]
-        if not rest or (rest[0] != " " and match[0][0] not in _WIDE_ENDS):
-            continue
-        if _ends(told[first : match.start()], match[0], rest.lstrip()):
-            found.append(told[first : match.end()].strip())
-            first = match.end()
-    return tuple(part for part in (*found, told[first:].strip()) if part)
-
-
-def _ends(before: str, mark: str, after: str) -> bool:
-    if not has_words(before) or not after:
-        return False
-    begins = after.lstrip(_OPENERS)[:1]
-    if begins.islower():
-        return False
-    word = before.rpartition(" ")[2].lstrip(_OPENERS)
-    small = f" {word.lower()} "
-    if mark.startswith(".") and not mark.startswith(".."):
-        is_initial = len(word) == 1 and word.isalpha() and word.isupper() and word != "I"
-        is_counted = small in _BEFORE_NUMBERS and begins.isdigit()
-        return not (is_initial or is_counted or small in _ABBREVIATIONS)
-    return True
+    """Return the sentences of a text in order; joined with blanks they are the text again."""
+    return split(shown(text))
 
 
 # Estimate
