@@ -76,6 +76,7 @@ def load(
     is_trusted: bool = False,
     engines: Mapping[str, Engine] = EMPTY,
     offline: Callable[[], str | None] = lambda: None,
+    remembered: Callable[[str], Engine | None] = lambda name: None,
     memory: Memory | None = None,
     sources: Sources | None = None,
 ) -> Loaded:
@@ -83,7 +84,8 @@ def load(
 
     `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
     what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
-    finds the engine that `engine: offline` means here. `memory` knows files that are unchanged. `sources` are those
+    finds the engine that `engine: offline` means here; `remembered` knows one that is not configured any more, or not
+    here, by what it made. `memory` knows files that are unchanged. `sources` are those
     that were read already; where they have a part of the film, what is returned is that part.
 
     Raise LtxflowError with every problem of the file.
@@ -99,7 +101,7 @@ def load(
     reader.foreign |= sources.foreign
     data: Mapping[str, Any] = sources.document.data
     reader.engines = engines_of(reader, engines)
-    reader.offline = offline
+    reader.offline, reader.remembered = offline, remembered
     reader.facts = Facts(memory)
     profile = _profile(reader, data)
     if profile.needs.comfyui or profile.needs.nodes:
@@ -201,7 +203,7 @@ def _library(reader: Reader, film: Film, templates: Mapping[str, Template]) -> L
         return told
 
     able = [name for name, template in templates.items() if not template.trusted or name == TEXT_TO_IMAGE]
-    return Library(reader.engines, able, film.size, picture, filled, reader.span, reader.problems.append)
+    return Library(reader.engines, able, film.size, picture, filled, reader.span, reader.problems.append, reader.absent)
 
 
 def _size(reader: Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:

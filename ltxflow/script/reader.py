@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.media.engines import Engine
+from ltxflow.media.engines import MISSING, Engine
 from ltxflow.media.fit import Fit, fit_warnings
 from ltxflow.script import yaml
 from ltxflow.script.facts import Facts
@@ -61,8 +61,19 @@ class Reader:
     numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
     library: Library | None = None
     offline: Callable[[], str | None] = lambda: None
+    remembered: Callable[[str], Engine | None] = lambda name: None
     facts: Facts = field(default_factory=Facts)
     real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
+
+    def absent(self, name: str) -> Engine | None:
+        """Return what stands in for an engine that is not configured here; None for a name that is a misspelling.
+
+        One that made something is known by that, whatever its name is like.
+        """
+        found = self.remembered(name)
+        if found is None and not difflib.get_close_matches(name, ["offline", *self.engines], n=1):
+            found = Engine(name, MISSING)
+        return found
 
     def span(self, path: Path_) -> Span:
         return self.document.span(path)

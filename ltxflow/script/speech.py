@@ -22,7 +22,7 @@ from ltxflow.script.model import EMPTY
 from ltxflow.script.sentences import split
 
 RULES = {
-    "L061": "an engine that speaks is built in, or named under engines:",
+    "L061": "an engine that speaks is built in, or named under engines:; one that is missing speaks nothing new",
     "L062": "a line's id is used once in its narration",
     "L063": "a voice is a name of the engine's, and there is one where the engine needs it",
     "L064": "a line has something to say",
@@ -31,6 +31,7 @@ RULES = {
 }
 
 ANY_OFFLINE = "offline"  # whichever engine is installed that needs no network
+MISSING_HINT = "what it made before is used; to make more, name it under engines: in your configuration"
 SPEEDS = (0.5, 2.0)  # what every engine can do
 WORDS_PER_SECOND = Fraction(5, 2)  # a calm narrator; 150 words a minute
 DEFAULT_TIMEOUT_S = 120.0
@@ -342,16 +343,18 @@ def read_speech(
     fill: Callable[[str, Path_], str],
     span: SpanOf,
     film_span: SpanOf,
+    absent: Callable[[str], Engine | None] = lambda name: None,
 ) -> tuple[Speech | None, list[Problem]]:
     """Given a scene's narration and the film's `speech:`, return what is spoken; None where no engine is named.
 
     `engines` are all by name, the built-in ones too; `offline` is the one that `engine: offline` means here,
-    None when none is installed: that is advice, not an error. `fill` puts variables into a text; `span` and
+    None when none is installed: that is advice, not an error. So is an engine that is in none of them, where `absent`
+    has one to stand in for it: what it made before is still made. `fill` puts variables into a text; `span` and
     `film_span` know places below `narration:` and `speech:`. A scene's value counts before the film's, and its
     lexicon's entries before the film's. Returned problems may be advice.
     """
     reader = _Reader(narration, film, span, film_span, fps)
-    engine = _chosen(reader, engines, offline)
+    engine = _chosen(reader, engines, offline, absent)
     lines = _lines(reader, fill)
     if engine is None or not lines:
         return None, reader.problems
@@ -401,7 +404,9 @@ class _Reader:
         self.problems.append(Problem(message, at or self.span(()), hint, code))
 
 
-def _chosen(reader: _Reader, engines: Mapping[str, Engine], offline: str | None) -> Engine | None:
+def _chosen(
+    reader: _Reader, engines: Mapping[str, Engine], offline: str | None, absent: Callable[[str], Engine | None]
+) -> Engine | None:
     name = reader.value("engine")
     if name is None:
         return None
@@ -411,6 +416,11 @@ def _chosen(reader: _Reader, engines: Mapping[str, Engine], offline: str | None)
             reader.problems.append(Problem("no engine to speak offline is installed", at, NO_OFFLINE, "L061", "advice"))
             return None
         return engines[offline]
+    if name not in engines and (missing := absent(str(name))) is not None:
+        message = f'engine "{name}" is not among yours'
+        at = reader.at("engine") or reader.span(())
+        reader.problems.append(Problem(message, at, MISSING_HINT, "L061", "advice"))
+        return missing
     if name not in engines:
         known = [ANY_OFFLINE, *engines]
         near = difflib.get_close_matches(str(name), known, n=1)
