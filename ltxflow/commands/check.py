@@ -11,6 +11,7 @@ from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.outlook import Question
+from ltxflow.script.ignoring import silenced
 from ltxflow.script.lint import lint
 from ltxflow.steps import clip as clip_step
 from ltxflow.steps import reference
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
             allowed, nodes = core_classes() | session.config.allowed_nodes, outlook.plan.nodes.values()
             problems += clip_step.check([node for node in nodes if node.kind == "clip"], allowed)
             problems += reference.check([node for node in nodes if node.kind == "reference"], allowed)
-        problems = sorted(problems, key=_place)
+        problems = sorted(silenced(project, problems), key=_place)
         counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0

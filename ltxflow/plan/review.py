@@ -17,6 +17,7 @@ from ltxflow.core.timing import seed_for
 from ltxflow.media.findings import RULES, Findings, Thresholds, Wanted, findings_from, is_bad_luck, judge
 from ltxflow.plan.status import Lookup, Status, status_of
 from ltxflow.script.checks import thresholds
+from ltxflow.script.ignoring import ignores
 from ltxflow.script.model import Clip
 from ltxflow.script.profile import Profile
 from ltxflow.steps import Node, inspect
@@ -71,7 +72,8 @@ class Review:
         if limits is None or found is None:
             return None
         others = self._earlier(clip, take, limits)
-        told = [_at(clip, take, problem, profile) for problem in judge(found, limits, others, wanted)]
+        judged = [problem for problem in judge(found, limits, others, wanted) if not ignores(clip, problem.code)]
+        told = [_at(clip, take, problem, profile) for problem in judged]
         return Verdict(found, tuple(told))
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:

@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 
 from ltxflow.core.errors import Level, Problem, Span
+from ltxflow.script.ignoring import ignores, silenced
 from ltxflow.script.model import Clip, Project, Scene
 from ltxflow.script.prompt_words import (
     ACTS,
@@ -116,30 +117,6 @@ def lint(project: Project) -> list[Problem]:
     return silenced(project, [*problems, *_crossfades(project.scenes), *_frame_rate(project, film)])
 
 
-def silenced(project: Project, problems: Iterable[Problem]) -> list[Problem]:
-    """Return problems without the warnings and advice that the film, a scene or a clip silences by `ignore:`.
-
-    What is about several clips is silent where all of them say so, what is about the film where all of its clips do.
-    """
-    return [problem for problem in problems if problem.level == "error" or not _is_silent(project, problem)]
-
-
-def _is_silent(project: Project, problem: Problem) -> bool:
-    clips = [
-        clip
-        for clip in (project.clips if problem.code else ())
-        if not problem.of or clip.path in problem.of or clip.scene in problem.of
-    ]
-    of_film = project.settings.get("ignore")
-    return problem.code in ((of_film.value if of_film else None) or ()) or (
-        bool(clips) and all(_ignores(clip, problem.code) for clip in clips)
-    )
-
-
-def _ignores(clip: Clip, code: str) -> bool:
-    return code in (clip.get("ignore") or ())
-
-
 def _problem(code: str, message: str, span: Span | None, hint: str, *of: str) -> Problem:
     return Problem(message, span, hint, code, RULES[code].level, of=of)
 
@@ -160,9 +137,6 @@ class _Reading:
     is_fast: bool
     is_calm: bool
     still: str  # the words that ask for no motion
-
-    def ignores(self, code: str) -> bool:
-        return _ignores(self.clip, code)
 
     def at(self, part: str = "") -> Span | None:
         return _at(self.clip, part)
@@ -328,9 +302,9 @@ def same_motion(scene: Scene) -> Iterator[Problem]:
     above: dict[str, set[str]] = {}  # by clip, all that it is made from
     for position, clip in enumerate(scene.clips):
         above[clip.path] = set(clip.upstream).union(*(above.get(path, ()) for path in clip.upstream))
-        if _ignores(clip, "P108"):
+        if ignores(clip, "P108"):
             continue
-        others = [o for o in scene.clips[:position] if o.path not in above[clip.path] and not _ignores(o, "P108")]
+        others = [o for o in scene.clips[:position] if o.path not in above[clip.path] and not ignores(o, "P108")]
         found = [(other, alike) for other in others if (alike := _alike(clip, other))]
         if found:
             yield _twin(clip, *max(found, key=lambda each: each[1] == "equal"))
@@ -380,7 +354,7 @@ def _crossfades(scenes: Iterable[Scene]) -> Iterator[Problem]:
     for scene in scenes:
         goes_on = any(a.path in b.upstream for a, b in pairwise(scene.clips))
         joins = len(scene.clips) > 1 and not low <= scene.crossfade <= high and not (goes_on and scene.crossfade == 0)
-        if joins and not all(_ignores(clip, "P111") for clip in scene.clips):  # said once, of those that do not
+        if joins and not all(ignores(clip, "P111") for clip in scene.clips):  # said once, of those that do not
             setting = scene.settings.get("crossfade")
             wrong.setdefault((setting.span if setting else None) or scene.span, []).append(scene)
     for span, (first, *others) in wrong.items():
@@ -392,7 +366,7 @@ def _crossfades(scenes: Iterable[Scene]) -> Iterator[Problem]:
 def _frame_rate(project: Project, readings: list[_Reading]) -> Iterator[Problem]:
     fps, setting = project.fps, project.settings.get("fps")
     span = setting.span if setting else None
-    moving = [reading for reading in readings if not reading.ignores("P110")]
+    moving = [reading for reading in readings if not ignores(reading.clip, "P110")]
     fast = [reading.clip.path for reading in moving if reading.is_fast]
     if moving and not SLOWEST <= fps <= FASTEST:
         yield _problem("P110", f"fps {fps} is outside {SLOWEST}–{FASTEST}", span, f"write `fps: {LIVELY}`")
@@ -400,7 +374,7 @@ def _frame_rate(project: Project, readings: list[_Reading]) -> Iterator[Problem]
         which = f"{fast[0]} and {len(fast) - 1} more" if len(fast) > 1 else fast[0]
         hint = f"write `fps: {LIVELY}`, or slow the motion down"
         yield _problem("P110", f"fps {fps} is low for the fast motion in {which}", span, hint)
-    calm = [r for r in readings if r.is_calm and not r.is_fast and not r.ignores("P115")]
+    calm = [r for r in readings if r.is_calm and not r.is_fast and not ignores(r.clip, "P115")]
     if fps >= LIVELY and len(calm) * 2 > len(readings):
         message = f"fps {fps} is high for a film in which {len(calm)} of {len(readings)} clips are calm"
         hint = f"{SLOWEST}–{LIVELY - 1} shows static shots and close-ups as well, with fewer frames to render"

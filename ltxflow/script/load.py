@@ -19,13 +19,14 @@ from ltxflow.script.clips import read_clips
 from ltxflow.script.extends import check_continuations
 from ltxflow.script.facts import Facts
 from ltxflow.script.fits import check
+from ltxflow.script.ignoring import silenced
 from ltxflow.script.layers import Layers
 from ltxflow.script.model import EMPTY, Image, Project, Scene, Value
 from ltxflow.script.narration import check_covers, engines_of, read_narration
 from ltxflow.script.paths import contained, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, sheets
-from ltxflow.script.reader import Film, Path_, Reader
+from ltxflow.script.reader import Film, Path_, Reader, picture_warnings
 from ltxflow.script.references import TEXT_TO_IMAGE, Library, check_frames, with_references
 from ltxflow.script.sources import Place, Sources, Written, how_written, read_sources
 from ltxflow.script.template import Template, read_templates
@@ -112,7 +113,8 @@ def load(
     found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
     raise_errors(found)
     files = tuple(dict.fromkeys(reader.files))
-    return Loaded(project, tuple(found), files, tuple(sources.files), sources.head, how_written(sources))
+    told = tuple(silenced(project, found))
+    return Loaded(project, told, files, tuple(sources.files), sources.head, how_written(sources))
 
 
 def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
@@ -250,6 +252,7 @@ def _film_values(reader: Reader, data: Mapping[str, Any], profile: Profile, fps:
         "seed": value("seed", 0),
         "output": value("output", OUTPUT),
         "weights": value("weights", dict(profile.default_weights)),
+        "ignore": value("ignore", []),
     }
 
 
@@ -278,6 +281,7 @@ def _scenes(reader: Reader, film: Film, layers: Layers) -> tuple[Scene, ...]:
             )
         )
         check_covers(reader, scenes[-1], path)
+    reader.problems += picture_warnings(reader, scenes)
     check_continuations(reader, scenes)
     reader.problems += check_frames(scenes, film.profile.lengths.chain_max)
     return tuple(scenes)

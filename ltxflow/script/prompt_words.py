@@ -121,7 +121,7 @@ ACTS = re.compile(
 )
 STILL = phrases(r"""
     motionless|immobile|unmoving|static|stationary
-    nothing moves|no (?:movement|motion)|(?:not|never) mov(?:e|es|ing)|without moving
+    nothing moves|no (?:camera )?(?:movement|motion|moves?)|(?:not|never) mov(?:e|es|ing)|without moving
     frozen in (?:time|place)|freeze[- ]frame
     (?:stands?|sits?|lies|remains?|stays?|perfectly|completely|absolutely|totally) still
     still (?:image|frame|photo|photograph|picture|shot|life)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +14,7 @@ from ltxflow.media.engines import MISSING, Engine
 from ltxflow.media.fit import Fit, fit_warnings
 from ltxflow.script import yaml
 from ltxflow.script.facts import Facts
-from ltxflow.script.model import Image, Media, Value
+from ltxflow.script.model import Image, Media, Scene, Value
 from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby
 from ltxflow.script.profile import Profile
 from ltxflow.script.references import Library
@@ -57,6 +57,7 @@ class Reader:
     files: list[Path] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
     images: dict[Path, Image | None] = field(default_factory=dict)
+    misfits: dict[Path, list[Problem]] = field(default_factory=dict)  # what is odd in a picture, whoever uses it
     engines: dict[str, Engine] = field(default_factory=dict)
     numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
     library: Library | None = None
@@ -135,8 +136,10 @@ class Reader:
         except LtxflowError as error:
             self.problems += [Problem(p.message, span, p.hint, "L021") for p in error.problems]
             return None
-        for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit))):
-            self.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
+        self.misfits[file] = [
+            Problem(f"{name}: {warning}", span, code="L022", level="warning")
+            for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit)))
+        ]
         return Image(file, name, facts.pixels, facts.width, facts.height, span)
 
     def video(self, value: Value) -> Media | None:
@@ -169,3 +172,17 @@ class Reader:
                 self.wrong(problem.message, path, problem.hint, "L024")
             return None
         return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, self.span(path))
+
+
+def picture_warnings(reader: Reader, scenes: Sequence[Scene]) -> list[Problem]:
+    """Return what is odd in the pictures of a film, each with the clips that use it."""
+    users: dict[Path, list[str]] = {}
+    for clip in (clip for scene in scenes for clip in scene.clips):
+        for picture in clip.pictures.values():
+            if isinstance(picture, Image):
+                users.setdefault(picture.path, []).append(clip.path)
+    return [
+        replace(problem, of=tuple(users.get(file, ())))
+        for file, problems in reader.misfits.items()
+        for problem in problems
+    ]

@@ -248,7 +248,7 @@ def _long_chains(clips: Mapping[str, Clip], limit: int) -> Iterator[Problem]:
                 "colours and faces drift a little with each"
             )
             hint = "start one of them from a picture of its own, such as a reference"
-            yield Problem(message, clip.upstream[chain[1]], hint, "L126", "warning")
+            yield Problem(message, clip.upstream[chain[1]], hint, "L126", "warning", of=(path,))
 
 
 def _chain(path: str, clips: Mapping[str, Clip], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
