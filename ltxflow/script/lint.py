@@ -295,7 +295,8 @@ def _habits(reading: _Reading) -> Iterator[Problem]:
 
 
 def same_motion(scene: Scene) -> Iterator[Problem]:
-    """Yield an error for each clip of a scene whose motion an earlier one has word for word, a warning where nearly.
+    """Yield an error for each clip of a scene whose motion an earlier one has word for word, a warning where nearly, or
+    from another picture.
 
     Clips that go on from each other are left out, and those of which one ignores P108.
     """
@@ -326,7 +327,10 @@ def _alike(clip: Clip, other: Clip) -> str:
     mine, theirs = _motion(clip, other), _motion(other, clip)
     if not mine or clip.control != other.control:
         return ""
-    return "equal" if mine == theirs else "nearly" if _is_nearly(mine, theirs) else ""
+    is_from_same = (clip.reference, clip.last_frame, clip.extends) == (other.reference, other.last_frame, other.extends)
+    if mine == theirs:
+        return "equal" if is_from_same else "nearly"
+    return "nearly" if _is_nearly(mine, theirs) else ""
 
 
 def _motion(clip: Clip, other: Clip) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.core.errors import LtxflowError
@@ -73,6 +73,7 @@ def test_one_that_is_streamed_is_read_to_the_last_sample(tmp_path: Path) -> None
         assert np.array_equal(read(tmp_path, wav(ONE, size=size)), ONE)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=6), st.lists(st.sampled_from([None, *UNKNOWN]), min_size=6))
 def test_however_many_run_together(counts: list[int], sizes: list[int | None]) -> None:
     firsts = np.cumsum([0, *counts[:-1]])
@@ -152,6 +153,7 @@ def test_a_wav_that_broke_off_is_refused_and_not_shortened(data: bytes, says: st
     assert problem.code == "broken"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 250))
 def test_damage_is_told_and_never_a_crash(noise: bytes, at: int) -> None:
     data = bytearray(wav(ramp(80), before=chunk(b"JUNK", b"x" * 7)) + wav(ramp(40)))

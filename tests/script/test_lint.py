@@ -314,6 +314,12 @@ def test_the_same_motion_twice_in_a_scene_is_an_error(camera: str, action: str) 
     assert found[0].hint.startswith("let the camera or the action go on from hook/a (line 12), or write ignore:")
 
 
+def test_the_same_motion_from_another_picture_is_a_warning() -> None:
+    other = replace(VAULT, path=Path("door.png"), name="door.png", pixels=Digest("1" * 64))
+    found = lint(film(clip(GOOD), clip(GOOD, "b", reference=other)))
+    assert [(problem.code, problem.level) for problem in found] == [("P108", "warning")]
+
+
 def test_nearly_the_same_motion_is_a_warning() -> None:
     found = lint(film(clip(moving(PUSH, RINGS)), clip(moving(PUSH, RINGS.replace("golden", "yellow")), "b")))
     assert [(problem.code, problem.level) for problem in found] == [("P108", "warning")]

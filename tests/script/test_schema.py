@@ -118,7 +118,7 @@ CLIP_KEYS = (
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
-    "speech, engines, references, vars, look, "
+    "speech, engines, references, vars, ignore, look, "
     "defaults, moved, scenes"
 )
 
