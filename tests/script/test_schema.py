@@ -536,6 +536,11 @@ def test_a_file_that_is_no_mapping() -> None:
     ]
 
 
+def test_a_text_in_the_place_of_a_duration_is_not_said_to_be_too_long() -> None:
+    (problem,) = found(film(scene='narration: "Start today and never look back again."'))
+    assert (problem.code, problem.hint) == ("S108", 'write the words as { text: "…" }')
+
+
 def test_five_mistakes_are_five_problems_in_the_order_of_the_file() -> None:
     text = film(top="fps: fast\nqualty: full", scene="crossfade: 12\nnarration: 8.5", clip="seed: -1")
     assert [(p.span.line, p.code) for p in found(text) if p.span] == [
