@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -139,7 +140,7 @@ def _tokens(passage: Passage) -> list[_Token]:
     pieces: list[tuple[int, int]] = []
     breaks = sorted(word_breaks(passage.text))
     for match in re.finditer(r"\S+", passage.text):
-        inside = [at for at in breaks if match.start() < at < match.end()]
+        inside = breaks[bisect_right(breaks, match.start()) : bisect_left(breaks, match.end())]
         for first, end in pairwise([match.start(), *inside, match.end()]):
             closes = not has_words(passage.text[first:end]) and not _opens(passage.text[first:end])
             if pieces and (closes or not has_words(passage.text[slice(*pieces[-1])])):

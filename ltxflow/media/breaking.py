@@ -6,7 +6,6 @@ Burmese, which it does not know, break only where a word is wider than a line.
 
 from __future__ import annotations
 
-import importlib
 import re
 import unicodedata
 from functools import cache, lru_cache
@@ -43,12 +42,13 @@ def word_breaks(text: str) -> frozenset[int]:
     if not has_unspaced(text):
         return frozenset()
     found: set[int] = set()
+    language = _language(text)
     for run in re.finditer(r"\S+", text):
         ends = {match.start() for match in _THAI.finditer(run[0])} | {match.end() for match in _THAI.finditer(run[0])}
         for match in _THAI.finditer(run[0]):
             ends |= _ends(_parser("thai"), match[0], match.start())
         if _SIGN.search(run[0]):
-            made = _ends(_parser(_language(text)), run[0], 0)
+            made = _ends(_parser(language), run[0], 0)
             ends |= {at for at in made if _SIGN.search(run[0][at - 1 : at + 1])}  # else inside a Latin word
         found |= {run.start() + at for at in ends if 0 < at < len(run[0]) and may_break(run[0], at)}
     return frozenset(found)
@@ -80,5 +80,6 @@ def _language(text: str) -> str:
 
 @cache
 def _parser(language: str) -> Any:
-    """By name, and late: most films have no such text."""
-    return getattr(importlib.import_module("budoux"), f"load_default_{language}_parser")()
+    import budoux  # by need: most films have no such text
+
+    return getattr(budoux, f"load_default_{language}_parser")()

@@ -32,11 +32,11 @@ _OTHERS = {  # how a file of a kind begins, wherever that is; the first match mu
     "W64": re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"),
     "WebM": re.compile(rb"\x1aE\xdf\xa3[\x01-\xff].{0,7}?\x42\x86\x81", re.DOTALL),
     "FLAC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
-    "MP3": re.compile(
-        rb"ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}|\xff[\xe2-\xff][\x10-\xeb].(?:.{32}|.{17}|.{9})(?:Xing|Info)",
-        re.DOTALL,
-    ),
 }
+_MP3 = re.compile(
+    rb"ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}|\xff[\xe2-\xff][\x10-\xeb].(?:.{32}|.{17}|.{9})(?:Xing|Info)",
+    re.DOTALL,
+)
 Bytes = bytes | mmap.mmap
 _BOX = re.compile(rb"[ -~]{4}")
 _UNKNOWN = (0, 0xFFFFFFFF)  # sizes of a header that was written before its sound
@@ -73,22 +73,18 @@ def _starts(data: Bytes) -> list[int]:
     """Where the headers of a file are, if there is more than one kind of file that is known here."""
     if data[4:8] == b"ftyp":
         return list(_boxes(data))
-    for kind, pattern in _OTHERS.items():
-        found = [match.start() for match in pattern.finditer(data)]
-        if kind == "MP3" and (found or data[:1] == b"\xff"):
-            return _of_mp3(data, found)
-        if found[:1] == [0]:
-            return found
-    return []
+    if data[:3] == b"ID3" or re.match(rb"\xff[\xe2-\xff]", data):
+        return _of_mp3(data)
+    kind = next((pattern for pattern in _OTHERS.values() if pattern.match(data)), None)
+    return [match.start() for match in kind.finditer(data)] if kind else []
 
 
-def _of_mp3(data: Bytes, found: list[int]) -> list[int]:
+def _of_mp3(data: Bytes) -> list[int]:
     """A tag and the frame behind it begin one part; a file may begin with a frame that has no tag."""
-    if data[:3] != b"ID3" and not re.match(rb"\xff[\xe2-\xff]", data):
-        return []
     starts = [0]
     behind = _behind_tag(data, 0)
-    for at in found:
+    for match in _MP3.finditer(data):
+        at = match.start()
         if at > behind:
             starts.append(at)
         if at >= behind:

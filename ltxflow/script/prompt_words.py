@@ -107,7 +107,7 @@ _NO_MOTION = """
     winning wiring working writing
 """
 VERBS = forms(_ALWAYS, "s")  # hardly ever anything else
-NO_MOTION = listed(_NO_MOTION)  # and but for what is heard
+NO_MOTION = listed(_NO_MOTION)  # and but for sounds
 # After a pronoun any verb moves something, but for these.
 _STATES = """
     is was has does stands sits lies hangs rests remains stays looks seems appears wears holds shows contains covers
@@ -251,7 +251,7 @@ _GOES = (
     "pans|tilts|doll(?:y|ies)|tracks|trucks|pushes|pulls|orbits|circles|zooms|cranes|glides|moves|travels|"
     "rises|descends|arcs|drifts|floats|flies|sweeps|swings|rushes|races"
 )
-# A camera that is said to stand still, and to move, in one breath; or to move both ways at once.
+# A camera that is fixed and moves, in one breath; or moves both ways at once.
 AT_ODDS = phrases(rf"""
     (?:static|fixed|motionless|stationary|locked[- ](?:off|down)) camera (?:\w+ly )?(?:{_GOES})
     (?:static|fixed|locked[- ](?:off|down))(?: (?:camera|shot|frame))*[,.]? (?:(?:smooth|slow|a|the) )*tracking shot

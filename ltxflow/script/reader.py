@@ -57,7 +57,7 @@ class Reader:
     files: list[Path] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
     images: dict[Path, Image | None] = field(default_factory=dict)
-    misfits: dict[Path, list[Problem]] = field(default_factory=dict)  # what is odd in a picture, whoever uses it
+    misfits: dict[Path, list[Problem]] = field(default_factory=dict)  # what is odd in a picture; its users come later
     engines: dict[str, Engine] = field(default_factory=dict)
     numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
     library: Library | None = None

@@ -35,7 +35,7 @@ class Library:
 
     `picture` reads a file named at a path, `fill` puts variables into a text, `span` knows places in the document.
     `absent` gives what stands in for an engine that is not configured here. `known` are those that could be read, of
-    those that are `defined`: what is wrong with the others is told once.
+    those that are `defined`: what is wrong with the others is reported once.
     """
 
     engines: Mapping[str, Engine]

@@ -319,3 +319,9 @@ def test_words_are_on_time_without_the_engines_help(voice: str, tmp_path: Path) 
     assert len(errors) > 50
     assert sum(errors) / len(errors) < 0.1
     assert max(errors) < 0.6
+
+
+@pytest.mark.parametrize("part", ["好 ", "你好世界", "a", "a ", "เกิด"])
+def test_a_passage_without_end_has_its_words(part: str) -> None:
+    text = (part * (40_000 // len(part))).strip()
+    assert squeezed("".join(word.text for word in words(Passage(text, 0.0, 100.0)))) == squeezed(text)

@@ -68,3 +68,9 @@ def test_the_figures_are_published() -> None:
     rows = re.findall(r"^\| `(P\d{3})` [^|]*\| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", CHECKS.read_text("utf-8"), re.M)
     assert {code: tuple(map(int, numbers)) for code, *numbers in rows} == figures()
     assert set(OF_PROMPTS) < set(RULES)
+
+
+@pytest.mark.parametrize("part", ["camera ", "“", '"', "he slowly ", "a, ", "waves crash ", "x"])
+def test_a_prompt_without_end_is_judged_all_the_same(part: str) -> None:
+    """Each is a minute or more for patterns that look ahead from every word."""
+    assert said(part * (300_000 // len(part))) & {"P101", "P102"}

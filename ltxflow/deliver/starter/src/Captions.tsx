@@ -47,7 +47,7 @@ export const Captions: React.FC<{ captions: Caption[] }> = ({ captions }) => {
   );
 };
 
-/** A word without markup that somebody wrote into it by hand, the first one without its blank. */
+/** A word without markup that was written into it by hand, the first one without its blank. */
 const plain = (text: string, index: number): string => {
   const bare = text.replace(/<\/?(?:i|em|b|strong|u|s|font|c|v)(?:[\s.][^<>]*)?>|\{\\[^{}]*\}/gi, "");
   return index === 0 ? bare.trimStart() : bare;
