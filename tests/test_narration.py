@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -194,6 +195,51 @@ def test_an_unknown_engine_is_told_where_it_is_named(film: Project) -> None:
     assert done.code == 2
     assert 'unknown engine "sya"' in done.err
     assert 'did you mean "say"?' in done.err
+
+
+def unconfigured(film: Project) -> None:
+    (film.folder.parent / "config/ltxflow/config.yaml").write_text("{}")
+
+
+def test_what_an_engine_made_stays_made_where_it_is_not_configured(film: Project) -> None:
+    at = ("-p", str(film.folder))
+    film.build()
+    unconfigured(film)
+    assert run("plan", "--exit-code", *at).code == 0
+    assert run("check", "--locked", *at).code == 0
+    assert run("show", "hook/a", *at).code == 0
+    (advice,) = [p for p in run("check", "--json", *at).envelope["problems"] if p["code"] == "L061"]
+    assert (advice["level"], advice["message"]) == ("advice", 'engine "say" is not among yours')
+    assert film.build().rendered == set()
+    assert spoken(film) == sorted(LINES)
+
+
+def test_only_a_line_that_must_be_spoken_needs_its_engine(film: Project) -> None:
+    at = ("-p", str(film.folder))
+    film.build()
+    unconfigured(film)
+    film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
+    planned = run("plan", *at)
+    assert planned.code == 0
+    assert "1 of 3 lines will be spoken by say, which is not among your engines" in planned.out
+    built = film.build()
+    assert built.done.code == 1
+    (problem,) = [problem for problem in built.done.envelope["problems"] if problem["code"] == "speech"]
+    assert "say: it is not among your engines: name it under engines: in your configuration" in problem["message"]
+    assert spoken(film) == sorted(LINES)
+
+
+def test_a_clone_without_store_and_engine_is_planned_and_checked(film: Project, tmp_path: Path) -> None:
+    at = ("-p", str(film.folder))
+    film.build()
+    unconfigured(film)
+    shutil.rmtree(film.store)
+    shutil.rmtree(film.folder / ".ltxflow")
+    shutil.rmtree(film.folder / "public")
+    assert run("check", "--locked", *at).code == 0
+    planned = run("plan", *at)
+    assert planned.code == 0
+    assert "3 lines will be spoken by say, which is not among your engines" in planned.out
 
 
 def test_an_engine_that_a_film_brings_needs_trust(film: Project) -> None:

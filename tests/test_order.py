@@ -41,6 +41,7 @@ BEHIND = {
     "PIL": ["ltxflow.media"],
     "numpy": ["ltxflow.media"],
     "fontpkg_noto_sans": ["ltxflow.media"],
+    "budoux": ["ltxflow.media.breaking"],
     "rich": ["ltxflow.faces"],
 }
 

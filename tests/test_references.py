@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -247,7 +248,7 @@ def test_the_lock_has_a_line_for_each_and_reads_it_again(shared: Film, studio: F
     assert lock_text(lock) == text
     take = lock.entries["reference:hero"].takes[1]
     assert (take.frames, take.source) == (0, "reference")
-    assert set(take.facts) == {"pixels", "width", "height"}
+    assert set(take.facts) == {"pixels", "width", "height", "engine"}
 
 
 def test_the_lock_stands_for_traces_that_are_lost(shared: Film, server: FakeComfy, studio: FakeImages) -> None:
@@ -386,6 +387,57 @@ def test_it_needs_trust(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (film.folder / "templates" / "t2i.json.j2").write_text(TEMPLATE)
     film.file.write_text(FILM.replace(", engine: studio", ""))
     assert error(film)["code"] == "L090"
+
+
+# --- an engine that is not configured here
+
+
+def forget_engines(tmp_path: Path) -> None:
+    (tmp_path / "config/ltxflow/config.yaml").write_text("{}")
+
+
+def test_what_an_engine_made_stays_made_where_it_is_not_configured(
+    shared: Film, server: FakeComfy, studio: FakeImages, tmp_path: Path
+) -> None:
+    build(shared, server)
+    asked = len(studio.asked)
+    forget_engines(tmp_path)
+    assert shared.run("plan", "--exit-code").code == 0
+    assert shared.run("check", "--locked").code == 0
+    assert shared.run("show", "hook/a").code == 0
+    advice = [p for p in shared.run("check", "--json").envelope["problems"] if p["code"] == "L122"]
+    assert [(p["level"], p["message"]) for p in advice] == [
+        ("advice", 'references.hero: engine "studio" is not among yours')
+    ]
+    assert build(shared, server) == []
+    assert len(studio.asked) == asked
+
+
+def test_a_clone_without_store_is_checked_against_the_lock(
+    shared: Film, server: FakeComfy, studio: FakeImages, tmp_path: Path
+) -> None:
+    build(shared, server)
+    forget_engines(tmp_path)
+    shutil.rmtree(shared.store)
+    shutil.rmtree(shared.folder / ".ltxflow")
+    shutil.rmtree(shared.folder / "public")
+    assert shared.run("check", "--locked").code == 0
+    shared.edit("leather apron", "linen apron")
+    ran = shared.run("check", "--locked")
+    assert ran.code == 1
+    assert "hook/a" in ran.err
+
+
+def test_only_an_image_that_must_be_made_needs_its_engine(
+    shared: Film, server: FakeComfy, studio: FakeImages, tmp_path: Path
+) -> None:
+    build(shared, server)
+    forget_engines(tmp_path)
+    shared.edit("leather apron", "linen apron")
+    assert shared.run("plan").code == 0
+    ran = shared.run("build", "--server", server.url)
+    assert ran.code == 1
+    assert "studio: it is not among your engines" in ran.err + ran.out
 
 
 # --- what is refused

@@ -12,6 +12,7 @@ from ltxflow.faces.planview import header
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.outlook import Question
+from ltxflow.script.ignoring import silenced
 from ltxflow.script.lint import lint
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
             outlook = session.look_on_paper(Question())  # templates, sizes and keys: everything short of a server
             problems += disagreements(session) if args.locked else []
             problems += _graph_problems(session, outlook.plan.nodes.values())
-        problems = sorted(problems, key=_place)
+        problems = sorted(silenced(project, problems), key=_place)
         counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0

@@ -11,7 +11,7 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.planview import plan_json, print_plan
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Outlook, moves
-from ltxflow.verbs.asking import gpu_time
+from ltxflow.verbs.asking import check_twins, gpu_time
 from ltxflow.verbs.edited import look_at_edited
 from ltxflow.verbs.looks import Seen, footing_of
 from ltxflow.verbs.options import add_question, asked_of, question_of, session_of
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace, face: Face) -> int:
     with seen.session if seen else session_of(args) as session:
         question = question_of(args, session)
         outlook = seen.outlook if seen else session.look(question)
+        check_twins(outlook)
         if not question.groups:  # these rest on git, too
             face.footing = footing_of(asked, seen or Seen(session, outlook))
         suggestions = list(moves(outlook, session.trace_of))

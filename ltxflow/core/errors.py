@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Level = Literal["error", "warning", "advice"]
@@ -33,7 +33,8 @@ class Problem:
     """One thing that is wrong, where it is, and what to do about it.
 
     `message` is lowercase, without a final period, with the offending word quoted. `transient` says that the
-    same attempt may succeed later; it alone decides retry.
+    same attempt may succeed later; it alone decides retry. `of` are the clips or scenes that it is about, by path,
+    empty for the film: where all of them `ignore:` its code, a warning is not shown.
     """
 
     message: str
@@ -42,6 +43,7 @@ class Problem:
     code: str = ""
     level: Level = "error"
     transient: bool = False
+    of: tuple[str, ...] = field(default=(), compare=False)
 
 
 class LtxflowError(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from ltxflow.media.bidi import is_right_to_left
+from ltxflow.media.breaking import has_unspaced, may_break, word_breaks
 from ltxflow.script.speech import Speech, Spoken, has_words, shown, spoken
 
 LINES, COLUMNS = 2, 42  # of a cue; a wide sign takes two columns
@@ -51,6 +53,7 @@ class Word:
     text: str
     start: Seconds
     end: Seconds
+    is_italic: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Cue:
     end: Seconds
     lines: tuple[str, ...]
     words: tuple[Word, ...]
+    italics: tuple[tuple[int, int, int], ...] = ()  # line, first character, first after it
 
 
 def passages(speech: Speech, timing: Mapping[str, Any], offset: Fraction = Fraction(0)) -> tuple[Passage, ...]:
@@ -98,14 +102,20 @@ def moved(passage: Passage, by: Seconds) -> Passage:
     )
 
 
+def within(passage: Passage, end: Seconds) -> Passage:
+    """Return a passage with all its times before `end`."""
+    if passage.end <= end:
+        return passage
+    start = max(0.0, min(passage.start, end - 0.01))
+    starts = tuple((at, max(start, min(known, end - 0.01))) for at, known in passage.starts)
+    return replace(passage, start=start, end=max(start, end), starts=starts)
+
+
 # Words
 
-_SIGNS = re.compile(  # each may end a line: Chinese and Japanese
+_SIGNS = re.compile(  # Chinese and Japanese: one takes as long to say as two or three letters
     "[\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
-_KATAKANA = re.compile("[\u30a1-\u30ff\u31f0-\u31ff\uff66-\uff9f]")  # mostly one borrowed word
-_NEVER_FIRST = re.compile("[ぁぃぅぇぉっゃゅょゎゝゞ々ะาำๆฯ]")
-_NEVER_LAST = re.compile("[เแโใไ]")  # Thai vowels that stand before their consonant
 _CLOSERS = "\"'”’»›)]}」』）】》〉"
 _SENTENCE_END, _CLAUSE_END = ".!?…。！？؟۔।॥", ",;:–—、，；：،؛・"
 SENTENCE_WEIGHT, CLAUSE_WEIGHT = 8.0, 4.0  # of the pause after it, in letters; measured
@@ -123,14 +133,15 @@ class _Token:
 
 
 def _tokens(passage: Passage) -> list[_Token]:
-    """Words by blanks; signs of Chinese and Japanese one by one. Lone punctuation stays with the word before it.
+    """Words by blanks, and where a script has none, by its words. Lone punctuation stays with the word before it.
 
-    What is wider than a line is cut up, as must be with Thai, which has no blanks between words.
+    What is wider than a line is cut up, as must be where words are not known.
     """
     pieces: list[tuple[int, int]] = []
+    breaks = sorted(word_breaks(passage.text))
     for match in re.finditer(r"\S+", passage.text):
-        for first, end in _split(match[0]):
-            first, end = match.start() + first, match.start() + end
+        inside = breaks[bisect_right(breaks, match.start()) : bisect_left(breaks, match.end())]
+        for first, end in pairwise([match.start(), *inside, match.end()]):
             closes = not has_words(passage.text[first:end]) and not _opens(passage.text[first:end])
             if pieces and (closes or not has_words(passage.text[slice(*pieces[-1])])):
                 pieces[-1] = (pieces[-1][0], end)
@@ -145,21 +156,6 @@ def _tokens(passage: Passage) -> list[_Token]:
     return tokens
 
 
-def _split(word: str) -> list[tuple[int, int]]:
-    """Where a word without blanks may be divided: around signs, but neither before a mark nor after an opener."""
-    cuts = [0]
-    for at in range(1, len(word)):
-        left, right = word[at - 1], word[at]
-        if not (_SIGNS.match(left) or _SIGNS.match(right)):
-            continue
-        if _NEVER_FIRST.match(right) or (not has_words(right) and not _opens(right)) or _opens(left):
-            continue
-        if _KATAKANA.match(left) and _KATAKANA.match(right):
-            continue
-        cuts.append(at)
-    return list(zip(cuts, [*cuts[1:], len(word)], strict=True))
-
-
 def _narrowed(text: str, first: int, end: int) -> list[tuple[int, int]]:
     """Given a piece of a text, return it in parts of nearly equal width that each fit a line."""
     columns = width(text[first:end])
@@ -168,9 +164,9 @@ def _narrowed(text: str, first: int, end: int) -> list[tuple[int, int]]:
     widest = columns / -(-columns // (COLUMNS - 4)) + 1
     cuts = [first]
     for at in range(first + 1, end):
-        left, right = text[at - 1], text[at]
-        is_whole = unicodedata.category(right)[0] != "M" and not _NEVER_FIRST.match(right) and right != "\u200d"
-        if is_whole and not _NEVER_LAST.match(left) and width(text[cuts[-1] : at + 1]) > widest:
+        so_far = width(text[cuts[-1] : at + 1])
+        is_mark = unicodedata.category(text[at])[0] == "M" or "\u200d" in text[at - 1 : at + 1]
+        if so_far > widest and (may_break(text, at) or (so_far > COLUMNS and not is_mark)):
             cuts.append(at)
     return list(zip(cuts, [*cuts[1:], end], strict=True))
 
@@ -337,7 +333,7 @@ _MERGED_GAP_S = 0.6
 
 
 def cues(given: Sequence[Passage], until: Seconds | None = None) -> tuple[Cue, ...]:
-    """Given passages in order, return cues: two lines of 42 columns at most, even, and long enough to be read.
+    """Return passages, in order, as cues: two lines of 42 columns at most, even, and long enough to be read.
 
     A cue holds words of one passage; two are joined only where one is too short by itself and both fit.
     `until` is when the last one must be gone.
@@ -467,6 +463,27 @@ def _spaced(group: Sequence[Word]) -> list[Word]:
     return [replace(first, text=f" {first.text}"), *group[1:]]
 
 
+def edited_cue(start: Seconds, end: Seconds, lines: Sequence[str], italics: Sequence[tuple[int, int, int]]) -> Cue:
+    """Return a caption that a person wrote as a cue: its lines are kept, its words share its time."""
+    text, places = "", list[int]()
+    for line in lines:
+        text += _glue(text, line)
+        places.append(len(text))
+        text += line
+    passage = Passage(text, start, end)
+    ranges = [(places[line] + first, places[line] + last) for line, first, last in italics]
+    made = []
+    for token, word in zip(_tokens(passage), words(passage), strict=True):
+        is_italic = any(first < token.end and token.at < last for first, last in ranges)
+        made.append(replace(word, is_italic=is_italic))
+    return Cue(start, end, tuple(lines), tuple(made), tuple(italics))
+
+
+def _glue(before: str, line: str) -> str:
+    """What is between the end of a line and the next one: nothing in Chinese and Japanese."""
+    return " " if before and not (_SIGNS.match(line) and has_unspaced(before[-1:] + line)) else ""
+
+
 # Files
 
 _RTL = ("R", "AL")
@@ -484,56 +501,38 @@ def srt(given: Sequence[Cue]) -> str:
     return "\n".join(blocks)
 
 
-_TIMES = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{3}) --> (\d+):(\d\d):(\d\d)[,.](\d{3})")
-_MARKS = str.maketrans("", "", "\u202b\u202c\u200f")
-
-
-def read_srt(text: str) -> list[tuple[int, int, tuple[str, ...]]]:
-    """Given a SubRip file, perhaps edited by hand, return (start, end, lines) of its cues, in ms and in order.
-
-    Raise ValueError, naming the line, for a block that has no times.
-    """
-    found = []
-    number = 1
-    for block in re.split(r"\n(?:[ \t]*\n)+", text.replace("\r\n", "\n").lstrip("\ufeff")):
-        lines = [line.translate(_MARKS).strip() for line in block.strip().split("\n")]
-        at = next((index for index, line in enumerate(lines[:2]) if "-->" in line), None)
-        times = _TIMES.match(lines[at]) if at is not None else None
-        if at is not None and times:
-            start, end = (_of_clock(times.groups()[side : side + 4]) for side in (0, 4))
-            shown = tuple(line for line in lines[at + 1 :] if line)
-            if shown and end > start:
-                found.append((start, end, shown))
-        elif any(lines):
-            raise ValueError(f"line {number}: a caption without its times")
-        number += block.count("\n") + 2
-    return sorted(found)
-
-
-def _of_clock(parts: Sequence[str]) -> int:
-    hours, minutes, seconds, ms = map(int, parts)
-    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
-
-
 def webvtt(given: Sequence[Cue]) -> str:
     """Given cues, return a WebVTT file. Players take a line's direction from its first letter: a mark sees to it."""
     blocks = ["WEBVTT\n"]
     for cue in given:
-        lines = [f"\u200f{line}" if _needs_mark(line) else line for line in cue.lines]
-        text = [_unarrowed(line).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in lines]
-        blocks.append("\n".join([f"{_clock(cue.start, '.')} --> {_clock(_after(cue), '.')}", *text, ""]))
+        lines = [_marked_up(cue, number) for number in range(len(cue.lines))]
+        blocks.append("\n".join([f"{_clock(cue.start, '.')} --> {_clock(_after(cue), '.')}", *lines, ""]))
     return "\n".join(blocks)
+
+
+def _marked_up(cue: Cue, number: int) -> str:
+    """A line of a cue as WebVTT has it: signs of markup escaped, italics between tags."""
+    line = cue.lines[number]
+    parts, at = ["\u200f" if _needs_mark(line) else ""], 0
+    for first, end in (span[1:] for span in cue.italics if span[0] == number):
+        parts += [_escaped(line[at:first]), "<i>", _escaped(line[first:end]), "</i>"]
+        at = end
+    return "".join([*parts, _escaped(line[at:])])
+
+
+def _escaped(text: str) -> str:
+    return _unarrowed(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def remotion(given: Sequence[Cue]) -> list[dict[str, Any]]:
     """Given cues, return Remotion's captions (`Caption` of @remotion/captions): a word each, blank before it.
 
-    A page ends where a cue does.
+    A page ends where a cue does. `italic` is ours: the starter shows it, others do not know it.
     """
     told: list[dict[str, Any]] = []
     for cue in given:
         for number, word in enumerate(cue.words):
-            blank = "" if word.text.startswith(" ") or (number and _SIGNS.search(word.text)) else " "
+            blank = " " if number == 0 and not word.text.startswith(" ") else ""
             start = _ms(word.start)
             entry = {
                 "text": blank + word.text,
@@ -542,6 +541,7 @@ def remotion(given: Sequence[Cue]) -> list[dict[str, Any]]:
                 "timestampMs": start,
                 "confidence": None,
             }
+            entry |= {"italic": True} if word.is_italic else {}
             told.append(entry | ({"pageBreakAfter": True} if number == len(cue.words) - 1 else {}))
     return told
 

@@ -128,7 +128,7 @@ def _fade(clip: Json | None) -> int:
 def _burnt(caption: Caption, start: int, frames: int, fps: int) -> Burnt:
     """A caption in a part that starts at the frame `start`; outside of it, one that ends before it begins."""
     first, end = (-(-ms * fps // 1000) - start for ms in (caption.start, caption.end))
-    return Burnt(max(0, first), min(frames, end), caption.lines)
+    return Burnt(max(0, first), min(frames, end), caption.lines, caption.italics)
 
 
 def _sound(scene: Json, sources: Mapping[str, Source], fps: int) -> SceneSound:

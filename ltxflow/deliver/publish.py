@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.timing import Cut
 from ltxflow.deliver.captioning import FOLDER as CAPTIONS
-from ltxflow.deliver.captioning import caption_files, with_captions
+from ltxflow.deliver.captioning import SRT, caption_files, corrected, with_captions
 from ltxflow.deliver.disclosure import disclosure
+from ltxflow.deliver.edited import read_captions
 from ltxflow.deliver.timeline import DISCLOSURE, Placement, broken, timeline
 from ltxflow.media.poster import draw_poster
 from ltxflow.script.model import Project
@@ -127,6 +128,8 @@ def _publish(
     kept = {p.clip: p for p in placements}
     told = timeline(project, cuts, kept, complete=True, narrations=narrations, posters=shown)
     captions = caption_files(project, told, timings)
+    captions, notes = _as_corrected(captions, told, published, base, cas)
+    delivered.warnings += notes
     texts = [_text_piece(path, data, cas) for path, data in captions.items()]
     notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
     own = [piece for piece in (*texts, notice) if _is_reworded(published, base, piece)]
@@ -282,6 +285,22 @@ def _is_free(project: Project, published: Published, place: str) -> bool:
         and str(data.get("schema", "")).startswith("ltxflow.timeline/")
         and data.get("id") == project.id
     )
+
+
+def _as_corrected(
+    captions: dict[str, bytes], told: Mapping[str, Any], published: Published, base: Path, cas: Cas
+) -> tuple[dict[str, bytes], list[Problem]]:
+    """The other caption files follow a film.srt that a person corrected, unless the film says something else now."""
+    if SRT not in captions:
+        return captions, []
+    piece = _text_piece(SRT, captions[SRT], cas)
+    if not _is_reworded(published, base, piece) or _is_other(published, piece):
+        return captions, []
+    try:
+        edited = read_captions(base / SRT)
+    except LtxflowError as error:
+        return captions, [replace(problem, level="warning") for problem in error.problems]
+    return corrected(captions, told, edited.captions), list(edited.warnings)
 
 
 def _is_reworded(published: Published, base: Path, piece: _Piece) -> bool:

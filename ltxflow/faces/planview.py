@@ -9,7 +9,7 @@ from typing import Any
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.faces.terminal import Face, count, duration
-from ltxflow.media.engines import one_line
+from ltxflow.media.engines import MISSING, one_line
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Kind, Outlook
@@ -90,7 +90,9 @@ def print_unsaid(face: Face, outlook: Outlook, known: Container[Key] = ()) -> No
     for scene, lines in scenes.items():
         written = len(outlook.project.scene(scene).narration.speech.lines)
         number = count(written, "line") if len(lines) == written else f"{len(lines)} of {count(written, 'line')}"
-        told = [f"{number} will be spoken by {lines[0].engine}"]
+        is_missing = outlook.project.scene(scene).narration.speech.engine.kind == MISSING
+        which = ", which is not among your engines" if is_missing else ""
+        told = [f"{number} will be spoken by {lines[0].engine}{which}"]
         if len(lines) < written:
             told += [face.paint(f'"{one_line(line.text, QUOTED)}"', "green") for line in lines[:NAMED]]
             told += [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []

@@ -55,11 +55,12 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Caption:
-    """What is read from `start` to `end`, in ms of the film."""
+    """What is read from `start` to `end`, in ms of the film; `italics` are (line, first character, first after it)."""
 
     start: int
     end: int
     lines: tuple[str, ...]
+    italics: tuple[tuple[int, int, int], ...] = ()
 
 
 def join_film(
@@ -135,7 +136,7 @@ def _chapter(number: int, chapter: Chapter, fps: int) -> Any:
 
 
 def _text(stream: SubtitleStream, caption: Caption) -> Packet[Any]:
-    text = "\\N".join(line.replace("{", "(").replace("}", ")").replace("\\", "/") for line in caption.lines)
+    text = "\\N".join(_styled(line, number, caption.italics) for number, line in enumerate(caption.lines))
     dialogue = f"0,0,Default,,0,0,0,,{text}".encode()
     length = caption.end - caption.start
     packet = stream.codec_context.encode_subtitle(SubtitleSet.create(dialogue, 0, length, caption.start))
@@ -143,6 +144,17 @@ def _text(stream: SubtitleStream, caption: Caption) -> Packet[Any]:
     packet.pts = packet.dts = caption.start
     packet.duration = length
     return packet
+
+
+def _styled(line: str, number: int, italics: Iterable[tuple[int, int, int]]) -> str:
+    """A line in the form of ASS, without what would be read as its markup."""
+    plain = line.replace("{", "(").replace("}", ")").replace("\\", "/")
+    parts, at = [], 0
+    for of_line, first, end in italics:
+        if of_line == number:
+            parts += [plain[at:first], r"{\i1}", plain[first:end], r"{\i0}"]
+            at = end
+    return "".join([*parts, plain[at:]])
 
 
 def _packets(parts: Sequence[Path], fps: int) -> Iterator[Packet[Any]]:

@@ -20,8 +20,10 @@ import fontpkg_noto_sans
 from PIL import Image, ImageDraw, ImageFont, features
 
 from ltxflow.media.bidi import in_order, is_right_to_left, levels, needs_shaping
+from ltxflow.media.breaking import has_unspaced, may_break, word_breaks
 
 OURS = fontpkg_noto_sans.ROOT / "files" / "NotoSans[wdth,wght].ttf"
+OURS_ITALIC = fontpkg_noto_sans.ROOT / "files" / "NotoSans-Italic[wdth,wght].ttf"
 # Found by name in the system's font folders, asked only for characters that ours lacks.
 OTHERS = (
     "NotoSansCJK-Regular.ttc",
@@ -60,8 +62,6 @@ ARROWS = {
 ELLIPSIS = "…"
 FINE = 4
 VARIANTS = frozenset(map(chr, range(0xFE00, 0xFE10)))
-CLOSING = frozenset("、。，．！？：；）」』】")  # never the first of a line
-FOLLOWING, LEADING = frozenset("ะาำๆฯ"), frozenset("เแโใไ")  # Thai: never parted from the letter before, or after
 JOINERS = frozenset("\u061c\u200c\u200d\u200e\u200f")  # drawn as nothing: whether letters join, which way they run
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -70,11 +70,15 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Style:
-    """How text is set: size in px, weight from 100 to 900, `spacing` between letters in em."""
+    """How text is set: size in px, weight from 100 to 900, `spacing` between letters in em.
+
+    Only our own font has italics: letters of others stay upright.
+    """
 
     size: int
     weight: int = 400
     spacing: float = 0.0
+    is_italic: bool = False
 
 
 def plain(text: str) -> str:
@@ -95,7 +99,7 @@ def width_of(text: str, style: Style) -> float:
     """Given a line, return how far it reaches, in px."""
     if needs_shaping(text) and can_shape():
         return sum(piece.reach(style) for piece in _pieces(text, is_right_to_left(text)))
-    return style.size * sum(_advance(char, style.weight) + style.spacing for char in text)
+    return style.size * sum(_advance(char, style.weight, style.is_italic) + style.spacing for char in text)
 
 
 def draw_text(
@@ -183,7 +187,8 @@ def clipped(text: str, width: float, style: Style) -> str:
 
 
 def wrapped(text: str, width: float, style: Style) -> list[str]:
-    """Given a text, return its lines, broken at spaces, between ideographs, and inside overlong words."""
+    """Return the lines of a text, each of at most `width` px: broken at spaces, between words that have none between
+    them, and inside words that are wider than a line."""
     lines: list[str] = []
     line = ""
     for word in _words(text):
@@ -221,10 +226,10 @@ def fitted(text: str, width: float, height: float, sizes: range, leading: float)
 
 def _words(text: str) -> Iterator[str]:
     """Pieces between which a line may break; each keeps the space before it."""
+    breaks = word_breaks(text)
     word = ""
-    for char in text:
-        after_wide = bool(word) and _is_wide(word[-1])
-        if word and (char == " " or ((_is_wide(char) or after_wide) and char not in CLOSING)):
+    for at, char in enumerate(text):
+        if word and (char == " " or at in breaks):
             yield word
             word = ""
         word += char
@@ -233,15 +238,13 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _divisible(line: str, at: int) -> int:
-    """Where a line may be cut at `at` or before: not between a letter and its marks, where letters need shaping."""
+    """Where an overlong word may be cut, at `at` or before: not before a mark or a sign that begins no line."""
     cut = at
-    while cut > 0 and needs_shaping(line[cut - 1 : cut + 1]) and _belongs(line[cut - 1], line[cut : cut + 1]):
+    while cut > 0 and (needs_shaping(line[cut - 1 : cut + 1]) or has_unspaced(line[cut - 1 : cut + 1])):
+        if cut < len(line) and may_break(line, cut):
+            break
         cut -= 1
     return cut or at
-
-
-def _belongs(left: str, right: str) -> bool:
-    return left in LEADING or right in FOLLOWING or right in JOINERS or unicodedata.category(right or " ")[0] == "M"
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ class _Piece:
     def reach(self, style: Style) -> float:
         if self.is_shaped:
             return style.size * _reach(self.text, self.font, style.weight, self.direction)
-        return style.size * sum(_advance(char, style.weight) + style.spacing for char in self.text)
+        return style.size * sum(_advance(char, style.weight, style.is_italic) + style.spacing for char in self.text)
 
 
 def _pieces(text: str, from_right: bool) -> list[_Piece]:
@@ -295,14 +298,10 @@ def _is_sign(char: str) -> bool:
     return not char.isalnum() and char not in ARROWS
 
 
-def _is_wide(char: str) -> bool:
-    return unicodedata.east_asian_width(char) in ("W", "F")
-
-
 @lru_cache(maxsize=16384)
-def _advance(char: str, weight: int) -> float:
+def _advance(char: str, weight: int, is_italic: bool = False) -> float:
     """How far a character reaches, in em."""
-    return 0.95 if char in ARROWS else _font(_source(char), 500, weight).getlength(char) / 500
+    return 0.95 if char in ARROWS else _font(_source(char), 500, weight, is_italic).getlength(char) / 500
 
 
 @lru_cache(maxsize=4096)
@@ -358,9 +357,10 @@ def _shaper(name: str, size: int, weight: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=256)
-def _font(name: str, size: int, weight: int) -> Font:
+def _font(name: str, size: int, weight: int, is_italic: bool = False) -> Font:
+    ours = OURS_ITALIC if is_italic else OURS
     try:
-        font = ImageFont.truetype(name or str(OURS), size, layout_engine=ImageFont.Layout.BASIC)
+        font = ImageFont.truetype(name or str(ours), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError:
         return ImageFont.load_default(size)
     if not name:
@@ -372,14 +372,14 @@ def _draw_letters(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, style
     """Letters one by one, on a mask that is FINE times as large. Return where they end."""
     size = style.size * FINE
     for char in text:
-        font = _font(_source(char), size, style.weight)
+        font = _font(_source(char), size, style.weight, style.is_italic)
         if char in ARROWS:
             _draw_arrow(pen, x, y, char, size, style.weight)
         elif isinstance(font, ImageFont.FreeTypeFont):
             pen.text((round(x), round(y)), char, font=font, fill=255, anchor="ls")
         else:
             pen.text((round(x), round(y - size)), char, font=font, fill=255)
-        x += size * (_advance(char, style.weight) + style.spacing)
+        x += size * (_advance(char, style.weight, style.is_italic) + style.spacing)
     return x
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.media.parts import count_sounds
 
 SOUND_HINT = "give a sound file: wav, flac, mp3, ogg, opus or m4a"
 
@@ -31,10 +32,13 @@ def measure_sound(path: Path) -> SoundFacts:
 
     Every sample is decoded: streamed WAVs (sizes 0 or 0xFFFFFFFF) and half files have headers that lie. AAC
     and mp3 without a Xing header come out some ms long, by padding that really plays. Raise LtxflowError when
-    the file is missing, unreadable, without a sound track, or without a single sample.
+    the file is missing, unreadable, without a sound track, without a single sample, or several files in one.
     """
     if not path.is_file():
         raise LtxflowError(Problem(f'there is no sound file "{path.name}"', code="missing"))
+    if (count := count_sounds(path)) > 1:
+        message = f'"{path.name}" has {count} sounds run together: players stop at the end of the first'
+        raise LtxflowError(Problem(message, hint="export it again as one sound", code="unreadable"))
     samples = rate = channels = 0
     try:
         with av.open(str(path)) as container:

@@ -5,6 +5,7 @@ Canonical is mono, 16 bit, at the rate it came in, with a header that tells the 
 
 from __future__ import annotations
 
+import io
 import math
 import wave
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.loudness import integrated_lufs
+from ltxflow.media.parts import LONGEST_S, sound_parts
 from ltxflow.media.sound import SOUND_HINT
 
 Samples = NDArray[np.int16]
@@ -28,7 +30,6 @@ FULL_SCALE = 32768.0
 WINDOW_S = Fraction(1, 100)  # loud or silent is decided for 10 ms at a time
 SHORTEST_SILENCE_S = Fraction(1, 10)  # shorter ones are stops inside words
 KEPT_S = Fraction(3, 100)  # left on either side when silence is trimmed: breath, and the edge of a consonant
-LONGEST_S = 3600
 
 # What is silent, in dB: below speech by so much, near enough to the quietest there is, and below any ear.
 BELOW_SPEECH, AT_LEAST_BELOW_SPEECH = 35.0, 20.0
@@ -94,32 +95,48 @@ class Joined:
 
 
 def read_voice(path: Path, rate: int = 0) -> Voice:
-    """Given a sound file of any format, return it in mono at `rate` Hz, 0 for its own.
+    """Return a sound file of any format in mono at `rate` Hz; 0 for its own, of several the highest.
 
-    Raise LtxflowError when there is no sound in it, or more than an hour.
+    A file in which several sounds run together is read to its end. Raise LtxflowError when there is no sound in it,
+    less than its header says, or more than an hour.
     """
-    parts: list[Samples] = []
-    count = 0
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise _unreadable(path, "has no sound track")
-            resampler: av.AudioResampler | None = None
-            for frame in container.decode(container.streams.audio[0]):
-                rate = rate or frame.sample_rate
-                resampler = resampler or av.AudioResampler(format="s16", layout="mono", rate=rate)
-                parts += [_samples(part) for part in resampler.resample(frame)]
-                count += frame.samples
-                if count > LONGEST_S * frame.sample_rate:
-                    raise _unreadable(path, "is longer than an hour")
-            if resampler is not None:
-                parts += [_samples(part) for part in resampler.resample(None)]
+        parts = sound_parts(path)
+        voices = [_decoded(path, part) for part in (parts if parts is not None else [path])]
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise _unreadable(path, "cannot be read as sound") from error
-    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
-    if len(samples) == 0:
+    voices = [voice for voice in voices if len(voice.samples)]
+    if not voices:
         raise _unreadable(path, "holds no samples")
-    return Voice(samples, rate)
+    rate = rate or max(voice.rate for voice in voices)
+    if sum(voice.seconds for voice in voices) > LONGEST_S:
+        raise _unreadable(path, "is longer than an hour")
+    same = [voice if voice.rate == rate else _resampled(voice, rate) for voice in voices]
+    return Voice(np.concatenate([voice.samples for voice in same]), rate)
+
+
+def _decoded(path: Path, source: Path | io.BytesIO) -> Voice:
+    """One sound in mono, at its own rate; one that changes on the way at its first."""
+    parts: list[Samples] = []
+    count = rate = 0
+    form: tuple[object, ...] = ()
+    resampler: av.AudioResampler | None = None
+    with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
+        if not container.streams.audio:
+            raise _unreadable(path, "has no sound track")
+        for frame in container.decode(container.streams.audio[0]):
+            rate = rate or frame.sample_rate
+            is_new = form != (form := (frame.sample_rate, frame.format.name, frame.layout.name))
+            if resampler is None or is_new:
+                parts += [_samples(part) for part in (resampler.resample(None) if resampler else [])]
+                resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+            parts += [_samples(part) for part in resampler.resample(frame)]
+            count += frame.samples
+            if count > LONGEST_S * frame.sample_rate:
+                raise _unreadable(path, "is longer than an hour")
+        if resampler is not None:
+            parts += [_samples(part) for part in resampler.resample(None)]
+    return Voice(np.concatenate(parts) if parts else np.zeros(0, np.int16), rate)
 
 
 def _samples(frame: AudioFrame) -> Samples:

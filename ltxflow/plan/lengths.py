@@ -18,6 +18,7 @@ from ltxflow.core.timing import (
     solve,
     solve_parts,
 )
+from ltxflow.script.ignoring import silenced
 from ltxflow.script.model import Clip, FrameOf, Project, Scene
 from ltxflow.store.lock import Lock
 
@@ -44,10 +45,10 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
             problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, hint, "T101"))
             continue
         problems += [
-            Problem(f"{scene.id}: {note}", scene.narration.span, code="T102", level="advice")
+            Problem(f"{scene.id}: {note}", scene.narration.span, code="T102", level="advice", of=(scene.id,))
             for note in cuts[scene.id].notes
         ]
-    return cuts, problems
+    return cuts, silenced(project, problems)
 
 
 def _continued(clip: Clip) -> Iterator[str]:

@@ -28,6 +28,7 @@ from ltxflow.media.findings import (
 )
 from ltxflow.plan.status import Lookup, Status, status_of
 from ltxflow.script.checks import thresholds
+from ltxflow.script.ignoring import ignores
 from ltxflow.script.model import Clip
 from ltxflow.script.profile import Profile
 from ltxflow.steps import Node, inspect
@@ -89,11 +90,10 @@ class Review:
             found = self._findings(video, inspect.OLDER)
         if limits is None or found is None:
             return None
-        silenced = clip.get("ignore") or ()
         judged = judge(found, limits, self._earlier(clip, take, limits), wanted)
         known = self.lock.take(clip.path, take)
         tried = known.tries if known is not None and known.outputs.get("published") == video else 0
-        problems = [_at(clip, take, problem, profile, tried) for problem in judged if problem.code not in silenced]
+        problems = [_at(clip, take, problem, profile, tried) for problem in judged if not ignores(clip, problem.code)]
         return Verdict(found, tuple(problems), is_current)
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:

@@ -97,12 +97,13 @@ def check_continuations(reader: Reader, scenes: Sequence[Scene]) -> None:
                 span = clip.extends.span
                 for message, hint, code in _about_continuation(scene, clip, clip.extends, names):
                     level: Level = "warning" if code == "L106" else "error"
-                    reader.problems.append(Problem(message, span, hint, code, level))
+                    reader.problems.append(Problem(message, span, hint, code, level, of=(clip.path,)))
             first = clip.reference
             goes_on = isinstance(first, FrameOf) and first.frame is None and first.clip == _before(scene, clip)
             if scene.crossfade and goes_on and clip.extends is None:
                 message, hint = _meeting(scene, clip, _before(scene, clip))
-                reader.problems.append(Problem(message, first.span if first else None, hint, "L106", "warning"))
+                at = first.span if first else None
+                reader.problems.append(Problem(message, at, hint, "L106", "warning", of=(clip.path,)))
 
 
 def _about_continuation(

@@ -32,7 +32,7 @@ class Layers:
     def _of_film(self, data: Mapping[str, Any]) -> list[Layer]:
         defaults = dict((data.get("defaults") or {}).get("clip") or {})
         film: list[Layer] = []
-        shared = [name for name in ("quality", "look") if name in data]
+        shared = [name for name in ("quality", "look", "ignore") if name in data]
         if shared:
             spans = {name: self._reader.span((name,)) for name in shared}
             film.append(Layer("project", {name: data[name] for name in shared}, spans))

@@ -19,13 +19,14 @@ from ltxflow.script.clips import read_clips
 from ltxflow.script.extends import check_continuations
 from ltxflow.script.facts import Facts
 from ltxflow.script.fits import check
+from ltxflow.script.ignoring import silenced
 from ltxflow.script.layers import Layers
 from ltxflow.script.model import EMPTY, Image, Project, Scene, Value
 from ltxflow.script.narration import check_covers, engines_of, read_narration
 from ltxflow.script.paths import contained, workspace_of
 from ltxflow.script.profile import Profile, geometry, load_profile
 from ltxflow.script.prompt import fill, sheets
-from ltxflow.script.reader import Film, Path_, Reader
+from ltxflow.script.reader import Film, Path_, Reader, picture_warnings
 from ltxflow.script.references import TEXT_TO_IMAGE, Library, check_frames, with_references
 from ltxflow.script.sources import Place, Sources, Written, how_written, read_sources
 from ltxflow.script.template import Template, read_templates
@@ -76,6 +77,7 @@ def load(
     is_trusted: bool = False,
     engines: Mapping[str, Engine] = EMPTY,
     offline: Callable[[], str | None] = lambda: None,
+    remembered: Callable[[str], Engine | None] = lambda name: None,
     memory: Memory | None = None,
     sources: Sources | None = None,
 ) -> Loaded:
@@ -83,7 +85,8 @@ def load(
 
     `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
     what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
-    finds the engine that `engine: offline` means here. `memory` knows files that are unchanged. `sources` are those
+    finds the engine that `engine: offline` means here; `remembered` knows one that is not configured any more, or not
+    here, by what it made. `memory` knows files that are unchanged. `sources` are those
     that were read already; where they have a part of the film, what is returned is that part.
 
     Raise LtxflowError with every problem of the file.
@@ -99,14 +102,15 @@ def load(
     reader.foreign |= sources.foreign
     data: Mapping[str, Any] = sources.document.data
     reader.engines = engines_of(reader, engines)
-    reader.offline = offline
+    reader.offline, reader.remembered = offline, remembered
     reader.facts = Facts(memory)
     profile = _profile(reader, data)
     project = _project(reader, data, file, profile, dict(command_line or {}))
     found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
     raise_errors(found)
     files = tuple(dict.fromkeys(reader.files))
-    return Loaded(project, tuple(found), files, tuple(sources.files), sources.head, how_written(sources))
+    told = tuple(silenced(project, found))
+    return Loaded(project, told, files, tuple(sources.files), sources.head, how_written(sources))
 
 
 def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
@@ -197,7 +201,7 @@ def _library(reader: Reader, film: Film, templates: Mapping[str, Template]) -> L
         return told
 
     able = [name for name, template in templates.items() if not template.trusted or name == TEXT_TO_IMAGE]
-    return Library(reader.engines, able, film.size, picture, filled, reader.span, reader.problems.append)
+    return Library(reader.engines, able, film.size, picture, filled, reader.span, reader.problems.append, reader.absent)
 
 
 def _size(reader: Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:
@@ -244,6 +248,7 @@ def _film_values(reader: Reader, data: Mapping[str, Any], profile: Profile, fps:
         "seed": value("seed", 0),
         "output": value("output", OUTPUT),
         "weights": value("weights", dict(profile.default_weights)),
+        "ignore": value("ignore", []),
     }
 
 
@@ -272,6 +277,7 @@ def _scenes(reader: Reader, film: Film, layers: Layers) -> tuple[Scene, ...]:
             )
         )
         check_covers(reader, scenes[-1], path)
+    reader.problems += picture_warnings(reader, scenes)
     check_continuations(reader, scenes)
     reader.problems += check_frames(scenes, film.profile.lengths.chain_max)
     return tuple(scenes)

@@ -105,6 +105,7 @@ def _speech(reader: Reader, film: Film, spoken: Mapping[str, Any], at: Path_) ->
         fill=filled,
         span=lambda where: reader.span((*at, *where)),
         film_span=lambda where: reader.span(("speech", *where)),
+        absent=reader.absent,
     )
     reader.problems += [p for p in problems if p not in reader.problems]
     return speech

@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.media.engines import Engine
+from ltxflow.media.engines import MISSING, Engine
 from ltxflow.media.fit import Fit, fit_warnings
 from ltxflow.script import yaml
 from ltxflow.script.facts import Facts
-from ltxflow.script.model import Image, Media, Value
+from ltxflow.script.model import Image, Media, Scene, Value
 from ltxflow.script.paths import WINDOWS_RESERVED, contained, nearby
 from ltxflow.script.profile import Profile
 from ltxflow.script.references import Library
@@ -58,12 +58,24 @@ class Reader:
     files: list[Path] = field(default_factory=list)
     foreign: dict[str, str] = field(default_factory=dict)
     images: dict[Path, Image | None] = field(default_factory=dict)
+    misfits: dict[Path, list[Problem]] = field(default_factory=dict)  # what is odd in a picture; its users come later
     engines: dict[str, Engine] = field(default_factory=dict)
     numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
     library: Library | None = None
     offline: Callable[[], str | None] = lambda: None
+    remembered: Callable[[str], Engine | None] = lambda name: None
     facts: Facts = field(default_factory=Facts)
     real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
+
+    def absent(self, name: str) -> Engine | None:
+        """Return what stands in for an engine that is not configured here; None for a name that is a misspelling.
+
+        One that made something is known by that, whatever its name is like.
+        """
+        found = self.remembered(name)
+        if found is None and not difflib.get_close_matches(name, ["offline", *self.engines], n=1):
+            found = Engine(name, MISSING)
+        return found
 
     def span(self, path: Path_) -> Span:
         return self.document.span(path)
@@ -126,8 +138,10 @@ class Reader:
         except LtxflowError as error:
             self.problems += [Problem(p.message, span, p.hint, "L021") for p in error.problems]
             return None
-        for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit))):
-            self.problems.append(Problem(f"{name}: {warning}", span, code="L022", level="warning"))
+        self.misfits[file] = [
+            Problem(f"{name}: {warning}", span, code="L022", level="warning")
+            for warning in (*facts.warnings, *fit_warnings(facts, size, cast(Fit, fit)))
+        ]
         return Image(file, name, facts.pixels, facts.width, facts.height, span)
 
     def video(self, value: Value) -> Media | None:
@@ -167,3 +181,17 @@ class Reader:
             self.problems += [Problem(p.message, span, p.hint, "L024") for p in error.problems]
             return None
         return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, span)
+
+
+def picture_warnings(reader: Reader, scenes: Sequence[Scene]) -> list[Problem]:
+    """Return what is odd in the pictures of a film, each with the clips that use it."""
+    users: dict[Path, list[str]] = {}
+    for clip in (clip for scene in scenes for clip in scene.clips):
+        for picture in clip.pictures.values():
+            if isinstance(picture, Image):
+                users.setdefault(picture.path, []).append(clip.path)
+    return [
+        replace(problem, of=tuple(users.get(file, ())))
+        for file, problems in reader.misfits.items()
+        for problem in problems
+    ]

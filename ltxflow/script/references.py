@@ -12,6 +12,7 @@ from ltxflow.core.errors import Problem, Span
 from ltxflow.core.timing import parse_time
 from ltxflow.media.engines import DRAWS, Engine
 from ltxflow.script.model import Clip, FrameOf, Image, Picture, Scene, Still, Value
+from ltxflow.script.speech import MISSING_HINT
 
 RULES = {
     "L120": "a reference is a file, or one that the film defines under references:",
@@ -33,7 +34,8 @@ class Library:
     """A film's references, what they may be made with, and how to tell what is wrong.
 
     `picture` reads a file named at a path, `fill` puts variables into a text, `span` knows places in the document.
-    `known` are those that could be read, of those that are `defined`: what is wrong with the others is told once.
+    `absent` gives what stands in for an engine that is not configured here. `known` are those that could be read, of
+    those that are `defined`: what is wrong with the others is reported once.
     """
 
     engines: Mapping[str, Engine]
@@ -43,6 +45,7 @@ class Library:
     fill: Callable[[str, Span | None], str]
     span: Callable[[Path_], Span]
     wrong: Callable[[Problem], None]
+    absent: Callable[[str], Engine | None] = lambda name: None
     defined: Collection[str] = ()
     known: Mapping[str, Image | Still] = field(default_factory=dict)
 
@@ -70,9 +73,16 @@ def _still(name: str, written: Mapping[str, Any], path: Path_, library: Library)
         template = TEXT_TO_IMAGE
     spans = {part: library.span((*path, part)) for part in written}
     spans["name"] = library.span(path)
-    problem = _wrong_engine(name, str(engine), library) if engine else _wrong_template(name, str(template), library)
-    if problem is not None:
-        at = spans.get("engine") or spans.get("template") or spans["name"]
+    at = spans.get("engine") or spans.get("template") or spans["name"]
+    drawn_by = library.engines.get(str(engine)) if engine else None
+    if engine and drawn_by is None and (drawn_by := library.absent(str(engine))) is not None:
+        message = f'references.{name}: engine "{engine}" is not among yours'
+        library.wrong(Problem(message, at, MISSING_HINT, "L122", "advice"))
+    elif (
+        problem := _wrong_engine(name, str(engine), library)
+        if engine
+        else _wrong_template(name, str(template), library)
+    ):
         library.wrong(replace(problem, span=at))
         return None
     width, _, height = str(written.get("size") or "{}x{}".format(*library.size)).partition("x")
@@ -82,7 +92,7 @@ def _still(name: str, written: Mapping[str, Any], path: Path_, library: Library)
         size=(int(width), int(height)),
         negative=library.fill(str(written.get("negative", "")), spans.get("negative")),
         seed=written.get("seed"),
-        engine=library.engines[str(engine)] if engine else None,
+        engine=drawn_by,
         template=str(template or ""),
         takes=int(written.get("takes", 1)),
         spans=spans,
@@ -238,7 +248,7 @@ def _long_chains(clips: Mapping[str, Clip], limit: int) -> Iterator[Problem]:
                 "colours and faces drift a little with each"
             )
             hint = "start one of them from a picture of its own, such as a reference"
-            yield Problem(message, clip.upstream[chain[1]], hint, "L126", "warning")
+            yield Problem(message, clip.upstream[chain[1]], hint, "L126", "warning", of=(path,))
 
 
 def _chain(path: str, clips: Mapping[str, Clip], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -82,8 +82,8 @@ def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]
 def resolve(layers: Iterable[Layer], below: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
     """Given layers from the weakest to the strongest, return every name with the last one's word on it.
 
-    `below` is what still weaker ones come to. `seed` and `seeds` are two ways to say one thing: whichever a stronger
-    layer has is all that counts.
+    `below` is what still weaker ones come to. What they `ignore` adds up. `seed` and `seeds` are two ways to say one
+    thing: whichever a stronger layer has is all that counts.
     """
     resolved = dict(below)
     for layer in layers:
@@ -93,5 +93,12 @@ def resolve(layers: Iterable[Layer], below: Mapping[str, Value] = MappingProxyTy
             for other in _WAYS.get(name, ()):
                 resolved.pop(other, None)
         for name in layer.values:
-            resolved[name] = layer.value(name)
+            resolved[name] = _joined(resolved.get(name), layer.value(name)) if name == "ignore" else layer.value(name)
     return resolved
+
+
+def _joined(below: Value | None, above: Value) -> Value:
+    """What layers silence adds up; an empty list takes away what weaker ones gave."""
+    if below is None or not below.value or not above.value:
+        return above
+    return replace(above, value=[*dict.fromkeys([*below.value, *above.value])])

@@ -19,9 +19,10 @@ from ltxflow.core.errors import Problem, Span
 from ltxflow.core.timing import TimingError, parse_time
 from ltxflow.media.engines import KINDS, NO_OFFLINE, OFFLINE, Engine
 from ltxflow.script.model import EMPTY
+from ltxflow.script.sentences import split
 
 RULES = {
-    "L061": "an engine that speaks is built in, or named under engines:",
+    "L061": "an engine that speaks is built in, or named under engines:; one that is missing speaks nothing new",
     "L062": "a line's id is used once in its narration",
     "L063": "a voice is a name of the engine's, and there is one where the engine needs it",
     "L064": "a line has something to say",
@@ -30,6 +31,7 @@ RULES = {
 }
 
 ANY_OFFLINE = "offline"  # whichever engine is installed that needs no network
+MISSING_HINT = "what it made before is used; to make more, name it under engines: in your configuration"
 SPEEDS = (0.5, 2.0)  # what every engine can do
 WORDS_PER_SECOND = Fraction(5, 2)  # a calm narrator; 150 words a minute
 DEFAULT_TIMEOUT_S = 120.0
@@ -147,47 +149,9 @@ def has_words(text: str) -> bool:
     return any(_is_wordy(char) for char in text)
 
 
-_ABBREVIATIONS = (
-    " mr mrs ms dr prof st sr jr vs etc e.g i.e cf approx inc ltd co dept"  # English
-    " bzw z.b d.h usw ca evtl ggf hr fr u.a p.ex sra dña "  # German, French, Spanish
-)
-_BEFORE_NUMBERS = " no nr fig vol p abb str art núm "
-_END = re.compile(r"[.!?…。！？؟۔।॥]+[\"'”’»›)\]」』）]*")
-_OPENERS = "\"'“‘«‹([¿¡„「『（"
-_WIDE_ENDS = "。！？"
-
-
 def sentences(text: str) -> tuple[str, ...]:
-    """Given a text, return its sentences in order; joined with blanks they are the text again.
-
-    Careful rather than eager: a dot ends no sentence after an abbreviation or an initial, nor before a small letter.
-    """
-    told = shown(text)
-    found = []
-    first = 0
-    for match in _END.finditer(told):
-        rest = told[match.end() :]
-        if not rest or (rest[0] != " " and match[0][0] not in _WIDE_ENDS):
-            continue
-        if _ends(told[first : match.start()], match[0], rest.lstrip()):
-            found.append(told[first : match.end()].strip())
-            first = match.end()
-    return tuple(part for part in (*found, told[first:].strip()) if part)
-
-
-def _ends(before: str, mark: str, after: str) -> bool:
-    if not has_words(before) or not after:
-        return False
-    begins = after.lstrip(_OPENERS)[:1]
-    if begins.islower():
-        return False
-    word = before.rpartition(" ")[2].lstrip(_OPENERS)
-    small = f" {word.lower()} "
-    if mark.startswith(".") and not mark.startswith(".."):
-        is_initial = len(word) == 1 and word.isalpha() and word.isupper() and word != "I"
-        is_counted = small in _BEFORE_NUMBERS and begins.isdigit()
-        return not (is_initial or is_counted or small in _ABBREVIATIONS)
-    return True
+    """Return the sentences of a text in order; joined with blanks they are the text again."""
+    return split(shown(text))
 
 
 # Estimate
@@ -379,16 +343,18 @@ def read_speech(
     fill: Callable[[str, Path_], str],
     span: SpanOf,
     film_span: SpanOf,
+    absent: Callable[[str], Engine | None] = lambda name: None,
 ) -> tuple[Speech | None, list[Problem]]:
     """Given a scene's narration and the film's `speech:`, return what is spoken; None where no engine is named.
 
     `engines` are all by name, the built-in ones too; `offline` is the one that `engine: offline` means here,
-    None when none is installed: that is advice, not an error. `fill` puts variables into a text; `span` and
+    None when none is installed: that is advice, not an error. So is an engine that is in none of them, where `absent`
+    has one to stand in for it: what it made before is still made. `fill` puts variables into a text; `span` and
     `film_span` know places below `narration:` and `speech:`. A scene's value counts before the film's, and its
     lexicon's entries before the film's. Returned problems may be advice.
     """
     reader = _Reader(narration, film, span, film_span, fps)
-    engine = _chosen(reader, engines, offline)
+    engine = _chosen(reader, engines, offline, absent)
     lines = _lines(reader, fill)
     if engine is None or not lines:
         return None, reader.problems
@@ -438,7 +404,9 @@ class _Reader:
         self.problems.append(Problem(message, at or self.span(()), hint, code))
 
 
-def _chosen(reader: _Reader, engines: Mapping[str, Engine], offline: str | None) -> Engine | None:
+def _chosen(
+    reader: _Reader, engines: Mapping[str, Engine], offline: str | None, absent: Callable[[str], Engine | None]
+) -> Engine | None:
     name = reader.value("engine")
     if name is None:
         return None
@@ -448,6 +416,11 @@ def _chosen(reader: _Reader, engines: Mapping[str, Engine], offline: str | None)
             reader.problems.append(Problem("no engine to speak offline is installed", at, NO_OFFLINE, "L061", "advice"))
             return None
         return engines[offline]
+    if name not in engines and (missing := absent(str(name))) is not None:
+        message = f'engine "{name}" is not among yours'
+        at = reader.at("engine") or reader.span(())
+        reader.problems.append(Problem(message, at, MISSING_HINT, "L061", "advice"))
+        return missing
     if name not in engines:
         known = [ANY_OFFLINE, *engines]
         near = difflib.get_close_matches(str(name), known, n=1)

@@ -53,7 +53,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     film: Film = node.spec
-    body = {
+    body: dict[str, Any] = {
         "fps": film.fps,
         "bit_rate": film.bit_rate,
         "encoder": media_libraries()["FFmpeg"],
@@ -62,6 +62,8 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
         "captions": [[caption.start, caption.end, *caption.lines] for caption in film.captions],
         "tags": dict(film.tags),
     }
+    if any(caption.italics for caption in film.captions):
+        body["italics"] = [[list(span) for span in caption.italics] for caption in film.captions]
     return Action(KIND, VERSION, body, {name: output.digest for name, output in inputs.items()}, ("video",))
 
 

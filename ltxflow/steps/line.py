@@ -73,8 +73,11 @@ async def run(node: Node, action: Action, job: Job) -> None:
     try:
         facts = await asyncio.to_thread(voice.canonical, said.file, file)
     except LtxflowError as error:
-        what = f'made no sound of "{one_line(wanted.text, 60)}"'
-        raise failure(saying.speech.engine, f"{what}: {error}", "does it speak this language?") from error
+        (problem, *_) = error.problems
+        is_broken = problem.code == "broken"
+        what = f'{"broke off in" if is_broken else "made no sound of"} "{one_line(wanted.text, 60)}"'
+        hint = "run ltxflow narrate again" if is_broken else "does it speak this language?"
+        raise failure(saying.speech.engine, f"{what}: {problem.message}", hint) from error
     starts = [
         {"at": word.at, "length": word.length, "start_sample": round(word.start * facts.sample_rate)}
         for word in said.words

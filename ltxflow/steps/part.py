@@ -26,6 +26,7 @@ class Burnt:
     first: int
     end: int
     lines: tuple[str, ...]
+    italics: tuple[tuple[int, int, int], ...] = ()  # line, first character, first after it
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
         body["captions"] = [[burnt.first, burnt.end, *burnt.lines] for burnt in part.captions]
         if any(needs_shaping(line) for burnt in part.captions for line in burnt.lines):
             body["shaping"] = SHAPING
+        if any(burnt.italics for burnt in part.captions):
+            body["italics"] = [[list(span) for span in burnt.italics] for burnt in part.captions]
     return Action(KIND, VERSION, body, used, ("video",))
 
 
@@ -91,4 +94,4 @@ async def run(node: Node, action: Action, job: Job) -> None:
 
 
 def _overlay(burnt: Burnt, look: Look) -> Overlay:
-    return Overlay(burnt.first, burnt.end, *draw_caption(burnt.lines, look.width, look.height))
+    return Overlay(burnt.first, burnt.end, *draw_caption(burnt.lines, look.width, look.height, burnt.italics))

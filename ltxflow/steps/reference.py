@@ -241,4 +241,5 @@ async def run(node: Node, action: Action, job: Job) -> None:
     await asyncio.to_thread(lambda: media.save_png(media.open_image(made), file))
     facts = await asyncio.to_thread(media.read_image, file)
     job.out[OUTPUT] = file
-    job.facts[OUTPUT] = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}
+    by = {"name": still.engine.name, "keyed": still.engine.keyed()}  # for the lock: a clone may not have the engine
+    job.facts[OUTPUT] = {"pixels": facts.pixels, "width": facts.width, "height": facts.height, "engine": by}

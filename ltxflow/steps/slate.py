@@ -11,6 +11,7 @@ from typing import Any
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.bidi import SHAPING
+from ltxflow.media.breaking import BREAKS, has_unspaced
 from ltxflow.media.lettering import shapes
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
@@ -80,6 +81,8 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
         del body["starts"]  # slates were there before it
     if _is_shaped(drawing):
         body["shaping"] = SHAPING  # without such letters, or fonts for them, it is drawn as before and keeps its key
+    if _is_unspaced(drawing):
+        body["breaks"] = BREAKS  # so does a text in which every word is followed by a blank
     if slate.reference:
         body["reference"] = slate.reference.pixels
     return Action(KIND, VERSION, body, outputs=("video",))
@@ -97,12 +100,20 @@ def fields(node: Node) -> dict[str, Any]:
         "reference.image": slate.reference and {"is": slate.reference.name, "pixels": slate.reference.pixels},
         "starts": drawing.starts or None,
         "shaping": SHAPING if _is_shaped(drawing) else None,
+        "breaks": BREAKS if _is_unspaced(drawing) else None,
     }
 
 
 def _is_shaped(drawing: SlateSpec) -> bool:
-    shown = (drawing.scene, drawing.clip, drawing.prompt, drawing.camera, drawing.starts)
-    return shapes(" ".join(shown))
+    return shapes(_texts(drawing))
+
+
+def _is_unspaced(drawing: SlateSpec) -> bool:
+    return has_unspaced(_texts(drawing))
+
+
+def _texts(drawing: SlateSpec) -> str:
+    return " ".join((drawing.scene, drawing.clip, drawing.prompt, drawing.camera, drawing.starts))
 
 
 def where(node: Node, name: str) -> Span | None:

@@ -8,7 +8,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,13 @@ class Store:
     def keys(self) -> Iterator[Key]:
         """Return the keys of all traces, sorted."""
         return trace_keys(self.traces)
+
+    def mentioning(self, word: str) -> Iterator[Trace]:
+        """Yield the traces whose text has a word in it. Reads every file, and parses those alone."""
+        for key in self.keys():
+            with suppress(OSError):
+                if word.encode() in trace_path(self.traces, key).read_bytes() and (trace := self.trace(key)):
+                    yield trace
 
     def rebuild_index(self) -> int:
         """Fill the index anew from the trace files; return how many are in it (0 when it is disabled)."""

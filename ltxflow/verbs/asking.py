@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from ltxflow.core.errors import USAGE, LtxflowError, Problem
+from ltxflow.core.errors import USAGE, LtxflowError, Problem, raise_errors
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.plan.outlook import Outlook
 from ltxflow.plan.upgrades import paid_again, upgrades
@@ -22,6 +22,22 @@ class Unsure(LtxflowError):
     def __init__(self, question: str, hint: str) -> None:
         self.question = question
         super().__init__(Problem(f"{question}: say so with --yes", hint=hint, code="R001"), exit_code=USAGE)
+
+
+def check_twins(outlook: Outlook) -> None:
+    """Raise LtxflowError where a clip is to be rendered that moves word for word as another of its scene [P108].
+
+    What is rendered already, and further takes of it, are not held up.
+    """
+    if outlook.mode != "render":
+        return
+    due = {change.clip for change in outlook.changes if change.kind in ("create", "change", "maybe") and change.file}
+    scenes = [scene for scene in outlook.project.scenes if any(clip.path in due for clip in scene.clips)]
+    if not scenes:
+        return
+    from ltxflow.script.lint import same_motion  # by need: its lists of words take longer than a plan of what is made
+
+    raise_errors(problem for scene in scenes for problem in same_motion(scene) if due.intersection(problem.of))
 
 
 Consent = Callable[[Session, Outlook], None]

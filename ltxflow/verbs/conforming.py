@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +16,8 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, INTERRUPTED, LtxflowError, Problem
 from ltxflow.core.events import Event, RunStarted
-from ltxflow.deliver.captions import read_srt
 from ltxflow.deliver.conform import TARGET, Finish, Source, conform_nodes, files_of, outline
+from ltxflow.deliver.edited import CAPTIONS, ODD, Edited, read_captions
 from ltxflow.deliver.placements import placements
 from ltxflow.deliver.publish import TIMELINE
 from ltxflow.deliver.timeline import TIMELINE_SCHEMA, broken, timeline
@@ -35,7 +35,7 @@ from ltxflow.store.published import PublishedFile, found, is_ours, settled, with
 from ltxflow.verbs.session import Session
 
 FILM = "film.mp4"  # in public/, where AI-DISCLOSURE.txt is
-INCOMPLETE, CHANGED, NOT_OURS, CAPTIONS = "D010", "D011", "D001", "D012"
+INCOMPLETE, CHANGED, NOT_OURS = "D010", "D011", "D001"
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,13 @@ def conform(session: Session, finish: Finish, out: Path | None, jobs: int, emit:
     told = read_timeline(session)
     base = session.project.output.parent
     sources = _sources(session, told, base)
-    captions = _captions(told, base)
+    edited = _captions(told, base)
+    captions = edited.captions
     if finish.burns_captions:
         _check_burnt(captions)
     place = out or base / FILM
     _check_place(session, place, base)
-    warnings = tuple(_changes(session, told))
+    warnings = (*edited.warnings, *_changes(session, told))
     nodes = conform_nodes(told, sources, captions, finish)
     plan = make_plan(nodes, [TARGET])
     found_ = statuses(plan, session.lookup)
@@ -154,19 +155,22 @@ def _sources(session: Session, told: Mapping[str, Any], base: Path) -> dict[str,
     return sources
 
 
-def _captions(told: Mapping[str, Any], base: Path) -> list[Caption]:
-    """Those of the published file: what a person corrected in it is kept."""
+def _captions(told: Mapping[str, Any], base: Path) -> Edited:
+    """Those of the published file: what a person corrected in it is kept. Some may come too late to be seen."""
     path = base / told["captions"]["srt"] if told["captions"] else None
     if path is None or not path.is_file():
-        return []
-    try:
-        return [Caption(start, end, lines) for start, end, lines in read_srt(path.read_text("utf-8"))]
-    except (OSError, ValueError) as error:
-        hint = "mend it, or remove it and build again"
-        raise LtxflowError(Problem(f'"{os.path.relpath(path)}", {error}', hint=hint, code=CAPTIONS)) from error
+        return Edited(())
+    edited = read_captions(path)
+    end = told["durationInFrames"] * 1000 / told["fps"]
+    late = [caption for caption in edited.captions if caption.start >= end]
+    if not late:
+        return edited
+    message = f'"{os.path.relpath(path)}": {len(late)} of {len(edited.captions)} captions begin after the film ends'
+    hint = f'correct their times; the first is "{late[0].lines[0]}"'
+    return Edited(edited.captions, (*edited.warnings, Problem(message, None, hint, ODD, "warning")))
 
 
-def _check_burnt(captions: list[Caption]) -> None:
+def _check_burnt(captions: Sequence[Caption]) -> None:
     for caption in captions:
         if lack := lacking(" ".join(caption.lines)):
             raise LtxflowError(

@@ -31,7 +31,7 @@ from ltxflow.steps import pool_of
 from ltxflow.store.lock import Lock
 from ltxflow.store.users import gate
 from ltxflow.verbs.afterbuild import Eve, eve_of
-from ltxflow.verbs.asking import Consent, unasked
+from ltxflow.verbs.asking import Consent, check_twins, unasked
 from ltxflow.verbs.inspecting import look_closely
 from ltxflow.verbs.keep import Keeper, keep_hits
 from ltxflow.verbs.means import Means
@@ -105,6 +105,7 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
     mute = {} if question.only else speak_film(session, emit)
     wanted = _without(question, mute)
     with relying(session, lambda: look_closely(session, wanted, emit), _statuses, _has_work) as (outlook, reliance):
+        check_twins(outlook)
         consent(session, outlook)
         eve = eve_of(session, outlook) if question == Question(question.mode) and not outlook.is_all_done else None
         missing = _missing(outlook)

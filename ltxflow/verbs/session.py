@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.timing import clip_file_name
 from ltxflow.media.bidi import needs_shaping
-from ltxflow.media.engines import pick_offline
+from ltxflow.media.engines import MISSING, Engine, pick_offline
 from ltxflow.media.fontplaces import font_places
 from ltxflow.plan.outlook import Outlook, Placed, Question, look
 from ltxflow.plan.speech import Spoken, speak
@@ -276,6 +276,9 @@ def open_session(
     store = open_store(env, config.store, warnings.append)
     store.memory = memory_of(store.root, file.parent, release())
 
+    path = file.parent / LOCK
+    lock_file = LockFile(path, shown(path, cwd))
+
     def read(is_trusted: bool) -> Loaded:
         return load(
             file,
@@ -284,6 +287,7 @@ def open_session(
             is_trusted=is_trusted,
             engines=config.engines,
             offline=lambda: pick_offline(env),
+            remembered=cache(lambda name: remembered_engine(name, store, lock_file.read)),
             memory=store.memory,
             sources=sources,
         )
@@ -305,14 +309,13 @@ def open_session(
             )
         )
     is_part = sources is not None and sources.numbers is not None
-    path = project.folder / LOCK
     session = Session(
         project,
         loaded,
         config,
         store,
         Lock(),
-        LockFile(path, shown(path, cwd)),
+        lock_file,
         Published(),
         warnings,
         store.memory,
@@ -327,6 +330,26 @@ def foreign_in_use(project: Project) -> list[str]:
     """Return the parts of a project that need trust now: a template counts only where something is made with it."""
     used = templates_used(project)
     return [part for part in project.foreign if not part.startswith("template ") or part.partition(" ")[2] in used]
+
+
+def remembered_engine(name: str, store: Store, read_lock: Callable[[], Lock]) -> Engine | None:
+    """Return a stand-in for an engine that is not configured, as the lock or the newest trace of its work has it.
+
+    It has the same part in keys, so that what the engine made is found. None where nothing is known of it.
+    """
+    for path, entry in read_lock().entries.items():
+        for take in entry.takes.values() if path.startswith("reference:") else ():
+            by = take.facts.get("engine")
+            if isinstance(by, dict) and by.get("name") == name and isinstance(by.get("keyed"), dict):
+                return Engine(name, MISSING, was_keyed=json.dumps(by["keyed"]))
+    newest: tuple[str, Any, str] = ("", None, "")
+    for trace in store.mentioning(json.dumps(name)):
+        if trace.target.partition(":")[0] not in ("line", "reference"):
+            continue
+        told, body = trace.fields.get("engine"), trace.action.get("body", {})
+        if name in (told, told.get("is") if isinstance(told, dict) else None) and isinstance(body.get("engine"), dict):
+            newest = max(newest, (trace.made_at, body["engine"], str(body.get("voice", ""))), key=lambda row: row[0])
+    return Engine(name, MISSING, newest[2], was_keyed=json.dumps(newest[1])) if newest[1] is not None else None
 
 
 def _files(project: Project) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fakes.comfyui import FakeComfy
 from film import Film
 
 from ltxflow.script.profile import templates_folder
@@ -45,6 +46,37 @@ def test_the_same_prompt_twice_in_a_scene_is_an_error(film: Film) -> None:
     ran = film.run("check")
     assert ran.code == 1
     assert "error" in ran.err
+
+
+def twins(film: Film) -> None:
+    film.edit("hook-b", "hook-a")
+    first, second = (line for line in film.file.read_text().splitlines() if "door for hook-a" in line)
+    film.edit(second, first)
+
+
+def test_a_build_that_would_render_the_same_motion_twice_is_refused_as_the_check_is(film: Film) -> None:
+    twins(film)
+    with FakeComfy() as server:
+        for argv in (["plan"], ["build", "--server", server.url]):
+            ran = film.run(*argv)
+            assert ran.code == 2, argv
+            assert "hook/b has the same motion as hook/a [P108]" in ran.err
+        assert server.requests["POST /prompt"] == 0
+    assert film.run("build", "--animatic").code == 0  # slates cost nothing
+    assert film.run("status").code == 0
+
+
+def test_the_same_motion_on_purpose_is_built(film: Film) -> None:
+    twins(film)
+    film.edit("      - id: b\n", "      - id: b\n        ignore: [P108]\n")
+    assert film.run("check").code == 0
+    assert film.run("plan").code == 0
+
+
+def test_the_same_motion_elsewhere_holds_up_no_other_clip(film: Film) -> None:
+    twins(film)
+    assert film.run("plan", "end").code == 0
+    assert film.run("plan", "hook").code == 2
 
 
 def test_checking_writes_nothing(film: Film) -> None:

@@ -411,11 +411,52 @@ def test_captions_that_no_font_here_has_are_not_burnt_in_as_boxes(real: Film) ->
     assert conform(real).code == 0
 
 
+def corrected(real: Film, *blocks: str, encoding: str = "utf-8") -> Path:
+    path = real.folder / "public/captions/film.srt"
+    path.write_bytes("\n".join(blocks).encode(encoding))
+    return path
+
+
 def test_captions_without_times_are_told_with_their_line(real: Film) -> None:
-    (real.folder / "public/captions/film.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n\nno times here\n")
+    corrected(real, "1\n00:00:01,000 --> 00:00:02,000\nHello\n\nno times here\n")
     ran = real.run("conform")
     assert ran.code == 2
-    assert "line 5: a caption without its times" in ran.err
+    assert "film.srt:5:1: error: a caption without its times [D012]" in ran.err
+
+
+def test_captions_that_are_not_utf_8_are_told_with_their_line(real: Film) -> None:
+    corrected(real, "1\n00:00:01,000 --> 00:00:02,000\nUn café\n", encoding="cp1252")
+    ran = real.run("conform")
+    assert ran.code == 2
+    assert "film.srt:3:7: error: cannot read" in ran.err
+    assert "→ save it as UTF-8" in ran.err
+
+
+ITALIC = "1\n00:00:01,000 --> 00:00:02,000\nEvery <i>coin</i> {\\an8}<b>now</b>\n"
+
+
+def test_italics_are_italics_in_the_file_and_in_the_picture_and_no_tag_is_shown(real: Film) -> None:
+    corrected(real, ITALIC)
+    conform(real)
+    with av.open(str(film_of(real))) as container:
+        texts = [
+            text.dialogue.decode()
+            for packet in container.demux(container.streams.subtitles[0])
+            for text in (packet.decode() if packet.size else ())
+        ]
+    assert [text.rpartition(",")[2] for text in texts if "coin" in text] == ["Every {\\i1}coin{\\r} now"]
+    conform(real, "--burn-captions")
+    italic = list(frames_of(film_of(real)))[40]
+    corrected(real, ITALIC.replace("<i>", "").replace("</i>", ""))
+    conform(real, "--burn-captions")
+    assert 0.05 < _apart(italic, list(frames_of(film_of(real)))[40]) < 5
+
+
+def test_captions_that_begin_after_the_film_are_told(real: Film) -> None:
+    corrected(real, ITALIC, "2\n01:00:00,000 --> 01:00:01,000\nLate\n")
+    (problem,) = conform(real).envelope["problems"]
+    assert (problem["code"], problem["level"]) == ("D013", "warning")
+    assert "1 of 2 captions begin after the film ends" in problem["message"]
 
 
 def test_what_a_person_reads_says_size_time_and_stand_ins(real: Film) -> None:

@@ -24,7 +24,6 @@ from ltxflow.deliver.captions import (
     is_right_to_left,
     moved,
     passages,
-    read_srt,
     remotion,
     srt,
     webvtt,
@@ -265,6 +264,30 @@ def test_remotion_puts_no_blanks_into_japanese() -> None:
     assert "ウォレット" in told[0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("总统批准了这项新的法律，人民感到高兴。" * 3, "批准"), (THAI * 2, "ได้รับ"), (JAPANESE * 2, "コイン")],
+)
+def test_lines_break_at_the_ends_of_words(text: str, words: str) -> None:
+    found = cues([at_pace(text)])
+    lines = [line for cue in found for line in cue.lines]
+    assert len(lines) > 2
+    assert "".join(lines).count(words) == sum(line.count(words) for line in lines) > 0
+    assert all(line[0] not in "、。，ーっ" for line in lines)
+
+
+def test_remotion_puts_no_blanks_into_thai() -> None:
+    told = remotion(cues([at_pace(THAI)]))
+    assert squeezed("".join(entry["text"] for entry in told)) == THAI
+    assert "".join(entry["text"] for entry in told).count(" ") == sum("pageBreakAfter" in entry for entry in told)
+    assert "เหรียญ" in [entry["text"].strip() for entry in told]
+
+
+def test_a_run_that_has_no_words_is_still_cut_to_lines() -> None:
+    given = [at_pace("!" * 200 + "a" + "？" * 90)]
+    check(cues(given), given)
+
+
 def test_right_to_left_lines_keep_their_punctuation_at_their_end() -> None:
     assert is_right_to_left("Bitcoin הוא שם טוב")
     assert not is_right_to_left("The word שלום means peace")
@@ -272,29 +295,6 @@ def test_right_to_left_lines_keep_their_punctuation_at_their_end() -> None:
     assert "\u202bBitcoin הוא שם טוב!\u202c\n" in srt([cue])
     assert "\u200fBitcoin הוא שם טוב!\n" in webvtt([cue])
     assert "\u200f" not in webvtt(cues([at_pace("שלום!")]))
-
-
-# Read back
-
-
-@given(st.lists(TEXT.filter(lambda text: bool(shown(text))), min_size=1, max_size=5))
-def test_what_is_written_as_srt_is_read_back(texts: list[str]) -> None:
-    found = cues(in_a_row(*texts))
-    told = read_srt(srt(found))
-    assert [squeezed("".join(lines)) for _, _, lines in told] == [
-        squeezed("".join(cue.lines).replace("-->", "→")) for cue in found
-    ]
-    for (start, end, _), cue in zip(told, found, strict=True):
-        assert abs(start - cue.start * 1000) <= 1
-        assert abs(end - max(cue.end, cue.start + 0.001) * 1000) <= 1
-
-
-def test_srt_of_another_hand_is_read() -> None:
-    text = "\ufeff1\r\n00:00:01.000 --> 00:00:02,500\r\nOne\r\nTwo\r\n\r\n\r\n00:01:00,000 --> 01:00:00,001\r\nThree"
-    assert read_srt(text) == [(1000, 2500, ("One", "Two")), (60000, 3600001, ("Three",))]
-    assert read_srt("") == []
-    with pytest.raises(ValueError, match="line 5: a caption without its times"):
-        read_srt("1\n00:00:01,000 --> 00:00:02,000\nOne\n\nTwo\n")
 
 
 # Against the truth
@@ -319,3 +319,9 @@ def test_words_are_on_time_without_the_engines_help(voice: str, tmp_path: Path) 
     assert len(errors) > 50
     assert sum(errors) / len(errors) < 0.1
     assert max(errors) < 0.6
+
+
+@pytest.mark.parametrize("part", ["好 ", "你好世界", "a", "a ", "เกิด"])
+def test_a_passage_without_end_has_its_words(part: str) -> None:
+    text = (part * (40_000 // len(part))).strip()
+    assert squeezed("".join(word.text for word in words(Passage(text, 0.0, 100.0)))) == squeezed(text)

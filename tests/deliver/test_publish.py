@@ -269,6 +269,39 @@ def test_captions_that_were_corrected_stay_and_the_film_is_whole(film: Film) -> 
     assert captions.read_text() == corrected
 
 
+def test_the_other_caption_files_follow_a_correction(film: Film) -> None:
+    film.write(narration=SPOKEN)
+    film.build()
+    captions = film.folder / "public/captions"
+    written = {path.name: path.read_text() for path in captions.iterdir()}
+    (captions / "film.srt").write_text(written["film.srt"].replace("Nobody has", "<i>Nobody</i> ever has"))
+    for _ in range(2):
+        ran = film.build()
+        assert (ran.code, ran.envelope["problems"]) == (0, [])
+        assert "<i>Nobody</i> ever has" in (captions / "film.vtt").read_text()
+        words = json.loads((captions / "hook.json").read_text())
+        assert "Nobody ever has" in "".join(word["text"] for word in words)
+        assert [word["text"] for word in words if word.get("italic")] == [" Nobody"]
+    (captions / "film.srt").write_text(written["film.srt"])
+    film.build()
+    assert {path.name: path.read_text() for path in captions.iterdir()} == written
+
+
+def test_a_correction_that_cannot_be_read_is_told_and_costs_nothing(film: Film) -> None:
+    film.write(narration=SPOKEN)
+    film.build()
+    captions = film.folder / "public/captions"
+    vtt = (captions / "film.vtt").read_text()
+    (captions / "film.srt").write_bytes((captions / "film.srt").read_bytes() + "\n\nUn café\n".encode("cp1252"))
+    ran = film.build()
+    assert ran.code == 0
+    (problem,) = ran.envelope["problems"]
+    assert (problem["code"], problem["level"], problem["hint"]) == ("D012", "warning", "save it as UTF-8")
+    assert problem["where"]["file"].endswith("film.srt")
+    assert film.timeline["complete"]
+    assert (captions / "film.vtt").read_text() == vtt
+
+
 def test_corrected_captions_of_what_is_said_otherwise_by_now_are_told(film: Film) -> None:
     film.write(narration=SPOKEN)
     film.build()

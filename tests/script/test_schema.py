@@ -118,7 +118,7 @@ CLIP_KEYS = (
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
-    "speech, engines, references, vars, look, "
+    "speech, engines, references, vars, ignore, look, "
     "defaults, moved, scenes"
 )
 
@@ -534,6 +534,11 @@ def test_a_file_that_is_no_mapping() -> None:
             f"write a mapping with some of: {TOP_KEYS}",
         )
     ]
+
+
+def test_a_text_in_the_place_of_a_duration_is_not_said_to_be_too_long() -> None:
+    (problem,) = found(film(scene='narration: "Start today and never look back again."'))
+    assert (problem.code, problem.hint) == ("S108", 'write the words as { text: "…" }')
 
 
 def test_five_mistakes_are_five_problems_in_the_order_of_the_file() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.speech import FakeSpeech
+from fakes.speech import FakeSpeech, tone
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError
@@ -111,6 +111,33 @@ def test_what_comes_back_without_sound_is_an_error_that_quotes_the_line(tmp_path
         (node,) = nodes(hook=speech("Hello.", engine=Engine("server", "openai", url=server.url, model="m")))
         with pytest.raises(LtxflowError, match=r'server: made no sound of "Hello\."'):
             run(node, tmp_path)
+
+
+def test_a_server_that_streams_with_a_header_each_time_is_read_to_its_end(tmp_path: Path) -> None:
+    with FakeSpeech() as server:
+        server.answer(200, tone(1.5, silence_s=0) + tone(1.5, silence_s=0))
+        (node,) = nodes(hook=speech("Hello.", engine=Engine("server", "openai", url=server.url, model="m")))
+        job = run(node, tmp_path)
+    assert job.facts["speech"]["samples"] == measure_sound(job.out["speech"]).samples == 72000
+
+
+def test_a_sound_that_broke_off_is_an_error_that_quotes_the_line(tmp_path: Path) -> None:
+    with FakeSpeech() as server:
+        server.answer(200, tone(2.0, silence_s=0)[:48044])
+        (node,) = nodes(hook=speech("Hello.", engine=Engine("server", "openai", url=server.url, model="m")))
+        with pytest.raises(LtxflowError, match=r'server: broke off in "Hello\.": .* is cut off: 1\.00 s of 2\.00 s'):
+            run(node, tmp_path)
+
+
+def test_a_command_that_writes_to_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    """Such as `sox … -t wav - > {out}`: its header cannot know how long the sound will be."""
+    data = bytearray(tone(1.0, silence_s=0))
+    data[4:8], data[40:44] = b"\xff\xff\xff\x7f", b"\x00\xf0\xff\x7f"
+    (tmp_path / "piped.wav").write_bytes(bytes(data) * 3)
+    code = "import sys, shutil; shutil.copy(sys.argv[1], sys.argv[2])"
+    copies = Engine("mine", "command", argv=(sys.executable, "-c", code, "{text}", "{out}"))
+    (node,) = nodes(hook=speech(str(tmp_path / "piped.wav"), engine=copies))
+    assert run(node, tmp_path / "job").facts["speech"]["seconds"] == "3"
 
 
 def test_an_engine_that_fails_is_told_by_its_name(tmp_path: Path) -> None:

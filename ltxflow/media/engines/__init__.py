@@ -6,6 +6,7 @@ Adding a kind is a module with `available` and `speak`, and its name in KINDS; w
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import unicodedata
@@ -19,6 +20,7 @@ from typing import IO, Any, Protocol, cast
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 
 KINDS = ("command", "espeak", "hibari", "openai")
+MISSING = "missing"  # the kind of one that is named by a film and not configured here
 OFFLINE = ("hibari", "espeak")  # need no configuration and no network, the better voice first
 NO_OFFLINE = "pip install 'ltxflow[tts]' (English), or apt install espeak-ng (many languages)"
 MAX_BYTES = 256 * 2**20  # of sound for one line: 45 minutes of 48 kHz stereo
@@ -48,9 +50,13 @@ class Engine:
     folder: Path | None = None
     files: tuple[tuple[str, str], ...] = ()
     timeout_s: float = 120.0
+    was_keyed: str = ""  # of a missing one: its part of the keys of what it made, as JSON
 
     def keyed(self) -> dict[str, Any]:
         """What of it decides how a line sounds: not its name, nor where a server is."""
+        if self.kind == MISSING:
+            known: dict[str, Any] = json.loads(self.was_keyed) if self.was_keyed else {"name": self.name}
+            return known if self.was_keyed else {"kind": self.kind, **known}
         if self.kind == "command":
             return {"kind": self.kind, "argv": list(self.argv), "files": dict(self.files)}
         return {"kind": self.kind, "model": self.model} if self.model else {"kind": self.kind}

@@ -1,5 +1,9 @@
 import type { Caption } from "@remotion/captions";
+import { Fragment } from "react";
 import { AbsoluteFill, useCurrentFrame, useVideoConfig } from "remotion";
+
+/** ltxflow says which words are italic; @remotion/captions does not know that. */
+type Word = Caption & { italic?: boolean };
 
 /** The words of the narration, a page at a time; a page ends where the captions say so. */
 export const Captions: React.FC<{ captions: Caption[] }> = ({ captions }) => {
@@ -27,25 +31,38 @@ export const Captions: React.FC<{ captions: Caption[] }> = ({ captions }) => {
           lineHeight: 1.3,
           textAlign: "center",
           textWrap: "balance",
+          wordBreak: "keep-all",
+          overflowWrap: "anywhere",
         }}
       >
-        {page.text}
+        {page.words.map((word, index) => (
+          <Fragment key={index}>
+            {/* Chinese, Japanese and Thai have no blanks: a line may break between entries, which are whole words. */}
+            {index > 0 && !word.text.startsWith(" ") ? <wbr /> : null}
+            {word.italic ? <i>{plain(word.text, index)}</i> : plain(word.text, index)}
+          </Fragment>
+        ))}
       </div>
     </AbsoluteFill>
   );
 };
 
-type Page = { text: string; startMs: number; endMs: number };
+/** A word without markup that was written into it by hand, the first one without its blank. */
+const plain = (text: string, index: number): string => {
+  const bare = text.replace(/<\/?(?:i|em|b|strong|u|s|font|c|v)(?:[\s.][^<>]*)?>|\{\\[^{}]*\}/gi, "");
+  return index === 0 ? bare.trimStart() : bare;
+};
 
-const pages = (captions: Caption[]): Page[] => {
+type Page = { words: Word[]; startMs: number; endMs: number };
+
+const pages = (captions: Word[]): Page[] => {
   const found: Page[] = [];
-  let words: Caption[] = [];
+  let words: Word[] = [];
   captions.forEach((caption, index) => {
     words.push(caption);
     const first = words[0];
     if (first && (caption.pageBreakAfter || index === captions.length - 1)) {
-      const text = words.map((word) => word.text).join("").trim();
-      found.push({ text, startMs: first.startMs, endMs: caption.endMs });
+      found.push({ words, startMs: first.startMs, endMs: caption.endMs });
       words = [];
     }
   });

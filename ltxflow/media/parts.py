@@ -1,0 +1,201 @@
+"""Sounds that run together in one file: servers that stream send a header with every piece. Decodes nothing.
+
+FFmpeg reads such a file as far as the first header says: of WAV, AIFF, W64, CAF, WebM and MP4 the rest is lost in
+silence, mp3 does not decode, AU gets a click (FFmpeg 8.1; Ogg, FLAC and ADTS are read on). So the file is cut at its
+headers first, and every part is decoded by itself.
+
+Sources: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF), EBU Tech 3306 (RF64), ISO/IEC 14496-12
+(boxes), id3.org (ID3v2), FFmpeg's and LAME's description of the Xing tag.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltxflow.core.errors import LtxflowError, Problem
+
+LONGEST_S = 3600
+SLACK = 64  # bytes by which a size may be wrong: some count the header in
+LOOSE_S = 0.1  # of sound: less behind the end is garbage, more of it was meant to be there
+
+_WAVE = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE(?=[ -~]{4})", re.DOTALL)
+_OTHERS = {  # how a file of a kind begins, wherever that is; the first match must be at 0
+    "AIFF": re.compile(rb"FORM....AIF[FC](?=[ -~]{4})", re.DOTALL),
+    "AU": re.compile(rb"\.snd\0\0[\0-\x0f].(?:\xff{4}|.{4})\0\0\0[\x01-\x1b]\0[\0-\x0f]..\0\0\0[\x01-\x08]", re.DOTALL),
+    "CAF": re.compile(rb"caff\0\x01\0\0desc"),
+    "W64": re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"),
+    "WebM": re.compile(rb"\x1aE\xdf\xa3[\x01-\xff].{0,7}?\x42\x86\x81", re.DOTALL),
+    "FLAC": re.compile(rb"fLaC[\0\x80]\0\0\x22"),
+}
+_MP3 = re.compile(
+    rb"ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}|\xff[\xe2-\xff][\x10-\xeb].(?:.{32}|.{17}|.{9})(?:Xing|Info)",
+    re.DOTALL,
+)
+Bytes = bytes | mmap.mmap
+_BOX = re.compile(rb"[ -~]{4}")
+_UNKNOWN = (0, 0xFFFFFFFF)  # sizes of a header that was written before its sound
+
+
+def sound_parts(path: Path) -> list[io.BytesIO] | None:
+    """Return the sounds that a file consists of, each with a header that tells the truth; None for one to be read as
+    it is.
+
+    Raise LtxflowError for a WAV that is cut off, and for one that has more sound than its header says.
+    """
+    data = path.read_bytes()
+    if _WAVE.match(data):
+        starts = [match.start() for match in _WAVE.finditer(data)]
+        parts = [data[first:end] for first, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+        mended = [_mended(part, path.name) for part in parts]
+        return [io.BytesIO(part) for part in mended if part]
+    starts = _starts(data)
+    if len(starts) < 2:
+        return None
+    return [io.BytesIO(data[first:end]) for first, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+def count_sounds(path: Path) -> int:
+    """Return how many sounds run together in a file: 1 for nearly all. Reads no more of a large one than it must."""
+    if not path.stat().st_size:
+        return 1
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        starts = sum(1 for _ in _WAVE.finditer(data)) if _WAVE.match(data) else len(_starts(data))
+    return max(1, starts)
+
+
+def _starts(data: Bytes) -> list[int]:
+    """Where the headers of a file are, if there is more than one kind of file that is known here."""
+    if data[4:8] == b"ftyp":
+        return list(_boxes(data))
+    if data[:3] == b"ID3" or re.match(rb"\xff[\xe2-\xff]", data):
+        return _of_mp3(data)
+    kind = next((pattern for pattern in _OTHERS.values() if pattern.match(data)), None)
+    return [match.start() for match in kind.finditer(data)] if kind else []
+
+
+def _of_mp3(data: Bytes) -> list[int]:
+    """A tag and the frame behind it begin one part; a file may begin with a frame that has no tag."""
+    starts = [0]
+    behind = _behind_tag(data, 0)
+    for match in _MP3.finditer(data):
+        at = match.start()
+        if at > behind:
+            starts.append(at)
+        if at >= behind:
+            behind = _behind_tag(data, at)
+    return starts
+
+
+def _behind_tag(data: Bytes, at: int) -> int:
+    if data[at : at + 3] != b"ID3":
+        return at
+    size = 0
+    for byte in data[at + 6 : at + 10]:
+        size = size << 7 | byte & 0x7F
+    return at + 10 + size
+
+
+def _boxes(data: Bytes) -> Iterator[int]:
+    """Where the files begin that an mp4 consists of: at every `ftyp` that is in no other box."""
+    at = 0
+    while at + 8 <= len(data) and _BOX.fullmatch(data, at + 4, at + 8):
+        (size,) = struct.unpack_from(">I", data, at)
+        if data[at + 4 : at + 8] == b"ftyp":
+            yield at
+        if size == 1 and at + 16 <= len(data):
+            (size,) = struct.unpack_from(">Q", data, at + 8)
+        if size < 8:
+            return
+        at += size
+
+
+# WAV
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A piece of a WAV: its name, where its content is, and the size that its header says."""
+
+    name: bytes
+    start: int
+    size: int
+
+
+def _mended(part: bytes, name: str) -> bytes:
+    """A WAV with true sizes; empty where there is no sound in it."""
+    form, sound, long_size = b"", [], 0
+    at = 12
+    while at + 8 <= len(part) and _BOX.fullmatch(part, at, at + 4):
+        chunk = _Chunk(part[at : at + 4], at + 8, struct.unpack_from("<I", part, at + 4)[0])
+        if chunk.name == b"ds64" and len(part) >= chunk.start + 16:
+            (long_size,) = struct.unpack_from("<Q", part, chunk.start + 8)
+        elif chunk.name == b"fmt ":
+            form = part[chunk.start : chunk.start + chunk.size]
+        elif chunk.name == b"data":
+            if len(form) < 16:
+                raise _refused(name, "has sound before its format")
+            size = long_size if chunk.size == 0xFFFFFFFF and 0 < long_size <= len(part) else chunk.size
+            count, at = _sound(part, _Chunk(chunk.name, chunk.start, size), form, name)
+            sound.append(part[chunk.start : chunk.start + count])
+            continue
+        at = _behind(part, chunk)
+    whole = b"".join(sound)
+    align = max(1, struct.unpack_from("<H", form, 12)[0]) if len(form) >= 16 else 1
+    whole = whole[: len(whole) // align * align]
+    if not whole:
+        return b""
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"\0" * (len(form) % 2)
+    chunks += b"data" + struct.pack("<I", len(whole)) + whole + b"\0" * (len(whole) % 2)
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def _sound(part: bytes, chunk: _Chunk, form: bytes, name: str) -> tuple[int, int]:
+    """How many bytes of sound are in a chunk, and where the next one begins."""
+    there = len(part) - chunk.start
+    rate = max(1, struct.unpack_from("<I", form, 8)[0])  # bytes a second
+    if chunk.size in _UNKNOWN or chunk.size > rate * LONGEST_S:
+        return _until_tail(part, chunk.start), len(part)
+    if chunk.size > there + SLACK:
+        raise _refused(name, f"is cut off: {there / rate:.2f} s of {chunk.size / rate:.2f} s are there")
+    count = min(chunk.size, there)
+    behind = _behind(part, chunk)
+    rest = part[chunk.start + count :]
+    if len(rest) / rate > LOOSE_S and rest.strip(b"\0") and not _is_tail(part, behind):
+        more = len(rest) / rate
+        raise _refused(name, f"has {more:.2f} s more than the {count / rate:.2f} s that its header says")
+    return count, behind
+
+
+def _behind(part: bytes, chunk: _Chunk) -> int:
+    """Where the chunk after one begins. An odd one is followed by a byte that some forget."""
+    end = chunk.start + chunk.size
+    is_padded = chunk.size % 2 == 1 and not _BOX.fullmatch(part, end, end + 4)
+    return end + is_padded
+
+
+def _is_tail(part: bytes, at: int) -> bool:
+    """Whether chunks, from a place on, fill a WAV to its end."""
+    while at + 8 <= len(part):
+        if not _BOX.fullmatch(part, at, at + 4):
+            return False
+        at = _behind(part, _Chunk(b"", at + 8, struct.unpack_from("<I", part, at + 4)[0]))
+    return at <= len(part) + 1
+
+
+def _until_tail(part: bytes, start: int) -> int:
+    """The bytes of a sound whose size is not known: all, but for a list of words behind it."""
+    for mark in (b"LIST", b"id3 "):
+        at = part.rfind(mark, start)
+        if at >= 0 and _is_tail(part, at):
+            return at - start
+    return len(part) - start
+
+
+def _refused(name: str, why: str) -> LtxflowError:
+    return LtxflowError(Problem(f'"{name}" {why}', hint="the program or server that made it broke off", code="broken"))
