@@ -264,14 +264,17 @@ def canned_drawing(drawn: list[str], first: Callable[[SlateSpec], None] = lambda
     return draw
 
 
-def canned(frames: int, size: tuple[int, int], fps: int, text: str) -> bytes:
-    """A real mp4 with these facts; `text` makes its bytes its own, in a box that players skip."""
+def canned(frames: int, size: tuple[int, int], fps: int, text: str, sound: float | None = None) -> bytes:
+    """A real mp4 with these facts; `text` makes its bytes its own, in a box that players skip.
+
+    `sound` is in seconds; None for as much as there is picture.
+    """
     data = text.encode()
-    return _encoded(frames, size, int(fps)) + (8 + len(data)).to_bytes(4, "big") + b"free" + data
+    return _encoded(frames, size, int(fps), sound) + (8 + len(data)).to_bytes(4, "big") + b"free" + data
 
 
 @cache
-def _encoded(frames: int, size: tuple[int, int], fps: int) -> bytes:
+def _encoded(frames: int, size: tuple[int, int], fps: int, sound: float | None) -> bytes:
     out = BytesIO()
     with av.open(out, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=Fraction(fps), options={"preset": "ultrafast", "qp": "40"})
@@ -283,7 +286,7 @@ def _encoded(frames: int, size: tuple[int, int], fps: int) -> bytes:
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        samples = -(-48000 * frames // fps)
+        samples = -(-48000 * frames // fps) if sound is None else round(48000 * sound)
         for at in range(0, samples, 1024):
             block = AudioFrame.from_ndarray(np.zeros((2, min(1024, samples - at)), np.float32), "fltp", "stereo")
             block.sample_rate, block.pts, block.time_base = 48000, at, Fraction(1, 48000)

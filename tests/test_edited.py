@@ -514,7 +514,8 @@ def taken_from_the_store(film: Film, what: str) -> None:
     """Of a scene that nobody touches: a file in a folder of the store."""
     take = read_lock(film.folder / "ltxflow.lock").entries["five/a"].takes[1]
     name = take.key if what == "traces" else take.outputs["published"]
-    next(path for path in film.store.glob(f"{what}/{name[:2]}/*") if path.name.startswith(name)).unlink()
+    (path,) = (path for path in film.store.glob(f"{what}/{name[:2]}/*") if path.name.startswith((name, name[2:])))
+    path.unlink()
 
 
 def in_the_lock(film: Film, old: str, new: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from film import prompt, run
 from PIL import Image
@@ -79,9 +80,32 @@ def crossfade(folder: Path) -> Film:
     return made
 
 
+def guided(folder: Path, *, color_trc: int = 1, **control: Any) -> Film:
+    with av.open(str(folder / "guide.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 128, 128, "yuv420p"
+        stream.codec_context.color_trc = color_trc
+        for number in range(97):
+            frame = av.VideoFrame(128, 128, "yuv420p")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    made = film(GOOD)
+    made["scenes"][0]["clips"][0]["control"] = {"video": "guide.mp4", "lora": "guide.safetensors", **control}
+    return made
+
+
+def of_any_length(folder: Path) -> Film:
+    made = film(GOOD)
+    made["scenes"][0]["clips"][0]["length"] = "100f"
+    return made
+
+
 FILMS: dict[str, Callable[[Path], Film]] = {
     "L022": small_picture,
-    "L041": one(GOOD, profile="ltx2.5"),
+    "L025": lambda folder: guided(folder, color_trc=16),  # PQ
+    "L047": of_any_length,
+    "L049": lambda folder: guided(folder, mode="depth"),
     "L061": one(GOOD, speech={"engine": "elsewhere"}),
     "L106": meeting,
     "L126": chain,

@@ -84,7 +84,7 @@ def test_the_lock_after_a_render_validates(film: Film) -> None:
     text = (film.folder / "ltxflow.lock").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     data = {key: json.loads(value) for key, _, value in (line.partition(": ") for line in lines)}
-    assert set(data) == {"ltxflow-lock", "hook/a", "hook/b", "middle/a", "end/a"}
+    assert set(data) == {"ltxflow-lock", "hook/a", "hook/b", "middle/a", "end/a", "model:ltx-2/19b"}
     validator("lock").validate(data)
     assert list(data)[1:] == sorted(list(data)[1:])
 

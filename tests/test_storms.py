@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fakes.comfyui import FakeComfy
 from film import Film
 from films import write_picture
 
@@ -40,7 +41,7 @@ def targets(film: Film, *options: str) -> list[str]:
 
 def test_a_plan_names_the_upgrade_and_how_to_keep_what_there_is(upgraded: Film) -> None:
     (upgrade,) = upgraded.run("plan", "--json").data["upgrades"]
-    assert upgrade["cause"] == "ltxflow makes clips another way (version 1 → 99)"
+    assert upgrade["cause"] == "ltxflow makes clips another way (version 2 → 99)"
     assert len(upgrade["targets"]) == 12
     told = upgraded.run("plan").out
     assert "12 clips would be rendered again; keep what there is with: ltxflow accept --all-upgrades" in told
@@ -55,6 +56,17 @@ def test_accepting_all_upgrades_renders_nothing(upgraded: Film) -> None:
     built = upgraded.run("build", "--json")
     assert (built.code, built.totals["rendered"], built.totals["hit"]) == (0, 0, 12)
     assert "no upgrade would render anything again" in upgraded.run("accept", "--all-upgrades").out
+
+
+def test_a_build_of_few_says_so_and_asks_nothing(upgraded: Film) -> None:
+    with FakeComfy() as server:
+        ran = upgraded.run("build", "hook/a", "end/b", "--json", "--server", server.url)
+    (notice,) = [event["message"] for event in ran.events("notice") if "another way" in event["message"]]
+    assert notice == (
+        "ltxflow makes clips another way (version 2 → 99): 2 renders are made again; "
+        "ltxflow accept --all-upgrades keeps what there is"
+    )
+    assert (ran.code, ran.totals["rendered"]) == (0, 2)
 
 
 def test_accepting_takes_selectors(upgraded: Film) -> None:
@@ -147,7 +159,7 @@ def test_somebody_at_a_terminal_is_asked(
     assert upgraded.run("build", "--server", "http://127.0.0.1:9").code == code
     assert asked == [
         "12 clips that were paid for would be rendered again, since ltxflow makes clips another way "
-        "(version 1 → 99). Go on?"
+        "(version 2 → 99). Go on?"
     ]
 
 

@@ -168,15 +168,17 @@ def _missing_model(
     names = model.weights[weights]
     other = [w for w in model.weights if w != weights and model.find(w, available)]
     without = ""
-    if role == "spatial_upscaler":
+    if other:
+        without = f"or use what is there: weights: {{{role}: {other[0]}}}"
+    elif role == "spatial_upscaler":
         without = "or do without it: stages: 1"
     elif role == "distilled_lora":
         plain = [q.name for q in profile.qualities.values() if not q.distilled]
         without = f"or do without it: quality: {plain[0]} with stages: 1" if plain else ""
     elif role == "temporal_upscaler":
         without = "or do without it: temporal_upscale: false"
-    elif other:
-        without = f"or use what is there: weights: {{{role}: {other[0]}}}"
+    elif model.maps:
+        without = "or do without it: preprocess: false, where the video is such a map already"
     return _missing(inventory, names[0], model.folder, available, user, None, without)
 
 

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face
 from ltxflow.plan.outlook import Question
 from ltxflow.plan.upgrades import upgrades
+from ltxflow.script.model import Clip, Still
 from ltxflow.verbs.holding import locked_session
 from ltxflow.verbs.session import Session
 from ltxflow.verbs.takes import Named, accept, name
@@ -29,6 +31,10 @@ def run(args: argparse.Namespace, face: Face) -> int:
     with locked_session(args, face.warn) as session:
         named = _named(session, args)
         accepted = [each for each in named if not args.dry_run and accept(session, each)]
+        if args.all_upgrades:
+            for each in _upgrades(session, args.dry_run):
+                named += [each] if each not in named else []
+                accepted += [each] if not args.dry_run and accept(session, each) else []
     if args.json:
         data = {"accepted": [each.target for each in accepted], "named": [each.target for each in named]}
         return print_envelope("accept", data, 0)
@@ -42,13 +48,26 @@ def run(args: argparse.Namespace, face: Face) -> int:
 
 def _named(session: Session, args: argparse.Namespace) -> list[Named]:
     """Clips by name, or by selectors: of these the ones that the lock has a take of and would render again."""
-    exact = {clip.path for clip in session.project.clips}
+    both: list[Clip | Still] = [*session.project.clips, *session.project.stills]
+    exact = {one.path for one in both}
     named = [name(session, each) for each in args.clips if each.removeprefix("clip:").partition("@")[0] in exact]
     patterns = [each for each in args.clips if each.removeprefix("clip:").partition("@")[0] not in exact]
     targets: list[str] = []
     if patterns:
         targets += [change.target for change in session.look(Question(selectors=tuple(patterns))).of_kind("change")]
-    if args.all_upgrades:
-        targets += [target for upgrade in upgrades(session.look(Question())) for target in upgrade.targets]
-    named += [name(session, target) for target in targets if target.startswith("clip:")]
+    named += [name(session, target) for target in targets if target.startswith(("clip:", "reference:"))]
     return list({each.target: each for each in named}.values())
+
+
+def _upgrades(session: Session, is_dry: bool) -> Iterator[Named]:
+    """Yield what only upgrades would render again, and once those stand, what is made from them; each once."""
+    told: set[str] = set()
+    while True:
+        found = upgrades(session.look(Question()))
+        targets = [target for upgrade in found for target in upgrade.targets]
+        targets += [target for upgrade in found for target in upgrade.waiting] if is_dry else []
+        new = [target for target in targets if target not in told]
+        if not new:
+            return
+        told |= {*new}
+        yield from (name(session, target) for target in new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ltxflow.store.journal import Journal, submissions
 from ltxflow.store.store import open_store
 from ltxflow.verbs import health
 from ltxflow.verbs.health import Finding, Seen
+from ltxflow.verbs.models import holding_of, ours
 from ltxflow.verbs.servers import JOURNAL
 from ltxflow.verbs.session import Session, open_session
 
@@ -180,4 +181,6 @@ async def _of_server(seen: Seen, client: Client | None, needs: health.Needs, con
     found = list(health.server_findings(seen))
     if client is not None and seen.stats is not None:
         found += await health.film_findings(seen, client, needs, config)
+        with suppress(LtxflowError):  # what it does not tell of a film's models is among its findings already
+            found += health.model_findings(await holding_of(client, ours()))
     return found

@@ -1,4 +1,7 @@
-"""Starts a film: a folder with a project.yaml that checks, plans and builds as it stands."""
+"""Starts a film: a folder with a project.yaml that checks, plans and builds as it stands.
+
+Its model is the newest one that a server can run, where one answers at once; else LTX-2 19B.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ import argparse
 import os
 import re
 import shlex
+import socket
 import unicodedata
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
+from ltxflow.comfy.places import find_servers
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.faces.jsonlines import print_envelope
@@ -16,6 +24,9 @@ from ltxflow.faces.terminal import Face
 from ltxflow.script.paths import FILE, WINDOWS_RESERVED, shown, workspace_of
 
 SCHEMA = "project.schema.json"
+DEFAULT_PROFILE = "ltx2-19b"
+NAMING = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
+GUESS_S, NAMED_S = 1.0, 3.0  # how long servers are waited for: a film can be begun without any
 
 SAMPLE = """\
 # yaml-language-server: $schema={schema}
@@ -24,6 +35,7 @@ id: {id}
 title: "{title}"
 aspect: "16:9" # 3:2, 1:1, 9:16, 4:3, 4:5, 21:9 … or  size: 1536x864
 fps: 25
+profile: {profile} # the model: {why}
 seed: 1 # every clip's own seed follows from this one and the clip's ids
 
 look: "Soft morning light with muted greens and golds." # said in every prompt
@@ -83,17 +95,54 @@ def run(args: argparse.Namespace, face: Face) -> int:
     title = (args.title or titled(name)).replace("\\", "\\\\").replace('"', '\\"')
     files.make_dir(folder)
     schema = _schema(folder, args.root)
-    files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title))
+    profile, why = _profile(face)
+    files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title, profile=profile, why=why))
     files.make_dir(folder / "refs")
     ignore = folder / ".gitignore"
     if not ignore.exists():
         files.write_atomic(ignore, ".ltxflow/\npublic/\n")
     if args.json:
-        return print_envelope("init", {"id": id, "file": str(file)}, 0)
+        return print_envelope("init", {"id": id, "file": str(file), "profile": profile, "why": why}, 0)
     face.say(f"{face.paint('✓', 'green')} {shown(file)}")
+    face.say(f"  model: {profile}, {why}")
     at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
     face.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
     return 0
+
+
+def _profile(face: Face) -> tuple[str, str]:
+    """Return the profile of a new film, and why that one: what a server has decides, if one answers at once."""
+    env = os.environ
+    if not (any(env.get(name) for name in NAMING) or _config(env).exists() or _is_anybody_there()):
+        return DEFAULT_PROFILE, "the default; no server answered"
+    from ltxflow.verbs.models import newest_profile  # by need: it asks a server, and mostly there is none
+
+    try:
+        name, why = newest_profile(env, (GUESS_S, NAMED_S))
+    except LtxflowError as error:  # a wrong address, or a configuration that cannot be read: a film needs neither
+        face.warn(error.problems[0].message)
+        name, why = "", "the default"
+    return name or DEFAULT_PROFILE, why
+
+
+def _config(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(base) / "ltxflow" / "config.yaml"
+
+
+def _is_anybody_there() -> bool:
+    """Whether anything listens where a server would be guessed."""
+    guesses = [urlsplit(place.url) for place in find_servers([], {}, {})]
+
+    def listens(url: SplitResult) -> bool:
+        try:
+            socket.create_connection((url.hostname or "", url.port or 80), GUESS_S).close()
+        except OSError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(guesses)) as pool:
+        return any(pool.map(listens, guesses))
 
 
 def slug(name: str) -> str:

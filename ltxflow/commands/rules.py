@@ -32,6 +32,7 @@ MILDER = {
     "L022": "warning",
     "L025": "warning",
     "L047": "advice",
+    "L049": "warning",
     "L106": "warning",
     "L126": "warning",
     "T102": "advice",

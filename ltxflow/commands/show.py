@@ -11,8 +11,9 @@ from ltxflow.faces.jsonlines import print_envelope
 from ltxflow.faces.terminal import Face, columns, duration
 from ltxflow.plan.explain import show
 from ltxflow.plan.outlook import Outlook, Question, length_in_words
-from ltxflow.script.model import Clip, Value
+from ltxflow.script.model import Clip, Project, Value
 from ltxflow.script.profile import explain_geometry
+from ltxflow.script.weights import weights_of, wish_for
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 from ltxflow.verbs.options import add_settings, session_of
@@ -60,7 +61,7 @@ def _show_reference(args: argparse.Namespace, face: Face, outlook: Outlook, node
     still, status = sitting.still, outlook.statuses[node.target]
     if args.graph and sitting.made_by is None:
         raise LtxflowError(Problem(f"{still.path} is made by the engine {still.engine.name}: it has no graph"))
-    graph = sitting.graph({}, {}, "ltxflow") if args.graph else {}
+    graph = sitting.graph(sitting.profile.first_names(sitting.weights), {}, "ltxflow") if args.graph else {}
     made_by = f"template {still.template}" if sitting.made_by else f"engine {still.engine.name}"
     size = "{}x{}".format(*still.size)
     if args.json:
@@ -82,13 +83,23 @@ def _show_reference(args: argparse.Namespace, face: Face, outlook: Outlook, node
 def _graph(node: Node) -> dict[str, Any]:
     """The workflow with the profile's first file name for each model: a server may know them by another."""
     shot: clip_step.Shot = node.spec
-    models = {role: shot.profile.models[role].weights[weights][0] for role, weights in shot.weights.items()}
-    return clip_step.graph(shot, models, {}, f"ltxflow/{node.clip}")
+    return clip_step.graph(shot, clip_step.first_names(shot), {}, f"ltxflow/{node.clip}")
 
 
 def _values(outlook: Outlook, clip: Clip) -> dict[str, Value]:
-    scene = outlook.project.scene(clip.scene)
-    return {**outlook.project.settings, **scene.settings, **clip.settings}
+    project, scene = outlook.project, outlook.project.scene(clip.scene)
+    return {**project.settings, **_weights(project), **scene.settings, **clip.settings}
+
+
+def _weights(project: Project) -> dict[str, Value]:
+    """Every precision, and what decided it."""
+    asked, chosen = project.settings["weights"], project.choices.get("weights", {})
+    first = f"profile {project.profile.name}"
+
+    def origin(role: str) -> str:
+        return asked.origin if wish_for(project, role) else "lock" if role in chosen else first
+
+    return {f"weights.{role}": Value(word, origin(role), asked.span) for role, word in weights_of(project).items()}
 
 
 def _data(outlook: Outlook, node: Node) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def _print(face: Face, outlook: Outlook, node: Node, resolved: bool) -> None:
     rows = [
         ("template", f"{shot.template.name}  {shot.template.header.title}"),
         ("length", f"{shot.frames} frames = {duration(seconds)} at {shot.fps} fps{became}"),
-        ("size", explain_geometry(shot.geometry)),
+        ("size", explain_geometry(shot.geometry, shot.profile.side_of(is_guided=shot.clip.control is not None))),
         ("seed", str(shot.seed)),
     ]
     for line in columns(rows):

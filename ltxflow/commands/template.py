@@ -229,8 +229,9 @@ async def _live(
             loras = await client.models("loras")
             names = {}
             for role, model in library.profile.models.items():
-                weights = model.precision(library.profile.default_weights.get(role, "")) or next(iter(model.weights))
-                names[role] = model.find(weights, await client.models(model.folder)) or model.weights[weights][0]
+                listed = await client.models(model.folder)
+                there = (model.find(precision, listed) for precision in model.order)
+                names[role] = next((name for name in there if name), model.weights[model.order[0]][0])
         for template in (one for one in chosen if not one.problems):
             problems = try_template(library.profile, template, signatures, allowed, names, loras[:1])[1]
             found += [_at(problem, str(place.server)) for problem in problems if problem not in known]

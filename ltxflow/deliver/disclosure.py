@@ -1,4 +1,4 @@
-"""AI-DISCLOSURE.txt: says beside the film that a machine made it, and which model. Pure.
+"""AI-DISCLOSURE.txt: says beside the film that a machine made it, and which model made which clip. Pure.
 
 The licence of LTX-2 asks for it, and so do the laws of many places. It has no title and no version, so that it
 changes only with what made the film.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from textwrap import fill
 
-from ltxflow.deliver.timeline import RANKS, Placement, voices
+from ltxflow.deliver.timeline import RANKS, Placement, models_of, voices
 from ltxflow.script.model import Project
 
 WIDTH = 78
@@ -20,10 +20,17 @@ def disclosure(project: Project, placements: Iterable[Placement]) -> str:
     stands = list(placements)
     slates = sum(placed.rank == RANKS["animatic"] for placed in stands)
     parts = ["This film was made by a machine."]
-    if slates < len(stands):
+    models = models_of(project, stands)
+    if slates < len(stands) and len(models) == 1:
         parts.append(
-            f"Its pictures and sounds were generated with {project.profile.title}, a generative model, from written "
+            f"Its pictures and sounds were generated with {next(iter(models))}, a generative model, from written "
             "prompts and still images."
+        )
+    elif slates < len(stands):
+        each = "; ".join(f"{', '.join(clips)} with {title}" for title, clips in models.items())
+        parts.append(
+            "Its pictures and sounds were generated with generative models from written prompts and still images: "
+            f"{each}."
         )
     if slates:
         what = "all of its clips are" if slates == len(stands) else f"{slates} of its {len(stands)} clips are"

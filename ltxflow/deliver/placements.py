@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ltxflow.core.errors import LtxflowError
 from ltxflow.core.timing import clip_file_name
 from ltxflow.deliver.timeline import RANKS, Placement
 from ltxflow.plan.outlook import Outlook, Placed, published_digest
 from ltxflow.plan.status import Status
 from ltxflow.script.model import Clip
+from ltxflow.script.profile import load_profile
+from ltxflow.store.traces import Trace
 
 Facts = Callable[[Placed], Mapping[str, Any]]
+ModelOf = Callable[[str], str]  # the title of the model that made what is under a key, "" where that is not known
 
 
 def placements(
@@ -20,12 +24,13 @@ def placements(
     placed: Mapping[str, Placed],
     facts: Facts,
     current: Outlook,
+    model_of: ModelOf = lambda key: "",
 ) -> list[Placement]:
     """Given what is made (`found`, by target) and what stands, return what belongs in each place, in film order.
 
     A stand-in never takes the place of what is worth more. A clip that could not be made keeps what stands for
-    it; one that has nothing is left out. `facts` measures a file that has no trace. `current` is the whole film
-    as a render would be now: what stands under another key is stale.
+    it; one that has nothing is left out. `facts` measures a file that has no trace, `model_of` says which model made
+    it. `current` is the whole film as a render would be now: what stands under another key is stale.
     """
     by_clip: dict[str, Placed] = {}
     for stand in placed.values():
@@ -35,7 +40,7 @@ def placements(
     for scene in outlook.project.scenes:
         for clip in scene.clips:
             file = clip_file_name(scene.index, clip.index)
-            one = _choose(outlook, clip, file, found, by_clip.get(clip.path), facts, current)
+            one = _choose(outlook, clip, file, found, by_clip.get(clip.path), facts, current, model_of)
             if one is not None:
                 chosen.append(one)
     return chosen
@@ -49,12 +54,13 @@ def _choose(
     stands: Placed | None,
     facts: Facts,
     current: Outlook,
+    model_of: ModelOf,
 ) -> Placement | None:
     target = outlook.picked(clip)
     status = found.get(target)
     made = status.trace if status else None
     rank = rank_of(outlook, clip)
-    if made is not None and (stands is None or stands.rank <= rank):
+    if status is not None and made is not None and (stands is None or stands.rank <= rank):
         return Placement(
             clip=clip.path,
             file=file,
@@ -64,6 +70,7 @@ def _choose(
             rank=rank,
             take=int(target.rpartition("@")[2]),
             facts=made.outputs["video"].facts,
+            model=made.model or ("" if made.key == status.key else model_in(made)),  # its key is of this very model
         )
     if stands is None:
         return None
@@ -77,7 +84,18 @@ def _choose(
         take=int(stands.target.rpartition("@")[2]),
         facts=stands.facts or facts(stands),
         is_stale=_is_stale(stands, clip, current),
+        model=model_of(stands.key),
     )
+
+
+def model_in(trace: Trace) -> str:
+    """Return the title of the model that a trace says made it; of one from before that was kept, by its profile."""
+    if trace.model or not trace.fields.get("profile"):
+        return trace.model
+    try:
+        return load_profile(str(trace.fields["profile"])).title
+    except LtxflowError:
+        return str(trace.fields["profile"])
 
 
 def _is_stale(stands: Placed, clip: Clip, current: Outlook) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -35,6 +35,7 @@ class Placement:
     take: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
     is_stale: bool = False
+    model: str = ""  # the title of the model that made it, "" where its trace does not say
 
 
 def timeline(
@@ -74,7 +75,7 @@ def timeline(
         "generator": {
             "name": "ltxflow",
             "version": __version__,
-            "model": project.profile.title,
+            "model": ", ".join(models_of(project, placements.values())),
             "machineMade": True,
             "voices": voices(project),
             "disclosure": DISCLOSURE,
@@ -192,6 +193,18 @@ def _narration(project: Project, scene: Scene, sound: str | None) -> dict[str, A
 def volume(gain_db: Fraction) -> float:
     """Given a gain in decibels, return what samples are multiplied by, to four places; 1 for none."""
     return round(10 ** (float(gain_db) / 20), 4) if gain_db else 1
+
+
+def models_of(project: Project, placements: Iterable[Placement]) -> dict[str, list[str]]:
+    """Return the models that made what is in place, by title, each with the clips that it made.
+
+    A trace that does not say was made with the film's profile, as is what is not made yet.
+    """
+    found: dict[str, list[str]] = {}
+    for placed in placements:
+        if placed.rank > RANKS["animatic"]:
+            found.setdefault(placed.model or project.profile.title, []).append(placed.clip)
+    return found or {project.profile.title: []}
 
 
 def voices(project: Project) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -33,7 +33,7 @@ class LiveWatcher(PlainWatcher):
 
     def __init__(self, face: Face, quiet: bool = False, verbose: bool = False) -> None:
         super().__init__(face, quiet, verbose)
-        self.console = Console(
+        self.console = RichConsole(
             file=face.out, highlight=False, markup=False, emoji=False, no_color=not face.has_color, soft_wrap=True
         )
         self.rows: dict[str, _Row] = {}

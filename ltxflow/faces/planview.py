@@ -10,6 +10,7 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.faces.terminal import Face, count, duration
 from ltxflow.media.engines import MISSING, one_line
+from ltxflow.plan.choices import assumed
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.outlook import Change, Kind, Outlook
@@ -70,10 +71,17 @@ def print_plan(
     for orphan in outlook.orphans:
         face.say(f"  {face.paint('-', 'red')} {orphan.file}  orphan: kept; remove it with: ltxflow clean --yes")
     for upgrade in upgrades(outlook):
-        again = f"{count(len(upgrade.targets), 'clip')} would be rendered again"
-        names = " ".join(target.partition(":")[2].removesuffix("@1") for target in upgrade.targets)
-        keep = f"ltxflow accept {names if len(upgrade.targets) <= NAMED else '--all-upgrades'}"
+        stills = sum(target.startswith("reference:") for target in upgrade.targets)
+        numbers = ((len(upgrade.targets) - stills, "clip"), (stills, "reference"))
+        again = f"{' and '.join(count(n, what) for n, what in numbers if n)} would be rendered again"
+        again += f", and {len(upgrade.waiting)} that wait for them, perhaps" if upgrade.waiting else ""
+        names = " ".join(target.removeprefix("clip:").removesuffix("@1") for target in upgrade.targets)
+        is_few = len(upgrade.targets) <= NAMED and not upgrade.waiting
+        keep = f"ltxflow accept {names if is_few else '--all-upgrades'}"
         face.say(f"  {face.paint('!', 'yellow')} {upgrade.cause}: {again}; keep what there is with: {keep}")
+    if chosen := assumed(outlook):
+        words = ", ".join(f"{role}: {precision}" for role, precision in chosen.items())
+        face.say(f"  {face.paint('·', 'cyan')} assumes {words}; the first build chooses by what its servers have")
     face.say()
     face.say(totals(face, outlook, gpu))
     if not outlook.is_all_done:
@@ -231,6 +239,7 @@ def plan_json(outlook: Outlook, moves: Sequence[tuple[str, str]] = (), gpu: Esti
         "orphans": [orphan.file for orphan in outlook.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
         "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
+        "assumed": assumed(outlook),
         "upgrades": [upgrade.as_json() for upgrade in upgrades(outlook)],
         "totals": {kind: len(outlook.of_kind(kind)) for kind in MARKS}
         | {"unsaid": len(outlook.unsaid), "orphan": len(outlook.orphans)},

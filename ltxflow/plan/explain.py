@@ -46,10 +46,18 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
     if before.action.get("format", ACTION_FORMAT) != ACTION_FORMAT:
         told.append(Reason("format", before.action["format"], ACTION_FORMAT, detail="keys are computed another way"))
     if before.action.get("version", now.version) != now.version:
-        told.append(Reason("version", before.action["version"], now.version, detail="ltxflow makes this kind anew"))
+        old = before.action["version"]
+        told.append(Reason("version", old, now.version, detail=change_of_version(node.kind, old, now.version)))
     if not told or ([reason.field for reason in told] == ["template"] and show(told[0].old) == show(told[0].new)):
         told = [*_in_body(node, before.action, now, told)] or told
     return told
+
+
+def change_of_version(kind: str, old: str, new: str) -> str:
+    """Return what the versions of a kind of step differ in, in words."""
+    changes = getattr(step(kind), "CHANGES", {})
+    what = changes.get(new, "") if str(old).isdecimal() and str(new) == str(int(old) + 1) else ""
+    return f"ltxflow {what or f'makes {kind}s another way'} (version {old} → {new})"
 
 
 def field_reasons(node: Node, old: Mapping[str, Any]) -> list[Reason]:

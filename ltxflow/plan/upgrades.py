@@ -6,20 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ltxflow.plan.explain import Reason
+from ltxflow.plan.explain import Reason, change_of_version
 from ltxflow.plan.outlook import Change, Outlook
 from ltxflow.steps import Node
 
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What changed, by name, and the targets that were paid for and would be rendered again because of it alone."""
+    """What changed, by name, and the targets that were paid for and would be rendered again because of it alone.
+
+    `waiting` are those that are made from them, and whose keys are not known before.
+    """
 
     cause: str
     targets: tuple[str, ...]
+    waiting: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return {"cause": self.cause, "targets": list(self.targets)}
+        return {"cause": self.cause, "targets": list(self.targets), "waiting": list(self.waiting)}
 
 
 def upgrades(outlook: Outlook) -> list[Upgrade]:
@@ -31,13 +35,36 @@ def upgrades(outlook: Outlook) -> list[Upgrade]:
         return []
     causes: dict[str, list[str]] = {}
     for change in outlook.of_kind("change"):
-        if not change.target.startswith("clip:"):
+        if not change.target.startswith(("clip:", "reference:")):
             continue
         cause = _cause(outlook.plan.nodes[change.target], change)
         if cause:
             causes.setdefault(cause, []).append(change.target)
-    found = [Upgrade(cause, tuple(targets)) for cause, targets in causes.items()]
+    waiting: dict[str, list[str]] = {}
+    for change in outlook.of_kind("maybe"):
+        waiting.setdefault(_root(outlook, change.target), []).append(change.target)
+    found = [
+        Upgrade(cause, tuple(targets), tuple(each for target in targets for each in waiting.get(target, ())))
+        for cause, targets in causes.items()
+    ]
     return sorted(found, key=lambda upgrade: (-len(upgrade.targets), upgrade.cause))
+
+
+def notices(outlook: Outlook) -> list[str]:
+    """Given what a build is about to do, say what upgrades cost there; nothing where they cost nothing."""
+    said = []
+    for upgrade in upgrades(outlook):
+        many = len(upgrade.targets) != 1
+        again = f"{len(upgrade.targets)} renders are made again" if many else "1 render is made again"
+        said.append(f"{upgrade.cause}: {again}; ltxflow accept --all-upgrades keeps what there is")
+    return said
+
+
+def _root(outlook: Outlook, target: str) -> str:
+    """Return what a target waits for in the end."""
+    while (status := outlook.statuses[target]).because and status.key is None:
+        target = status.because
+    return target
 
 
 def paid_again(outlook: Outlook) -> list[str]:
@@ -55,7 +82,7 @@ def _cause(node: Node, change: Change) -> str:
 def _of(node: Node, reason: Reason) -> str:
     """Given one reason, return the upgrade that it is; nothing where the author changed a value."""
     if reason.field == "version":
-        return f"ltxflow makes {node.kind}s another way (version {reason.old} → {reason.new})"
+        return change_of_version(node.kind, reason.old, reason.new)
     if reason.field == "format":
         return f"ltxflow computes keys another way ({reason.old} → {reason.new})"
     if reason.field == "template" and (_is_same(reason) or reason.detail):

@@ -23,7 +23,7 @@ from ltxflow.plan.dag import Plan
 from ltxflow.plan.review import Review, is_inspected, shown
 from ltxflow.plan.status import Lookup, Status, output_of, status_of
 from ltxflow.run.states import SETTLED, States
-from ltxflow.steps import Job, Node, inspect, pool_of, step
+from ltxflow.steps import Job, Node, inspect, made_by, pool_of, step
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
@@ -479,6 +479,7 @@ def _store(status: Status, job: Job, builder: Builder, started: float, *, fsync:
         server=job.server,
         versions=job.versions,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        model=made_by(node, action),
     )
     return builder.store.record(trace, in_group=True, fsync=fsync)
 

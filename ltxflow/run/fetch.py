@@ -16,15 +16,16 @@ from ltxflow.media import inspect
 from ltxflow.media.convert import convert_to_mp4
 from ltxflow.media.frames import decode_count
 from ltxflow.media.image import open_image, read_image, save_png
-from ltxflow.media.probe import probe_mp4
+from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.strip import strip_mp4
-from ltxflow.steps import Job, Order
+from ltxflow.steps import Expected, Job, Order
 
 PICTURES = ("last_frame", "image")
 PICTURE = (".png",)
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts")  # best first; what is no mp4 becomes one
 PAUSES_S = (0.1, 0.5)  # between tries of one file
-AUDIO_SLACK_S = 0.25  # LTX audio ends up to 30 ms early (4T-3 of 4T); half a frame of AAC on top
+AUDIO_SLACK_S = 0.25  # of a workflow that is not ours: how much less sound than picture is let pass
+SOUND_SLACK_S = 0.1  # of ours, below the length that comes by design: two blocks of AAC at 24 kHz
 MAX_FILE = 4 << 30  # bytes of an output that we cannot predict: 20 s of 4K are far below
 SPARE = 16 << 20  # bytes: containers, sound, the prompt that ComfyUI writes into it
 
@@ -211,10 +212,16 @@ def verify(name: str, path: Path, order: Order, count: Callable[[Path], int] = d
     _expect(name, "frames that decode", decoded, facts.frames)
     if not facts.has_audio:
         raise BadFile(Problem(f"the {name} has no sound track"))
-    if facts.audio_seconds < facts.seconds - AUDIO_SLACK_S:
+    if facts.audio_seconds < _least_sound(wanted, facts):
         short = f"{float(facts.audio_seconds):.2f} s of sound for {float(facts.seconds):.2f} s of picture"
         raise BadFile(Problem(f"the {name} has {short}"))
     return facts.as_json()
+
+
+def _least_sound(wanted: Expected, facts: VideoFacts) -> float:
+    """Return the seconds of sound below which some of it is missing. A video has no more sound than picture."""
+    seconds = float(facts.seconds)
+    return seconds - AUDIO_SLACK_S if wanted.sound_s is None else min(wanted.sound_s, seconds) - SOUND_SLACK_S
 
 
 def _expect(name: str, what: str, found: object, wanted: object) -> None:

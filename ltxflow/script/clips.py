@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,7 @@ from ltxflow.core.errors import Problem, Span
 from ltxflow.core.timing import STEP, lengths_near, parse_time, seconds_to_frames_up, snap_up
 from ltxflow.script.extends import read_extends
 from ltxflow.script.layers import Layers
-from ltxflow.script.model import Clip, Image, Length, Lora, Picture, Prompt, Value
+from ltxflow.script.model import Clip, Image, Keyframe, Length, Lora, Picture, Prompt, Value
 from ltxflow.script.prompt import fill, read_prompt
 from ltxflow.script.reader import Film, Path_, Reader
 from ltxflow.script.references import picture_of
@@ -23,10 +24,14 @@ RULES = {
     "L045": "a LoRA is a file, or a name that the film defines under loras:",
     "L046": "a guide video has the IC-LoRA that reads it",
     "L047": "a length in frames is one that the model makes: 8n+1",
+    "L048": "the map of a guide video is one that can be computed",
+    "L049": "a guide video whose map is not computed is such a map already",
     "L108": "a guide video is as long as the clip that follows it",
+    "L109": "keyframes lie in the clip, and are of a clip that is neither guided nor continued",
     "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
 }
 
+MAPS = {"depth": "depth", "pose": "poses"}
 WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -77,7 +82,7 @@ def _clip(
     control, sound, seeds = (settings.get(name) for name in ("control.video", "sound", "seeds"))
     _check_control(reader, film, settings, path)
     _check_doubled(reader, film, settings["temporal_upscale"], path)
-    return Clip(
+    clip = Clip(
         id=written["id"],
         scene=scene,
         index=index,
@@ -90,11 +95,44 @@ def _clip(
         control=reader.video(control) if control and control.value else None,
         sound=reader.sound(str(sound.value), path, sound.span) if sound and sound.value else None,
         extends=read_extends(reader, film, scene, settings, path),
+        keyframes=tuple(_keyframes(reader, film, settings.get("keyframes"))),
         takes=max(int(settings["takes"].value), len(seeds.value or ()) if seeds else 1),
         covers=tuple(map(str, written.get("covers") or ())),
         tags=tuple(written.get("tags") or ()),
         span=reader.span((*path, "id")),
     )
+    _check_keyframes(reader, clip, path)
+    return _with_stages(film, clip)
+
+
+def _with_stages(film: Film, clip: Clip) -> Clip:
+    """Give the clip the stages that its quality has for clips of its way, where neither it nor the film writes any."""
+    stages, preset = clip.settings["stages"], film.profile.qualities.get(str(clip.get("quality")))
+    wanted = preset.stages_for.get(str(clip.get("template", clip.way))) if preset else None
+    if wanted is None or wanted == stages.value or not stages.origin.startswith("quality "):
+        return clip
+    return replace(clip, settings=MappingProxyType({**clip.settings, "stages": replace(stages, value=wanted)}))
+
+
+def _keyframes(reader: Reader, film: Film, value: Value | None) -> Iterable[Keyframe]:
+    """Yield the pictures that a clip passes through. That they lie in it is seen when its length is known."""
+    for entry in (value.value if value else None) or ():
+        assert value is not None
+        at, span = str(entry["at"]), value.span
+        named = Value(entry["image"], value.origin, span)
+        image = reader.image(named, span or reader.span(()), film.profile.last_frame.fit, film.size)
+        frame = None if at == "end" else int(parse_time(at, film.fps) * Fraction(film.fps))
+        if image is not None:
+            yield Keyframe(at, frame, image, float(entry["strength"]) if "strength" in entry else None, span)
+
+
+def _check_keyframes(reader: Reader, clip: Clip, path: Path_) -> None:
+    also = [name for name, has in (("extends", clip.extends), ("control", clip.control)) if has]
+    if clip.keyframes and also:
+        message = f"{clip.path} has keyframes and {' and '.join(also)}"
+        hint = f"write {', '.join(f'{name}: null' for name in also)}, or keyframes: null"
+        span = clip.settings["keyframes"].span or reader.span(path)
+        reader.problems.append(Problem(message, span, hint, "L109"))
 
 
 def _prompt(reader: Reader, film: Film, written: str | Mapping[str, str], path: Path_, look: Value | None) -> Prompt:
@@ -138,13 +176,27 @@ def _length(reader: Reader, film: Film, settings: Mapping[str, Value], span: Spa
     return Length(frames, asked, span, around, seconds)
 
 
-def _check_control(reader: Reader, film: Film, settings: Mapping[str, Value], path: Path_) -> None:
-    video, lora, template = (settings.get(name) for name in ("control.video", "control.lora", "template"))
-    if not video or not video.value or (lora and lora.value) or (template and template.value):
-        return  # a template of the film's may load one itself
-    mode = str(settings["control.mode"].value)
-    hint = f"add its file to control:, such as lora: {film.profile.control_loras.get(mode, 'my-control.safetensors')}"
-    reader.problems.append(Problem("a guide video needs an IC-LoRA", video.span or reader.span(path), hint, "L046"))
+def _check_control(reader: Reader, film: Film, settings: dict[str, Value], path: Path_) -> None:
+    """Name the profile's IC-LoRA where the film names none; note what is wrong with a guide, or may be."""
+    video, lora = settings.get("control.video"), settings.get("control.lora")
+    if not video or not video.value:
+        return
+    mode, computed = str(settings["control.mode"].value), settings.get("control.preprocess")
+    span, profile = video.span or reader.span(path), film.profile
+    if not (lora and lora.value) and mode in profile.control_loras:
+        settings["control.lora"] = Value(profile.control_loras[mode], f"profile {profile.name}")
+    elif not (lora and lora.value):
+        hint = "add its file to control:, such as lora: my-control.safetensors"
+        reader.problems.append(Problem("a guide video needs an IC-LoRA", span, hint, "L046"))
+    ways = {"canny", *(model.maps for model in profile.models.values() if model.maps)}
+    if computed is not None and computed.value and mode not in ways:
+        hint = f"write preprocess: false, or mode: {', '.join(sorted(ways))}"
+        at = computed.span or span
+        reader.problems.append(Problem(f"nothing can be computed of a guide video for mode {mode}", at, hint, "L048"))
+    elif (computed is None or computed.value is None) and mode in ways - {"canny"}:
+        message = f'control mode "{mode}": "{video.value}" is used as it is, a map of {MAPS[mode]} already'
+        hint = "write preprocess: true to have the map computed, or preprocess: false if it is one"
+        reader.problems.append(Problem(message, span, hint, "L049", "warning"))
 
 
 def _check_doubled(reader: Reader, film: Film, doubled: Value, path: Path_) -> None:

@@ -22,7 +22,9 @@ RULES = {
     "L106": "a clip and the one that continues it meet without a crossfade",
 }
 
-SOUND_SHORTER_S = Fraction(4, 100)  # LTX-2's sound ends up to 30 ms before its picture (4T-3 of 4T steps of 10 ms)
+SOUND_SHORTER_S = Fraction(
+    5, 100
+)  # as LTX makes it: half a latent of 40 ms less by rounding, then 30 ms lost in decoding
 
 
 def read_extends(reader: Reader, film: Film, scene: str, settings: Mapping[str, Value], path: Path_) -> Extends | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ltxflow.core.errors import Problem
-from ltxflow.script.model import Value
-from ltxflow.script.profile import Profile
+from ltxflow.script.model import EMPTY, Value
+from ltxflow.script.profile import Profile, Quality
 from ltxflow.script.reader import Path_, Reader
 from ltxflow.script.settings import QUALITY_PARTS, Layer, flatten, resolve
+from ltxflow.script.weights import AUTO
 
 RULES = {"L042": "a quality is one of the profile's"}
 
@@ -19,11 +21,15 @@ class Layers:
     """The settings of a film's clips. What clips share is resolved once, and a clip's own values laid over it.
 
     `film` are the layers that every clip has, weakest first: the profile's, then the film's. Quality goes between, by
-    clip.
+    clip. `choices` are what `auto` came to; `open` gathers what says `auto` and is not among them: the profile's first
+    choice then.
     """
 
-    def __init__(self, reader: Reader, profile: Profile, command_line: Mapping[str, Any]) -> None:
-        self._reader, self._profile = reader, profile
+    def __init__(
+        self, reader: Reader, profile: Profile, command_line: Mapping[str, Any], choices: Mapping[str, Any] = EMPTY
+    ) -> None:
+        self._reader, self._profile, self._choices = reader, profile, choices
+        self.open: set[str] = set()
         self._top = Layer("command line", command_line)
         self._below: dict[Any, dict[str, Value]] = {}
         self._alive: list[Layer] = []  # so that no other layer gets the id of one that `_below` knows
@@ -55,6 +61,7 @@ class Layers:
         layers = (self._top, own)
         quality = next((each.value("quality") for each in layers if "quality" in each.values), below.get("quality"))
         assert quality is not None  # the profile has one
+        quality = self._decided(quality)
         preset = profile.qualities.get(str(quality.value))
         if preset is None:
             self._reader.problems.append(self._unknown(quality, path))
@@ -62,8 +69,31 @@ class Layers:
         parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
         named = Layer(f"quality {preset.name}", parts)
         if quality.origin == "command line":  # asked for as a whole: it wins as a whole
-            return resolve([own, named, self._top], below)
-        return resolve([own, self._top], self._resolved(shared, named))
+            resolved = resolve([own, named, self._top], below)
+        else:
+            resolved = resolve([own, self._top], self._resolved(shared, named))
+        resolved["quality"] = quality
+        if resolved["stages"].value == AUTO:
+            resolved["stages"] = replace(resolved["stages"], value=self._stages(preset))
+        return resolved
+
+    def _decided(self, quality: Value) -> Value:
+        if quality.value != AUTO:
+            return quality
+        chosen = self._choices.get("quality")
+        if chosen not in self._profile.qualities:
+            self.open.add("quality")
+            chosen = self._profile.default_quality
+        return replace(quality, value=chosen)
+
+    def _stages(self, preset: Quality) -> int:
+        """What `stages: auto` comes to: two where they can be had; a stand-in is made as its quality says."""
+        if preset.stand_in:
+            return preset.stages
+        if self._choices.get("stages") not in (1, 2):
+            self.open.add("stages")
+            return 2
+        return int(self._choices["stages"])
 
     def _unknown(self, quality: Value, path: Path_) -> Problem:
         near = difflib.get_close_matches(str(quality.value), self._profile.qualities, n=1)

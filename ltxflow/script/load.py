@@ -30,6 +30,7 @@ from ltxflow.script.reader import Film, Path_, Reader, picture_warnings
 from ltxflow.script.references import TEXT_TO_IMAGE, Library, check_frames, with_references
 from ltxflow.script.sources import Place, Sources, Written, how_written, read_sources
 from ltxflow.script.template import Template, read_templates
+from ltxflow.script.weights import AUTO, undecided
 from ltxflow.store.memory import Memory
 
 RULES = {
@@ -80,6 +81,7 @@ def load(
     remembered: Callable[[str], Engine | None] = lambda name: None,
     memory: Memory | None = None,
     sources: Sources | None = None,
+    choices: Mapping[str, Mapping[str, Any]] = EMPTY,
 ) -> Loaded:
     """Given the path of project.yaml, return the film, frozen, with warnings.
 
@@ -87,7 +89,8 @@ def load(
     what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
     finds the engine that `engine: offline` means here; `remembered` knows one that is not configured any more, or not
     here, by what it made. `memory` knows files that are unchanged. `sources` are those
-    that were read already; where they have a part of the film, what is returned is that part.
+    that were read already; where they have a part of the film, what is returned is that part. `choices` are what
+    `auto` came to, by the model's name, as the lock has them.
 
     Raise LtxflowError with every problem of the file.
     """
@@ -105,7 +108,7 @@ def load(
     reader.offline, reader.remembered = offline, remembered
     reader.facts = Facts(memory)
     profile = _profile(reader, data)
-    project = _project(reader, data, file, profile, dict(command_line or {}))
+    project = _project(reader, data, file, profile, dict(command_line or {}), choices.get(profile.model, EMPTY))
     found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
     raise_errors(found)
     files = tuple(dict.fromkeys(reader.files))
@@ -142,7 +145,12 @@ def _profile(reader: Reader, data: Mapping[str, Any]) -> Profile:
 
 
 def _project(
-    reader: Reader, data: Mapping[str, Any], file: Path, profile: Profile, command_line: dict[str, Any]
+    reader: Reader,
+    data: Mapping[str, Any],
+    file: Path,
+    profile: Profile,
+    command_line: dict[str, Any],
+    choices: Mapping[str, Any],
 ) -> Project:
     fps = int(data.get("fps", profile.fps.default))
     if not profile.fps.minimum <= fps <= profile.fps.maximum:
@@ -165,8 +173,9 @@ def _project(
         reader.foreign[f"server {data['server']}"] = str(data["server"])
     film = Film(profile, fps, size, variables)
     reader.library = with_references(data.get("references") or {}, _library(reader, film, templates))
-    scenes = _scenes(reader, film, Layers(reader, profile, command_line))
-    return Project(
+    layers = Layers(reader, profile, command_line, choices)
+    scenes = _scenes(reader, film, layers)
+    project = Project(
         id=data["id"],
         title=str(data.get("title", data["id"])),
         folder=reader.folder,
@@ -185,7 +194,10 @@ def _project(
         server=str(data.get("server", "")),
         templates=MappingProxyType(templates),
         foreign=MappingProxyType(dict(reader.foreign)),
+        choices=choices,
+        open_choices=frozenset(layers.open),
     )
+    return replace(project, open_choices=project.open_choices | {"weights"}) if undecided(project) else project
 
 
 def _library(reader: Reader, film: Film, templates: Mapping[str, Template]) -> Library:
@@ -247,7 +259,7 @@ def _film_values(reader: Reader, data: Mapping[str, Any], profile: Profile, fps:
         "size": value("size" if "size" in data else "aspect", wanted),
         "seed": value("seed", 0),
         "output": value("output", OUTPUT),
-        "weights": value("weights", dict(profile.default_weights)),
+        "weights": value("weights", AUTO),
         "ignore": value("ignore", []),
     }
 

@@ -131,6 +131,20 @@ Picture = Image | FrameOf | Still
 
 
 @dataclass(frozen=True)
+class Keyframe:
+    """A picture that a clip passes through. `frame` counts from 0 in what is delivered, None for the last one.
+
+    `strength` is None where it is the profile's.
+    """
+
+    at: str  # as written
+    frame: int | None
+    image: Image
+    strength: float | None = None
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Media:
     """A sound or video file the project names, by the digest of its bytes."""
 
@@ -212,6 +226,7 @@ class Clip:
     control: Media | None = None
     sound: Media | None = None
     extends: Extends | None = None
+    keyframes: tuple[Keyframe, ...] = ()
     takes: int = 1
     covers: tuple[str, ...] = ()  # the ids of the lines that are said while it plays; all of its scene's clips, or none
     tags: tuple[str, ...] = ()  # its scene's and its own: for selectors, in no key
@@ -221,6 +236,12 @@ class Clip:
     def path(self) -> str:
         """`hook/b`"""
         return f"{self.scene}/{self.id}"
+
+    @property
+    def way(self) -> str:
+        """How it is made, from what it has: the name of the template that is used unless another one is named."""
+        ways = {"extend": self.extends, "control": self.control, "keyframes": self.keyframes, "flf2v": self.last_frame}
+        return next((way for way, has in ways.items() if has), "i2v" if self.reference else "t2v")
 
     @property
     def frames_again(self) -> int:
@@ -239,6 +260,12 @@ class Clip:
         frames = [picture for picture in self.pictures.values() if isinstance(picture, FrameOf)]
         found = {frame.clip: frame.span for frame in frames}
         return {self.extends.clip: self.extends.span, **found} if self.extends and self.extends.clip else found
+
+    @property
+    def is_map_computed(self) -> bool:
+        """Whether the map that guides it is computed from the guide video, which else is used as it is."""
+        wanted = self.get("control.preprocess")
+        return self.control is not None and (self.get("control.mode") == "canny" if wanted is None else bool(wanted))
 
     @property
     def is_doubled(self) -> bool:
@@ -314,6 +341,8 @@ class Project:
     vars: Mapping[str, str] = field(default_factory=nothing)
     references: Mapping[str, Image | Still] = field(default_factory=nothing)  # by name, as defined
     server: str = ""  # the project's default; used only from a trusted project
+    choices: Mapping[str, Any] = field(default_factory=nothing)  # what `auto` came to: weights, quality, stages
+    open_choices: frozenset[str] = frozenset()  # what says `auto` and is not in them: "weights", "quality", "stages"
     templates: Mapping[str, Any] = field(default_factory=nothing)  # name → script.template.Template
     foreign: Mapping[str, str] = field(
         default_factory=nothing

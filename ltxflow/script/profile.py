@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +18,17 @@ from ltxflow.core.files import data_dir
 from ltxflow.core.timing import Limits, longest
 from ltxflow.script import filenames, yaml
 from ltxflow.script.fits import check
-from ltxflow.script.model import Geometry
-from ltxflow.script.paths import shown
+from ltxflow.script.lineage import (
+    Lineage,
+    Stamp,
+    known_profiles,
+    profile_path,
+    read_lineage,
+    stamps_of,
+    unknown_profile,
+)
+from ltxflow.script.model import Geometry, nothing
 
-FILE = "profile.yaml"
 EXTENDED_FRAMES = 25  # a second at 25 fps: sound is pinned in blocks of 93 ms, and k >= 25 is what was seen to work
 Size = tuple[int, int]  # width, height in px
 
@@ -66,12 +73,19 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Stage2:
-    """How the doubled picture is sampled again."""
+    """How the doubled picture is sampled again.
+
+    `seed` is that of its noise, None for 0. `is_distilled` says whether it runs through the distilled LoRA; None leaves
+    that to the template. `etas` are as in Quality.
+    """
 
     sigmas: str
     sampler: str
     cfg: float
     samplers: Mapping[str, str]
+    etas: Mapping[str, float] = field(default_factory=nothing)
+    seed: int | None = None
+    is_distilled: bool | None = None
 
     def sampler_for(self, template: str) -> str:
         return self.samplers.get(template, self.sampler)
@@ -81,7 +95,9 @@ class Stage2:
 class Quality:
     """A named preset. `half` delivers half the film's size; a `stand_in` only fills the place of the clip.
 
-    `sigmas` is None where LTXVScheduler makes `steps` of them; else it lists one more than there are steps.
+    `sigmas` is None where LTXVScheduler makes `steps` of them; else it lists one more than there are steps. `etas` are
+    by template: how much noise euler_ancestral adds, where it is not ComfyUI's default. `audio_cfg` guides the sound
+    where that is guided apart from the picture. `guidance` is {stg: {scale, blocks}, modality}, or empty.
     """
 
     name: str
@@ -98,6 +114,12 @@ class Quality:
     half: bool = False
     stand_in: bool = False
     note: str = ""
+    etas: Mapping[str, float] = field(default_factory=nothing)
+    audio_cfg: float | None = None
+    guidance: Mapping[str, Any] = field(default_factory=nothing)
+    stages_for: Mapping[str, int] = field(
+        default_factory=nothing
+    )  # template → stages, where they are not those of the others
 
     def sampler_for(self, template: str) -> str:
         """Given a template's name, return the sampler of stage 1."""
@@ -111,6 +133,15 @@ class Model:
     role: str
     folder: str  # under ComfyUI's models/
     weights: Mapping[str, tuple[str, ...]]
+
+    default: str = ""  # the precision that comes first; "" for the first of `weights`
+    maps: str = ""  # the mode of a guide whose map it computes; such a file is not the model's
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Its precisions in the order in which `auto` tries them: the default, then the others as listed."""
+        first = self.default if self.default in self.weights else next(iter(self.weights))
+        return (first, *(precision for precision in self.weights if precision != first))
 
     def precision(self, wanted: str) -> str | None:
         """Given the precision the film asks for, return the one to use; None when there is none such.
@@ -129,12 +160,33 @@ class Model:
 
 @dataclass(frozen=True)
 class Picture:
-    """How a picture that stands in the clip is used: 0 … 1, CRF, and how it gets the clip's shape."""
+    """How a picture that stands in the clip is used: 0 … 1, CRF, and how it gets the clip's shape.
+
+    `strength_stage2` is that of the second stage, None where it is the same in both.
+    """
 
     strength: float
     compression: int
     fit: str
     focus: tuple[float, float]
+    strength_stage2: float | None = None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound that the model makes: latents per second of picture, seconds that its decoder loses, and its rate."""
+
+    latents_per_second: int
+    lost_s: float
+    rate: int
+
+    def seconds(self, frames: int, fps: int) -> float:
+        """Return the shortest sound, in seconds, that comes by design with so many frames.
+
+        Servers round the number of latents up (ComfyUI 0.27) or to the nearest, half to even (0.33): both were seen to
+        be at least that, to the sample, from 9 to 121 frames at 8 to 50 fps.
+        """
+        return max(0.0, round(frames / fps * self.latents_per_second) / self.latents_per_second - self.lost_s)
 
 
 @dataclass(frozen=True)
@@ -170,7 +222,10 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a server must be for this model: `comfyui` is ">0.27.0" or ">=0.28.0", "" for any version."""
+    """What a server must be for this model: `comfyui` is ">0.27.0" or ">=0.28.0", "" for any version.
+
+    Where nodes are named they decide, since a version says nothing of forks and of what is between two releases.
+    """
 
     comfyui: str = ""
     nodes: tuple[str, ...] = ()
@@ -192,10 +247,14 @@ class Needs:
 
 @dataclass(frozen=True)
 class Profile:
-    """A model as data. Its limits and its lint enter no key; what a template is given of it does."""
+    """A model as data. Its limits and its lint enter no key; what a template is given of it does.
+
+    `model` is its family and version, as `ltx-2/19b`; with a role and a precision it names a file in keys (`token`).
+    """
 
     name: str
     title: str
+    model: str
     version: int
     grid: Grid
     lengths: Lengths
@@ -215,9 +274,40 @@ class Profile:
     tiled_decode: Tiling
     advice: Mapping[str, tuple[str, ...]]  # of what went wrong ("out_of_memory") → what to try, in order
     checks: Mapping[str, Any]  # name → threshold as written: "1s", 0.02, false
-    file: Path
-    templates: str = ""  # the profile whose templates it uses, too
+    files: tuple[Path, ...]  # its own first, then those it extends, then those it was compared with
+    sets: tuple[str, ...]  # the names of the profiles whose templates it uses, the nearest first
     needs: Needs = Needs()
+    sound: Sound | None = None
+    first_frame_guides: bool = False  # with a last frame: the first one is a guide, too, and not put into the latent
+    temporal_refined: bool = False  # what the temporal upscaler makes is sampled again
+    control_side: int = 0  # sides that are sampled with a guide are multiples of it; 0 for the grid's
+    own_files: Mapping[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # role, precision → a file that no profile of ours has for it
+
+    @property
+    def file(self) -> Path:
+        return self.files[0]
+
+    def token(self, role: str, precision: str) -> str:
+        """Return what keys call the file of a role: `ltx-2/19b:checkpoint@fp8`.
+
+        A file that our profiles of this model do not list is named, too: it is another one under the same precision.
+        """
+        own = self.own_files.get((role, precision))
+        return f"{self.model}:{role}@{precision}" + (f":{own}" if own else "")
+
+    def tokens(self, weights: Mapping[str, str]) -> dict[str, str]:
+        """Given role → precision, return role → the file's name in keys."""
+        return {role: self.token(role, precision) for role, precision in weights.items()}
+
+    def first_names(self, weights: Mapping[str, str]) -> dict[str, str]:
+        """Given role → precision, return role → the first name of the file: a server may know it by another."""
+        return {role: self.models[role].weights[precision][0] for role, precision in weights.items()}
+
+    def side_of(self, *, is_guided: bool) -> int:
+        """Return what sides of a sampled picture are multiples of, in px."""
+        return (is_guided and self.control_side) or self.grid.side
 
     def limits(self, fps: int) -> Limits:
         """Given the film's frame rate, return what clips may be long, in frames on the 8n+1 grid."""
@@ -275,33 +365,64 @@ def templates_folder() -> Path:
 def load_profile(name: str, folders: Sequence[Path] = ()) -> Profile:
     """Given a profile's name, return it: from `<folder>/<name>/profile.yaml` of the first folder that has it.
 
-    `folders` come before ours, so a project's own `templates/` shadows it. Raise LtxflowError, with
-    "did you mean", when none has it, and with every problem of the file.
+    `folders` come before ours, so a project's own `templates/` shadows it. What it does not state is that of the
+    profile it extends. Raise LtxflowError, with "did you mean", when none has it, and with every problem of the files.
     """
-    places = [*folders, templates_folder()]
-    for folder in places:
-        path = folder / name / FILE
-        if re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", name) and path.is_file():
-            info = path.stat()
-            return _read_profile(path, shown(path), info.st_mtime_ns, info.st_size)
-    known = sorted({path.parent.name for folder in places for path in folder.glob(f"*/{FILE}")})
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(known)}"
-    raise LtxflowError(Problem(f'unknown profile "{name}"', hint=hint, code="F001"))
+    places = (*folders, templates_folder())
+    path = profile_path(name, places)
+    if path is None:
+        raise LtxflowError(unknown_profile(name, places))
+    profile = _read_profile(stamps_of(path, places))
+    return profile if path.parents[1] == templates_folder() else _with_own_files(profile)
 
 
-@lru_cache(maxsize=8)
-def _read_profile(path: Path, where: str, _mtime_ns: int, _size: int) -> Profile:
-    document = yaml.read(path, where)
+def shipped_profiles() -> Iterator[Profile]:
+    """Yield our own profiles, the newest model first; of one model, the plain one before its variants."""
+    found = [load_profile(name) for name in known_profiles([templates_folder()])]
+    yield from sorted(found, key=lambda profile: (model_version(profile.model), -len(profile.model)), reverse=True)
+
+
+def model_version(model: str) -> tuple[int, ...]:
+    """Return the version in a model's name as numbers: (2,) of `ltx-2/19b`."""
+    found = re.search(r"\d+(?:\.\d+)*", model.partition("/")[0])
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def _with_own_files(profile: Profile) -> Profile:
+    """Note which files a project's profile has that ours of the same model do not list for that role and precision."""
+    ours = [each for each in shipped_profiles() if each.model == profile.model]
+
+    def is_ours(role: str, precision: str, name: str) -> bool:
+        models = [each.models[role] for each in ours if role in each.models]
+        return any(name in map(_bare, model.weights.get(precision, ())) for model in models)
+
+    own = {
+        (role, precision): _bare(names[0])
+        for role, model in profile.models.items()
+        for precision, names in model.weights.items()
+        if not is_ours(role, precision, _bare(names[0]))
+    }
+    compared = tuple(path for each in ours for path in each.files if path not in profile.files)
+    return replace(profile, own_files=MappingProxyType(own), files=(*profile.files, *dict.fromkeys(compared)))
+
+
+def _bare(name: str) -> str:
+    return re.split(r"[/\\]", name)[-1]
+
+
+@lru_cache(maxsize=16)
+def _read_profile(stamps: tuple[Stamp, ...]) -> Profile:
+    lineage = read_lineage(stamps)
+    document = lineage.document
     problems = check(document, "profile")
     if problems:
         raise LtxflowError(*problems)
     data = document.data
     problems = list(_inconsistencies(document))
-    if data["name"] != path.parent.name:
+    if data["name"] != lineage.files[0].parent.name:
         problems.append(
             Problem(
-                f'the profile is named "{data["name"]}" but its folder "{path.parent.name}"',
+                f'the profile is named "{data["name"]}" but its folder "{lineage.files[0].parent.name}"',
                 document.span(("name",)),
                 "name both the same",
                 "F002",
@@ -309,7 +430,7 @@ def _read_profile(path: Path, where: str, _mtime_ns: int, _size: int) -> Profile
         )
     if problems:
         raise LtxflowError(*problems)
-    return _profile(data, path)
+    return _profile(data, lineage)
 
 
 def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
@@ -318,8 +439,15 @@ def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
     side: int = data["grid"]["one_stage"]["side"]
 
     def wrong(message: str, *path: str | int) -> Problem:
-        return Problem(message, document.span(path), code="F002")
+        span = document.span(path)
+        inherited = span.file != document.file
+        return Problem(message, span, f"write it in {document.file}, too" if inherited else "", "F002")
 
+    for role, precision in data["default_weights"].items():
+        if role not in data["models"]:
+            yield wrong(f'no model "{role}"', "default_weights", role)
+        elif precision not in data["models"][role]["weights"]:
+            yield wrong(f'no "{precision}" weights of the {role}', "default_weights", role)
     if data["default_quality"] not in data["qualities"]:
         yield wrong(f'no quality "{data["default_quality"]}"', "default_quality")
     for name, quality in data["qualities"].items():
@@ -337,11 +465,13 @@ def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
             yield wrong(f"{crop[0]}x{crop[1]} is more than there is", "aspects", name, "crop")
 
 
-def _profile(data: Mapping[str, Any], path: Path) -> Profile:
+def _profile(data: Mapping[str, Any], lineage: Lineage) -> Profile:
     grid, lengths, fps, needs = data["grid"], data["lengths"], data["fps"], data.get("needs", {})
+    sound = data.get("sound")
     return Profile(
         name=data["name"],
         title=data["title"],
+        model=data.get("model", data["name"]),
         version=data["version"],
         grid=Grid(
             grid["one_stage"]["side"],
@@ -374,6 +504,8 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
                     role,
                     m["folder"],
                     MappingProxyType({precision: tuple(names) for precision, names in m["weights"].items()}),
+                    data["default_weights"].get(role, ""),
+                    m.get("maps", ""),
                 )
                 for role, m in data["models"].items()
             }
@@ -397,9 +529,13 @@ def _profile(data: Mapping[str, Any], path: Path) -> Profile:
             {name: tuple(lines) for name, lines in data.get("advice", {}).items() if name != "source"}
         ),
         checks=MappingProxyType({name: check["value"] for name, check in data.get("checks", {}).items()}),
-        file=path,
-        templates=data.get("templates", ""),
+        files=lineage.files,
+        sets=lineage.sets,
         needs=Needs(needs.get("comfyui", ""), tuple(needs.get("nodes", ()))),
+        control_side=data.get("control_loras", {}).get("side", 0),
+        sound=Sound(sound["latents_per_second"], sound["lost"], sound["rate"]) if sound else None,
+        first_frame_guides=data.get("first_frame", {}).get("as") == "guide",
+        temporal_refined=data.get("temporal_upscale", {}).get("refined", False),
     )
 
 
@@ -425,15 +561,28 @@ def _quality(name: str, q: Mapping[str, Any]) -> Quality:
             second["sampler"],
             float(second["cfg"]),
             MappingProxyType(dict(second.get("samplers", {}))),
+            _etas(second),
+            second.get("seed"),
+            second.get("distilled"),
         ),
         half=q.get("half", False),
         stand_in=q.get("stand_in", False),
         note=q.get("note", ""),
+        etas=_etas(q),
+        audio_cfg=float(q["audio_cfg"]) if "audio_cfg" in q else None,
+        guidance=MappingProxyType({name: value for name, value in q.get("guidance", {}).items() if name != "source"}),
+        stages_for=MappingProxyType(dict(q.get("stages_for", {}))),
     )
 
 
+def _etas(data: Mapping[str, Any]) -> Mapping[str, float]:
+    return MappingProxyType({template: float(eta) for template, eta in data.get("etas", {}).items()})
+
+
 def _picture(p: Mapping[str, Any]) -> Picture:
-    return Picture(float(p["strength"]), p["compression"], p["fit"], (float(p["focus"][0]), float(p["focus"][1])))
+    again = float(p["strength_stage2"]) if "strength_stage2" in p else None
+    focus = float(p["focus"][0]), float(p["focus"][1])
+    return Picture(float(p["strength"]), p["compression"], p["fit"], focus, again)
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -488,18 +637,21 @@ def _nearest_legal(profile: Profile, width: int, height: int) -> Size:
     return legal(width), legal(height)
 
 
-def geometry(profile: Profile, wanted: str | Size, stages: int = 2, half: bool = False) -> Geometry:
+def geometry(
+    profile: Profile, wanted: str | Size, stages: int = 2, half: bool = False, is_guided: bool = False
+) -> Geometry:
     """Given an aspect, or a size in px as text or pair, return what is sampled, decoded and cut out of that.
 
     The base is the smallest on the model's grid that covers the size; the rest is cropped off around the
     centre, at even offsets. With two stages the base is half as large and doubled. `half` (a stand-in) makes
-    half the size. Raise LtxflowError as `delivered_size` does.
+    half the size; what `is_guided` by a video lies on the grid of the model's IC-LoRAs. Raise LtxflowError as
+    `delivered_size` does.
     """
     size = delivered_size(profile, wanted if isinstance(wanted, str) else f"{wanted[0]}x{wanted[1]}")
     if half:
         size = (size[0] // 4 * 2, size[1] // 4 * 2)  # even again
-    side, times = profile.grid.side, stages  # two stages double
-    step = profile.grid.multiple(stages)
+    side, times = profile.side_of(is_guided=is_guided), stages  # two stages double
+    step = side * times if side != profile.grid.side else profile.grid.multiple(stages)
     least = -(-profile.grid.smallest // side) * side
     base = (max(-(-size[0] // step) * side, least), max(-(-size[1] // step) * side, least))
     decoded = (base[0] * times, base[1] * times)
@@ -522,6 +674,8 @@ def explain_geometry(g: Geometry, side: int = 32) -> str:
     ]
     words.append(f"crops {', '.join(cut for cut in cuts if cut)} to {_by(g.delivered)}")
     off = [f"{n / times:g}" for n in g.delivered if n % (side * times)]
+    if not off:  # it was sampled on a coarser grid, or is smaller than anything that is sampled
+        return ", ".join(words)
     are = "is not a multiple" if len(off) == 1 else "are not multiples"
     return f"{', '.join(words)} ({' and '.join(off)} {are} of {side})"
 

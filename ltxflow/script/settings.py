@@ -15,7 +15,7 @@ from ltxflow.script.model import Value
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "reference": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
     "last_frame": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
-    "control": ("lora", "video", "strength", "mode"),
+    "control": ("lora", "video", "strength", "mode", "preprocess"),
     "extends": ("clip", "file", "frames", "audio"),
     "checks": (
         *("all", "frozen", "black", "motion", "cut", "sound", "silent", "silence", "clipped", "sync"),
@@ -33,6 +33,7 @@ PLAIN = (
     "stages",
     "loras",
     "temporal_upscale",
+    "keyframes",
     "takes",
     "seeds",
     "reseed",

@@ -25,17 +25,24 @@ The variables (a template names in its header those it uses; one it does not use
 | stages | 1, or 2 with the x2 spatial upscaler |
 | steps, cfg, sampler | of stage 1 |
 | sigmas | text for ManualSigmas, or null: LTXVScheduler makes `steps` of them |
-| stage2 | {sigmas, sampler, cfg, seed?}; read where stages = 2; without a seed it is 0 |
+| sampler_eta | null, or how much noise the sampler of stage 1, euler_ancestral, adds |
+| audio_cfg | of the sound, where it is guided apart from the picture |
+| guidance | null, or {stg: {scale, blocks}, modality}: further guidance of stage 1 |
+| stage2 | {sigmas, sampler, cfg, seed?, eta?, distilled?}; read where stages = 2; without a seed it is 0 |
+| temporal_refined | whether what the temporal upscaler makes is sampled again, by stage2 |
 | distilled, distilled_strength | whether stage 1 runs through the distilled LoRA; its strength, in both |
 | loras | [{name, strength}], in the order they are chained, before the distilled one |
 | reference | null, or the server's name of the first frame, prepared at the decoded size |
 | reference_strength, reference_compression | of that frame: 0 … 1, and CRF |
+| reference_strength2, last_frame_strength2 | the strength in stage 2 |
+| first_frame_guides | whether the first frame is a guide where there is a last one, and not put into the latent |
 | last_frame, last_frame_strength, last_frame_compression | the same of the frame a clip ends on |
+| keyframes | [{image, index, index2, strength, strength2, compression}]: guides at frames; index2 is for stage 2 |
 | models | role → file name: checkpoint (or diffusion_model, video_vae, audio_vae), text_encoder, distilled_lora, … |
 | text_encoder_device | "default" or "cpu" |
 | tiling | null, or {tile_size, overlap, temporal_size, temporal_overlap} for the decoder |
 | temporal_upscale | whether the temporal upscaler doubles the frame rate: 2(frames-1)+1 frames at 2 fps |
-| control | {lora, video, strength, mode}; mode: canny, depth, pose, detailer, raw |
+| control | {lora, video, strength, mode, computed}; mode: canny, depth, pose, detailer, raw; computed: its map, here |
 | sound | null, or the server's name of the sound file that the clip gives |
 | extend | {video, frames, k, audio}: see `extend.json.j2`; audio: pinned, fresh |
 | prefix | the start of the file names the server gives the outputs |
@@ -117,11 +124,11 @@ def read_templates(
     """Given a profile's name and the project's folder, return name → template.
 
     The project's `templates/<profile>/` shadows its `templates/`, which shadows ours; a profile's own shadow those
-    of the profile whose templates it uses. One of the project's that cannot be read, has no proper header, or is not
+    of the profiles that it extends. One of the project's that cannot be read, has no proper header, or is not
     Jinja carries its problems; for ours, raise LtxflowError. `memory` knows texts that were read before.
     """
     own = [project_folder / "templates"] if project_folder is not None else []
-    names = [name for name in (load_profile(profile_name, own).templates, profile_name) if name]
+    names = load_profile(profile_name, own).sets[::-1]
     folders = [(templates_folder() / name, True) for name in names]
     for folder in own:
         folders += [(folder, False), *((folder / name, False) for name in names)]

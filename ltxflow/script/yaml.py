@@ -163,12 +163,18 @@ class Document:
         marks.items = [marks.items[part] if isinstance(part, int) else part.as_part() for part in parts]
         data[:] = [data[part] if isinstance(part, int) else part.data for part in parts]
 
+    def over(self, base: Document) -> Document:
+        """Return this document laid over `base`: mappings merge key by key, null takes a key away, the rest replaces.
+
+        Spans stay those of the file that a value is written in.
+        """
+        data, marks = _laid_over(self.data, self.as_part(), base.data, base.as_part(), (self.file, base.file))
+        written = {**base.written, **self.written}
+        return Document(self.file, data, marks, (*base.problems, *self.problems), written)
+
     def as_part(self) -> _Marks:
         """Its marks, as they stand inside another document's."""
-        marks = self.marks
-        if isinstance(marks, _Marks):
-            return _Marks(marks.at, marks.keys, marks.items, marks.file or self.file)
-        return _Marks(marks, None, None, self.file)
+        return _in_file(self.marks, self.file)
 
     def _marks(self, path: Path_) -> tuple[Any, Path_, str]:
         """The marks at a path, or the nearest above; what of the path is left then; the file they are in."""
@@ -181,6 +187,31 @@ class Document:
             if isinstance(marks, _Marks) and marks.file:
                 file = marks.file
         return marks, (), file
+
+
+def _in_file(marks: Any, file: str) -> _Marks:
+    """Marks of a value that is written in `file`, unless they name another one."""
+    if isinstance(marks, _Marks):
+        return _Marks(marks.at, marks.keys, marks.items, marks.file or file)
+    return _Marks(marks, None, None, file)
+
+
+def _laid_over(own: Any, marks: _Marks, base: Any, base_marks: _Marks, files: tuple[str, str]) -> tuple[Any, _Marks]:
+    """Return data and marks of one value over another; `files` are those that their marks are of, if they name none."""
+    file, base_file = marks.file or files[0], base_marks.file or files[1]
+    if not (isinstance(own, dict) and isinstance(base, dict)):
+        return own, _in_file(marks, file)
+    data: dict[str, Any] = {}
+    items: dict[str, _Marks] = {}
+    for key in [*base, *(key for key in own if key not in base)]:
+        if key not in own:
+            data[key], items[key] = base[key], _in_file(base_marks.items[key], base_file)
+        elif key not in base:
+            data[key], items[key] = own[key], _in_file(marks.items[key], file)
+        elif own[key] is not None:
+            over, under = _in_file(marks.items[key], file), _in_file(base_marks.items[key], base_file)
+            data[key], items[key] = _laid_over(own[key], over, base[key], under, (file, base_file))
+    return data, _Marks(marks.at, marks.keys, items, file)
 
 
 def _span(file: str, at: int) -> Span:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ltxflow.script.profile import Profile
     from ltxflow.script.template import Template
 
+WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 KINDS = ("reference", "frame", "clip", "slate", "line", "narration", "inspect")
 
 
@@ -111,11 +113,15 @@ class Asset:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file that comes back must be; None where the workflow is not ours to predict."""
+    """What a file that comes back must be; None where the workflow is not ours to predict.
+
+    `sound_s` is the shortest sound that comes by design: mostly a little less than the picture.
+    """
 
     frames: int | None
     fps: int | None
     size: tuple[int, int] | None
+    sound_s: float | None = None
 
 
 class Order(Protocol):
@@ -193,6 +199,25 @@ class Step(Protocol):
 def step(kind: str) -> Step:
     """Given a kind, return its module, loaded on first use."""
     return cast(Step, importlib.import_module(f"ltxflow.steps.{kind}"))
+
+
+def made_by(node: Node, action: Action) -> str:
+    """Return the title of the model that makes this, "" of no model."""
+    module = step(node.kind)
+    return str(module.made_by(node, action)) if hasattr(module, "made_by") else ""
+
+
+def model_named(profile: Profile, action: Action, version: str) -> str:
+    """Return the title of the model of an action whose `version` says that its graph names files of it.
+
+    Of any other graph, which names its files itself, return those.
+    """
+    if action.version == version:
+        return profile.title
+    nodes = action.body.get("graph", {}).get("nodes", ())
+    inputs = (value for node in nodes if "Lora" not in node["class"] for value in node["inputs"].values())
+    files = {re.split(r"[/\\]", value)[-1] for value in inputs if isinstance(value, str)}
+    return ", ".join(sorted(file for file in files if file.lower().endswith(WEIGHT_FILES)))
 
 
 def pool_of(node: Node) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from ltxflow.script.model import (
     Extends,
     Geometry,
     Image,
+    Keyframe,
     Lora,
     Media,
     Picture,
@@ -31,11 +32,11 @@ from ltxflow.script.model import (
     Value,
     slug,
 )
-from ltxflow.script.profile import Profile, Quality, delivered_size, geometry
+from ltxflow.script.profile import Profile, Quality, Stage2, delivered_size, geometry
 from ltxflow.script.rendering import render, render_many
 from ltxflow.script.settings import QUALITY_PARTS
 from ltxflow.script.template import Template
-from ltxflow.script.weights import weights_of
+from ltxflow.script.weights import pins_of, weights_of
 from ltxflow.steps import (
     Asset,
     Expected,
@@ -43,6 +44,7 @@ from ltxflow.steps import (
     Node,
     Wishes,
     label,
+    model_named,
     needed,
     told_frames,
     told_prompt,
@@ -53,7 +55,11 @@ from ltxflow.steps import (
 if TYPE_CHECKING:
     from ltxflow.comfy.signatures import Signatures
 
-KIND, VERSION, POOL, SOURCE = "clip", "1", "gpu", "comfyui"
+KIND, VERSION, POOL, SOURCE = "clip", "2", "gpu", "comfyui"
+CHANGES = {"2": "now keys a clip by its model"}  # what a VERSION changed, for people whom it would cost renders
+MODELLESS = (
+    "1"  # the version of an action whose graph names no file of the film's model: version 2 changed nothing there
+)
 
 _ENCODER = json.JSONEncoder(default=dict, allow_nan=False)
 SCHEDULED_LEAST = 2  # steps that LTXVScheduler can stretch
@@ -100,6 +106,7 @@ class Shot:
     template: Template
     weights: Mapping[str, str]  # model role → precision
     before: Before | None = None
+    pins: Mapping[str, str] = field(default_factory=dict)  # model role → sha256 of its file, where the film pins one
 
     @property
     def sampled_frames(self) -> int:
@@ -162,13 +169,14 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
     Raise LtxflowError, with all problems, for clips whose template or size does not exist.
     """
     problems: list[Problem] = []
-    weights = weights_of(project)
+    weights, pins = weights_of(project), pins_of(project)
     both: list[Clip | Still] = [*project.clips, *project.stills]
     taken = {one.path: one for one in both}
     for clip in project.clips:
         try:
             template, size = template_of(project, clip), geometry_of(project, clip)
             check_steps(project, clip, template)
+            _check_keyframes(clip, wishes.lengths[clip.path])
             before, needs = before_of(project, clip, wishes)
         except LtxflowError as error:
             problems += error.problems
@@ -192,6 +200,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
                 template,
                 weights,
                 before,
+                pins,
             )
             if take == pick:
                 problems += check_guide(shot)
@@ -264,7 +273,7 @@ def with_inputs(shot: Shot, inputs: Mapping[str, Output]) -> Shot:
 def template_of(project: Project, clip: Clip) -> Template:
     """Given a clip, return the template it names, or the one for what it has: frames at both ends, a guide, …"""
     named = clip.get("template")
-    name = str(named) if named else way_of(clip)
+    name = str(named) if named else clip.way
     found = project.templates.get(name)
     if found is None:
         value = clip.settings.get("template")
@@ -279,9 +288,15 @@ def template_of(project: Project, clip: Clip) -> Template:
     template: Template = found  # the model floor does not know templates
     if template.problems:
         raise LtxflowError(*template.problems)
-    own = {"reference": clip.reference, "last_frame": clip.last_frame, "control": clip.control, "extend": clip.extends}
-    own["sound"] = clip.sound
-    lacks = [need for need in template.header.needs if need in own and own[need] is None]
+    own = {
+        "reference": clip.reference,
+        "last_frame": clip.last_frame,
+        "control": clip.control,
+        "sound": clip.sound,
+        "extend": clip.extends,
+        "keyframes": clip.keyframes,
+    }
+    lacks = [need for need in template.header.needs if need in own and not own[need]]
     if lacks:
         value = clip.settings.get("template")
         setting = {"extend": "extends"}.get(lacks[0], lacks[0])
@@ -302,7 +317,7 @@ def template_of(project: Project, clip: Clip) -> Template:
 
 def templates_used(project: Project) -> frozenset[str]:
     """Return the names of the templates that a film's clips and images are made with."""
-    clips = {str(clip.get("template") or way_of(clip)) for clip in project.clips}
+    clips = {str(clip.get("template") or clip.way) for clip in project.clips}
     return frozenset(clips | {still.template for still in project.stills if still.template})
 
 
@@ -327,22 +342,29 @@ def check_steps(project: Project, clip: Clip, template: Template) -> None:
         raise LtxflowError(Problem(f"{clip.path}: {problem}", value.span or clip.span, hint, "L044"))
 
 
-def way_of(clip: Clip) -> str:
-    """Given a clip, return the name of the way it is made, from what it has."""
-    if clip.extends:
-        return "extend"
-    if clip.control:
-        return "control"
-    if clip.last_frame:
-        return "flf2v"
-    return "i2v" if clip.reference else "t2v"
+def _check_keyframes(clip: Clip, frames: int) -> None:
+    """Raise LtxflowError for a keyframe that is not in the clip, which a server mostly lets pass, or one of two in one
+    place.
+    """
+    taken: dict[int, str] = {}
+    for keyframe in clip.keyframes:
+        frame, span = frames - 1 if keyframe.frame is None else keyframe.frame, keyframe.span or clip.span
+        if frame >= frames:
+            message = f"{clip.path} has {frames} frames, and its keyframe at {keyframe.at} would be frame {frame}"
+            hint = f"write at: {frames - 1}f or less, or at: end"
+            raise LtxflowError(Problem(message, span, hint, "L109"))
+        if frame in taken:
+            message = f"{clip.path} has two keyframes at frame {frame}: at {taken[frame]} and at {keyframe.at}"
+            raise LtxflowError(Problem(message, span, "leave one of them out", "L109"))
+        taken[frame] = keyframe.at
 
 
 def geometry_of(project: Project, clip: Clip) -> Geometry:
     """Given a clip, return its sizes: those of the film, sampled in the stages its settings ask for."""
     wanted = project.settings.get("size") or project.settings["aspect"]
     preset = project.profile.qualities[str(clip.get("quality"))]
-    return geometry(project.profile, str(wanted.value), stages=int(clip.get("stages", 2)), half=preset.half)
+    stages, is_guided = int(clip.get("stages", 2)), clip.control is not None
+    return geometry(project.profile, str(wanted.value), stages=stages, half=preset.half, is_guided=is_guided)
 
 
 def sigmas_for(preset: Quality, steps: int) -> str | None:
@@ -458,6 +480,10 @@ def assets(shot: Shot) -> list[Asset]:
         fit, focus = str(clip.get(f"{group}.fit", "cover")), clip.get(f"{group}.focus", (0.5, 0.5))
         name, recipe = asset_name(picture, fit, focus, shot.geometry.decoded)
         found.append(Asset(name, recipe, group, image=picture, input=group if picture.made_as else ""))
+    fit, focus = shot.profile.last_frame.fit, shot.profile.last_frame.focus
+    for keyframe in clip.keyframes:
+        name, recipe = asset_name(keyframe.image, fit, focus, shot.geometry.decoded)
+        found.append(Asset(name, recipe, "keyframes", image=keyframe.image))
     if clip.control:
         guide = prepared_guide(shot)
         name = prepared_name(guide) if guide else video_name(clip.control)
@@ -503,13 +529,12 @@ def context(
         "steps": steps,
         "cfg": cfg,
         "sampler": preset.sampler_for(shot.template.name),
+        "sampler_eta": preset.etas.get(shot.template.name),
         "sigmas": sigmas_for(preset, steps),
-        "stage2": {
-            "sigmas": preset.stage2.sigmas,
-            "sampler": preset.stage2.sampler_for(shot.template.name),
-            "cfg": preset.stage2.cfg,
-        }
-        if stages == 2
+        "audio_cfg": cfg if preset.audio_cfg is None else preset.audio_cfg,
+        "guidance": dict(preset.guidance) or None,
+        "stage2": second_stage(preset.stage2, shot.template.name)
+        if stages == 2 or (clip.is_doubled and profile.temporal_refined)
         else None,
         "distilled": preset.distilled,
         "distilled_strength": preset.distilled_strength,
@@ -518,13 +543,18 @@ def context(
         "text_encoder_device": profile.text_encoder_device,
         "tiling": profile.tiled_decode.for_size(size.decoded),
         "temporal_upscale": clip.is_doubled,
+        "temporal_refined": profile.temporal_refined,
+        "first_frame_guides": profile.first_frame_guides,
+        "keyframes": [_as_guide(shot, keyframe) for keyframe in clip.keyframes],
         "control": None,
         "extend": None,
         "prefix": prefix,
     }
-    for group in ("reference", "last_frame"):
+    for group, usual in (("reference", profile.reference), ("last_frame", profile.last_frame)):
+        strength = clip.get(f"{group}.strength")
         told[group] = names.get(group)
-        told[f"{group}_strength"] = clip.get(f"{group}.strength")
+        told[f"{group}_strength"] = strength
+        told[f"{group}_strength2"] = strength if usual.strength_stage2 is None else usual.strength_stage2
         told[f"{group}_compression"] = clip.get(f"{group}.compression")
     if clip.control:
         told["control"] = {
@@ -532,6 +562,7 @@ def context(
             "video": names["control"],
             "strength": clip.get("control.strength", 1.0),
             "mode": clip.get("control.mode", "raw"),
+            "computed": clip.is_map_computed,
         }
     if clip.sound or "sound" in shot.template.header.variables:
         told["sound"] = names.get("sound")
@@ -545,9 +576,34 @@ def context(
     return told
 
 
+def second_stage(stage2: Stage2, template: str) -> dict[str, Any]:
+    """Return what a template is given of stage 2: what the profile states; it has defaults for the rest."""
+    told: dict[str, Any] = {"sigmas": stage2.sigmas, "sampler": stage2.sampler_for(template), "cfg": stage2.cfg}
+    more = {"seed": stage2.seed, "eta": stage2.etas.get(template), "distilled": stage2.is_distilled}
+    return told | {name: value for name, value in more.items() if value is not None}
+
+
+def _as_guide(shot: Shot, keyframe: Keyframe) -> dict[str, Any]:
+    """A keyframe as a template takes it; its index in stage 2 is another one where that samples doubled frames."""
+    usual = shot.profile.last_frame
+    fit, focus = usual.fit, usual.focus
+    strength = usual.strength if keyframe.strength is None else keyframe.strength
+    index = -1 if keyframe.frame is None else keyframe.frame
+    first = index // 2 if shot.clip.is_doubled and index > 0 else index  # stage 1 samples every other frame
+    return {
+        "image": asset_name(keyframe.image, fit, focus, shot.geometry.decoded)[0],
+        "index": first,
+        "index2": index if shot.profile.temporal_refined else first,
+        "strength": strength,
+        "strength2": strength if usual.strength_stage2 is None else usual.strength_stage2,
+        "compression": usual.compression,
+    }
+
+
 def _is_guided(shot: Shot) -> bool:
     """Whether a negative prompt may have an effect. A template that is not ours may have a CFG of its own."""
-    return float(shot.clip.get("cfg")) > 1 or not shot.template.trusted
+    preset = shot.profile.qualities[str(shot.clip.get("quality"))]
+    return max(float(shot.clip.get("cfg")), preset.audio_cfg or 0) > 1 or not shot.template.trusted
 
 
 def graph(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
@@ -596,7 +652,7 @@ def _place(template: Template, told: Mapping[str, Any]) -> tuple[Digest, Digest]
 
 def _named(shot: Shot) -> dict[str, str]:
     """The names of its models in keys."""
-    return {role: f"{role}@{weights}" for role, weights in shot.weights.items()}
+    return shot.profile.tokens(shot.weights)
 
 
 def foreign_files(
@@ -660,7 +716,7 @@ def check(clips: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
 
 def first_names(shot: Shot) -> dict[str, str]:
     """Given a shot, return model role → the profile's first name of its file: a server may know it by another."""
-    return {role: shot.profile.models[role].weights[weights][0] for role, weights in shot.weights.items()}
+    return shot.profile.first_names(shot.weights)
 
 
 def _others(number: int) -> str:
@@ -668,7 +724,7 @@ def _others(number: int) -> str:
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
-    """Given a node, return its action: the graph as a Merkle walk, models by role and precision, pins, recipes."""
+    """Return the action of a node: the graph as a Merkle walk, models by name, role and precision, pins, recipes."""
     shot = with_inputs(node.spec, inputs)
     digests = {name: output.digest for name, output in inputs.items() if name == "extends"}  # of pictures, the pixels
     roles = _named(shot)
@@ -687,9 +743,21 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     used = set(_texts(body["graph"]))
     if recipes := {asset.name: asset.recipe for asset in assets(shot) if asset.name in used}:
         body["assets"] = recipes
-    if pins := {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256}:
+    if pins := _pins(shot, used):
         body["pins"] = pins
-    return Action(KIND, VERSION, body, digests, (*outputs, "published"))
+    version = VERSION if used.intersection(roles.values()) else MODELLESS
+    return Action(KIND, version, body, digests, (*outputs, "published"))
+
+
+def _pins(shot: Shot, used: Container[str] | None = None) -> dict[str, str]:
+    """What the film pins by its bytes: LoRAs by their names, files of the model (that are `used`) by those in keys."""
+    pins = {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256}
+    named = {token: shot.pins[role] for role, token in _named(shot).items() if role in shot.pins}
+    return pins | {token: sha256 for token, sha256 in named.items() if used is None or token in used}
+
+
+def made_by(node: Node, action: Action) -> str:
+    return model_named(node.spec.profile, action, VERSION)
 
 
 def cheap_key(node: Node, inputs: Mapping[str, Output]) -> str:
@@ -704,7 +772,7 @@ def cheap_key(node: Node, inputs: Mapping[str, Output]) -> str:
         "template": [shot.template.name, shot.template.digest, shot.template.trusted],
         "context": context(shot, _named(shot), {}, "ltxflow", read),
         "assets": {asset.name: asset.recipe for asset in read},
-        "pins": {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256},
+        "pins": _pins(shot),
         "inputs": {name: output.digest for name, output in inputs.items() if name == "extends"},
     }
     return hashlib.sha256(_ENCODER.encode(told).encode()).hexdigest()
@@ -745,12 +813,14 @@ def fields(node: Node) -> dict[str, Any]:
             told |= {f"{group}.{part}": clip.get(f"{group}.{part}") for part in ("strength", "compression", "fit")}
             if clip.get(f"{group}.fit") == "cover":
                 told[f"{group}.focus"] = clip.get(f"{group}.focus")
+    told["keyframes"] = [told_keyframe(keyframe) for keyframe in clip.keyframes] or None
     guide = clip.control
     if guide is None:
         told["control.video"] = None
     elif "control" in reads or not reads:
         told["control.video"] = {"is": guide.name, "digest": guide.digest}
         told |= {f"control.{part}": clip.get(f"control.{part}") for part in ("lora", "strength", "mode")}
+        told["control.preprocess"] = clip.get("control.preprocess")  # None: as the mode has it
     if clip.sound or "sound" in reads:
         sound = clip.sound
         told["sound"] = {"is": sound.name, "digest": sound.digest} if sound else None
@@ -760,10 +830,18 @@ def fields(node: Node) -> dict[str, Any]:
     told["extends.file"] = {"is": file.name, "digest": file.digest} if file else None
     if extends:
         told |= {"extends.frames": extends.frames, "extends.audio": extends.audio}
-    told["weights"] = " ".join(f"{role}:{weight}" for role, weight in sorted(shot.weights.items()))
+    maps = {role for role, model in shot.profile.models.items() if model.maps}  # `control` says which of them is used
+    models = [role for role in sorted(shot.weights) if role not in maps]
+    told["weights"] = " ".join(f"{role}:{shot.weights[role]}" for role in models)
+    told["pins"] = " ".join(f"{role}:{sha256}" for role, sha256 in sorted(shot.pins.items())) or None
     told["template"] = _told_template(shot)
     told["profile"] = shot.profile.name
     return told
+
+
+def told_keyframe(keyframe: Keyframe) -> dict[str, Any]:
+    told = {"is": f"{keyframe.image.name} at {keyframe.at}", "pixels": keyframe.image.pixels, "frame": keyframe.frame}
+    return told if keyframe.strength is None else {**told, "strength": keyframe.strength}
 
 
 def told_picture(picture: Picture) -> dict[str, str]:
@@ -787,9 +865,11 @@ def _told_quality(shot: Shot) -> dict[str, Any]:
     own = {name: getattr(preset, name) for name in ("sampler", "sigmas", "distilled", "distilled_strength", "half")}
     own |= {"samplers": dict(preset.samplers)}
     own |= {name: getattr(preset, name) for name in QUALITY_PARTS if clip.settings[name].origin.startswith("quality ")}
+    own |= {"guided": {"etas": dict(preset.etas), "audio_cfg": preset.audio_cfg, "more": dict(preset.guidance)}}
     if clip.get("stages", 2) == 2:
         stage2 = preset.stage2
         own |= {"stage2": [stage2.sigmas, stage2.sampler, stage2.cfg, dict(stage2.samplers)]}
+        own |= {"stage2.more": [stage2.seed or 0, dict(stage2.etas), stage2.is_distilled]}
     return {"is": preset.name, **own}
 
 
@@ -799,7 +879,7 @@ def _told_template(shot: Shot) -> dict[str, Any]:
     "instead" is set where the author chose it himself. Templates are compared by what they make of the same shape:
     where that is another one, whatever gave it is what changed.
     """
-    name, way = shot.template.name, way_of(shot.clip)
+    name, way = shot.template.name, shot.clip.way
     shape = _shape("", context(shot, {role: role for role in shot.weights}, {}, "shape"))
     return {
         "is": name,
@@ -836,7 +916,7 @@ def where(node: Node, name: str) -> Span | None:
     shot: Shot = node.spec
     if name == "workflow":
         return Span(shot.template.shown or str(shot.template.path), 1, 1)
-    return written(name, shot.clip, shot.scene, shot.film)
+    return written("weights" if name == "pins" else name, shot.clip, shot.scene, shot.film)
 
 
 def expected(shot: Shot, output: str) -> Expected:
@@ -844,7 +924,15 @@ def expected(shot: Shot, output: str) -> Expected:
     if not shot.template.trusted:
         return Expected(None, shot.fps, None)
     size = shot.geometry.delivered if output == "video" else shot.geometry.decoded
-    return Expected(shot.frames, shot.fps, size)
+    return Expected(shot.frames, shot.fps, size, _shortest_sound(shot))
+
+
+def _shortest_sound(shot: Shot) -> float | None:
+    """Return the seconds of sound that come at least; None where the profile says nothing of its model's sound."""
+    if shot.profile.sound is None:
+        return None
+    again = shot.clip.frames_again / shot.fps  # seconds of what it continues: sampled, then cut off
+    return shot.profile.sound.seconds(shot.sampled_frames, shot.sampled_fps) - again
 
 
 def roles(shot: Shot, action: Action | None = None) -> list[str]:
@@ -855,8 +943,8 @@ def roles(shot: Shot, action: Action | None = None) -> list[str]:
     """
     tokens = _named(shot)
     is_told = action is not None and shot.template.trusted
-    used = _ENCODER.encode(action.body["graph"] if action and is_told else graph(shot, tokens, {}, "ltxflow"))
-    return [role for role, token in tokens.items() if f'"{token}"' in used]
+    used = set(_texts(action.body["graph"] if action and is_told else graph(shot, tokens, {}, "ltxflow")))
+    return [role for role, token in tokens.items() if token in used]
 
 
 def work(node: Node) -> float:

@@ -17,13 +17,15 @@ from ltxflow.script.model import Project, Still
 from ltxflow.script.profile import Profile, geometry
 from ltxflow.script.rendering import render
 from ltxflow.script.template import Template
-from ltxflow.script.weights import weights_of
-from ltxflow.steps import Asset, Expected, Job, Node, Wishes
+from ltxflow.script.weights import pins_of, weights_of
+from ltxflow.steps import Asset, Expected, Job, Node, Wishes, model_named
 
 if TYPE_CHECKING:
     from ltxflow.comfy.signatures import Signatures
 
-KIND, VERSION, POOL, SOURCE = "reference", "1", "gpu", "reference"
+KIND, VERSION, POOL, SOURCE = "reference", "2", "gpu", "reference"
+CHANGES = {"2": "now keys a still by its model"}  # as steps/clip.py has it, and so is MODELLESS
+MODELLESS = "1"
 OUTPUT = "image"
 VARIABLES = ("prompt", "negative", "seed", "width", "height", "prefix")  # what a template of images may use
 FRAMES = 9  # the shortest clip on the grid: what our own template makes for the sake of its last frame
@@ -39,6 +41,7 @@ class Sitting:
     profile: Profile
     made_by: Template | None = None
     precisions: Mapping[str, str] = field(default_factory=dict)  # of the film's model, where it is what draws
+    pins: Mapping[str, str] = field(default_factory=dict)  # model role → sha256 of its file, where the film pins one
 
     # What a server is told: steps.Order
 
@@ -72,9 +75,9 @@ class Sitting:
         return f"template {self.template.name}"
 
     def roles(self, action: Action | None = None) -> list[str]:
-        tokens = {role: f"{role}@{precision}" for role, precision in self.weights.items()}
+        tokens = self.profile.tokens(self.weights)
         used = json.dumps(self.graph(tokens, {}, "ltxflow"))
-        return [role for role, token in tokens.items() if f'"{token}"' in used]
+        return [role for role, token in tokens.items() if json.dumps(token) in used]
 
     def assets(self) -> list[Asset]:
         return []
@@ -114,7 +117,10 @@ class Sitting:
             "stage2": None,
             "steps": preset.steps,
             "cfg": preset.cfg,
+            "audio_cfg": preset.cfg if preset.audio_cfg is None else preset.audio_cfg,
+            "guidance": dict(preset.guidance) or None,
             "sampler": preset.sampler_for(self.template.name),
+            "sampler_eta": preset.etas.get(self.template.name),
             "sigmas": preset.sigmas,
             "distilled": preset.distilled,
             "distilled_strength": preset.distilled_strength,
@@ -156,8 +162,9 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
             raise LtxflowError(*template.problems)
         asked = {*range(1, still.takes + 1), pick} if still.takes > 1 else {pick}
         for take in sorted(asked | wishes.also(still)):
-            weights = weights_of(project) if template and template.trusted else {}
-            sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template, weights)
+            is_models = template is not None and template.trusted
+            weights, pins = (weights_of(project), pins_of(project)) if is_models else ({}, {})
+            sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template, weights, pins)
             pool = "gpu" if template else "cpu"
             yield Node(f"{still.path}@{take}", KIND, sitting, 0, span=still.span, pool=pool)
 
@@ -166,8 +173,9 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """By the graph as a Merkle walk; of an engine, by what it is and what it is asked for. Names do not count."""
     sitting: Sitting = node.spec
     if sitting.made_by is None:
-        return Action(KIND, VERSION, {"engine": sitting.still.engine.keyed(), **_asked(sitting)}, outputs=(OUTPUT,))
-    graph = sitting.graph({role: f"{role}@{weights}" for role, weights in sitting.weights.items()}, {}, "ltxflow")
+        return Action(KIND, MODELLESS, {"engine": sitting.still.engine.keyed(), **_asked(sitting)}, outputs=(OUTPUT,))
+    tokens = sitting.profile.tokens(sitting.weights)
+    graph = sitting.graph(tokens, {}, "ltxflow")
     outputs = sitting.outputs(graph)
     if not outputs:
         raise LtxflowError(
@@ -178,7 +186,16 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
                 "L081",
             )
         )
-    return Action(KIND, VERSION, {"graph": canonical_graph(graph, outputs)}, outputs=(OUTPUT,))
+    body: dict[str, Any] = {"graph": canonical_graph(graph, outputs)}
+    used = json.dumps(body)
+    if pins := {tokens[role]: pin for role, pin in sitting.pins.items() if json.dumps(tokens[role]) in used}:
+        body["pins"] = pins
+    has_model = any(json.dumps(token) in used for token in tokens.values())
+    return Action(KIND, VERSION if has_model else MODELLESS, body, outputs=(OUTPUT,))
+
+
+def made_by(node: Node, action: Action) -> str:
+    return "" if node.spec.made_by is None else model_named(node.spec.profile, action, VERSION)
 
 
 def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
@@ -216,7 +233,12 @@ def fields(node: Node) -> dict[str, Any]:
     if template is None:
         return {**told, "engine": {"is": still.engine.name, "keyed": still.engine.keyed()}, "template": None}
     if sitting.weights:
-        told["weights"] = ", ".join(f"{role} {precision}" for role, precision in sitting.weights.items())
+        maps = {role for role, model in sitting.profile.models.items() if model.maps}  # of guides, which it has not
+        told["weights"] = ", ".join(
+            f"{role} {precision}" for role, precision in sitting.weights.items() if role not in maps
+        )
+        told["profile"] = sitting.profile.name
+    told["pins"] = " ".join(f"{role}:{sha256}" for role, sha256 in sorted(sitting.pins.items())) or None
     if "negative" in template.header.variables and not template.trusted:
         told["negative"] = still.negative
     return {**told, "engine": None, "template": {"is": template.name, "text": template.digest}}

@@ -1,4 +1,7 @@
-"""`ltxflow.lock`: per clip the pick, its takes and their digests, a line each. Knows no store, no plan."""
+"""`ltxflow.lock`: per clip the pick, its takes and their digests, a line each; per model what `auto` came to.
+
+Knows no store, no plan.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,11 @@ _HEAD = (
     f"ltxflow-lock: {LOCK_VERSION}\n"
 )
 _LINE = re.compile(
-    r"(?P<clip>[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*|reference:[a-z0-9][a-z0-9-]*(?:/[a-z0-9][a-z0-9-]*)?)"
+    r"(?P<clip>[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*|reference:[a-z0-9][a-z0-9-]*(?:/[a-z0-9][a-z0-9-]*)?"
+    r"|model:[a-z0-9][a-z0-9./-]*)"
     r":\s+(?P<json>\S.*)"
 )
+MODEL = "model:"  # what begins the line of a model
 _VERSION = re.compile(r"ltxflow-lock:\s+(?P<version>\S.*?)\s*")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")
 # what JSON lets stand in a string but YAML does not print (YAML 1.2, 5.1), or takes for the end of a line
@@ -80,9 +85,14 @@ class LockEntry:
 
 @dataclass(frozen=True)
 class Lock:
-    """The whole file: clip path (`hook/b`), or name of a made reference (`reference:hero`) → its entry."""
+    """The whole file: clip path (`hook/b`), or name of a made reference (`reference:hero`) → its entry.
+
+    `choices` are what `auto` came to, by the model's name: {weights: {role: precision}, quality, stages}, each only
+    where it was to be chosen.
+    """
 
     entries: Mapping[str, LockEntry] = field(default_factory=lambda: _EMPTY)
+    choices: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _EMPTY)
 
     def mentions(self, word: str) -> bool:
         """Whether a word may stand in one of its lines: a quick look that spares reading them all."""
@@ -103,12 +113,20 @@ def made_of(entry: str) -> str:
 
 def with_entry(lock: Lock, clip: str, entry: LockEntry) -> Lock:
     """Given a clip's path and its new entry, return the lock with it."""
-    return Lock({**lock.entries, clip: entry})
+    return replace(lock, entries={**lock.entries, clip: entry})
 
 
 def without(lock: Lock, clip: str) -> Lock:
     """Given a clip's path, return the lock without it."""
-    return Lock({path: entry for path, entry in lock.entries.items() if path != clip})
+    return replace(lock, entries={path: entry for path, entry in lock.entries.items() if path != clip})
+
+
+def with_choices(lock: Lock, model: str, choices: Mapping[str, Any]) -> Lock:
+    """Given what `auto` came to for a model, return the lock with it beside what was chosen before."""
+    known = lock.choices.get(model, _EMPTY)
+    weights = {**known.get("weights", {}), **choices.get("weights", {})}
+    united = {**known, **choices, **({"weights": weights} if weights else {})}
+    return replace(lock, choices={**lock.choices, model: united}) if united else lock
 
 
 def with_take(lock: Lock, clip: str, take: int, made: LockTake) -> Lock:
@@ -162,7 +180,7 @@ def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
             place = target + clip[len(source) :]
             if place not in entries:
                 entries[place] = entries.pop(clip)
-    return lock if entries == lock.entries else Lock(entries)
+    return lock if entries == lock.entries else replace(lock, entries=entries)
 
 
 # --- the text
@@ -170,7 +188,14 @@ def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
 
 def lock_text(lock: Lock) -> str:
     """Given a lock, return its text: YAML, with a line a clip in the order of their paths, to merge well."""
-    return _HEAD + "".join(f"{clip}: {lock.entries[clip].text}\n" for clip in sorted(lock.entries))
+    lines = {clip: entry.text for clip, entry in lock.entries.items()}
+    lines |= {f"{MODEL}{model}": _as_text(_plain_choices(choices)) for model, choices in lock.choices.items()}
+    return _HEAD + "".join(f"{name}: {lines[name]}\n" for name in sorted(lines))
+
+
+def _plain_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
+    weights = {"weights": _sorted(choices["weights"])} if "weights" in choices else {}
+    return weights | {name: choices[name] for name in ("quality", "stages") if name in choices}
 
 
 def _entry_text(entry: LockEntry) -> str:
@@ -178,6 +203,10 @@ def _entry_text(entry: LockEntry) -> str:
     data |= {"status": entry.status} if entry.status else {}
     data |= {"reason": entry.reason} if entry.reason else {}
     data["takes"] = {str(number): _take_json(entry.takes[number]) for number in sorted(entry.takes)}
+    return _as_text(data)
+
+
+def _as_text(data: Mapping[str, Any]) -> str:
     text = json.dumps(data, separators=(", ", ": "), ensure_ascii=False, allow_nan=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -200,6 +229,7 @@ def parse_lock(text: str, name: str) -> Lock:
     lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
     _refuse_conflicts(lines, name)
     entries: dict[str, LockEntry] = {}
+    choices: dict[str, Mapping[str, Any]] = {}
     problems: list[Problem] = []
     is_headed = False
     for number, line in enumerate(lines, 1):
@@ -214,13 +244,16 @@ def parse_lock(text: str, name: str) -> Lock:
         except _Bad as bad:
             problems.append(bad.problem)
             continue
-        if clip in entries:
+        if clip in entries or (clip.startswith(MODEL) and clip.removeprefix(MODEL) in choices):
             hint = "keep one of the two lines; what the other one names stays in the store"
             problems.append(Problem(f'"{clip}" stands here twice', Span(name, number, 1), hint))
-        entries[clip] = entry
+        if isinstance(entry, LockEntry):
+            entries[clip] = entry
+        else:
+            choices[clip.removeprefix(MODEL)] = entry
     if problems:
         raise LtxflowError(*problems)
-    return Lock(entries)
+    return Lock(entries, choices)
 
 
 def _refuse_conflicts(lines: list[str], name: str) -> None:
@@ -246,7 +279,8 @@ class _Bad(Exception):
         self.problem = problem
 
 
-def _parse_line(line: str, name: str, number: int) -> tuple[str, LockEntry]:
+def _parse_line(line: str, name: str, number: int) -> tuple[str, LockEntry | Mapping[str, Any]]:
+    """Return the name that a line begins with, and a clip's entry, or what was chosen for a model."""
     found = _LINE.fullmatch(line)
     if found is None:
         hint = 'a line reads: scene/clip: {"pick": 1, "takes": {…}}'
@@ -261,7 +295,7 @@ def _parse_line(line: str, name: str, number: int) -> tuple[str, LockEntry]:
         span = Span(name, number, found.start("json") + 1)
         raise _Bad(Problem(f'"{found["clip"]}": nested too deeply', span, hint)) from None
     try:
-        return found["clip"], _entry(data)
+        return found["clip"], _choices(data) if found["clip"].startswith(MODEL) else _entry(data)
     except ValueError as error:
         span = Span(name, number, found.start("json") + 1)
         raise _Bad(Problem(f'"{found["clip"]}": {error}', span, hint)) from None
@@ -282,6 +316,17 @@ def _entry(data: Any) -> LockEntry:
         status=_typed(data, "status", str, ""),
         reason=_typed(data, "reason", str, ""),
     )
+
+
+def _choices(data: Any) -> Mapping[str, Any]:
+    _check_names(data, "a model", {"weights", "quality", "stages"})
+    for role, precision in _typed(data, "weights", dict, {}).items():
+        if type(precision) is not str:
+            raise ValueError(f'"{role}" is not text')
+    _typed(data, "quality", str, "")
+    if _typed(data, "stages", int, 1) not in (1, 2):
+        raise ValueError(f'"stages" is {data["stages"]}')
+    return dict(data)
 
 
 def _take(data: Any) -> LockTake:
@@ -351,7 +396,10 @@ def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
     if not text.strip():  # we never write one: its takes and words were in it
         hint = f"`git checkout {path.name}` brings back the last good one; without any, remove it"
         raise LtxflowError(Problem("a lock with nothing in it", Span(shown, 1, 1), hint))
-    return Lock(_Lines(text, shown)) if is_known else parse_lock(text, shown)
+    if not is_known:
+        return parse_lock(text, shown)
+    lines = _Lines(text, shown)
+    return Lock(lines, lines.choices)
 
 
 class _Lines(Mapping[str, LockEntry]):
@@ -365,14 +413,18 @@ class _Lines(Mapping[str, LockEntry]):
         next(told, None)  # the version
         self._lines = dict(told)
         self._read: dict[str, LockEntry] = {}
+        named = [name for name in self._lines if name.startswith(MODEL)]
+        self.choices = {name.removeprefix(MODEL): self._parsed(*self._lines.pop(name)) for name in named}
+
+    def _parsed(self, line: str, number: int) -> Any:
+        try:
+            return _parse_line(line.rstrip("\r"), self._name, number)[1]
+        except _Bad as bad:
+            raise LtxflowError(bad.problem) from None
 
     def __getitem__(self, clip: str) -> LockEntry:
         if clip not in self._read:
-            line, number = self._lines[clip]
-            try:
-                self._read[clip] = _parse_line(line.rstrip("\r"), self._name, number)[1]
-            except _Bad as bad:
-                raise LtxflowError(bad.problem) from None
+            self._read[clip] = self._parsed(*self._lines[clip])
         return self._read[clip]
 
     def __contains__(self, clip: object) -> bool:
@@ -385,6 +437,14 @@ class _Lines(Mapping[str, LockEntry]):
         return len(self._lines)
 
 
+def read_choices(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return what a lock's file has of models, by name; nothing where it cannot be read: who reads it all says so."""
+    try:
+        return read_lock(path, is_known=True).choices
+    except LtxflowError:
+        return _EMPTY
+
+
 def write_lock(path: Path, lock: Lock) -> bool:
     """Given a lock, write its file, whole or not at all; return whether there was anything to write.
 
@@ -394,7 +454,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
     try:
         is_same = path.read_bytes().replace(b"\r\n", b"\n") == text.encode()
     except FileNotFoundError:
-        is_same = not lock.entries
+        is_same = not (lock.entries or lock.choices)
     except OSError:
         is_same = False
     if is_same:

@@ -8,26 +8,34 @@ Clip by clip, against the version both came from:
             stronger word stands: approved or pinned, then accepted, then rejected, then a pick. Of two equally strong
             ones ours stands, and that is a conflict for a person.
   a line    that one side removed goes, unless the other side changed it.
+  a model   what `auto` came to is united, part by part; where both chose, and not the same, ours stands, and that is a
+            conflict for a person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ltxflow.store.lock import Lock, LockEntry, LockTake
+from ltxflow.store.lock import MODEL, Lock, LockEntry, LockTake
 
+OTHER_PARTS = ("quality", "stages")  # of what is chosen for a model, beside the precision of each role
 STRENGTH: Mapping[str, int] = {"approved": 3, "pinned": 3, "accepted": 2, "rejected": 1}
 
 
 @dataclass(frozen=True)
 class Clash:
-    """A clip about which two people said different things: `ours` stands. As `take 2 (approved)`."""
+    """A clip about which two people said different things: `ours` stands. As `take 2 (approved)`.
+
+    Of a model (`model:ltx-2/19b`), what was chosen; `remedy` says then how to take theirs.
+    """
 
     clip: str
     ours: str
     theirs: str
-    their_take: int
+    their_take: int = 0
+    remedy: str = ""
 
     @property
     def message(self) -> str:
@@ -35,7 +43,7 @@ class Clash:
 
     @property
     def hint(self) -> str:
-        return f"talk about it; to take theirs: ltxflow pick {self.clip} {self.their_take}"
+        return f"talk about it; to take theirs: {self.remedy or f'ltxflow pick {self.clip} {self.their_take}'}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,37 @@ def merge(base: Lock, ours: Lock, theirs: Lock) -> Merged:
             clashes += [clash] if clash else []
         if kept is not None:
             entries[clip] = kept
-    return Merged(Lock(entries), tuple(clashes), tuple(renumbered))
+    choices: dict[str, Mapping[str, Any]] = {}
+    for model in sorted({*ours.choices, *theirs.choices}):
+        was, own, their = (_parts(lock.choices.get(model, {})) for lock in (base, ours, theirs))
+        if united := _chosen(model, was, own, their, clashes):
+            choices[model] = united
+    return Merged(Lock(entries, choices), tuple(clashes), tuple(renumbered))
+
+
+def _chosen(
+    model: str, before: dict[str, Any], mine: dict[str, Any], other: dict[str, Any], clashes: list[Clash]
+) -> dict[str, Any]:
+    """What was chosen for a model on both sides, part by part."""
+    united: dict[str, Any] = {}
+    for part in dict.fromkeys([*mine, *other]):
+        was, own, their = (each.get(part) for each in (before, mine, other))
+        taken = their if own == was or (own is None and their != was) else own
+        if taken is not None:  # else one side took it back, and the other left it as it was
+            united[part] = taken
+        if None not in (own, their) and own != their and was not in (own, their):
+            wish = f"{part}: {their}"
+            remedy = f"write  {wish if part in OTHER_PARTS else f'weights: {{{wish}}}'}"
+            clashes.append(Clash(f"{MODEL}{model}", f"{part} {own}", f"{part} {their}", remedy=remedy))
+    weights = {part: value for part, value in united.items() if part not in OTHER_PARTS}
+    rest = {part: united[part] for part in OTHER_PARTS if part in united}
+    return {**({"weights": weights} if weights else {}), **rest}
+
+
+def _parts(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Roles and what else is chosen, side by side: no role is called quality or stages."""
+    others: dict[str, Any] = {part: choices[part] for part in OTHER_PARTS if part in choices}
+    return {**choices.get("weights", {}), **others}
 
 
 def _united(before: LockEntry, mine: LockEntry, other: LockEntry) -> tuple[LockEntry, dict[int, int]]:

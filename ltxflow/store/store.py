@@ -111,7 +111,7 @@ class Store:
     def _recalled(self, key: Key, brief: Mapping[str, Any]) -> Trace:
         """A trace of which a plan asks the outputs. What else is in it is read when somebody looks."""
         outputs = {name: Output(Digest(o[0]), o[2], o[1]) for name, o in brief["outputs"].items()}
-        told = {name: str(brief[name]) for name in _BRIEF}
+        told = {name: str(brief.get(name, "")) for name in _BRIEF}
         later = {name: Later(self._part, key, name) for name in ("action", "fields", "seconds", "versions")}
         return Trace(key=key, outputs=outputs, **told, **later)  # type: ignore[arg-type]  # mypy joins the two
 
@@ -237,7 +237,7 @@ def _from_row(row: bytes, key: Key, seen: files.Signature) -> Trace | None:
     return replace(trace, action=Later(lambda: json.loads(action)))
 
 
-_BRIEF = ("target", "source", "server", "made_at")
+_BRIEF = ("target", "source", "server", "made_at", "model")
 
 
 def _brief(trace: Trace) -> dict[str, Any]:

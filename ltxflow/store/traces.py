@@ -26,7 +26,7 @@ class Trace:
     `fields` are the flat settings that led to it, kept so that a later plan can say what changed. `seconds`
     are timings by name, `versions` name → version of what took part (and how a graph was adapted to its server,
     `adapted.89.format.codec`, or a file converted, `converted.video`), `made_at` is ISO 8601 in UTC. `source` says what
-    made it: "comfyui", "animatic", …
+    made it: "comfyui", "animatic", …; `model` is the title of the model, "" of none and of an older trace.
     """
 
     key: Key
@@ -39,6 +39,7 @@ class Trace:
     server: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     made_at: str = ""
+    model: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {**self.head(), "action": dict(self.action)}
@@ -50,6 +51,7 @@ class Trace:
             "key": self.key,
             "target": self.target,
             "source": self.source,
+            **({"model": self.model} if self.model else {}),
             "server": self.server,
             "made_at": self.made_at,
             "seconds": dict(self.seconds),
@@ -79,6 +81,7 @@ class Trace:
             server=_text(data, "server"),
             versions=_mapping(data, "versions"),
             made_at=_text(data, "made_at"),
+            model=_text(data, "model"),
         )
 
 

@@ -17,14 +17,15 @@ from typing import Any
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
-from ltxflow.core.events import ActionFinished, Event, Outcome, RunFinished, RunStarted
-from ltxflow.deliver.placements import placements
+from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinished, RunStarted
+from ltxflow.deliver.placements import model_in, placements
 from ltxflow.deliver.publish import Delivered, publish
 from ltxflow.deliver.timeline import RANKS
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.outlook import Outlook, Placed, Question, drifted, judged, not_forced, rejected
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.plan.status import Status
+from ltxflow.plan.upgrades import notices
 from ltxflow.run.build import Builder, Built, Executor, build, interruptible
 from ltxflow.run.executors.local import LocalExecutor
 from ltxflow.steps import pool_of
@@ -32,6 +33,7 @@ from ltxflow.store.lock import Lock
 from ltxflow.store.users import gate
 from ltxflow.verbs.afterbuild import Eve, eve_of
 from ltxflow.verbs.asking import Consent, check_twins, unasked
+from ltxflow.verbs.choosing import settle
 from ltxflow.verbs.inspecting import look_closely
 from ltxflow.verbs.keep import Keeper, keep_hits
 from ltxflow.verbs.means import Means
@@ -104,14 +106,22 @@ def make_film(session: Session, question: Question, means: Means, emit: Emit, co
     session.clean()
     mute = {} if question.only else speak_film(session, emit)
     wanted = _without(question, mute)
+    settle(session, wanted, means.servers, emit)
     with relying(session, lambda: look_closely(session, wanted, emit), _statuses, _has_work) as (outlook, reliance):
         check_twins(outlook)
         consent(session, outlook)
+        for words in notices(outlook):
+            emit(Notice(words))
+        if session.has_new_choices:
+            session.save_lock()
+            session.has_new_choices = False
         eve = eve_of(session, outlook) if question == Question(question.mode) and not outlook.is_all_done else None
         missing = _missing(outlook)
         to_make = sum(status.node.target in outlook.targets for status in missing)
         emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))
         built = _make(means, session, outlook, missing, reliance, _without_frames(emit))
+        if session.tried_before is not None and not built.rendered:
+            session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, outlook, built.statuses)
         stills = show_stills(session, built.statuses)
         with gate(session.store.root):
@@ -213,7 +223,12 @@ def _deliver(session: Session, outlook: Outlook, built: Built, emit: Emit) -> De
         stand.rank > RANKS["animatic"] for stand in stands.values()
     ):
         current = session.look(Question())  # the whole film, to say which renders are stale
-    wanted = placements(outlook, built.statuses, stands, facts, current)
+
+    def model_of(key: str) -> str:
+        trace = session.trace_of(Key(key)) if key else None
+        return model_in(trace) if trace else ""
+
+    wanted = placements(outlook, built.statuses, stands, facts, current, model_of)
     return publish(
         outlook.project,
         outlook.cuts,

@@ -37,11 +37,14 @@ from ltxflow.plan.outlook import Question
 from ltxflow.script.config import Config, is_trusted
 from ltxflow.script.load import load
 from ltxflow.script.profile import Profile
+from ltxflow.script.weights import undecided
 from ltxflow.steps import clip as clip_step
 from ltxflow.steps import pool_of
 from ltxflow.steps.reference import Sitting
 from ltxflow.store.index import file_system, is_networked
 from ltxflow.store.store import Store
+from ltxflow.verbs.models import Holding, lacks, newest_of, ours, usual_roles
+from ltxflow.verbs.samples import first_weights
 from ltxflow.verbs.session import Session, foreign_in_use
 
 Level = Literal["ok", "warning", "error"]
@@ -461,6 +464,7 @@ class Needs:
     loras: Mapping[str, tuple[str, Span | None]]  # file → who uses it, and where it is written
     graphs: Sequence[tuple[str, str, Mapping[str, Any]]] = ()  # template, the first clip of its kind, its graph
     is_sure: bool = True  # False: no film, only what the profile would use
+    open: frozenset[str] = frozenset()  # roles of which any precision will do: the first build chooses
 
     def named(self) -> Iterator[tuple[str, str, str]]:
         """Yield template, folder and file for the models that templates name themselves, each once."""
@@ -484,7 +488,7 @@ def needs_of(session: Session) -> Needs:
         if node.kind == "reference" and pool_of(node) == "gpu":
             still: Sitting = node.spec
             weights = weights or still.weights
-            names = {role: session.project.profile.models[role].weights[p][0] for role, p in still.weights.items()}
+            names = session.project.profile.first_names(still.weights)
             graphs.append((still.template.name, still.path, still.graph(names, {}, "ltxflow")))
             for role in still.roles():
                 roles.setdefault(role, still.path)
@@ -507,17 +511,13 @@ def needs_of(session: Session) -> Needs:
             roles.setdefault(role, clip.path)
         graph = clip_step.graph(shot, clip_step.first_names(shot), {}, "ltxflow")
         graphs.append((shot.template.name, clip.path, graph))
-    return Needs(session.project.profile, weights, roles, loras, graphs)
+    return Needs(session.project.profile, weights, roles, loras, graphs, open=frozenset(undecided(session.project)))
 
 
 def usual_needs(profile: Profile) -> Needs:
-    """Given a profile and no film, return what its qualities use: every role but the temporal upscaler."""
-    weights = {
-        role: model.precision(profile.default_weights.get(role, "")) or next(iter(model.weights))
-        for role, model in profile.models.items()
-    }
-    roles = {role: f"{profile.title}" for role in profile.models if role != "temporal_upscaler"}
-    return Needs(profile, weights, roles, {}, is_sure=False)
+    """Return what a profile's default quality uses, where there is no film."""
+    roles = dict.fromkeys(usual_roles(profile), profile.title)
+    return Needs(profile, first_weights(profile), roles, {}, is_sure=False, open=frozenset(roles))
 
 
 async def film_findings(seen: Seen, client: Client, needs: Needs, config: Config) -> list[Finding]:
@@ -531,9 +531,10 @@ async def film_findings(seen: Seen, client: Client, needs: Needs, config: Config
     ]
     wanted += [([], [(name, span)], user) for name, (user, span) in needs.loras.items()]
     try:
+        weights = {**needs.weights, **await _had(inventory, needs)}
         for roles, loras, user in wanted:
             try:
-                names = await resolve_names(inventory, needs.profile, needs.weights, roles, loras, user)
+                names = await resolve_names(inventory, needs.profile, weights, roles, loras, user)
             except LtxflowError as error:
                 if any(problem.code != "C010" for problem in error.problems):
                     raise
@@ -560,6 +561,34 @@ async def film_findings(seen: Seen, client: Client, needs: Needs, config: Config
     except LtxflowError as error:
         found += [of_problem("server.models", problem, "error", seen.name) for problem in error.problems]
     return found
+
+
+async def _had(inventory: Inventory, needs: Needs) -> dict[str, str]:
+    """Of the roles that are open, the first precision that a server has."""
+    had: dict[str, str] = {}
+    for role in needs.open & needs.roles.keys():
+        model = needs.profile.models[role]
+        listed = await inventory.names(model.folder)
+        there = next((precision for precision in model.order if model.find(precision, listed)), None)
+        had |= {role: there} if there else {}
+    return had
+
+
+def model_findings(holding: Holding) -> Iterator[Finding]:
+    """Yield the largest of our models that a server can run, and what the others lack."""
+    found, where = newest_of(holding, models := ours()), holding.server
+    if found is None:
+        message = "none of the models that ltxflow knows can be run here"
+        yield Finding("server.largest", "warning", message, "the next lines say what each of them lacks", where)
+    else:
+        message = f"the largest model this server can run: {found.title} (profile: {found.name})"
+        yield Finding("server.largest", "ok", message, "", where)
+    for profile in models:
+        if missing := lacks(profile, holding):
+            files = [each for each in missing if "/" in each]
+            hint = "put the files into ComfyUI/models/" if files else "update ComfyUI there"
+            message = f"{profile.title} (profile: {profile.name}) lacks {', '.join(missing)}"
+            yield Finding("server.lacks", "ok", message, hint, where)
 
 
 def _missing(template: str, folder: str, name: str, available: Sequence[str], where: str) -> Finding:

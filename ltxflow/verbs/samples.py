@@ -14,7 +14,20 @@ from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.script.model import Clip, Extends, Image, Length, Lora, Media, Narration, Prompt, Scene, Still, Value
+from ltxflow.script.model import (
+    Clip,
+    Extends,
+    Image,
+    Keyframe,
+    Length,
+    Lora,
+    Media,
+    Narration,
+    Prompt,
+    Scene,
+    Still,
+    Value,
+)
 from ltxflow.script.profile import Profile, delivered_size, geometry
 from ltxflow.script.references import TEXT_TO_IMAGE
 from ltxflow.script.rendering import render_many
@@ -51,7 +64,8 @@ def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style
 
 def _every(profile: Profile, template: Template, reads: frozenset[str], loras: Sequence[str]) -> Iterator[Sample]:
     needs = set(template.header.needs)
-    optional = [n for n in ("reference", "last_frame", "control", "sound", "extend") if n in reads - needs]
+    own = ("reference", "last_frame", "keyframes", "control", "sound", "extend")
+    optional = [name for name in own if name in reads - needs]
     pictures = [
         needs | set(some) for count in range(len(optional) + 1) for some in itertools.combinations(optional, count)
     ]
@@ -115,6 +129,7 @@ def _shot(
         control=video if "control" in has else None,
         sound=Media(Path("sound.wav"), "sound.wav", digest_bytes(b"sound")) if "sound" in has else None,
         extends=Extends(file=video, audio=audio) if "extend" in has else None,
+        keyframes=KEYFRAMES if "keyframes" in has else (),
     )
     film = {"size": Value(size, "sample")}
     return clip_step.Shot(
@@ -125,10 +140,10 @@ def _shot(
         seed=SEED,
         frames=FRAMES,
         fps=FPS,
-        geometry=geometry(profile, delivered_size(profile, size), int(chosen["stages"]), preset.half),
+        geometry=geometry(profile, delivered_size(profile, size), int(chosen["stages"]), preset.half, "control" in has),
         profile=profile,
         template=template,
-        weights={role: _weights(profile, role) for role in profile.models},
+        weights=first_weights(profile),
         before=clip_step.Before("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
     )
 
@@ -137,10 +152,12 @@ def _image(name: str) -> Image:
     return Image(Path(name), name, digest_bytes(name.encode()), 1920, 1080)
 
 
-def _weights(profile: Profile, role: str) -> str:
-    return profile.models[role].precision(profile.default_weights.get(role, "")) or next(
-        iter(profile.models[role].weights)
-    )
+KEYFRAMES = (Keyframe("40f", 40, _image("middle.png")), Keyframe("end", None, _image("end.png")))
+
+
+def first_weights(profile: Profile) -> dict[str, str]:
+    """Return model role → the precision that comes first."""
+    return {role: model.order[0] for role, model in profile.models.items()}
 
 
 def try_template(
@@ -192,7 +209,7 @@ def _try_still(
     profile: Profile, template: Template, signatures: Signatures, allowed: frozenset[str]
 ) -> tuple[int, list[Problem]]:
     still = Still("sample", WORDS, (1536, 1024), template=template.name)
-    weights = {role: _weights(profile, role) for role in profile.models} if template.trusted else {}
+    weights = first_weights(profile) if template.trusted else {}
     node = Node("reference:sample@1", "reference", reference.Sitting(still, 1, SEED, profile, template, weights), 0)
     try:
         reference.action(node, {})

@@ -30,7 +30,7 @@ from ltxflow.script.profile import templates_folder
 from ltxflow.script.sources import Sources
 from ltxflow.steps.clip import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
-from ltxflow.store.lock import Lock, LockTake
+from ltxflow.store.lock import Lock, LockTake, read_choices, with_choices
 from ltxflow.store.lockfile import LockFile, merge_problems
 from ltxflow.store.memory import Memory, memory_of
 from ltxflow.store.published import Published, found, not_ours, read_published
@@ -57,6 +57,9 @@ class Session:
     memory: Memory = field(default_factory=Memory)
     opened_ns: int = 0  # when nothing was read yet
     is_part: bool = False  # whether `project` has only some of its scenes: enough to look, not to build
+    has_new_choices: bool = False  # whether the lock is to be written before anything is submitted: `choose`
+    tried_before: Mapping[str, Any] | None = None  # the lock's choices, where those of now hold only if they render
+    load_with: Callable[[Mapping[str, Mapping[str, Any]]], Loaded] | None = None  # the film again, with other choices
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
 
@@ -76,6 +79,13 @@ class Session:
         self.published, problem = read_published(self.record_path, _files(self.project) if self.is_part else None)
         self._locked = self._taken = None
         self.warnings += [problem] if problem else []
+
+    def choose(self, choices: Mapping[str, Any]) -> None:
+        """Take what `auto` came to for the film's model, and read the film again with that. Write nothing."""
+        assert self.load_with is not None
+        self.lock = with_choices(self.lock, self.project.profile.model, choices)
+        self.loaded = self.load_with(self.lock.choices)
+        self.project = self.loaded.project
 
     def save_lock(self) -> None:
         """Write the lock; what others wrote to its file meanwhile is in it then, and told. Raise Overtaken for what
@@ -205,10 +215,10 @@ class Session:
     def rests_on(self) -> set[str | Path]:
         """Everything that an answer about this film depends on: what was read, and where something could appear."""
         project, config = self.project, self.config.folder
-        rests: set[str | Path] = {*self.loaded.files, project.profile.file, self.lock_path, self.record_path}
+        rests: set[str | Path] = {*self.loaded.files, *project.profile.files, self.lock_path, self.record_path}
         rests |= {config / "config.yaml", config / "trust.json", self.store.root / SPEEDS}
         for folder in (project.folder / "templates", templates_folder()):
-            rests |= {folder, folder / project.profile.name}
+            rests |= {folder, *(folder / name for name in project.profile.sets)}
         for template in project.templates.values():
             rests |= {template.path, *(template.path.parent / part for part in template.parts)}
         output = project.output.parent
@@ -279,7 +289,7 @@ def open_session(
     path = file.parent / LOCK
     lock_file = LockFile(path, shown(path, cwd))
 
-    def read(is_trusted: bool) -> Loaded:
+    def read(is_trusted: bool, choices: Mapping[str, Mapping[str, Any]]) -> Loaded:
         return load(
             file,
             root=root,
@@ -290,14 +300,16 @@ def open_session(
             remembered=cache(lambda name: remembered_engine(name, store, lock_file.read)),
             memory=store.memory,
             sources=sources,
+            choices=choices,
         )
 
+    chosen, is_trusting = read_choices(path), False
     try:
-        loaded = read(False)
+        loaded = read(False, chosen)
     except LtxflowError:
         if str(file.parent.resolve()) not in config.trust:
             raise
-        loaded = read(True)
+        loaded, is_trusting = read(True, chosen), True
     project = loaded.project
     used = foreign_in_use(project)
     if not is_trusted(config, project.folder, project.foreign, used):
@@ -321,6 +333,7 @@ def open_session(
         store.memory,
         opened_ns,
         is_part,
+        load_with=partial(read, is_trusting),
     )
     session.read_records()
     return session

@@ -10,6 +10,7 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.deliver.placements import model_in
 from ltxflow.media.fit import ImageFacts
 from ltxflow.media.image import open_image, read_image, save_png
 from ltxflow.media.probe import VideoFacts, probe_mp4
@@ -125,7 +126,12 @@ def accept(session: Session, named: Named) -> bool:
         raise _gone(named, take)
     module = step(status.node.kind)
     new = replace(
-        old, key=status.key, action=status.action.as_json(), fields=module.fields(status.node), target=named.target
+        old,
+        key=status.key,
+        action=status.action.as_json(),
+        fields=module.fields(status.node),
+        target=named.target,
+        model=model_in(old),  # its fields are replaced, and what made it is not
     )
     session.store.record(new)
     _keep(session, named, replace(take, key=status.key), "accepted", f"rendered as {take.key[:12]}")

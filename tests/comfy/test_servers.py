@@ -25,6 +25,7 @@ WEIGHTS = {
     "distilled_lora": "bf16",
     "spatial_upscaler": "bf16",
     "temporal_upscaler": "bf16",
+    "depth_estimator": "fp16",
 }
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
@@ -136,6 +137,7 @@ def test_precision_is_never_mixed(profile: Profile) -> None:
         ("spatial_upscaler", "latent_upscale_models", "stages: 1"),
         ("distilled_lora", "loras", "quality: full with stages: 1"),
         ("temporal_upscaler", "latent_upscale_models", "temporal_upscale: false"),
+        ("depth_estimator", "geometry_estimation", "preprocess: false, where the video is such a map already"),
     ],
 )
 def test_what_would_do_without_is_named(profile: Profile, role: str, folder: str, way_out: str) -> None:
@@ -144,6 +146,14 @@ def test_what_would_do_without_is_named(profile: Profile, role: str, folder: str
     assert f"ComfyUI/models/{folder}" in problem.hint
     assert f"or do without it: {way_out}" in problem.hint
     assert "closest" not in problem.hint
+
+
+def test_another_lora_of_the_same_use_is_named() -> None:
+    newer = load_profile("ltx2.3-22b")
+    there = newer.models["distilled_lora"].weights["rank-111"]
+    with FakeComfy(models=models(loras=list(there))) as fake:
+        (problem,) = refusal(fake, newer, ("distilled_lora",))
+    assert "or use what is there: weights: {distilled_lora: rank-111}" in problem.hint
 
 
 def test_all_that_is_missing_is_told_at_once(profile: Profile) -> None:

@@ -194,6 +194,25 @@ def test_the_model_that_draws_a_still_is_asked_for_by_the_still(film: Film) -> N
     assert "reference:hero" in " ".join(finding["message"] for finding in found(ran, "server.models", "error"))
 
 
+def test_the_largest_model_that_a_server_can_run_is_told_and_what_others_lack(film: Film) -> None:
+    with FakeComfy(models={**MODELS_LTX2, "text_encoders": ["gemma_3_12B_it_fp4_mixed.safetensors"]}) as server:
+        ran = doctor(film, "--server", server.url)
+    assert ran.code == 0, "what `auto` would choose is there"
+    (largest,) = found(ran, "server.largest")
+    assert largest["message"] == "the largest model this server can run: LTX-2 19B (profile: ltx2-19b)"
+    told = {f["message"].partition(" lacks ")[0]: f["message"] for f in found(ran, "server.lacks", "ok")}
+    assert "checkpoints/ltx-2.3-22b-dev-fp8.safetensors" in told["LTX-2.3 22B (profile: ltx2.3-22b)"]
+    assert "text_encoders/" not in told["LTX-2.3 22B (profile: ltx2.3-22b)"]
+    assert "node LTXVDualCFGGuider" in told["LTX-2.5 22B (profile: ltx2.5)"]
+    assert "vae/ltx-2.5-video-vae-bf16.safetensors" in told["LTX-2.5 22B (profile: ltx2.5)"]
+
+
+def test_a_server_that_can_run_none_is_a_warning(film: Film) -> None:
+    with FakeComfy(models={**MODELS_LTX2, "checkpoints": []}) as server:
+        (largest,) = found(doctor(film, "--server", server.url), "server.largest", "warning")
+    assert largest["hint"]
+
+
 def test_a_missing_lora_names_its_place(film: Film, comfy: FakeComfy) -> None:
     film.edit("      - id: a\n", "      - id: a\n        loras: [my_style_lorra.safetensors]\n")
     ran = doctor(film, "--server", comfy.url)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
 from film import Film, run
 
 from ltxflow.commands.init import slug, titled
@@ -53,6 +56,50 @@ def test_a_git_ignore_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / ".gitignore").write_text("mine\n")
     assert run("init").code == 0
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def profile_of(folder: Path) -> str:
+    (line,) = [line for line in (folder / "project.yaml").read_text().splitlines() if line.startswith("profile:")]
+    return line.split()[1]
+
+
+@pytest.mark.parametrize(
+    ("models", "profile"),
+    [
+        (MODELS_LTX2, "ltx2-19b"),
+        ({**MODELS_LTX2, **MODELS_LTX23}, "ltx2.3-22b"),
+        ({**MODELS_LTX2, "checkpoints": []}, "ltx2-19b"),
+    ],
+)
+def test_its_model_is_the_newest_that_a_server_can_run(
+    film: Film, monkeypatch: pytest.MonkeyPatch, models: dict[str, list[str]], profile: str
+) -> None:
+    with FakeComfy(models=models) as server:
+        monkeypatch.setenv("COMFY_URL", server.url)
+        ran = run("init", "new", "--json")
+        assert (ran.code, ran.data["profile"]) == (0, profile)
+        assert server.url.removeprefix("http://") in ran.data["why"]
+    new = Film(film.folder.parent / "new", film.store)
+    assert profile_of(new.folder) == profile
+    assert new.run("check", "--strict").code == 0
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_is_silent_dead_or_wrong_keeps_nobody_waiting(
+    film: Film, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    for number, address in enumerate((silent, "http://127.0.0.1:9", "ftp://nowhere")):
+        monkeypatch.setenv("COMFY_URL", address)
+        ran = run("init", f"new{number}")
+        assert ran.code == 0, ran.err
+        assert profile_of(film.folder.parent / f"new{number}") == "ltx2-19b"
+    assert "ftp" in ran.err
 
 
 @pytest.mark.parametrize(

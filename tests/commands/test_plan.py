@@ -17,6 +17,7 @@ def test_a_new_film_is_all_to_be_created(film: Film) -> None:
         "  + hook/b      97f  new",
         "  + middle/a    97f  new",
         "  + end/a       97f  new",
+        "  · assumes checkpoint: fp8, text_encoder: bf16; the first build chooses by what its servers have",
         "",
         "Plan: 4 to create.  Film 12.5s (313 frames).",
         f"Apply it: ltxflow build -p {shlex.quote(str(film.folder))}",

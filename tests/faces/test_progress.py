@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 
 import pytest
-from rich.console import Console
+from rich.console import Console as RichConsole
 
 from ltxflow.core.events import (
     ActionFinished,
@@ -89,14 +89,14 @@ def test_verbose_adds_beginnings_and_what_was_restored() -> None:
 def live(events: Iterable[Event], width: int = 80, height: int = 24) -> LiveWatcher:
     face = Face(io.StringIO(), io.StringIO(), {})
     watcher = LiveWatcher(face)
-    watcher.console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
+    watcher.console = RichConsole(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
     for event in events:
         watcher(event)
     return watcher
 
 
 def screen(watcher: LiveWatcher) -> list[str]:
-    console = Console(width=watcher.console.width, file=io.StringIO(), no_color=True, force_terminal=False)
+    console = RichConsole(width=watcher.console.width, file=io.StringIO(), no_color=True, force_terminal=False)
     console.print(watcher.picture())
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]

@@ -43,7 +43,7 @@ class Canned:
         for name in action.outputs:
             job.out[name] = job.folder / name
             job.out[name].write_bytes(f"{name} of {status.key}".encode())
-            job.facts[name] = facts(node, name) if name in VIDEOS else {}
+            job.facts[name] = facts(node, name) if name in VIDEOS else _picture(f"{name} of {status.key}")
         self.ran.append(node.target)
 
     def is_under_way(self, key: str) -> bool:
@@ -59,6 +59,11 @@ class Canned:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def _picture(text: str) -> dict[str, Any]:
+    """The facts of a picture; each `text` is another one."""
+    return {"pixels": hashlib.sha256(text.encode()).hexdigest(), "width": 256, "height": 256}
 
 
 def fine(text: str, frames: int) -> Findings:

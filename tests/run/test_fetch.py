@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ltxflow.media.strip import strip_mp4
 from ltxflow.plan.outlook import Question
 from ltxflow.run import fetch
 from ltxflow.run.fetch import BadFile, verify
-from ltxflow.steps.clip import Shot
+from ltxflow.steps.clip import Shot, expected
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def shot(film: Film) -> Shot:
     return found
 
 
-def video(folder: Path, frames: int, size: tuple[int, int] = SIZE, fps: int = 25) -> Path:
+def video(folder: Path, frames: int, size: tuple[int, int] = SIZE, fps: int = 25, sound: float | None = None) -> Path:
     path = folder / "video.mp4"
-    path.write_bytes(canned(frames, size, fps, "x"))
+    path.write_bytes(canned(frames, size, fps, "x", sound))
     return path
 
 
@@ -55,6 +56,21 @@ def test_what_is_another_thing_is_told_apart(tmp_path: Path, shot: Shot) -> None
     picture = tmp_path / "last.png"
     Image.new("RGB", (32, 32)).save(picture)
     assert refused("last_frame", picture, shot) == "the last_frame has size 32x32, not 128x128"
+
+
+@pytest.mark.parametrize(
+    ("fps", "latents"),
+    [(8, 28), (24, 9), (25, 9), (30, 8), (50, 4)],  # of 9 frames, as ComfyUI 0.33 was seen to make
+)
+def test_sound_that_is_short_by_design_is_taken_and_sound_that_is_missing_is_not(
+    tmp_path: Path, shot: Shot, fps: int, latents: int
+) -> None:
+    asked = replace(shot, frames=9, fps=fps)
+    designed = (4 * latents - 3) / 100  # seconds, LTX's audio decoder
+    assert expected(asked, "video").sound_s == pytest.approx(designed)
+    verify("video", video(tmp_path, 9, fps=fps, sound=designed), asked)
+    said = refused("video", video(tmp_path, 9, fps=fps, sound=designed - 0.12), asked)
+    assert said.endswith(f"s of sound for {9 / fps:.2f} s of picture")
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>502</html>", b"\0" * 5000])

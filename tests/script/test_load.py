@@ -153,7 +153,10 @@ def test_an_output_beside_the_project_is_fine() -> None:
         ("control: {lora: x.safetensors, video: /g.mp4}", f'47 L011 absolute path "/g.mp4" | {ABSOLUTE}'),
         ("length: 30s", "17 L043 length 30s is 753 frames: LTX-2 19B ends at 497 at 25 fps | split it into several"),
         ("length: 1000f", "17 L043 length 1000f is 1001 frames: LTX-2 19B ends at 497 at 25 fps | split it"),
-        ("quality: ful", '18 S105 "quality" must be preview, distilled or full, not "ful" | did you mean "full"?'),
+        (
+            "quality: ful",
+            '18 S105 "quality" must be preview, distilled, full or auto, not "ful" | did you mean "full"?',
+        ),
         ("negative: 'no {{ lok }}'", '19 L030 unknown variable "lok" | did you mean "look"?'),
         ("loras: [push]", '16 L045 unknown LoRA "push" | write the file'),
     ],
@@ -165,10 +168,11 @@ def test_a_setting_that_cannot_be_used(line: str, message: str) -> None:
 
 def test_a_guide_video_needs_its_lora() -> None:
     write_guide(Path("refs/guide.mp4"))
-    assert told(clip("control: {video: refs/guide.mp4, mode: pose}")) == [
-        "10:26 L046 a guide video needs an IC-LoRA | add its file to control:, such as lora: "
-        "ltx-2-19b-ic-lora-pose-control.safetensors"
+    assert told(clip("control: {video: refs/guide.mp4, mode: raw}")) == [
+        "10:26 L046 a guide video needs an IC-LoRA | add its file to control:, such as lora: my-control.safetensors"
     ]
+    (found,) = read(clip("control: {video: refs/guide.mp4, mode: canny}")).project.clips
+    assert found.get("control.lora") == "ltx-2-19b-ic-lora-canny-control.safetensors"  # the profile's
     assert read(clip("control: {strength: 0.5}")).project.clips[0].control is None  # settings for nothing yet
 
 
@@ -301,8 +305,8 @@ def test_one_mistake_in_the_defaults_is_told_once() -> None:
         ({"length": "121"}, "length: 121 has no unit"),
         ({"reference.fit": "round"}, '"fit" must be cover, contain or stretch, not "round"'),
         ({"reference.strength": 5.0}, '"strength" must be between 0 and 1, not 5'),
-        ({"stages": 3}, '"stages" must be 1 or 2, not 3'),
-        ({"quality": "ful"}, '"quality" must be preview, distilled or full, not "ful"'),
+        ({"stages": 3}, '"stages" must be 1, 2 or auto, not 3'),
+        ({"quality": "ful"}, '"quality" must be preview, distilled, full or auto, not "ful"'),
     ],
 )
 def test_a_setting_on_the_command_line_is_checked_as_one_in_the_file(setting: dict[str, Any], message: str) -> None:

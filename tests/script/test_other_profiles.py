@@ -1,4 +1,4 @@
-"""Other models are data: profiles that share the templates of the first one, and no Python that knows them."""
+"""Other models are data: profiles that extend the first one and use its templates, and no Python that knows them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fakes.comfyui import MODELS_LTX23, FakeComfy
 from film import Film, prompt
+from films import write_picture
 
 import ltxflow
 from ltxflow.comfy.signatures import recorded_info
-from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.outlook import Question
 from ltxflow.script import yaml
 from ltxflow.script.profile import Needs, Profile, load_profile, templates_folder
@@ -51,8 +51,7 @@ def graph(film: Film) -> Graph:
     """The workflow of the film's clip, with the profile's names for the files."""
     (node,) = film.session().look(Question()).plan.nodes.values()
     shot: clip_step.Shot = node.spec
-    models = {role: shot.profile.models[role].weights[weights][0] for role, weights in shot.weights.items()}
-    return clip_step.graph(shot, models, {}, "x")
+    return clip_step.graph(shot, clip_step.first_names(shot), {}, "x")
 
 
 def classes(made: Graph) -> list[str]:
@@ -82,7 +81,7 @@ def test_every_number_says_its_source(name: str) -> None:
 
 def test_no_python_knows_a_model_but_the_default_one() -> None:
     others = [name for name in PROFILES if name != "ltx2-19b"]
-    assert len(others) >= 2
+    assert len(others) >= 4
     words = [*others, "ltx-2.3", "ltx-2.5", "2.3-22b"]
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8").lower()
@@ -98,10 +97,9 @@ def test_templates_are_shared(name: str) -> None:
 
 
 def test_a_profile_of_the_project_shares_templates_too(tmp_path: Path) -> None:
-    text = (templates_folder() / "ltx2.3-22b" / "profile.yaml").read_text()
     own = tmp_path / "templates" / "mine"
     own.mkdir(parents=True)
-    (own / "profile.yaml").write_text(text.replace("name: ltx2.3-22b", "name: mine"))
+    (own / "profile.yaml").write_text("ltxflow-profile: 1\nname: mine\nextends: ltx2.3-22b\n")
     (own / "t2v.json.j2").write_text('{# ltxflow-template: 1\ntitle: "mine"\n#}\n{}')
     found = read_templates("mine", tmp_path)
     assert found["i2v"].trusted
@@ -142,7 +140,7 @@ def test_a_film_of_it_is_built(film: Film) -> None:
     assert (ran.code, ran.totals["rendered"]) == (0, 1), ran.out
 
 
-# --- the one that waits for newer servers
+# --- the one in parts, which needs newer servers
 
 
 def test_a_model_in_parts_loads_each(film: Film) -> None:
@@ -151,6 +149,7 @@ def test_a_model_in_parts_loads_each(film: Film) -> None:
     absent = {"CheckpointLoaderSimple", "LTXVAudioVAELoader", "LTXAVTextEncoderLoader", "CFGGuider"}
     assert not absent & set(classes(made))
     assert "LoraLoaderModelOnly" not in classes(made)
+    assert [made[id]["inputs"]["noise_seed"] for id in ("72",)] == [42]
     assert made["54"]["inputs"]["model"] == made["74"]["inputs"]["model"] == ["1", 0]
     assert made["41"]["inputs"]["audio_vae"] == ["3", 0]
     assert made["80"]["inputs"]["vae"] == made["61"]["inputs"]["vae"] == ["4", 0]
@@ -171,25 +170,70 @@ def test_a_server_that_has_the_nodes_will_do_whatever_its_version(film: Film) ->
     assert 'no \\"ltx-2.5-22b-distilled-transformer-bf16.safetensors\\" in diffusion_models' in ran.out
 
 
-def test_a_server_that_is_too_old_is_named(film: Film) -> None:
+def test_a_server_that_lacks_its_nodes_is_named(film: Film) -> None:
     with FakeComfy() as server:
         ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
     assert ran.code == 1
-    assert "ltx2.5, which one/a uses, needs a ComfyUI newer than 0.27.0 that has LTXVDualCFGGuider" in ran.out
+    assert "ltx2.5, which one/a uses, needs a ComfyUI 0.32.0 or newer that has LTXVDualCFGGuider" in ran.out
     assert "it is 0.27.0 and has no LTXVDualCFGGuider" in ran.out
 
 
-def test_a_newer_server_is_asked_for_the_files(film: Film) -> None:
+def test_a_server_that_has_its_nodes_is_asked_for_the_files_whatever_its_version(film: Film) -> None:
     with FakeComfy(version="0.28.0", extra_nodes={"LTXVDualCFGGuider": DUAL}) as server:
         ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
-    assert "newer than" not in ran.out.splitlines()[-1]
+    assert "or newer" not in ran.out.splitlines()[-1]
     assert 'no \\"ltx-2.5-22b-distilled-transformer-bf16.safetensors\\" in diffusion_models' in ran.out
 
 
-def test_it_cannot_double_the_frame_rate(film: Film) -> None:
-    write(film, "ltx2.5", "temporal_upscale: true", fps="24")
-    with pytest.raises(LtxflowError, match="has no temporal upscaler"):
-        film.session()
+def test_it_doubles_the_frame_rate_and_samples_that_again(film: Film) -> None:
+    for stages, sources in (("1", ["56", "67", "76"]), ("2", ["56", "61", "67", "76"])):
+        made = graph(write(film, "ltx2.5", f"temporal_upscale: true\n        stages: {stages}", fps="24"))
+        assert made["67"]["inputs"]["samples"] == [sources[-3], 0]
+        assert made["70"]["inputs"]["video_latent"] == ["67", 0]
+        assert made["23"]["inputs"]["frame_rate"] == 24.0
+        assert made["22"]["inputs"]["frame_rate"] == 12.0
+        assert made["74"]["inputs"]["positive"] == ["23", 0]
+        assert made["80"]["inputs"]["samples"] == ["76", 0]
+        assert made["88"]["inputs"]["fps"] == 24.0
+
+
+def test_a_profile_of_dev_guides_stage_1_and_refines_through_the_lora(film: Film) -> None:
+    made = graph(write(film, "ltx2.5-dev"))
+    assert made["54"]["inputs"] == {
+        "model": ["15", 0],
+        "positive": ["22", 0],
+        "negative": ["22", 1],
+        "video_cfg": 3.0,
+        "audio_cfg": 7.0,
+    }
+    assert made["15"]["inputs"]["model"] == ["14", 0]
+    assert made["14"]["inputs"]["model"] == ["1", 0]
+    assert made["74"]["inputs"]["model"] == ["18", 0]
+    assert made["21"]["class_type"] == "CLIPTextEncode", "the negative prompt has an effect"
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize("profile", ["ltx2.3-22b", "ltx2.5"])
+def test_first_and_last_frame_are_guides_and_the_denoised_picture_is_taken(
+    film: Film, profile: str, stages: int
+) -> None:
+    write_picture(film.folder / "refs" / "a.png", (9, 9, 9))
+    clip = f"reference: refs/a.png\n        last_frame: refs/a.png\n        stages: {stages}"
+    made = graph(write(film, profile, clip))
+    assert [made[id]["inputs"]["frame_idx"] for id in ("42", "43")] == [0, -1]
+    assert made["43"]["inputs"]["positive"] == ["42", 0]
+    assert made["53"] == {**made["53"], "class_type": "SamplerEulerAncestral", "inputs": {"eta": 0.0, "s_noise": 1.0}}
+    assert made["56"]["inputs"]["av_latent"] == ["55", 1]
+    if stages == 2:
+        assert [made[id]["inputs"]["strength"] for id in ("62", "63")] == [1.0, 1.0]
+
+
+def test_a_first_and_a_last_frame_are_made_in_one_stage_unless_the_film_says_otherwise(film: Film) -> None:
+    write_picture(film.folder / "refs" / "a.png", (9, 9, 9))
+    assert "75" in graph(write(film, "ltx2.5", "reference: refs/a.png"))
+    assert "75" not in graph(write(film, "ltx2.5", "last_frame: refs/a.png"))
+    assert "75" in graph(write(film, "ltx2.5", "last_frame: refs/a.png\n        stages: 2"))
+    assert "75" in graph(write(film, "ltx2-19b", "last_frame: refs/a.png"))
 
 
 @pytest.mark.parametrize(

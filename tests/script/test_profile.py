@@ -130,8 +130,9 @@ def test_models_by_precision(profile: Profile) -> None:
     checkpoint, upscaler = profile.models["checkpoint"], profile.models["spatial_upscaler"]
     assert profile.default_weights == {"checkpoint": "fp8", "text_encoder": "bf16"}
     assert checkpoint.precision("fp8") == "fp8"
-    assert checkpoint.precision("fp4") is None
+    assert checkpoint.precision("nvfp4") is None
     assert profile.models["text_encoder"].precision("fp4") == "fp4"
+    assert profile.models["text_encoder"].order == ("bf16", "fp8", "fp4")  # the default, then as listed
     assert upscaler.folder == "latent_upscale_models"
     assert upscaler.precision("fp8") == "bf16"
 
@@ -328,3 +329,36 @@ def test_unknown_aspect_says_what_was_meant(profile: Profile) -> None:
 )
 def test_geometry_in_words(profile: Profile, wanted: str, stages: int, words: str) -> None:
     assert explain_geometry(geometry(profile, wanted, stages)) == words
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stages", "base", "decoded"),
+    [
+        ("256x192", 1, (256, 192), (256, 192)),
+        ("352x224", 1, (384, 256), (384, 256)),
+        ("256x192", 2, (128, 128), (256, 256)),
+        ("1536x864", 2, (768, 448), (1536, 896)),
+    ],
+)
+def test_what_a_video_guides_lies_on_the_grid_of_the_models_ic_loras(
+    wanted: str, stages: int, base: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    """The union IC-LoRA of LTX-2.3 sees its guide at half size: sides of its latents have to be even."""
+    newer = load_profile("ltx2.3-22b")
+    assert (newer.side_of(is_guided=True), newer.side_of(is_guided=False)) == (64, 32)
+    found = geometry(newer, wanted, stages, is_guided=True)
+    assert (found.base, found.decoded) == (base, decoded)
+    assert found.delivered == tuple(map(int, wanted.split("x")))
+    words = explain_geometry(found, 64)
+    assert not found.is_cropped or "of 64)" in words
+
+
+def test_what_a_video_guides_lies_on_the_usual_grid_where_the_profile_has_no_other(profile: Profile) -> None:
+    for stages in (1, 2):
+        assert geometry(profile, "352x224", stages, is_guided=True) == geometry(profile, "352x224", stages)
+
+
+def test_a_quality_may_have_other_stages_for_some_templates() -> None:
+    newer = load_profile("ltx2.3-22b").qualities["distilled"]
+    assert newer.stages == 2
+    assert newer.stages_for == {"flf2v": 1, "keyframes": 1, "control": 1}

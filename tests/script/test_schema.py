@@ -113,8 +113,8 @@ def test_the_smallest_film_passes() -> None:
 
 ID = "use small letters, digits and hyphens, at most 64, the first one a letter or digit"
 CLIP_KEYS = (
-    "id, tags, prompt, covers, reference, last_frame, control, sound, extends, loras, look, negative, seed, length, "
-    "quality, steps, cfg, stages, temporal_upscale, takes, seeds, reseed, checks, template, gain, ignore"
+    "id, tags, prompt, covers, reference, last_frame, control, sound, keyframes, extends, loras, look, negative, seed, "
+    "length, quality, steps, cfg, stages, temporal_upscale, takes, seeds, reseed, checks, template, gain, ignore"
 )
 TOP_KEYS = (
     "ltxflow, id, title, aspect, size, fps, seed, profile, quality, output, words_per_second, weights, server, loras, "
@@ -185,15 +185,15 @@ TOP = [
         "quality: ful",
         10,
         "S105",
-        '"quality" must be preview, distilled or full, not "ful"',
+        '"quality" must be preview, distilled, full or auto, not "ful"',
         'did you mean "full"?',
     ),
     (
         "quality: best",
         10,
         "S105",
-        '"quality" must be preview, distilled or full, not "best"',
-        "write preview, distilled or full",
+        '"quality" must be preview, distilled, full or auto, not "best"',
+        "write preview, distilled, full or auto",
     ),
     ("output: public\\scenes", 9, "S104", 'output: "public\\scenes" is not a path', "write public/scenes"),
     ('output: ""', 9, "S110", '"output" is empty', "write a text"),
@@ -404,8 +404,8 @@ CLIP = [
         'sha256: "xyz" is not a sha256',
         "a sha256 is 64 small hex digits",
     ),
-    ("loras: [a, ]\nstages: 3", 17, "S105", '"stages" must be 1 or 2, not 3', "write 1 or 2"),
-    ('stages: "2"', 17, "S105", '"stages" must be 1 or 2, not "2"', "write 2 without quotes"),
+    ("loras: [a, ]\nstages: 3", 17, "S105", '"stages" must be 1, 2 or auto, not 3', "write 1, 2 or auto"),
+    ('stages: "2"', 17, "S105", '"stages" must be 1, 2 or auto, not "2"', "write 2 without quotes"),
     (
         'temporal_upscale: "yes"',
         27,
@@ -418,7 +418,7 @@ CLIP = [
         18,
         "S103",
         '"control" must be a mapping or null, not "canny"',
-        "write a mapping with some of: lora, video, strength, mode",
+        "write a mapping with some of: lora, video, strength, mode, preprocess",
     ),
     ("ignore: P104", 17, "S103", '"ignore" must be a list, not "P104"', "write [P104]"),
     ("ignore: [p104]", 18, "S104", 'ignore: "p104" is not a rule', "write P104"),

@@ -173,7 +173,8 @@ def test_first_and_last_frame() -> None:
 
 
 def test_last_frame_is_guided_to_at_the_end() -> None:
-    graph = render(OURS["flf2v"], context("flf2v", last_frame_strength=0.6))
+    given = context("flf2v", last_frame_strength=0.6, last_frame_strength2=0.6)
+    graph = render(OURS["flf2v"], given)
     for id in ("43", "63"):
         assert graph[id]["inputs"]["frame_idx"] == -1
         assert graph[id]["inputs"]["strength"] == 0.6
@@ -468,8 +469,9 @@ def test_every_node_and_input_is_known_to_comfyui(name: str, quality: str, size:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_header_names_the_variables_the_template_uses(name: str) -> None:
     header = OURS[name].header
-    parts = {"last_frame", "extend", "control", "reference"}
-    optional = {"flf2v": {"reference"}, "control": {"reference", "last_frame"}}
+    parts = {"last_frame", "extend", "control", "reference", "keyframes"}
+    both = {"reference", "last_frame"}
+    optional = {"flf2v": {"reference"}, "control": both, "keyframes": both}
     assert header.title
     assert header.way
     assert set(header.needs) <= parts

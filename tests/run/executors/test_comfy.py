@@ -228,7 +228,7 @@ def test_the_server_that_lacks_a_model_gets_nothing_of_it(studio: Studio, other:
 def test_a_missing_model_is_told_with_a_way_out(
     studio: Studio, missing: str, there: list[str], message: str, hint: list[str]
 ) -> None:
-    studio.write("a")
+    studio.write("a", weights={"checkpoint": "fp8"})
     with FakeComfy(models={**MODELS, missing: there}) as poor:
         ran = studio.build(poor)
         assert ran.code == 1

@@ -47,9 +47,16 @@ def test_a_question_that_fails_is_asked_again(
 
 def test_a_server_that_is_coming_up_is_waited_for(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.status(503, times=2)
-    ran = studio.write("a").build(server, args=PATIENT)
+    ran = studio.write("a", weights={"checkpoint": "fp8", "text_encoder": "bf16"}).build(server, args=PATIENT)
     assert ran.code == 0, ran.out
     assert "answers again" in notices(ran)
+
+
+def test_a_server_that_is_coming_up_is_asked_again_what_it_has(studio: Studio, server: FakeComfy) -> None:
+    server.misbehave.status(503, times=2)
+    ran = studio.write("a").build(server, args=PATIENT)
+    assert ran.code == 0, ran.out
+    assert "checkpoint: fp8 (ltx-2-19b-dev-fp8.safetensors), for this film from now on" in notices(ran)
 
 
 def test_a_prompt_whose_answer_was_lost_is_not_queued_twice(studio: Studio, server: FakeComfy) -> None:
