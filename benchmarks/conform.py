@@ -117,7 +117,7 @@ def measured(command: list[str], env: Mapping[str, str]) -> Used:
 
 def ltxflow(folder: Path, store: str, *argv: str) -> Used:
     env = {**os.environ, "LTXFLOW_STORE": str(folder.parent / store), "PYTHONPATH": str(HERE)}
-    return measured([sys.executable, "-m", "ltxflow.cli", *argv, "-p", str(folder)], env)
+    return measured([sys.executable, "-m", "ltxflow.cli.main", *argv, "-p", str(folder)], env)
 
 
 def edited(folder: Path, store: str) -> Used:

@@ -44,29 +44,29 @@ BARE, OWN = "--child", "--child-without-bytes"
 def without_bytes() -> None:
     """Take the work on pictures and sound out of this process; sizes and places of all files stay nearly the same."""
     from ltxflow.core.digest import digest_bytes
-    from ltxflow.deliver import publish
-    from ltxflow.media import inspect
+    from ltxflow.farm import transfer
+    from ltxflow.media import inspection
     from ltxflow.media.probe import probe_mp4
-    from ltxflow.run import fetch, prepare
+    from ltxflow.publish import publish
 
     def as_it_is(path: Path, *args: Any, **options: Any) -> bytes:
         return path.read_bytes()
 
     def named_only(name: str, path: Path, *args: Any) -> dict[str, Any]:
-        if name in fetch.PICTURES:
+        if name in transfer.PICTURES:
             return {"width": 128, "height": 128, "pixels": digest_bytes(path.name.encode())}
         return probe_mp4(path).as_json()
 
-    fetch.verify = named_only
-    fetch.strip_mp4 = shutil.copyfile
-    inspect.inspect_video = lambda path: fine(path.name, probe_mp4(path).frames)
+    transfer.verify = named_only
+    transfer.strip_mp4 = shutil.copyfile
+    inspection.inspect_video = lambda path: fine(path.name, probe_mp4(path).frames)
     publish.draw_poster = lambda video: video.name.encode() * 200
-    prepare.prepare_image = as_it_is
+    transfer.prepare_image = as_it_is
 
 
 def child(args: Sequence[str], profile: str = "") -> int:
     """Be ltxflow, in a process of its own."""
-    from ltxflow.cli import main as ltxflow
+    from ltxflow.cli.main import main as ltxflow
 
     if not profile:
         return ltxflow(list(args))
@@ -106,7 +106,7 @@ def measure(folder: Path, clips: int, profile: str) -> tuple[Cost, Cost, Cost]:
 def least(film: Path) -> tuple[float, float]:
     """Processor time in ms and messages a clip, of a client that does the least."""
     env = workload.environment(film.parent / "store")
-    ask = [sys.executable, "-m", "ltxflow.cli", "show", workload.clip_paths(1)[0], "--graph", "--json"]
+    ask = [sys.executable, "-m", "ltxflow.cli.main", "show", workload.clip_paths(1)[0], "--graph", "--json"]
     shown = subprocess.run(ask, cwd=film, env=env, capture_output=True, text=True, check=True)
     graph = json.dumps(json.loads(shown.stdout)["data"])
     with tempfile.TemporaryDirectory(prefix="ltxflow-least-") as folder, FakeProcess() as fake:

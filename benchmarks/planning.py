@@ -40,7 +40,7 @@ from peers import environment as peer_environment  # noqa: E402
 from workload import HERE, environment  # noqa: E402
 
 Row = tuple[str, int, Cost]
-LTXFLOW = [sys.executable, "-m", "ltxflow.cli"]
+LTXFLOW = [sys.executable, "-m", "ltxflow.cli.main"]
 
 
 class Film:

@@ -96,7 +96,7 @@ def build(project: Path, env: dict[str, str], servers: list[FakeProcess], speeds
     before = [server.stats() for server in servers]
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    command = [sys.executable, "-m", "ltxflow.cli", "build", "--json", "-p", str(project)]
+    command = [sys.executable, "-m", "ltxflow.cli.main", "build", "--json", "-p", str(project)]
     for server in servers:
         command += ["--server", server.url]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

@@ -160,16 +160,16 @@ def fill(folder: Path, env: dict[str, str]) -> int:
     from film import canned  # the tests' folder is no package of the project
 
     from ltxflow.core.digest import Output
-    from ltxflow.plan.outlook import Question
+    from ltxflow.plan.plan import PlanOptions
+    from ltxflow.session.session import open_session
     from ltxflow.steps import inspect, step
     from ltxflow.store.traces import Trace
-    from ltxflow.verbs.session import open_session
 
     known: dict[int, dict[str, Any]] = {}
     with _unsynced():
         session = open_session(str(folder), cwd=folder, env=env)
         store, made = session.store, 0
-        for status in session.look(Question()).statuses.values():
+        for status in session.look(PlanOptions()).statuses.values():
             if status.state == "hit" or status.action is None or status.key is None:
                 continue
             node = status.node

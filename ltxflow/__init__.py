@@ -18,7 +18,8 @@ The words, one each:
 * **Event** – something that just happened. **Timeline** – the published `timeline.json`.
 
 The map, in reading order; a module imports only from its own floor or one above it:
-core · media · store · script · comfy · steps · plan · deliver · run · verbs · faces · commands · cli
+core · media · documents · models · store · lock · comfy · workflow · project · steps · plan · session · publish ·
+decisions · farm · build · export · ui · cli
 """
 
 __version__ = "0.1.0"

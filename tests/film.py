@@ -23,16 +23,16 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
-from ltxflow.cli import main
+from ltxflow.cli.main import main
 from ltxflow.core.digest import Output
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec
-from ltxflow.plan.outlook import Question
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.session.session import Session, open_session
 from ltxflow.steps import slate as slate_step
 from ltxflow.steps import step
 from ltxflow.store.traces import Trace
-from ltxflow.verbs.session import Session, open_session
 
 TESTS = Path(__file__).parent
 SIZE = (128, 128)
@@ -169,7 +169,7 @@ class Film:
     def render(self, *clips: str, text: str = "render") -> None:
         """Pretend that a server rendered these clips as they are written now (all without names)."""
         session = self.session()
-        outlook = session.look(Question())
+        outlook = session.look(PlanOptions())
         for status in outlook.statuses.values():
             if clips and status.node.clip not in clips:
                 continue
@@ -227,7 +227,9 @@ def open_indexes() -> int:
 
 def command(*argv: str, setup: str = "import film; film.use_canned()") -> list[str]:
     """The command line in a process of its own, with canned slates unless another `setup` is run before."""
-    code = f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n{setup}\nfrom ltxflow.cli import main\nsys.exit(main())"
+    code = (
+        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n{setup}\nfrom ltxflow.cli.main import main\nsys.exit(main())"
+    )
     return [sys.executable, "-c", code, *argv]
 
 

@@ -22,19 +22,19 @@ from fakes.canned import Canned
 from film import Ran, opened, run
 from PIL import Image
 
+from ltxflow.build import pipeline as film_module
 from ltxflow.comfy.graph import canonical_graph
 from ltxflow.core.digest import canonical
-from ltxflow.deliver import publish as publishing
-from ltxflow.plan.outlook import Change, Mode, Outlook, Question
-from ltxflow.script import load as load_module
-from ltxflow.script.config import read_config, remember_trust
-from ltxflow.script.rendering import render
-from ltxflow.script.template import Template, read_templates
+from ltxflow.lock.model import Lock, read_lock
+from ltxflow.plan.plan import Change, Mode, Plan, PlanOptions
+from ltxflow.project import load as load_module
+from ltxflow.project.config import read_config, remember_trust
+from ltxflow.publish import publish as publishing
+from ltxflow.session.session import Session, open_session
 from ltxflow.steps import clip as clip_step
-from ltxflow.store.lock import Lock, read_lock
-from ltxflow.store.memory import Memory
-from ltxflow.verbs import film as film_module
-from ltxflow.verbs.session import Session, open_session
+from ltxflow.store.memo import Memory
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import Template, read_templates
 
 Data = dict[str, Any]
 Path_ = tuple[str | int, ...]
@@ -199,8 +199,8 @@ class Project:
     def session(self, **settings: Any) -> Session:
         return opened(open_session(str(self.folder), cwd=self.folder, env=self.env, command_line=settings))
 
-    def look(self, *selectors: str, mode: Mode = "render", **settings: Any) -> Outlook:
-        return self.session(**settings).look(Question(mode, selectors))
+    def look(self, *selectors: str, mode: Mode = "render", **settings: Any) -> Plan:
+        return self.session(**settings).look(PlanOptions(mode, selectors))
 
     def build(self, *argv: str) -> Built:
         """Build the film; servers and drawings are canned, the figures are those of the events."""
@@ -252,12 +252,12 @@ class Built:
         return {target.partition(":")[2] for target in made}
 
 
-def stale(outlook: Outlook) -> set[str]:
+def stale(outlook: Plan) -> set[str]:
     """`hook/b@1` of every target that is not in the store."""
     return {target.partition(":")[2] for target, status in outlook.statuses.items() if status.state != "hit"}
 
 
-def reasons(outlook: Outlook) -> dict[str, Change]:
+def reasons(outlook: Plan) -> dict[str, Change]:
     return {change.target.partition(":")[2]: change for change in outlook.of_kind("change")}
 
 

@@ -17,13 +17,13 @@ from typing import Any
 
 from ltxflow.core.digest import Output
 from ltxflow.core.errors import LtxflowError
+from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.explain import only_upstream_differs
 from ltxflow.plan.lengths import cut_film, lengths_by_clip
-from ltxflow.plan.outlook import KINDS_OF, Mode, picked_take, seeds
-from ltxflow.steps import Node, Wishes, bound, step
-from ltxflow.store.lock import Lock, moved
+from ltxflow.plan.plan import KINDS_OF, Mode, picked_take, seeds
+from ltxflow.session.session import Session, open_session
+from ltxflow.steps import Node, ResolvedInputs, bound, step
 from ltxflow.store.traces import read_trace
-from ltxflow.verbs.session import Session, open_session
 
 Made = dict[str, dict[str, Output]]  # key → output name → its file
 
@@ -108,7 +108,7 @@ def _nodes(session: Session, mode: Mode) -> dict[str, Node]:
     if any(problem.level == "error" for problem in problems):
         raise LtxflowError(*problems)
     project = session.project
-    wishes = Wishes(
+    wishes = ResolvedInputs(
         lengths_by_clip(project, cuts),
         seeds(project, lock),
         lambda clip: picked_take(lock, clip),

@@ -17,12 +17,12 @@ from film import Ran, command, run
 
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.timing import seed_for
-from ltxflow.media import inspect as media_inspect
+from ltxflow.farm import transfer
+from ltxflow.lock.model import Lock, read_lock, with_take, write_lock
+from ltxflow.media import inspection as media_inspect
 from ltxflow.media.findings import RULES
-from ltxflow.run import fetch
-from ltxflow.script.profile import load_profile
+from ltxflow.models.profile import load_profile
 from ltxflow.steps import inspect
-from ltxflow.store.lock import Lock, read_lock, with_take, write_lock
 from ltxflow.store.store import Store
 
 CODES = {"frozen": "Q101", "black": "Q102", "silent": "Q106", "clipped": "Q108"}
@@ -495,7 +495,7 @@ def test_what_comes_back_is_decoded_once_and_found_as_what_is_published_is(
     studio: Studio, server: FakeComfy, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[Path] = []
-    monkeypatch.setattr(fetch, "decode_count", counted.append)
+    monkeypatch.setattr(transfer, "decode_count", counted.append)
     studio.write("a").build(server)
     assert [path.name for path in looks] == ["video.mp4"]
     assert not counted

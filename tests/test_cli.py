@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from film import Film, command, film_text, run, run_alone
 
-from ltxflow import __version__, boundary
-from ltxflow.cli import VERBS, main
-from ltxflow.commands import check as check_verb
-from ltxflow.faces.jsonlines import ENVELOPE_SCHEMA
+from ltxflow import __version__
+from ltxflow.cli import boundary
+from ltxflow.cli.commands import check as check_verb
+from ltxflow.cli.main import VERBS, main
+from ltxflow.ui.json_lines import ENVELOPE_SCHEMA
 
 ALONE = ["init", "check", "plan", "build", "explain", "show", "status", "graph", "clean", "trust", "rules", "schema"]
 ESC = "\x1b"
@@ -416,7 +417,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(film: Film) -> None:
 
 
 def test_help_for_a_reader_that_has_left_is_no_error() -> None:
-    with subprocess.Popen([sys.executable, "-m", "ltxflow.cli", "--help"], stdin=subprocess.DEVNULL,
+    with subprocess.Popen([sys.executable, "-m", "ltxflow.cli.main", "--help"], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
         assert process.stdout is not None
         process.stdout.close()
@@ -509,7 +510,7 @@ def test_an_encoding_without_our_signs_is_no_reason_to_stop(film: Film, argv: li
 def test_a_folder_that_was_removed_is_told(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    program = f"import os, sys; os.rmdir({str(gone)!r}); from ltxflow.cli import main; sys.exit(main(['plan']))"
+    program = f"import os, sys; os.rmdir({str(gone)!r}); from ltxflow.cli.main import main; sys.exit(main(['plan']))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=gone, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "error: the folder you are in was removed [U005]\n  → go into one that is there: cd ~\n" in ran.stderr

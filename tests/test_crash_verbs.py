@@ -20,7 +20,7 @@ from store.crashing import Died
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.files import TEMP_PREFIX
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
 
 ENGINE = """\
 import sys, wave

@@ -16,10 +16,10 @@ from film import run
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import pick_offline
-from ltxflow.media.mixing import RATE, read_sound
+from ltxflow.media.mix import RATE, read_sound
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import read_frame_number
+from ltxflow.media.speech import pick_offline
 
 DEMO = Path(__file__).parents[1] / "projects" / "wallet-explainer"
 SIZE = (960, 540)

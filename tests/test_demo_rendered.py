@@ -14,7 +14,7 @@ from fakes.studio import Studio
 from film import Ran, run
 from PIL import Image
 
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
 
 DEMO = Path(__file__).parents[1] / "projects" / "wallet-explainer"
 ANGLES = {

@@ -15,8 +15,8 @@ from test_crash import look_as_a_player
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes
-from ltxflow.store.cas import Cas
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
+from ltxflow.store.blobs import BlobStore
 
 SCENES = {"hook": ["a", "b"]}
 
@@ -117,7 +117,7 @@ def test_a_store_that_can_only_be_read_answers_and_a_build_that_needs_nothing_go
 def rotten(film: Film, data: bytes | None) -> Path:
     """Let the published file of hook/a's render rot in the store (None: one bit of it), and take the published one."""
     digest = read_lock(film.folder / "ltxflow.lock").entries["hook/a"].takes[1].outputs["published"]
-    path = Cas(film.store / "cas").path(Digest(digest))
+    path = BlobStore(film.store / "cas").path(Digest(digest))
     bits = bytearray(path.read_bytes())
     bits[200] ^= 1
     path.chmod(0o644)
@@ -189,7 +189,7 @@ def test_a_blob_that_changes_while_it_is_copied_is_refused(film: Film, monkeypat
     """A file that grows while it is put into the store: what is stored is compared with its digest afterwards."""
     source = film.folder / "x.mp4"
     source.write_bytes(b"one")
-    cas = Cas(film.store / "cas")
+    cas = BlobStore(film.store / "cas")
 
     def before(op: str, path: Path) -> None:
         if op == "clone":

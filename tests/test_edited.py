@@ -22,11 +22,11 @@ from films import write_picture
 from test_fast_paths import COARSE_NS, same_but, settle, told
 from test_narration import ENGINE
 
-from ltxflow.script import facts
+from ltxflow.build import pipeline as making
+from ltxflow.lock.model import read_lock
+from ltxflow.project import reader
+from ltxflow.session import edited, looks
 from ltxflow.store import snapshot
-from ltxflow.store.lock import read_lock
-from ltxflow.verbs import edited, looks
-from ltxflow.verbs import film as making
 
 SCENES = {"hook": ["a", "b"], "two": ["a"], "three": ["a", "b"], "four": ["a"], "five": ["a"], "six": ["a"]}
 BOTH = pytest.mark.parametrize("film", ["one file", "files"], indirect=True)
@@ -37,7 +37,7 @@ PLANS = (("plan",), ("plan", "--animatic"), ("plan", "-q"))
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(snapshot, "RACY_NS", COARSE_NS)
     monkeypatch.setattr(looks, "RACY_NS", COARSE_NS)
-    monkeypatch.setattr(facts, "RACY_NS", COARSE_NS)
+    monkeypatch.setattr(reader, "RACY_NS", COARSE_NS)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
@@ -47,13 +47,13 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     seen: list[list[str]] = []
     look = edited.look_at_edited
 
-    def noted(asked: looks.Asked) -> looks.Seen | None:
+    def noted(asked: looks.LookAnswerKey) -> looks.Seen | None:
         found = look(asked)
         if found is not None:
             seen.append([scene.id for scene in found.session.project.scenes])
         return found
 
-    monkeypatch.setattr("ltxflow.commands.plan.look_at_edited", noted)
+    monkeypatch.setattr("ltxflow.cli.commands.plan.look_at_edited", noted)
     return seen
 
 

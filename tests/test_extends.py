@@ -9,8 +9,8 @@ import pytest
 from fakes.comfyui import FakeComfy
 from film import Film, Ran, canned, prompt
 
+from ltxflow.lock.model import read_lock
 from ltxflow.media.probe import VideoFacts, probe_mp4
-from ltxflow.store.lock import read_lock
 
 CHAIN = f"""\
 ltxflow: 1

@@ -20,8 +20,8 @@ import pytest
 from film import Film, Ran
 from films import write_picture, write_sound
 
-from ltxflow import shortcut
-from ltxflow.script import facts
+from ltxflow.cli import answer_cache
+from ltxflow.project import reader
 from ltxflow.steps import clip as clip_step
 from ltxflow.store import snapshot
 
@@ -32,7 +32,7 @@ COARSE_NS = 10_000_000  # this file system's clock ticks every few ms
 def film(film: Film, monkeypatch: pytest.MonkeyPatch) -> Film:
     """A film with pictures, a narration and a clip that goes on from another; rendered, published, and looked at."""
     monkeypatch.setattr(snapshot, "RACY_NS", COARSE_NS)
-    monkeypatch.setattr(facts, "RACY_NS", COARSE_NS)
+    monkeypatch.setattr(reader, "RACY_NS", COARSE_NS)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(film.folder.parents[1] / "config"))
     for name in ("COMFY_URL", "FORCE_COLOR"):  # what a mutation sets is gone after it
         monkeypatch.setenv(name, "")
@@ -237,7 +237,7 @@ def untimed(out: str) -> str:
 
 
 def _answer_of(film: Film, *argv: str) -> Path | None:
-    asked = shortcut.ask([*argv, "-p", str(film.folder)])
+    asked = answer_cache.ask([*argv, "-p", str(film.folder)])
     return asked.path if asked else None
 
 
@@ -246,7 +246,7 @@ def test_what_is_unchanged_is_neither_decoded_nor_rendered_again(film: Film, mon
     whole = clip_step.action
     monkeypatch.setattr(clip_step, "action", lambda node, inputs: rendered.append(node.target) or whole(node, inputs))
     monkeypatch.setattr("ltxflow.media.image.read_image", None)  # a look would fail
-    monkeypatch.setattr("ltxflow.media.sound.measure_sound", None)
+    monkeypatch.setattr("ltxflow.media.audio.measure_sound", None)
     film.edit("for hook-b; metal clicks", "for hook-b; metal rings")
     ran = film.run("plan")
     assert "1 to change, 3 unchanged" in ran.out
@@ -255,7 +255,7 @@ def test_what_is_unchanged_is_neither_decoded_nor_rendered_again(film: Film, mon
 
 def test_a_film_that_is_looked_at_at_once_is_looked_at_again(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock too coarse to tell two writes apart: what was written just now is not remembered."""
-    monkeypatch.setattr(facts, "RACY_NS", 10**12)
+    monkeypatch.setattr(reader, "RACY_NS", 10**12)
     forget(film)
     film.run("plan", "-v")
     rows = b"".join(path.read_bytes() for path in film.store.glob("memory/*"))
@@ -300,7 +300,7 @@ def test_a_damaged_memory_is_never_believed(film: Film, how: str) -> None:
 def test_what_another_ltxflow_remembered_is_not_believed(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = film.store.glob("memory/*")
     before = path.read_bytes()
-    monkeypatch.setattr("ltxflow.verbs.session.__version__", "99")
+    monkeypatch.setattr("ltxflow.session.session.__version__", "99")
     forget(film, memory=False)
     film.run("plan")
     assert path.read_bytes().partition(b"\n")[0] != before.partition(b"\n")[0]
@@ -312,11 +312,11 @@ def test_an_answer_of_other_code_is_not_given_again(
 ) -> None:
     """As after `git pull` in the checkout that it is installed from: the version is the same."""
     (tmp_path / "package/plan").mkdir(parents=True)
-    monkeypatch.setattr(shortcut, "PACKAGE", str(tmp_path / "package"))
+    monkeypatch.setattr(answer_cache, "PACKAGE", str(tmp_path / "package"))
     film.run("plan")
     asked = ["plan", "-p", str(film.folder)]
-    before = shortcut.Asked(asked)
-    assert shortcut.answer(before) == 0
+    before = answer_cache.AnswerKey(asked)
+    assert answer_cache.answer(before) == 0
     os.utime(tmp_path / "package" / place, ns=(1, 1))
-    after = shortcut.Asked(asked)
-    assert shortcut.answer(after) is None
+    after = answer_cache.AnswerKey(asked)
+    assert answer_cache.answer(after) is None

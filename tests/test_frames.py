@@ -12,8 +12,8 @@ from fakes.comfyui import FakeComfy
 from film import Film, Ran, prompt
 from PIL import Image
 
+from ltxflow.lock.model import read_lock
 from ltxflow.media.image import read_image
-from ltxflow.store.lock import read_lock
 
 CHAIN = f"""\
 ltxflow: 1

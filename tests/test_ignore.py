@@ -13,13 +13,13 @@ import pytest
 from film import prompt, run
 from PIL import Image
 
-from ltxflow.commands.rules import TABLES
+from ltxflow.cli.commands.rules import TABLES
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import Problem
+from ltxflow.lock.model import Lock
 from ltxflow.media import findings
 from ltxflow.plan.review import Review
-from ltxflow.script.load import load
-from ltxflow.store.lock import Lock
+from ltxflow.project.load import load
 from ltxflow.store.traces import Trace
 
 Film = dict[str, Any]
@@ -220,7 +220,7 @@ def test_a_finding_is_silenced_and_is_no_cause_for_another_seed(
     write(tmp_path, film(GOOD))
     project = load(tmp_path / "project.yaml").project
     (clip,) = project.clips
-    seen = findings.Findings(97, 4.0, findings.Stretch(), 0.0, findings.Stretch(), 1.0, 1.0, 0.5, 0.2, (), "")
+    seen = findings.Findings(97, 4.0, findings.FrameRange(), 0.0, findings.FrameRange(), 1.0, 1.0, 0.5, 0.2, (), "")
     looked = Trace(Key("0" * 64), {}, {"findings": Output(Digest("0" * 64), seen.as_json())})
     review = Review(Lock(), lambda key: looked)
 

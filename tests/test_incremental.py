@@ -35,19 +35,19 @@ from films import (
     write_sound,
 )
 
-from ltxflow.commands.explain import explain
+from ltxflow.cli.commands.explain import explain
 from ltxflow.core.digest import digest_json
 from ltxflow.core.files import data_dir
 from ltxflow.core.timing import seed_for
-from ltxflow.faces.planview import plan_json
-from ltxflow.faces.terminal import Face
+from ltxflow.documents.fast_schema import load_schema
+from ltxflow.lock.model import with_pick, write_lock
+from ltxflow.models.profile import Profile
 from ltxflow.plan.explain import show
-from ltxflow.plan.outlook import Change, Outlook, Question, look, moves
-from ltxflow.script.fits import load_schema
-from ltxflow.script.profile import Profile
-from ltxflow.script.template import Template
-from ltxflow.store.lock import with_pick, write_lock
-from ltxflow.verbs.session import Session
+from ltxflow.plan.plan import Change, Plan, PlanOptions, make_plan, moves
+from ltxflow.session.session import Session
+from ltxflow.ui.plan_view import plan_json
+from ltxflow.ui.terminal import Console
+from ltxflow.workflow.template import Template
 
 PIN = "5c1f0d0b6f1c0f6f2b5a7c3e9d1a4b8c7e6f5d4c3b2a19080706050403020100"
 
@@ -626,16 +626,16 @@ def expect(built: Project, data: Data, case: Case, old: Any) -> None:
                 assert (show(reason.old), show(reason.new)) == (show(old), show(case.new))
 
 
-def explained(outlook: Outlook, change: Change) -> list[str]:
+def explained(outlook: Plan, change: Change) -> list[str]:
     """The fields that `explain` names for people: a line each, with its place."""
     out = StringIO()
-    explain(Face(out, out, {}), outlook, change)
+    explain(Console(out, out, {}), outlook, change)
     return [
         line.split()[0] for line in out.getvalue().splitlines() if re.match(r"    \S.*project\.yaml:\d+:\d+$", line)
     ]
 
 
-def given(outlook: Outlook, change: Change) -> list[str]:
+def given(outlook: Plan, change: Change) -> list[str]:
     """The fields that `explain --json` has."""
     (told,) = [each for each in plan_json(outlook)["changes"] if each["target"] == change.target]
     return [reason["field"] for reason in told["reasons"]]
@@ -750,10 +750,10 @@ def test_the_same_picture_in_another_file_renders_nothing(film: Project) -> None
 # --- templates and profiles: what is run counts, not what is written
 
 
-def look_with(session: Session, **changes: Any) -> Outlook:
+def look_with(session: Session, **changes: Any) -> Plan:
     """What the plan says of the same film with something else in the place of, say, its profile."""
     project = replace(session.project, **changes)
-    return look(project, session.lock, Question(), session.lookup, session.trace_of, {})
+    return make_plan(project, session.lock, PlanOptions(), session.lookup, session.trace_of, {})
 
 
 def edited(session: Session, name: str, change: Callable[[str], str]) -> dict[str, Template]:
@@ -1006,23 +1006,23 @@ def test_a_clip_moved_to_another_scene_and_edited_keeps_its_seed(small: Project)
 def test_a_clip_that_reappears_under_another_id_is_suggested(small: Project) -> None:
     small.set("scenes/hook/clips/b/id", "key").set("scenes/end/id", "outro")
     session = small.session()
-    outlook = session.look(Question())
+    outlook = session.look(PlanOptions())
     assert moves(outlook, session.trace_of) == [("hook/b", "hook/key"), ("end", "outro")]
     small.set("scenes/hook/clips/key/prompt", "Something else turns in the dark.")
     session = small.session()
-    assert moves(session.look(Question()), session.trace_of) == [("end", "outro")]
+    assert moves(session.look(PlanOptions()), session.trace_of) == [("end", "outro")]
 
 
 def test_a_scene_under_another_id_is_suggested_as_one_and_parts_of_it_by_themselves(small: Project) -> None:
     small.set("scenes/hook/id", "opening")
     session = small.session()
-    assert moves(session.look(Question()), session.trace_of) == [("hook", "opening")]
+    assert moves(session.look(PlanOptions()), session.trace_of) == [("hook", "opening")]
     b = get(small.data, "scenes/opening/clips/b")
     small.write(without(small.data, "scenes/opening/clips/b"))
     small.write(with_value(small.data, "scenes/end/clips", [*get(small.data, "scenes/end/clips"), b]))
     small.set("scenes/opening/narration", "3s").set("scenes/end/narration", "6s")
     session = small.session()
-    assert moves(session.look(Question()), session.trace_of) == [("hook/a", "opening/a"), ("hook/b", "end/b")]
+    assert moves(session.look(PlanOptions()), session.trace_of) == [("hook/a", "opening/a"), ("hook/b", "end/b")]
 
 
 # --- seeds and takes

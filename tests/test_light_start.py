@@ -14,7 +14,7 @@ HEAVY = {"yaml", "jsonschema", "jinja2", "networkx", "httpx", "websockets", "dis
 def loaded(*argv: str, cwd: Path) -> set[str]:
     """Run the command line in a process of its own and return the top-level modules that it loaded."""
     code = (
-        "import sys; from ltxflow.cli import main; code = main(sys.argv[1:]); sys.stdout.flush();"
+        "import sys; from ltxflow.cli.main import main; code = main(sys.argv[1:]); sys.stdout.flush();"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, cwd=cwd, check=False)

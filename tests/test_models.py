@@ -16,14 +16,14 @@ from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
 from film import Film, Ran, prompt
 from films import Data, Project, stale, write_guide, write_picture, write_sound
 
-import ltxflow.run.build as building
+import ltxflow.build.loop as building
 from ltxflow.core.errors import LtxflowError
-from ltxflow.plan.outlook import Question
-from ltxflow.script.profile import Profile
+from ltxflow.lock.merge import merge
+from ltxflow.lock.model import Lock, parse_lock, read_lock, with_choices
+from ltxflow.models.profile import Profile
+from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import clip as clip_step
 from ltxflow.steps import reference as reference_step
-from ltxflow.store.lock import Lock, parse_lock, read_lock, with_choices
-from ltxflow.store.merging import merge
 
 PIN = "5c1f0d0b6f1c0f6f2b5a7c3e9d1a4b8c7e6f5d4c3b2a19080706050403020100"
 GUIDE = {"video": "refs/guide.mp4", "mode": "canny", "lora": "guide.safetensors"}
@@ -103,7 +103,7 @@ def other_profile(project: Project, name: str, text: str) -> None:
 
 
 def test_every_file_of_the_model_is_named_with_it(film: Project) -> None:
-    statuses = film.session().look(Question()).statuses
+    statuses = film.session().look(PlanOptions()).statuses
     for id in MADE:
         action = json.dumps(statuses[f"clip:s/{id}@1"].action and statuses[f"clip:s/{id}@1"].action.body)  # type: ignore[union-attr]
         assert '"ltx-2/19b:checkpoint@fp8"' in action, id
@@ -156,7 +156,7 @@ def test_a_profile_with_another_checkpoint_is_another_model(film: Project) -> No
 
 
 def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Project) -> None:
-    from ltxflow.script.profile import templates_folder
+    from ltxflow.models.profile import templates_folder
 
     text = (templates_folder() / "ltx2-19b/profile.yaml").read_text()
     copied = text.split("name: ltx2-19b\n")[1].replace("ltx-2-19b-dev-fp8", "my-19b")
@@ -402,9 +402,9 @@ def test_what_the_film_writes_wins_over_what_was_chosen(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     write(small, weights={"text_encoder": "bf16"})
-    assert stale(small.session().look(Question())) == {"s/a@1", "s/b@1"}
+    assert stale(small.session().look(PlanOptions())) == {"s/a@1", "s/b@1"}
     write(small)
-    assert stale(small.session().look(Question())) == set()
+    assert stale(small.session().look(PlanOptions())) == set()
 
 
 def test_a_clone_without_store_or_server_uses_what_was_chosen(small: Film) -> None:
@@ -429,7 +429,7 @@ def test_a_film_that_was_made_before_keeps_the_first_choice(small: Film) -> None
         )
     assert lock_of(small).choices == {}
     write(small)
-    assert stale(small.session().look(Question())) == set()
+    assert stale(small.session().look(PlanOptions())) == set()
     small.edit("length: 9f", "length: 17f")
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=[*FP4, "gemma_3_12B_it.safetensors"])) as server:
         ran = small.run("build", "--json", "--server", server.url)
@@ -456,7 +456,7 @@ def test_another_profile_is_chosen_for_by_itself(small: Film) -> None:
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
     assert set(lock_of(small).choices) == {"ltx-2/19b", "ltx-2.3/22b"}
     write(small)
-    assert stale(small.session().look(Question())) == set(), "what was chosen for the first one is still there"
+    assert stale(small.session().look(PlanOptions())) == set(), "what was chosen for the first one is still there"
 
 
 @pytest.mark.parametrize(
@@ -480,7 +480,7 @@ def test_quality_and_stages_are_what_the_server_has_the_files_for(
     assert (chosen["quality"], chosen["stages"]) == (quality, stages)
     (clip, _) = small.session().project.clips
     assert (clip.get("quality"), clip.get("stages")) == (quality, stages)
-    assert stale(small.session().look(Question())) == set()
+    assert stale(small.session().look(PlanOptions())) == set()
 
 
 def test_what_a_server_lacks_is_named_and_nothing_is_kept(small: Film) -> None:
@@ -514,7 +514,7 @@ LINE = 'model:ltx-2/19b: {"weights": {"checkpoint": "fp8"}, "quality": "full", "
 
 
 def test_what_was_chosen_is_a_line_of_the_lock() -> None:
-    from ltxflow.store.lock import lock_text
+    from ltxflow.lock.model import lock_text
 
     lock = parse_lock(f"ltxflow-lock: 1\n{LINE}", "ltxflow.lock")
     assert lock.choices == {"ltx-2/19b": {"weights": {"checkpoint": "fp8"}, "quality": "full", "stages": 1}}

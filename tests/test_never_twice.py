@@ -30,16 +30,16 @@ from fakes.studio import Studio
 from film import command
 from PIL import Image
 
-from ltxflow.cli import main
+from ltxflow.cli.main import main
 from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_file
 from ltxflow.core.files import TEMP_PREFIX
 from ltxflow.core.timing import seed_for
+from ltxflow.farm.journal import Journal
+from ltxflow.lock.model import read_lock
 from ltxflow.media.probe import probe_mp4
-from ltxflow.store.journal import Journal
-from ltxflow.store.lock import read_lock
+from ltxflow.session.session import open_session
 from ltxflow.store.store import Store
-from ltxflow.verbs.session import open_session
 
 DEMO = Path(__file__).resolve().parents[1] / "projects" / "wallet-explainer"
 LIMIT_S = 120.0  # of one build

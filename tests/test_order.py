@@ -13,36 +13,42 @@ PACKAGE = Path(__file__).parents[1] / "ltxflow"
 FLOORS = [
     "core",
     "media",
+    "documents",
+    "models",
     "store",
-    "script",
+    "lock",
     "comfy",
+    "workflow",
+    "project",
     "steps",
     "plan",
-    "deliver",
-    "run",
-    "verbs",
-    "faces",
-    "commands",
+    "session",
+    "publish",
+    "decisions",
+    "farm",
+    "build",
+    "export",
+    "ui",
     "cli",
 ]
-NO_SIBLINGS = ("ltxflow.steps", "ltxflow.run.executors", "ltxflow.commands")
+NO_SIBLINGS = ("ltxflow.steps", "ltxflow.cli.commands")
 
 # Each library stands behind one module, or one floor: what can be swapped, and what costs start-up, is known.
 BEHIND = {
-    "yaml": ["ltxflow.script.yaml"],
-    "jinja2": ["ltxflow.script.jinja"],
-    "markupsafe": ["ltxflow.script.jinja"],
-    "jsonschema": ["ltxflow.script.schema"],
-    "networkx": ["ltxflow.plan.dag"],
-    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.engines.openai"],  # two kinds of server
-    "websockets": ["ltxflow.comfy.listener"],
+    "yaml": ["ltxflow.documents.yaml"],
+    "jinja2": ["ltxflow.workflow.jinja"],
+    "markupsafe": ["ltxflow.workflow.jinja"],
+    "jsonschema": ["ltxflow.documents.schema"],
+    "networkx": ["ltxflow.plan.graph"],
+    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.speech.openai"],  # two kinds of server
+    "websockets": ["ltxflow.comfy.websocket"],
     "diskcache": ["ltxflow.store.index"],
     "av": ["ltxflow.media"],
     "PIL": ["ltxflow.media"],
     "numpy": ["ltxflow.media"],
     "fontpkg_noto_sans": ["ltxflow.media"],
-    "budoux": ["ltxflow.media.breaking"],
-    "rich": ["ltxflow.faces"],
+    "budoux": ["ltxflow.media.text_layout"],
+    "rich": ["ltxflow.ui"],
 }
 
 
@@ -69,9 +75,8 @@ def imports(module: str) -> set[str]:
 
 
 def floor(module: str) -> str:
-    """`ltxflow.run.build` → `run`; what stands beside cli is of its floor, the package itself above all."""
-    part = [*module.split("."), ""][1]
-    return {"boundary": "cli", "completing": "cli", "shortcut": "cli", "__main__": "cli"}.get(part, part)
+    """Return the package of a module: `ltxflow.build.loop` → `build`; "" of ltxflow itself."""
+    return [*module.split("."), ""][1]
 
 
 def test_every_module_stands_on_a_floor() -> None:

@@ -14,7 +14,7 @@ from fakes.studio import Studio
 from film import run
 from PIL import Image
 
-from ltxflow.comfy.transfers import Transfers
+from ltxflow.comfy.files import Transfers
 from ltxflow.core.digest import digest_file
 from ltxflow.media.probe import probe_mp4
 from ltxflow.store.store import Store

@@ -12,8 +12,8 @@ from fakes.images import TEMPLATE, FakeImages, png
 from film import Film, Ran, film_text, prompt, run
 from PIL import Image
 
+from ltxflow.lock.model import lock_text, read_lock
 from ltxflow.media.image import read_image
-from ltxflow.store.lock import lock_text, read_lock
 
 KEY = "sk-s3same-0pen"
 FILM = f"""\

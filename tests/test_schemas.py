@@ -10,7 +10,7 @@ import pytest
 from film import Film
 
 from ltxflow.core.files import data_dir
-from ltxflow.store.lock import read_lock, write_lock
+from ltxflow.lock.model import read_lock, write_lock
 
 FOLDER = data_dir() / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.schema.json"))

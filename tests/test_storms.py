@@ -11,9 +11,9 @@ from fakes.comfyui import FakeComfy
 from film import Film
 from films import write_picture
 
-from ltxflow.script.profile import templates_folder
+from ltxflow.build import approval
+from ltxflow.models.profile import templates_folder
 from ltxflow.steps import clip as clip_step
-from ltxflow.verbs import asking
 
 CLIPS = {"hook": list("abcdefgh"), "end": list("abcd")}
 
@@ -155,7 +155,7 @@ def test_somebody_at_a_terminal_is_asked(
         asked.append(question)
         return answer.startswith("y")
 
-    monkeypatch.setattr("ltxflow.faces.terminal.Face.confirm", confirm)
+    monkeypatch.setattr("ltxflow.ui.terminal.Console.confirm", confirm)
     assert upgraded.run("build", "--server", "http://127.0.0.1:9").code == code
     assert asked == [
         "12 clips that were paid for would be rendered again, since ltxflow makes clips another way "
@@ -164,7 +164,7 @@ def test_somebody_at_a_terminal_is_asked(
 
 
 def test_defaults_are_written_down() -> None:
-    assert (asking.CLIPS, asking.MINUTES) == (10, 30.0)
+    assert (approval.CLIPS, approval.MINUTES) == (10, 30.0)
 
 
 # --- before the edit

@@ -12,7 +12,7 @@ import pytest
 from film import Film, command
 from test_crash import gated
 
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
 from ltxflow.store.store import Store
 
 

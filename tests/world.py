@@ -25,11 +25,11 @@ from film import Ran, canned, run
 from films import Data, dump, write_picture
 from oracle import Verdict
 
-from ltxflow.cli import main
+from ltxflow.cli.main import main
 from ltxflow.core import files
 from ltxflow.core.digest import digest_file
 from ltxflow.core.errors import LtxflowError
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
 KINDS_STALE, KINDS_THERE = ("create", "change"), ("restore", "unchanged")

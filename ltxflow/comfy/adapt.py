@@ -18,7 +18,7 @@ DEPTH = 12  # rounds until a node's inputs are all spelled and filled: a dynamic
 
 
 @dataclass(frozen=True)
-class Change:
+class Adaptation:
     """One input that was renamed (`was` is its earlier name) or filled with its default (`was` is "").
 
     `is_omission` tells a default that no version of ComfyUI added: the template left the input out.
@@ -36,14 +36,14 @@ class Change:
         return f"{self.class_type} {quote(self.node)}: {self.input} {how}"
 
 
-def adapt_graph(graph: Graph, signatures: Signatures) -> tuple[dict[str, Any], tuple[Change, ...]]:
+def adapt_graph(graph: Graph, signatures: Signatures) -> tuple[dict[str, Any], tuple[Adaptation, ...]]:
     """Return the graph in the form that `signatures` declare, and what was changed for that.
 
     A flat input becomes the nested one that is declared (`codec` → `format.codec`), and the reverse; a required input
     without a value gets the default that the signature gives. Adapting twice changes nothing.
     """
     adapted: dict[str, Any] = dict(graph)
-    changes: list[Change] = []
+    changes: list[Adaptation] = []
     for node_id, node in graph.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
             continue
@@ -65,7 +65,7 @@ def _fits(sig: Signature, inputs: Mapping[str, Any]) -> bool:
     )
 
 
-def _adapt(sig: Signature, node_id: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Change]]:
+def _adapt(sig: Signature, node_id: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Adaptation]]:
     inputs, changes = dict(given), []
     for _ in range(DEPTH):
         declared = sig.declared(inputs)
@@ -73,14 +73,14 @@ def _adapt(sig: Signature, node_id: str, given: Mapping[str, Any]) -> tuple[dict
         if renamed is not None:
             old, new = renamed
             inputs = {new if name == old else name: value for name, value in inputs.items()}
-            changes.append(Change(node_id, sig.name, new, inputs[new], old))
+            changes.append(Adaptation(node_id, sig.name, new, inputs[new], old))
             continue
         filled = next(_filled(sig, declared, inputs, given), None)
         if filled is None:
             break
         one, value = filled
         inputs[one.name] = value
-        changes.append(Change(node_id, sig.name, one.name, value, is_omission=_is_old(sig, one, given)))
+        changes.append(Adaptation(node_id, sig.name, one.name, value, is_omission=_is_old(sig, one, given)))
     return inputs, changes
 
 

@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from ltxflow.comfy.listener import Listener
+from ltxflow.comfy.discovery import Server, ServerAddress
+from ltxflow.comfy.files import Transfers
 from ltxflow.comfy.messages import (
     JobState,
     QueueEntry,
@@ -34,9 +35,8 @@ from ltxflow.comfy.messages import (
     parse_reply,
     parse_stats,
 )
-from ltxflow.comfy.places import Place, Server
-from ltxflow.comfy.transfers import Transfers
 from ltxflow.comfy.transport import BODY_CAP, LIST_CAP, Transport, broken
+from ltxflow.comfy.websocket import Listener
 from ltxflow.core.errors import LtxflowError, Problem
 
 _NAMESPACE = uuid.UUID("5e1f4e57-6a0c-5f0e-9c56-1f6f0a3d7c21")  # of prompt ids; changing it orphans running jobs
@@ -335,7 +335,7 @@ def _says_no_job(data: bytes) -> bool:
     return isinstance(told, dict) and isinstance(told.get("error"), str)
 
 
-async def probe(places: Sequence[Place], timeout_s: float = 2.0) -> Place | None:
+async def probe(places: Sequence[ServerAddress], timeout_s: float = 2.0) -> ServerAddress | None:
     """Given places, strongest first, return the first where a ComfyUI answers, None when none does."""
     asked = [asyncio.create_task(_answers(place, timeout_s)) for place in places]
     try:
@@ -349,7 +349,7 @@ async def probe(places: Sequence[Place], timeout_s: float = 2.0) -> Place | None
         await asyncio.gather(*asked, return_exceptions=True)
 
 
-async def _answers(place: Place, timeout_s: float) -> bool:
+async def _answers(place: ServerAddress, timeout_s: float) -> bool:
     try:
         async with Client(place.server, timeout_s=timeout_s, connect_s=timeout_s) as client:
             await client.system_stats()

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ltxflow.comfy import wording
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.messages import NodeError, Refused, clean
-from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.signatures import Graph, Input, Signatures, as_link, by_number, fits, read_input
 from ltxflow.comfy.wording import Finding
 from ltxflow.core.errors import Problem, Span

@@ -23,8 +23,8 @@ from urllib.parse import quote
 import httpx
 
 from ltxflow import __version__
+from ltxflow.comfy.discovery import Server, is_loopback, normalise, redact_url
 from ltxflow.comfy.messages import NodeError, Refused, ServerError, clean, is_transient, load_json, parse_refusal
-from ltxflow.comfy.places import Server, is_loopback, normalise, redact_url
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 
 USER_AGENT = f"ltxflow/{__version__}"
@@ -47,7 +47,7 @@ NEVER_SENT = frozenset([REFUSED, NO_ROUTE])
 AWAY = frozenset([REFUSED, NO_ROUTE, UNREACHED, SLOW])
 
 
-class Answer:
+class HttpAnswer:
     """An answer whose headers are there: its body comes in blocks, each of which gives the next one time."""
 
     def __init__(self, response: httpx.Response, clock: asyncio.Timeout, grace_s: float) -> None:
@@ -114,19 +114,19 @@ class Transport:
         patience_s: float | None = None,
         grace_s: float = ANSWER_S,
         **request: Any,
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpAnswer]:
         """Open an answer with status 200 or one of `also`. Raise LtxflowError for others and for none.
 
         Its headers must come within `patience_s`, its body at SLOWEST or faster, and `grace_s` on top: a server that
         sends a byte a second is as good as silent.
         """
-        answer: Answer | None = None
+        answer: HttpAnswer | None = None
         try:
             async with (
                 asyncio.timeout(patience_s or self.timeout_s) as clock,
                 self._http.stream(method, self.server.url + path, **request) as response,
             ):
-                answer = Answer(response, clock, min(grace_s, self.timeout_s))
+                answer = HttpAnswer(response, clock, min(grace_s, self.timeout_s))
                 if response.status_code != 200 and response.status_code not in also:
                     raise await self._refusal(answer, what)
                 yield answer
@@ -144,7 +144,7 @@ class Transport:
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise self.error(what, _connection_problem(error)) from None
 
-    async def body(self, answer: Answer, what: str, cap: int) -> bytes:
+    async def body(self, answer: HttpAnswer, what: str, cap: int) -> bytes:
         """Read an answer to its end. Raise LtxflowError when it is longer than `cap` bytes."""
         blocks, size = [], 0
         async for block in answer.blocks():
@@ -154,7 +154,7 @@ class Transport:
             blocks.append(block)
         return b"".join(blocks)
 
-    async def _refusal(self, answer: Answer, what: str) -> LtxflowError:
+    async def _refusal(self, answer: HttpAnswer, what: str) -> LtxflowError:
         """Return the error for a status that was not hoped for, with the reasons the body gives."""
         status = answer.status_code
         data = bytearray()
@@ -257,7 +257,7 @@ def _unreachable(why: str, code: str = UNREACHED) -> Problem:
     return Problem(why, hint=hint, code=code, transient=True)
 
 
-def _too_slow(answer: Answer) -> Problem:
+def _too_slow(answer: HttpAnswer) -> Problem:
     seconds = asyncio.get_running_loop().time() - answer.since
     came = f"{answer.received:,} byte{'s' if answer.received != 1 else ''}"
     hint = "is the server overloaded, or the way to it?"

@@ -30,7 +30,7 @@ class TimingError(ValueError):
         super().__init__(message)
 
 
-class Uncovered(TimingError):
+class LengthConflict(TimingError):
     """Lengths that cannot be made to fit: too short, too long as written, or shorter than their crossfades.
 
     `need` and `have` are frames; `clips_needed` is a number of clips that would do, None where no number does
@@ -168,7 +168,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Ask:
+class LengthRequest:
     """What is known of a clip's length before solving, in frames.
 
     `explicit` is the author's, on the grid already; `around` are all lengths that a time may become: the longer one is
@@ -224,7 +224,7 @@ class _Room:
     keeps_tail: bool
 
 
-def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool = False) -> Cut:
+def solve(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool = False) -> Cut:
     """Given the frames to cover (0: no narration), return the lengths. Raise Uncovered where none will do.
 
     Rendered lengths stay while they cover; the excess is trimmed, from the last clip on. Where they do not,
@@ -237,7 +237,7 @@ def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, releng
     (113, 113, 113)
     """
     if not asks:
-        raise Uncovered("the scene has no clips", "write at least one", need, 0)
+        raise LengthConflict("the scene has no clips", "write at least one", need, 0)
     rooms = _rooms(need, asks, crossfade, limits, relength)
     overlaps = (len(rooms) - 1) * crossfade + sum(r.less for r in rooms)
     if need == 0:
@@ -254,7 +254,7 @@ def solve(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, releng
 
 
 def solve_parts(
-    parts: Sequence[int], asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool = False
+    parts: Sequence[int], asks: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool = False
 ) -> Cut:
     """Given how many frames each clip plays before the next begins, return the lengths. Raise Uncovered as `solve`.
 
@@ -283,7 +283,7 @@ def solve_parts(
     return Cut(tuple(frames), tuple(trims), need, picture, picture - sum(trims), tuple(notes))
 
 
-def _length_for(goal: int, room: _Room, ask: Ask, limits: Limits) -> int:
+def _length_for(goal: int, room: _Room, ask: LengthRequest, limits: Limits) -> int:
     """The length of one clip that must have `goal` frames: as it is while it has, else the next that will do."""
     if room.now is not None and room.now >= goal:
         return room.now
@@ -295,7 +295,7 @@ def _length_for(goal: int, room: _Room, ask: Ask, limits: Limits) -> int:
         return wanted
     have = room.now if room.now is not None and room.held in ("fixed", "explicit") else longest_frames
     message = f'"{ask.name}" has {have} frames at most, and its lines take {goal}'
-    raise Uncovered(message, "let another clip cover some of its lines, or add one", goal, have)
+    raise LengthConflict(message, "let another clip cover some of its lines, or add one", goal, have)
 
 
 def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
@@ -303,17 +303,19 @@ def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
     each = limits.preferred_max - crossfade
     if each <= 0:
         return ()
-    return _afresh(need, [Ask("")] * max(1, -(-(need - crossfade) // each)), crossfade, limits)
+    return _afresh(need, [LengthRequest("")] * max(1, -(-(need - crossfade) // each)), crossfade, limits)
 
 
-def _afresh(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits) -> tuple[int, ...]:
+def _afresh(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits) -> tuple[int, ...]:
     try:
         return _lengths(need, _rooms(need, asks, crossfade, limits, True), crossfade, limits)
-    except Uncovered:
+    except LengthConflict:
         return ()
 
 
-def _rooms(need: int, asks: Sequence[Ask], crossfade: int, limits: Limits, relength: bool) -> tuple[_Room, ...]:
+def _rooms(
+    need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool
+) -> tuple[_Room, ...]:
     last = len(asks) - 1
     return tuple(_room(need, ask, crossfade * ((i > 0) + (i < last)), limits, relength) for i, ask in enumerate(asks))
 
@@ -327,7 +329,7 @@ def _after_doubling(sampled: int, step: int) -> int:
     return (sampled - 1) * step // STEP + 1
 
 
-def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> _Room:
+def _room(need: int, ask: LengthRequest, overlap: int, limits: Limits, relength: bool) -> _Room:
     shortest = max(overlap, 1) + ask.new_frames_less
     low = snap_up(max(_after_doubling(limits.auto_min, ask.step), shortest), ask.step)
     high = snap_down(min(_after_doubling(limits.auto_max, ask.step), limits.max_frames), ask.step)
@@ -344,11 +346,11 @@ def _room(need: int, ask: Ask, overlap: int, limits: Limits, relength: bool) -> 
         held, now = "sticky", ask.sticky
     if held == "explicit" and now is not None and now > limits.max_frames:
         message = f'"{ask.name}" asks for {now} frames, the model makes {limits.max_frames} at most'
-        raise Uncovered(message, "make it shorter, or split it into two clips", need, limits.max_frames)
+        raise LengthConflict(message, "make it shorter, or split it into two clips", need, limits.max_frames)
     if (high if now is None else now) < (low if now is None else shortest):
         have = (high if now is None else now) - ask.new_frames_less
         message = f'"{ask.name}" has {have} frames of its own, its crossfades take {overlap}'
-        raise Uncovered(message, "make the crossfade shorter or the clip longer", need, have)
+        raise LengthConflict(message, "make the crossfade shorter or the clip longer", need, have)
     return _Room(held, now, low, high, ask.new_frames_less, overlap, ask.step, ask.keeps_tail)
 
 
@@ -383,7 +385,7 @@ def _trims(excess: int, frames: Sequence[int], rooms: Sequence[_Room], limits: L
     return tuple(trims)
 
 
-def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> Uncovered:
+def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> LengthConflict:
     missing = need - have
     says = f"cover {have} of the {need} frames needed"
     if all(r.held in ("auto", "sticky") for r in rooms):
@@ -392,12 +394,12 @@ def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, lim
         if instead:
             hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the text by {missing} frames"
         message = f"{_clips(len(rooms))} of at most {max(r.high for r in rooms)} frames {says}"
-        return Uncovered(message, hint, need, have, len(instead) or None)
+        return LengthConflict(message, hint, need, have, len(instead) or None)
     each = limits.preferred_max - crossfade
     more = max(0, -(-missing // each)) if each > 0 else 0
     hint = f"{missing} more frames are needed" + (f": make them longer, or add {_clips(more)}" if more else "")
     who = "the lengths as written" if any(r.held == "explicit" for r in rooms) else "the approved lengths"
-    return Uncovered(f"{who} {says}", hint, need, have, len(rooms) + more if more else None)
+    return LengthConflict(f"{who} {says}", hint, need, have, len(rooms) + more if more else None)
 
 
 def _tail_notes(cut: Cut, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> tuple[str, ...]:
@@ -407,7 +409,7 @@ def _tail_notes(cut: Cut, rooms: Sequence[_Room], crossfade: int, limits: Limits
     if "explicit" in held and "sticky" not in held:
         message = f"the lengths as written cover {cut.picture} frames, {cut.need} are needed"
         hint = f"take {left} frames off them, or write `auto`; trimming the tails takes {sum(cut.trims)} at most"
-        raise Uncovered(message, hint, cut.need, cut.picture)
+        raise LengthConflict(message, hint, cut.need, cut.picture)
     says = f"the picture stays {left} frames longer than needed"
     if any(r.held == "sticky" and r.now is not None and r.now > r.low for r in rooms):
         return (f"{says}: rendered lengths are kept; `--relength` solves them afresh",)
@@ -418,7 +420,7 @@ def _tail_notes(cut: Cut, rooms: Sequence[_Room], crossfade: int, limits: Limits
 
 
 def _length_notes(
-    cut: Cut, asks: Sequence[Ask], rooms: Sequence[_Room], crossfade: int, limits: Limits
+    cut: Cut, asks: Sequence[LengthRequest], rooms: Sequence[_Room], crossfade: int, limits: Limits
 ) -> tuple[str, ...]:
     """What to say of lengths that are not preferred, where `--relength` or another number of clips helps."""
     sampled = [(f - 1) * STEP // r.step + 1 for f, r in zip(cut.frames, rooms, strict=True)]

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from ltxflow.media.bidi import is_right_to_left
 from ltxflow.media.image import open_image
-from ltxflow.media.lettering import Colour, Style, can_shape, clipped, draw_text, fitted, plain, width_of
+from ltxflow.media.text_layout import Colour, Style, can_shape, clipped, draw_text, fitted, plain, width_of
 
 NUMBER_BITS = 12  # frame numbers are shown modulo 4096
 

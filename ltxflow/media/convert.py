@@ -21,8 +21,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.boxes import AGAIN
-from ltxflow.media.cutting import BITEXACT_CODEC, BITEXACT_FILE, THREADS
+from ltxflow.media.mp4 import AGAIN
+from ltxflow.media.segment import BITEXACT_CODEC, BITEXACT_FILE, THREADS
 
 PRESET, CRF = "medium", 14  # what was encoded once with loss is encoded once more: next to none is lost now
 KEY_S = 2  # a player can go to any of these

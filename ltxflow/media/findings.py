@@ -26,7 +26,7 @@ MOVE = "describe motion, try a camera or motion LoRA, or lower the image strengt
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FrameRange:
     """A part of the clip, in seconds from its start."""
 
     start: float = 0.0
@@ -39,9 +39,9 @@ class Findings:
 
     frames: int
     seconds: float  # of pictures
-    frozen: Stretch
+    frozen: FrameRange
     frozen_share: float  # of the frames, in stretches of a second and more
-    black: Stretch
+    black: FrameRange
     motion_mean: float  # see the module `inspect`
     motion_p90: float  # the liveliest tenth of the frames is above
     luma: float  # 0…1
@@ -54,7 +54,7 @@ class Findings:
     has_sound: bool = False
     sound_start: float = 0.0  # seconds by which it begins after the picture
     sound_seconds: float = 0.0
-    silence: Stretch = Stretch()
+    silence: FrameRange = FrameRange()
     rms_db: float = QUIETEST_DB  # dBFS over all channels; a full-scale sine has -3
     peak_db: float = QUIETEST_DB  # dBFS, of samples
     true_peak_db: float = QUIETEST_DB
@@ -69,7 +69,7 @@ class Findings:
 
 def findings_from(data: Mapping[str, Any]) -> Findings:
     """Given what `as_json` returned, return the findings. Raise TypeError or KeyError when it is not that."""
-    stretches = {name: Stretch(**data[name]) for name in ("frozen", "black", "silence")}
+    stretches = {name: FrameRange(**data[name]) for name in ("frozen", "black", "silence")}
     return Findings(**{**data, **stretches, "cuts": tuple(data["cuts"])})
 
 
@@ -97,7 +97,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ClipRequirements:
     """What a clip is to be: frames, frames a second, width and height in px. None where anything will do."""
 
     frames: int | None = None
@@ -109,7 +109,7 @@ Seed = Literal["tried", "may help", "no help"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class CheckRule:
     """One rule: the check that switches it, `why` it matters, and the `source` that says so.
 
     `seed` says what another seed does about it. Where it is "tried", `reseed:` spends GPU time on further seeds: the
@@ -126,15 +126,17 @@ class Rule:
     seed: Seed = "no help"
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, CheckRule] = {
     rule.code: rule
     for rule in (
-        Rule(
+        CheckRule(
             "Q101", "frozen", "warning", "frozen picture", "the commonest way in which LTX clips fail", FREEZE, "tried"
         ),
-        Rule("Q102", "black", "warning", "black picture", "a hole in the film", FFMPEG, "tried"),
-        Rule("Q103", "motion", "advice", "hardly any motion", "a still with sound is seldom asked for", MODEL_GUIDE),
-        Rule(
+        CheckRule("Q102", "black", "warning", "black picture", "a hole in the film", FFMPEG, "tried"),
+        CheckRule(
+            "Q103", "motion", "advice", "hardly any motion", "a still with sound is seldom asked for", MODEL_GUIDE
+        ),
+        CheckRule(
             "Q104",
             "cut",
             "warning",
@@ -143,12 +145,12 @@ RULES: dict[str, Rule] = {
             MODEL_GUIDE,
             "tried",
         ),
-        Rule("Q105", "sound", "warning", "no sound track", "the model makes sound with pictures", MODEL_GUIDE),
-        Rule("Q106", "silent", "warning", "silent sound", "there is a track, and nothing on it", FFMPEG, "tried"),
-        Rule("Q107", "silence", "advice", "long silence", "sound that stops is heard as a fault", FFMPEG),
-        Rule("Q108", "clipped", "warning", "clipped sound", "tops that are cut off crackle", EDITING, "may help"),
-        Rule("Q109", "sync", "warning", "sound of another length", "what follows is out of step", BT1359),
-        Rule(
+        CheckRule("Q105", "sound", "warning", "no sound track", "the model makes sound with pictures", MODEL_GUIDE),
+        CheckRule("Q106", "silent", "warning", "silent sound", "there is a track, and nothing on it", FFMPEG, "tried"),
+        CheckRule("Q107", "silence", "advice", "long silence", "sound that stops is heard as a fault", FFMPEG),
+        CheckRule("Q108", "clipped", "warning", "clipped sound", "tops that are cut off crackle", EDITING, "may help"),
+        CheckRule("Q109", "sync", "warning", "sound of another length", "what follows is out of step", BT1359),
+        CheckRule(
             "Q110",
             "duplicate",
             "warning",
@@ -157,9 +159,9 @@ RULES: dict[str, Rule] = {
             EDITING,
             "may help",
         ),
-        Rule("Q111", "size", "warning", "another size", "it is scaled in the cut", EDITING),
-        Rule("Q112", "rate", "warning", "another frame rate", "the cut doubles or drops frames", EDITING),
-        Rule("Q113", "length", "warning", "another length", "the cut ends early, or is cut off", EDITING),
+        CheckRule("Q111", "size", "warning", "another size", "it is scaled in the cut", EDITING),
+        CheckRule("Q112", "rate", "warning", "another frame rate", "the cut doubles or drops frames", EDITING),
+        CheckRule("Q113", "length", "warning", "another length", "the cut ends early, or is cut off", EDITING),
     )
 }
 
@@ -168,7 +170,7 @@ def judge(
     findings: Findings,
     thresholds: Thresholds | None = None,
     others: Mapping[str, str] | None = None,
-    wanted: Wanted | None = None,
+    wanted: ClipRequirements | None = None,
 ) -> list[Problem]:
     """Given findings, return what the rules say of them: shape, picture, sound, likeness.
 
@@ -176,7 +178,7 @@ def judge(
     """
     limits = thresholds or Thresholds()
     return [
-        *_judge_shape(findings, limits, wanted or Wanted()),
+        *_judge_shape(findings, limits, wanted or ClipRequirements()),
         *_judge_picture(findings, limits),
         *_judge_sound(findings, limits),
         *_judge_likeness(findings, limits, others or {}),
@@ -211,7 +213,7 @@ def is_same_fault(one: Findings, other: Findings, codes: Iterable[str]) -> bool:
     return all(same[code] for code in codes)
 
 
-def _judge_shape(found: Findings, limits: Thresholds, wanted: Wanted) -> Iterator[Problem]:
+def _judge_shape(found: Findings, limits: Thresholds, wanted: ClipRequirements) -> Iterator[Problem]:
     hint = "look at what the template saves: it decides that, not the seed"
     size = (found.width, found.height)
     if limits.size and wanted.size is not None and found.width and size != wanted.size:
@@ -279,7 +281,7 @@ def _problem(code: str, message: str, hint: str) -> Problem:
     return Problem(message, None, hint, code, RULES[code].level)
 
 
-def _span(stretch: Stretch) -> str:
+def _span(stretch: FrameRange) -> str:
     return f"{stretch.seconds:.2f} s from {stretch.start:.2f} s on"
 
 

@@ -1,20 +1,53 @@
-"""Pictures out of a video, decoded. Knows frames by number; nothing of clips."""
+"""Decodes a file to the end and says what does not decode. Knows no film; looks at no picture.
+
+Pictures out of a video, decoded. Knows frames by number; nothing of clips.
+
+One picture of a video as a small JPEG: what is shown where the video is not played. Knows no clip.
+
+The workflow that ComfyUI writes into the pictures and videos it makes. Decodes no picture and no frame.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.boxes import AGAIN
 from ltxflow.media.fit import ImageFacts
 from ltxflow.media.image import open_image, read_image, save_png
+from ltxflow.media.mp4 import AGAIN
+from ltxflow.media.probe import probe_mp4
+
+
+def undecodable(path: Path) -> str:
+    """Given an mp4, decode all of its pictures and sound; return why that fails, or an empty text."""
+    try:
+        facts = probe_mp4(path)
+        pictures = 0
+        with av.open(str(path)) as container:
+            for stream in container.streams:
+                if stream.type in ("video", "audio"):
+                    stream.codec_context.options = {"err_detect": "explode"}  # else what is broken is drawn over
+            for packet in container.demux():
+                if packet.stream.type in ("video", "audio"):
+                    pictures += sum(isinstance(frame, VideoFrame) for frame in packet.decode())
+    except LtxflowError as error:
+        return error.problems[0].message
+    except (FFmpegError, OSError) as error:
+        return f"it does not decode: {str(error).lower()}"
+    return "" if pictures == facts.frames else f"it decodes to {pictures} pictures of {facts.frames}"
+
 
 PNG = b"\x89PNG\r\n\x1a\n"
 Picture = NDArray[np.uint8]  # (height, width, 3), RGB
@@ -96,3 +129,114 @@ def _picture(frame: VideoFrame) -> Picture:
 
 def _without_frames(path: Path) -> LtxflowError:
     return LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
+
+
+LONG_SIDE = 480  # px
+QUALITY = 82  # of 100; a picture has about 25 kB
+
+
+def draw_poster(video: Path) -> bytes:
+    """Given a video, return its middle picture as a JPEG; the same file and libraries give the same bytes.
+
+    Costs the pictures from the key frame before it on. Raise LtxflowError when it does not decode.
+    """
+    try:
+        return _jpeg(_middle(video))
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        problem = Problem(f'"{video.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
+        raise LtxflowError(problem) from error
+
+
+def _middle(video: Path) -> Image.Image:
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        base, start = stream.time_base or Fraction(1, 25), stream.start_time or 0
+        wanted = start + (stream.duration or 0) // 2
+        container.seek(wanted, stream=stream)
+        shown = None
+        for frame in container.decode(stream):
+            if shown is None or frame.pts is None or frame.pts <= wanted:
+                shown = frame
+            if frame.pts is not None and frame.pts + Fraction(1, stream.average_rate or 25) / base > wanted:
+                break
+        if shown is None:
+            raise ValueError("no pictures")
+        return Image.fromarray(shown.to_ndarray(format="rgb24"))
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    scale = min(1.0, LONG_SIDE / max(picture.size))
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    out = BytesIO()
+    picture.resize((width, height), Image.Resampling.LANCZOS).save(out, "JPEG", quality=QUALITY, optimize=True)
+    return out.getvalue()
+
+
+NAMES = ("prompt", "workflow")  # in API format, and as the editor saves it
+MAX_TEXT = 8 << 20  # characters
+
+# How a file begins. ComfyUI `nodes.py` SaveImage, `comfy_extras/nodes_images.py` and `nodes_video.py`.
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8\xff")
+_VIDEOS = (b"\x1aE\xdf\xa3",)
+
+
+def is_media(head: bytes) -> bool:
+    """Return whether a file begins as a picture or a video does."""
+    return head.startswith((*_PICTURES, *_VIDEOS)) or head[4:8] == b"ftyp"
+
+
+def embedded_workflow(file: Path) -> str:
+    """Return the text of the workflow in a picture or video: as it ran, in API format, else as it was edited.
+
+    Raise LtxflowError for a file that cannot be read, and for one without a workflow.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(16)
+    tags = _picture_tags(file) if head.startswith(_PICTURES) else _video_tags(file)
+    for name in NAMES:
+        text = tags.get(name, "")
+        if text.lstrip().startswith("{") and len(text) <= MAX_TEXT:
+            return _without_constants(text)
+    hint = "servers started with --disable-metadata write none, and many sites strip it: ask for the workflow's file"
+    raise LtxflowError(Problem(f'no workflow is written into "{file.name}"', None, hint, "T020"))
+
+
+def _picture_tags(file: Path) -> dict[str, str]:
+    try:
+        with Image.open(file) as picture:
+            found = {str(name): str(text) for name, text in picture.info.items() if isinstance(text, str)}
+            exif = [str(value) for value in picture.getexif().values() if isinstance(value, str)]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LtxflowError(Problem(f'cannot read "{file.name}": {error}', None, "is it whole?", "T020")) from None
+    for value in exif:  # WebP: "prompt:{…}" each in a field
+        name, _, text = value.partition(":")
+        found.setdefault(name.lower(), text)
+    return found
+
+
+def _video_tags(file: Path) -> dict[str, str]:
+    try:
+        with av.open(str(file), metadata_errors="ignore") as container:
+            found = {name.lower(): text for name, text in container.metadata.items()}
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise LtxflowError(Problem(f'cannot read "{file.name}": {error}', None, "is it whole?", "T020")) from None
+    comment = found.get("comment", "")
+    if comment.startswith("{") and len(comment) <= MAX_TEXT:  # VHS_VideoCombine
+        try:
+            inner: Any = json.loads(comment)
+        except (ValueError, RecursionError):
+            inner = {}
+        for name, value in inner.items() if isinstance(inner, Mapping) else ():
+            found.setdefault(str(name), value if isinstance(value, str) else json.dumps(value))
+    return found
+
+
+def _without_constants(text: str) -> str:
+    """Return JSON without NaN, which a server writes for what it compares by: `"is_changed": [NaN]`."""
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    try:
+        return json.dumps(json.loads(text, parse_constant=lambda word: None), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text

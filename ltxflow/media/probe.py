@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.boxes import Movie, Track, read_movie
+from ltxflow.media.mp4 import Movie, Track, read_movie
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.card import NUMBER_BITS, Layout, Palette, SlateSpec, draw_card, lot
-from ltxflow.media.lettering import Style, draw_text, width_of
+from ltxflow.media.text_layout import Style, draw_text, width_of
 
 __all__ = ["SlateSpec", "draw_card", "draw_slate", "read_frame_number", "timecode"]
 

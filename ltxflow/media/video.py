@@ -26,8 +26,8 @@ from PIL import Image
 
 from ltxflow.core import files
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.media.boxes import AGAIN
 from ltxflow.media.image import PIXELS_MAX
+from ltxflow.media.mp4 import AGAIN
 from ltxflow.media.probe import VideoFacts, probe_mp4
 
 # What FFmpeg may take a file for: containers, no playlists or scripts, which name other files and addresses.
@@ -48,7 +48,7 @@ _QUALITY = {"last": "6", "first": "14"}  # CRF: a continuation goes on from its 
 
 
 @dataclass(frozen=True)
-class Part:
+class VideoPart:
     """A part of a video as a clip reads it.
 
     `take` is "last" or "first": so many `frames`, at `fps`, from that end. The picture fills `window` (x, y, width,
@@ -73,11 +73,13 @@ class Part:
         }
 
 
-def part_from(recipe: Mapping[str, Any]) -> Part:
+def part_from(recipe: Mapping[str, Any]) -> VideoPart:
     """Return the Part that `Part.as_json` describes."""
     width, height = recipe["size"]
     x, y, across, down = recipe["window"]
-    return Part(recipe["take"], recipe["frames"], recipe["fps"], (width, height), (x, y, across, down), recipe["sound"])
+    return VideoPart(
+        recipe["take"], recipe["frames"], recipe["fps"], (width, height), (x, y, across, down), recipe["sound"]
+    )
 
 
 # Probing
@@ -256,7 +258,7 @@ def _first_frame(path: Path) -> VideoFrame:
 # Preparing
 
 
-def prepare_video(path: Path, out: Path, part: Part, facts: Mapping[str, Any]) -> None:
+def prepare_video(path: Path, out: Path, part: VideoPart, facts: Mapping[str, Any]) -> None:
     """Write a part of a video to `out` (mov: H.264, and PCM where it has sound), as a clip reads it.
 
     `facts` are those of `probe_video`. Decodes what is needed and no more: memory holds one frame at a time. Raise
@@ -294,7 +296,7 @@ def _broken(path: Path) -> LtxflowError:
     return LtxflowError(Problem(f'"{path.name}" does not decode where it is needed', hint=hint, code="damaged"))
 
 
-def _pictures_at(path: Path, times: Sequence[Fraction], last: Fraction, part: Part) -> Iterator[NDArray[np.uint8]]:
+def _pictures_at(path: Path, times: Sequence[Fraction], last: Fraction, part: VideoPart) -> Iterator[NDArray[np.uint8]]:
     """Yield what is shown at each of these times, in the part's size."""
     for before_s in SEEKS_S:
         with _opened(path, _broken) as container:
@@ -322,7 +324,7 @@ def _shown_at(
     pixel: Fraction,
     times: Sequence[Fraction],
     last: Fraction,
-    part: Part,
+    part: VideoPart,
 ) -> Iterator[NDArray[np.uint8]]:
     picture: NDArray[np.uint8] | None = None
     todo = iter(times)
@@ -345,7 +347,7 @@ def _shown_at(
         yield picture
 
 
-def _fitted(frame: VideoFrame, pixel: Fraction, part: Part) -> NDArray[np.uint8]:
+def _fitted(frame: VideoFrame, pixel: Fraction, part: VideoPart) -> NDArray[np.uint8]:
     """A frame upright, filling the part's window, with the rest of its size mirrored from there."""
     stored = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
@@ -367,7 +369,7 @@ def _fitted(frame: VideoFrame, pixel: Fraction, part: Part) -> NDArray[np.uint8]
 class _Sound:
     """The sound of a part: as much of it as there is picture, silence where the file has none."""
 
-    def __init__(self, path: Path, made: OutputContainer, part: Part, first: Fraction) -> None:
+    def __init__(self, path: Path, made: OutputContainer, part: VideoPart, first: Fraction) -> None:
         self.path, self.made, self.part, self.first = path, made, part, first
         with _opened(path) as source:
             track = source.streams.audio[0]

@@ -19,9 +19,8 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.loudness import integrated_lufs
-from ltxflow.media.parts import LONGEST_S, sound_parts
-from ltxflow.media.sound import SOUND_HINT
+from ltxflow.media.audio import SOUND_HINT, integrated_lufs
+from ltxflow.media.streamed_wav import LONGEST_S, sound_parts
 
 Samples = NDArray[np.int16]
 Run = tuple[int, int]  # of samples: the first, and the first after it
@@ -63,7 +62,7 @@ class VoiceFacts:
 
 
 @dataclass(frozen=True)
-class Piece:
+class VoicePiece:
     """One sound to be joined, and the silence after it, in seconds."""
 
     path: Path
@@ -71,7 +70,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedVoice:
     """Where a piece went, in samples of the whole; its own first `skipped` samples, at its own `rate`, were cut."""
 
     start: int
@@ -90,7 +89,7 @@ class Joined:
     """Pieces as one sound: its facts, where each piece is, and every silence in it."""
 
     facts: VoiceFacts
-    places: tuple[Placed, ...]
+    places: tuple[PlacedVoice, ...]
     silences: tuple[Run, ...]
 
 
@@ -164,7 +163,7 @@ def canonical(source: Path, out: Path) -> VoiceFacts:
     return write_wav(out, read_voice(source))
 
 
-def join(pieces: Sequence[Piece], out: Path, *, trim: bool = False) -> Joined:
+def join(pieces: Sequence[VoicePiece], out: Path, *, trim: bool = False) -> Joined:
     """Given pieces in order, write one canonical wav of them and their pauses.
 
     They are joined at the highest rate among them. With `trim` each piece loses the silence at its two ends,
@@ -179,7 +178,7 @@ def join(pieces: Sequence[Piece], out: Path, *, trim: bool = False) -> Joined:
         first, end = sounding(voice) if trim else (0, len(voice.samples))
         part = Voice(voice.samples[first:end], voice.rate)
         part = part if voice.rate == rate else _resampled(part, rate)
-        places.append(Placed(at, at + len(part.samples), first, voice.rate))
+        places.append(PlacedVoice(at, at + len(part.samples), first, voice.rate))
         pause = np.zeros(round(piece.pause_s * rate), np.int16)
         parts += [part.samples, pause]
         at += len(part.samples) + len(pause)

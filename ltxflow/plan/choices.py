@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ltxflow.plan.outlook import Outlook
-from ltxflow.script.profile import Profile
-from ltxflow.script.weights import undecided, weights_of
+from ltxflow.models.profile import Profile
+from ltxflow.plan.plan import Plan
+from ltxflow.project.weights import undecided, weights_of
 from ltxflow.steps import pool_of
 
 Files = Callable[[str], Iterable[str]]  # the names that a server lists in a folder under ComfyUI's models/
 
 
 @dataclass(frozen=True)
-class Choice:
+class ResolvedChoice:
     """The precision of each role that was open, and the servers that have every file with it."""
 
     weights: Mapping[str, str]
@@ -25,7 +25,9 @@ class Choice:
         return bool(self.servers)
 
 
-def choose(profile: Profile, needed: Mapping[str, str], is_open: Iterable[str], servers: Mapping[str, Files]) -> Choice:
+def choose(
+    profile: Profile, needed: Mapping[str, str], is_open: Iterable[str], servers: Mapping[str, Files]
+) -> ResolvedChoice:
     """Return which precisions the servers, by name, have.
 
     `needed` are the roles that a film's clips use, each with its precision unless it `is_open`. Every
@@ -46,13 +48,13 @@ def choose(profile: Profile, needed: Mapping[str, str], is_open: Iterable[str], 
         if has_fixed and all(had.values()):
             ranks[name] = tuple(profile.models[role].order.index(str(had[role])) for role in open_roles)
     if not ranks:
-        return Choice(some, ())
+        return ResolvedChoice(some, ())
     best = min(ranks.values())
     weights = {role: profile.models[role].order[rank] for role, rank in zip(open_roles, best, strict=True)}
     having = [
         name for name, files in servers.items() if name in ranks and _has_all(profile, {**needed, **weights}, files)
     ]
-    return Choice(weights, tuple(having))
+    return ResolvedChoice(weights, tuple(having))
 
 
 def _first(profile: Profile, role: str, files: Files) -> str | None:
@@ -81,7 +83,7 @@ def combinations(profile: Profile, is_open: Iterable[str]) -> list[dict[str, obj
     return [{**quality, **stage} for quality in qualities for stage in stages]
 
 
-def assumed(outlook: Outlook) -> dict[str, str]:
+def assumed(outlook: Plan) -> dict[str, str]:
     """Return role → precision for what a build of this would choose first, and a plan takes the profile's first of."""
     project = outlook.project
     if outlook.mode != "render" or not project.open_choices:

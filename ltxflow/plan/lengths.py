@@ -1,26 +1,36 @@
-"""How long every clip is: the solver of core.timing with what the lock remembers. Pure."""
+"""How long every clip is: the solver of core.timing with what the lock remembers. Pure.
+
+The first phase of a plan: what is spoken, as far as it is made, tells how long scenes are. Pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
+from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import (
     STEP,
-    Ask,
     Cut,
-    Uncovered,
+    LengthConflict,
+    LengthRequest,
     narration_start,
     needed_frames,
     snap_up,
     solve,
     solve_parts,
 )
-from ltxflow.script.ignoring import silenced
-from ltxflow.script.model import Clip, FrameOf, Project, Scene
-from ltxflow.store.lock import Lock
+from ltxflow.lock.model import Lock
+from ltxflow.plan.evaluate import Lookup, Status, evaluate
+from ltxflow.plan.graph import BuildGraph, build_graph
+from ltxflow.project.model import Clip, FrameOf, Media, Narration, Project, Scene
+from ltxflow.project.speech import shown
+from ltxflow.project.thresholds import silenced
+from ltxflow.steps import ResolvedInputs, step
 
 FROZEN = frozenset(["approved", "pinned"])
 
@@ -40,7 +50,7 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
             continue
         try:
             cuts[scene.id] = _cut(project, scene, lock, relength, continued)
-        except Uncovered as error:
+        except LengthConflict as error:
             hint = f"{error.hint}{_to_free(scene, lock)}"
             problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, hint, "T101"))
             continue
@@ -90,7 +100,7 @@ def _parts(scene: Scene, need: int, fps: int) -> list[int]:
     return [end - begin for begin, end in pairwise(begins)]
 
 
-def _ask(clip: Clip, lock: Lock, is_continued: bool) -> Ask:
+def _ask(clip: Clip, lock: Lock, is_continued: bool) -> LengthRequest:
     """The lock knows delivered frames. A clip that continues samples `again` more; one that is doubled makes 16n+1."""
     entry = lock.entries.get(clip.path)
     take = entry.takes.get(entry.pick) if entry else None
@@ -99,7 +109,7 @@ def _ask(clip: Clip, lock: Lock, is_continued: bool) -> Ask:
     sticky = take.frames + again if take else None
     if sticky is not None and not fixed:
         sticky = snap_up(sticky, step)  # it was made in another way, if that changes anything
-    return Ask(clip.path, clip.length.frames, sticky, fixed, again, step, is_continued, clip.length.around)
+    return LengthRequest(clip.path, clip.length.frames, sticky, fixed, again, step, is_continued, clip.length.around)
 
 
 def lengths_by_clip(project: Project, cuts: Mapping[str, Cut]) -> dict[str, int]:
@@ -110,3 +120,85 @@ def lengths_by_clip(project: Project, cuts: Mapping[str, Cut]) -> dict[str, int]
         if scene.id in cuts
         for clip, frames in zip(scene.clips, cuts[scene.id].frames, strict=True)
     }
+
+
+KINDS = ("line", "narration")
+
+
+@dataclass(frozen=True)
+class PendingLine:
+    """A line that is still to be spoken, and by whom. `engine` is what the project calls it."""
+
+    target: str
+    key: Key
+    scene: str
+    line: str
+    text: str
+    engine: str
+    voice: str
+
+
+@dataclass(frozen=True)
+class SpeechPlan:
+    """A film's speech: its plan, what is known of every line and narration, and the film with what was measured."""
+
+    project: Project
+    plan: BuildGraph | None = None
+    statuses: Mapping[str, Status] = field(default_factory=dict)
+
+    @property
+    def unmade(self) -> dict[str, Status]:
+        """Scene id → the narration that is still to be spoken."""
+        return {
+            target.partition(":")[2]: status
+            for target, status in self.statuses.items()
+            if status.node.kind == "narration" and status.state != "hit"
+        }
+
+    @property
+    def unsaid(self) -> tuple[PendingLine, ...]:
+        """The lines that a build would have spoken, in film order; what is said twice is spoken once."""
+        found: dict[Key, PendingLine] = {}
+        for target, status in self.statuses.items():
+            if status.node.kind == "line" and status.state != "hit" and status.key is not None:
+                speech, line = status.node.spec.speech, status.node.spec.line
+                scene = target.partition(":")[2].partition("/")[0]
+                told = PendingLine(
+                    target, status.key, scene, line.id, shown(line.text), speech.engine.name, speech.voice
+                )
+                found.setdefault(status.key, told)
+        return tuple(found.values())
+
+
+def speak(project: Project, lookup: Lookup, blob: Callable[[Digest], Path]) -> SpeechPlan:
+    """Given a film, return its speech and the film as it is with it: measured where made, estimated elsewhere.
+
+    `blob` says where the bytes of a digest are. A film without engines is returned as it is.
+    """
+    if not any(scene.narration.speech for scene in project.scenes):  # what speaks need not even be imported
+        return SpeechPlan(project)
+    wishes = ResolvedInputs({}, lambda clip, take: 0)
+    nodes = [node for kind in KINDS for node in step(kind).nodes(project, wishes)]
+    if not nodes:
+        return SpeechPlan(project)
+    plan = build_graph(nodes, [node.target for node in nodes if node.kind == "narration"])
+    found = evaluate(plan, lookup)
+    scenes = []
+    for scene in project.scenes:
+        status = found.get(f"narration:{scene.id}")
+        if status is not None and status.trace is not None:
+            sound = status.trace.outputs["speech"]
+            scene = replace(scene, narration=_measured(scene.narration, scene.id, sound, blob(sound.digest)))
+        scenes.append(scene)
+    return SpeechPlan(replace(project, scenes=tuple(scenes)), plan, found)
+
+
+def _measured(narration: Narration, scene: str, sound: Output, path: Path) -> Narration:
+    facts = {"samples": sound.facts["samples"], "sample_rate": sound.facts["sample_rate"]}
+    file = Media(path, f"{scene}.wav", sound.digest, facts, narration.span)
+    seconds = Fraction(facts["samples"], facts["sample_rate"])
+    starts = {
+        line.id: Fraction(place["start_sample"], facts["sample_rate"])
+        for line, place in zip(narration.speech.lines, sound.facts.get("lines", ()), strict=False)
+    }
+    return replace(narration, seconds=seconds, estimated=False, file=file, starts=starts or narration.starts)

@@ -15,25 +15,24 @@ from typing import Any
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import seed_for
+from ltxflow.lock.model import Lock
 from ltxflow.media.findings import (
     RULES,
+    ClipRequirements,
     Findings,
     Thresholds,
-    Wanted,
     causes,
     findings_from,
     is_bad_luck,
     is_same_fault,
     judge,
 )
-from ltxflow.plan.status import Lookup, Status, status_of
-from ltxflow.script.checks import thresholds
-from ltxflow.script.ignoring import ignores
-from ltxflow.script.model import Clip
-from ltxflow.script.profile import Profile
+from ltxflow.models.profile import Profile
+from ltxflow.plan.evaluate import Lookup, Status, evaluate_node
+from ltxflow.project.model import Clip
+from ltxflow.project.thresholds import ignores, thresholds
 from ltxflow.steps import Node, inspect
-from ltxflow.steps.clip import Shot
-from ltxflow.store.lock import Lock
+from ltxflow.steps.clip import ClipSpec
 from ltxflow.store.traces import Trace
 
 ALIKE = 3  # tries with one fault at one place: what they are made from is the cause
@@ -75,12 +74,12 @@ class Review:
 
     def verdict(self, node: Node, trace: Trace) -> Verdict | None:
         """Given a clip's node and its trace, return the Verdict; None where nobody has looked yet, or is to look."""
-        shot: Shot = node.spec
-        wanted = Wanted(node.frames, shot.fps, shot.geometry.delivered)
+        shot: ClipSpec = node.spec
+        wanted = ClipRequirements(node.frames, shot.fps, shot.geometry.delivered)
         return self.verdict_of(shot.clip, node.take, shown(trace), shot.profile, wanted)
 
     def verdict_of(
-        self, clip: Clip, take: int, video: Digest, profile: Profile, wanted: Wanted | None = None
+        self, clip: Clip, take: int, video: Digest, profile: Profile, wanted: ClipRequirements | None = None
     ) -> Verdict | None:
         """Given a file that is a take of a clip, return the Verdict; None where nobody has looked, or is to look."""
         limits = thresholds(clip, profile)
@@ -100,7 +99,7 @@ class Review:
         """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
         if not is_inspected(node) or "published" not in trace.outputs:
             return None
-        looked = status_of(inspect.node_of(node), {node.target: Status(node, "hit", trace=trace)}, self.lookup)
+        looked = evaluate_node(inspect.node_of(node), {node.target: Status(node, "hit", trace=trace)}, self.lookup)
         return looked if looked.state == "miss" else None
 
     def standing(self, status: Status, before: Mapping[str, Status]) -> Status:
@@ -140,7 +139,7 @@ class Review:
         node = status.node
         if node.spec.seed == seed:
             return status
-        return status_of(replace(node, spec=replace(node.spec, seed=seed)), before, self.lookup)
+        return evaluate_node(replace(node, spec=replace(node.spec, seed=seed)), before, self.lookup)
 
     def _least_bad(self, made: list[tuple[Status, Verdict]]) -> Status:
         """The first of those with the fewest faults, then the shortest, then the liveliest."""
@@ -164,7 +163,7 @@ class Review:
             return None
         older = self._findings(shown(status.trace), inspect.OLDER)
         if older is not None:
-            shot: Shot = status.node.spec
+            shot: ClipSpec = status.node.spec
             limits = thresholds(shot.clip, shot.profile)
             if limits is not None and not is_bad_luck(judge(older, limits)):
                 return None
@@ -226,7 +225,7 @@ def _reseed(node: Node) -> int:
 
 def _derived(node: Node) -> list[int]:
     """The seeds of the take's tries, the first one's first."""
-    shot: Shot = node.spec
+    shot: ClipSpec = node.spec
     film = int(shot.film["seed"].value)
     return [seed_for(film, shot.clip.scene, shot.clip.id, node.take, try_) for try_ in range(_reseed(node) + 1)]
 

@@ -1,4 +1,4 @@
-"""Renders that no word of the author asks for: what an upgrade of ltxflow, a template or a profile would cost. Pure."""
+"""Find renders that only an upgrade of ltxflow, a template or a profile asks for. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltxflow.plan.explain import Reason, change_of_version
-from ltxflow.plan.outlook import Change, Outlook
+from ltxflow.plan.plan import Change, Plan
 from ltxflow.steps import Node
 
 
@@ -26,7 +26,7 @@ class Upgrade:
         return {"cause": self.cause, "targets": list(self.targets), "waiting": list(self.waiting)}
 
 
-def upgrades(outlook: Outlook) -> list[Upgrade]:
+def upgrades(outlook: Plan) -> list[Upgrade]:
     """Given an outlook, return what upgrades would cost, the dearest first.
 
     A clip counts where every reason is an upgrade's: if its author changed a word as well, it is rendered anyway.
@@ -50,7 +50,7 @@ def upgrades(outlook: Outlook) -> list[Upgrade]:
     return sorted(found, key=lambda upgrade: (-len(upgrade.targets), upgrade.cause))
 
 
-def notices(outlook: Outlook) -> list[str]:
+def notices(outlook: Plan) -> list[str]:
     """Given what a build is about to do, say what upgrades cost there; nothing where they cost nothing."""
     said = []
     for upgrade in upgrades(outlook):
@@ -60,14 +60,14 @@ def notices(outlook: Outlook) -> list[str]:
     return said
 
 
-def _root(outlook: Outlook, target: str) -> str:
+def _root(outlook: Plan, target: str) -> str:
     """Return what a target waits for in the end."""
     while (status := outlook.statuses[target]).because and status.key is None:
         target = status.because
     return target
 
 
-def paid_again(outlook: Outlook) -> list[str]:
+def paid_again(outlook: Plan) -> list[str]:
     """Given an outlook, return the targets that were rendered once and would be rendered again, for whatever reason."""
     return [change.target for change in outlook.of_kind("change")] if outlook.mode == "render" else []
 

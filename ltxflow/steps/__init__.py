@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ltxflow.core.digest import Action, Digest, Key, Output
 from ltxflow.core.errors import Problem, Span
-from ltxflow.script.model import Clip, FrameOf, Image, Media, Picture, Project, Scene, Still, Value
-from ltxflow.script.prompt import PARTS
+from ltxflow.project.model import Clip, FrameOf, Image, Media, Picture, Project, Scene, Still, Value
+from ltxflow.project.prompt import PARTS
 
 if TYPE_CHECKING:
     from ltxflow.comfy.signatures import Signatures
-    from ltxflow.script.profile import Profile
-    from ltxflow.script.template import Template
+    from ltxflow.models.profile import Profile
+    from ltxflow.workflow.template import Template
 
 WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 KINDS = ("reference", "frame", "clip", "slate", "line", "narration", "inspect")
@@ -56,7 +56,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ResolvedInputs:
     """What a project leaves open and the lock or the solver decides.
 
     The frames each clip delivers, by its path; seeds; which take of a clip or of a reference is picked, for what is
@@ -70,7 +70,7 @@ class Wishes:
 
 
 @dataclass
-class Job:
+class ActionContext:
     """The effects an action may have while it runs: where its inputs are, where it puts what it made, who to tell.
 
     `out` maps an output's name to a file in `folder`, with its facts in `facts`; both are the caller's to keep. What
@@ -124,7 +124,7 @@ class Expected:
     sound_s: float | None = None
 
 
-class Order(Protocol):
+class RenderSpec(Protocol):
     """What the spec of a node is that a ComfyUI server makes: a graph, what it reads, and what must come back."""
 
     @property
@@ -174,7 +174,7 @@ class Step(Protocol):
     POOL: str  # "gpu" | "cpu"
     SOURCE: str  # what the timeline calls its work: "comfyui" | "animatic"
 
-    def nodes(self, project: Project, wishes: Wishes) -> Iterator[Node]:
+    def nodes(self, project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
         """Given a film and its lengths and seeds, yield a node for everything of this kind. Pure."""
 
     def action(self, node: Node, inputs: Mapping[str, Output]) -> Action:
@@ -191,7 +191,7 @@ class Step(Protocol):
     def where(self, node: Node, name: str) -> Span | None:
         """Given a node and the name of a field, return where its value is written."""
 
-    def run(self, node: Node, action: Action, job: Job) -> Awaitable[None]:
+    def run(self, node: Node, action: Action, job: ActionContext) -> Awaitable[None]:
         """Make it: fill job.out and job.facts."""
 
 

@@ -17,10 +17,11 @@ from ltxflow.core.digest import ACTION_FORMAT, Action, Digest, Output, digest_js
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.core.timing import frames_within, snap_down
 from ltxflow.media.fit import PREPARE_VERSION, VIDEO_VERSION
-from ltxflow.script.model import (
+from ltxflow.models.geometry import Geometry, delivered_size, geometry
+from ltxflow.models.profile import Profile, Quality, Stage2
+from ltxflow.project.model import (
     Clip,
     Extends,
-    Geometry,
     Image,
     Keyframe,
     Lora,
@@ -32,17 +33,14 @@ from ltxflow.script.model import (
     Value,
     slug,
 )
-from ltxflow.script.profile import Profile, Quality, Stage2, delivered_size, geometry
-from ltxflow.script.rendering import render, render_many
-from ltxflow.script.settings import QUALITY_PARTS
-from ltxflow.script.template import Template
-from ltxflow.script.weights import pins_of, weights_of
+from ltxflow.project.settings import QUALITY_PARTS
+from ltxflow.project.weights import pins_of, weights_of
 from ltxflow.steps import (
+    ActionContext,
     Asset,
     Expected,
-    Job,
     Node,
-    Wishes,
+    ResolvedInputs,
     label,
     model_named,
     needed,
@@ -51,6 +49,8 @@ from ltxflow.steps import (
     told_size,
     written,
 )
+from ltxflow.workflow.render import render, render_many
+from ltxflow.workflow.template import Template
 
 if TYPE_CHECKING:
     from ltxflow.comfy.signatures import Signatures
@@ -69,7 +69,7 @@ _AHEAD: dict[tuple[Digest, Digest], dict[str, Any]] = {}  # what `render_ahead` 
 
 
 @dataclass(frozen=True)
-class Before:
+class ContinuationSource:
     """The video that a clip continues: how many frames it has, and the digest of its bytes once that is known."""
 
     name: str  # of the clip, or the file
@@ -87,7 +87,7 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Shot:
+class ClipSpec:
     """One take of a clip with everything decided that the author may leave open: seed, frames, sizes, template.
 
     `scene` and `film` (its settings) tell where values come from; they reach no key. `frames` and `fps` are those of
@@ -105,7 +105,7 @@ class Shot:
     profile: Profile
     template: Template
     weights: Mapping[str, str]  # model role → precision
-    before: Before | None = None
+    before: ContinuationSource | None = None
     pins: Mapping[str, str] = field(default_factory=dict)  # model role → sha256 of its file, where the film pins one
 
     @property
@@ -163,7 +163,7 @@ class Shot:
         return expected(self, output)
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """Given a film, yield a node for every take of every clip; of a clip with one take, for that in the cut.
 
     Raise LtxflowError, with all problems, for clips whose template or size does not exist.
@@ -187,7 +187,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         asked = {*range(1, clip.takes + 1), pick} if clip.takes > 1 else {pick}
         for take in sorted(asked | wishes.also(clip)):
             frames = wishes.lengths[clip.path]
-            shot = Shot(
+            shot = ClipSpec(
                 clip,
                 project.scene(clip.scene),
                 project.settings,
@@ -209,7 +209,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         raise LtxflowError(*problems)
 
 
-def before_of(project: Project, clip: Clip, wishes: Wishes) -> tuple[Before | None, dict[str, str]]:
+def before_of(project: Project, clip: Clip, wishes: ResolvedInputs) -> tuple[ContinuationSource | None, dict[str, str]]:
     """Given a clip, return what it continues, and which target and output it needs for that.
 
     A file that does not fit is made to: see `prepared_file`. Raise LtxflowError where another clip is of another shape
@@ -222,12 +222,12 @@ def before_of(project: Project, clip: Clip, wishes: Wishes) -> tuple[Before | No
     if extends.file is not None:
         file, recipe = extends.file, prepared_file(extends, own, project.fps)
         frames = extends.frames if recipe else file.facts["frames"]
-        return Before(file.name, frames, file.digest, file, recipe), {}
+        return ContinuationSource(file.name, frames, file.digest, file, recipe), {}
     source = next(other for other in project.clips if other.path == extends.clip)
     frames, size = wishes.lengths[source.path], geometry_of(project, source)
     _check_joins(clip, source.path, size.decoded, own.decoded, frames)
     output = "uncropped|video" if size.is_cropped and template_of(project, source).trusted else "video"
-    return Before(source.path, frames), {"extends": f"clip:{source.path}@{wishes.pick(source)}#{output}"}
+    return ContinuationSource(source.path, frames), {"extends": f"clip:{source.path}@{wishes.pick(source)}#{output}"}
 
 
 def _check_joins(clip: Clip, name: str, found: tuple[int, int], wanted: tuple[int, int], frames: int) -> None:
@@ -247,7 +247,7 @@ def bound(node: Node, inputs: Mapping[str, Output]) -> Node:
     return replace(node, spec=with_inputs(node.spec, inputs))
 
 
-def with_inputs(shot: Shot, inputs: Mapping[str, Output]) -> Shot:
+def with_inputs(shot: ClipSpec, inputs: Mapping[str, Output]) -> ClipSpec:
     """Given a shot and what it needs, made, return the shot that knows it.
 
     What it continues, by its bytes; what it starts from or ends on as a picture like any other, by its pixels.
@@ -434,7 +434,7 @@ def prepared_file(extends: Extends, size: Geometry, fps: int) -> dict[str, Any] 
     }
 
 
-def prepared_guide(shot: Shot) -> dict[str, Any] | None:
+def prepared_guide(shot: ClipSpec) -> dict[str, Any] | None:
     """Return the recipe by which a shot's guide video is made to fit; None where it fits as it is.
 
     One of the rate that is sampled, and upright, does: the template takes care of its size.
@@ -455,7 +455,7 @@ def prepared_guide(shot: Shot) -> dict[str, Any] | None:
     }
 
 
-def check_guide(shot: Shot) -> list[Problem]:
+def check_guide(shot: ClipSpec) -> list[Problem]:
     """Return a problem where a shot's guide video is shorter than the shot."""
     guide = shot.clip.control
     if guide is None:
@@ -470,7 +470,7 @@ def check_guide(shot: Shot) -> list[Problem]:
     return [Problem(message, guide.span or shot.clip.span, hint, "L108")]
 
 
-def assets(shot: Shot) -> list[Asset]:
+def assets(shot: ClipSpec) -> list[Asset]:
     """Return what a shot reads: prepared pictures, guide video, sound, and the video that it continues."""
     clip, found = shot.clip, []
     for group, picture in clip.pictures.items():
@@ -499,7 +499,7 @@ def assets(shot: Shot) -> list[Asset]:
 
 
 def context(
-    shot: Shot,
+    shot: ClipSpec,
     models: Mapping[str, str],
     loras: Mapping[str, str],
     prefix: str,
@@ -583,7 +583,7 @@ def second_stage(stage2: Stage2, template: str) -> dict[str, Any]:
     return told | {name: value for name, value in more.items() if value is not None}
 
 
-def _as_guide(shot: Shot, keyframe: Keyframe) -> dict[str, Any]:
+def _as_guide(shot: ClipSpec, keyframe: Keyframe) -> dict[str, Any]:
     """A keyframe as a template takes it; its index in stage 2 is another one where that samples doubled frames."""
     usual = shot.profile.last_frame
     fit, focus = usual.fit, usual.focus
@@ -600,13 +600,13 @@ def _as_guide(shot: Shot, keyframe: Keyframe) -> dict[str, Any]:
     }
 
 
-def _is_guided(shot: Shot) -> bool:
+def _is_guided(shot: ClipSpec) -> bool:
     """Whether a negative prompt may have an effect. A template that is not ours may have a CFG of its own."""
     preset = shot.profile.qualities[str(shot.clip.get("quality"))]
     return max(float(shot.clip.get("cfg")), preset.audio_cfg or 0) > 1 or not shot.template.trusted
 
 
-def graph(shot: Shot, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
+def graph(shot: ClipSpec, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]:
     """Given a shot and the names on one server, return the ComfyUI workflow in API format.
 
     Raise LtxflowError when it cannot be rendered, or would read a file on the server that is not the clip's own.
@@ -636,7 +636,7 @@ def render_ahead(nodes: Iterable[Node]) -> None:
     """
     wanted: dict[Digest, tuple[Template, dict[tuple[Digest, Digest], dict[str, Any]]]] = {}
     for node in nodes:
-        shot: Shot = node.spec
+        shot: ClipSpec = node.spec
         told = context(shot, _named(shot), {}, "ltxflow")
         place = _place(shot.template, told)
         if place not in _AHEAD:
@@ -650,13 +650,13 @@ def _place(template: Template, told: Mapping[str, Any]) -> tuple[Digest, Digest]
     return template.digest, digest_json(told)
 
 
-def _named(shot: Shot) -> dict[str, str]:
+def _named(shot: ClipSpec) -> dict[str, str]:
     """The names of its models in keys."""
     return shot.profile.tokens(shot.weights)
 
 
 def foreign_files(
-    shot: Shot, rendered: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
+    shot: ClipSpec, rendered: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
 ) -> list[Problem]:
     """Given a shot's graph, return a problem for every file in it that is not one ltxflow uploads for this clip.
 
@@ -691,10 +691,10 @@ def check(clips: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
     `allowed` are the classes that may be used. Names of model files are not compared: they differ by server. What
     is wrong for several clips is told once, at the first one. Raise LtxflowError as `graph` does.
     """
-    from ltxflow.comfy.nodes import check_graph  # by need: a plan knows no signatures
+    from ltxflow.comfy.checks import check_graph  # by need: a plan knows no signatures
     from ltxflow.comfy.signatures import Signatures  # by need: a plan knows no signatures
 
-    shots: dict[str, list[Shot]] = {}
+    shots: dict[str, list[ClipSpec]] = {}
     for node in clips:
         shots.setdefault(node.spec.template.name, []).append(node.spec)
     told: dict[tuple[str, str], tuple[Problem, list[str]]] = {}
@@ -714,7 +714,7 @@ def check(clips: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
     ]
 
 
-def first_names(shot: Shot) -> dict[str, str]:
+def first_names(shot: ClipSpec) -> dict[str, str]:
     """Given a shot, return model role → the profile's first name of its file: a server may know it by another."""
     return shot.profile.first_names(shot.weights)
 
@@ -749,7 +749,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     return Action(KIND, version, body, digests, (*outputs, "published"))
 
 
-def _pins(shot: Shot, used: Container[str] | None = None) -> dict[str, str]:
+def _pins(shot: ClipSpec, used: Container[str] | None = None) -> dict[str, str]:
     """What the film pins by its bytes: LoRAs by their names, files of the model (that are `used`) by those in keys."""
     pins = {lora.name: lora.sha256 for lora in shot.clip.loras if lora.sha256}
     named = {token: shot.pins[role] for role, token in _named(shot).items() if role in shot.pins}
@@ -790,7 +790,7 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 def fields(node: Node) -> dict[str, Any]:
-    shot: Shot = node.spec
+    shot: ClipSpec = node.spec
     clip, reads = shot.clip, shot.template.header.variables
     wanted = str(shot.film["size"].value)
     told: dict[str, Any] = {
@@ -858,7 +858,7 @@ def _told_lora(lora: Lora) -> dict[str, str]:
     return {"is": name, "sha256": lora.sha256} if lora.sha256 else {"is": name}
 
 
-def _told_quality(shot: Shot) -> dict[str, Any]:
+def _told_quality(shot: ClipSpec) -> dict[str, Any]:
     """What the quality decides for this clip. Steps, CFG and stages are there unless the author wrote his own."""
     clip = shot.clip
     preset = shot.profile.qualities[str(clip.get("quality"))]
@@ -873,7 +873,7 @@ def _told_quality(shot: Shot) -> dict[str, Any]:
     return {"is": preset.name, **own}
 
 
-def _told_template(shot: Shot) -> dict[str, Any]:
+def _told_template(shot: ClipSpec) -> dict[str, Any]:
     """Which template, and what it makes of a clip of this shape: comments and the numbers of nodes are not in that.
 
     "instead" is set where the author chose it himself. Templates are compared by what they make of the same shape:
@@ -913,13 +913,13 @@ def _shape(name: str, value: Any) -> Any:
 
 
 def where(node: Node, name: str) -> Span | None:
-    shot: Shot = node.spec
+    shot: ClipSpec = node.spec
     if name == "workflow":
         return Span(shot.template.shown or str(shot.template.path), 1, 1)
     return written("weights" if name == "pins" else name, shot.clip, shot.scene, shot.film)
 
 
-def expected(shot: Shot, output: str) -> Expected:
+def expected(shot: ClipSpec, output: str) -> Expected:
     """Given a shot and the name of an output, return what the file must be."""
     if not shot.template.trusted:
         return Expected(None, shot.fps, None)
@@ -927,7 +927,7 @@ def expected(shot: Shot, output: str) -> Expected:
     return Expected(shot.frames, shot.fps, size, _shortest_sound(shot))
 
 
-def _shortest_sound(shot: Shot) -> float | None:
+def _shortest_sound(shot: ClipSpec) -> float | None:
     """Return the seconds of sound that come at least; None where the profile says nothing of its model's sound."""
     if shot.profile.sound is None:
         return None
@@ -935,7 +935,7 @@ def _shortest_sound(shot: Shot) -> float | None:
     return shot.profile.sound.seconds(shot.sampled_frames, shot.sampled_fps) - again
 
 
-def roles(shot: Shot, action: Action | None = None) -> list[str]:
+def roles(shot: ClipSpec, action: Action | None = None) -> list[str]:
     """Given a shot, return the model roles its graph really names, in the profile's order.
 
     The action that was made of it tells without rendering it again; not of a template that is not ours: it may have
@@ -949,7 +949,7 @@ def roles(shot: Shot, action: Action | None = None) -> list[str]:
 
 def work(node: Node) -> float:
     """Given a node, return what it asks of a GPU: pixels × frames × steps, summed over its stages."""
-    shot: Shot = node.spec
+    shot: ClipSpec = node.spec
     width, height = shot.geometry.base
     total = width * height * shot.sampled_frames * int(shot.clip.get("steps"))
     if int(shot.clip.get("stages", 2)) == 2:
@@ -959,6 +959,6 @@ def work(node: Node) -> float:
     return float(total)
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """A clip runs on a ComfyUI server: the executor of the pool "gpu" drives it (run/executors/comfy.py)."""
     raise AssertionError("clips are run by the comfy executor")

@@ -9,12 +9,12 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
-from ltxflow.media.joining import Caption, Chapter, join_film
-from ltxflow.media.libraries import media_libraries
-from ltxflow.media.mixing import Bed, Sound, Voice, mix
+from ltxflow.media.codecs import media_libraries
+from ltxflow.media.mix import Bed, MixedVoice, Sound, mix
+from ltxflow.media.mux import Caption, Chapter, join_film
 from ltxflow.media.probe import probe_mp4
-from ltxflow.script.model import Project
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.project.model import Project
+from ltxflow.steps import ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "conform", "1", "cpu", "conform"
 
@@ -25,7 +25,7 @@ class SceneSound:
 
     count: int
     beds: tuple[Bed, ...]
-    voice: Voice | None
+    voice: MixedVoice | None
     digests: tuple[Digest, ...]
 
     def keyed(self) -> list[Any]:
@@ -34,7 +34,7 @@ class SceneSound:
 
 
 @dataclass(frozen=True)
-class Film:
+class ConformSpec:
     """How a film is put together; its parts are the needs of its node, in order."""
 
     fps: int
@@ -46,13 +46,13 @@ class Film:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """None by the film alone: how it is cut is known from its timeline (`deliver.conform`)."""
     yield from ()
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
-    film: Film = node.spec
+    film: ConformSpec = node.spec
     body: dict[str, Any] = {
         "fps": film.fps,
         "bit_rate": film.bit_rate,
@@ -68,7 +68,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
 
 
 def fields(node: Node) -> dict[str, Any]:
-    film: Film = node.spec
+    film: ConformSpec = node.spec
     return {"frames": film.frames, "chapters": [chapter.title for chapter in film.chapters]}
 
 
@@ -76,9 +76,9 @@ def where(node: Node, name: str) -> Span | None:
     return node.span
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Join in a thread; what comes out has the frames of the timeline, or it is an error."""
-    film: Film = node.spec
+    film: ConformSpec = node.spec
     file = job.folder / "film.mp4"
 
     def sounds() -> Iterator[Sound]:

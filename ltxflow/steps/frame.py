@@ -9,21 +9,21 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.script.model import Clip, FrameOf, Project
-from ltxflow.steps import Job, Node, Wishes, needed
+from ltxflow.project.model import Clip, FrameOf, Project
+from ltxflow.steps import ActionContext, Node, ResolvedInputs, needed
 
 KIND, VERSION, POOL, SOURCE = "frame", "1", "cpu", "frame"
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrameSpec:
     """A frame, and the clip that asks for it."""
 
     frame: FrameOf
     user: str
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """Given a film, yield a node for every frame that a clip asks for: `frame:hook/a/last@1`.
 
     The last one is what the clip saved without loss; of others the uncropped video is decoded. Raise LtxflowError,
@@ -41,7 +41,7 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
             target = need.partition("#")[0]
             take = target.rpartition("@")[2]
             needs = {"clip": f"clip:{frame.clip}@{take}#{outputs_for(frame.frame)}"}
-            found.setdefault(target, Node(target, KIND, Moment(frame, clip.path), 0, needs, frame.span))
+            found.setdefault(target, Node(target, KIND, FrameSpec(frame, clip.path), 0, needs, frame.span))
     if problems:
         raise LtxflowError(*problems)
     yield from found.values()
@@ -64,12 +64,12 @@ def action_of(frame: int | None, clip: Digest) -> Action:
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
-    moment: Moment = node.spec
+    moment: FrameSpec = node.spec
     return action_of(moment.frame.frame, inputs["clip"].digest)
 
 
 def fields(node: Node) -> dict[str, Any]:
-    moment: Moment = node.spec
+    moment: FrameSpec = node.spec
     return {"clip": moment.frame.clip, "at": moment.frame.at}
 
 
@@ -77,10 +77,10 @@ def where(node: Node, name: str) -> Span | None:
     return node.span
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     import asyncio  # by need: a plan runs nothing
 
-    moment: Moment = node.spec
+    moment: FrameSpec = node.spec
     file = job.folder / "image.png"
     media = importlib.import_module("ltxflow.media.frames")  # by name: a plan asks for actions, and needs no PyAV
     facts = await asyncio.to_thread(media.save_frame, job.inputs["clip"], moment.frame.frame, file)

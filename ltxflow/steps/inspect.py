@@ -10,14 +10,14 @@ from typing import Any
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.findings import Findings
-from ltxflow.script.model import Project
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.project.model import Project
+from ltxflow.steps import ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "inspect", "2", "cpu", "inspect"
 OLDER = ("1",)  # versions whose findings can still be read, the newest first
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """No node before a clip is there: `node_of` gives the one for what came back."""
     return iter(())
 
@@ -45,19 +45,21 @@ def where(node: Node, name: str) -> Span | None:
     return node.span
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Look and listen in a thread, if nobody has; the findings are a file, and the facts of the trace."""
     import asyncio  # by need: a plan runs nothing
 
     told = job.found
     if told is None:
-        media = importlib.import_module("ltxflow.media.inspect")  # by name: a plan asks for actions, and needs no numpy
+        media = importlib.import_module(
+            "ltxflow.media.inspection"
+        )  # by name: a plan asks for actions, and needs no numpy
         found: Findings = await asyncio.to_thread(media.inspect_video, job.inputs["video"])
         told = found.as_json()
     put(told, job)
 
 
-def put(told: dict[str, Any], job: Job) -> None:
+def put(told: dict[str, Any], job: ActionContext) -> None:
     """Given what was found, make it what the job came to."""
     file = job.folder / "findings.json"
     file.write_text(json.dumps(told) + "\n", "utf-8")

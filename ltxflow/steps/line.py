@@ -12,40 +12,40 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Span
-from ltxflow.media.engines import Wanted, failure, one_line, speak
-from ltxflow.script.model import Project
-from ltxflow.script.speech import Line, Speech, keyed_line, spoken
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.media.speech import SpeechRequest, failure, one_line, speak
+from ltxflow.project.model import Project
+from ltxflow.project.speech import Line, Speech, keyed_line, spoken
+from ltxflow.steps import ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "line", "1", "cpu", "speech"
 
 
 @dataclass(frozen=True)
-class Saying:
+class LineSpec:
     """A line and who speaks it."""
 
     speech: Speech
     line: Line
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """Given a film, yield a node for every line that is to be spoken: `line:hook/intro`."""
     for scene in project.scenes:
         speech: Speech | None = getattr(scene.narration, "speech", None)
         for line in speech.lines if speech else ():
             assert speech is not None
             span = line.span or scene.narration.span
-            yield Node(f"line:{scene.id}/{line.id}", KIND, Saying(speech, line), 0, span=span)
+            yield Node(f"line:{scene.id}/{line.id}", KIND, LineSpec(speech, line), 0, span=span)
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
-    saying: Saying = node.spec
+    saying: LineSpec = node.spec
     return Action(KIND, VERSION, keyed_line(saying.speech, saying.line), outputs=("speech", "words"))
 
 
 def fields(node: Node) -> dict[str, Any]:
     """The lexicon's entries are told where they change what is said."""
-    saying: Saying = node.spec
+    saying: LineSpec = node.spec
     speech, text = saying.speech, saying.line.text
     told: dict[str, Any] = {"text": text, "engine": speech.engine.name, "speed": speech.speed}
     told["voice"] = speech.voice or None
@@ -58,15 +58,15 @@ def fields(node: Node) -> dict[str, Any]:
 
 
 def where(node: Node, name: str) -> Span | None:
-    saying: Saying = node.spec
+    saying: LineSpec = node.spec
     return saying.speech.spans.get(name.partition(".")[0]) or node.span
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Speak the line of the action and keep it as a canonical wav, with its words where the engine tells them."""
-    saying: Saying = node.spec
+    saying: LineSpec = node.spec
     body = action.body
-    wanted = Wanted(body["text"], body["voice"], body["speed"])
+    wanted = SpeechRequest(body["text"], body["voice"], body["speed"])
     said = await speak(saying.speech.engine, wanted, job.folder, os.environ)
     voice = importlib.import_module("ltxflow.media.voice")  # by name: a plan asks for actions, and needs no numpy
     file, words = job.folder / "speech.wav", job.folder / "words.json"

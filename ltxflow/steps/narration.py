@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
-from ltxflow.script.model import Project
-from ltxflow.script.speech import Speech, keyed_whole
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.project.model import Project
+from ltxflow.project.speech import Speech, keyed_whole
+from ltxflow.steps import ActionContext, Node, ResolvedInputs
 
 if TYPE_CHECKING:
-    from ltxflow.media.voice import Joined, Placed
+    from ltxflow.media.voice import Joined, PlacedVoice
 
 KIND, VERSION, POOL, SOURCE = "narration", "1", "cpu", "speech"
 TIMING_SCHEMA = "ltxflow.timing/1"
 
 
 @dataclass(frozen=True)
-class Spoken:
+class NarrationSpec:
     """What is spoken over one scene."""
 
     scene: str
     speech: Speech
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """Given a film, yield a node for every scene that has speech to make; it needs the sound of each of its lines.
 
     line:hook/1 ─┐
@@ -46,12 +46,12 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
             for index, line in enumerate(speech.lines)
             for output in ("speech", "words")
         }
-        yield Node(f"narration:{scene.id}", KIND, Spoken(scene.id, speech), 0, needs, scene.narration.span)
+        yield Node(f"narration:{scene.id}", KIND, NarrationSpec(scene.id, speech), 0, needs, scene.narration.span)
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """By the bytes of its lines: a line that is spoken anew and comes out equal changes nothing."""
-    spoken: Spoken = node.spec
+    spoken: NarrationSpec = node.spec
     used = {name: output.digest for name, output in inputs.items()}
     return Action(KIND, VERSION, keyed_whole(spoken.speech), used, ("speech", "timing"))
 
@@ -70,7 +70,7 @@ def where(node: Node, name: str) -> Span | None:
     return speech.spans.get(field) or (line.span if line else None) or node.span
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Join the lines in a thread; `timing` tells where each line, word and silence is."""
     speech: Speech = node.spec.speech
     file, timing = job.folder / "speech.wav", job.folder / "timing.json"
@@ -108,5 +108,5 @@ def _timing(joined: Joined, words: list[Path]) -> dict[str, Any]:
     }
 
 
-def _words(place: Placed, starts: list[dict[str, int]], rate: int) -> list[dict[str, int]]:
+def _words(place: PlacedVoice, starts: list[dict[str, int]], rate: int) -> list[dict[str, int]]:
     return [{**word, "start_sample": place.at(word["start_sample"], rate)} for word in starts]

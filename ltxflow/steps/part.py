@@ -10,17 +10,17 @@ from typing import Any
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.bidi import SHAPING, needs_shaping
-from ltxflow.media.cutting import Look, Overlay, Stretch, cut_part
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.titling import draw_caption
-from ltxflow.script.model import Project
-from ltxflow.steps import Job, Node, Wishes
+from ltxflow.media.segment import EncodeSettings, Overlay, Segment, cut_part
+from ltxflow.media.subtitles import draw_caption
+from ltxflow.project.model import Project
+from ltxflow.steps import ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "part", "1", "cpu", "conform"
 
 
 @dataclass(frozen=True)
-class Burnt:
+class BurntCaption:
     """A caption that is part of the picture, from the frame `first` of the part up to `end`."""
 
     first: int
@@ -30,25 +30,25 @@ class Burnt:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartSpec:
     """Frames of a clip, or of two that dissolve, each with the digest of its file."""
 
-    look: Look
-    shown: Stretch
+    look: EncodeSettings
+    shown: Segment
     digest: Digest
-    before: Stretch | None = None
+    before: Segment | None = None
     digest_before: Digest | None = None
-    captions: tuple[Burnt, ...] = ()
+    captions: tuple[BurntCaption, ...] = ()
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """None by the film alone: what is cut how is known from its timeline (`deliver.conform`)."""
     yield from ()
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """By the frames that are used, wherever in the film they are."""
-    part: Part = node.spec
+    part: PartSpec = node.spec
     body: dict[str, Any] = {"look": part.look.keyed(), "first": part.shown.first, "frames": part.shown.frames}
     used = {"video": part.digest}
     if part.before is not None and part.digest_before is not None:
@@ -64,7 +64,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
 
 
 def fields(node: Node) -> dict[str, Any]:
-    part: Part = node.spec
+    part: PartSpec = node.spec
     return {"first": part.shown.first, "frames": part.shown.frames, "size": [part.look.width, part.look.height]}
 
 
@@ -72,9 +72,9 @@ def where(node: Node, name: str) -> Span | None:
     return node.span
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Cut and encode in a thread: PyAV lets go of the interpreter while it works."""
-    part: Part = node.spec
+    part: PartSpec = node.spec
     file = job.folder / "video.mp4"
 
     def work() -> None:
@@ -93,5 +93,5 @@ async def run(node: Node, action: Action, job: Job) -> None:
     job.facts["video"] = probe_mp4(file).as_json()
 
 
-def _overlay(burnt: Burnt, look: Look) -> Overlay:
+def _overlay(burnt: BurntCaption, look: EncodeSettings) -> Overlay:
     return Overlay(burnt.first, burnt.end, *draw_caption(burnt.lines, look.width, look.height, burnt.italics))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from ltxflow.comfy.graph import canonical_graph, outputs_of
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.media.engines import Picture, draw
-from ltxflow.script.model import Project, Still
-from ltxflow.script.profile import Profile, geometry
-from ltxflow.script.rendering import render
-from ltxflow.script.template import Template
-from ltxflow.script.weights import pins_of, weights_of
-from ltxflow.steps import Asset, Expected, Job, Node, Wishes, model_named
+from ltxflow.media.speech import PictureRequest, draw
+from ltxflow.models.geometry import geometry
+from ltxflow.models.profile import Profile
+from ltxflow.project.model import Project, Still
+from ltxflow.project.weights import pins_of, weights_of
+from ltxflow.steps import ActionContext, Asset, Expected, Node, ResolvedInputs, model_named
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import Template
 
 if TYPE_CHECKING:
     from ltxflow.comfy.signatures import Signatures
@@ -32,7 +33,7 @@ FRAMES = 9  # the shortest clip on the grid: what our own template makes for the
 
 
 @dataclass(frozen=True)
-class Sitting:
+class ReferenceSpec:
     """One take of a still with its seed decided, and how it is made: by a template, or else by the still's engine."""
 
     still: Still
@@ -153,7 +154,7 @@ class Sitting:
         return Expected(None, None, None)  # it is fitted to the clip's frame like any picture
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """Given a film, yield a node for every take of every image to be made; of one with one take, for the picked one."""
     for still in project.stills:
         pick = wishes.pick(still)
@@ -164,14 +165,14 @@ def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
         for take in sorted(asked | wishes.also(still)):
             is_models = template is not None and template.trusted
             weights, pins = (weights_of(project), pins_of(project)) if is_models else ({}, {})
-            sitting = Sitting(still, take, wishes.seed(still, take), project.profile, template, weights, pins)
+            sitting = ReferenceSpec(still, take, wishes.seed(still, take), project.profile, template, weights, pins)
             pool = "gpu" if template else "cpu"
             yield Node(f"{still.path}@{take}", KIND, sitting, 0, span=still.span, pool=pool)
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     """By the graph as a Merkle walk; of an engine, by what it is and what it is asked for. Names do not count."""
-    sitting: Sitting = node.spec
+    sitting: ReferenceSpec = node.spec
     if sitting.made_by is None:
         return Action(KIND, MODELLESS, {"engine": sitting.still.engine.keyed(), **_asked(sitting)}, outputs=(OUTPUT,))
     tokens = sitting.profile.tokens(sitting.weights)
@@ -203,12 +204,12 @@ def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
 
     Of one template it is told once. `allowed` are the classes that may be used.
     """
-    from ltxflow.comfy.nodes import check_graph  # by need: a plan knows no signatures
+    from ltxflow.comfy.checks import check_graph  # by need: a plan knows no signatures
     from ltxflow.comfy.signatures import Signatures  # by need: a plan knows no signatures
 
     told: dict[str, list[Problem]] = {}
     for node in stills:
-        sitting: Sitting = node.spec
+        sitting: ReferenceSpec = node.spec
         if sitting.made_by is not None and sitting.template.name not in told:
             name = sitting.template.name
             told[name] = check_graph(
@@ -222,12 +223,12 @@ def check(stills: Iterable[Node], allowed: frozenset[str]) -> list[Problem]:
     return [problem for problems in told.values() for problem in problems]
 
 
-def _asked(sitting: Sitting) -> dict[str, Any]:
+def _asked(sitting: ReferenceSpec) -> dict[str, Any]:
     return {"prompt": sitting.still.prompt, "seed": sitting.seed, "size": list(sitting.still.size)}
 
 
 def fields(node: Node) -> dict[str, Any]:
-    sitting: Sitting = node.spec
+    sitting: ReferenceSpec = node.spec
     still, template = sitting.still, sitting.made_by
     told: dict[str, Any] = {"prompt": still.prompt, "seed": sitting.seed, "size": "{}x{}".format(*still.size)}
     if template is None:
@@ -245,18 +246,18 @@ def fields(node: Node) -> dict[str, Any]:
 
 
 def where(node: Node, name: str) -> Span | None:
-    sitting: Sitting = node.spec
+    sitting: ReferenceSpec = node.spec
     spans = sitting.still.spans
     return (spans.get("angle") if name == "prompt" else None) or spans.get(name) or spans.get("name")
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Have the engine make it, and keep it as PNG without tags. What a template makes runs on a ComfyUI server."""
     import asyncio  # by need: a plan runs nothing
 
-    sitting: Sitting = node.spec
+    sitting: ReferenceSpec = node.spec
     still, file = sitting.still, job.folder / "image.png"
-    wanted = Picture(still.prompt, still.size, sitting.seed)
+    wanted = PictureRequest(still.prompt, still.size, sitting.seed)
     job.server = still.engine.name
     made = await draw(still.engine, wanted, job.folder, os.environ)
     media = importlib.import_module("ltxflow.media.image")  # by name: a plan asks for actions, and needs no numpy

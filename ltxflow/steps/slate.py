@@ -11,12 +11,11 @@ from typing import Any
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.bidi import SHAPING
-from ltxflow.media.breaking import BREAKS, has_unspaced
-from ltxflow.media.lettering import shapes
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
-from ltxflow.script.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
-from ltxflow.steps import Job, Node, Wishes, told_frames, told_prompt, told_size, written
+from ltxflow.media.text_layout import BREAKS, has_unspaced, shapes
+from ltxflow.project.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
+from ltxflow.steps import ActionContext, Node, ResolvedInputs, told_frames, told_prompt, told_size, written
 
 KIND, VERSION, POOL, SOURCE = "slate", "1", "cpu", "animatic"
 
@@ -32,7 +31,7 @@ class Slate:
     reference: Image | None
 
 
-def nodes(project: Project, wishes: Wishes) -> Iterator[Node]:
+def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
     """Given a film, yield one slate a clip: take 1, or the take that is in the cut."""
     width, height = project.size
     for clip in project.clips:
@@ -121,7 +120,7 @@ def where(node: Node, name: str) -> Span | None:
     return written(name, slate.clip, slate.scene, slate.film)
 
 
-async def run(node: Node, action: Action, job: Job) -> None:
+async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Draw and encode the slate in a thread: PyAV lets go of the interpreter while it encodes."""
     slate: Slate = node.spec
     file = job.folder / "video.mp4"

@@ -2,17 +2,22 @@
 
 Three sorts of things: what somebody needs; what was paid for (renders, speech, pictures of a model), which goes only
 when that is asked for by name; and the rest, which a build makes again at no cost: slates, and blobs of no trace.
+
+Reads a whole store and says what in it is not as it should be. Sets bad blobs aside when asked; makes nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, Key
+from ltxflow.core.digest import Digest, Key, digest_file
+from ltxflow.core.errors import LtxflowError
+from ltxflow.store.blobs import BlobStore
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace, read_trace, trace_folders, trace_keys, trace_path
 
@@ -29,7 +34,7 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class Made:
+class StoredAction:
     """A trace as far as it matters here. `names` are all digests that stand in it: outputs, and inputs."""
 
     key: Key
@@ -47,10 +52,10 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Stock:
+class StoreInventory:
     """All that a store holds. `damaged` are files and folders that were set aside."""
 
-    made: Mapping[Key, Made]
+    made: Mapping[Key, StoredAction]
     blobs: Mapping[Digest, Blob]
     damaged: tuple[Path, ...] = ()
 
@@ -62,7 +67,7 @@ class Stock:
         return sum(self.blobs[digest].size for digest in {*digests} & self.blobs.keys())
 
 
-def stock(store: Store) -> Stock:
+def stock(store: Store) -> StoreInventory:
     """Given a store, return what is in it. Reads every trace, and looks at every blob."""
     made = {}
     for key in trace_keys(store.traces):
@@ -74,12 +79,12 @@ def stock(store: Store) -> Stock:
     for digest in store.cas.iter():
         facts = store.cas.path(digest).stat()
         blobs[digest] = Blob(facts.st_size, max(facts.st_mtime, facts.st_ctime))
-    return Stock(made, blobs, tuple(_damaged(store)))
+    return StoreInventory(made, blobs, tuple(_damaged(store)))
 
 
-def _made(trace: Trace, path: Path) -> Made:
+def _made(trace: Trace, path: Path) -> StoredAction:
     facts = path.stat()
-    return Made(
+    return StoredAction(
         key=trace.key,
         target=trace.target,
         source=trace.source,
@@ -96,7 +101,7 @@ def _damaged(store: Store) -> Iterable[Path]:
         yield from sorted(folder.glob("*.corrupt"))
 
 
-def closure(stock: Stock, keys: Iterable[str], digests: Iterable[str]) -> tuple[set[Key], set[Digest]]:
+def closure(stock: StoreInventory, keys: Iterable[str], digests: Iterable[str]) -> tuple[set[Key], set[Digest]]:
     """Given what is needed by name, return it with all that it was made from.
 
     A clip that continues another, or starts from a picture that a model made, has their digests in its action:
@@ -127,11 +132,11 @@ def closure(stock: Stock, keys: Iterable[str], digests: Iterable[str]) -> tuple[
 class Sweep:
     """What would go, and what is left. `spared` was paid for and nobody needs it; `over`: bytes above the cap still."""
 
-    traces: tuple[Made, ...] = ()
+    traces: tuple[StoredAction, ...] = ()
     blobs: tuple[Digest, ...] = ()
     damaged: tuple[Path, ...] = ()
     size: int = 0  # bytes that go
-    spared: tuple[Made, ...] = ()
+    spared: tuple[StoredAction, ...] = ()
     spared_size: int = 0
     over: int = 0
     needed: frozenset[Digest] = field(default_factory=frozenset)
@@ -142,7 +147,7 @@ class Sweep:
 
 
 def sweep(
-    stock: Stock,
+    stock: StoreInventory,
     keys: Iterable[str],
     digests: Iterable[str],
     *,
@@ -174,11 +179,11 @@ def sweep(
 
 
 def _until(
-    stock: Stock, may_go: list[Made], orphans: set[Digest], stays: set[Digest], max_size: int | None
-) -> tuple[tuple[Made, ...], tuple[Digest, ...]]:
+    stock: StoreInventory, may_go: list[StoredAction], orphans: set[Digest], stays: set[Digest], max_size: int | None
+) -> tuple[tuple[StoredAction, ...], tuple[Digest, ...]]:
     """Blobs of no trace first, then traces by age, each with the blobs that only it had, until the cap is met."""
     left = stock.size
-    traces: list[Made] = []
+    traces: list[StoredAction] = []
     blobs: list[Digest] = []
     users: dict[Digest, int] = {}
     for made in may_go:
@@ -215,6 +220,80 @@ def remove(store: Store, sweep: Sweep) -> None:
         files.remove_tree(path)
 
 
-def minutes(made: Iterable[Made]) -> float:
+def minutes(made: Iterable[StoredAction]) -> float:
     """Given what was made, return the minutes that it took."""
     return sum(each.seconds for each in made) / 60
+
+
+Kind = Literal["rotted", "empty", "unreadable", "missing"]
+TOLD: Mapping[Kind, str] = {
+    "rotted": "its bytes are not what its name says",
+    "empty": "it has no bytes",
+    "unreadable": "it cannot be read",
+    "missing": "it is not there",
+}
+
+
+@dataclass(frozen=True)
+class BlobFault:
+    """A blob that is not what traces count on; `targets` are those whose traces name it."""
+
+    kind: Kind
+    digest: Digest
+    targets: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        return TOLD[self.kind]
+
+
+def examine(cas: BlobStore, digest: Digest) -> Kind | None:
+    """Given a digest, read its blob to the end; return what is wrong with it, or None."""
+    path = cas.path(digest)
+    try:
+        if digest_file(path) == digest:
+            return None
+        return "rotted" if path.stat().st_size else "empty"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "unreadable"
+
+
+def promises(store: Store) -> dict[Digest, list[str]]:
+    """Given a store, return digest → the targets of all traces that name it as an output."""
+    named: dict[Digest, list[str]] = {}
+    for key in trace_keys(store.traces):
+        trace, _ = read_trace(store.traces, key)
+        for output in trace.outputs.values() if trace else ():
+            named.setdefault(output.digest, []).append(trace.target if trace else "")
+    return named
+
+
+def faults(store: Store, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[BlobFault]:
+    """Given a store, read every blob, and return what is wrong, blobs that traces name and that are not there too."""
+    named = promises(store)
+    every = sorted({*store.cas.iter(), *named})
+    for number, digest in enumerate(every, 1):
+        kind = examine(store.cas, digest)
+        if kind is not None:
+            yield BlobFault(kind, digest, tuple(dict.fromkeys(named.get(digest, ()))))
+        progress(number, len(every))
+
+
+def repair(cas: BlobStore, digest: Digest, copies: Iterable[Path]) -> bool:
+    """Given a bad or missing blob, and where whole copies may be, bring it back; return whether one was found.
+
+    The bad one is set aside in any case: what has no bytes is made again by the next build, what has wrong ones
+    would be taken for right.
+    """
+    path = cas.path(digest)
+    if path.exists():
+        files.set_aside(path)
+    for copy in copies:
+        try:
+            if digest_file(copy) == digest and cas.put(copy, digest) == digest:
+                return True
+        except (OSError, LtxflowError):
+            continue  # it changed meanwhile, or cannot be read: no copy then
+    return False

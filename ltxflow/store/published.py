@@ -12,7 +12,7 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, hint_for
-from ltxflow.store.cas import is_digest
+from ltxflow.store.blobs import is_digest
 
 PUBLISHED_FORMAT = "published/1"
 _EMPTY: Mapping[str, Any] = MappingProxyType({})

@@ -29,7 +29,7 @@ FAMILIES = ("LTXFLOW_", "XDG_", "COMFY")
 
 
 @dataclass(frozen=True)
-class Answer:
+class CachedAnswer:
     """What a verb printed, to its two streams, and its exit code."""
 
     out: str
@@ -44,7 +44,7 @@ def question(argv: Sequence[str], env: Mapping[str, str], look: Sequence[object]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def recall(path: Path) -> Answer | None:
+def recall(path: Path) -> CachedAnswer | None:
     """Given an answer's file, return the answer if nothing it rests on has changed, else None.
 
     What was new when it was kept, and is not any more, is read this once and not again.
@@ -58,12 +58,12 @@ def recall(path: Path) -> Answer | None:
         racy = footing.settled().racy
         if len(racy) < len(footing.racy):
             keep(path, json.dumps({**entry, "racy": racy}, separators=(",", ":")).encode())
-        return Answer(entry["out"], entry["err"], entry["code"])
+        return CachedAnswer(entry["out"], entry["err"], entry["code"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
-def entry_of(answer: Answer, footing: Footing, first: str = "") -> bytes:
+def entry_of(answer: CachedAnswer, footing: InputManifest, first: str = "") -> bytes:
     """Given an answer and what it rests on, return what to keep.
 
     What is in the folder `first` changes most often, and is looked at first.
@@ -73,7 +73,7 @@ def entry_of(answer: Answer, footing: Footing, first: str = "") -> bytes:
 
 
 @dataclass(frozen=True)
-class Footing:
+class InputManifest:
     """Files and folders that an answer rests on, as they were: by folder, their names and one digest of their states.
 
     One that is missing counts, too. `racy` are those that were so new that their clock may not tell the next write:
@@ -89,7 +89,7 @@ class Footing:
             _digest(path) == digest for path, digest in self.racy.items()
         )
 
-    def with_more(self, paths: Iterable[str | Path], since_ns: int) -> Footing | None:
+    def with_more(self, paths: Iterable[str | Path], since_ns: int) -> InputManifest | None:
         """Given further files and folders, return all of it together, these as they are now.
 
         None when one of them, or another in its folder, changed since `since_ns`, when the question was asked: the
@@ -110,14 +110,14 @@ class Footing:
                 if at > newest:
                     new.append(os.path.join(folder, name))
         digests = _digests(new)
-        return None if digests is None else Footing(folders, {**self.racy, **digests})
+        return None if digests is None else InputManifest(folders, {**self.racy, **digests})
 
-    def settled(self) -> Footing:
+    def settled(self) -> InputManifest:
         """Given that it holds, return it without the digests of files that are no longer new: their clock tells the
         next write by now."""
         newest = time.time_ns() - RACY_NS
         times = {path: _changed(path) for path in self.racy}
-        return Footing(self.folders, {path: self.racy[path] for path, at in times.items() if at > newest})
+        return InputManifest(self.folders, {path: self.racy[path] for path, at in times.items() if at > newest})
 
     def as_json(self, first: str = "") -> dict[str, Any]:
         rows = [
@@ -126,14 +126,14 @@ class Footing:
         return {"folders": rows, "racy": dict(self.racy)}
 
 
-def footing_from(data: Mapping[str, Any]) -> Footing:
+def footing_from(data: Mapping[str, Any]) -> InputManifest:
     """Given what `as_json` gave, return the Footing. Raise KeyError, TypeError or ValueError where it is none."""
-    return Footing({folder: (names, state) for folder, names, state in data["folders"]}, data["racy"])
+    return InputManifest({folder: (names, state) for folder, names, state in data["folders"]}, data["racy"])
 
 
-def take(paths: Iterable[str | Path], since_ns: int = 0) -> Footing | None:
+def take(paths: Iterable[str | Path], since_ns: int = 0) -> InputManifest | None:
     """Given the files and folders that an answer rests on, return them as they are; None as `with_more` says."""
-    return Footing({}, {}).with_more(paths, since_ns)
+    return InputManifest({}, {}).with_more(paths, since_ns)
 
 
 def states(paths: Iterable[str | Path], since_ns: int = 0) -> dict[str, bytes] | None:
@@ -174,14 +174,14 @@ def changed(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, 
     return found
 
 
-def footing_on(told: Mapping[str, bytes]) -> Footing:
+def footing_on(told: Mapping[str, bytes]) -> InputManifest:
     """Given what `states` told, return the Footing on all of it."""
     folders = {}
     for folder, names in _by_folder(told).items():
         names.sort()
         row = b"".join(told[os.path.join(folder, name)][: len(ABSENT)] for name in names)
         folders[folder] = names, hashlib.sha256(row).hexdigest()
-    return Footing(
+    return InputManifest(
         folders, {path: state[len(ABSENT) :].decode() for path, state in told.items() if state[len(ABSENT) :]}
     )
 

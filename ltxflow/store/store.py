@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.store.cas import Cas, is_digest
-from ltxflow.store.memory import Memory
+from ltxflow.store.blobs import BlobStore, is_digest
+from ltxflow.store.memo import Memory
 from ltxflow.store.traces import (
     Trace,
     TraceText,
@@ -44,7 +44,7 @@ class Store:
 
     def __init__(self, root: Path, report: Callable[[Problem], None] = lambda problem: None) -> None:
         self.root = root
-        self.cas = Cas(root / "cas")
+        self.cas = BlobStore(root / "cas")
         self.traces = root / "traces"
         self.memory = Memory()  # of traces as a plan needs them; the caller knows whose
         self.looked_at: set[str] = set()  # every trace and blob that was asked for: what answers rest on
@@ -112,7 +112,7 @@ class Store:
         """A trace of which a plan asks the outputs. What else is in it is read when somebody looks."""
         outputs = {name: Output(Digest(o[0]), o[2], o[1]) for name, o in brief["outputs"].items()}
         told = {name: str(brief.get(name, "")) for name in _BRIEF}
-        later = {name: Later(self._part, key, name) for name in ("action", "fields", "seconds", "versions")}
+        later = {name: LazyMapping(self._part, key, name) for name in ("action", "fields", "seconds", "versions")}
         return Trace(key=key, outputs=outputs, **told, **later)  # type: ignore[arg-type]  # mypy joins the two
 
     def _part(self, key: Key, name: str) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _from_row(row: bytes, key: Key, seen: files.Signature) -> Trace | None:
         trace = parse_trace(text, key)
     except ValueError:
         return None
-    return replace(trace, action=Later(lambda: json.loads(action)))
+    return replace(trace, action=LazyMapping(lambda: json.loads(action)))
 
 
 _BRIEF = ("target", "source", "server", "made_at", "model")
@@ -246,7 +246,7 @@ def _brief(trace: Trace) -> dict[str, Any]:
     return {"outputs": outputs, **{name: getattr(trace, name) for name in _BRIEF}}
 
 
-class Later(Mapping[str, Any]):
+class LazyMapping(Mapping[str, Any]):
     """A JSON mapping that is read when somebody looks inside."""
 
     __slots__ = ("_args", "_read", "_told")  # a film has thousands

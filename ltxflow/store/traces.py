@@ -13,7 +13,7 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, hint_for
-from ltxflow.store.cas import is_digest
+from ltxflow.store.blobs import is_digest
 
 TRACE_FORMAT = "trace/1"
 _EMPTY: Mapping[str, Any] = MappingProxyType({})

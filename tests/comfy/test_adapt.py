@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
-from ltxflow.comfy.nodes import check_graph
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 
 Graph = dict[str, Any]

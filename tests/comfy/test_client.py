@@ -26,18 +26,9 @@ from fakes.comfyui import FakeComfy
 from fakes.misbehave import HOSTILE_NAMES
 
 from ltxflow.comfy.client import Client, probe, prompt_id_for
-from ltxflow.comfy.follow import follow
-from ltxflow.comfy.messages import (
-    Failed,
-    Finished,
-    JobState,
-    NodeDone,
-    NodeRunning,
-    Progress,
-    Started,
-    is_oom,
-)
-from ltxflow.comfy.places import Place, Server
+from ltxflow.comfy.discovery import Server, ServerAddress
+from ltxflow.comfy.messages import Failed, Finished, JobState, NodeDone, NodeRunning, Progress, Started, is_oom
+from ltxflow.comfy.progress import follow
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 
 # Ids
@@ -330,9 +321,9 @@ def test_the_queue_shows_whose_prompts_are_whose(version: str) -> None:
 def test_probing_finds_the_first_place_where_comfyui_answers(server: FakeComfy) -> None:
     async def test() -> None:
         async with speaking(lambda _: reply(b'{"status": "ok"}')) as (web_app, _heard):
-            dead = Place(Server(f"http://127.0.0.1:{free_port()}"), "dead")
-            other = Place(Server(web_app), "something else")
-            right, late = (Place(Server(server.url), reason) for reason in ("right", "late"))
+            dead = ServerAddress(Server(f"http://127.0.0.1:{free_port()}"), "dead")
+            other = ServerAddress(Server(web_app), "something else")
+            right, late = (ServerAddress(Server(server.url), reason) for reason in ("right", "late"))
             assert await probe([dead, other, right, late]) is right
             assert await probe([dead, other]) is None
             assert await probe([]) is None

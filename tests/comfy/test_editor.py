@@ -31,19 +31,19 @@ from fakes.workflows import SHAPES, Graph, image_to_video, node, text_to_video, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ltxflow.comfy.document import line_finder
-from ltxflow.comfy.editor import MAX_NODES, Exported, export, is_editor
 from ltxflow.comfy.graph import canonical_graph
-from ltxflow.comfy.importing import recognise
 from ltxflow.comfy.signatures import Signatures
-from ltxflow.comfy.widgets import assign
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.workflow.document import line_finder
+from ltxflow.workflow.editor import MAX_NODES, ConvertedWorkflow, export, is_editor
+from ltxflow.workflow.importer import recognise
+from ltxflow.workflow.widgets import assign
 
 OF_CORE = {name: graph for name, graph in SHAPES.items() if name != "classic"}
 WIDGETS = ("text", "noise_seed", "width", "height", "length", "cfg", "frame_rate", "fps", "strength", "frame_idx")
 
 
-def exported(sheet: Sheet, *more: Signatures) -> Exported:
+def exported(sheet: Sheet, *more: Signatures) -> ConvertedWorkflow:
     return export(json.loads(json.dumps(sheet)), [*more, Signatures.recorded()])
 
 
@@ -421,7 +421,7 @@ def test_whatever_is_broken_ends_in_a_graph_or_one_clear_error(data: st.DataObje
     try:
         found = exported(sheet)
     except LtxflowError as error:
-        problems, found = error.problems, Exported({})
+        problems, found = error.problems, ConvertedWorkflow({})
     assert all(problem.message and problem.hint and problem.code for problem in problems)
     for one in found.graph.values():
         links = [value for value in one["inputs"].values() if isinstance(value, list)]

@@ -15,11 +15,8 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.follow import follow
-from ltxflow.comfy.messages import (
-    Finished,
-    Progress,
-)
+from ltxflow.comfy.messages import Finished, Progress
+from ltxflow.comfy.progress import follow
 
 
 def test_a_finish_on_the_socket_is_enough_to_look_at_once(server: FakeComfy) -> None:

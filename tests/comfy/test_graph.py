@@ -11,18 +11,11 @@ from typing import Any
 import pytest
 from fakes.contexts import LORAS, context
 
-from ltxflow.comfy.graph import (
-    PLACEMENT,
-    GraphChange,
-    canonical_graph,
-    diff_graphs,
-    is_link,
-    outputs_of,
-)
+from ltxflow.comfy.graph import PLACEMENT, GraphChange, canonical_graph, diff_graphs, is_link, outputs_of
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError
-from ltxflow.script.rendering import render
-from ltxflow.script.template import Template, read_template, read_templates
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import Template, read_template, read_templates
 
 OURS = read_templates("ltx2-19b", None)
 

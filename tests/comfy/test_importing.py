@@ -30,27 +30,26 @@ from fakes.workflows import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ltxflow.comfy.importing import MAX_NODES, Recognised, recognise
-from ltxflow.comfy.nodes import check_graph
-from ltxflow.comfy.rewriting import template_text
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
-from ltxflow.comfy.values import Values
-from ltxflow.comfy.wiring import Wiring
-from ltxflow.comfy.workflow import read_workflow
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.script.jinja import compiled
-from ltxflow.script.rendering import render
-from ltxflow.script.template import read_template, variables
+from ltxflow.workflow.api_format import read_workflow, template_text
+from ltxflow.workflow.importer import MAX_NODES, ImportedWorkflow, recognise
+from ltxflow.workflow.jinja import compiled
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import read_template, variables
+from ltxflow.workflow.values import Values
+from ltxflow.workflow.wiring import Wiring
 
 # --- helpers
 
 
-def spots(found: Recognised) -> dict[str, str]:
+def spots(found: ImportedWorkflow) -> dict[str, str]:
     """Where each value stands, `40.width` → what the template says there."""
     return {f"{one.node}.{one.input}": one.text for one in found.found}
 
 
-def imported(graph: Graph, folder: Path, text: str = "") -> tuple[Recognised, Any]:
+def imported(graph: Graph, folder: Path, text: str = "") -> tuple[ImportedWorkflow, Any]:
     """Recognise a workflow and read back the template that is written of it."""
     found = recognise(read_workflow(text or json.dumps(graph), "mine.json").graph)
     file = folder / "mine.json.j2"
@@ -58,7 +57,7 @@ def imported(graph: Graph, folder: Path, text: str = "") -> tuple[Recognised, An
     return found, read_template(file, trusted=True)
 
 
-def as_it_was(found: Recognised) -> dict[str, Any]:
+def as_it_was(found: ImportedWorkflow) -> dict[str, Any]:
     """A context with the values that stood in the workflow itself."""
     width = found.was("width") or found.was("decoded_width")
     height = found.was("height") or found.was("decoded_height")

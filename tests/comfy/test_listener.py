@@ -18,14 +18,9 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client, prompt_id_for
-from ltxflow.comfy.follow import follow
-from ltxflow.comfy.messages import (
-    NodeDone,
-    NodeRunning,
-    Progress,
-    QueueChanged,
-)
-from ltxflow.comfy.places import Server
+from ltxflow.comfy.discovery import Server
+from ltxflow.comfy.messages import NodeDone, NodeRunning, Progress, QueueChanged
+from ltxflow.comfy.progress import follow
 
 
 def test_one_socket_serves_all_and_a_new_one_has_a_new_id(server: FakeComfy) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fakes.workflows import Graph, by_sound, classic, node, text_to_video
 
-from ltxflow.comfy.importing import recognise
-from ltxflow.comfy.mending import MP4, Mended, mend
+from ltxflow.workflow.importer import recognise
+from ltxflow.workflow.repair import MP4, Mended, mend
 
 
 def changes(mended: Mended) -> list[str]:

@@ -11,8 +11,8 @@ from fakes.graphs import with_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltxflow.comfy import nodes
-from ltxflow.comfy.nodes import check_graph
+from ltxflow.comfy import checks
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import FileInput, ModelInput, Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span
 
@@ -157,7 +157,7 @@ def test_recorded_signatures_cover_the_core_of_several_versions() -> None:
     assert len(newest.classes) > 600
     assert len(oldest.classes) > 500
     assert "LTXVDualCFGGuider" in newest.classes.keys() - oldest.classes.keys()
-    assert nodes.core_classes() >= newest.classes.keys() | oldest.classes.keys()
+    assert checks.core_classes() >= newest.classes.keys() | oldest.classes.keys()
     assert all(sig.is_core for sig in newest.classes.values())
     assert newest.is_recorded
     assert newest.older == (oldest,)
@@ -285,7 +285,7 @@ def test_each_rule_has_a_sample_that_breaks_it_alone(
 
 def test_every_rule_is_sampled() -> None:
     elsewhere = {"N103", "N118"} | {"N106", "N111"}  # of the last two: WARNINGS
-    assert {code for code, *_ in SAMPLES} | elsewhere == set(nodes.RULES)
+    assert {code for code, *_ in SAMPLES} | elsewhere == set(checks.RULES)
 
 
 WARNINGS: list[tuple[str, Graph, str, str]] = [
@@ -499,7 +499,7 @@ def test_model_inputs_tell_the_folder_of_each_file() -> None:
         "62": node("UNETLoader", unet_name="u.safetensors", weight_dtype="default"),
         "63": node("ForeignLoader", model_name="f.gguf", other="x"),
     }
-    found = nodes.model_inputs(graph, CORE)
+    found = checks.model_inputs(graph, CORE)
     assert found[0] == ModelInput(
         "1", "CheckpointLoaderSimple", "ckpt_name", "ltx-2-19b-dev-fp8.safetensors", "checkpoints"
     )
@@ -521,7 +521,7 @@ def test_file_inputs_are_those_by_which_nodes_open_files() -> None:
         "34": node("LoadAudio", audio=["1", 0]),
         "35": node("LoadLatent", latent="x.latent"),
     }
-    assert nodes.file_inputs(graph) == [
+    assert checks.file_inputs(graph) == [
         FileInput("30", "LoadImage", "image", "ltxflow/0123456789abcdef.png"),
         FileInput("33", "LoadVideo", "file", "a.mp4 [output]"),
         FileInput("34", "LoadAudio", "audio", ["1", 0]),
@@ -540,12 +540,12 @@ def test_every_core_input_by_which_a_file_is_opened_is_known_without_a_server(ve
         if one.is_file or one.type in opens
     }
     assert found >= {("LoadImage", "image"), ("LoadVideo", "file"), ("Painter", "mask"), ("RecordAudio", "audio")}
-    assert {(class_, name) for class_, name in found if name not in nodes.FILES.get(class_, ())} == set()
+    assert {(class_, name) for class_, name in found if name not in checks.FILES.get(class_, ())} == set()
 
 
 def test_a_painter_without_a_mask_opens_nothing() -> None:
     graph = {"1": node("Painter", mask=""), "2": node("Painter", mask="../x.png"), "3": node("LoadImage", image="")}
-    assert [(found.node, found.value) for found in nodes.file_inputs(graph)] == [("2", "../x.png"), ("3", "")]
+    assert [(found.node, found.value) for found in checks.file_inputs(graph)] == [("2", "../x.png"), ("3", "")]
 
 
 # -------------------------------------------------------------------------------- any graph
@@ -571,7 +571,7 @@ def test_any_graph_is_checked_without_an_exception(place: tuple[str, str], value
     graph = image_to_video()
     graph[place[0]]["inputs"][place[1]] = value
     for problem in check(graph | more):
-        assert problem.code in nodes.RULES
+        assert problem.code in checks.RULES
 
 
 @settings(deadline=None)
@@ -587,21 +587,21 @@ def test_beside_a_graph_that_is_right_a_check_finds_the_same_as_alone(
     graph = copy.deepcopy(right)
     graph[place[0]]["inputs"][place[1]] = value
     graph |= more
-    assert check(graph, only=nodes.other_values(graph, right)) == check(graph)
+    assert check(graph, only=checks.other_values(graph, right)) == check(graph)
 
 
 def test_beside_a_graph_that_is_right_only_other_values_are_looked_at() -> None:
     right = text_to_video()
     changed = with_({"40.width": 0})
-    assert nodes.other_values(changed, right) == ["40"]
+    assert checks.other_values(changed, right) == ["40"]
     assert codes(changed, only=["40"]) == ["N113"]
-    assert nodes.other_values(right, right) == []
+    assert checks.other_values(right, right) == []
     for other in (
         with_({"40.width": None}),
         with_({"50.video_latent": ["42", 0]}, image_to_video()),
         {**right, "x": {}},
     ):
-        assert nodes.other_values(other, right) is None
+        assert checks.other_values(other, right) is None
 
 
 @settings(deadline=None)

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from ltxflow.comfy.editor import export
-from ltxflow.comfy.importing import recognise
-from ltxflow.comfy.nodes import check_graph
-from ltxflow.comfy.rewriting import template_text
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
-from ltxflow.script.rendering import render
-from ltxflow.script.template import read_template
-from ltxflow.verbs.template_import import import_workflow, read_source, recorded_signatures
+from ltxflow.workflow.api_format import template_text
+from ltxflow.workflow.editor import export
+from ltxflow.workflow.import_file import import_workflow, read_source, recorded_signatures
+from ltxflow.workflow.importer import recognise
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import read_template
 
 COLLECTION = resources.files(pytest.importorskip("comfyui_workflow_templates_json")) / "templates"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ltxflow.comfy.places import (
+from ltxflow.comfy.discovery import (
     Server,
     default_gateway,
     find_servers,

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.messages import parse_refusal, parse_reply
-from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.refusals import reword
 from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span

@@ -12,11 +12,11 @@ import pytest
 from fakes.comfyui import MODELS_LTX2, FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.places import Server
-from ltxflow.comfy.servers import Inventory, Names, find_name, fit_graph, resolve_names
+from ltxflow.comfy.discovery import Server
+from ltxflow.comfy.inventory import Inventory, Names, find_name, fit_graph, resolve_names
 from ltxflow.comfy.signatures import core_classes, recorded_info
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.script.profile import Profile, load_profile
+from ltxflow.models.profile import Profile, load_profile
 
 ROLES = ("checkpoint", "text_encoder", "distilled_lora", "spatial_upscaler")
 WEIGHTS = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fakes.workflows import Graph, computed, node, with_primitives
 
-from ltxflow.comfy.values import MAX_EXPRESSION, Values, evaluate
-from ltxflow.comfy.wiring import Wiring
+from ltxflow.workflow.values import MAX_EXPRESSION, Values, evaluate
+from ltxflow.workflow.wiring import Wiring
 
 
 def values(graph: Graph) -> Values:

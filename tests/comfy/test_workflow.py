@@ -7,8 +7,8 @@ import json
 import pytest
 from fakes.workflows import text_to_video
 
-from ltxflow.comfy.workflow import MAX_CHARACTERS, read_workflow
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.workflow.api_format import MAX_CHARACTERS, read_workflow
 
 
 def refused(text: str) -> Problem:

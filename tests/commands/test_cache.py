@@ -10,8 +10,8 @@ import pytest
 from film import Film, run
 
 from ltxflow.core.digest import Digest
-from ltxflow.store.cas import Cas
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
+from ltxflow.store.blobs import BlobStore
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_verify_reads_every_blob_and_repair_makes_the_next_build_right(
 ) -> None:
     rendered(film)
     digest = read_lock(film.folder / "ltxflow.lock").entries["hook/a"].takes[1].outputs["published"]
-    path = Cas(film.store / "cas").path(Digest(digest))
+    path = BlobStore(film.store / "cas").path(Digest(digest))
     whole = path.read_bytes()
     path.unlink()
     if data is not None:

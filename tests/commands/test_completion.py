@@ -13,8 +13,8 @@ import pytest
 from fakes.terminal import Terminal
 from film import Film, run
 
-from ltxflow import completing
-from ltxflow.cli import VERBS
+from ltxflow.cli import completion
+from ltxflow.cli.main import VERBS
 
 BASH = " \t\n\"'@><=;|&(:"  # COMP_WORDBREAKS as bash sets it
 
@@ -27,11 +27,11 @@ def test_the_verbs_that_name_clips_are_those_whose_parsers_say_so() -> None:
     taking = {}
     for verb in VERBS:
         parser = argparse.ArgumentParser()
-        importlib.import_module(f"ltxflow.commands.{verb}").add_arguments(parser)
+        importlib.import_module(f"ltxflow.cli.commands.{verb}").add_arguments(parser)
         places = tuple(action.metavar for action in parser._actions if not action.option_strings)
         if places and places[0] in ("CLIP", "SELECTOR", "REF"):
             taking[verb] = places
-    assert taking == {verb: places for verb, places in completing.PLACES.items() if verb in VERBS}
+    assert taking == {verb: places for verb, places in completion.PLACES.items() if verb in VERBS}
 
 
 def test_a_verb_is_completed_and_after_it_the_film(film: Film) -> None:
@@ -87,7 +87,7 @@ def test_options_and_their_values_are_offered(film: Film) -> None:
 
 def test_what_names_the_film_loads_no_library(film: Film) -> None:
     code = (
-        "import sys; from ltxflow.cli import main; main(sys.argv[1:]);"
+        "import sys; from ltxflow.cli.main import main; main(sys.argv[1:]);"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     argv = [sys.executable, "-c", code, "__complete", "", f"ltxflow show -p {film.folder} hook/a@"]
@@ -117,7 +117,9 @@ def bash() -> Iterator[Terminal]:
     if shutil.which("bash") is None:
         pytest.skip("no bash here")
     terminal = Terminal("bash", "--norc", "--noprofile", "-i")
-    terminal.press(f"PS1='at> '; bind 'set bell-style none'; ltxflow() {{ {sys.executable} -m ltxflow.cli \"$@\"; }}\n")
+    terminal.press(
+        f"PS1='at> '; bind 'set bell-style none'; ltxflow() {{ {sys.executable} -m ltxflow.cli.main \"$@\"; }}\n"
+    )
     terminal.press('eval "$(ltxflow completion bash)"; echo rea""dy\n')
     terminal.until("ready")
     terminal.until("at> ")

@@ -23,12 +23,12 @@ from film import Film, Ran, command, prompt
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.deliver.timeline import broken
-from ltxflow.media import lettering
-from ltxflow.media.loudness import integrated_lufs
-from ltxflow.media.mixing import read_sound
+from ltxflow.media import text_layout
+from ltxflow.media.audio import integrated_lufs
+from ltxflow.media.mix import read_sound
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import draw_slate, read_frame_number
+from ltxflow.publish.timeline import broken
 from ltxflow.steps import slate as slate_step
 
 SIZE = (192, 128)
@@ -176,7 +176,7 @@ def test_two_conforms_in_two_stores_are_the_same_bytes(real: Film, monkeypatch: 
 
 
 def test_a_proxy_is_smaller_and_shows_the_same(real: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltxflow.deliver.conform.PROXY_LONG_SIDE", 120)
+    monkeypatch.setattr("ltxflow.export.conform.PROXY_LONG_SIDE", 120)
     assert conform(real, "--proxy").code == 0
     assert (probe_mp4(film_of(real)).width, probe_mp4(film_of(real)).height) == (120, 80)
     check_pictures(real, film_of(real), (120, 80))
@@ -378,7 +378,7 @@ ARABIC = "لكل عملة Bitcoin مفتاح واحد"
 
 
 def test_captions_right_to_left_are_not_burnt_in_wrongly(real: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    monkeypatch.setattr(text_layout, "can_shape", lambda: False)
     path = real.folder / "public/captions/film.srt"
     path.write_text(path.read_text().replace("Every coin has one key.", ARABIC))
     ran = real.run("conform", "--burn-captions")
@@ -390,7 +390,7 @@ def test_captions_right_to_left_are_not_burnt_in_wrongly(real: Film, monkeypatch
 
 
 def test_captions_right_to_left_are_burnt_in_where_the_machine_can(real: Film) -> None:
-    if lack := lettering.lacking(ARABIC):
+    if lack := text_layout.lacking(ARABIC):
         pytest.skip(f"{lack.message}: {lack.remedy}")
     path = real.folder / "public/captions/film.srt"
     path.write_text(path.read_text().replace("Every coin has one key.", ARABIC))

@@ -12,19 +12,19 @@ import pytest
 from fakes.comfyui import MODELS_LTX2, FakeComfy
 from film import Film, Ran, prompt, run
 
-from ltxflow.comfy import places
-from ltxflow.comfy.places import Place, Server
+from ltxflow.cli import diagnostics
+from ltxflow.cli.diagnostics import Diagnostic, ServerReport, server_findings, without_home
+from ltxflow.comfy import discovery
+from ltxflow.comfy.discovery import Server, ServerAddress
 from ltxflow.comfy.signatures import recorded_info, versions
-from ltxflow.media import lettering
-from ltxflow.verbs import health
-from ltxflow.verbs.health import Finding, Seen, server_findings, without_home
+from ltxflow.media import text_layout
 
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No server but those a test names, whatever runs on this machine; a config of its own."""
-    monkeypatch.setattr(places, "LOOPBACK_PORTS", (9,))
-    monkeypatch.setattr(places, "read_gateway", lambda: None)
+    monkeypatch.setattr(discovery, "LOOPBACK_PORTS", (9,))
+    monkeypatch.setattr(discovery, "read_gateway", lambda: None)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
@@ -83,7 +83,7 @@ def test_two_files_that_a_name_may_mean_are_one_warning(film: Film) -> None:
 def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(
     film: Film, comfy: FakeComfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    monkeypatch.setattr(text_layout, "can_shape", lambda: False)
     assert not found(doctor(film, "--server", comfy.url), "project.letters")
     film.edit(prompt("hook-a"), "باب خزنة قديم")
     (told,) = found(doctor(film, "--server", comfy.url), "project.letters", "warning")
@@ -155,7 +155,7 @@ def test_which_source_won_and_which_did_not(film: Film, comfy: FakeComfy, monkey
 
 def test_the_first_guess_that_answers_is_used(film: Film, monkeypatch: pytest.MonkeyPatch, comfy: FakeComfy) -> None:
     with FakeComfy() as other:
-        monkeypatch.setattr(places, "LOOPBACK_PORTS", (9, comfy.port, other.port))
+        monkeypatch.setattr(discovery, "LOOPBACK_PORTS", (9, comfy.port, other.port))
         ran = doctor(film)
     assert [seen["url"] for seen in ran.data["servers"]] == [f"http://127.0.0.1:{comfy.port}"]
     assert "answers, too" in found(ran, "servers", "warning")[0]["message"]
@@ -270,10 +270,12 @@ def test_what_answers_and_is_no_comfyui_is_told(film: Film, comfy: FakeComfy) ->
     assert "404" in found(ran, "server.reachable", "error")[0]["message"]
 
 
-def seen(url: str, **changes: Any) -> Seen:
+def seen(url: str, **changes: Any) -> ServerReport:
     headers = changes.pop("headers", {})
-    stats = health.SystemStats("0.27.0", "", "", "", 0, 0, ())
-    return Seen(Place(Server(url, headers), "--server"), **{"stats": stats, "has_jobs": True, **changes})
+    stats = diagnostics.SystemStats("0.27.0", "", "", "", 0, 0, ())
+    return ServerReport(
+        ServerAddress(Server(url, headers), "--server"), **{"stats": stats, "has_jobs": True, **changes}
+    )
 
 
 def test_plain_http_to_another_machine_is_told() -> None:
@@ -307,7 +309,7 @@ def test_a_store_that_others_can_read_is_told(film: Film) -> None:
 def test_a_store_on_a_network_is_told(film: Film, tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"host:/export {tmp_path} nfs4 rw 0 0\n")
-    findings = list(health.store_findings(film.session().store, "usual", mounts))
+    findings = list(diagnostics.store_findings(film.session().store, "usual", mounts))
     assert [f.level for f in findings if f.name == "store.disk"] == ["warning"]
 
 
@@ -319,7 +321,7 @@ def test_a_store_that_is_a_file_is_an_error(film: Film) -> None:
 def test_a_full_disk_is_told(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = __import__("collections").namedtuple("usage", "total used free")
     for free, level in ((10 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "error")):
-        monkeypatch.setattr(health.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
+        monkeypatch.setattr(diagnostics.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
         assert found(doctor(film), "store.space", level)
 
 
@@ -371,7 +373,7 @@ def test_the_home_folder_is_not_told(film: Film, monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_the_home_folder_itself_is_shortened() -> None:
-    told = without_home(Finding("x", "ok", "/home/ann/a /home/anna/b /home/ann"), ["/home/ann", "/"])
+    told = without_home(Diagnostic("x", "ok", "/home/ann/a /home/anna/b /home/ann"), ["/home/ann", "/"])
     assert told.message == "~/a /home/anna/b ~"
 
 

@@ -10,7 +10,7 @@ import pytest
 from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
 from film import Film, run
 
-from ltxflow.commands.init import slug, titled
+from ltxflow.cli.commands.init import slug, titled
 
 
 def test_a_new_film_has_nothing_wrong_with_it(film: Film) -> None:

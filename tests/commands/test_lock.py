@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from film import Film
 
-from ltxflow.store.lock import read_lock
+from ltxflow.lock.model import read_lock
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def repository(film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     """A rendered film in a repository of its own; `ltxflow` is on the PATH as it would be."""
     program = tmp_path / "bin" / "ltxflow"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ltxflow.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ltxflow.cli.main "$@"\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("AUTHOR", "COMMITTER"):

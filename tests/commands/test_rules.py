@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 from film import run
 
-from ltxflow.commands.rules import TABLES
+from ltxflow.cli.commands.rules import TABLES
 from ltxflow.core.files import data_dir
 from ltxflow.media import findings
-from ltxflow.script import lint
+from ltxflow.project import lint
 
 
 def test_every_rule_has_a_code_a_level_and_a_title() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from film import run
 
-from ltxflow.commands.schema import NAMES
+from ltxflow.cli.commands.schema import NAMES
 from ltxflow.core.files import data_dir
 
 

@@ -9,14 +9,14 @@ import pytest
 from fakes.comfyui import FakeComfy
 from film import Film, run
 
-from ltxflow.comfy import places
-from ltxflow.faces.planview import rough
+from ltxflow.comfy import discovery
+from ltxflow.ui.plan_view import rough
 
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "LOOPBACK_PORTS", (9,))
-    monkeypatch.setattr(places, "read_gateway", lambda: None)
+    monkeypatch.setattr(discovery, "LOOPBACK_PORTS", (9,))
+    monkeypatch.setattr(discovery, "read_gateway", lambda: None)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
@@ -66,7 +66,7 @@ def test_a_test_opens_the_websocket(film: Film) -> None:
 
 
 def test_a_socket_that_does_not_open_fails_the_test(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltxflow.verbs.health.NAMED_S", 2.0)
+    monkeypatch.setattr("ltxflow.cli.diagnostics.NAMED_S", 2.0)
     with FakeComfy() as server:
         server.misbehave.no_websocket()
         ran = film.run("servers", "test", "--server", server.url, "--json")

@@ -29,11 +29,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_file
-from ltxflow.plan.outlook import Question
-from ltxflow.script import rendering
-from ltxflow.script.config import config_folder
-from ltxflow.script.template import Template
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.project.config import config_folder
 from ltxflow.steps import clip as clip_step
+from ltxflow.workflow import render
+from ltxflow.workflow.template import Template
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +49,10 @@ def in_a_child() -> None:
 @pytest.fixture(autouse=True)
 def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     def render_here(given: Template, contexts: Any) -> Any:
-        return rendering.render_many(replace(given, trusted=True), contexts)
+        return render.render_many(replace(given, trusted=True), contexts)
 
     if "in_a_child" not in request.fixturenames:
-        monkeypatch.setattr(rendering, "rendered_apart", render_here)
+        monkeypatch.setattr(render, "rendered_apart", render_here)
 
 
 def workflow(graph: dict[str, Any], name: str = "mine_api.json") -> str:
@@ -419,9 +419,9 @@ def test_a_clips_sound_is_uploaded_by_its_bytes(film: Film) -> None:
     assert film.run("check").code == 0
 
 
-def _shot(film: Film) -> clip_step.Shot:
+def _shot(film: Film) -> clip_step.ClipSpec:
     with film.session() as session:
-        shot: clip_step.Shot = next(iter(session.look(Question()).plan.nodes.values())).spec
+        shot: clip_step.ClipSpec = next(iter(session.look(PlanOptions()).plan.nodes.values())).spec
     return shot
 
 
@@ -509,7 +509,7 @@ def test_a_clip_has_what_its_template_needs(film: Film) -> None:
 
 
 def test_files_of_foreign_loaders_are_found_by_a_servers_signatures(film: Film) -> None:
-    shot: clip_step.Shot = next(iter(film.session().look(Question()).plan.nodes.values())).spec
+    shot: clip_step.ClipSpec = next(iter(film.session().look(PlanOptions()).plan.nodes.values())).spec
     entry = {"input": {"required": {"video": [["a.mp4"], {"video_upload": True}]}}, "output": ["IMAGE"]}
     signatures = Signatures.from_object_info({"VHS_LoadVideo": entry})
     graph = {"1": node("VHS_LoadVideo", video="/etc/x.mp4")}

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from film import Film
 
+from ltxflow.cli import options
 from ltxflow.core.digest import Digest, digest_bytes
-from ltxflow.media.poster import draw_poster
-from ltxflow.store.cas import Cas
-from ltxflow.store.lock import read_lock
-from ltxflow.verbs import holding
-from ltxflow.verbs import verify as verifying
+from ltxflow.lock.model import read_lock
+from ltxflow.media.frames import draw_poster
+from ltxflow.publish import verify as verifying
+from ltxflow.store.blobs import BlobStore
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def differences(film: Film, *options: str) -> dict[str, str]:
 
 
 def blob(film: Film, digest: str) -> Path:
-    return Cas(film.store / "cas").path(Digest(digest))
+    return BlobStore(film.store / "cas").path(Digest(digest))
 
 
 def damage(path: Path, data: bytes) -> None:
@@ -123,7 +123,7 @@ def test_a_poster_that_other_libraries_draw_otherwise_is_ours_too(
 def test_a_video_that_does_not_decode_stops_no_other_repair(rendered: Film) -> None:
     """Its blob is what it should be by its name, and is no video."""
     record, posters = rendered.folder / ".ltxflow/published.json", rendered.folder / "public/posters"
-    noise = Cas(rendered.store / "cas").put_bytes(b"no video at all")
+    noise = BlobStore(rendered.store / "cas").put_bytes(b"no video at all")
     told = json.loads(record.read_text())
     told["files"]["posters/scene-0-a.jpg"]["key"] = noise
     record.write_text(json.dumps(told))
@@ -222,8 +222,8 @@ def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch
     def hold(*args: object, **options: object) -> None:
         raise AssertionError("held")
 
-    monkeypatch.setattr(holding, "hold", hold)
-    monkeypatch.setattr("ltxflow.verbs.holding.os.access", lambda path, mode: path != rendered.folder)
+    monkeypatch.setattr(options, "hold", hold)
+    monkeypatch.setattr("ltxflow.cli.options.os.access", lambda path, mode: path != rendered.folder)
     ran = rendered.run("verify")
     assert ran.code == 0
     assert "all is as it should be" in ran.out

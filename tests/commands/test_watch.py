@@ -15,7 +15,7 @@ import pytest
 from fakes.terminal import PATIENCE_S, Terminal
 from film import Film
 
-LTXFLOW = [sys.executable, "-m", "ltxflow.cli"]
+LTXFLOW = [sys.executable, "-m", "ltxflow.cli.main"]
 
 
 @pytest.fixture

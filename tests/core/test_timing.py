@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ltxflow.core import timing
-from ltxflow.core.timing import Ask, Cut, Limits, Uncovered, solve
+from ltxflow.core.timing import Cut, LengthConflict, LengthRequest, Limits, solve
 
 LTX2 = Limits(auto_min=97, auto_max=257, preferred_min=121, preferred_max=161, max_frames=497, trim_max=48)
 SMALL = replace(LTX2, auto_min=17, auto_max=49, preferred_min=25, preferred_max=41, trim_max=8)
@@ -22,15 +22,15 @@ rates = st.sampled_from([24, 25, 30, 48, 50])
 crossfades = st.integers(0, 24)
 
 
-def autos(count: int) -> list[Ask]:
-    return [Ask(chr(ord("a") + i)) for i in range(count)]
+def autos(count: int) -> list[LengthRequest]:
+    return [LengthRequest(chr(ord("a") + i)) for i in range(count)]
 
 
-def kept(lengths: tuple[int, ...] | list[int]) -> list[Ask]:
-    return [Ask(chr(ord("a") + i), sticky=length) for i, length in enumerate(lengths)]
+def kept(lengths: tuple[int, ...] | list[int]) -> list[LengthRequest]:
+    return [LengthRequest(chr(ord("a") + i), sticky=length) for i, length in enumerate(lengths)]
 
 
-def assert_holds(cut: Cut, asks: list[Ask], crossfade: int, limits: Limits) -> None:
+def assert_holds(cut: Cut, asks: list[LengthRequest], crossfade: int, limits: Limits) -> None:
     """What is true of every cut."""
     n = len(asks)
     used = [f - t - a.new_frames_less for f, t, a in zip(cut.frames, cut.trims, asks, strict=True)]
@@ -139,17 +139,17 @@ def test_a_time_becomes_the_nearest_lengths_there_are(seconds: Fraction, fps: in
 
 
 def test_a_written_time_is_as_long_as_it_must_be_and_no_longer() -> None:
-    four_seconds = Ask("a", explicit=97, around=(97, 105))
+    four_seconds = LengthRequest("a", explicit=97, around=(97, 105))
     assert solve(97, [four_seconds], 12, LTX2).frames == (97,)
     assert solve(100, [four_seconds], 12, LTX2).frames == (105,)
-    assert solve(200, [four_seconds, Ask("b")], 12, LTX2).frames == (97, 121)  # what is open takes it
-    with pytest.raises(Uncovered, match="the lengths as written cover 105 of the 120 frames"):
+    assert solve(200, [four_seconds, LengthRequest("b")], 12, LTX2).frames == (97, 121)  # what is open takes it
+    with pytest.raises(LengthConflict, match="the lengths as written cover 105 of the 120 frames"):
         solve(120, [four_seconds], 12, LTX2)
-    assert timing.solve_parts([100, 97], [four_seconds, Ask("b")], 0, LTX2).frames == (105, 97)
+    assert timing.solve_parts([100, 97], [four_seconds, LengthRequest("b")], 0, LTX2).frames == (105, 97)
 
 
 def test_a_written_time_that_is_rendered_stays_on_its_side() -> None:
-    rendered = Ask("a", explicit=97, around=(97, 105), sticky=105)
+    rendered = LengthRequest("a", explicit=97, around=(97, 105), sticky=105)
     assert solve(0, [rendered], 12, LTX2).frames == (105,)
     assert solve(0, [rendered], 12, LTX2, relength=True).frames == (97,)
     assert solve(0, [replace(rendered, sticky=113)], 12, LTX2).frames == (97,)  # it was another time
@@ -191,7 +191,7 @@ def test_fresh_lengths_cover_near_equal_and_with_the_least_overshoot(need: int, 
     most = 257 * count - (count - 1) * crossfade
     least = 97 * count - (count - 1) * crossfade
     if need > most:
-        with pytest.raises(Uncovered):
+        with pytest.raises(LengthConflict):
             solve(need, asks, crossfade, LTX2)
         return
     cut = solve(need, asks, crossfade, LTX2)
@@ -203,10 +203,10 @@ def test_fresh_lengths_cover_near_equal_and_with_the_least_overshoot(need: int, 
 
 @given(st.integers(1, 1500), st.lists(lengths | st.none(), min_size=1, max_size=6), crossfades)
 def test_a_result_that_is_kept_stays(need: int, before: list[int | None], crossfade: int) -> None:
-    asks = [Ask(str(i), sticky=length) for i, length in enumerate(before)]
+    asks = [LengthRequest(str(i), sticky=length) for i, length in enumerate(before)]
     try:
         first = solve(need, asks, crossfade, LTX2)
-    except Uncovered:
+    except LengthConflict:
         assume(False)
     assert_holds(first, asks, crossfade, LTX2)
     again = solve(need, kept(first.frames), crossfade, LTX2)
@@ -224,7 +224,7 @@ def test_a_shorter_narration_changes_no_length(before: list[int], crossfade: int
 @given(st.integers(1, 160), st.lists(small_lengths | st.none(), min_size=1, max_size=3), st.integers(0, 8))
 def test_a_longer_narration_changes_the_fewest_lengths(need: int, before: list[int | None], crossfade: int) -> None:
     """Against all that could be: the fewest rendered lengths change, and then the least is rendered."""
-    asks = [Ask(str(i), sticky=length) for i, length in enumerate(before)]
+    asks = [LengthRequest(str(i), sticky=length) for i, length in enumerate(before)]
     grid = range(17, 50, 8)
     goal = need + (len(before) - 1) * crossfade
 
@@ -238,7 +238,7 @@ def test_a_longer_narration_changes_the_fewest_lengths(need: int, before: list[i
         if sum(frames) >= goal
     ]
     if not possible:
-        with pytest.raises(Uncovered):
+        with pytest.raises(LengthConflict):
             solve(need, asks, crossfade, SMALL)
         return
     cut = solve(need, asks, crossfade, SMALL)
@@ -247,7 +247,7 @@ def test_a_longer_narration_changes_the_fewest_lengths(need: int, before: list[i
 
 
 asked = st.builds(
-    Ask,
+    LengthRequest,
     name=st.just("a"),
     explicit=st.none() | st.none() | lengths,
     sticky=st.none() | lengths,
@@ -257,10 +257,10 @@ asked = st.builds(
 
 
 @given(st.integers(0, 1500), st.lists(asked, min_size=1, max_size=6), st.integers(0, 60), st.booleans())
-def test_every_cut_keeps_its_promises(need: int, asks: list[Ask], crossfade: int, relength: bool) -> None:
+def test_every_cut_keeps_its_promises(need: int, asks: list[LengthRequest], crossfade: int, relength: bool) -> None:
     try:
         cut = solve(need, asks, crossfade, LTX2, relength)
-    except Uncovered as refused:
+    except LengthConflict as refused:
         said = (refused.message, refused.hint)
         assert all(said)
         return
@@ -273,7 +273,7 @@ def test_trimming_takes_from_the_last_clip_first() -> None:
 
 
 def test_trimming_leaves_room_for_both_crossfades() -> None:
-    asks = [Ask("a", explicit=121), Ask("b", explicit=41), Ask("c", explicit=121)]
+    asks = [LengthRequest("a", explicit=121), LengthRequest("b", explicit=41), LengthRequest("c", explicit=121)]
     assert solve(233, asks, 20, LTX2).trims == (0, 0, 10)
     assert solve(190, asks, 20, LTX2).trims == (4, 1, 48)
 
@@ -294,13 +294,13 @@ def test_a_longer_narration_lengthens_the_shortest_clip_only() -> None:
 
 
 def test_clips_that_are_not_rendered_yet_take_what_they_can() -> None:
-    asks = [Ask("a", sticky=121), Ask("b", sticky=121), Ask("c")]
+    asks = [LengthRequest("a", sticky=121), LengthRequest("b", sticky=121), LengthRequest("c")]
     assert solve(400, asks, 12, LTX2).frames == (121, 121, 185)
     assert solve(480, asks, 12, LTX2).frames == (121, 193, 193)
 
 
 def test_a_kept_length_that_makes_another_too_long_names_relength() -> None:
-    cut = solve(400, [Ask("a", sticky=121), Ask("b", sticky=121), Ask("c")], 12, LTX2)
+    cut = solve(400, [LengthRequest("a", sticky=121), LengthRequest("b", sticky=121), LengthRequest("c")], 12, LTX2)
     assert cut.notes == (
         "185 frames is outside 121–161, where clips look best: `--relength` would make them 145f, 145f, 137f",
     )
@@ -326,20 +326,22 @@ def test_too_many_clips_say_how_many_are_enough() -> None:
 
 
 def test_approved_lengths_do_not_change() -> None:
-    asks = [Ask("a", sticky=121, fixed=True), Ask("b", sticky=121)]
+    asks = [LengthRequest("a", sticky=121, fixed=True), LengthRequest("b", sticky=121)]
     assert solve(240, asks, 12, LTX2).frames == (121, 137)
     assert solve(240, asks, 12, LTX2, relength=True).frames == (121, 137)
-    assert solve(150, [Ask("a", explicit=97, sticky=121, fixed=True), Ask("b")], 12, LTX2).frames == (121, 97)
+    assert solve(
+        150, [LengthRequest("a", explicit=97, sticky=121, fixed=True), LengthRequest("b")], 12, LTX2
+    ).frames == (121, 97)
 
 
 def test_no_narration_gives_clips_their_usual_length() -> None:
-    asks = [Ask("a"), Ask("b", explicit=97), Ask("c", sticky=161)]
+    asks = [LengthRequest("a"), LengthRequest("b", explicit=97), LengthRequest("c", sticky=161)]
     cut = solve(0, asks, 12, LTX2)
     assert (cut.frames, cut.trims, cut.notes) == ((121, 97, 161), (0, 0, 0), ())
 
 
 def test_a_scene_that_cannot_be_covered_says_how_many_clips_would() -> None:
-    with pytest.raises(Uncovered) as caught:
+    with pytest.raises(LengthConflict) as caught:
         solve(700, autos(2), 12, LTX2)
     error = caught.value
     assert error.message == "2 clips of at most 257 frames cover 502 of the 700 frames needed"
@@ -348,8 +350,8 @@ def test_a_scene_that_cannot_be_covered_says_how_many_clips_would() -> None:
 
 
 def test_written_lengths_that_are_too_short_say_what_would_do() -> None:
-    with pytest.raises(Uncovered) as caught:
-        solve(230, [Ask("a", explicit=97), Ask("b", explicit=97)], 12, LTX2)
+    with pytest.raises(LengthConflict) as caught:
+        solve(230, [LengthRequest("a", explicit=97), LengthRequest("b", explicit=97)], 12, LTX2)
     error = caught.value
     assert error.message == "the lengths as written cover 182 of the 230 frames needed"
     assert error.hint == "48 more frames are needed: make them longer, or add 1 clip"
@@ -357,22 +359,22 @@ def test_written_lengths_that_are_too_short_say_what_would_do() -> None:
 
 
 def test_written_lengths_that_are_too_long_are_trimmed_or_refused() -> None:
-    asks = [Ask("a", explicit=161), Ask("b", explicit=161)]
+    asks = [LengthRequest("a", explicit=161), LengthRequest("b", explicit=161)]
     assert solve(220, asks, 12, LTX2).trims == (42, 48)
-    with pytest.raises(Uncovered) as caught:
+    with pytest.raises(LengthConflict) as caught:
         solve(200, asks, 12, LTX2)
     assert caught.value.message == "the lengths as written cover 310 frames, 200 are needed"
     assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails takes 96 at most")
 
 
 def test_a_length_above_the_model_is_refused() -> None:
-    with pytest.raises(Uncovered, match='"b" asks for 505 frames, the model makes 497 at most'):
-        solve(600, [Ask("a"), Ask("b", explicit=505)], 12, LTX2)
+    with pytest.raises(LengthConflict, match='"b" asks for 505 frames, the model makes 497 at most'):
+        solve(600, [LengthRequest("a"), LengthRequest("b", explicit=505)], 12, LTX2)
 
 
 def test_a_clip_shorter_than_its_crossfades_is_refused() -> None:
-    asks = [Ask("a", explicit=121), Ask("b", explicit=17), Ask("c", explicit=121)]
-    with pytest.raises(Uncovered, match='"b" has 17 frames of its own, its crossfades take 24'):
+    asks = [LengthRequest("a", explicit=121), LengthRequest("b", explicit=17), LengthRequest("c", explicit=121)]
+    with pytest.raises(LengthConflict, match='"b" has 17 frames of its own, its crossfades take 24'):
         solve(200, asks, 12, LTX2)
 
 
@@ -381,13 +383,13 @@ def test_a_rendered_clip_shorter_than_its_new_crossfades_is_made_longer() -> Non
 
 
 def test_a_continuation_counts_only_its_new_frames() -> None:
-    cut = solve(230, [Ask("a"), Ask("b", new_frames_less=9)], 12, LTX2)
+    cut = solve(230, [LengthRequest("a"), LengthRequest("b", new_frames_less=9)], 12, LTX2)
     assert cut.frames == (129, 129)
     assert cut.covered == sum(cut.frames) - sum(cut.trims) - 9 - 12 == 230
 
 
 def test_a_scene_without_clips_is_refused() -> None:
-    with pytest.raises(Uncovered, match="no clips"):
+    with pytest.raises(LengthConflict, match="no clips"):
         solve(100, [], 12, LTX2)
 
 
@@ -395,7 +397,7 @@ def test_a_scene_without_clips_is_refused() -> None:
 def test_the_schedule_ends_where_the_picture_does(need: int, count: int, crossfade: int) -> None:
     try:
         cut = solve(need, autos(count), crossfade, LTX2)
-    except Uncovered:
+    except LengthConflict:
         assume(False)
     placed = timing.schedule(cut.frames, cut.trims, crossfade)
     assert placed[0][0] == 0
@@ -438,27 +440,27 @@ def test_letters_go_on_after_z() -> None:
 
 
 def test_doubled_clips_stay_on_their_grid() -> None:
-    cut = solve(500, [Ask("a", step=16), Ask("b"), Ask("c", step=16)], 12, LTX2)
+    cut = solve(500, [LengthRequest("a", step=16), LengthRequest("b"), LengthRequest("c", step=16)], 12, LTX2)
     assert all(frames % 16 == 1 for frames in (cut.frames[0], cut.frames[2]))
     assert timing.is_on_grid(cut.frames[1])
     assert cut.covered == 500
 
 
 def test_limits_of_doubled_clips_are_those_of_what_is_sampled() -> None:
-    assert solve(0, [Ask("a", step=16)], 0, LTX2).frames == (2 * (121 - 1) + 1,)
-    (frames,) = solve(480, [Ask("a", step=16)], 0, LTX2).frames
+    assert solve(0, [LengthRequest("a", step=16)], 0, LTX2).frames == (2 * (121 - 1) + 1,)
+    (frames,) = solve(480, [LengthRequest("a", step=16)], 0, LTX2).frames
     assert frames == 481
     assert (frames - 1) // 2 + 1 <= LTX2.auto_max
-    with pytest.raises(Uncovered):
-        solve(480, [Ask("a")], 0, LTX2)
+    with pytest.raises(LengthConflict):
+        solve(480, [LengthRequest("a")], 0, LTX2)
 
 
 @given(st.integers(1, 1200), st.lists(st.sampled_from([8, 16]), min_size=1, max_size=4), crossfades)
 def test_any_mix_of_grids_covers_and_is_stable(need: int, steps: list[int], crossfade: int) -> None:
-    asks = [Ask(str(i), step=step) for i, step in enumerate(steps)]
+    asks = [LengthRequest(str(i), step=step) for i, step in enumerate(steps)]
     try:
         cut = solve(need, asks, crossfade, LTX2)
-    except Uncovered:
+    except LengthConflict:
         return
     assert all(frames % step == 1 for frames, step in zip(cut.frames, steps, strict=True))
     assert cut.covered >= need
@@ -467,7 +469,11 @@ def test_any_mix_of_grids_covers_and_is_stable(need: int, steps: list[int], cros
 
 
 def test_a_tail_that_another_clip_goes_on_from_is_kept() -> None:
-    asks = [Ask("a", explicit=121), Ask("b", explicit=121, keeps_tail=True), Ask("c", explicit=121)]
+    asks = [
+        LengthRequest("a", explicit=121),
+        LengthRequest("b", explicit=121, keeps_tail=True),
+        LengthRequest("c", explicit=121),
+    ]
     assert solve(300, asks, 12, LTX2).trims == (0, 0, 39)
     assert solve(250, asks, 12, LTX2).trims == (41, 0, 48)
 

@@ -11,12 +11,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltxflow.deliver.captioning import caption_files, corrected
-from ltxflow.deliver.edited import parse
-from ltxflow.media.engines import Engine
-from ltxflow.media.joining import Caption
-from ltxflow.script.model import Narration, Project, Scene
-from ltxflow.script.speech import Line, Speech, sentences
+from ltxflow.media.mux import Caption
+from ltxflow.media.speech import Engine
+from ltxflow.project.model import Narration, Project, Scene
+from ltxflow.project.speech import Line, Speech, sentences
+from ltxflow.publish.caption_files import caption_files, corrected, parse
 
 FPS = 25
 TEXTS = (

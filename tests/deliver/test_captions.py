@@ -12,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.deliver.captions import (
+from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, speak
+from ltxflow.media.voice import read_voice, silences
+from ltxflow.project.speech import Line, Speech, sentences, shown, spoken
+from ltxflow.publish.captions import (
     COLUMNS,
     LINES,
     READ_PER_S,
     SHORTEST_S,
+    CaptionPassage,
     Cue,
-    Passage,
     Word,
     cues,
     is_right_to_left,
@@ -30,9 +33,6 @@ from ltxflow.deliver.captions import (
     width,
     words,
 )
-from ltxflow.media.engines import Engine, Said, Wanted, speak
-from ltxflow.media.voice import read_voice, silences
-from ltxflow.script.speech import Line, Speech, sentences, shown, spoken
 
 HOOK = (
     "Every coin you own is guarded by one secret: your private key. "
@@ -46,12 +46,12 @@ LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtenges
 SENTENCE = "He lit the lamp, wiped the glass, and waited a long while for the ships that would not come home again."
 
 
-def at_pace(text: str, columns_per_s: float = 13.0, start: float = 0.0) -> Passage:
-    return Passage(shown(text), start, start + width(shown(text)) / columns_per_s)
+def at_pace(text: str, columns_per_s: float = 13.0, start: float = 0.0) -> CaptionPassage:
+    return CaptionPassage(shown(text), start, start + width(shown(text)) / columns_per_s)
 
 
-def in_a_row(*texts: str, gap: float = 0.1) -> list[Passage]:
-    found: list[Passage] = []
+def in_a_row(*texts: str, gap: float = 0.1) -> list[CaptionPassage]:
+    found: list[CaptionPassage] = []
     for text in texts:
         found.append(at_pace(text, start=found[-1].end + gap if found else 0.0))
     return found
@@ -65,13 +65,13 @@ def squeezed(text: str) -> str:
 
 
 def test_words_that_the_engine_timed_are_exact() -> None:
-    passage = Passage("One two three.", 1.0, 3.0, ((0, 1.0), (4, 1.5), (8, 2.25)))
+    passage = CaptionPassage("One two three.", 1.0, 3.0, ((0, 1.0), (4, 1.5), (8, 2.25)))
     assert [(word.text, word.start) for word in words(passage)] == [("One", 1.0), (" two", 1.5), (" three.", 2.25)]
     assert [word.end for word in words(passage)][:2] == [1.5, 2.25]
 
 
 def test_a_word_that_the_engine_left_out_shares_the_time_of_the_one_before() -> None:
-    passage = Passage("One “two” three", 0.0, 3.0, ((0, 0.0), (10, 2.0)))
+    passage = CaptionPassage("One “two” three", 0.0, 3.0, ((0, 0.0), (10, 2.0)))
     one, two, three = words(passage)
     assert one.start == 0.0 < two.start < three.start == 2.0
 
@@ -79,17 +79,21 @@ def test_a_word_that_the_engine_left_out_shares_the_time_of_the_one_before() -> 
 def test_a_word_of_several_spoken_ones_begins_with_the_first() -> None:
     said = spoken("Buy BTC now", {"BTC": "bit coin"})
     places = [said.text.index(word) for word in ("Buy", "bit", "coin", "now")]
-    passage = Passage("Buy BTC now", 0, 2, tuple((said.origins[at], 0.5 * n) for n, at in enumerate(places)), (), said)
+    passage = CaptionPassage(
+        "Buy BTC now", 0, 2, tuple((said.origins[at], 0.5 * n) for n, at in enumerate(places)), (), said
+    )
     assert [word.start for word in words(passage)] == [0.0, 0.5, 1.5]
 
 
 def test_silence_at_the_ends_belongs_to_no_word() -> None:
-    found = words(Passage("One two", 0.0, 3.0, silences=((0.0, 0.5), (2.5, 3.0))))
+    found = words(CaptionPassage("One two", 0.0, 3.0, silences=((0.0, 0.5), (2.5, 3.0))))
     assert (found[0].start, found[-1].end) == (0.5, 2.5)
 
 
 def test_a_silence_goes_to_the_punctuation_that_explains_it() -> None:
-    passage = Passage("First this part is rather long, then. Now that", 0.0, 4.0, silences=((2.4, 2.6), (3.0, 3.5)))
+    passage = CaptionPassage(
+        "First this part is rather long, then. Now that", 0.0, 4.0, silences=((2.4, 2.6), (3.0, 3.5))
+    )
     times = {word.text.strip(): (word.start, word.end) for word in words(passage)}
     assert times["long,"][1] == 2.4
     assert times["then."] == (2.6, 3.0)
@@ -97,7 +101,7 @@ def test_a_silence_goes_to_the_punctuation_that_explains_it() -> None:
 
 
 def test_a_number_takes_longer_than_its_letters() -> None:
-    number, word = words(Passage("2026 four", 0.0, 2.0))
+    number, word = words(CaptionPassage("2026 four", 0.0, 2.0))
     assert number.end - number.start > 2 * (word.end - word.start)
 
 
@@ -110,7 +114,9 @@ def test_words_are_the_text_in_order_inside_their_passage(
     text: str, gaps: list[tuple[float, float]], starts: list[tuple[int, float]]
 ) -> None:
     ordered = sorted(time for gap in gaps for time in gap)
-    passage = Passage(shown(text), 1.0, 15.0, tuple(starts), tuple(zip(ordered[::2], ordered[1::2], strict=True)))
+    passage = CaptionPassage(
+        shown(text), 1.0, 15.0, tuple(starts), tuple(zip(ordered[::2], ordered[1::2], strict=True))
+    )
     found = words(passage)
     assert squeezed("".join(word.text for word in found)) == squeezed(passage.text)
     times = [time for word in found for time in (word.start, word.end)]
@@ -139,7 +145,7 @@ def test_passages_follow_from_a_made_narration() -> None:
 # Cues
 
 
-def check(found: tuple[Cue, ...], given: list[Passage]) -> None:
+def check(found: tuple[Cue, ...], given: list[CaptionPassage]) -> None:
     """What holds for all cues: all the text once, lines that fit, no overlap."""
     assert squeezed("".join("".join(cue.lines) for cue in found)) == squeezed("".join(p.text for p in given))
     for cue in found:
@@ -162,7 +168,7 @@ def test_cues_fit_and_can_be_read(text: str, by_sentence: bool) -> None:
 
 @given(st.lists(TEXT.filter(lambda text: bool(shown(text))), max_size=5), st.floats(3, 60))
 def test_whatever_is_said_nothing_is_lost_and_nothing_overlaps(texts: list[str], pace: float) -> None:
-    given: list[Passage] = []
+    given: list[CaptionPassage] = []
     for text in texts:
         given.append(at_pace(text, pace, given[-1].end if given else 0.0))
     check(cues(given), given)
@@ -197,23 +203,23 @@ def test_cues_too_short_by_themselves_are_joined() -> None:
 
 
 def test_cues_are_not_joined_over_a_long_pause() -> None:
-    found = cues([Passage("No.", 0.0, 0.3), Passage("Yes.", 2.0, 2.3)])
+    found = cues([CaptionPassage("No.", 0.0, 0.3), CaptionPassage("Yes.", 2.0, 2.3)])
     assert [(cue.lines, cue.start) for cue in found] == [(("No.",), 0.0), (("Yes.",), 2.0)]
     assert found[0].end == pytest.approx(SHORTEST_S)
 
 
 def test_a_cue_does_not_stand_through_a_long_silence() -> None:
-    found = cues([Passage("One moment please. It is done.", 0.0, 8.0, silences=((1.5, 6.5),))])
+    found = cues([CaptionPassage("One moment please. It is done.", 0.0, 8.0, silences=((1.5, 6.5),))])
     assert [cue.lines for cue in found] == [("One moment please.",), ("It is done.",)]
     assert found[0].end < 3
 
 
 def test_the_last_cue_ends_when_it_must() -> None:
-    assert cues([Passage("One two three.", 0.0, 1.0)], until=1.1)[-1].end == 1.1
+    assert cues([CaptionPassage("One two three.", 0.0, 1.0)], until=1.1)[-1].end == 1.1
 
 
 def test_nothing_said_is_no_cue() -> None:
-    assert cues([]) == cues([Passage("", 0.0, 1.0)]) == ()
+    assert cues([]) == cues([CaptionPassage("", 0.0, 1.0)]) == ()
 
 
 def test_widths_are_columns() -> None:
@@ -304,14 +310,14 @@ def test_right_to_left_lines_keep_their_punctuation_at_their_end() -> None:
 @pytest.mark.parametrize("voice", ["en", "en-us"])
 def test_words_are_on_time_without_the_engines_help(voice: str, tmp_path: Path) -> None:
     text = f"{HOOK} {SENTENCE} In 2009 there were 50 coins in every block – and it keeps falling. Nobody voted for it!"
-    said: Said = asyncio.run(speak(Engine("espeak", "espeak"), Wanted(text, voice), tmp_path, os.environ))
+    said: SpokenSound = asyncio.run(speak(Engine("espeak", "espeak"), SpeechRequest(text, voice), tmp_path, os.environ))
     truth = {word.at: float(word.start) for word in said.words}
     if not truth:
         pytest.skip("its library is not installed")
     sound = read_voice(said.file)
     gaps = tuple((first / sound.rate, end / sound.rate) for first, end in silences(sound))
     at, errors = 0, []
-    for word in words(Passage(text, 0.0, float(sound.seconds), (), gaps)):
+    for word in words(CaptionPassage(text, 0.0, float(sound.seconds), (), gaps)):
         at = text.index(word.text.strip(), at)
         if at in truth:
             errors.append(abs(word.start - truth[at]))
@@ -324,4 +330,4 @@ def test_words_are_on_time_without_the_engines_help(voice: str, tmp_path: Path) 
 @pytest.mark.parametrize("part", ["好 ", "你好世界", "a", "a ", "เกิด"])
 def test_a_passage_without_end_has_its_words(part: str) -> None:
     text = (part * (40_000 // len(part))).strip()
-    assert squeezed("".join(word.text for word in words(Passage(text, 0.0, 100.0)))) == squeezed(text)
+    assert squeezed("".join(word.text for word in words(CaptionPassage(text, 0.0, 100.0)))) == squeezed(text)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.deliver.captions import Cue, Passage, cues, srt
-from ltxflow.deliver.edited import AT_ONCE, parse, read_captions, styled
-from ltxflow.media.joining import Caption
-from ltxflow.script.speech import shown
+from ltxflow.media.mux import Caption
+from ltxflow.project.speech import shown
+from ltxflow.publish.caption_files import AT_ONCE, parse, read_captions, styled
+from ltxflow.publish.captions import CaptionPassage, Cue, cues, srt
 
 
 def captions(text: str) -> list[tuple[int, int, tuple[str, ...]]]:
@@ -80,10 +80,10 @@ TEXT = st.text(alphabet="aéXYZ 12 .,!?…–-“” <>&→\n你好。、ウーa
 
 @given(st.lists(TEXT.filter(lambda text: bool(shown(text))), min_size=1, max_size=5))
 def test_what_is_written_as_srt_is_read_back(texts: list[str]) -> None:
-    given_: list[Passage] = []
+    given_: list[CaptionPassage] = []
     for text in texts:
         start = given_[-1].end if given_ else 0.0
-        given_.append(Passage(shown(text), start, start + 0.5 + len(text) / 13))
+        given_.append(CaptionPassage(shown(text), start, start + 0.5 + len(text) / 13))
     written = cues(given_)
     told = parse(srt(written), "film.srt")
     assert told.warnings == ()

@@ -10,9 +10,8 @@ import opentimelineio
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.deliver import editors
-from ltxflow.deliver.editors import written
-from ltxflow.deliver.otio import Media, frames_of, otio, otio_text, stretches
+from ltxflow.export import editors
+from ltxflow.export.editors import ClipMedia, frames_of, otio, otio_text, stretches, written
 
 Json = dict[str, Any]
 FPS = 25
@@ -63,7 +62,7 @@ def film(*scenes: Sequence[Json], spoken: Mapping[int, tuple[int, int]] | None =
     }
 
 
-def cut(told: Json, spare: Mapping[str, Sequence[Media]] | None = None) -> Json:
+def cut(told: Json, spare: Mapping[str, Sequence[ClipMedia]] | None = None) -> Json:
     srcs = [c["src"] for scene in told["scenes"] for c in scene["clips"]]
     srcs += [scene["narration"]["src"] for scene in told["scenes"] if scene["narration"]]
     return otio(told, {src: src for src in srcs}, spare or {})
@@ -148,7 +147,7 @@ def test_written_again_by_the_library_it_says_the_same() -> None:
 
 
 def test_other_takes_are_references_and_the_pick_is_the_active_one() -> None:
-    spare = {"s0/a": [Media("take 2", "takes/a-2.mp4", 97)]}
+    spare = {"s0/a": [ClipMedia("take 2", "takes/a-2.mp4", 97)]}
     told = film([{**clip("0-a", 97), "id": "a"}])
     (first, *_) = read(otio_text(cut(told, spare))).tracks[0].find_clips()
     assert first.active_media_reference_key == "take 1"

@@ -16,11 +16,11 @@ from PIL import Image
 
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
-from ltxflow.deliver import publish as publishing
-from ltxflow.deliver.timeline import broken
-from ltxflow.media.poster import draw_poster
+from ltxflow.media.frames import draw_poster
 from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
-from ltxflow.store.cas import Cas
+from ltxflow.publish import publish as publishing
+from ltxflow.publish.timeline import broken
+from ltxflow.store.blobs import BlobStore
 
 Watch = Callable[[Callable[[str, Path], None]], None]
 
@@ -463,7 +463,7 @@ def test_posters_are_not_kept_in_the_store(film: Film) -> None:
     film.build()
     posters = {digest_bytes(path.read_bytes()) for path in (film.folder / "public/posters").iterdir()}
     assert posters
-    assert not posters & set(Cas(film.store / "cas").iter())
+    assert not posters & set(BlobStore(film.store / "cas").iter())
 
 
 def test_scenes_that_change_places_swap_their_files_and_draw_nothing(film: Film) -> None:

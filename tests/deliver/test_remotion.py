@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import FAILED, USAGE, LtxflowError
-from ltxflow.deliver import remotion
-from ltxflow.deliver.remotion import RECORD, STARTER, starter_files, write_starter
+from ltxflow.export import remotion
+from ltxflow.export.remotion import RECORD, STARTER, starter_files, write_starter
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "remotion"
 
 
-def export(folder: Path, *, force: bool = False) -> remotion.Exported:
+def export(folder: Path, *, force: bool = False) -> remotion.RemotionExport:
     return write_starter(folder, "film", folder.parent / "public" / "scenes", "timeline.json", force=force)
 
 

@@ -14,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ltxflow.core.digest import Digest
-from ltxflow.core.timing import Ask, Cut, Limits, Uncovered, needed_frames, snap_up, solve
-from ltxflow.deliver.timeline import RANKS, Placement, broken, timeline
-from ltxflow.script.model import Clip, Length, Media, Narration, Project, Prompt, Scene
+from ltxflow.core.timing import Cut, LengthConflict, LengthRequest, Limits, needed_frames, snap_up, solve
+from ltxflow.project.model import Clip, Length, Media, Narration, Project, Prompt, Scene
+from ltxflow.publish.timeline import RANKS, ClipPlacement, broken, timeline
 
 LIMITS = Limits(97, 257, 121, 161, 497, 48)
 GEOMETRY = {"fps": 25, "width": 1536, "height": 1024, "audio_rate": 48000}
@@ -50,9 +50,11 @@ def a_film(*scenes: Scene) -> Project:
     )
 
 
-def placed(clip: Clip, frames: int, **changes: Any) -> Placement:
+def placed(clip: Clip, frames: int, **changes: Any) -> ClipPlacement:
     facts = {**GEOMETRY, "frames": frames}
-    return Placement(clip.path, f"{clip.scene}-{clip.id}.mp4", "d" * 64, "k" * 64, "comfyui", 2, 1, facts, **changes)
+    return ClipPlacement(
+        clip.path, f"{clip.scene}-{clip.id}.mp4", "d" * 64, "k" * 64, "comfyui", 2, 1, facts, **changes
+    )
 
 
 def spoken(samples: int, rate: int = 48000) -> Narration:
@@ -64,7 +66,7 @@ SILENT = Narration("none", Fraction(0))
 
 
 @st.composite
-def films(draw: st.DrawFn) -> tuple[Project, dict[str, Cut], dict[str, Placement], dict[str, str]]:
+def films(draw: st.DrawFn) -> tuple[Project, dict[str, Cut], dict[str, ClipPlacement], dict[str, str]]:
     """Films as `solve` cuts them, some clips missing, some with an older file of another length in place."""
     scenes, cuts, placements, narrations = [], {}, {}, {}
     for index in range(draw(st.integers(1, 3))):
@@ -74,7 +76,7 @@ def films(draw: st.DrawFn) -> tuple[Project, dict[str, Cut], dict[str, Placement
         scene = a_scene(index, clips, crossfade, draw(st.sampled_from([SILENT, voice])), head)
         need = 0 if scene.narration is SILENT else needed_frames(scene.narration.seconds, head, tail, 25)
         asks = [
-            Ask(
+            LengthRequest(
                 clip.path,
                 draw(st.none() | st.integers(0, 300).map(snap_up)),
                 draw(st.none() | st.integers(9, 300).map(snap_up)),
@@ -83,7 +85,7 @@ def films(draw: st.DrawFn) -> tuple[Project, dict[str, Cut], dict[str, Placement
         ]
         try:
             cuts[scene.id] = solve(need, asks, crossfade, LIMITS)
-        except Uncovered:
+        except LengthConflict:
             assume(False)
         for clip, frames in zip(scene.clips, cuts[scene.id].frames, strict=True):
             stands = draw(st.sampled_from([frames, frames, frames, 9, 17, 97, 257, None]))
@@ -113,7 +115,7 @@ def watch(told: Mapping[str, Any]) -> list[list[tuple[str, str, int]]]:
 @settings(max_examples=60, deadline=None)
 @given(films())
 def test_at_every_frame_there_is_a_picture_and_never_more_than_two(
-    film: tuple[Project, dict[str, Cut], dict[str, Placement], dict[str, str]],
+    film: tuple[Project, dict[str, Cut], dict[str, ClipPlacement], dict[str, str]],
 ) -> None:
     project, cuts, placements, narrations = film
     told = timeline(project, cuts, placements, complete=True, narrations=narrations)
@@ -137,7 +139,7 @@ def test_at_every_frame_there_is_a_picture_and_never_more_than_two(
 @settings(max_examples=30, deadline=None)
 @given(films())
 def test_what_is_rendered_as_planned_covers_its_narration(
-    film: tuple[Project, dict[str, Cut], dict[str, Placement], dict[str, str]],
+    film: tuple[Project, dict[str, Cut], dict[str, ClipPlacement], dict[str, str]],
 ) -> None:
     project, cuts, _, _ = film
     whole = {
@@ -227,7 +229,7 @@ def test_a_short_file_between_two_others_shortens_its_crossfades() -> None:
 
 def test_a_stand_in_is_marked() -> None:
     clip = a_scene(0, 2, 12, SILENT).clips[0]
-    slate = Placement(
+    slate = ClipPlacement(
         clip.path, "x.mp4", "d" * 64, "k" * 64, "animatic", RANKS["animatic"], facts={**GEOMETRY, "frames": 121}
     )
     first, second = one_scene(placements={clip.path: slate})["scenes"][0]["clips"]

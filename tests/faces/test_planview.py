@@ -7,15 +7,15 @@ import re
 
 import pytest
 
-from ltxflow.faces.planview import difference
-from ltxflow.faces.terminal import Face
 from ltxflow.plan.explain import Reason
+from ltxflow.ui.plan_view import difference
+from ltxflow.ui.terminal import Console
 
 LONG = "one two three four five six seven eight nine ten eleven twelve"
 
 
 def told(old: object, new: object, **env: str) -> str:
-    face = Face(io.StringIO(), io.StringIO(), env)
+    face = Console(io.StringIO(), io.StringIO(), env)
     face.say(difference(face, Reason("field", old, new)))
     assert isinstance(face.out, io.StringIO)
     return face.out.getvalue().rstrip("\n")

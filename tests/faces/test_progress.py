@@ -18,9 +18,9 @@ from ltxflow.core.events import (
     RunFinished,
     RunStarted,
 )
-from ltxflow.faces.live import LiveWatcher
-from ltxflow.faces.progress import PlainWatcher, clock, short, summary
-from ltxflow.faces.terminal import Face
+from ltxflow.ui.live import LiveWatcher
+from ltxflow.ui.progress import PlainWatcher, clock, short, summary
+from ltxflow.ui.terminal import Console
 
 KEY = "k" * 64
 BUILD: list[Event] = [
@@ -39,7 +39,7 @@ BUILD: list[Event] = [
 
 
 def lines(events: Iterable[Event], quiet: bool = False, verbose: bool = False) -> list[str]:
-    face = Face(io.StringIO(), io.StringIO(), {})
+    face = Console(io.StringIO(), io.StringIO(), {})
     with PlainWatcher(face, quiet, verbose) as watcher:
         for event in events:
             watcher(event)
@@ -87,7 +87,7 @@ def test_verbose_adds_beginnings_and_what_was_restored() -> None:
 
 
 def live(events: Iterable[Event], width: int = 80, height: int = 24) -> LiveWatcher:
-    face = Face(io.StringIO(), io.StringIO(), {})
+    face = Console(io.StringIO(), io.StringIO(), {})
     watcher = LiveWatcher(face)
     watcher.console = RichConsole(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
     for event in events:
@@ -162,7 +162,7 @@ def test_a_live_build_ends_with_its_lines_and_leaves_nothing_behind() -> None:
             return True
 
     out = Terminal()
-    with LiveWatcher(Face(out, io.StringIO(), {"TERM": "xterm", "NO_COLOR": "1"})) as watcher:
+    with LiveWatcher(Console(out, io.StringIO(), {"TERM": "xterm", "NO_COLOR": "1"})) as watcher:
         for event in BUILD:
             watcher(event)
     told = out.getvalue()
@@ -188,7 +188,7 @@ def test_a_clock_has_whole_seconds(seconds: float, text: str) -> None:
 
 def test_the_summary_says_what_was_made_and_where() -> None:
     def told(**changes: object) -> list[str]:
-        face = Face(io.StringIO(), io.StringIO(), {})
+        face = Console(io.StringIO(), io.StringIO(), {})
         figures = {"planned": 14, "hit": 8, "rendered": 5, "restored": 1, "failed": 0, "skipped": 0}
         rest = {"seconds": 391.0, "output": "public/scenes", "complete": True, "film_seconds": 63.7}
         summary(face, RunFinished(**{**figures, **rest, **changes}), "render")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import Problem, Span
-from ltxflow.faces.terminal import Face, clean, columns, count, counted, duration, let_go, put
+from ltxflow.ui.terminal import Console, clean, columns, count, counted, duration, let_go, put
 
 
 class Terminal(io.StringIO):
@@ -17,11 +17,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def face(out: io.StringIO | None = None, err: io.StringIO | None = None, **env: str) -> Face:
-    return Face(out or io.StringIO(), err or io.StringIO(), {"TERM": "xterm", **env})
+def face(out: io.StringIO | None = None, err: io.StringIO | None = None, **env: str) -> Console:
+    return Console(out or io.StringIO(), err or io.StringIO(), {"TERM": "xterm", **env})
 
 
-def said(face: Face) -> str:
+def said(face: Console) -> str:
     assert isinstance(face.out, io.StringIO)
     return face.out.getvalue()
 

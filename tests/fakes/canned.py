@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.media.findings import PRINT_FORMAT, PRINTS, WAVES, Findings, Stretch
-from ltxflow.plan.status import Status
-from ltxflow.steps import Job, Node
-from ltxflow.steps.clip import Shot, expected
+from ltxflow.media.findings import PRINT_FORMAT, PRINTS, WAVES, Findings, FrameRange
+from ltxflow.plan.evaluate import Status
+from ltxflow.steps import ActionContext, Node
+from ltxflow.steps.clip import ClipSpec, expected
 
 VIDEOS = ("video", "published", "uncropped")
 
@@ -28,7 +28,7 @@ class Canned:
         self.ran: list[str] = []
         self._refuse = refuse
 
-    async def run(self, status: Status, job: Job) -> None:
+    async def run(self, status: Status, job: ActionContext) -> None:
         node, action = status.node, status.action
         assert action is not None
         job.started("canned")
@@ -72,9 +72,9 @@ def fine(text: str, frames: int) -> Findings:
     return Findings(
         frames=frames,
         seconds=3.88,
-        frozen=Stretch(),
+        frozen=FrameRange(),
         frozen_share=0.0,
-        black=Stretch(),
+        black=FrameRange(),
         motion_mean=0.5,
         motion_p90=0.9,
         luma=0.4,
@@ -96,7 +96,7 @@ def facts(node: Node, output: str) -> dict[str, Any]:
         drawing = node.spec.drawing
         frames, fps, size = drawing.frames, drawing.fps, (drawing.width, drawing.height)
     else:
-        shot: Shot = node.spec
+        shot: ClipSpec = node.spec
         known = expected(shot, "video" if output == "published" else output)
         frames, fps = known.frames or node.frames, known.fps or shot.fps
         size = known.size or shot.geometry.delivered

@@ -12,7 +12,7 @@ import pytest
 
 from fakes.comfyui import FakeComfy
 from ltxflow.comfy.client import Client, prompt_id_for
-from ltxflow.comfy.places import Server
+from ltxflow.comfy.discovery import Server
 from ltxflow.core.errors import LtxflowError
 
 FAST = (0.01, 0.02, 0.05)  # polling, where a test waits for no socket

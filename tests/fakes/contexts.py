@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ltxflow.script.profile import geometry, load_profile
+from ltxflow.models.geometry import geometry
+from ltxflow.models.profile import load_profile
 from ltxflow.steps.clip import second_stage
 
 FILES = {

@@ -21,8 +21,8 @@ from typing import Any
 from film import Ran, command, prompt, run
 
 from fakes.comfyui import FakeComfy, FakeProcess
+from ltxflow.farm.journal import Journal
 from ltxflow.media.probe import probe_mp4
-from ltxflow.store.journal import Journal
 
 Fake = FakeComfy | FakeProcess
 PATIENCE_S = 20.0  # of tests, for what takes a moment

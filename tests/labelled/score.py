@@ -15,7 +15,7 @@ from av.filter import Graph
 
 from labelled.catalogue import Clip, Pair
 from ltxflow.media.findings import Findings, judge, similarity
-from ltxflow.media.inspect import inspect_video
+from ltxflow.media.inspection import inspect_video
 
 FREEZE_NOISE = 0.001  # FFmpeg's default (-60 dB), and its default duration, in seconds
 FREEZE_S = 2.0

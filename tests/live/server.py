@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ltxflow.comfy.client import Client, prompt_id_for
-from ltxflow.comfy.places import Server
+from ltxflow.comfy.discovery import Server
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ import pytest
 from live.server import Live
 
 from ltxflow.comfy.adapt import adapt_graph
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.nodes import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 

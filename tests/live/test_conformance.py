@@ -19,15 +19,15 @@ from film import canned
 from live.server import Live, new_id
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.follow import follow
 from ltxflow.comfy.messages import Finished, JobState, NodeRunning, Progress, Started
+from ltxflow.comfy.progress import follow
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.sound import measure_sound
-from ltxflow.media.video import Part, prepare_video, probe_video
-from ltxflow.run.prepare import with_nonce
-from ltxflow.script.rendering import render
-from ltxflow.script.template import read_templates
+from ltxflow.farm.transfer import with_nonce
+from ltxflow.media.audio import measure_sound
+from ltxflow.media.video import VideoPart, prepare_video, probe_video
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import read_templates
 
 pytestmark = pytest.mark.live
 
@@ -159,7 +159,7 @@ def test_with_a_nonce_every_node_runs_again(live: Live) -> None:
 def test_a_video_that_we_made_to_fit_is_read_frame_by_frame_with_its_sound(live: Live, tmp_path: Path) -> None:
     source, part = tmp_path / "source.mp4", tmp_path / "part.mov"
     source.write_bytes(canned(60, (96, 64), 30, "a camera's"))
-    wanted = Part("last", 9, 24, (128, 64), (16, 0, 96, 64), has_sound=True)
+    wanted = VideoPart("last", 9, 24, (128, 64), (16, 0, 96, 64), has_sound=True)
     prepare_video(source, part, wanted, probe_video(source))
     name = f"{hashlib.sha256(part.read_bytes()).hexdigest()[:32]}.mov"
 

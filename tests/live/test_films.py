@@ -10,11 +10,11 @@ from film import Film, canned, prompt
 from live.server import Live
 from PIL import Image
 
-from ltxflow.comfy.servers import find_name
+from ltxflow.comfy.inventory import find_name
+from ltxflow.farm.capabilities import holding_of, lacks
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
-from ltxflow.script.profile import Profile, shipped_profiles
-from ltxflow.verbs.models import holding_of, lacks
+from ltxflow.models.profile import Profile, shipped_profiles
 
 PROFILES = {profile.name: profile for profile in shipped_profiles()}
 MADE = {"t2v": 17, "i2v": 17, "flf2v": 17, "keyframes": 17, "extend": 25, "still": 17, "doubled": 17}

@@ -13,19 +13,19 @@ from fakes.contexts import context
 from film import canned
 from live.server import Live, new_id
 
+from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.follow import follow
 from ltxflow.comfy.graph import OUTPUTS, outputs_of
-from ltxflow.comfy.nodes import check_graph
-from ltxflow.comfy.servers import find_name
+from ltxflow.comfy.inventory import find_name
+from ltxflow.comfy.progress import follow
 from ltxflow.comfy.signatures import Signatures, core_classes
+from ltxflow.farm.transfer import SOUND_SLACK_S
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
-from ltxflow.run.fetch import SOUND_SLACK_S
-from ltxflow.script.profile import Profile, shipped_profiles
-from ltxflow.script.rendering import render
-from ltxflow.script.template import read_templates
+from ltxflow.models.profile import Profile, shipped_profiles
 from ltxflow.steps import reference
+from ltxflow.workflow.render import render
+from ltxflow.workflow.template import read_templates
 
 PROFILES = {profile.name: profile for profile in shipped_profiles()}
 FIRST = "ltx2-19b"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.media.breaking import has_unspaced, may_break, word_breaks
-from ltxflow.media.lettering import Style, width_of, wrapped
+from ltxflow.media.text_layout import Style, has_unspaced, may_break, width_of, word_breaks, wrapped
 
 # Texts with "|" at the end of every word, by hand; marks belong to the word before them, openers to the one after.
 WORDS = (

@@ -15,8 +15,8 @@ from fakes import media
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.convert import convert_to_mp4
 from ltxflow.media.frames import decode_count
+from ltxflow.media.metadata import strip_mp4
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.strip import strip_mp4
 
 FILM = media.one_colour((100, 160), 96, 64, 17)
 Write = Callable[..., Path]

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.cutting import Look, Overlay, Stretch, cut_part, dissolved
 from ltxflow.media.frames import decode_count
 from ltxflow.media.probe import probe_mp4
+from ltxflow.media.segment import EncodeSettings, Overlay, Segment, cut_part, dissolved
 from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
 
 SPEC = SlateSpec(192, 128, 25, 60, "hook", "a", 1, "A vault.", "")
-LOOK = Look(192, 128, 25, "veryfast", 18)
+LOOK = EncodeSettings(192, 128, 25, "veryfast", 18)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def flat(path: Path, rgb: tuple[int, int, int], size: tuple[int, int] = (96, 64)
 @pytest.mark.parametrize(("first", "frames"), [(0, 60), (0, 1), (7, 20), (24, 2), (25, 30), (59, 1)])
 def test_a_part_has_the_frames_that_are_asked_for(slate: Path, tmp_path: Path, first: int, frames: int) -> None:
     out = tmp_path / "part.mp4"
-    cut_part(LOOK, Stretch(slate, first, frames), out)
+    cut_part(LOOK, Segment(slate, first, frames), out)
     facts = probe_mp4(out)
     assert (facts.frames, facts.fps, facts.width, facts.height, facts.has_audio) == (frames, 25, 192, 128, False)
     numbers = [read_frame_number(picture, SPEC) for picture in pictures(out)]
@@ -64,7 +64,7 @@ def test_a_part_has_the_frames_that_are_asked_for(slate: Path, tmp_path: Path, f
 
 def test_frames_are_exact_after_b_frames_as_servers_write_them(clip: Path, tmp_path: Path) -> None:
     whole, out = pictures(clip), tmp_path / "part.mp4"
-    cut_part(Look(96, 64, 25, "veryfast", 1), Stretch(clip, 13, 9), out)
+    cut_part(EncodeSettings(96, 64, 25, "veryfast", 1), Segment(clip, 13, 9), out)
     for number, picture in enumerate(pictures(out)):
         errors = [np.abs(picture.astype(int) - other).mean() for other in whole]
         assert int(np.argmin(errors)) == 13 + number
@@ -72,23 +72,23 @@ def test_frames_are_exact_after_b_frames_as_servers_write_them(clip: Path, tmp_p
 
 def test_a_frame_that_is_not_there_is_an_error_never_a_still(slate: Path, tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match=r'"slate.mp4" has no frame 60'):
-        cut_part(LOOK, Stretch(slate, 50, 11), tmp_path / "part.mp4")
+        cut_part(LOOK, Segment(slate, 50, 11), tmp_path / "part.mp4")
     half = tmp_path / "half.mp4"
     half.write_bytes(slate.read_bytes()[:-4000])
     with pytest.raises(LtxflowError, match=r"half\.mp4"):
-        cut_part(LOOK, Stretch(half, 0, 60), tmp_path / "part.mp4")
+        cut_part(LOOK, Segment(half, 0, 60), tmp_path / "part.mp4")
 
 
 def test_the_same_part_is_the_same_bytes(slate: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        cut_part(LOOK, Stretch(slate, 5, 40), tmp_path / name, before=Stretch(slate, 0, 40))
+        cut_part(LOOK, Segment(slate, 5, 40), tmp_path / name, before=Segment(slate, 0, 40))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_the_same_part_is_the_same_bytes_however_busy_the_machine_is(slate: Path, tmp_path: Path) -> None:
     def part(number: int) -> bytes:
         out = tmp_path / f"{number}.mp4"
-        cut_part(LOOK, Stretch(slate, 0, 60), out)
+        cut_part(LOOK, Segment(slate, 0, 60), out)
         return out.read_bytes()
 
     with ThreadPoolExecutor(6) as pool:
@@ -98,7 +98,7 @@ def test_the_same_part_is_the_same_bytes_however_busy_the_machine_is(slate: Path
 def test_a_dissolve_goes_from_all_of_one_to_nearly_all_of_the_other(tmp_path: Path) -> None:
     dark, light = flat(tmp_path / "dark.mp4", (20, 20, 20)), flat(tmp_path / "light.mp4", (220, 220, 220))
     out = tmp_path / "part.mp4"
-    cut_part(Look(96, 64, 25, "veryfast", 5), Stretch(light, 0, 5), out, before=Stretch(dark, 0, 5))
+    cut_part(EncodeSettings(96, 64, 25, "veryfast", 5), Segment(light, 0, 5), out, before=Segment(dark, 0, 5))
     levels = [float(picture.mean()) for picture in pictures(out)]
     assert levels == pytest.approx([20, 60, 100, 140, 180], abs=3)
 
@@ -114,7 +114,7 @@ def test_a_dissolve_is_linear_to_half_a_level(frames: int, one: int, other: int)
 
 def test_a_part_begins_with_a_key_frame_and_has_one_every_two_seconds(slate: Path, tmp_path: Path) -> None:
     out = tmp_path / "part.mp4"
-    cut_part(LOOK, Stretch(slate, 3, 57), out)
+    cut_part(LOOK, Segment(slate, 3, 57), out)
     with av.open(str(out)) as container:
         keys = sorted(packet.pts for packet in container.demux(video=0) if packet.size and packet.is_keyframe)
         assert keys == [0, 50 * 512]
@@ -126,7 +126,7 @@ def test_colours_are_those_of_the_source_whatever_matrix_it_has(
     tmp_path: Path, rgb: tuple[int, int, int], space: int | None
 ) -> None:
     out = tmp_path / "part.mp4"
-    cut_part(Look(96, 64, 25, "veryfast", 5), Stretch(flat(tmp_path / "c.mp4", rgb, space=space), 0, 5), out)
+    cut_part(EncodeSettings(96, 64, 25, "veryfast", 5), Segment(flat(tmp_path / "c.mp4", rgb, space=space), 0, 5), out)
     with av.open(str(out)) as container:
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (1, 1)
@@ -137,7 +137,7 @@ def test_colours_are_those_of_the_source_whatever_matrix_it_has(
 @pytest.mark.parametrize("size", [(96, 64), (384, 256), (160, 160), (48, 96)])
 def test_another_size_fills_the_film_and_is_cropped_in_the_middle(tmp_path: Path, size: tuple[int, int]) -> None:
     out = tmp_path / "part.mp4"
-    cut_part(LOOK, Stretch(flat(tmp_path / "c.mp4", (30, 60, 220), size), 0, 5), out)
+    cut_part(LOOK, Segment(flat(tmp_path / "c.mp4", (30, 60, 220), size), 0, 5), out)
     (picture, *_) = pictures(out)
     assert picture.shape == (128, 192, 3)
     assert picture.reshape(-1, 3).std(axis=0).max() < 2  # no bars, no other colours at the edges
@@ -145,7 +145,7 @@ def test_another_size_fills_the_film_and_is_cropped_in_the_middle(tmp_path: Path
 
 def test_what_is_cropped_is_the_edges(slate: Path, tmp_path: Path) -> None:
     out = tmp_path / "part.mp4"
-    cut_part(Look(128, 128, 25, "veryfast", 5), Stretch(slate, 0, 1), out)
+    cut_part(EncodeSettings(128, 128, 25, "veryfast", 5), Segment(slate, 0, 1), out)
     middle = pictures(slate)[0][:, 32:160].astype(int)
     assert np.abs(pictures(out)[0].astype(int) - middle).mean() < 2
 
@@ -154,7 +154,7 @@ def test_an_overlay_is_seen_in_its_frames_alone(slate: Path, tmp_path: Path) -> 
     luma, alpha = np.full((20, 40), 235, np.uint8), np.full((20, 40), 255, np.uint8)
     over = Overlay(3, 6, left=60, top=50, luma=luma, alpha=alpha)
     out = tmp_path / "part.mp4"
-    cut_part(LOOK, Stretch(slate, 0, 9), out, overlays=[over])
+    cut_part(LOOK, Segment(slate, 0, 9), out, overlays=[over])
     lit = [picture[52:68, 62:98].mean() > 240 for picture in pictures(out)]
     assert lit == [False] * 3 + [True] * 3 + [False] * 3
     assert [read_frame_number(picture, SPEC) for picture in pictures(out)] == list(range(9))

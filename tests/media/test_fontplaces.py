@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ltxflow.media.fontplaces import LIBRARIES, font_places
+from ltxflow.session.session import LIBRARIES, font_places
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="fonts of a Mac are elsewhere")

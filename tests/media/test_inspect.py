@@ -19,10 +19,10 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.media.findings import (
     QUIETEST_DB,
     RULES,
+    ClipRequirements,
     Findings,
-    Stretch,
+    FrameRange,
     Thresholds,
-    Wanted,
     causes,
     findings_from,
     is_bad_luck,
@@ -30,7 +30,7 @@ from ltxflow.media.findings import (
     judge,
     similarity,
 )
-from ltxflow.media.inspect import inspect_video
+from ltxflow.media.inspection import inspect_video
 from ltxflow.media.slate import SlateSpec, draw_slate
 
 WIDTH, HEIGHT, FPS, RATE = 320, 192, 25, 24000
@@ -153,7 +153,7 @@ def codes(findings, thresholds=None, others=None):
 
 def test_a_still_is_frozen(found):
     findings = found(still())
-    assert findings.frozen == Stretch(0.0, 1.64)
+    assert findings.frozen == FrameRange(0.0, 1.64)
     assert findings.frozen_share == 1
     assert findings.motion_mean == findings.motion_p90 == 0
     (problem,) = judge(findings)
@@ -262,7 +262,7 @@ def test_a_mouth_that_moves_is_not_frozen(found):
 def test_a_black_start_is_seen(found):
     black = [np.zeros_like(STILL)] * 10
     findings = found([*black, *pan(0.1)[:31]])
-    assert findings.black == Stretch(0.0, 0.4)
+    assert findings.black == FrameRange(0.0, 0.4)
     assert codes(findings) == ["Q102"]
     assert codes(findings, Thresholds(black_s=0.5)) == []
 
@@ -363,7 +363,7 @@ def test_every_size_is_looked_at(found, size):
 
 def test_a_single_frame_is_a_clip(found):
     findings = found(still(1))
-    assert (findings.frames, findings.seconds, findings.frozen, findings.cuts) == (1, 0.04, Stretch(), ())
+    assert (findings.frames, findings.seconds, findings.frozen, findings.cuts) == (1, 0.04, FrameRange(), ())
 
 
 # Sound
@@ -556,9 +556,9 @@ def test_sound_alone_is_refused(tmp_path):
 FINE = Findings(
     frames=121,
     seconds=4.84,
-    frozen=Stretch(1.0, 0.2),
+    frozen=FrameRange(1.0, 0.2),
     frozen_share=0.0,
-    black=Stretch(),
+    black=FrameRange(),
     motion_mean=0.5,
     motion_p90=0.9,
     luma=0.4,
@@ -580,8 +580,8 @@ def test_a_fine_clip_has_no_problem():
 
 def test_a_shape_is_compared_with_what_was_wanted(found):
     moving = found(pan(0.1))
-    assert judge(moving, wanted=Wanted(FRAMES, FPS, (WIDTH, HEIGHT))) == []
-    told = {p.code: p.message for p in judge(moving, wanted=Wanted(97, 24, (WIDTH * 2, HEIGHT)))}
+    assert judge(moving, wanted=ClipRequirements(FRAMES, FPS, (WIDTH, HEIGHT))) == []
+    told = {p.code: p.message for p in judge(moving, wanted=ClipRequirements(97, 24, (WIDTH * 2, HEIGHT)))}
     assert told == {
         "Q111": "it is 320x192, not 640x192",
         "Q112": "it has 25 frames a second, not 24",
@@ -594,11 +594,11 @@ OFF = Thresholds(None, None, None, False, False, None, None, None, 0.7, None, No
 
 def test_a_check_that_is_off_says_nothing():
     bad = replace(
-        FINE, frozen=Stretch(0, 4.8), black=Stretch(0, 1), cuts=(1.0,), motion_mean=0.0, silence=Stretch(0, 3)
+        FINE, frozen=FrameRange(0, 4.8), black=FrameRange(0, 1), cuts=(1.0,), motion_mean=0.0, silence=FrameRange(0, 3)
     )
     bad = replace(bad, top_share=0.5, top_pile=5.0, sound_seconds=1.0, width=10, height=10, fps=1.0)
     for each in (bad, replace(bad, rms_db=-90.0), replace(bad, has_sound=False)):
-        wanted = Wanted(9, 25, (64, 64))
+        wanted = ClipRequirements(9, 25, (64, 64))
         assert judge(each, wanted=wanted)
         assert judge(each, OFF, {"take 1": each.fingerprint}, wanted) == []
 
@@ -617,8 +617,8 @@ def test_a_rule_says_what_another_seed_does_about_it():
 
 
 def test_of_several_problems_only_the_causes_are_a_reason_to_try_another_seed():
-    bad = replace(FINE, frozen=Stretch(0, 3), top_share=0.5, top_pile=5.0, width=64, height=64)
-    problems = judge(bad, wanted=Wanted(9, 25, (96, 64)))
+    bad = replace(FINE, frozen=FrameRange(0, 3), top_share=0.5, top_pile=5.0, width=64, height=64)
+    problems = judge(bad, wanted=ClipRequirements(9, 25, (96, 64)))
     assert [problem.code for problem in problems] == ["Q111", "Q113", "Q101", "Q108"]
     assert [problem.code for problem in causes(problems)] == ["Q101"]
 
@@ -626,10 +626,10 @@ def test_of_several_problems_only_the_causes_are_a_reason_to_try_another_seed():
 @pytest.mark.parametrize(
     ("code", "other", "is_same"),
     [
-        ("Q101", replace(FINE, frozen=Stretch(1.2, 3)), True),
-        ("Q101", replace(FINE, frozen=Stretch(2.0, 3)), False),
-        ("Q102", replace(FINE, black=Stretch(0.1, 1)), True),
-        ("Q102", replace(FINE, black=Stretch(3.0, 1)), False),
+        ("Q101", replace(FINE, frozen=FrameRange(1.2, 3)), True),
+        ("Q101", replace(FINE, frozen=FrameRange(2.0, 3)), False),
+        ("Q102", replace(FINE, black=FrameRange(0.1, 1)), True),
+        ("Q102", replace(FINE, black=FrameRange(3.0, 1)), False),
         ("Q104", replace(FINE, cuts=(2.1,)), True),
         ("Q104", replace(FINE, cuts=(2.1, 3.0)), False),
         ("Q104", replace(FINE, cuts=(4.0,)), False),
@@ -637,23 +637,23 @@ def test_of_several_problems_only_the_causes_are_a_reason_to_try_another_seed():
     ],
 )
 def test_a_fault_at_the_same_place_is_the_same_fault(code, other, is_same):
-    one = replace(FINE, frozen=Stretch(1.0, 3), cuts=(2.0,))
+    one = replace(FINE, frozen=FrameRange(1.0, 3), cuts=(2.0,))
     assert is_same_fault(one, other, [code]) is is_same
 
 
 def test_only_what_another_seed_may_mend_is_bad_luck():
-    assert is_bad_luck(judge(replace(FINE, frozen=Stretch(0, 3))))
+    assert is_bad_luck(judge(replace(FINE, frozen=FrameRange(0, 3))))
     assert not is_bad_luck(judge(replace(FINE, motion_mean=0.0)))  # advice
     assert not is_bad_luck(judge(replace(FINE, has_sound=False)))  # the template's doing
-    assert not is_bad_luck(judge(FINE, wanted=Wanted(9)))
+    assert not is_bad_luck(judge(FINE, wanted=ClipRequirements(9)))
     assert not is_bad_luck([])
 
 
 def test_every_problem_follows_house_style():
-    bad = replace(FINE, frozen=Stretch(0, 2), black=Stretch(2, 1), cuts=(1.0,) * 7, silence=Stretch(0, 3))
-    worse = replace(bad, motion_mean=0.0, frozen=Stretch(), black=Stretch(), rms_db=-80.0)
+    bad = replace(FINE, frozen=FrameRange(0, 2), black=FrameRange(2, 1), cuts=(1.0,) * 7, silence=FrameRange(0, 3))
+    worse = replace(bad, motion_mean=0.0, frozen=FrameRange(), black=FrameRange(), rms_db=-80.0)
     mute = replace(FINE, has_sound=False)
-    misshapen = judge(replace(FINE, width=320, height=192, fps=24.0), wanted=Wanted(97, 25, (768, 512)))
+    misshapen = judge(replace(FINE, width=320, height=192, fps=24.0), wanted=ClipRequirements(97, 25, (768, 512)))
     loud = judge(replace(worse, top_share=0.5, top_pile=5.0, sound_seconds=1.0))
     problems = [*judge(bad), *loud, *judge(mute), *misshapen]
     assert {p.code for p in problems} == set(RULES) - {"Q110"}

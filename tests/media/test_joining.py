@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.cutting import Look, Stretch, cut_part
 from ltxflow.media.frames import decode_count
-from ltxflow.media.joining import Caption, Chapter, join_film
-from ltxflow.media.mixing import Sound
+from ltxflow.media.mix import Sound
+from ltxflow.media.mux import Caption, Chapter, join_film
 from ltxflow.media.probe import probe_mp4
+from ltxflow.media.segment import EncodeSettings, Segment, cut_part
 from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
 
 SPEC = SlateSpec(192, 128, 25, 60, "hook", "a", 1, "A vault.", "")
@@ -29,7 +29,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     made = []
     for number, (first, frames) in enumerate(CUTS):
         made.append(folder / f"part-{number}.mp4")
-        cut_part(Look(192, 128, 25, "veryfast", 18), Stretch(folder / "slate.mp4", first, frames), made[-1])
+        cut_part(EncodeSettings(192, 128, 25, "veryfast", 18), Segment(folder / "slate.mp4", first, frames), made[-1])
     return made
 
 
@@ -143,6 +143,6 @@ def test_the_index_comes_first(parts: list[Path], tmp_path: Path) -> None:
 
 def test_parts_that_are_encoded_otherwise_are_not_joined(parts: list[Path], tmp_path: Path) -> None:
     other = tmp_path / "other.mp4"
-    cut_part(Look(192, 128, 25, "ultrafast", 18), Stretch(parts[0], 0, 5), other)
+    cut_part(EncodeSettings(192, 128, 25, "ultrafast", 18), Segment(parts[0], 0, 5), other)
     with pytest.raises(LtxflowError, match=r'"other.mp4" is encoded otherwise'):
         join([parts[0], other], tmp_path / "film.mp4")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from ltxflow.media import lettering
-from ltxflow.media.lettering import (
+from ltxflow.media import text_layout
+from ltxflow.media.text_layout import (
     FINE,
     Style,
     can_shape,
@@ -93,10 +93,10 @@ def ink(text, from_right=None, style=STYLE):
 
 def by_raqm(text, direction):
     """A line in one call, drawn large and reduced as ours are."""
-    font = lettering._shaped_source(text[0]) or str(lettering.OURS)
+    font = text_layout._shaped_source(text[0]) or str(text_layout.OURS)
     mask = Image.new("L", (400 * FINE, 60 * FINE))
     face = ImageFont.truetype(font, 20 * FINE, layout_engine=ImageFont.Layout.RAQM)
-    if font == str(lettering.OURS):
+    if font == str(text_layout.OURS):
         face.set_variation_by_axes([400, 100])
     where = (10 * FINE, 40 * FINE)
     ImageDraw.Draw(mask).text(where, text, font=face, fill=255, anchor="ls", direction=direction)
@@ -110,7 +110,7 @@ def test_a_line_of_one_script_is_what_raqm_makes_of_it(text, direction):
     assert (ink(text) == by_raqm(text, direction)).all()
     assert width_of(text, STYLE) == pytest.approx(
         ImageFont.truetype(
-            lettering._shaped_source(text[0]) or str(lettering.OURS), 500, layout_engine=ImageFont.Layout.RAQM
+            text_layout._shaped_source(text[0]) or str(text_layout.OURS), 500, layout_engine=ImageFont.Layout.RAQM
         ).getlength(text, direction=direction)
         / 25,
         rel=0.02,
@@ -121,7 +121,7 @@ def test_a_line_of_one_script_is_what_raqm_makes_of_it(text, direction):
 def test_letters_join_and_turn(monkeypatch):
     needs(SALAM)
     right = ink(SALAM)
-    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    monkeypatch.setattr(text_layout, "can_shape", lambda: False)
     assert abs(ink(SALAM) - right).sum() > right.sum() / 2
 
 
@@ -179,17 +179,17 @@ def test_joiners_stay_where_letters_join_and_nowhere_else():
 @pytest.mark.parametrize("text", ["Bitcoin → 24 “Ω” Ж", "古い金庫の扉、"])
 def test_other_scripts_need_no_shaping(text, monkeypatch):
     before = ink(text)
-    monkeypatch.setattr(lettering, "can_shape", lambda: not can_shape())
+    monkeypatch.setattr(text_layout, "can_shape", lambda: not can_shape())
     assert (ink(text) == before).all()
 
 
 def test_what_a_machine_lacks_is_told_with_its_package(monkeypatch):
     assert lacking("Größe") is None
     assert lacking("\U00013080").remedy == "apt install fonts-noto-cjk"
-    monkeypatch.setattr(lettering, "can_shape", lambda: True)
-    monkeypatch.setattr(lettering, "_shaped_source", lambda char: "")
+    monkeypatch.setattr(text_layout, "can_shape", lambda: True)
+    monkeypatch.setattr(text_layout, "_shaped_source", lambda char: "")
     assert lacking("سلام").message == 'no font here has "سلام"'
     assert lacking("سلام").remedy == "apt install fonts-noto-core"
-    monkeypatch.setattr(lettering, "can_shape", lambda: False)
+    monkeypatch.setattr(text_layout, "can_shape", lambda: False)
     assert lacking("سلام").remedy == "apt install libfribidi0"
     assert lacking("Größe") is None

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ltxflow.media.loudness import Loudness, amplitude, gain_to, integrated_lufs, measure_loudness, true_peak_db
+from ltxflow.media.audio import Loudness, amplitude, gain_to, integrated_lufs, measure_loudness, true_peak_db
 
 RATE = 48000
 

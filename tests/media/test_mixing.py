@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.loudness import integrated_lufs
-from ltxflow.media.mixing import Bed, Voice, ducking, limited, mix, read_sound
+from ltxflow.media.audio import integrated_lufs
+from ltxflow.media.mix import Bed, MixedVoice, ducking, limited, mix, read_sound
 
 RATE = 48000
 
@@ -36,18 +36,18 @@ def decibels(sound: NDArray[np.floating], hertz: float) -> float:
 @pytest.mark.parametrize("level", [0.02, 0.2, 0.9])
 def test_speech_is_brought_to_its_loudness(tmp_path: Path, level: float) -> None:
     voice = write(tmp_path / "v.wav", tone(4, level, 300, 22050), 22050)
-    assert integrated_lufs(mix(4 * RATE, [], Voice(voice, 0)), RATE) == pytest.approx(-16, abs=0.3)
+    assert integrated_lufs(mix(4 * RATE, [], MixedVoice(voice, 0)), RATE) == pytest.approx(-16, abs=0.3)
 
 
 def test_a_volume_is_heard_after_the_loudness(tmp_path: Path) -> None:
     voice = write(tmp_path / "v.wav", tone(4, 0.2, 300))
-    assert integrated_lufs(mix(4 * RATE, [], Voice(voice, 0, 0.5)), RATE) == pytest.approx(-22, abs=0.3)
+    assert integrated_lufs(mix(4 * RATE, [], MixedVoice(voice, 0, 0.5)), RATE) == pytest.approx(-22, abs=0.3)
 
 
 def test_the_clips_own_sound_is_beneath(tmp_path: Path) -> None:
     bed = write(tmp_path / "b.wav", tone(6, 0.2, 900))
     voice = write(tmp_path / "v.wav", np.zeros(RATE))
-    made = mix(6 * RATE, [Bed(bed, 0, 0, 6 * RATE)], Voice(voice, 0))
+    made = mix(6 * RATE, [Bed(bed, 0, 0, 6 * RATE)], MixedVoice(voice, 0))
     assert integrated_lufs(made, RATE) == pytest.approx(-24, abs=0.3)
 
 
@@ -65,7 +65,7 @@ def test_what_is_nearly_silent_is_not_pulled_up_into_noise(tmp_path: Path) -> No
 def test_the_bed_goes_down_by_12_db_under_the_voice_and_comes_back(tmp_path: Path) -> None:
     bed = write(tmp_path / "b.wav", tone(6, 0.2, 900))
     voice = write(tmp_path / "v.wav", tone(2, 0.3, 150))
-    made = mix(6 * RATE, [Bed(bed, 0, 0, 6 * RATE)], Voice(voice, 2 * RATE))
+    made = mix(6 * RATE, [Bed(bed, 0, 0, 6 * RATE)], MixedVoice(voice, 2 * RATE))
 
     def at(seconds: float) -> float:
         first = int(seconds * RATE)
@@ -90,7 +90,7 @@ def test_speech_begins_at_its_sample(tmp_path: Path) -> None:
     click = np.zeros(RATE)
     click[0] = 0.5
     voice = write(tmp_path / "v.wav", click)
-    made = mix(3 * RATE, [], Voice(voice, 9600))
+    made = mix(3 * RATE, [], MixedVoice(voice, 9600))
     assert int(np.argmax(np.abs(made[0]))) == 9600
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.frames import decode_count, frame_at
-from ltxflow.media.lettering import can_shape
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.slate import SlateSpec, Surface, draw_card, draw_slate, read_frame_number, timecode
+from ltxflow.media.text_layout import can_shape
 
 SPEC = SlateSpec(
     width=192,

@@ -10,7 +10,7 @@ import pytest
 from av.audio.frame import AudioFrame
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.sound import SoundFacts, measure_sound
+from ltxflow.media.audio import SoundFacts, measure_sound
 
 SAMPLES = 31415
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.boxes import C2PA
 from ltxflow.media.frames import decode_count
+from ltxflow.media.metadata import strip_mp4
+from ltxflow.media.mp4 import C2PA
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.strip import strip_mp4
 
 
 def packets(path):

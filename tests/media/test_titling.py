@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ltxflow.media import titling
-from ltxflow.media.lettering import draw_text
-from ltxflow.media.titling import draw_caption
+from ltxflow.media import subtitles
+from ltxflow.media.subtitles import draw_caption
+from ltxflow.media.text_layout import draw_text
 
 
 @pytest.mark.parametrize("size", [(1536, 864), (640, 360), (864, 1536), (128, 128)])
@@ -53,6 +53,6 @@ def test_all_lines_go_the_way_of_their_caption(
         ways.append(told[-1])
         return draw_text(*told)
 
-    monkeypatch.setattr(titling, "draw_text", draw)
+    monkeypatch.setattr(subtitles, "draw_text", draw)
     draw_caption(lines, 640, 360)
     assert ways == [from_right, from_right]

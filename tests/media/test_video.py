@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.video import Part, part_from, prepare_video, probe_video
+from ltxflow.media.video import VideoPart, part_from, prepare_video, probe_video
 
 SIZE = (128, 64)
 RED, GREEN, BLUE, WHITE = (200, 30, 30), (30, 180, 30), (30, 30, 200), (220, 220, 220)
@@ -83,7 +83,7 @@ def prepared(path: Path, **part: Any) -> Path:
     out = path.parent / f"out-{path.stem}.mov"
     size = part.pop("size", SIZE)
     wanted = {"take": "last", "frames": 9, "fps": 25, "size": size, "window": (0, 0, *size), **part}
-    made = Part(**wanted)
+    made = VideoPart(**wanted)
     assert part_from(made.as_json()) == made
     prepare_video(path, out, made, probe_video(path))
     facts = probe_mp4(out)  # any reader takes it for what it is

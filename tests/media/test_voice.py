@@ -12,12 +12,12 @@ from av.audio.frame import AudioFrame
 from fakes.speech import tone
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.sound import measure_sound
+from ltxflow.media.audio import measure_sound
 from ltxflow.media.voice import (
-    Piece,
-    Placed,
+    PlacedVoice,
     Samples,
     Voice,
+    VoicePiece,
     canonical,
     join,
     read_voice,
@@ -153,10 +153,10 @@ def test_sounding_keeps_a_breath_at_either_side() -> None:
 # Lines to a whole
 
 
-def pieces(folder: Path, *voices: Voice, pause_s: Fraction = Fraction(0)) -> list[Piece]:
+def pieces(folder: Path, *voices: Voice, pause_s: Fraction = Fraction(0)) -> list[VoicePiece]:
     for number, voice in enumerate(voices):
         write_wav(folder / f"{number}.wav", voice)
-    return [Piece(folder / f"{number}.wav", pause_s) for number in range(len(voices))]
+    return [VoicePiece(folder / f"{number}.wav", pause_s) for number in range(len(voices))]
 
 
 def test_lines_and_pauses_are_joined_to_the_sample(tmp_path: Path) -> None:
@@ -191,14 +191,14 @@ def test_a_word_keeps_its_place_when_its_line_is_trimmed_and_moved(tmp_path: Pat
 
 
 def test_places_are_inside_their_piece() -> None:
-    place = Placed(1000, 2000, skipped=100, rate=24000)
+    place = PlacedVoice(1000, 2000, skipped=100, rate=24000)
     assert [place.at(sample, 48000) for sample in (0, 100, 200, 10**6)] == [1000, 1000, 1200, 2000]
 
 
 def test_lines_of_other_rates_are_joined_at_the_highest(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", Voice(noise(0.5, rate=16000), 16000))
     write_wav(tmp_path / "b.wav", Voice(noise(0.5, rate=48000), 48000))
-    joined = join([Piece(tmp_path / "a.wav"), Piece(tmp_path / "b.wav")], tmp_path / "out.wav")
+    joined = join([VoicePiece(tmp_path / "a.wav"), VoicePiece(tmp_path / "b.wav")], tmp_path / "out.wav")
     assert (joined.facts.sample_rate, joined.facts.seconds) == (48000, 1)
     assert joined.places[0].at(8000, 48000) == 24000
 

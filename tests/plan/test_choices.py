@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from ltxflow.plan.choices import Choice, Files, choose, combinations
-from ltxflow.script.profile import Profile, load_profile
+from ltxflow.models.profile import Profile, load_profile
+from ltxflow.plan.choices import Files, ResolvedChoice, choose, combinations
 
 ROLES = ("checkpoint", "text_encoder", "distilled_lora")
 
@@ -31,7 +31,7 @@ def chosen(
     servers: Mapping[str, Mapping[str, list[str]]],
     fixed: Mapping[str, str] | None = None,
     roles: tuple[str, ...] = ROLES,
-) -> Choice:
+) -> ResolvedChoice:
     """What is chosen of these servers; the roles in `fixed` are not open."""
     needed = {role: (fixed or {}).get(role, profile.models[role].order[0]) for role in roles}
     is_open = set(roles) - set(fixed or {})
@@ -47,7 +47,7 @@ def test_each_role_is_the_first_that_the_server_has_in_the_profile_s_order(profi
     assert (order["checkpoint"][:2], order["distilled_lora"][0]) == (("fp8", "bf16"), "bf16")
     server = having(profile, checkpoint="bf16 fp8", text_encoder=order["text_encoder"][1], distilled_lora="rank-111")
     found = chosen(profile, {"a": server})
-    assert found == Choice(
+    assert found == ResolvedChoice(
         {"checkpoint": "fp8", "text_encoder": order["text_encoder"][1], "distilled_lora": "rank-111"}, ("a",)
     )
     assert found.is_complete
@@ -89,7 +89,7 @@ def test_what_is_written_is_not_chosen_and_servers_without_it_are_not_used(profi
         "bf16": having(profile, checkpoint="bf16", text_encoder=encoder, distilled_lora="rank-111"),
     }
     found = chosen(profile, servers, {"checkpoint": "bf16"})
-    assert found == Choice({"text_encoder": encoder, "distilled_lora": "rank-111"}, ("bf16",))
+    assert found == ResolvedChoice({"text_encoder": encoder, "distilled_lora": "rank-111"}, ("bf16",))
 
 
 def test_only_what_clips_need_is_asked_of_a_server(profile: Profile) -> None:
@@ -102,12 +102,12 @@ def test_only_what_clips_need_is_asked_of_a_server(profile: Profile) -> None:
 def test_where_no_server_has_all_it_is_what_they_have(profile: Profile) -> None:
     one, two = having(profile, checkpoint="bf16"), having(profile, checkpoint="fp8", distilled_lora="rank-111")
     found = chosen(profile, {"one": one, "two": two})
-    assert found == Choice({"checkpoint": "bf16", "distilled_lora": "rank-111"}, ())
+    assert found == ResolvedChoice({"checkpoint": "bf16", "distilled_lora": "rank-111"}, ())
     assert not found.is_complete
 
 
 def test_without_servers_nothing_is_chosen(profile: Profile) -> None:
-    assert chosen(profile, {}) == Choice({}, ())
+    assert chosen(profile, {}) == ResolvedChoice({}, ())
 
 
 def test_the_order_of_servers_does_not_matter(profile: Profile) -> None:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.timing import Ask, Limits, Uncovered, schedule, solve_parts
-from ltxflow.plan.outlook import Question
+from ltxflow.core.timing import LengthConflict, LengthRequest, Limits, schedule, solve_parts
+from ltxflow.plan.plan import PlanOptions
 
 LIMITS = Limits(97, 257, 121, 161, 497, 48)
 
@@ -66,10 +66,10 @@ def test_a_clip_begins_with_its_first_line(film: Project) -> None:
 
 
 def test_a_longer_line_lengthens_its_own_clip_and_no_other(film: Project) -> None:
-    before = film.session().look(Question()).plan.nodes
+    before = film.session().look(PlanOptions()).plan.nodes
     film.build()
     film.write(FILM.replace("nine ten", "nine ten eleven twelve thirteen"))
-    changed = film.session().look(Question()).of_kind("change")
+    changed = film.session().look(PlanOptions()).of_kind("change")
     assert [change.clip for change in changed] == ["hook/a"]
     (reason,) = changed[0].reasons
     assert reason.field == "frames"
@@ -128,10 +128,10 @@ def test_lines_of_a_text_have_numbers_and_other_narrations_have_none(film: Proje
 def test_each_clip_begins_where_it_should_and_the_whole_is_covered(
     parts: list[int], crossfade: int, rendered: list[int | None]
 ) -> None:
-    asks = [Ask(str(n), sticky=s and 8 * s + 1) for n, s in zip(range(len(parts)), rendered, strict=False)]
+    asks = [LengthRequest(str(n), sticky=s and 8 * s + 1) for n, s in zip(range(len(parts)), rendered, strict=False)]
     try:
         cut = solve_parts(parts, asks, crossfade, LIMITS)
-    except Uncovered:
+    except LengthConflict:
         assert max(parts) + crossfade > LIMITS.auto_max
         return
     begins = [start for start, _ in schedule(cut.frames, cut.trims, crossfade)]

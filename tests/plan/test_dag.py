@@ -10,7 +10,7 @@ import pytest
 from fakes.kind import SPAN, node
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.plan.dag import edges, make_plan
+from ltxflow.plan.graph import build_graph, edges
 
 
 def test_a_plan_has_what_is_wanted_and_all_it_needs() -> None:
@@ -18,7 +18,7 @@ def test_a_plan_has_what_is_wanted_and_all_it_needs() -> None:
     a/a ──► a/b ──► b/a     c/a
     """
     nodes = [node("a/a"), node("a/b", {"start": "a/a"}), node("b/a", {"start": "a/b"}), node("c/a")]
-    plan = make_plan(nodes, ["clip:b/a@1"])
+    plan = build_graph(nodes, ["clip:b/a@1"])
     assert list(plan.nodes) == ["clip:a/a@1", "clip:a/b@1", "clip:b/a@1"]
     assert plan.wanted == ("clip:b/a@1",)
     assert plan.needs("clip:b/a@1") == ("clip:a/b@1",)
@@ -27,7 +27,7 @@ def test_a_plan_has_what_is_wanted_and_all_it_needs() -> None:
 
 def test_the_order_is_that_of_the_film_as_far_as_needs_allow() -> None:
     nodes = [node("a/a", {"start": "b/b"}), node("a/b"), node("b/a"), node("b/b")]
-    plan = make_plan(nodes, [n.target for n in nodes])
+    plan = build_graph(nodes, [n.target for n in nodes])
     assert list(plan.nodes) == ["clip:a/b@1", "clip:b/a@1", "clip:b/b@1", "clip:a/a@1"]
     assert plan.wanted == tuple(n.target for n in nodes)
 
@@ -35,7 +35,7 @@ def test_the_order_is_that_of_the_film_as_far_as_needs_allow() -> None:
 def test_a_frame_follows_the_clip_that_it_is_taken_of() -> None:
     frames = [node("b/a/last", {"clip": "b/a"}), node("a/a/last", {"clip": "a/a"})]
     clips = [node("a/a"), node("a/b", {"start": "a/a/last"}), node("b/a"), node("b/b", {"start": "b/a/last"})]
-    plan = make_plan([*frames, *clips], [n.target for n in clips])
+    plan = build_graph([*frames, *clips], [n.target for n in clips])
     names = ["a/a", "a/a/last", "a/b", "b/a", "b/a/last", "b/b"]
     assert list(plan.nodes) == [f"clip:{name}@1" for name in names]
 
@@ -55,27 +55,27 @@ def test_the_order_is_the_same_with_and_without_sorting(seed: int) -> None:
     part = graph.subgraph(set(wanted).union(*(nx.ancestors(graph, target) for target in wanted)))
     if not nx.is_directed_acyclic_graph(part):
         with pytest.raises(LtxflowError, match="need each other"):
-            make_plan(nodes, wanted)
+            build_graph(nodes, wanted)
         return
     position = {made.target: at for at, made in enumerate(nodes)}
     order = nx.lexicographical_topological_sort(part, key=position.__getitem__)
-    assert list(make_plan(nodes, wanted).nodes) == list(order)
+    assert list(build_graph(nodes, wanted).nodes) == list(order)
 
 
 def test_what_is_wanted_twice_is_wanted_once() -> None:
-    plan = make_plan([node("a/a")], ["clip:a/a@1", "clip:a/a@1"])
+    plan = build_graph([node("a/a")], ["clip:a/a@1", "clip:a/a@1"])
     assert plan.wanted == ("clip:a/a@1",)
 
 
 def test_two_inputs_from_one_clip_are_one_need() -> None:
     nodes = [node("a/a"), node("a/b", {"picture": "a/a@1#last_frame", "sound": "a/a@1#video"})]
-    assert make_plan(nodes, ["clip:a/b@1"]).needs("clip:a/b@1") == ("clip:a/a@1",)
+    assert build_graph(nodes, ["clip:a/b@1"]).needs("clip:a/b@1") == ("clip:a/a@1",)
 
 
 def test_a_cycle_is_named_with_a_place_and_a_way_out() -> None:
     nodes = [node("x/x"), node("a/a", {"start": "a/c"}), node("a/b", {"start": "a/a"}), node("a/c", {"start": "a/b"})]
     with pytest.raises(LtxflowError) as caught:
-        make_plan(nodes, [n.target for n in nodes])
+        build_graph(nodes, [n.target for n in nodes])
     (problem,) = caught.value.problems
     names = problem.message.removeprefix("these clips need each other: ").split(" → ")
     assert len(names) == 4
@@ -89,17 +89,17 @@ def test_a_cycle_is_named_with_a_place_and_a_way_out() -> None:
 
 def test_a_clip_that_needs_itself_is_a_cycle() -> None:
     with pytest.raises(LtxflowError, match="these clips need each other: clip:a/a@1 → clip:a/a@1"):
-        make_plan([node("a/a", {"start": "a/a"})], ["clip:a/a@1"])
+        build_graph([node("a/a", {"start": "a/a"})], ["clip:a/a@1"])
 
 
 def test_a_cycle_elsewhere_does_not_stand_in_the_way() -> None:
     nodes = [node("a/a", {"start": "a/b"}), node("a/b", {"start": "a/a"}), node("b/a")]
-    assert list(make_plan(nodes, ["clip:b/a@1"]).nodes) == ["clip:b/a@1"]
+    assert list(build_graph(nodes, ["clip:b/a@1"]).nodes) == ["clip:b/a@1"]
 
 
 def test_a_need_that_nothing_fills_is_named() -> None:
     with pytest.raises(LtxflowError) as caught:
-        make_plan([node("a/a", {"start": "a/z"})], ["clip:a/a@1"])
+        build_graph([node("a/a", {"start": "a/z"})], ["clip:a/a@1"])
     (problem,) = caught.value.problems
     assert problem.message == 'clip:a/a@1 needs "clip:a/z@1" (start), which is not in the film'
     assert problem.span == SPAN

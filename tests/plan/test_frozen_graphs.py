@@ -12,12 +12,12 @@ from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
 from ltxflow.core.digest import digest_json
-from ltxflow.script.model import Still
-from ltxflow.script.profile import load_profile
-from ltxflow.script.template import read_templates
+from ltxflow.models.profile import load_profile
+from ltxflow.plan.samples import first_weights, samples
+from ltxflow.project.model import Still
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
-from ltxflow.verbs.samples import first_weights, samples
+from ltxflow.workflow.template import read_templates
 
 FROZEN: dict[str, str] = json.loads(Path(__file__).with_name("graphs-ltx2-19b.json").read_text())
 MODEL = "ltx-2/19b:"
@@ -38,7 +38,7 @@ def graphs() -> Iterator[tuple[str, Any]]:
     weights = first_weights(profile)
     still = templates.pop("t2i")
     for size in ((1536, 1024), (1000, 600)):
-        sitting = reference.Sitting(Still("s", "words", size, template="t2i"), 1, 42, profile, still, weights)
+        sitting = reference.ReferenceSpec(Still("s", "words", size, template="t2i"), 1, 42, profile, still, weights)
         action = reference.action(Node("reference:s@1", "reference", sitting, 0), {})
         yield f"t2i: {size[0]}x{size[1]}", action.body["graph"]
     for name, template in templates.items():

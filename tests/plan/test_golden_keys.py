@@ -13,14 +13,14 @@ from film import Film
 
 from ltxflow.core.digest import Action, Digest, canonical, digest_json
 from ltxflow.core.timing import seed_for
-from ltxflow.media import lettering
-from ltxflow.media.cutting import Look, Stretch
+from ltxflow.media import text_layout
+from ltxflow.media.segment import EncodeSettings, Segment
 from ltxflow.media.slate import SlateSpec
-from ltxflow.plan.outlook import Question
-from ltxflow.script.model import Image
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.project.model import Image
 from ltxflow.steps import Node, part
 from ltxflow.steps.clip import asset_name
-from ltxflow.steps.part import Burnt, Part
+from ltxflow.steps.part import BurntCaption, PartSpec
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_the_key_of_a_slate(film: Film) -> None:
     text = "A brass key turns in a lock."
     film.write({"hook": ["a"]}, {"hook": "4s"})
     film.edit(film.file.read_text().split('prompt: "')[1].split('"')[0], text)
-    (status,) = film.session().look(Question("animatic")).statuses.values()
+    (status,) = film.session().look(PlanOptions("animatic")).statuses.values()
     assert status.action is not None
     assert status.action.as_json() == {
         "format": "action/1",
@@ -140,10 +140,10 @@ def test_the_key_of_a_slate(film: Film) -> None:
 def test_a_slate_is_drawn_anew_for_shaping_only_where_it_has_such_letters_and_the_machine_can(
     film: Film, text: str, can_shape: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lettering, "can_shape", lambda: can_shape)
+    monkeypatch.setattr(text_layout, "can_shape", lambda: can_shape)
     film.write({"hook": ["a"]}, {"hook": "4s"})
     film.edit(film.file.read_text().split('prompt: "')[1].split('"')[0], text)
-    (status,) = film.session().look(Question("animatic")).statuses.values()
+    (status,) = film.session().look(PlanOptions("animatic")).statuses.values()
     assert status.action is not None
     assert status.action.body.get("shaping") == ("1" if can_shape and "पीतल" in text else None)
 
@@ -152,6 +152,8 @@ def test_a_slate_is_drawn_anew_for_shaping_only_where_it_has_such_letters_and_th
 def test_a_part_is_encoded_anew_for_shaping_only_where_its_captions_have_such_letters(
     lines: tuple[str, ...], expected: str | None
 ) -> None:
-    captions = (Burnt(0, 20, lines),)
-    spec = Part(Look(640, 360, 25, "fast", 18), Stretch(Path("a.mp4"), 0, 25), Digest("a" * 64), captions=captions)
+    captions = (BurntCaption(0, 20, lines),)
+    spec = PartSpec(
+        EncodeSettings(640, 360, 25, "fast", 18), Segment(Path("a.mp4"), 0, 25), Digest("a" * 64), captions=captions
+    )
     assert part.action(Node("part:a", "part", spec, 25), {}).body.get("shaping") == expected

@@ -6,18 +6,18 @@ import pytest
 from film import Film
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.plan.outlook import Change, Outlook, Question
+from ltxflow.plan.plan import Change, Plan, PlanOptions
 
 
-def look(film: Film, *selectors: str, mode: str = "animatic") -> Outlook:
-    return film.session().look(Question(mode, selectors))  # type: ignore[arg-type]
+def look(film: Film, *selectors: str, mode: str = "animatic") -> Plan:
+    return film.session().look(PlanOptions(mode, selectors))  # type: ignore[arg-type]
 
 
-def kinds(outlook: Outlook) -> dict[str, str]:
+def kinds(outlook: Plan) -> dict[str, str]:
     return {change.clip: change.kind for change in outlook.changes}
 
 
-def of(outlook: Outlook, clip: str) -> Change:
+def of(outlook: Plan, clip: str) -> Change:
     return next(change for change in outlook.changes if change.clip == clip)
 
 

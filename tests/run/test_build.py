@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
+from ltxflow.build import loop as build_module
+from ltxflow.build.loop import RunContext, RunResult, build, interruptible
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
-from ltxflow.plan.dag import make_plan
-from ltxflow.plan.status import Status, status_of, statuses
-from ltxflow.run import build as build_module
-from ltxflow.run.build import Builder, Built, build, interruptible
-from ltxflow.steps import Job, Node
+from ltxflow.plan.evaluate import Status, evaluate, evaluate_node
+from ltxflow.plan.graph import build_graph
+from ltxflow.steps import ActionContext, Node
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
@@ -56,10 +56,10 @@ def word(name: str, text: str = "", *needs: str) -> Node:
     )
 
 
-Make = Callable[[Node, Job], Awaitable[str]]
+Make = Callable[[Node, ActionContext], Awaitable[str]]
 
 
-async def write(node: Node, job: Job) -> str:
+async def write(node: Node, job: ActionContext) -> str:
     return str(node.spec)
 
 
@@ -74,7 +74,7 @@ class Places:
     def __post_init__(self) -> None:
         self.free = asyncio.Semaphore(self.places)
 
-    async def run(self, status: Status, job: Job) -> None:
+    async def run(self, status: Status, job: ActionContext) -> None:
         async with self.free:
             job.started("local")
             self.ran.append(short(status.node.target))
@@ -107,15 +107,15 @@ class House:
 
     def build(
         self, *made: Node, places: int = 9, make: Make = write, keep_going: bool = True, force: tuple[str, ...] = ()
-    ) -> tuple[Built, list[str]]:
+    ) -> tuple[RunResult, list[str]]:
         """Build these nodes; return what became of them and which ran, in order."""
         self.events.clear()
-        plan = make_plan(made, [node.target for node in made])
-        found = statuses(plan, self.store.lookup, frozenset(word(name).target for name in force))
+        plan = build_graph(made, [node.target for node in made])
+        found = evaluate(plan, self.store.lookup, frozenset(word(name).target for name in force))
 
-        async def work() -> tuple[Built, list[str]]:
+        async def work() -> tuple[RunResult, list[str]]:
             executor = Places(places, make)
-            builder = Builder(
+            builder = RunContext(
                 self.store,
                 self.store.lookup,
                 {"cpu": executor, "gpu": executor},
@@ -129,7 +129,7 @@ class House:
             )
             return await interruptible(build(plan, found, builder)), executor.ran  # type: ignore[arg-type]
 
-        async def both() -> tuple[Built, list[str]]:
+        async def both() -> tuple[RunResult, list[str]]:
             return await work()
 
         return asyncio.run(both())
@@ -150,7 +150,7 @@ def house(tmp_path: Path) -> House:
 
 
 def fails(*names: str) -> Make:
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) in names:
             raise LtxflowError(Problem(f"no {node.spec} today"))
         return str(node.spec)
@@ -171,7 +171,7 @@ class Picky:
         if status.trace is None or not status.node.spec.startswith("!"):
             return status
         node = replace(status.node, spec=status.node.spec[1:])
-        return replace(status_of(node, before, self.store.lookup), because="bad; tries another")
+        return replace(evaluate_node(node, before, self.store.lookup), because="bad; tries another")
 
 
 # --- what runs
@@ -194,7 +194,7 @@ def test_what_is_needed_comes_first(house: House) -> None:
 
 
 def test_what_an_action_needs_is_there_when_it_runs(house: House) -> None:
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         return str(node.spec) + "".join(path.read_text() for path in job.inputs.values())
 
     built, _ = house.build(word("a", "x"), word("b", "y", "a"), make=make)
@@ -244,7 +244,7 @@ def test_when_the_first_of_two_that_want_the_same_fails_the_other_is_tried(house
 def test_time_in_a_queue_is_not_an_actions_time(house: House) -> None:
     loop_turns: list[str] = []
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         for _ in range(3):
             await asyncio.sleep(0)
         loop_turns.append(short(node.target))
@@ -259,7 +259,7 @@ def test_time_in_a_queue_is_not_an_actions_time(house: House) -> None:
 
 
 def test_progress_from_a_thread_is_told_in_the_loops_thread_and_in_order(house: House) -> None:
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         await asyncio.to_thread(lambda: [job.progress(done / 4, f"{done} of 4") for done in range(1, 5)])
         return str(node.spec)
 
@@ -298,7 +298,7 @@ def test_fail_fast_starts_nothing_more_not_even_what_stands_in_the_queue(house: 
 def test_fail_fast_lets_what_runs_come_to_its_end(house: House) -> None:
     has_failed = asyncio.Event()
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) == "b":
             has_failed.set()
             raise LtxflowError(Problem("no"))
@@ -316,7 +316,7 @@ def full(path: Path) -> LtxflowError:
 def test_a_disk_that_is_full_starts_nothing_more_whatever_may_go_on(house: House) -> None:
     """GPU time for what cannot be kept is lost."""
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) == "b":
             raise full(job.folder)
         return str(node.spec)
@@ -346,7 +346,7 @@ def test_what_came_out_badly_is_tried_again_before_anything_rests_on_it(house: H
 def test_fail_fast_tries_nothing_again(house: House) -> None:
     has_failed = asyncio.Event()
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) == "b":
             has_failed.set()
             raise LtxflowError(Problem("no"))
@@ -363,18 +363,18 @@ def test_fail_fast_tries_nothing_again(house: House) -> None:
 
 def test_an_action_that_brings_not_all_its_outputs_has_failed(house: House) -> None:
     class Forgetful(Places):
-        async def run(self, status: Status, job: Job) -> None:
+        async def run(self, status: Status, job: ActionContext) -> None:
             job.started("local")
 
-    plan = make_plan([word("a")], [word("a").target])
-    builder = Builder(house.store, house.store.lookup, {"cpu": Forgetful()}, house.events.append, lambda *made: None)
-    built = asyncio.run(build(plan, statuses(plan, house.store.lookup), builder))
+    plan = build_graph([word("a")], [word("a").target])
+    builder = RunContext(house.store, house.store.lookup, {"cpu": Forgetful()}, house.events.append, lambda *made: None)
+    built = asyncio.run(build(plan, evaluate(plan, house.store.lookup), builder))
     assert 'came back without "video"' in built.failed[word("a").target][0].message
     assert house.store.lookup(built.statuses[word("a").target].key) is None  # type: ignore[arg-type]
 
 
 def test_a_bug_in_a_step_is_not_hidden_and_is_told_once(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -389,7 +389,7 @@ def test_only_so_many_are_under_way_however_many_there_are(house: House, monkeyp
     monkeypatch.setattr(build_module, "AHEAD", 3)
     seen = []
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         await asyncio.sleep(0)
         seen.append(len(list(job.folder.parent.iterdir())))
         return str(node.spec)
@@ -412,7 +412,7 @@ def test_a_pool_that_is_full_keeps_no_other_waiting(house: House, monkeypatch: p
     monkeypatch.setattr(build_module, "AHEAD", 1)
     is_made = asyncio.Event()
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) == "a":
             await is_made.wait()
         elif short(node.target) == "b":
@@ -474,7 +474,7 @@ def test_what_was_gathered_is_written_while_others_go_on(house: House, monkeypat
     """b ends only once a is written down: nobody waits for the end of the film."""
     monkeypatch.setattr(build_module, "GROUP_S", 0.001)
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         while short(node.target) == "b" and ["a"] not in house.written:
             await asyncio.sleep(0.001)
         return str(node.spec)
@@ -485,7 +485,7 @@ def test_what_was_gathered_is_written_while_others_go_on(house: House, monkeypat
 
 @pytest.mark.parametrize("ending", ["failure", "bug", "ctrl-c"])
 def test_what_was_gathered_is_written_however_a_run_ends(house: House, ending: str) -> None:
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) != "b":
             return str(node.spec)
         if ending == "failure":
@@ -505,7 +505,7 @@ def test_what_was_gathered_is_written_however_a_run_ends(house: House, ending: s
 
 
 def test_ctrl_c_keeps_what_is_finished_and_skips_the_rest(house: House) -> None:
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         if short(node.target) == "b":
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
@@ -524,7 +524,7 @@ def test_a_thread_that_nobody_waits_for_is_stopped_at_its_next_word(house: House
     told: list[BaseException] = []
     is_over = threading.Event()
 
-    def work(job: Job) -> None:
+    def work(job: ActionContext) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         is_over.wait()
         try:
@@ -532,7 +532,7 @@ def test_a_thread_that_nobody_waits_for_is_stopped_at_its_next_word(house: House
         except BaseException as error:
             told.append(error)
 
-    async def make(node: Node, job: Job) -> str:
+    async def make(node: Node, job: ActionContext) -> str:
         try:
             await asyncio.to_thread(work, job)
         finally:

@@ -11,19 +11,19 @@ from film import SIZE, Film, canned
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.strip import strip_mp4
-from ltxflow.plan.outlook import Question
-from ltxflow.run import fetch
-from ltxflow.run.fetch import BadFile, verify
-from ltxflow.steps.clip import Shot, expected
+from ltxflow.farm import transfer
+from ltxflow.farm.transfer import BadFile, verify
+from ltxflow.media.metadata import strip_mp4
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.steps.clip import ClipSpec, expected
 
 
 @pytest.fixture
-def shot(film: Film) -> Shot:
+def shot(film: Film) -> ClipSpec:
     session = film.session()
-    shots = [status.node.spec for status in session.look(Question()).statuses.values()]
+    shots = [status.node.spec for status in session.look(PlanOptions()).statuses.values()]
     session.store.close()
-    found: Shot = shots[0]
+    found: ClipSpec = shots[0]
     return found
 
 
@@ -33,13 +33,13 @@ def video(folder: Path, frames: int, size: tuple[int, int] = SIZE, fps: int = 25
     return path
 
 
-def refused(name: str, path: Path, shot: Shot) -> str:
+def refused(name: str, path: Path, shot: ClipSpec) -> str:
     with pytest.raises(BadFile) as caught:
         verify(name, path, shot)
     return caught.value.problem.message
 
 
-def test_what_was_asked_for_is_taken_with_its_facts(tmp_path: Path, shot: Shot) -> None:
+def test_what_was_asked_for_is_taken_with_its_facts(tmp_path: Path, shot: ClipSpec) -> None:
     facts = verify("video", video(tmp_path, shot.frames), shot)
     assert (facts["frames"], facts["fps"], facts["width"]) == (shot.frames, "25", SIZE[0])
     picture = tmp_path / "last.png"
@@ -47,7 +47,7 @@ def test_what_was_asked_for_is_taken_with_its_facts(tmp_path: Path, shot: Shot) 
     assert verify("last_frame", picture, shot)["pixels"]
 
 
-def test_what_is_another_thing_is_told_apart(tmp_path: Path, shot: Shot) -> None:
+def test_what_is_another_thing_is_told_apart(tmp_path: Path, shot: ClipSpec) -> None:
     assert refused("video", video(tmp_path, 8 + shot.frames), shot).startswith(
         f"the video has frames {shot.frames + 8}"
     )
@@ -63,7 +63,7 @@ def test_what_is_another_thing_is_told_apart(tmp_path: Path, shot: Shot) -> None
     [(8, 28), (24, 9), (25, 9), (30, 8), (50, 4)],  # of 9 frames, as ComfyUI 0.33 was seen to make
 )
 def test_sound_that_is_short_by_design_is_taken_and_sound_that_is_missing_is_not(
-    tmp_path: Path, shot: Shot, fps: int, latents: int
+    tmp_path: Path, shot: ClipSpec, fps: int, latents: int
 ) -> None:
     asked = replace(shot, frames=9, fps=fps)
     designed = (4 * latents - 3) / 100  # seconds, LTX's audio decoder
@@ -74,29 +74,29 @@ def test_sound_that_is_short_by_design_is_taken_and_sound_that_is_missing_is_not
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>502</html>", b"\0" * 5000])
-def test_what_is_no_film_is_told(tmp_path: Path, shot: Shot, data: bytes) -> None:
+def test_what_is_no_film_is_told(tmp_path: Path, shot: ClipSpec, data: bytes) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(data)
     assert "video.mp4" in refused("video", path, shot)
     assert "video.mp4" in refused("last_frame", path, shot)
 
 
-def test_a_film_that_is_cut_short_is_told(tmp_path: Path, shot: Shot) -> None:
+def test_a_film_that_is_cut_short_is_told(tmp_path: Path, shot: ClipSpec) -> None:
     path = video(tmp_path, shot.frames)
     os.truncate(path, path.stat().st_size * 2 // 3)
     assert refused("video", path, shot)
 
 
 def test_a_disk_that_is_full_is_no_fault_of_the_file(
-    tmp_path: Path, shot: Shot, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shot: ClipSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(video: Path, published: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetch, "strip_mp4", full)
+    monkeypatch.setattr(transfer, "strip_mp4", full)
     with pytest.raises(LtxflowError) as caught:
-        fetch._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
+        transfer._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
     assert caught.value.problems[0].code == "disk"
     assert caught.value.problems[0].hint == "free some space"
-    monkeypatch.setattr(fetch, "strip_mp4", strip_mp4)
-    fetch._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
+    monkeypatch.setattr(transfer, "strip_mp4", strip_mp4)
+    transfer._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")

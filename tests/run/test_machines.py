@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from fakes.comfyui import FakeComfy
 
-from ltxflow.comfy.places import Server
-from ltxflow.run.machines import Attempt, Machines, Ticket, Unreachable
+from ltxflow.comfy.discovery import Server
+from ltxflow.farm.workers import Attempt, QueuedClip, Unreachable, Workers
 
 PATIENT_S = 3600.0
 
@@ -23,7 +23,7 @@ def servers() -> Iterator[tuple[FakeComfy, FakeComfy]]:
 
 
 def drive(
-    servers: tuple[FakeComfy, FakeComfy], dead_after_s: float, test: Callable[[Machines], Awaitable[None]]
+    servers: tuple[FakeComfy, FakeComfy], dead_after_s: float, test: Callable[[Workers], Awaitable[None]]
 ) -> None:
     """Run a test with both servers open."""
 
@@ -34,7 +34,7 @@ def drive(
             tasks.append(asyncio.create_task(work))
             return tasks[-1]
 
-        machines = Machines(PATIENT_S, dead_after_s, lambda text, level: None, lambda: None, spawn)
+        machines = Workers(PATIENT_S, dead_after_s, lambda text, level: None, lambda: None, spawn)
         try:
             await machines.open([Server(server.url) for server in servers], lambda name: None, {})
             async with asyncio.timeout(20):
@@ -47,12 +47,12 @@ def drive(
     asyncio.run(work())
 
 
-def attempt_on(machines: Machines, place: int = 0) -> Attempt:
-    return Attempt(cast(Ticket, SimpleNamespace(barred={})), machines.all[place])
+def attempt_on(machines: Workers, place: int = 0) -> Attempt:
+    return Attempt(cast(QueuedClip, SimpleNamespace(barred={})), machines.all[place])
 
 
 def test_what_certainly_never_came_there_goes_elsewhere_at_once(servers: tuple[FakeComfy, FakeComfy]) -> None:
-    async def test(machines: Machines) -> None:
+    async def test(machines: Workers) -> None:
         attempt, asked = attempt_on(machines), 0
         servers[0].stop_listening()
 
@@ -73,7 +73,7 @@ def test_what_certainly_never_came_there_goes_elsewhere_at_once(servers: tuple[F
 def test_what_may_have_come_there_waits_until_the_process_is_surely_gone(
     servers: tuple[FakeComfy, FakeComfy], is_doubtful: bool
 ) -> None:
-    async def test(machines: Machines) -> None:
+    async def test(machines: Workers) -> None:
         attempt = attempt_on(machines)
         servers[0].stop_listening()
         with pytest.raises(Unreachable):
@@ -84,7 +84,7 @@ def test_what_may_have_come_there_waits_until_the_process_is_surely_gone(
 
 
 def test_a_server_that_answers_with_errors_has_not_stopped(servers: tuple[FakeComfy, FakeComfy]) -> None:
-    async def test(machines: Machines) -> None:
+    async def test(machines: Workers) -> None:
         attempt = attempt_on(machines)
         servers[0].misbehave.reset(times=5)
         await machines.patiently(attempt, attempt.machine.client.queue_remaining)
@@ -94,7 +94,7 @@ def test_a_server_that_answers_with_errors_has_not_stopped(servers: tuple[FakeCo
 
 
 def test_nothing_is_gained_by_leaving_where_no_other_has_room(servers: tuple[FakeComfy, FakeComfy]) -> None:
-    async def test(machines: Machines) -> None:
+    async def test(machines: Workers) -> None:
         attempt = attempt_on(machines)
         machines.all[1].queue += [attempt_on(machines, 1), attempt_on(machines, 1)]
         servers[0].stop_listening()

@@ -11,19 +11,19 @@ from film import canned
 
 from ltxflow.core.digest import Key, digest_bytes, digest_file
 from ltxflow.core.errors import LtxflowError, Span
+from ltxflow.farm.transfer import NONCE, content, with_nonce
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.video import Part, probe_video
-from ltxflow.run.prepare import NONCE, content, with_nonce
-from ltxflow.script.model import Media
-from ltxflow.steps import Job
+from ltxflow.media.video import VideoPart, probe_video
+from ltxflow.project.model import Media
+from ltxflow.steps import ActionContext
 from ltxflow.steps.clip import Asset
 
 BYTES = b"the guide as it was read"
 
 
-def job(folder: Path, **inputs: Path) -> Job:
+def job(folder: Path, **inputs: Path) -> ActionContext:
     folder.mkdir()
-    return Job("clip:hook/a@1", Key("0" * 64), folder, inputs, lambda fraction, text: None)
+    return ActionContext("clip:hook/a@1", Key("0" * 64), folder, inputs, lambda fraction, text: None)
 
 
 def guide(path: Path) -> Asset:
@@ -53,7 +53,7 @@ def footage(path: Path) -> Asset:
     """A video that is to be made to fit."""
     path.write_bytes(canned(50, (192, 128), 25, path.name))
     media = Media(path, path.name, digest_file(path), probe_video(path), Span("project.yaml", 7, 9))
-    part = Part("last", 9, 24, (128, 128), (0, 0, 128, 128))
+    part = VideoPart("last", 9, 24, (128, 128), (0, 0, 128, 128))
     recipe = {"video": media.digest, **part.as_json(), "prepare": "1"}
     return Asset("ltxflow/abc.mov", recipe, "extends", video=media)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from fakes.optimum import best_makespan
 
-from ltxflow.run.schedule import FEW, GUESS, PULLS, Lane, Task, assign, end_of, next_start, pull_back, rate_of
+from ltxflow.farm.schedule import FEW, GUESS, PULLS, Task, WorkerSlot, assign, end_of, next_start, pull_back, rate_of
 
 FILM = (1.53, 1.45, 1.13, 1.13, 1.13, 1.37, 1.37, 1.29, 1.37, 1.37, 1.29, 1.21, 1.21, 1.21, 1.21)  # wallet-explainer
 
@@ -90,14 +90,14 @@ class Floor:
         if server in self.waiting:
             self._put(self.waiting.pop(server), server)
 
-    def _lanes(self) -> list[Lane]:
+    def _lanes(self) -> list[WorkerSlot]:
         lanes = []
         for name in self.rates:
             others = [rate for rate in self.known.values() if rate is not None]
             task, began, _ = self.running.get(name, (Task("", 0.0), self.now, 0.0))
             rate = rate_of(self.known[name], others, self.now - began, task.work)
             left = max(0.0, task.work * rate - (self.now - began))
-            lanes.append(Lane(name, left, rate, self.loaded.get(name, ""), waiting=self.waiting.get(name)))
+            lanes.append(WorkerSlot(name, left, rate, self.loaded.get(name, ""), waiting=self.waiting.get(name)))
         return lanes
 
 
@@ -181,7 +181,7 @@ def test_nothing_is_sent_to_and_fro(is_known: bool) -> None:
 
 def test_the_best_plan_is_found_where_longest_first_misses_it() -> None:
     film = tasks(3, 3, 2, 2, 2)
-    lanes = [Lane("A", 0, 1), Lane("B", 0, 1)]
+    lanes = [WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 1)]
     plan = assign(film, lanes)
     assert sorted(sorted(ids) for ids in plan.values()) == [["a", "b"], ["c", "d", "e"]]
 
@@ -189,7 +189,7 @@ def test_the_best_plan_is_found_where_longest_first_misses_it() -> None:
 def test_plans_are_as_good_as_an_exact_search() -> None:
     for film, rates in mixes(5, 30):
         busy = [random.Random(f"{film}").uniform(0, 4) * i for i in range(len(rates))]
-        lanes = [Lane(name, busy[i], rate) for i, (name, rate) in enumerate(zip("ABC", rates, strict=False))]
+        lanes = [WorkerSlot(name, busy[i], rate) for i, (name, rate) in enumerate(zip("ABC", rates, strict=False))]
         by_id = {task.id: task for task in film}
         plan = assign(film, lanes)
         end = max(end_of([by_id[id] for id in plan[lane.name]], lane) for lane in lanes)
@@ -198,13 +198,13 @@ def test_plans_are_as_good_as_an_exact_search() -> None:
 
 def test_on_a_server_clips_keep_the_order_of_the_film() -> None:
     for film, rates in mixes(6, 40):
-        for ids in assign(film, [Lane(str(i), 0, rate) for i, rate in enumerate(rates)]).values():
+        for ids in assign(film, [WorkerSlot(str(i), 0, rate) for i, rate in enumerate(rates)]).values():
             assert ids == sorted(ids)
 
 
 def test_what_has_the_loaded_weights_comes_first_and_groups_stay_whole() -> None:
     film = tasks(1, 1, 1, 1, 1, 1, groups="xyxyzx")
-    plan = assign(film, [Lane("A", 0, 1, group="y")])
+    plan = assign(film, [WorkerSlot("A", 0, 1, group="y")])
     assert "".join(plan["A"]) == "bdacfe"
 
 
@@ -227,28 +227,31 @@ def test_a_set_of_loras_moves_to_a_second_server_when_that_is_worth_loading_it()
 
 def test_takes_of_one_prompt_stay_on_one_server_where_that_costs_nothing() -> None:
     film = tasks(1, 1, 1, 1, texts="ppqq")
-    plan = assign(film, [Lane("A", 0, 1), Lane("B", 0, 1)])
+    plan = assign(film, [WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 1)])
     assert sorted("".join(ids) for ids in plan.values()) == ["ab", "cd"]
 
 
 def test_a_clip_goes_to_the_server_that_has_read_its_prompt() -> None:
-    plan = assign(tasks(1, texts="p"), [Lane("A", 0, 1, text="q"), Lane("B", 0, 1, text="p")])
+    plan = assign(tasks(1, texts="p"), [WorkerSlot("A", 0, 1, text="q"), WorkerSlot("B", 0, 1, text="p")])
     assert plan == {"A": [], "B": ["a"]}
 
 
 def test_a_barred_server_never_gets_the_clip_and_one_that_nobody_can_make_is_left_out() -> None:
     film = [Task("a", 1, barred=frozenset("A")), Task("b", 1, barred=frozenset("AB")), Task("c", 1)]
-    plan = assign(film, [Lane("A", 9, 1), Lane("B", 0, 1)])
+    plan = assign(film, [WorkerSlot("A", 9, 1), WorkerSlot("B", 0, 1)])
     assert plan == {"A": [], "B": ["a", "c"]}
 
 
 def test_a_long_film_is_planned_too_and_starts_at_its_beginning() -> None:
     film = [Task(f"{i:04}", 1 + i % 7 / 10) for i in range(4 * FEW)]
-    plan = assign(film, [Lane("A", 0, 1), Lane("B", 0, 2.5)])
+    plan = assign(film, [WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 2.5)])
     assert sorted(itertools.chain(*plan.values())) == [task.id for task in film]
     assert min(plan["A"] + plan["B"]) == "0000"
     assert all(ids == sorted(ids) for ids in plan.values())
-    ends = [end_of([film[int(id)] for id in plan[lane.name]], lane) for lane in (Lane("A", 0, 1), Lane("B", 0, 2.5))]
+    ends = [
+        end_of([film[int(id)] for id in plan[lane.name]], lane)
+        for lane in (WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 2.5))
+    ]
     assert max(ends) <= 1.02 * sum(task.work for task in film) / 1.4
 
 
@@ -256,40 +259,40 @@ def test_a_long_film_is_planned_too_and_starts_at_its_beginning() -> None:
 
 
 def test_a_server_with_nothing_to_do_is_served_first() -> None:
-    lanes = [Lane("A", 5, 1), Lane("B", 0, 1)]
+    lanes = [WorkerSlot("A", 5, 1), WorkerSlot("B", 0, 1)]
     assert next_start(tasks(1, 1, 1, 1, 1, 1, 1, 1), lanes, ["A", "B"]) == ("a", "B")
 
 
 def test_nothing_starts_on_a_server_too_slow_to_be_of_help() -> None:
-    lanes = [Lane("A", 1, 1), Lane("B", 0, 10)]
+    lanes = [WorkerSlot("A", 1, 1), WorkerSlot("B", 0, 10)]
     assert next_start(tasks(1, 1), lanes, ["B"]) is None
     assert next_start(tasks(1, 1), lanes, ["A", "B"]) == ("a", "A")
 
 
 def test_without_room_or_clips_nothing_starts() -> None:
-    lanes = [Lane("A", 0, 1)]
+    lanes = [WorkerSlot("A", 0, 1)]
     assert next_start(tasks(1), lanes, []) is None
     assert next_start([], lanes, ["A"]) is None
 
 
 def test_a_gain_that_plans_are_not_good_enough_to_see_pulls_nothing_back() -> None:
-    lanes = [Lane("A", 10.0, 1), Lane("B", 10.05, 1, waiting=Task("a", 1))]
+    lanes = [WorkerSlot("A", 10.0, 1), WorkerSlot("B", 10.05, 1, waiting=Task("a", 1))]
     assert pull_back([], lanes, {}) is None
 
 
 def test_what_was_pulled_back_often_enough_stays() -> None:
-    lanes = [Lane("A", 0.5, 1), Lane("B", 5, 5, waiting=Task("a", 1))]
+    lanes = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("a", 1))]
     assert pull_back([], lanes, {"a": PULLS - 1}) == "B"
     assert pull_back([], lanes, {"a": PULLS}) is None
 
 
 def test_a_prompt_is_not_pulled_back_to_a_server_that_is_barred_to_it() -> None:
-    lanes = [Lane("A", 0.5, 1), Lane("B", 5, 5, waiting=Task("a", 1, barred=frozenset("A")))]
+    lanes = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("a", 1, barred=frozenset("A")))]
     assert pull_back([], lanes, {}) is None
 
 
 def test_with_much_pending_nothing_is_pulled_back() -> None:
-    lanes = [Lane("A", 0.5, 1), Lane("B", 5, 5, waiting=Task("z", 1))]
+    lanes = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("z", 1))]
     assert pull_back([Task(str(i), 1) for i in range(FEW + 1)], lanes, {}) is None
 
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from ltxflow.run.states import MOVES, SETTLED, State, States
+from ltxflow.build.loop import MOVES, SETTLED, State, States
 
 
 def test_what_is_settled_stays_so() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.digest import Key
-from ltxflow.run.submissions import Submissions
-from ltxflow.store.journal import Journal, Submission
+from ltxflow.farm.journal import Journal, Submission, Submissions
 
 KEY, OTHER = Key("k" * 64), Key("o" * 64)
 FIRST = Submission(1, "http://one", "id-1", "", "clip:hook/a@1")

@@ -13,16 +13,25 @@ from typing import Any
 import pytest
 from film import Film
 
+from ltxflow.cli.options import settings_of
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.media.findings import PRINT_FORMAT, PRINTS, RULES, WAVES, Findings, Stretch, Thresholds, Wanted
+from ltxflow.lock.model import Lock, LockTake, with_take
+from ltxflow.media.findings import (
+    PRINT_FORMAT,
+    PRINTS,
+    RULES,
+    WAVES,
+    ClipRequirements,
+    Findings,
+    FrameRange,
+    Thresholds,
+)
+from ltxflow.models.profile import load_profile
 from ltxflow.plan.review import Review
-from ltxflow.script.checks import NUMBERS, SECONDS, SWITCHES, thresholds
-from ltxflow.script.profile import load_profile
-from ltxflow.script.settings import GROUPS
+from ltxflow.project.settings import GROUPS
+from ltxflow.project.thresholds import NUMBERS, SECONDS, SWITCHES, thresholds
 from ltxflow.steps import inspect
-from ltxflow.store.lock import Lock, LockTake, with_take
 from ltxflow.store.traces import Trace
-from ltxflow.verbs.options import settings_of
 
 CLIP = "        prompt:"
 
@@ -68,13 +77,13 @@ def test_all_of_them_are_off_at_once(film: Film) -> None:
     assert told(film, "hook/b") == Thresholds()
 
 
-WANTED = Wanted(97, 24, (768, 512))
+WANTED = ClipRequirements(97, 24, (768, 512))
 FINE = Findings(
     frames=97,
     seconds=4.042,
-    frozen=Stretch(),
+    frozen=FrameRange(),
     frozen_share=0.0,
-    black=Stretch(),
+    black=FrameRange(),
     motion_mean=0.5,
     motion_p90=0.9,
     luma=0.4,
@@ -89,13 +98,13 @@ FINE = Findings(
     rms_db=-25.0,
 )
 FAULTS: dict[str, dict[str, Any]] = {
-    "Q101": {"frozen": Stretch(0, 4)},
-    "Q102": {"black": Stretch(0, 1)},
+    "Q101": {"frozen": FrameRange(0, 4)},
+    "Q102": {"black": FrameRange(0, 1)},
     "Q103": {"motion_mean": 0.0},
     "Q104": {"cuts": (1.0,)},
     "Q105": {"has_sound": False},
     "Q106": {"rms_db": -90.0},
-    "Q107": {"silence": Stretch(1, 3)},
+    "Q107": {"silence": FrameRange(1, 3)},
     "Q108": {"top_share": 0.5, "top_pile": 5.0},
     "Q109": {"sound_seconds": 1.0},
     "Q110": {},

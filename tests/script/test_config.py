@@ -10,7 +10,7 @@ import pytest
 from film import Film
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.script.config import read_config
+from ltxflow.project.config import read_config
 
 Wrong = Callable[[Path], object]
 WRONG: dict[str, tuple[Wrong, str, str]] = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.core.files import data_dir
-from ltxflow.script import fits, schema, yaml
+from ltxflow.documents import fast_schema, schema, yaml
 
 DEMO = (data_dir() / "projects/wallet-explainer/project.yaml").read_text()
 PROJECT = DEMO.replace("!include ", "")  # the name of a prompt file is as good a prompt
@@ -78,28 +78,28 @@ def test_a_yes_is_one_of_jsonschemas(name: str, text: str, data: st.DataObject) 
     asked = changed(document.data, data.draw)
     if data.draw(st.booleans()):
         asked = changed(asked, data.draw)
-    if fits.fits(asked, name):
+    if fast_schema.fits(asked, name):
         assert not list(schema._validator(name).iter_errors(asked))
 
 
 @pytest.mark.parametrize(("name", "text"), [("project", PROJECT), ("profile", PROFILE), ("project", EVERYTHING)])
 def test_what_is_written_well_is_not_shown_to_jsonschema(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "check", None)
-    assert fits.check(yaml.parse(text, "p.yaml"), name) == []
+    assert fast_schema.check(yaml.parse(text, "p.yaml"), name) == []
 
 
 def test_what_is_wrong_is_told_by_jsonschema_with_its_place() -> None:
     document = yaml.parse(EVERYTHING.replace("fps: 25", "fps: many"), "p.yaml")
-    (problem,) = fits.check(document)
+    (problem,) = fast_schema.check(document)
     assert (problem.code, str(problem.span)) == ("S103", "p.yaml:5:6")
 
 
 def test_a_keyword_that_is_not_known_is_no_yes() -> None:
-    def nowhere(pointer: str) -> fits.Fits:
+    def nowhere(pointer: str) -> fast_schema.Fits:
         raise AssertionError(pointer)
 
-    assert not fits.fitting({"type": "string", "format": "email"}, nowhere)("a@b.c")
-    assert not fits.fitting({"not": {"type": "string"}}, nowhere)(3)
+    assert not fast_schema.fitting({"type": "string", "format": "email"}, nowhere)("a@b.c")
+    assert not fast_schema.fitting({"not": {"type": "string"}}, nowhere)(3)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,6 @@ def test_a_keyword_that_is_not_known_is_no_yes() -> None:
     ],
 )
 def test_keywords(part: dict[str, Any], right: Any, wrong: Any, tmp_path: Path) -> None:
-    test = fits.fitting(part, lambda pointer: lambda value: False)
+    test = fast_schema.fitting(part, lambda pointer: lambda value: False)
     assert test(right)
     assert not test(wrong)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.script import yaml
-from ltxflow.script.lineage import read_lineage, stamps_of
-from ltxflow.script.paths import shown
-from ltxflow.script.profile import Profile, load_profile, templates_folder
+from ltxflow.documents import yaml
+from ltxflow.documents.paths import shown
+from ltxflow.models.inheritance import read_lineage, stamps_of
+from ltxflow.models.profile import Profile, load_profile, templates_folder
 
 
 def write(place: Path, name: str, text: str) -> Path:

@@ -12,9 +12,9 @@ import pytest
 
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import Problem, Span
-from ltxflow.script.lint import RULES, lint
-from ltxflow.script.load import load
-from ltxflow.script.model import (
+from ltxflow.project.lint import RULES, lint
+from ltxflow.project.load import load
+from ltxflow.project.model import (
     Clip,
     Extends,
     FrameOf,

@@ -10,7 +10,7 @@ import pytest
 from films import templates_read_once, write_guide, write_picture, write_sound
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.script.load import Loaded, load
+from ltxflow.project.load import LoadedProject, load
 
 GOOD = """\
 ltxflow: 1
@@ -45,7 +45,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield
 
 
-def read(text: str, **options: Any) -> Loaded:
+def read(text: str, **options: Any) -> LoadedProject:
     Path("project.yaml").write_text(text)
     return load(Path("project.yaml"), **options)
 

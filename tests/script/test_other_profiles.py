@@ -12,12 +12,12 @@ from films import write_picture
 
 import ltxflow
 from ltxflow.comfy.signatures import recorded_info
-from ltxflow.plan.outlook import Question
-from ltxflow.script import yaml
-from ltxflow.script.profile import Needs, Profile, load_profile, templates_folder
-from ltxflow.script.rendering import Graph
-from ltxflow.script.template import read_templates
+from ltxflow.documents import yaml
+from ltxflow.models.profile import Profile, ProfileRequirements, load_profile, templates_folder
+from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import clip as clip_step
+from ltxflow.workflow.render import Graph
+from ltxflow.workflow.template import read_templates
 
 PROFILES = sorted(path.parent.name for path in templates_folder().glob("*/profile.yaml"))
 PACKAGE = Path(ltxflow.__file__).parent
@@ -49,8 +49,8 @@ def write(film: Film, profile: str, clip: str = "", **top: str) -> Film:
 
 def graph(film: Film) -> Graph:
     """The workflow of the film's clip, with the profile's names for the files."""
-    (node,) = film.session().look(Question()).plan.nodes.values()
-    shot: clip_step.Shot = node.spec
+    (node,) = film.session().look(PlanOptions()).plan.nodes.values()
+    shot: clip_step.ClipSpec = node.spec
     return clip_step.graph(shot, clip_step.first_names(shot), {}, "x")
 
 
@@ -249,4 +249,4 @@ def test_a_first_and_a_last_frame_are_made_in_one_stage_unless_the_film_says_oth
     ],
 )
 def test_versions(wanted: str, version: str, is_met: bool) -> None:
-    assert Needs(wanted).is_met_by(version) is is_met
+    assert ProfileRequirements(wanted).is_met_by(version) is is_met

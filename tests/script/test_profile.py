@@ -9,15 +9,9 @@ import pytest
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.core.timing import is_on_grid
-from ltxflow.script import yaml
-from ltxflow.script.profile import (
-    Profile,
-    delivered_size,
-    explain_geometry,
-    geometry,
-    load_profile,
-    templates_folder,
-)
+from ltxflow.documents import yaml
+from ltxflow.models.geometry import delivered_size, explain_geometry, geometry
+from ltxflow.models.profile import Profile, load_profile, templates_folder
 
 OURS = templates_folder() / "ltx2-19b" / "profile.yaml"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.digest import Digest
-from ltxflow.script.lint import RULES, lint
-from ltxflow.script.model import Clip, Image, Length, Narration, Project, Prompt, Scene
+from ltxflow.project.lint import RULES, lint
+from ltxflow.project.model import Clip, Image, Length, Narration, Project, Prompt, Scene
 
 LABELLED = Path(__file__).parent / "labelled" / "prompts.txt"
 CHECKS = Path(__file__).parents[2] / "docs" / "checks.md"

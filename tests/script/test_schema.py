@@ -10,10 +10,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ltxflow.core.errors import Problem, Span
-from ltxflow.script import schema as module
-from ltxflow.script.fits import load_schema
-from ltxflow.script.schema import check, slug
-from ltxflow.script.yaml import parse
+from ltxflow.documents import schema as module
+from ltxflow.documents.fast_schema import load_schema
+from ltxflow.documents.schema import check, slug
+from ltxflow.documents.yaml import parse
 
 FILE = "project.yaml"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.script.sentences import split
+from ltxflow.project.sentences import split
 
 LABELLED = Path(__file__).parent / "labelled" / "sentences.txt"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltxflow.core.errors import Span
-from ltxflow.script.settings import GROUPS, NAMES, Layer, flatten, resolve
+from ltxflow.project.settings import GROUPS, NAMES, Layer, flatten, resolve
 
 SPAN = Span("project.yaml", 4, 9)
 

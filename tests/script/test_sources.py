@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.script import sources
-from ltxflow.script.load import Loaded, load
+from ltxflow.project import sources
+from ltxflow.project.load import LoadedProject, load
 
 PROMPT = "The camera glides forward through a hall while lamps light up one by one along the walls."
 SCENE = "id: {id}\nnarration: 5s\nclips: [{{id: a, prompt: {prompt}}}]\n"
@@ -39,7 +39,7 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text)
 
 
-def read(film: Path) -> Loaded:
+def read(film: Path) -> LoadedProject:
     return load(film / "project.yaml")
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltxflow.core.errors import Problem, Span
-from ltxflow.media.engines import Engine
-from ltxflow.script.speech import (
+from ltxflow.media.speech import Engine
+from ltxflow.project.speech import (
     Line,
     Speech,
     built_in,

@@ -11,14 +11,9 @@ from fakes.contexts import LORAS, context
 
 from ltxflow.comfy.signatures import recorded_info
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.script.profile import load_profile
-from ltxflow.script.rendering import render, render_many
-from ltxflow.script.template import (
-    Template,
-    read_template,
-    read_templates,
-    variables,
-)
+from ltxflow.models.profile import load_profile
+from ltxflow.workflow.render import render, render_many
+from ltxflow.workflow.template import Template, read_template, read_templates, variables
 
 OURS = read_templates("ltx2-19b", None)
 SIGNATURES = recorded_info("0.27.0")
@@ -787,7 +782,7 @@ def test_child_shows_problems_where_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_child_has_bounds(tmp_path: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltxflow.script.child.CHILD_SECONDS", 1)
+    monkeypatch.setattr("ltxflow.workflow.sandbox.CHILD_SECONDS", 1)
     found = problem(tmp_path, body, trusted=False)
     assert found.code in ("T006", "T007")
 
@@ -815,7 +810,7 @@ def test_sandbox_holds(tmp_path: Path, body: str) -> None:
 
 
 def test_child_sees_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ltxflow.script import child as module
+    from ltxflow.workflow import sandbox as module
 
     seen: dict[str, Any] = {}
     run = module.subprocess.run

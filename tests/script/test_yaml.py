@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.script import yaml
-from ltxflow.script.yaml import Include, parse, read
+from ltxflow.documents import yaml
+from ltxflow.documents.yaml import Include, parse, read
 
 FILE = "project.yaml"
 

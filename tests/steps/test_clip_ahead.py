@@ -9,9 +9,9 @@ import pytest
 from film import Film
 
 from ltxflow.core.files import data_dir
-from ltxflow.plan.outlook import Question
-from ltxflow.script import child
+from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import clip
+from ltxflow.workflow import sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +25,14 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The command lines of the processes that are started to render."""
     started: list[Any] = []
-    run = child.subprocess.run  # type: ignore[attr-defined]  # the module's own name for it
+    run = sandbox.subprocess.run  # type: ignore[attr-defined]  # the module's own name for it
 
     def counted(argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
         started.append(argv)
         done: subprocess.CompletedProcess[bytes] = run(argv, **options)
         return done
 
-    monkeypatch.setattr(child.subprocess, "run", counted)  # type: ignore[attr-defined]
+    monkeypatch.setattr(sandbox.subprocess, "run", counted)  # type: ignore[attr-defined]
     return started
 
 
@@ -48,7 +48,7 @@ def with_own_template(film: Film) -> Film:
 
 
 def test_a_film_of_four_clips_starts_one_process_for_its_keys(film: Film, children: list[Any]) -> None:
-    outlook = with_own_template(film).session().look(Question())
+    outlook = with_own_template(film).session().look(PlanOptions())
     statuses = list(outlook.statuses.values())
     assert len({status.key for status in statuses}) == 4
     assert len(children) == 1
@@ -57,7 +57,7 @@ def test_a_film_of_four_clips_starts_one_process_for_its_keys(film: Film, childr
 
 
 def test_the_action_names_the_models_as_the_workflow_does(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses = list(film.session().look(Question()).statuses.values())
+    statuses = list(film.session().look(PlanOptions()).statuses.values())
     roles = [status.node.spec.roles() for status in statuses]
     assert all(roles)
     monkeypatch.setattr(clip, "render", None)  # ours need no rendering for it

@@ -15,10 +15,10 @@ from film import Film, canned, prompt
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.timing import Cut
-from ltxflow.plan.outlook import Outlook, Question
+from ltxflow.lock.model import Lock, LockTake, with_pick, with_take, write_lock
+from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.steps import Node
 from ltxflow.steps import clip as clip_step
-from ltxflow.store.lock import Lock, LockTake, with_pick, with_take, write_lock
 
 BEFORE = Output(Digest("ab" * 32), {"frames": 97})
 
@@ -47,8 +47,8 @@ def write(
     return film
 
 
-def look(film: Film, *selectors: str, relength: bool = False) -> Outlook:
-    return film.session().look(Question(selectors=selectors, relength=relength))
+def look(film: Film, *selectors: str, relength: bool = False) -> Plan:
+    return film.session().look(PlanOptions(selectors=selectors, relength=relength))
 
 
 def cut(film: Film) -> Cut:
@@ -59,8 +59,8 @@ def node(film: Film, target: str = "clip:one/b@1") -> Node:
     return look(film).plan.nodes[target]
 
 
-def shot(film: Film, target: str = "clip:one/b@1") -> clip_step.Shot:
-    found: clip_step.Shot = node(film, target).spec
+def shot(film: Film, target: str = "clip:one/b@1") -> clip_step.ClipSpec:
+    found: clip_step.ClipSpec = node(film, target).spec
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 from film import Film, canned, prompt
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.plan.outlook import Question
+from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import clip as clip_step
 
 TARGET = "clip:s/a@1"
@@ -32,13 +32,13 @@ def write(film: Film, **control: Any) -> Film:
     return film
 
 
-def shot(film: Film) -> clip_step.Shot:
-    found: clip_step.Shot = film.session().look(Question()).plan.nodes[TARGET].spec
+def shot(film: Film) -> clip_step.ClipSpec:
+    found: clip_step.ClipSpec = film.session().look(PlanOptions()).plan.nodes[TARGET].spec
     return found
 
 
 def key(film: Film) -> str:
-    return str(film.session().look(Question()).statuses[TARGET].key)
+    return str(film.session().look(PlanOptions()).statuses[TARGET].key)
 
 
 def graph(film: Film) -> dict[str, Any]:

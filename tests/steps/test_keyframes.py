@@ -10,7 +10,7 @@ from film import Film, canned, prompt
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.plan.outlook import Question
+from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import Node
 from ltxflow.steps import clip as clip_step
 
@@ -42,16 +42,16 @@ def write(film: Film, keyframes: str | None = TWO, *lines: str, **top: Any) -> F
 
 
 def node(film: Film) -> Node:
-    return film.session().look(Question()).plan.nodes[TARGET]
+    return film.session().look(PlanOptions()).plan.nodes[TARGET]
 
 
-def shot(film: Film) -> clip_step.Shot:
-    found: clip_step.Shot = node(film).spec
+def shot(film: Film) -> clip_step.ClipSpec:
+    found: clip_step.ClipSpec = node(film).spec
     return found
 
 
 def key(film: Film) -> str:
-    return str(film.session().look(Question()).statuses[TARGET].key)
+    return str(film.session().look(PlanOptions()).statuses[TARGET].key)
 
 
 def guides(film: Film) -> list[dict[str, Any]]:

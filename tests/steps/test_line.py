@@ -13,12 +13,12 @@ from fakes.speech import FakeSpeech, tone
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import Engine
-from ltxflow.media.sound import measure_sound
-from ltxflow.script.speech import Line, Speech
-from ltxflow.steps import Job, Node, Wishes, line
+from ltxflow.media.audio import measure_sound
+from ltxflow.media.speech import Engine
+from ltxflow.project.speech import Line, Speech
+from ltxflow.steps import ActionContext, Node, ResolvedInputs, line
 
-WISHES = Wishes({}, lambda clip, take: 0)
+WISHES = ResolvedInputs({}, lambda clip, take: 0)
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def nodes(**scenes: Speech | None) -> list[Node]:
     return list(line.nodes(film, WISHES))  # type: ignore[arg-type]  # it reads no more of a project than this
 
 
-def run(node: Node, folder: Path) -> Job:
+def run(node: Node, folder: Path) -> ActionContext:
     folder.mkdir(exist_ok=True)
     action = line.action(node, {})
-    job = Job(node.target, Key("k"), folder, {}, lambda fraction, text: None)
+    job = ActionContext(node.target, Key("k"), folder, {}, lambda fraction, text: None)
     asyncio.run(line.run(node, action, job))
     assert set(job.out) == set(action.outputs)
     return job

@@ -15,12 +15,12 @@ from fakes.speech import tone
 
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import Span
-from ltxflow.media.engines import Engine
-from ltxflow.media.sound import measure_sound
-from ltxflow.script.speech import Line, Speech, line_times
-from ltxflow.steps import Job, Node, Wishes, narration
+from ltxflow.media.audio import measure_sound
+from ltxflow.media.speech import Engine
+from ltxflow.project.speech import Line, Speech, line_times
+from ltxflow.steps import ActionContext, Node, ResolvedInputs, narration
 
-WISHES = Wishes({}, lambda clip, take: 0)
+WISHES = ResolvedInputs({}, lambda clip, take: 0)
 AT = Span("project.yaml", 3, 7)
 
 
@@ -40,13 +40,13 @@ def inputs(**digests: str) -> dict[str, Output]:
     return {name.replace("_", "."): Output(Digest(digest)) for name, digest in digests.items()}
 
 
-def run(node: Node, folder: Path, sounds: list[bytes], words: Mapping[int, list[dict[str, int]]]) -> Job:
+def run(node: Node, folder: Path, sounds: list[bytes], words: Mapping[int, list[dict[str, int]]]) -> ActionContext:
     given = {}
     for number, sound in enumerate(sounds):
         given[f"speech.{number}"], given[f"words.{number}"] = folder / f"{number}", folder / f"w{number}"
         given[f"speech.{number}"].write_bytes(sound)
         given[f"words.{number}"].write_text(json.dumps(words.get(number, [])))
-    job = Job(node.target, Key("k"), folder, given, lambda fraction, text: None)
+    job = ActionContext(node.target, Key("k"), folder, given, lambda fraction, text: None)
     asyncio.run(narration.run(node, narration.action(node, {}), job))
     return job
 

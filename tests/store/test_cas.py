@@ -13,15 +13,15 @@ from store.crashing import crash_everywhere
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes
 from ltxflow.core.errors import LtxflowError
-from ltxflow.store.cas import Cas
+from ltxflow.store.blobs import BlobStore
 
 FILM = b"frame" * 5000
 DIGEST = digest_bytes(FILM)
 
 
 @pytest.fixture
-def cas(tmp_path: Path) -> Cas:
-    return Cas(tmp_path / "store" / "cas")
+def cas(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "store" / "cas")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def film(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_what_is_put_is_there_read_only_in_private_folders(cas: Cas, film: Path, move: bool) -> None:
+def test_what_is_put_is_there_read_only_in_private_folders(cas: BlobStore, film: Path, move: bool) -> None:
     assert not cas.has(DIGEST)
     assert cas.size(DIGEST) is None
     assert cas.put(film, move=move) == DIGEST
@@ -47,21 +47,21 @@ def test_what_is_put_is_there_read_only_in_private_folders(cas: Cas, film: Path,
     assert cas.verify(DIGEST)
 
 
-def test_bytes_are_kept_too_and_listed_in_order(cas: Cas) -> None:
+def test_bytes_are_kept_too_and_listed_in_order(cas: BlobStore) -> None:
     digests = {cas.put_bytes(bytes([number])) for number in range(5)}
     (cas.path(min(digests)).parent / files._temp_name()).write_bytes(b"half")
     assert list(cas.iter()) == sorted(digests)
-    assert list(Cas(cas.root / "nowhere").iter()) == []
+    assert list(BlobStore(cas.root / "nowhere").iter()) == []
 
 
-def test_an_edit_of_the_source_does_not_reach_the_blob(cas: Cas, film: Path) -> None:
+def test_an_edit_of_the_source_does_not_reach_the_blob(cas: BlobStore, film: Path) -> None:
     cas.put(film)
     film.write_bytes(b"edited")
     assert cas.verify(DIGEST)
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_a_file_that_is_not_what_was_promised_is_not_kept(cas: Cas, film: Path, move: bool) -> None:
+def test_a_file_that_is_not_what_was_promised_is_not_kept(cas: BlobStore, film: Path, move: bool) -> None:
     promised = digest_bytes(b"something else")
     with pytest.raises(LtxflowError, match="not what it should be"):
         cas.put(film, promised, move=move)
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_what_was_promised_is_not_kept(cas: Cas, film: Path, 
     assert film.read_bytes() == FILM
 
 
-def test_a_file_that_is_not_what_was_promised_is_told_even_when_that_blob_is_there(cas: Cas, film: Path) -> None:
+def test_a_file_that_is_not_what_was_promised_is_told_even_when_that_blob_is_there(cas: BlobStore, film: Path) -> None:
     cas.put(film)
     film.write_bytes(FILM[::-1])
     with pytest.raises(LtxflowError, match="not what it should be"):
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_what_was_promised_is_told_even_when_that_blob_is_the
 
 @pytest.mark.parametrize("move", [False, True])
 @pytest.mark.parametrize("digest", [None, DIGEST])
-def test_no_death_leaves_a_partial_blob(cas: Cas, film: Path, move: bool, digest: Digest | None) -> None:
+def test_no_death_leaves_a_partial_blob(cas: BlobStore, film: Path, move: bool, digest: Digest | None) -> None:
     def reset() -> None:
         cas.remove(DIGEST)
         film.unlink(missing_ok=True)
@@ -95,14 +95,14 @@ def test_no_death_leaves_a_partial_blob(cas: Cas, film: Path, move: bool, digest
     assert crash_everywhere(reset, lambda: cas.put(film, digest, move=move), check) >= 4
 
 
-def test_no_death_leaves_a_partial_blob_of_bytes(cas: Cas) -> None:
+def test_no_death_leaves_a_partial_blob_of_bytes(cas: BlobStore) -> None:
     def check() -> None:
         assert all(cas.verify(digest) for digest in cas.iter())
 
     crash_everywhere(lambda: cas.remove(DIGEST), lambda: cas.put_bytes(FILM), check)
 
 
-def test_a_blob_cut_short_is_noticed_and_replaced(cas: Cas, film: Path) -> None:
+def test_a_blob_cut_short_is_noticed_and_replaced(cas: BlobStore, film: Path) -> None:
     cas.put(film)
     cas.path(DIGEST).chmod(0o644)
     os.truncate(cas.path(DIGEST), 7)
@@ -117,7 +117,7 @@ def test_a_blob_cut_short_is_noticed_and_replaced(cas: Cas, film: Path) -> None:
     assert cas.verify(DIGEST)
 
 
-def test_damage_of_the_right_size_is_found_by_verify(cas: Cas, film: Path) -> None:
+def test_damage_of_the_right_size_is_found_by_verify(cas: BlobStore, film: Path) -> None:
     cas.put(film)
     cas.path(DIGEST).chmod(0o644)
     with cas.path(DIGEST).open("r+b") as file:
@@ -127,13 +127,13 @@ def test_damage_of_the_right_size_is_found_by_verify(cas: Cas, film: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "../../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n"])
-def test_what_is_no_digest_leads_nowhere(cas: Cas, text: str) -> None:
+def test_what_is_no_digest_leads_nowhere(cas: BlobStore, text: str) -> None:
     with pytest.raises(LtxflowError) as caught:
         cas.path(Digest(text))
     assert "64 hex digits" in caught.value.problems[0].hint
 
 
-def test_a_missing_source_is_said_with_its_path(cas: Cas, tmp_path: Path) -> None:
+def test_a_missing_source_is_said_with_its_path(cas: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match=r"nothing\.mp4"):
         cas.put(tmp_path / "nothing.mp4")
 
@@ -148,7 +148,7 @@ print(Cas(Path(sys.argv[1])).put(Path(sys.argv[2])))
 """
 
 
-def test_two_processes_put_the_same_blob(cas: Cas, film: Path) -> None:
+def test_two_processes_put_the_same_blob(cas: BlobStore, film: Path) -> None:
     command = [sys.executable, "-c", PUTTER, str(cas.root), str(film)]
     putters = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for putter in putters:

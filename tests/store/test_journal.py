@@ -10,7 +10,7 @@ from store.crashing import crash_everywhere
 
 from ltxflow.core import files
 from ltxflow.core.digest import Key
-from ltxflow.store.journal import Journal, Submission, next_attempt, submissions
+from ltxflow.farm.journal import Journal, Submission, next_attempt, submissions
 
 A, B, C, D = (Key(letter * 64) for letter in "abcd")
 

@@ -12,7 +12,7 @@ from store.crashing import crash_everywhere
 
 from ltxflow.core.digest import Digest, Key, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError, Span
-from ltxflow.store.lock import (
+from ltxflow.lock.model import (
     Lock,
     LockEntry,
     LockTake,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.digest import Digest, Key
-from ltxflow.store.lock import Lock, LockEntry, LockTake, read_lock, with_status, with_take, write_lock
-from ltxflow.store.lockfile import LockFile, Overtaken, merge_problems
+from ltxflow.lock.file import LockConflict, LockFile, merge_problems
+from ltxflow.lock.model import Lock, LockEntry, LockTake, read_lock, with_status, with_take, write_lock
 
 
 def take(letter: str) -> LockTake:
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_left_as_it_is(path: Path) -> None:
     lock = with_take(file.read(), "hook/a", 1, take("c"))
     damaged = path.read_text().replace("hook/b", "<<<<<<< HEAD\nhook/b")
     path.write_text(damaged)
-    with pytest.raises(Overtaken, match="unresolved merge conflict"):
+    with pytest.raises(LockConflict, match="unresolved merge conflict"):
         file.save(lock)
     assert path.read_text() == damaged
     write_lock(path, lock_of(a="a", b="b"))

@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 
 from ltxflow.core.digest import Digest, Key
-from ltxflow.store.lock import Lock, LockEntry, LockTake
-from ltxflow.store.merging import merge
+from ltxflow.lock.merge import merge
+from ltxflow.lock.model import Lock, LockEntry, LockTake
 
 
 def take(name: str, seed: int | None = 7) -> LockTake:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ltxflow.store import snapshot
-from ltxflow.store.snapshot import KEPT, Answer, entry_of, question, recall, superfluous, take
+from ltxflow.store.snapshot import KEPT, CachedAnswer, entry_of, question, recall, superfluous, take
 
-TOLD = Answer("up to date\n", "", 0)
+TOLD = CachedAnswer("up to date\n", "", 0)
 
 
 def keep(path: Path, *rests_on: Path) -> None:

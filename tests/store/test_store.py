@@ -18,7 +18,7 @@ from store.crashing import crash_everywhere, refuse
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.store.memory import Memory
+from ltxflow.store.memo import Memory
 from ltxflow.store.store import Store, open_store, store_path
 from ltxflow.store.traces import Trace, trace_path, write_trace
 

@@ -11,15 +11,7 @@ from store.crashing import crash_everywhere, refuse
 
 from ltxflow.core.digest import Action, Key, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError
-from ltxflow.store.traces import (
-    Trace,
-    read_trace,
-    remove_trace,
-    trace_keys,
-    trace_path,
-    trace_text,
-    write_trace,
-)
+from ltxflow.store.traces import Trace, read_trace, remove_trace, trace_keys, trace_path, trace_text, write_trace
 
 ACTION = Action("clip", "1", {"prompt": "a vault, “open”", "cfg": 1.5}, {"narration": {"frames": 121}}, ("video",))
 TRACE = Trace(

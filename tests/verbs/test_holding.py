@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 from film import Film
 
+from ltxflow.cli import options
+from ltxflow.cli.options import waited_session
 from ltxflow.core.events import Event
-from ltxflow.script.load import Loaded
-from ltxflow.store.lock import read_lock
-from ltxflow.verbs import holding, session
-from ltxflow.verbs.holding import waited_session
-from ltxflow.verbs.session import hold
+from ltxflow.lock.model import read_lock
+from ltxflow.project.load import LoadedProject
+from ltxflow.session import session
+from ltxflow.session.session import hold
 
 
 def test_a_build_reads_the_film_once(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     load = session.load
 
-    def counted(file: Path, **options: Any) -> Loaded:
+    def counted(file: Path, **options: Any) -> LoadedProject:
         read.append(file)
         return load(file, **options)
 
@@ -38,11 +39,11 @@ def test_what_another_verb_said_while_the_film_was_read_is_not_lost(
     assert film.run("build").code == 0
 
     def late(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(holding, "hold", hold)
+        monkeypatch.setattr(options, "hold", hold)
         assert film.run("approve", "hook/a").code == 0
         return hold(*args, **options)
 
-    monkeypatch.setattr(holding, "hold", late)
+    monkeypatch.setattr(options, "hold", late)
     assert film.run("reject", "hook/b", "too dark").code == 0
     entries = read_lock(film.folder / "ltxflow.lock").entries
     assert (entries["hook/a"].status, entries["hook/b"].status) == ("approved", "rejected")

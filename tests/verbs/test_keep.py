@@ -5,7 +5,7 @@ from __future__ import annotations
 from film import Film
 
 from ltxflow.core.timing import seed_for
-from ltxflow.store.lock import Lock, read_lock
+from ltxflow.lock.model import Lock, read_lock
 
 
 def lock_of(film: Film) -> Lock:

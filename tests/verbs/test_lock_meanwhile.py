@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from film import Film
 
-from ltxflow.plan.outlook import Question
-from ltxflow.store.lock import read_lock
-from ltxflow.verbs import film as making
-from ltxflow.verbs.keep import Keeper
+from ltxflow.build import pipeline as making
+from ltxflow.decisions.lock_update import LockUpdater
+from ltxflow.lock.model import read_lock
+from ltxflow.plan.plan import PlanOptions
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhi
 def test_lines_of_clips_as_they_are_made_are_put_beside_what_others_write(film: Film) -> None:
     edited(film)
     with film.session() as session:
-        outlook = session.look(Question())
-        keeper = Keeper(session, outlook)
+        outlook = session.look(PlanOptions())
+        keeper = LockUpdater(session, outlook)
         status = outlook.statuses["clip:hook/a@1"]
         assert status.trace is not None
         path = film.folder / "ltxflow.lock"

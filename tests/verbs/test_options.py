@@ -7,9 +7,9 @@ import argparse
 import pytest
 from film import Film
 
+from ltxflow.cli.options import add_question, question_of, seconds_of, settings_of
 from ltxflow.core.errors import LtxflowError
-from ltxflow.plan.outlook import Question
-from ltxflow.verbs.options import add_question, question_of, seconds_of, settings_of
+from ltxflow.plan.plan import PlanOptions
 
 
 def parsed(*argv: str) -> argparse.Namespace:
@@ -58,8 +58,8 @@ def test_a_number_that_is_none_is_told(text: str) -> None:
 
 def test_the_question_holds_mode_and_selectors(film: Film) -> None:
     session = film.session()
-    assert question_of(parsed("hook", "!end", "--animatic"), session) == Question("animatic", ("hook", "!end"))
-    assert question_of(parsed("--relength", "--force"), session) == Question("render", (), True, True)
+    assert question_of(parsed("hook", "!end", "--animatic"), session) == PlanOptions("animatic", ("hook", "!end"))
+    assert question_of(parsed("--relength", "--force"), session) == PlanOptions("render", (), True, True)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])

@@ -8,19 +8,19 @@ import pytest
 from film import Film, prompt
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.plan.outlook import Question
-from ltxflow.verbs.session import hold, open_session
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.session.session import hold, open_session
 
 
 def test_opening_a_session_writes_nothing(film: Film) -> None:
-    film.session().look(Question(mode="animatic"))
+    film.session().look(PlanOptions(mode="animatic"))
     assert [path.name for path in film.folder.iterdir()] == ["project.yaml"]
     assert not film.store.exists()
 
 
 def test_an_answer_rests_on_fonts_only_where_letters_need_them(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"/fonts", "/fonts/noto"}
-    monkeypatch.setattr("ltxflow.verbs.session.font_places", lambda env: places)
+    monkeypatch.setattr("ltxflow.session.session.font_places", lambda env: places)
     assert not places & set(map(str, film.session().rests_on()))
     film.edit(prompt("hook-a"), "مفتاح نحاسي")
     assert places <= set(map(str, film.session().rests_on()))
@@ -45,7 +45,7 @@ def test_a_narration_and_the_timeline_are_no_clips(film: Film) -> None:
     film.build()
     session = film.session()
     assert "scenes/timeline.json" in session.published.entries
-    assert session.look(Question(mode="animatic")).orphans == ()
+    assert session.look(PlanOptions(mode="animatic")).orphans == ()
 
 
 def test_a_clone_of_the_project_finds_all_in_the_shared_store(film: Film) -> None:
@@ -121,6 +121,6 @@ def test_leftovers_of_killed_processes_are_taken_away_where_we_write(film: Film)
 def test_a_session_is_the_same_from_wherever_it_is_opened(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     session = open_session(str(film.folder), cwd=Path("/"), env={"LTXFLOW_STORE": str(film.store)})
-    keys = [status.key for status in session.look(Question(mode="animatic")).statuses.values()]
-    film_keys = [status.key for status in film.session().look(Question(mode="animatic")).statuses.values()]
+    keys = [status.key for status in session.look(PlanOptions(mode="animatic")).statuses.values()]
+    film_keys = [status.key for status in film.session().look(PlanOptions(mode="animatic")).statuses.values()]
     assert keys == film_keys

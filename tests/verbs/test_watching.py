@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ltxflow.verbs.watching import PAUSE_S, Eye, around
+from ltxflow.cli.file_watcher import PAUSE_S, FileWatcher, around
 
 
 def test_an_edit_that_keeps_size_and_mtime_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("one")
     facts = file.stat()
-    eye = Eye({file})
+    eye = FileWatcher({file})
     eye.open()
     assert eye.changed() == []
     file.write_text("two")
@@ -23,7 +23,7 @@ def test_an_edit_that_keeps_size_and_mtime_is_noticed(tmp_path: Path) -> None:
 def test_an_edit_while_the_film_is_read_is_noticed_after_it(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("one")
-    eye = Eye({file})
+    eye = FileWatcher({file})
     eye.open()
     file.write_text("while it is read")
     eye.rest_on({file, tmp_path / "b.yaml"})
@@ -33,7 +33,7 @@ def test_an_edit_while_the_film_is_read_is_noticed_after_it(tmp_path: Path) -> N
 def test_a_file_that_comes_and_one_that_goes_are_noticed(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.write_text("one")
-    eye = Eye({here, there})
+    eye = FileWatcher({here, there})
     eye.open()
     here.unlink()
     there.write_text("one")

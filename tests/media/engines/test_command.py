@@ -11,8 +11,8 @@ import pytest
 from fakes.speech import tone
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import Engine, Said, Wanted, speak
-from ltxflow.media.engines.command import arguments
+from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, speak
+from ltxflow.media.speech.command import arguments
 
 # Writes what it was told beside the sound: arguments, folder, environment.
 TELLER = f"""
@@ -30,7 +30,7 @@ def program(folder: Path, code: str, *args: str) -> Engine:
     return Engine("mine", "command", argv=(sys.executable, str(folder / "program.py"), *args))
 
 
-def say(engine: Engine, wanted: Wanted, folder: Path, **env: str) -> Said:
+def say(engine: Engine, wanted: SpeechRequest, folder: Path, **env: str) -> SpokenSound:
     folder.mkdir(exist_ok=True)
     return asyncio.run(speak(engine, wanted, folder, {"PATH": os.environ["PATH"], **env}))
 
@@ -48,7 +48,7 @@ def told(scratch: Path) -> dict[str, object]:
 
 def test_placeholders_are_filled_and_the_file_is_the_sound(tmp_path: Path, scratch: Path) -> None:
     engine = program(tmp_path, TELLER, "{out}", "--voice={voice}", "-s", "{speed}", "{text_file}", "{text}", '{"a": 1}')
-    said = say(engine, Wanted("Héllo “you”", "amy", 1.25), scratch)
+    said = say(engine, SpeechRequest("Héllo “you”", "amy", 1.25), scratch)
     assert said.file.read_bytes() == tone(0.05)
     argv = told(scratch)["argv"]
     assert argv == ["--voice=amy", "-s", "1.25", str(scratch / "text.txt"), "Héllo “you”", '{"a": 1}']
@@ -57,27 +57,36 @@ def test_placeholders_are_filled_and_the_file_is_the_sound(tmp_path: Path, scrat
 
 def test_no_shell_ever_reads_a_line(tmp_path: Path, scratch: Path) -> None:
     line = "a; touch $(echo hacked) `id` && rm -rf / | 'b' \"c\" {out} {voice}"
-    say(program(tmp_path, TELLER, "{out}", "{text}"), Wanted(line), scratch)
+    say(program(tmp_path, TELLER, "{out}", "{text}"), SpeechRequest(line), scratch)
     assert told(scratch)["argv"] == [line]  # placeholders in it stay text, too
 
 
 @pytest.mark.parametrize("line", ["-o /etc/passwd", "--help", "@/etc/passwd", "-"])
 def test_a_line_is_never_an_option_nor_the_name_of_a_file(line: str) -> None:
     engine = Engine("mine", "command", argv=("say", "{text}", "--text={text}"))
-    filled = arguments(engine, Wanted(line), Path("t"), Path("o"), {})
+    filled = arguments(engine, SpeechRequest(line), Path("t"), Path("o"), {})
     assert filled == [f" {line}", f"--text={line}"]
 
 
 def test_home_is_known_in_the_users_own_entries_only() -> None:
     engine = Engine("mine", "command", argv=("say", "~/voices/a.onnx", "{text}"))
-    assert arguments(engine, Wanted("~/x"), Path("t"), Path("o"), {"HOME": "/h"}) == ["/h/voices/a.onnx", "~/x"]
+    assert arguments(engine, SpeechRequest("~/x"), Path("t"), Path("o"), {"HOME": "/h"}) == ["/h/voices/a.onnx", "~/x"]
     theirs = replace(engine, folder=Path("film"))
-    assert arguments(theirs, Wanted("x"), Path("t"), Path("o"), {"HOME": "/h"})[0] == "~/voices/a.onnx"
+    assert arguments(theirs, SpeechRequest("x"), Path("t"), Path("o"), {"HOME": "/h"})[0] == "~/voices/a.onnx"
 
 
 def test_a_command_sees_no_secrets_but_those_that_its_entry_passes(tmp_path: Path, scratch: Path) -> None:
     engine = replace(program(tmp_path, TELLER, "{out}", "{text}"), pass_env=("ELEVEN_API_KEY",))
-    say(engine, Wanted("Hi."), scratch, HOME="/h", LC_ALL="C.UTF-8", OPENAI_API_KEY="s3", ELEVEN_API_KEY="e11", DB="pw")
+    say(
+        engine,
+        SpeechRequest("Hi."),
+        scratch,
+        HOME="/h",
+        LC_ALL="C.UTF-8",
+        OPENAI_API_KEY="s3",
+        ELEVEN_API_KEY="e11",
+        DB="pw",
+    )
     seen = told(scratch)["env"]
     assert isinstance(seen, dict)
     assert {"HOME": "/h", "LC_ALL": "C.UTF-8", "ELEVEN_API_KEY": "e11"}.items() <= seen.items()
@@ -90,12 +99,12 @@ def test_a_projects_command_runs_in_its_folder(tmp_path: Path, scratch: Path) ->
     (film / "say.sh").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/program.py" "$@"\n')
     (film / "say.sh").chmod(0o755)
     engine = replace(program(tmp_path, TELLER), argv=("./say.sh", "{out}", "{text}"), folder=film)
-    say(engine, Wanted("Hi."), scratch)
+    say(engine, SpeechRequest("Hi."), scratch)
     assert told(scratch)["cwd"] == str(film)
 
 
 def test_another_command_runs_in_scratch(tmp_path: Path, scratch: Path) -> None:
-    say(program(tmp_path, TELLER, "{out}", "{text}"), Wanted("Hi."), scratch)
+    say(program(tmp_path, TELLER, "{out}", "{text}"), SpeechRequest("Hi."), scratch)
     assert told(scratch)["cwd"] == str(scratch)
 
 
@@ -109,7 +118,7 @@ def test_another_command_runs_in_scratch(tmp_path: Path, scratch: Path) -> None:
 )
 def test_a_failing_program_is_quoted(tmp_path: Path, scratch: Path, code: str, what: str, hint: str) -> None:
     with pytest.raises(LtxflowError) as error:
-        say(program(tmp_path, code, "{out}", "{text}"), Wanted("Hi."), scratch)
+        say(program(tmp_path, code, "{out}", "{text}"), SpeechRequest("Hi."), scratch)
     assert what in error.value.problems[0].message
     assert hint in error.value.problems[0].hint
     assert not error.value.transient
@@ -117,7 +126,7 @@ def test_a_failing_program_is_quoted(tmp_path: Path, scratch: Path, code: str, w
 
 def test_a_program_that_is_not_there_is_named(scratch: Path) -> None:
     with pytest.raises(LtxflowError, match='mine: there is no program "no-such-program"'):
-        say(Engine("mine", "command", argv=("no-such-program", "{text}", "{out}")), Wanted("Hi."), scratch)
+        say(Engine("mine", "command", argv=("no-such-program", "{text}", "{out}")), SpeechRequest("Hi."), scratch)
 
 
 HANGS = """
@@ -148,7 +157,7 @@ async def until_gone(pids: list[int]) -> None:
 def test_cancelling_ends_the_program_and_its_children(tmp_path: Path, scratch: Path) -> None:
     async def cancel() -> None:
         engine = program(tmp_path, HANGS, "{out}", "{text}")
-        task = asyncio.create_task(speak(engine, Wanted("Hi."), scratch, os.environ))
+        task = asyncio.create_task(speak(engine, SpeechRequest("Hi."), scratch, os.environ))
         async with asyncio.timeout(10):
             while not (scratch / "pids").exists():
                 await asyncio.sleep(0.01)
@@ -163,5 +172,5 @@ def test_cancelling_ends_the_program_and_its_children(tmp_path: Path, scratch: P
 def test_a_program_that_does_not_end_is_killed(tmp_path: Path, scratch: Path) -> None:
     engine = replace(program(tmp_path, "import signal; signal.pause()", "{out}", "{text}"), timeout_s=0.2)
     with pytest.raises(LtxflowError, match=r"does not come to an end: 0\.2 s") as error:
-        say(engine, Wanted("Hi."), scratch)
+        say(engine, SpeechRequest("Hi."), scratch)
     assert "timeout: 5m" in error.value.problems[0].hint

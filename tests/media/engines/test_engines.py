@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import FAILED, LtxflowError
-from ltxflow.media import engines
-from ltxflow.media.engines import KINDS, OFFLINE, Engine, Wanted, available, one_line, pick_offline, speak
+from ltxflow.media import speech
+from ltxflow.media.speech import KINDS, OFFLINE, Engine, SpeechRequest, available, one_line, pick_offline, speak
 
 
 def test_every_kind_has_a_module_that_can_be_asked() -> None:
@@ -27,7 +27,7 @@ def test_without_a_program_on_the_path_espeak_is_not_there_and_says_what_helps()
 
 def test_offline_is_the_best_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"espeak"}
-    monkeypatch.setattr(engines, "available", lambda engine, env: (engine.kind in installed, ""))
+    monkeypatch.setattr(speech, "available", lambda engine, env: (engine.kind in installed, ""))
     assert pick_offline({}) == "espeak"
     installed.add("hibari")
     assert pick_offline({}) == "hibari" == OFFLINE[0]
@@ -37,7 +37,7 @@ def test_offline_is_the_best_that_is_installed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_engine_that_is_not_there_is_an_error_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match="espeak: espeak-ng is not installed") as error:
-        asyncio.run(speak(Engine("espeak", "espeak"), Wanted("Hi."), tmp_path, {"PATH": ""}))
+        asyncio.run(speak(Engine("espeak", "espeak"), SpeechRequest("Hi."), tmp_path, {"PATH": ""}))
     assert error.value.exit_code == FAILED
 
 
@@ -46,13 +46,13 @@ def test_no_sound_is_an_error_that_quotes_the_line(tmp_path: Path, monkeypatch: 
         def available(self, engine: Engine, env: object) -> tuple[bool, str]:
             return True, ""
 
-        async def speak(self, engine: Engine, wanted: Wanted, folder: Path, env: object) -> engines.Said:
+        async def speak(self, engine: Engine, wanted: SpeechRequest, folder: Path, env: object) -> speech.SpokenSound:
             (folder / "said.wav").touch()
-            return engines.Said(folder / "said.wav")
+            return speech.SpokenSound(folder / "said.wav")
 
-    monkeypatch.setattr(engines, "_module", lambda kind: Mute())
+    monkeypatch.setattr(speech, "_module", lambda kind: Mute())
     with pytest.raises(LtxflowError, match='mute: made no sound of "Hello there"'):
-        asyncio.run(speak(Engine("mute", "mute"), Wanted("Hello there"), tmp_path, os.environ))
+        asyncio.run(speak(Engine("mute", "mute"), SpeechRequest("Hello there"), tmp_path, os.environ))
 
 
 def test_what_others_say_is_shown_as_one_printable_line() -> None:
@@ -61,6 +61,6 @@ def test_what_others_say_is_shown_as_one_printable_line() -> None:
 
 
 def test_naming_an_engine_loads_no_engine() -> None:
-    code = "import sys, ltxflow.media.engines; print(*({'httpx', 'numpy', 'av', 'onnxruntime'} & set(sys.modules)))"
+    code = "import sys, ltxflow.media.speech; print(*({'httpx', 'numpy', 'av', 'onnxruntime'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

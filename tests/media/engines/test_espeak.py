@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import Engine, Said, Wanted, espeak, speak
+from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, espeak, speak
 from ltxflow.media.voice import read_voice
 
 pytestmark = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
@@ -17,13 +17,13 @@ ENGINE = Engine("espeak", "espeak")
 LINE = "Schöne Grüße: the key, and nothing else."
 
 
-def say(wanted: Wanted, folder: Path) -> Said:
+def say(wanted: SpeechRequest, folder: Path) -> SpokenSound:
     folder.mkdir(exist_ok=True)
     return asyncio.run(speak(ENGINE, wanted, folder, os.environ))
 
 
 def test_a_line_is_spoken_with_the_times_of_its_words(tmp_path: Path) -> None:
-    said = say(Wanted(LINE), tmp_path / "a")
+    said = say(SpeechRequest(LINE), tmp_path / "a")
     words = [LINE[word.at : word.at + word.length] for word in said.words]
     if not words:
         pytest.skip("its library is not installed")
@@ -37,12 +37,12 @@ def test_a_line_is_spoken_with_the_times_of_its_words(tmp_path: Path) -> None:
 def test_the_same_line_is_the_same_sound_with_and_without_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = say(Wanted(LINE, "en-gb", 1.2), tmp_path / "a").file.read_bytes()
+    whole = say(SpeechRequest(LINE, "en-gb", 1.2), tmp_path / "a").file.read_bytes()
 
-    async def plainly(folder: Path) -> Said:
+    async def plainly(folder: Path) -> SpokenSound:
         rate = round(espeak.NORMAL_RATE * 1.2)
         return await espeak._speak_plainly(
-            ENGINE, Wanted(LINE, "en-gb", 1.2), "en-gb", rate, folder, os.environ, folder / "said.wav"
+            ENGINE, SpeechRequest(LINE, "en-gb", 1.2), "en-gb", rate, folder, os.environ, folder / "said.wav"
         )
 
     (tmp_path / "b").mkdir()
@@ -52,22 +52,22 @@ def test_the_same_line_is_the_same_sound_with_and_without_the_library(
 
 
 def test_speed_shortens(tmp_path: Path) -> None:
-    slow, fast = (read_voice(say(Wanted(LINE, "", speed), tmp_path / str(speed)).file) for speed in (0.8, 1.6))
+    slow, fast = (read_voice(say(SpeechRequest(LINE, "", speed), tmp_path / str(speed)).file) for speed in (0.8, 1.6))
     assert slow.seconds > 1.5 * fast.seconds
 
 
 @pytest.mark.parametrize("voice", ["de", "en-gb", "fr+f3", "gmw/en-US"])
 def test_voices_are_names_and_languages(tmp_path: Path, voice: str) -> None:
-    assert say(Wanted("Hello.", voice), tmp_path).file.stat().st_size > 1000
+    assert say(SpeechRequest("Hello.", voice), tmp_path).file.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("voice", ["klingon-x", "../../etc/passwd", "/etc/passwd", "-q"])
 def test_a_voice_that_is_not_there_is_named(tmp_path: Path, voice: str) -> None:
     with pytest.raises(LtxflowError, match=f'there is no voice "{voice}"') as error:
-        say(Wanted("Hello.", voice), tmp_path)
+        say(SpeechRequest("Hello.", voice), tmp_path)
     assert "--voices" in error.value.problems[0].hint
 
 
 def test_markup_in_a_line_does_nothing(tmp_path: Path) -> None:
-    said = say(Wanted('<audio src="/etc/passwd"/> Hi.'), tmp_path)
+    said = say(SpeechRequest('<audio src="/etc/passwd"/> Hi.'), tmp_path)
     assert said.file.stat().st_size > 1000

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import Engine, Said, Wanted, speak
+from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, speak
 from ltxflow.media.voice import canonical, read_voice
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("hibari") is None, reason="hibari-tts is not installed")
@@ -16,46 +16,48 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("hibari") is None, reas
 ENGINE = Engine("hibari", "hibari")
 
 
-def say(wanted: Wanted, folder: Path) -> Said:
+def say(wanted: SpeechRequest, folder: Path) -> SpokenSound:
     folder.mkdir(exist_ok=True)
     return asyncio.run(speak(ENGINE, wanted, folder, os.environ))
 
 
 def test_the_same_line_is_the_same_sound(tmp_path: Path) -> None:
-    one, other = (say(Wanted("The key is yours."), tmp_path / name) for name in "ab")
+    one, other = (say(SpeechRequest("The key is yours."), tmp_path / name) for name in "ab")
     assert one.file.read_bytes() == other.file.read_bytes()
     assert 0.8 < read_voice(one.file).seconds < 4
     assert one.version
 
 
 def test_speed_shortens(tmp_path: Path) -> None:
-    slow, fast = (read_voice(say(Wanted("The key is yours.", "", s), tmp_path / str(s)).file) for s in (0.6, 1.8))
+    slow, fast = (
+        read_voice(say(SpeechRequest("The key is yours.", "", s), tmp_path / str(s)).file) for s in (0.6, 1.8)
+    )
     assert slow.seconds > 1.5 * fast.seconds
 
 
 def test_a_voice_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match='there is no voice "bob"') as error:
-        say(Wanted("Hello.", "bob"), tmp_path)
+        say(SpeechRequest("Hello.", "bob"), tmp_path)
     assert "heart" in error.value.problems[0].hint
 
 
 def test_no_voice_is_fetched_from_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIBARI_HOME", str(tmp_path / "none"))
     with pytest.raises(LtxflowError, match='the voice "emma" is not on this machine') as error:
-        say(Wanted("Hello.", "emma"), tmp_path)
+        say(SpeechRequest("Hello.", "emma"), tmp_path)
     assert "hibari --voice emma" in error.value.problems[0].hint
     assert not (tmp_path / "none").exists()
 
 
 def test_a_language_it_does_not_speak_is_no_sound(tmp_path: Path) -> None:
-    said = say(Wanted("你好"), tmp_path)
+    said = say(SpeechRequest("你好"), tmp_path)
     with pytest.raises(LtxflowError, match="holds no samples"):
         canonical(said.file, tmp_path / "out.wav")
 
 
 def test_whoever_is_stopped_leaves_no_thread_behind_that_writes_into_a_folder_that_is_gone(tmp_path: Path) -> None:
     async def stopped() -> None:
-        line = Wanted("The key is yours. " * 20)
+        line = SpeechRequest("The key is yours. " * 20)
         speaking = asyncio.create_task(speak(ENGINE, line, tmp_path, os.environ))
         await asyncio.sleep(0)  # it has begun
         speaking.cancel()

@@ -11,11 +11,11 @@ import pytest
 from fakes.images import FakeImages, png
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import Engine, Picture, draw, openai
+from ltxflow.media.speech import Engine, PictureRequest, draw, openai
 
 KEY = "sk-s3same-0pen"
 ENV = {"PAID_KEY": KEY}
-WANTED = Picture("A door", (64, 32), 7)
+WANTED = PictureRequest("A door", (64, 32), 7)
 
 
 @pytest.fixture

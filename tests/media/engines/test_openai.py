@@ -10,7 +10,7 @@ import pytest
 from fakes.speech import FakeSpeech, tone
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.engines import Engine, Said, Wanted, available, openai
+from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, available, openai
 from ltxflow.media.voice import read_voice
 
 KEY = "sk-s3same-0pen"
@@ -27,10 +27,10 @@ def engine_of(server: FakeSpeech) -> Engine:
     return Engine("paid", "openai", url=server.url, model="tts-1", key_from_env="PAID_KEY", timeout_s=10)
 
 
-HELLO = Wanted("Hello.", "alloy")
+HELLO = SpeechRequest("Hello.", "alloy")
 
 
-def say(engine: Engine, folder: Path, wanted: Wanted = HELLO) -> tuple[Said, list[float]]:
+def say(engine: Engine, folder: Path, wanted: SpeechRequest = HELLO) -> tuple[SpokenSound, list[float]]:
     """Speak, and return how long it would have waited before further attempts."""
     waited: list[float] = []
 
@@ -58,7 +58,7 @@ def test_a_line_is_asked_for_as_wav_with_the_key(server: FakeSpeech, tmp_path: P
 
 
 def test_speed_is_sent_when_it_is_not_normal(server: FakeSpeech, tmp_path: Path) -> None:
-    said, _ = say(engine_of(server), tmp_path, Wanted("Hello.", "alloy", 2.0))
+    said, _ = say(engine_of(server), tmp_path, SpeechRequest("Hello.", "alloy", 2.0))
     assert server.asked[0].body["speed"] == 2.0
     assert float(read_voice(said.file).seconds) == 0.45
 
@@ -153,5 +153,5 @@ def test_a_key_that_is_not_set_is_known_before_anything_is_sent() -> None:
 
 def test_a_key_that_no_header_can_carry_is_told(server: FakeSpeech, tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match="no header can carry"):
-        asyncio.run(openai.speak(engine_of(server), Wanted("Hi.", "a"), tmp_path, {"PAID_KEY": "schlüssel"}))
+        asyncio.run(openai.speak(engine_of(server), SpeechRequest("Hi.", "a"), tmp_path, {"PAID_KEY": "schlüssel"}))
     assert not server.asked

@@ -12,8 +12,8 @@ from fakes.studio import Studio, accepted, freeze, let_go, notices, problems, st
 from films import write_picture
 
 from ltxflow.plan.estimate import work_of
-from ltxflow.plan.outlook import Question
-from ltxflow.verbs.session import open_session
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.session.session import open_session
 
 MODELS = {
     "checkpoints": ["ltx-2-19b-dev-fp8.safetensors"],
@@ -367,7 +367,7 @@ def test_nothing_is_started_that_would_pass_the_budget(studio: Studio, server: F
 
 def _work(studio: Studio) -> dict[str, float]:
     session = open_session(str(studio.folder), cwd=studio.folder, env=os.environ)
-    found = {s.node.target: work_of(s.node) for s in session.look(Question()).statuses.values()}
+    found = {s.node.target: work_of(s.node) for s in session.look(PlanOptions()).statuses.values()}
     session.store.close()
     return found
 

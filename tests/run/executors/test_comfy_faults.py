@@ -11,7 +11,7 @@ from fakes.misbehave import SPOILS
 from fakes.studio import Studio, accepted, asked, notices, problems, started, until
 from films import write_picture
 
-from ltxflow.run import fetch
+from ltxflow.farm import transfer
 
 PATIENT = ["--patience", "20s"]
 HASTY = ["--patience", "1s"]
@@ -173,7 +173,7 @@ def test_a_full_disk_of_ours_costs_no_render(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "strip_mp4", full)
+        patch.setattr(transfer, "strip_mp4", full)
         ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 1
     assert problems(ran)[0]["code"] == "disk"

@@ -12,7 +12,7 @@ from fakes.studio import DIES, Studio, asked, freeze, let_go, notices, problems,
 from film import command
 
 from ltxflow.comfy.client import prompt_id_for
-from ltxflow.store.journal import Journal
+from ltxflow.farm.journal import Journal
 
 
 @pytest.fixture

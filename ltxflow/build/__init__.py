@@ -1,0 +1,1 @@
+"""Build a film: load, plan, approve, make, publish."""

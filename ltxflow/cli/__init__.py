@@ -1,0 +1,1 @@
+"""The command line: one module a command, the error boundary, the answer cache."""

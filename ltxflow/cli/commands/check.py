@@ -1,0 +1,80 @@
+"""Reads the project, its prompts and its arithmetic, and says what is wrong and what could be better. No server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from ltxflow.cli.options import add_settings, session_of
+from ltxflow.comfy.signatures import FOLDER, core_classes, reported_core
+from ltxflow.core.errors import FAILED, Problem
+from ltxflow.decisions.lock_update import disagreements
+from ltxflow.lock.model import moved
+from ltxflow.plan.lengths import cut_film
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.project.lint import lint
+from ltxflow.project.thresholds import silenced
+from ltxflow.session.session import Session
+from ltxflow.steps import Node, reference
+from ltxflow.steps import clip as clip_step
+from ltxflow.ui.json_lines import print_envelope
+from ltxflow.ui.plan_view import header
+from ltxflow.ui.terminal import Console, count, duration
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="warnings fail the check, too")
+    parser.add_argument("--locked", action="store_true", help="fail where film and lock disagree, for CI")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace, face: Console) -> int:
+    with session_of(args) as session:
+        project = session.speech().project
+        _, lengths = cut_film(project, moved(session.lock, project.moved))
+        problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
+        outlook = None
+        if not any(problem.level == "error" for problem in problems):
+            outlook = session.look_on_paper(PlanOptions())  # templates, sizes and keys: everything short of a server
+            problems += disagreements(session) if args.locked else []
+            problems += _graph_problems(session, outlook.plan.nodes.values())
+        problems = sorted(silenced(project, problems), key=_place)
+        counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
+        failed = counts["error"] or (args.strict and counts["warning"])
+        code = FAILED if failed else 0
+        if args.json:
+            return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
+        face.problems([p for p in problems if p.level != "advice" or not args.quiet])
+        if outlook and not args.quiet:
+            if problems:
+                face.say()
+            seconds = outlook.film_frames / project.fps
+            face.say(face.paint(header(outlook), "bold"))
+            numbers = f"{count(len(project.scenes), 'scene')}, {count(len(project.clips), 'clip')}"
+            face.say(f"{numbers}, film {duration(seconds)}; every scene covers its narration.")
+        told = ", ".join(
+            count(number, level) if level != "advice" else f"{count(number, 'piece')} of advice"
+            for level, number in counts.items()
+            if number
+        )
+        mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
+        face.say(f"{mark} {told or 'nothing to complain of'}")
+        return code
+
+
+def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
+    """What is wrong with the graphs of clips and references, by the recorded nodes and those of servers met before."""
+    allowed, kinds = core_classes() | session.config.allowed_nodes, [*nodes]
+
+    def check(allowed: frozenset[str]) -> list[Problem]:
+        found = clip_step.check([node for node in kinds if node.kind == "clip"], allowed)
+        return found + reference.check([node for node in kinds if node.kind == "reference"], allowed)
+
+    problems = check(allowed)
+    if any(problem.code == "N102" for problem in problems):  # it may be core in a newer ComfyUI: that reads files
+        problems = check(allowed | reported_core(session.own / FOLDER))
+    return problems
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return (problem.span.file, problem.span.line, problem.span.col) if problem.span else ("", 0, 0)

@@ -1,0 +1,72 @@
+"""Lists files of clips that are no longer in the film. Dry unless --yes; removes only what ltxflow wrote."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from ltxflow.cli.options import session_of
+from ltxflow.core import files
+from ltxflow.core.timing import clip_file_name
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.project.model import Scene
+from ltxflow.publish.caption_files import FOLDER as CAPTIONS
+from ltxflow.publish.publish import POSTERS
+from ltxflow.session.session import hold
+from ltxflow.store.published import is_ours, without, write_published
+from ltxflow.ui.json_lines import print_envelope
+from ltxflow.ui.terminal import Console, count
+
+KINDS = ("narration", "poster", "captions")  # of files that go with scenes and clips
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="really remove them; their renders stay in the store")
+
+
+def run(args: argparse.Namespace, face: Console) -> int:
+    if not args.yes:
+        return _clean(args, face)
+    with session_of(args) as session:
+        held = hold(session, wait=True, on_wait=lambda owner: face.say(f"waiting for process {owner.get('pid')}"))
+    with held:
+        return _clean(args, face)
+
+
+def _beside(scene: Scene) -> Iterator[str]:
+    """The files that may stand beside a scene's clips; captions of the whole film go with any scene."""
+    spoken = scene.narration
+    if spoken.file or spoken.speech:
+        yield f"narration/{scene.id}{spoken.file.path.suffix.lower() if spoken.file else '.wav'}"
+    for clip in scene.clips:
+        yield f"{POSTERS}/{Path(clip_file_name(scene.index, clip.index)).stem}.jpg"
+    yield from (f"{CAPTIONS}/{name}" for name in (f"{scene.id}.json", "film.srt", "film.vtt"))
+
+
+def _clean(args: argparse.Namespace, face: Console) -> int:
+    with session_of(args) as session:
+        base, folder = session.project.output.parent, session.project.output.name
+        orphans = [f"{folder}/{orphan.file}" for orphan in session.look(PlanOptions(mode="animatic")).orphans]
+        kept = {path for scene in session.project.scenes for path in _beside(scene)}
+        orphans += [
+            path
+            for path, entry in session.published.entries.items()
+            if entry.source in KINDS and path not in kept and (base / path).exists()
+        ]
+        removed = []
+        if args.yes:
+            for path in orphans:
+                if is_ours(session.published, base, path):  # asked again at the last moment
+                    files.remove(base / path)
+                    removed.append(path)
+            write_published(session.record_path, without(session.published, removed))
+        if args.json:
+            return print_envelope("clean", {"orphans": orphans, "removed": removed}, 0)
+        for path in orphans:
+            face.say(f"  {face.paint('-', 'red')} {path}{'  removed' if path in removed else ''}")
+        if not orphans:
+            face.say("nothing to clean")
+        elif not args.yes:
+            face.say(f"{count(len(orphans), 'file')} of no clip in the film; remove with: ltxflow clean --yes")
+        return 0

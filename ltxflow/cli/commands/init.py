@@ -1,0 +1,169 @@
+"""Starts a film: a folder with a project.yaml that checks, plans and builds as it stands.
+
+Its model is the newest one that a server can run, where one answers at once; else LTX-2 19B.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import socket
+import unicodedata
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from ltxflow.comfy.discovery import find_servers
+from ltxflow.core import files
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.documents.paths import FILE, WINDOWS_RESERVED, shown, workspace_of
+from ltxflow.ui.json_lines import print_envelope
+from ltxflow.ui.terminal import Console
+
+SCHEMA = "project.schema.json"
+DEFAULT_PROFILE = "ltx2-19b"
+NAMING = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
+GUESS_S, NAMED_S = 1.0, 3.0  # how long servers are waited for: a film can be begun without any
+
+SAMPLE = """\
+# yaml-language-server: $schema={schema}
+ltxflow: 1
+id: {id}
+title: "{title}"
+aspect: "16:9" # 3:2, 1:1, 9:16, 4:3, 4:5, 21:9 … or  size: 1536x864
+fps: 25
+profile: {profile} # the model: {why}
+seed: 1 # every clip's own seed follows from this one and the clip's ids
+
+look: "Soft morning light with muted greens and golds." # said in every prompt
+vars: {{ valley: "a wide valley with a winding river" }} # for prompts: {{{{ valley }}}}
+
+speech: {{ engine: offline }} # a voice on this machine reads the texts; without one their length is estimated
+
+defaults:
+  scene: {{ pad: {{ head: 0.2s, tail: 0.4s }}, crossfade: 12f }}
+
+scenes:
+  - id: opening
+    narration: 8.5s # a duration; or {{ text: "…" }}, as below; or {{ file: narration/opening.wav }}
+    clips: # longer than one clip: two of them, with different motion
+      - id: a
+        # image-to-video holds a look better than text alone:
+        # reference: refs/valley.png
+        prompt:
+          setup: "Dawn over {{{{ valley }}}}, with thin mist above the water."
+          subject: "A lone heron stands in the shallows among the reeds."
+          camera: "The camera glides low over the water toward the bird."
+          action: "The heron lifts its head, spreads its wings and takes off, its wing tips touching the surface."
+          mood: "Calm and expectant."
+          audio: "Water laps softly, reeds rustle, and wings beat the cool air."
+      - id: b
+        prompt:
+          setup: "High above {{{{ valley }}}} the water shines like a ribbon."
+          camera: "The camera rises beside the heron and tilts down to reveal the fields."
+          action: "The heron banks into the wind while the mist tears open below and sunlight spreads over the land."
+          mood: "Wide and hopeful."
+          audio: "Wind rushes past and a distant church bell rings."
+
+  - id: closing
+    narration: {{ text: "A film begins with a sentence. Change it, build again, and only what changed is made anew." }}
+    clips:
+      - id: a
+        prompt:
+          setup: "A wooden desk by a window with a stack of storyboard cards."
+          camera: "The camera drifts sideways along the desk at eye level."
+          action: "A hand slides one card out, turns it over and lays it back elsewhere while dust dances in the light."
+          audio: "Paper rustles and a clock ticks quietly."
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default=None, metavar="FOLDER", help="where (default: here)")
+    parser.add_argument("--title", help="the film's title (default: from the folder's name)")
+
+
+def run(args: argparse.Namespace, face: Console) -> int:
+    folder = Path.cwd() / (args.folder or args.project or ".")
+    file = folder / FILE
+    if file.exists():
+        raise LtxflowError(Problem(f'"{shown(file)}" is there already', hint="choose another folder", code="U020"))
+    name = folder.resolve().name
+    id = slug(name)
+    title = (args.title or titled(name)).replace("\\", "\\\\").replace('"', '\\"')
+    files.make_dir(folder)
+    schema = _schema(folder, args.root)
+    profile, why = _profile(face)
+    files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title, profile=profile, why=why))
+    files.make_dir(folder / "refs")
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        files.write_atomic(ignore, ".ltxflow/\npublic/\n")
+    if args.json:
+        return print_envelope("init", {"id": id, "file": str(file), "profile": profile, "why": why}, 0)
+    face.say(f"{face.paint('✓', 'green')} {shown(file)}")
+    face.say(f"  model: {profile}, {why}")
+    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
+    face.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
+    return 0
+
+
+def _profile(face: Console) -> tuple[str, str]:
+    """Return the profile of a new film, and why that one: what a server has decides, if one answers at once."""
+    env = os.environ
+    if not (any(env.get(name) for name in NAMING) or _config(env).exists() or _is_anybody_there()):
+        return DEFAULT_PROFILE, "the default; no server answered"
+    from ltxflow.farm.capabilities import newest_profile  # by need: it asks a server, and mostly there is none
+
+    try:
+        name, why = newest_profile(env, (GUESS_S, NAMED_S))
+    except LtxflowError as error:  # a wrong address, or a configuration that cannot be read: a film needs neither
+        face.warn(error.problems[0].message)
+        name, why = "", "the default"
+    return name or DEFAULT_PROFILE, why
+
+
+def _config(env: Mapping[str, str]) -> Path:
+    base = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(base) / "ltxflow" / "config.yaml"
+
+
+def _is_anybody_there() -> bool:
+    """Whether anything listens where a server would be guessed."""
+    guesses = [urlsplit(place.url) for place in find_servers([], {}, {})]
+
+    def listens(url: SplitResult) -> bool:
+        try:
+            socket.create_connection((url.hostname or "", url.port or 80), GUESS_S).close()
+        except OSError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(guesses)) as pool:
+        return any(pool.map(listens, guesses))
+
+
+def slug(name: str) -> str:
+    """Given a folder's name, return an id: small letters, digits and hyphens."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    id = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64] or "film"
+    return f"{id}-1" if id in WINDOWS_RESERVED else id
+
+
+def titled(name: str) -> str:
+    """Given a folder's name, return a title: `my-film` → `My film`."""
+    words = " ".join(re.split(r"[-_\s]+", name)).strip()
+    return words[:1].upper() + words[1:] or "Film"
+
+
+def _schema(folder: Path, root: str | None) -> str:
+    """Where editors find the schema: the workspace's own copy, else one beside the project, kept in git with it."""
+    workspace = workspace_of(folder, root)
+    known = workspace / "schemas" / SCHEMA
+    if known.is_file():
+        return os.path.relpath(known, folder.resolve())
+    text = (files.data_dir() / "schemas" / SCHEMA).read_text("utf-8")
+    files.write_atomic(folder / SCHEMA, text)
+    return f"./{SCHEMA}"

@@ -1,0 +1,109 @@
+"""ltxflow.lock and git.
+
+`lock setup` tells git, in this checkout, to merge locks with ltxflow. `lock merge BASE OURS THEIRS` is what git then
+calls: it unites the takes of both sides, and writes the result to OURS. `lock merge` alone resolves a lock that git
+left in conflict. Where two people decided differently about one clip, ours stands and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ltxflow.core import files, git
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.documents.paths import find_project, shown
+from ltxflow.lock.merge import Merged, merge, sides
+from ltxflow.lock.model import Lock, lock_text, parse_lock, read_lock
+from ltxflow.session.session import LOCK
+from ltxflow.ui.json_lines import print_envelope
+from ltxflow.ui.terminal import Console, count
+
+DRIVER = "ltxflow-lock"
+ATTRIBUTE = f"{LOCK} merge={DRIVER}"
+COMMAND = "ltxflow lock merge %O %A %B"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["merge", "setup"], help="what to do")
+    parser.add_argument("files", nargs="*", metavar="BASE OURS THEIRS", help="merge: as git names them, %%O %%A %%B")
+
+
+def run(args: argparse.Namespace, face: Console) -> int:
+    if args.what == "setup":
+        return _setup(args, face)
+    if args.files and len(args.files) != 3:
+        raise LtxflowError(
+            Problem("three files are merged: BASE OURS THEIRS", hint="or none: ltxflow lock merge resolves a conflict")
+        )
+    if args.files:
+        base, ours, theirs = map(Path, args.files)
+        for path in (ours, theirs):
+            if not path.is_file():
+                raise LtxflowError(Problem(f'no file "{path}"', hint="git names them: ltxflow lock merge %O %A %B"))
+        merged = merge(_lenient(base), read_lock(ours, LOCK), read_lock(theirs, LOCK))
+        files.write_atomic(ours, lock_text(merged.lock))
+        return _report(args, face, merged, "merged")
+    folder = find_project(args.project, Path.cwd()).parent
+    place = folder / LOCK
+    merged = merge(*_in_conflict(folder))
+    files.write_atomic(place, lock_text(merged.lock))
+    code = _report(args, face, merged, f"{shown(place, Path.cwd())}: merged")
+    if not code and not args.json:
+        face.say(f"Then: git add {shown(place, Path.cwd())}")
+    return code
+
+
+def _lenient(path: Path) -> Lock:
+    """The version both came from may be empty: both sides made theirs anew."""
+    return read_lock(path, LOCK) if path.is_file() and path.stat().st_size else Lock()
+
+
+def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
+    """What git kept of a conflict: the version both came from, ours, theirs. If it kept nothing: what the marks say."""
+    listed = git.git(folder, "ls-files", "--unmerged", "--", LOCK).decode().split("\n")
+    stages = {line.split()[2]: line.split()[1] for line in listed if line}
+    if stages:
+        kept = {number: git.git(folder, "cat-file", "blob", blob).decode() for number, blob in stages.items()}
+        base, ours, theirs = (kept.get(number, "") for number in "123")
+    elif (place := folder / LOCK).is_file() and (found := sides(place.read_text("utf-8"))):
+        base, ours, theirs = found
+    else:
+        message = f'git has no conflict in "{folder / LOCK}"'
+        raise LtxflowError(Problem(message, hint="nothing is to be merged"))
+    return parse_lock(base, LOCK), parse_lock(ours, LOCK), parse_lock(theirs, LOCK)
+
+
+def _report(args: argparse.Namespace, face: Console, merged: Merged, told: str) -> int:
+    code = FAILED if merged.clashes else 0
+    problems = [Problem(clash.message, hint=f"{clash.hint}; then: git add {LOCK}") for clash in merged.clashes]
+    if args.json:
+        data = {
+            "clips": len(merged.lock.entries),
+            "clashes": [clash.clip for clash in merged.clashes],
+            "renumbered": [{"clip": clip, "from": old, "to": new} for clip, old, new in merged.renumbered],
+        }
+        return print_envelope("lock", data, code, problems)
+    for clip, old, new in merged.renumbered:
+        face.warn(f"{clip}: their take {old} is take {new} now, since ours is another take {old}")
+    face.problems(problems)
+    if not args.quiet:
+        face.say(f"{told}, {count(len(merged.lock.entries), 'clip')}")
+    return code
+
+
+def _setup(args: argparse.Namespace, face: Console) -> int:
+    folder = find_project(args.project, Path.cwd()).parent
+    git.git(folder, "config", f"merge.{DRIVER}.name", "unites the takes of two ltxflow.lock files")
+    git.git(folder, "config", f"merge.{DRIVER}.driver", COMMAND)
+    attributes = folder / ".gitattributes"
+    text = attributes.read_text("utf-8") if attributes.exists() else ""
+    is_new = ATTRIBUTE not in text.splitlines()
+    if is_new:
+        files.write_atomic(attributes, text + ("" if not text or text.endswith("\n") else "\n") + ATTRIBUTE + "\n")
+    if args.json:
+        return print_envelope("lock", {"driver": COMMAND, "attributes": str(attributes), "written": is_new}, 0)
+    face.say(f"git merges locks with: {COMMAND}")
+    if is_new:
+        face.say(f"written: {shown(attributes, Path.cwd())}; commit it, and run `ltxflow lock setup` in every clone")
+    return 0

@@ -1,0 +1,43 @@
+"""Allows what a project brings that could do harm: its own templates, absolute paths. Bound to their content."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ltxflow.documents.paths import find_project
+from ltxflow.project.config import is_trusted, read_config, remember_trust
+from ltxflow.project.load import load
+from ltxflow.ui.json_lines import print_envelope
+from ltxflow.ui.terminal import Console
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--show", action="store_true", help="only list what it brings")
+    parser.add_argument("--revoke", action="store_true", help="take the trust back")
+
+
+def run(args: argparse.Namespace, face: Console) -> int:
+    file = find_project(args.project, Path.cwd())
+    config = read_config(os.environ)
+    if args.revoke:
+        remember_trust(config, file.parent, None)
+        if args.json:
+            return print_envelope("trust", {"brings": {}, "trusted": False}, 0)
+        face.say(f"no longer trusted: {file.parent}")
+        return 0
+    foreign = dict(load(file, root=args.root, is_trusted=True, engines=config.engines).project.foreign)
+    trusted = is_trusted(config, file.parent, foreign)
+    if foreign and not trusted and not args.show:
+        remember_trust(config, file.parent, foreign)
+        trusted = True
+    if args.json:
+        return print_envelope("trust", {"brings": foreign, "trusted": trusted}, 0)
+    for name, digest in sorted(foreign.items()):
+        face.say(f"  {name}  {digest[:16]}")
+    if not foreign:
+        face.say("this project brings nothing that needs trust")
+    else:
+        face.say("trusted, until any of these changes" if trusted else "not trusted; allow it with: ltxflow trust")
+    return 0

@@ -1,0 +1,1 @@
+"""What people decide about takes, and how it enters ltxflow.lock."""

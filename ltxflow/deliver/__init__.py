@@ -1,1 +1,0 @@
-"""What other tools use: the published tree and its timeline."""

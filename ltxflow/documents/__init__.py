@@ -1,0 +1,1 @@
+"""YAML files with positions, checked against their schemas."""

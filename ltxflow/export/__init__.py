@@ -1,0 +1,1 @@
+"""Hand-over: one mp4, editors' timelines, Remotion, the storyboard."""

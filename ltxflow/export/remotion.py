@@ -1,0 +1,124 @@
+"""The Remotion starter: a Remotion project of our own files that plays what is published. Remotion is not ours.
+
+`ltxflow.json` in it says where the film is and which bytes we wrote, so that a later export renews only those.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, digest_bytes, digest_file
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.export.typescript import timeline_typescript
+
+STARTER = Path(__file__).parent / "starter"
+RECORD = "ltxflow.json"
+RECORD_SCHEMA = "ltxflow.starter/1"
+NOT_OURS, INSIDE = "D001", "D030"
+
+
+@dataclass
+class RemotionExport:
+    """What an export did, by path in its folder: written anew, as it was, and left as a person changed it."""
+
+    written: list[str] = field(default_factory=list)
+    in_place: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
+def starter_files(project: str) -> dict[str, bytes]:
+    """Given a project's id, return the starter's files: path → bytes."""
+    found = {
+        path.relative_to(STARTER).as_posix(): path.read_bytes() for path in sorted(STARTER.rglob("*")) if path.is_file()
+    }
+    found[".gitignore"] = found.pop("gitignore")
+    package = json.loads(found["package.json"])
+    found["package.json"] = (json.dumps({**package, "name": f"{project}-remotion"}, indent=2) + "\n").encode()
+    return found | {f"src/{name}": text.encode() for name, text in timeline_typescript().items()}
+
+
+def write_starter(folder: Path, project: str, output: Path, timeline: str, *, force: bool = False) -> RemotionExport:
+    """Given a folder, a project's id, its output folder and its timeline's name, make the folder a Remotion project.
+
+    A file that was never ours, or that both a person and we have changed, is not written over, nor is anything else
+    then, unless `force` says so. One that only a person has changed stays. Raise LtxflowError when something was
+    refused, or the folder lies where Remotion would serve it.
+    """
+    public = output.parent.resolve()
+    if public == folder.resolve() or public in folder.resolve().parents:
+        hint = "choose one beside it, such as remotion"
+        raise LtxflowError(
+            Problem(f'"{folder}" is inside "{public.name}", which Remotion serves', hint=hint, code=INSIDE)
+        )
+    wanted = starter_files(project)
+    record = _read_record(folder / RECORD, force)
+    done, refused = _compare(folder, wanted, record, force)
+    if refused:
+        raise LtxflowError(*(_refused(folder / path) for path in refused), exit_code=FAILED)
+    for path in done.written:
+        files.make_dir((folder / path).parent)
+        files.write_atomic(folder / path, wanted[path])
+    place = {
+        "schema": RECORD_SCHEMA,
+        "publicDir": Path(os.path.relpath(public, folder.resolve())).as_posix(),
+        "timeline": f"{output.name}/{timeline}",
+        "files": {path: digest_bytes(data) for path, data in sorted(wanted.items())},
+    }
+    text = (json.dumps(place, indent=2, ensure_ascii=False) + "\n").encode()
+    if not (folder / RECORD).is_file() or (folder / RECORD).read_bytes() != text:
+        files.write_atomic(folder / RECORD, text)
+        done.written.append(RECORD)
+    return done
+
+
+def _compare(
+    folder: Path, wanted: Mapping[str, bytes], record: Mapping[str, Any], force: bool
+) -> tuple[RemotionExport, list[str]]:
+    done, refused = RemotionExport(), []
+    for path, data in wanted.items():
+        there, new, wrote = _digest(folder / path), digest_bytes(data), record.get(path)
+        if there == new:
+            done.in_place.append(path)
+        elif there is None or there == wrote or force:
+            done.written.append(path)
+        elif wrote == new:
+            done.kept.append(path)  # nothing of ours is new in it
+        else:
+            refused.append(path)
+    return done, refused
+
+
+def _digest(path: Path) -> Digest | str | None:
+    """The digest of a file; None where nothing is, "" for what is no plain file."""
+    if not os.path.lexists(path):
+        return None
+    return digest_file(path) if path.is_file() and not path.is_symlink() else ""
+
+
+def _read_record(path: Path, force: bool) -> Mapping[str, Any]:
+    """What we wrote in this folder before: path → digest."""
+    if not os.path.lexists(path):
+        return {}
+    try:
+        data = json.loads(path.read_bytes())
+        if data["schema"] == RECORD_SCHEMA:
+            return dict(data["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    if force:
+        return {}
+    raise LtxflowError(_refused(path), exit_code=FAILED)
+
+
+def _refused(path: Path) -> Problem:
+    return Problem(
+        f'"{os.path.relpath(path)}" was not written by ltxflow, or was changed since; it is left alone',
+        hint="move it away, choose another folder, or write over it with --force",
+        code=NOT_OURS,
+    )

@@ -1,1 +1,0 @@
-"""How it looks: terminal, JSON lines. Faces only read events."""

@@ -1,0 +1,1 @@
+"""Many servers: the queue, the schedule, the workers, attempts and their journal."""

@@ -1,0 +1,1 @@
+"""ltxflow.lock: read, write, merge."""

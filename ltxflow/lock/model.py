@@ -1,0 +1,463 @@
+"""`ltxflow.lock`: per clip the pick, its takes and their digests, a line each; per model what `auto` came to.
+
+Knows no store, no plan.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, Key, Output
+from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for
+from ltxflow.store.blobs import is_digest
+
+LOCK_VERSION = 1
+_HEAD = (
+    "# written by ltxflow, one line a clip: which take is in the cut, what was rendered; belongs into git\n"
+    f"ltxflow-lock: {LOCK_VERSION}\n"
+)
+_LINE = re.compile(
+    r"(?P<clip>[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*|reference:[a-z0-9][a-z0-9-]*(?:/[a-z0-9][a-z0-9-]*)?"
+    r"|model:[a-z0-9][a-z0-9./-]*)"
+    r":\s+(?P<json>\S.*)"
+)
+MODEL = "model:"  # what begins the line of a model
+_VERSION = re.compile(r"ltxflow-lock:\s+(?P<version>\S.*?)\s*")
+_CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")
+# what JSON lets stand in a string but YAML does not print (YAML 1.2, 5.1), or takes for the end of a line
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class LockTake:
+    """What one take came to. `digest` and `facts` are those of its `video`, or of a reference's `image`, which has no
+    frames; `outputs`: every other output's digest.
+
+    `seed` is the derived seed as first used, None where only seeds written in the project were. `source` says
+    what made it: "comfyui", or a file that was pinned. `tries` is how many seeds were tried by themselves, and came
+    out badly: with so many tried there is no other.
+    """
+
+    key: Key
+    seed: int | None
+    digest: Digest
+    frames: int
+    facts: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    source: str = ""
+    outputs: Mapping[str, Digest] = field(default_factory=lambda: _EMPTY)
+    tries: int = 0
+
+    def output(self, name: str) -> Output | None:
+        """Given an output's name, return what the lock knows of it: but for `video`, the digest alone."""
+        if name == "video":
+            return Output(self.digest, {"frames": self.frames, **self.facts})
+        found = self.outputs.get(name)
+        return None if found is None else Output(found)
+
+
+@dataclass(frozen=True)
+class LockEntry:
+    """A clip's line: which take is picked, all takes by number, and a human's word on the picked one."""
+
+    pick: int
+    takes: Mapping[int, LockTake] = field(default_factory=dict)
+    status: str = ""
+    reason: str = ""
+
+    @property
+    def picked(self) -> LockTake | None:
+        return self.takes.get(self.pick)
+
+    @cached_property
+    def text(self) -> str:
+        """What stands behind the clip in its line. Kept: the file is written with every clip that is finished."""
+        return _entry_text(self)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The whole file: clip path (`hook/b`), or name of a made reference (`reference:hero`) → its entry.
+
+    `choices` are what `auto` came to, by the model's name: {weights: {role: precision}, quality, stages}, each only
+    where it was to be chosen.
+    """
+
+    entries: Mapping[str, LockEntry] = field(default_factory=lambda: _EMPTY)
+    choices: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _EMPTY)
+
+    def mentions(self, word: str) -> bool:
+        """Whether a word may stand in one of its lines: a quick look that spares reading them all."""
+        return word in self.entries.text if isinstance(self.entries, _Lines) else True
+
+    def take(self, clip: str, take: int) -> LockTake | None:
+        entry = self.entries.get(clip)
+        return None if entry is None else entry.takes.get(take)
+
+
+def made_of(entry: str) -> str:
+    """Given the name of an entry, return the output that its takes' digests are of: a clip's or a reference's."""
+    return "image" if entry.startswith("reference:") else "video"
+
+
+# --- changes: each returns a new Lock
+
+
+def with_entry(lock: Lock, clip: str, entry: LockEntry) -> Lock:
+    """Given a clip's path and its new entry, return the lock with it."""
+    return replace(lock, entries={**lock.entries, clip: entry})
+
+
+def without(lock: Lock, clip: str) -> Lock:
+    """Given a clip's path, return the lock without it."""
+    return replace(lock, entries={path: entry for path, entry in lock.entries.items() if path != clip})
+
+
+def with_choices(lock: Lock, model: str, choices: Mapping[str, Any]) -> Lock:
+    """Given what `auto` came to for a model, return the lock with it beside what was chosen before."""
+    known = lock.choices.get(model, _EMPTY)
+    weights = {**known.get("weights", {}), **choices.get("weights", {})}
+    united = {**known, **choices, **({"weights": weights} if weights else {})}
+    return replace(lock, choices={**lock.choices, model: united}) if united else lock
+
+
+def with_take(lock: Lock, clip: str, take: int, made: LockTake) -> Lock:
+    """Given what a take came to, return the lock with it. Take 1 is the pick until a person picks another.
+
+    A human's word was about bytes: where the picked take's digest changes, status and reason go.
+    """
+    entry = lock.entries.get(clip, LockEntry(pick=1))
+    before = entry.takes.get(take)
+    entry = replace(entry, takes={**entry.takes, take: made})
+    if take == entry.pick and before is not None and before.digest != made.digest:
+        entry = replace(entry, status="", reason="")
+    return with_entry(lock, clip, entry)
+
+
+def with_pick(lock: Lock, clip: str, take: int) -> Lock:
+    """Given a clip and one of its takes, return the lock with that take in the cut.
+
+    Status and reason were about the other take and go. Raise LtxflowError when there is no such take.
+    """
+    entry = lock.entries.get(clip)
+    if entry is None or take not in entry.takes:
+        known = ", ".join(str(number) for number in sorted(entry.takes)) if entry else ""
+        hint = f"it has {known}; `ltxflow retake {clip}` makes one more" if known else "build it first"
+        raise LtxflowError(Problem(f'"{clip}" has no take {take}', hint=hint))
+    if take == entry.pick:
+        return lock
+    return with_entry(lock, clip, replace(entry, pick=take, status="", reason=""))
+
+
+def with_status(lock: Lock, clip: str, status: str, reason: str = "") -> Lock:
+    """Given a human's word on a clip's picked take, return the lock with it. Raise LtxflowError without."""
+    entry = lock.entries.get(clip)
+    if entry is None:
+        raise LtxflowError(Problem(f'"{clip}" has no take yet', hint="build it first"))
+    return with_entry(lock, clip, replace(entry, status=status, reason=reason))
+
+
+def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
+    """Given (from, to) pairs of clip paths or of scene ids, return the lock with entries under their new ids.
+
+    One after the other, as written. An entry that is not there, or whose new place is taken, stays: so the
+    pairs may remain in the project after they did their work.
+    """
+    moves = tuple(moves)
+    if not moves:
+        return lock
+    entries = dict(lock.entries)
+    for source, target in moves:
+        for clip in [clip for clip in entries if clip == source or clip.startswith(f"{source}/")]:
+            place = target + clip[len(source) :]
+            if place not in entries:
+                entries[place] = entries.pop(clip)
+    return lock if entries == lock.entries else replace(lock, entries=entries)
+
+
+# --- the text
+
+
+def lock_text(lock: Lock) -> str:
+    """Given a lock, return its text: YAML, with a line a clip in the order of their paths, to merge well."""
+    lines = {clip: entry.text for clip, entry in lock.entries.items()}
+    lines |= {f"{MODEL}{model}": _as_text(_plain_choices(choices)) for model, choices in lock.choices.items()}
+    return _HEAD + "".join(f"{name}: {lines[name]}\n" for name in sorted(lines))
+
+
+def _plain_choices(choices: Mapping[str, Any]) -> dict[str, Any]:
+    weights = {"weights": _sorted(choices["weights"])} if "weights" in choices else {}
+    return weights | {name: choices[name] for name in ("quality", "stages") if name in choices}
+
+
+def _entry_text(entry: LockEntry) -> str:
+    data: dict[str, Any] = {"pick": entry.pick}
+    data |= {"status": entry.status} if entry.status else {}
+    data |= {"reason": entry.reason} if entry.reason else {}
+    data["takes"] = {str(number): _take_json(entry.takes[number]) for number in sorted(entry.takes)}
+    return _as_text(data)
+
+
+def _as_text(data: Mapping[str, Any]) -> str:
+    text = json.dumps(data, separators=(", ", ": "), ensure_ascii=False, allow_nan=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _take_json(take: LockTake) -> dict[str, Any]:
+    data: dict[str, Any] = {"key": take.key, "seed": take.seed, "digest": take.digest, "frames": take.frames}
+    data |= {"facts": _sorted(take.facts)} if take.facts else {}
+    data |= {"source": take.source} if take.source else {}
+    data |= {"outputs": _sorted(take.outputs)} if take.outputs else {}
+    data |= {"tries": take.tries} if take.tries else {}
+    return data
+
+
+def _sorted(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in sorted(data)}
+
+
+def parse_lock(text: str, name: str) -> Lock:
+    """Given a lock's text and the name to show, return the Lock. Raise LtxflowError with every bad line."""
+    lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
+    _refuse_conflicts(lines, name)
+    entries: dict[str, LockEntry] = {}
+    choices: dict[str, Mapping[str, Any]] = {}
+    problems: list[Problem] = []
+    is_headed = False
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if not is_headed:
+            _check_version(line, Span(name, number, 1))
+            is_headed = True
+            continue
+        try:
+            clip, entry = _parse_line(line, name, number)
+        except _Bad as bad:
+            problems.append(bad.problem)
+            continue
+        if clip in entries or (clip.startswith(MODEL) and clip.removeprefix(MODEL) in choices):
+            hint = "keep one of the two lines; what the other one names stays in the store"
+            problems.append(Problem(f'"{clip}" stands here twice', Span(name, number, 1), hint))
+        if isinstance(entry, LockEntry):
+            entries[clip] = entry
+        else:
+            choices[clip.removeprefix(MODEL)] = entry
+    if problems:
+        raise LtxflowError(*problems)
+    return Lock(entries, choices)
+
+
+def _refuse_conflicts(lines: list[str], name: str) -> None:
+    found = [number for number, line in enumerate(lines, 1) if _CONFLICT.fullmatch(line)]
+    if found:
+        hint = "ltxflow lock merge resolves it; `ltxflow lock setup` lets git do so by itself from now on"
+        message = f'an unresolved merge conflict: "{lines[found[0] - 1]}"'
+        raise LtxflowError(Problem(message, Span(name, found[0], 1), hint))
+
+
+def _check_version(line: str, span: Span) -> None:
+    found = _VERSION.fullmatch(line)
+    if found is None:
+        hint = f'its first line is "ltxflow-lock: {LOCK_VERSION}"; `git checkout` brings back the last good one'
+        raise LtxflowError(Problem(f'"{line[:40]}" does not begin a lock', span, hint))
+    if found["version"] != str(LOCK_VERSION):
+        hint = "it was written by another version of ltxflow: upgrade"
+        raise LtxflowError(Problem(f'a lock of version "{found["version"]}" cannot be read', span, hint))
+
+
+class _Bad(Exception):
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+def _parse_line(line: str, name: str, number: int) -> tuple[str, LockEntry | Mapping[str, Any]]:
+    """Return the name that a line begins with, and a clip's entry, or what was chosen for a model."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        hint = 'a line reads: scene/clip: {"pick": 1, "takes": {…}}'
+        raise _Bad(Problem(f'"{line[:40]}" is not a line of a lock', Span(name, number, 1), hint))
+    hint = "restore this line from git, or delete it: the clip is then looked up in the store again"
+    try:
+        data = json.loads(found["json"])
+    except json.JSONDecodeError as error:
+        span = Span(name, number, found.start("json") + error.pos + 1)
+        raise _Bad(Problem(f'"{found["clip"]}": not JSON: {error.msg.lower()}', span, hint)) from None
+    except RecursionError:
+        span = Span(name, number, found.start("json") + 1)
+        raise _Bad(Problem(f'"{found["clip"]}": nested too deeply', span, hint)) from None
+    try:
+        return found["clip"], _choices(data) if found["clip"].startswith(MODEL) else _entry(data)
+    except ValueError as error:
+        span = Span(name, number, found.start("json") + 1)
+        raise _Bad(Problem(f'"{found["clip"]}": {error}', span, hint)) from None
+
+
+def _entry(data: Any) -> LockEntry:
+    _check_names(data, "an entry", {"pick", "status", "reason", "takes"})
+    takes = _typed(data, "takes", dict, {})
+    bad = [number for number in takes if re.fullmatch(r"[1-9]\d{0,8}", number) is None]
+    if bad:
+        raise ValueError(f'"{bad[0]}" is not the number of a take')
+    pick = _typed(data, "pick", int, None)
+    if pick < 1:
+        raise ValueError(f'"pick" is {pick}, takes count from 1')
+    return LockEntry(
+        pick=pick,
+        takes={int(number): _take(take) for number, take in takes.items()},
+        status=_typed(data, "status", str, ""),
+        reason=_typed(data, "reason", str, ""),
+    )
+
+
+def _choices(data: Any) -> Mapping[str, Any]:
+    _check_names(data, "a model", {"weights", "quality", "stages"})
+    for role, precision in _typed(data, "weights", dict, {}).items():
+        if type(precision) is not str:
+            raise ValueError(f'"{role}" is not text')
+    _typed(data, "quality", str, "")
+    if _typed(data, "stages", int, 1) not in (1, 2):
+        raise ValueError(f'"stages" is {data["stages"]}')
+    return dict(data)
+
+
+def _take(data: Any) -> LockTake:
+    _check_names(data, "a take", {"key", "seed", "digest", "frames", "facts", "source", "outputs", "tries"})
+    outputs = _typed(data, "outputs", dict, {})
+    for name, value in [("key", data.get("key")), ("digest", data.get("digest")), *outputs.items()]:
+        if not is_digest(value):
+            raise ValueError(f'"{name}" is not 64 hex digits')
+    seed = data.get("seed")
+    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**53):
+        raise ValueError('"seed" is not a whole number from 0 to 2^53 - 1')
+    frames = _typed(data, "frames", int, None)
+    if frames < 0:
+        raise ValueError(f'"frames" is {frames}')
+    return LockTake(
+        key=Key(data["key"]),
+        seed=seed,
+        digest=Digest(data["digest"]),
+        frames=frames,
+        facts=_typed(data, "facts", dict, {}),
+        source=_typed(data, "source", str, ""),
+        outputs={name: Digest(value) for name, value in outputs.items()},
+        tries=_typed(data, "tries", int, 0),
+    )
+
+
+def _check_names(data: Any, what: str, known: set[str]) -> None:
+    if not isinstance(data, dict):
+        raise ValueError(f"{what} is a mapping")
+    unknown = sorted(set(data) - known)
+    if unknown:  # never dropped in silence when the lock is written again
+        raise ValueError(f'{what} has no "{unknown[0]}"')
+
+
+def _typed(data: dict[str, Any], name: str, kind: type, otherwise: Any) -> Any:
+    value = data.get(name, otherwise)
+    if type(value) is not kind:
+        words = {int: "a whole number", str: "text", dict: "a mapping"}
+        raise ValueError(f'"{name}" is not {words[kind]}' if name in data else f'"{name}" is missing')
+    return value
+
+
+# --- the file
+
+
+def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
+    """Given the lock's path, return the Lock, an empty one without a file. `name` is shown in errors.
+
+    Raise LtxflowError, with line and column, for what is damaged or not merged. Of one that `is_known`, since it was
+    read before and is as it was, a line is read when it is asked for.
+    """
+    shown = name or str(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Lock()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise LtxflowError(Problem(f'cannot read "{shown}": {reason}', hint=hint_for(error))) from error
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        span = Span(shown, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        hint = "restore the file from git, or save it as UTF-8"
+        raise LtxflowError(Problem("not UTF-8", span, hint)) from None
+    if not text.strip():  # we never write one: its takes and words were in it
+        hint = f"`git checkout {path.name}` brings back the last good one; without any, remove it"
+        raise LtxflowError(Problem("a lock with nothing in it", Span(shown, 1, 1), hint))
+    if not is_known:
+        return parse_lock(text, shown)
+    lines = _Lines(text, shown)
+    return Lock(lines, lines.choices)
+
+
+class _Lines(Mapping[str, LockEntry]):
+    """The entries of a lock's text, each read when it is asked for. Raise LtxflowError then, for a bad line."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.text = text
+        self._name = name
+        rows = enumerate(text.split("\n"), 1)
+        told = ((line.partition(": ")[0], (line, number)) for number, line in rows if line.strip() and line[0] != "#")
+        next(told, None)  # the version
+        self._lines = dict(told)
+        self._read: dict[str, LockEntry] = {}
+        named = [name for name in self._lines if name.startswith(MODEL)]
+        self.choices = {name.removeprefix(MODEL): self._parsed(*self._lines.pop(name)) for name in named}
+
+    def _parsed(self, line: str, number: int) -> Any:
+        try:
+            return _parse_line(line.rstrip("\r"), self._name, number)[1]
+        except _Bad as bad:
+            raise LtxflowError(bad.problem) from None
+
+    def __getitem__(self, clip: str) -> LockEntry:
+        if clip not in self._read:
+            self._read[clip] = self._parsed(*self._lines[clip])
+        return self._read[clip]
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+def read_choices(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return what a lock's file has of models, by name; nothing where it cannot be read: who reads it all says so."""
+    try:
+        return read_lock(path, is_known=True).choices
+    except LtxflowError:
+        return _EMPTY
+
+
+def write_lock(path: Path, lock: Lock) -> bool:
+    """Given a lock, write its file, whole or not at all; return whether there was anything to write.
+
+    Text that says the same already (with any line ends) is left alone, so that git sees no change.
+    """
+    text = lock_text(lock)
+    try:
+        is_same = path.read_bytes().replace(b"\r\n", b"\n") == text.encode()
+    except FileNotFoundError:
+        is_same = not (lock.entries or lock.choices)
+    except OSError:
+        is_same = False
+    if is_same:
+        return False
+    files.write_atomic(path, text)
+    return True

@@ -1,0 +1,152 @@
+"""Hit, miss or maybe, for every node of a plan. Pure: the store is a function handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+from ltxflow.core.digest import Action, Key, Output
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.plan.graph import BuildGraph
+from ltxflow.steps import Node, bound, step
+from ltxflow.store.traces import Trace
+
+State = Literal["hit", "miss", "maybe"]
+Lookup = Callable[[Key], Trace | None]
+Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]  # with what it needs: what stands for it
+
+
+class Memo(Protocol):
+    """What was computed before, by name. It may know nothing; what it knows is of this very ltxflow."""
+
+    def get(self, name: str) -> Any: ...
+
+    def put(self, name: str, value: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of a node before anything runs.
+
+    `maybe` means that an input is still to be made: only then will its key be known (early cutoff).
+    """
+
+    node: Node
+    state: State
+    made: Action | None = None  # what `action` gives without making it once more
+    key: Key | None = None
+    trace: Trace | None = None
+    because: str = ""  # of a maybe: the target that is still to be made; of tries: what came of them
+    tries: int = 0  # seeds that all came out badly, so that this one stays
+    is_forced: bool = False  # to be made again, though its result is there; a hit where a person's word forbids it
+    inputs: Mapping[str, Output] = field(default_factory=dict)
+
+    @cached_property
+    def action(self) -> Action | None:
+        """The node's action; None for a maybe. Made on first use where the key was remembered."""
+        if self.made is not None or self.key is None:
+            return self.made
+        return step(self.node.kind).action(self.node, self.inputs)
+
+    @property
+    def waits(self) -> str:
+        """`waits for hook/a`: what a maybe needs first, as people call it."""
+        kind, _, named = self.because.removesuffix("@1").partition(":")
+        if kind == "frame":
+            return f"waits for a frame of {named.rpartition('/')[0]}"
+        return f"waits for {named if kind == 'clip' else self.because.removesuffix('@1')}"
+
+
+def evaluate(
+    plan: BuildGraph,
+    lookup: Lookup,
+    force: frozenset[str] = frozenset(),
+    held: Callable[[Status], Trace | None] = lambda status: None,
+    standing: Standing | None = None,
+    known: Memo | None = None,
+) -> dict[str, Status]:
+    """Given a plan and a look-up of traces by key, return a Status for every target, in plan order.
+
+    `held` may say that another result stands for a target, whatever its key is: a person's word. `standing` may put
+    another try in a target's place; what is forced is made anew as it is. `known` has keys of earlier plans.
+    """
+    _render_ahead(plan, lookup, known)
+    found: dict[str, Status] = {}
+    for target, node in plan.nodes.items():
+        before = {need: found[need] for need in plan.needs(target)}
+        found[target] = evaluate_node(node, before, lookup, target in force, known)
+        trace = held(found[target])
+        if trace is not None:
+            found[target] = replace(found[target], state="hit", trace=trace)
+        elif standing is not None and target not in force:
+            found[target] = standing(found[target], before)
+    return found
+
+
+def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None) -> None:
+    """Have workflows that each cost a process rendered in one, where they will be asked for."""
+    kinds: dict[str, list[Node]] = {}
+    for node in plan.nodes.values():
+        module = step(node.kind)
+        if hasattr(module, "is_rendered_apart") and not node.needs and module.is_rendered_apart(node):
+            _, key = _remembered(node, {}, known)
+            if key is None or lookup(key) is None:
+                kinds.setdefault(node.kind, []).append(node)
+    for kind, nodes in kinds.items():
+        step(kind).render_ahead(nodes)  # type: ignore[attr-defined]  # of the kinds that have `is_rendered_apart`
+
+
+def evaluate_node(
+    node: Node, before: Mapping[str, Status], lookup: Lookup, forced: bool = False, known: Memo | None = None
+) -> Status:
+    """Given a node and the Status of all it needs, return its own."""
+    inputs: dict[str, Output] = {}
+    for name, need in node.needs.items():
+        source, _, output = need.partition("#")
+        trace = before[source].trace
+        if trace is None:
+            return Status(node, "maybe", because=source, is_forced=forced)
+        inputs[name] = output_of(trace, output, node)
+    node = bound(node, inputs) if inputs else node
+    action, key = _key(node, inputs, known)
+    trace = None if forced else lookup(key)
+    if trace is None and action is None:  # it will be made: by what is really asked for, not by what is remembered
+        action = step(node.kind).action(node, inputs)
+        key = action.key
+        trace = None if forced else lookup(key)
+    made = None if trace else action  # of thousands that are there, nobody asks again: workflows are large
+    return Status(node, "hit" if trace else "miss", made, key, trace, inputs=inputs, is_forced=forced)
+
+
+def _key(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[Action | None, Key]:
+    """The node's key, remembered under a cheaper one where its kind has such: rendering a workflow costs the most."""
+    name, told = _remembered(node, inputs, known)
+    if told is not None:
+        return None, told
+    action = step(node.kind).action(node, inputs)
+    key = action.key
+    if known is not None and name:
+        known.put(name, key)
+    return action, key
+
+
+def _remembered(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[str, Key | None]:
+    """The name under which a node's key is remembered, if its kind has a cheaper key; and the key, if it is."""
+    module = step(node.kind)
+    if known is None or not hasattr(module, "cheap_key"):
+        return "", None
+    name = f"key {module.cheap_key(node, inputs)}"
+    told = known.get(name)
+    return name, Key(told) if isinstance(told, str) else None
+
+
+def output_of(trace: Trace, names: str, node: Node) -> Output:
+    """Given a trace and what a node needs of it, return the first of these outputs that it has."""
+    for name in (names or "video").split("|"):
+        if name in trace.outputs:
+            return trace.outputs[name]
+    message = f'{node.target} needs "{names}" of {trace.target}, and that made only {", ".join(sorted(trace.outputs))}'
+    hint = 'give a save node of its template that title in "_meta"'
+    raise LtxflowError(Problem(message, node.span, hint, "L081"))

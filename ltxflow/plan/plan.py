@@ -1,0 +1,572 @@
+"""What a build would do to every clip, and why. Pure: the store and the published tree are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
+
+from ltxflow.core.digest import Key
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, raise_errors
+from ltxflow.core.timing import Cut, clip_file_name, seed_for
+from ltxflow.lock.model import Lock, moved
+from ltxflow.plan.evaluate import Lookup, Memo, Status, evaluate
+from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
+from ltxflow.plan.graph import BuildGraph, build_graph
+from ltxflow.plan.lengths import FROZEN, PendingLine, cut_film, lengths_by_clip
+from ltxflow.plan.review import Review, Verdict, concerns
+from ltxflow.plan.select import Groups, select
+from ltxflow.project.model import Clip, Project, Still
+from ltxflow.steps import Node, ResolvedInputs, step
+from ltxflow.store.traces import Trace
+
+Kind = Literal["create", "change", "restore", "unchanged", "maybe"]
+Mode = Literal["render", "animatic"]
+KIND_OF: Mapping[Mode, str] = {"render": "clip", "animatic": "slate"}
+KINDS_OF: Mapping[Mode, tuple[str, ...]] = {"render": ("reference", "frame", "clip"), "animatic": ("slate",)}
+
+
+@dataclass(frozen=True)
+class PublishedClip:
+    """A file of ours that stands in the output folder now, just as we wrote it."""
+
+    file: str
+    digest: str
+    target: str
+    key: Key
+    source: str
+    rank: int
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def clip(self) -> str:
+        return self.target.partition(":")[2].partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a build would do about one target, and why. `file` is its name in the output folder, if it is picked."""
+
+    target: str
+    kind: Kind
+    frames: int
+    file: str = ""
+    reasons: tuple[Reason, ...] = ()
+    note: str = ""
+    key: str = ""
+    length: str = ""  # what the length that is written became, where the model cannot make just that
+
+    @property
+    def clip(self) -> str:
+        return self.target.partition(":")[2].partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The scenes of a film that an outlook leaves out, since they are as they were, with nothing to be done or said.
+
+    `clips` are the paths of their clips, `kept` is how many takes those are, `frames` what they come to in the film;
+    `qualities` are theirs, each with the place of its first scene. `references` is how many images are made for them.
+    """
+
+    clips: frozenset[str] = frozenset()
+    kept: int = 0
+    frames: int = 0
+    qualities: Mapping[str, int] = field(default_factory=dict)
+    references: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A film, its lengths, its plan and what a build of it would do; or a part of a film, and the rest of it."""
+
+    project: Project
+    lock: Lock
+    mode: Mode
+    cuts: Mapping[str, Cut]
+    nodes: tuple[Node, ...]
+    plan: BuildGraph
+    statuses: Mapping[str, Status]
+    changes: tuple[Change, ...]
+    orphans: tuple[PublishedClip, ...]
+    problems: tuple[Problem, ...]
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
+    rest: Rest = Rest()
+    unsaid: tuple[PendingLine, ...] = ()  # lines that a build would have spoken first
+
+    @cached_property
+    def concerns(self) -> dict[str, tuple[Problem, ...]]:
+        """What a person should hear of takes that are made, by target."""
+        return concerns(self.lock, self.verdicts)
+
+    @property
+    def targets(self) -> list[str]:
+        """What is made for a person to see: frames are only taken on the way."""
+        return [target for target, node in self.plan.nodes.items() if node.kind != "frame"]
+
+    @property
+    def is_all_done(self) -> bool:
+        """Whether a build would make nothing, put nothing in its place and have nothing spoken."""
+        return not self.unsaid and all(change.kind == "unchanged" for change in self.changes)
+
+    @property
+    def film_frames(self) -> int:
+        return sum(cut.covered for cut in self.cuts.values()) + self.rest.frames
+
+    @property
+    def qualities(self) -> list[str]:
+        """Those of its clips, in film order."""
+        first = dict(self.rest.qualities)
+        for scene in self.project.scenes:
+            for clip in scene.clips:
+                name = str(clip.get("quality"))
+                first[name] = min(scene.index, first.get(name, scene.index))
+        return sorted(first, key=lambda name: first[name])
+
+    def picked(self, clip: Clip) -> str:
+        return picked_target(self.lock, self.mode, clip)
+
+    def of_kind(self, *kinds: Kind) -> list[Change]:
+        return [change for change in self.changes if change.kind in kinds]
+
+    def count(self, kind: Kind) -> int:
+        """How many takes of the whole film are of a kind."""
+        return len(self.of_kind(kind)) + (self.rest.kept + self.rest.references if kind == "unchanged" else 0)
+
+    def is_worth_a_line(self, change: Change) -> bool:
+        """Whether a person is to hear of a change by itself: an approved take that no longer matches its text, too."""
+        return (
+            change.kind != "unchanged" or bool(change.note and self.mode == "render") or change.target in self.concerns
+        )
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again.
+
+    `also` names takes beyond those that the film asks for: `hook/b@4`. `only` is "references" for the images that clips
+    are made from, without the clips. `groups` has the clips that a selector such as `changed:main` stands for.
+    """
+
+    mode: Mode = "render"
+    selectors: tuple[str, ...] = ()
+    relength: bool = False
+    force: bool = False
+    also: tuple[str, ...] = ()
+    only: str = ""
+    groups: Groups = field(default_factory=dict)
+
+
+def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
+    """Given a clip, return the target that stands in the cut: its slate, or the take that was picked."""
+    take = picked_take(lock, clip) if mode == "render" else 1
+    return f"{KIND_OF[mode]}:{clip.path}@{take}"
+
+
+def picked_take(lock: Lock, clip: Clip | Still) -> int:
+    entry = lock.entries.get(clip.path)
+    return entry.pick if entry else 1
+
+
+def seeds(project: Project, lock: Lock) -> Callable[[Clip | Still, int], int]:
+    """Given a film and its lock, return the seed of a take: explicit, else recorded, else derived.
+
+    Every angle of a reference derives the same: what they share stays alike.
+    """
+
+    def seed(clip: Clip | Still, take: int) -> int:
+        explicit = clip.explicit_seed(take)
+        if explicit is not None:
+            return explicit
+        entry = lock.entries.get(clip.path)
+        recorded = entry.takes[take].seed if entry and take in entry.takes else None
+        return recorded if recorded is not None else derived_seed(project, clip, take)
+
+    return seed
+
+
+def derived_seed(project: Project, clip: Clip | Still, take: int) -> int:
+    """Given a take without a seed of its own, return the one that follows from the film's seed and its ids."""
+    scene, id = ("reference", clip.name) if isinstance(clip, Still) else (clip.scene, clip.id)
+    return seed_for(project.seed, scene, id, take)
+
+
+def make_plan(
+    project: Project,
+    lock: Lock,
+    question: PlanOptions,
+    lookup: Lookup,
+    trace_of: Lookup,
+    placed: Mapping[str, PublishedClip],
+    strangers: Mapping[str, Problem] = MappingProxyType({}),
+    unspoken: frozenset[str] = frozenset(),
+    known: Memo | None = None,
+) -> Plan:
+    """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
+
+    `strangers` are files in the places of clips that a build leaves alone, each with what to say of it.
+    `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
+    still to be made, so that their lengths are estimates; `known` has keys of earlier plans.
+
+    Raise LtxflowError when a scene cannot be covered, a selector names nothing, or a clip has no template.
+    """
+    lock = moved(lock, project.moved)
+    cuts, problems = cut_film(project, lock, question.relength)
+    raise_errors(problems)
+    more = [named.partition("@") for named in question.also]
+    wishes = ResolvedInputs(
+        lengths_by_clip(project, cuts),
+        seeds(project, lock),
+        lambda clip: picked_take(lock, clip),
+        lambda clip: frozenset(int(take) for path, _, take in more if path == clip.path),
+    )
+    nodes = tuple(node for kind in KINDS_OF[question.mode] for node in step(kind).nodes(project, wishes))
+    wanted = select(nodes, question.selectors, question.groups)
+    is_named = question.mode == "render" and any("@" in selector for selector in question.selectors)
+    if question.mode == "render" and not is_named:
+        wanted = [target for target in wanted if not _is_spare(target, lock)]
+    plan = build_graph(nodes, wanted)
+    if question.only:
+        wanted = [target for target, node in plan.nodes.items() if node.kind == "reference"]
+        plan = build_graph(nodes, wanted)
+    force = frozenset(wanted) if question.force else frozenset()
+    words, review = Decisions(lock, lookup, trace_of), Review(lock, lookup)
+    standing = review.standing if question.mode == "render" else None
+    found = evaluate(plan, lookup, force, words.held, standing, known)
+    if words.lost:
+        raise LtxflowError(*words.lost, exit_code=FAILED)
+    if question.mode == "render" and not is_named and not question.force:
+        plan, found = _without_spares(plan, nodes, found, lock)
+    verdicts = judged(review, found) if question.mode == "render" else {}
+    files = {
+        picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
+        for scene in project.scenes
+        for clip in scene.clips
+    }
+    changes: dict[str, Change] = {}
+    for target, status in found.items():
+        chain = _chain(status, found, changes)
+        change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
+        change = _unsure(change, project, unspoken)
+        changes[target] = (
+            replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
+        )
+    kept = set(files.values())
+    orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
+    shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
+    left_alone = [
+        replace(strangers[change.file], span=plan.nodes[change.target].span, level="warning")
+        for change in shown
+        if change.kind != "unchanged" and change.file in strangers
+    ]
+    told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
+    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
+
+
+def _change(
+    status: Status,
+    file: str,
+    lock: Lock,
+    mode: Mode,
+    trace_of: Lookup,
+    placed: Mapping[str, PublishedClip],
+    chain: str,
+) -> Change:
+    node, key = status.node, status.key or ""
+    stands = placed.get(file)
+    better = _better(node, placed) if mode == "animatic" else None
+    if better is not None:
+        kind: Kind = "unchanged" if better.file == file else "restore"
+        return Change(node.target, kind, node.frames, file, note="a render stands here", key=key)
+    if status.state == "maybe":
+        return Change(node.target, "maybe", node.frames, file, note=chain, key=key)
+    if status.trace is not None:
+        drift = _drift(status, lock.entries[node.entry].status, chain) if status.trace.key != key else ""
+        why = tuple(reasons(node, status.action, status.trace)) if drift == DRIFTED else ()
+        if not file or (stands is not None and stands.digest == published_digest(status.trace)):
+            return Change(node.target, "unchanged", node.frames, file, why, drift, key)
+        since = f"in the store since {status.trace.made_at.replace('T', ' ')[:16]}"
+        note = f"{drift}; {since}" if drift else since
+        return Change(node.target, "restore", node.frames, file, why, note, key)
+    previous = _previous_key(node, lock, mode, placed)
+    if status.because:  # another try of a take: its seed is all that changes
+        kind = "change" if previous else "create"
+        return Change(node.target, kind, node.frames, file, note=status.because, key=key)
+    if previous is None:
+        return Change(node.target, "create", node.frames, file, note="new", key=key)
+    before = trace_of(Key(previous))
+    told = tuple(reasons(node, status.action, before))
+    if before is None:
+        note = f"was {previous[:8]}…, made elsewhere: no record of it in this store"
+    elif before.key == key and status.is_forced:
+        note = "unchanged; made again by --force"
+    elif before.key == key:
+        note = "its file is missing from the store"
+    else:
+        note = ""
+    return Change(node.target, "change", node.frames, file, told, note, key)
+
+
+def length_in_words(node: Node, fps: int) -> str:
+    """Return what the length that the author wrote for a clip became: `20s → 497 frames (19.88 s)`; empty where it is
+    just that, or `auto`."""
+    length = node.spec.clip.length if node.kind in ("clip", "slate") else None
+    if length is None or length.frames is None:
+        return ""
+    frames = node.frames + node.spec.clip.frames_again
+    if length.seconds * fps == frames:
+        return ""
+    kept = f", as it is rendered; --relength makes it {length.frames}" if frames != length.frames else ""
+    return f"{length.asked} → {frames} frames ({frames / fps:.4g} s){kept}"
+
+
+def _without_spares(
+    plan: BuildGraph, nodes: Sequence[Node], found: dict[str, Status], lock: Lock
+) -> tuple[BuildGraph, dict[str, Status]]:
+    """Where a person accepted what is in the cut, and it matches, its clip's other takes are not made any more."""
+    spares = set()
+    for target in plan.wanted:
+        entry = lock.entries.get(found[target].node.entry)
+        if entry is None or entry.status != "accepted" or found[target].state == "hit":
+            continue
+        picked = found.get(f"{target.rpartition('@')[0]}@{entry.pick}")
+        if picked is not None and picked.state == "hit":
+            spares.add(target)
+    if not spares:
+        return plan, found
+    fewer = build_graph(nodes, [target for target in plan.wanted if target not in spares])
+    return fewer, {target: found[target] for target in fewer.nodes}
+
+
+def judged(review: Review, found: Mapping[str, Status]) -> dict[str, Verdict]:
+    """Given a review and statuses, return the verdict on every clip that is made and was inspected, by target."""
+    made = {target: s for target, s in found.items() if s.trace is not None and s.node.kind == "clip"}
+    told = {target: review.verdict(s.node, s.trace) for target, s in made.items() if s.trace is not None}
+    return {target: verdict for target, verdict in told.items() if verdict is not None}
+
+
+DRIFTED = "approved; no longer matches its text"
+
+
+def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
+    """What is to be said of a take that stands by a person's word though its key is another one by now."""
+    if status.trace is None or status.trace.key == status.key:
+        return ""
+    if status.trace.action.get("kind") == "pinned" or word == "pinned":
+        return "a pinned file stands here"
+    if chain:
+        return f"{word}; its upstream changed ({chain})"
+    if only_upstream_differs(status.node, status.action, status.trace):
+        return f"{word}; its upstream changed ({_sources(status.node)})"
+    return DRIFTED
+
+
+def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
+    """Given a film, return what to do about approved takes whose text was edited since."""
+    told = []
+    mine: dict[str, list[Status]] = {}
+    for status in found.values():
+        if status.node.kind == "clip":
+            mine.setdefault(status.node.clip, []).append(status)
+    for clip in project.clips:
+        for status in mine.get(clip.path, ()):
+            if _drift(status) == DRIFTED:
+                message = f"{clip.path}: the approved take {status.node.take} no longer matches its text, and stays"
+                hint = (
+                    f"ltxflow explain {clip.path} says what changed; for a new one: ltxflow reject {clip.path}, "
+                    f"to keep it with the new text: ltxflow accept {clip.path}"
+                )
+                told.append(Problem(message, clip.span, hint, "U034", "warning"))
+    return told
+
+
+def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
+    """Return what to do about takes that `--force` leaves alone, since a person approved or pinned them."""
+    kept = [s for s in found.values() if s.is_forced and s.state == "hit"]
+    return [
+        Problem(
+            f"{status.node.entry}: take {status.node.take} is {lock.entries[status.node.entry].status}, "
+            "and --force leaves it alone",
+            status.node.span,
+            f"make another take beside it with: ltxflow retake {status.node.entry}",
+            "U035",
+            "warning",
+        )
+        for status in kept
+    ]
+
+
+def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
+    """Given a film, return what to do about takes that a person rejected and that are in the cut all the same."""
+    told = []
+    for clip in project.clips:
+        entry = lock.entries.get(clip.path)
+        if entry is None or entry.status != "rejected":
+            continue
+        status = found.get(picked_target(lock, "render", clip))
+        if status is None or status.trace is None:
+            continue  # it is not looked at, or will be made anew
+        why = f" ({entry.reason})" if entry.reason else ""
+        others = [number for number in sorted(entry.takes) if number != entry.pick]
+        instead = f", or: ltxflow pick {clip.path} {'|'.join(map(str, others))}" if others else ""
+        message = f"{clip.path}: take {entry.pick} was rejected{why}, and is in the cut until there is another"
+        hint = f"make one more with: ltxflow retake {clip.path}{instead}"
+        told.append(Problem(message, clip.span, hint, "U032", "warning"))
+    return told
+
+
+def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Change]) -> str:
+    """Why a target is not known yet: the way up to what is made anew, and why that is. Empty where it is known.
+
+    `hook/c ← hook/b ← hook/a: prompt.camera changed`
+    """
+    if status.key is not None or not status.because:
+        return ""
+    way = [status]
+    while way[-1].key is None and way[-1].because:
+        way.append(found[way[-1].because])
+    names = [each.node.entry for each in way if each.node.kind != "frame"]
+    root = changes[way[-1].node.target]
+    why = root.note
+    if root.kind == "create":
+        why = "new"
+    elif root.reasons:
+        why = f"{', '.join(dict.fromkeys(reason.field for reason in root.reasons))} changed"
+    if way[-1].node.kind == "frame":
+        names.append(_sources(way[-1].node))
+        why = "its frame is to be taken"
+    return f"{' ← '.join(names)}: {why}"
+
+
+def _sources(node: Node) -> str:
+    """What it is made from, as people call it."""
+    targets = [need.partition("#")[0].rpartition("@")[0] for need in node.needs.values()]
+    return ", ".join(target.removeprefix("clip:").removeprefix("frame:") for target in targets)
+
+
+@dataclass
+class Decisions:
+    """What people said of takes, as far as it holds: what they approved or pinned stands, whatever its text says now;
+    what they accepted, as long as only its upstream changes. `lost` is what should stand and is not here."""
+
+    lock: Lock
+    lookup: Lookup
+    trace_of: Lookup
+    lost: list[Problem] = field(default_factory=list)
+
+    def held(self, status: Status) -> Trace | None:
+        node = status.node
+        entry = self.lock.entries.get(node.entry) if node.kind in ("clip", "reference") else None
+        if entry is None or entry.picked is None or node.take != entry.pick:
+            return None
+        if entry.status in FROZEN:
+            trace = self.lookup(entry.picked.key)
+            if trace is None:
+                message = f"the {entry.status} take {entry.pick} of {node.entry} is not in this store"
+                hint = "copy its files from the store where it was made, or give it up with: ltxflow forget "
+                self.lost.append(Problem(message, node.span, hint + node.entry, "U031"))
+            return trace
+        if entry.status != "accepted" or status.state == "hit" or entry.picked.key == status.key:
+            return None
+        before = self.trace_of(entry.picked.key)
+        stands = before is not None and only_upstream_differs(node, status.action, before)
+        return self.lookup(entry.picked.key) if stands else None
+
+
+def _is_spare(target: str, lock: Lock) -> bool:
+    """Whether this is another take of what has an approved pick: nobody asks for it any more."""
+    kind, _, rest = target.partition(":")
+    path, _, take = rest.partition("@")
+    entry = lock.entries.get(f"reference:{path}" if kind == "reference" else path)
+    return entry is not None and entry.status in FROZEN and take != str(entry.pick)
+
+
+def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Change:
+    """A clip whose length follows from a narration that is not spoken yet is a maybe, with what it would be now."""
+    scene, _, id = change.clip.partition("/")
+    if change.target.startswith(("frame:", "reference:")):
+        return change
+    if scene not in unspoken or change.kind not in ("create", "change"):
+        return change
+    clip = next(clip for clip in project.scene(scene).clips if clip.id == id)
+    if clip.length.frames is not None:
+        return change
+    seconds = float(project.scene(scene).narration.seconds)
+    return replace(change, kind="maybe", note=f"waits for narration:{scene}, estimated {seconds:.1f}s")
+
+
+def _better(node: Node, placed: Mapping[str, PublishedClip]) -> PublishedClip | None:
+    """The published rendition of this clip that is worth more than a slate."""
+    return next((stand for stand in placed.values() if stand.rank > 0 and stand.clip == node.clip), None)
+
+
+def published_digest(trace: Trace) -> str:
+    """Given a trace, return the digest of the file that is published: the stripped one where there is one."""
+    return (trace.outputs.get("published") or trace.outputs["video"]).digest
+
+
+def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, PublishedClip]) -> str | None:
+    """The key this target had when it was last made: from the lock, or from what stands in its place."""
+    if mode == "render":
+        entry = lock.entries.get(node.entry) if node.kind != "frame" else None
+        take = entry.takes.get(node.take) if entry else None
+        return take.key if take else None
+    stands = [stand for stand in placed.values() if stand.target == node.target]
+    return stands[0].key if stands else None
+
+
+def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
+    """Given an outlook, return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
+
+    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
+    scene that is gone, and that kept their ids in a new one, are told as one: as the scene.
+    """
+    present = {clip.path for clip in outlook.project.clips} | outlook.rest.clips
+    gone: dict[str, tuple[object, object]] = {}
+    for path in outlook.lock.entries:
+        if path in present or path.startswith("reference:"):
+            continue
+        take = outlook.lock.entries[path].picked
+        trace = trace_of(Key(take.key)) if take else None
+        if trace is not None:
+            gone[path] = _subject(trace.fields)
+    if not gone:
+        return []
+    found = []
+    for change in outlook.of_kind("create"):
+        node = outlook.statuses[change.target].node
+        if node.kind == "reference":
+            continue
+        subject = _subject(step(node.kind).fields(node))
+        old = next((path for path, known in gone.items() if known == subject), None)
+        if old is not None:
+            found.append((old, change.clip))
+            gone.pop(old)
+    return _as_scenes(found, {path.partition("/")[0] for path in present}, outlook.lock)
+
+
+def _as_scenes(found: Sequence[tuple[str, str]], scenes: Collection[str], lock: Lock) -> Sequence[tuple[str, str]]:
+    """Given moves of clips, and the film's scenes, return them with those of a scene that was renamed as one."""
+    old_scenes = {path.partition("/")[0] for path in lock.entries}
+    to: dict[str, set[str]] = {}
+    for old, new in found:
+        to.setdefault(old.partition("/")[0], set()).add(new.partition("/")[0])
+    told: dict[tuple[str, str], None] = {}
+    for old, new in found:
+        (scene, _, id), (place, _, new_id) = old.partition("/"), new.partition("/")
+        is_free = (
+            scene not in scenes and place not in old_scenes and sum(place in places for places in to.values()) == 1
+        )
+        told[(scene, place) if id == new_id and is_free and to[scene] == {place} else (old, new)] = None
+    return list(told)
+
+
+def _subject(fields: Mapping[str, object]) -> tuple[object, object]:
+    prompt = {name: text for name, text in fields.items() if name.startswith("prompt.")}
+    image = fields.get("reference.image")
+    return prompt, image.get("pixels") if isinstance(image, Mapping) else None
+
+
+SORTED_KINDS: Sequence[Kind] = ("create", "change", "maybe", "restore", "unchanged")

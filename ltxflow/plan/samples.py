@@ -1,0 +1,247 @@
+"""Tries a template without a film: clips of every quality, size and shape that it may be asked for. Needs no file."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ltxflow.comfy.checks import check_graph
+from ltxflow.comfy.signatures import Signatures
+from ltxflow.core.digest import digest_bytes, digest_json
+from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.models.geometry import delivered_size, geometry
+from ltxflow.models.profile import Profile
+from ltxflow.project.model import (
+    Clip,
+    Extends,
+    Image,
+    Keyframe,
+    Length,
+    Lora,
+    Media,
+    Narration,
+    Prompt,
+    Scene,
+    Still,
+    Value,
+)
+from ltxflow.project.references import TEXT_TO_IMAGE
+from ltxflow.steps import Node, reference
+from ltxflow.steps import clip as clip_step
+from ltxflow.workflow.render import render_many
+from ltxflow.workflow.template import Template, variables
+
+SIZES = ("3:2", "1920x1080")  # one that the model samples as it is, one that is cut out of a larger picture
+FRAMES, FPS, SEED = 121, 24, 42  # an even rate: one that can be doubled
+WORDS = 'A heavy door of "brass" opens slowly while dust drifts through a beam of light; metal creaks.'
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip that does not exist, and what is special about it, in words."""
+
+    label: str
+    shot: clip_step.ClipSpec
+
+
+def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style.safetensors",)) -> list[Sample]:
+    """Given a template, return a sample of every shape it may be asked for: quality, stages, size, and what it reads.
+
+    Those that differ in nothing the template reads are left out. `loras` are names of LoRA files.
+    """
+    reads = variables(template)
+    chosen: dict[str, Sample] = {}
+    for sample in _every(profile, template, reads, loras):
+        names = clip_step.first_names(sample.shot)
+        context = clip_step.context(sample.shot, names, {}, "ltxflow")
+        chosen.setdefault(digest_json({name: context.get(name) for name in sorted(reads)}), sample)
+    return list(chosen.values())
+
+
+def _every(profile: Profile, template: Template, reads: frozenset[str], loras: Sequence[str]) -> Iterator[Sample]:
+    needs = set(template.header.needs)
+    own = ("reference", "last_frame", "keyframes", "control", "sound", "extend")
+    optional = [name for name in own if name in reads - needs]
+    pictures = [
+        needs | set(some) for count in range(len(optional) + 1) for some in itertools.combinations(optional, count)
+    ]
+    guide = {"control.lora": loras[0] if loras else "control.safetensors"}
+    plain = itertools.product(profile.qualities, (1, 2), SIZES, pictures, _modes(reads), _sounds(reads))
+    for quality, stages, size, has, mode, audio in plain:
+        settings = {"quality": quality, "stages": stages, "control.mode": mode, **guide}
+        yield _sample(profile, template, size, settings, has, needs, (), audio)
+    doubled = "temporal_upscale" in reads and "temporal_upscaler" in profile.models
+    for quality, stages in itertools.product(profile.qualities, (1, 2)):
+        settings = {"quality": quality, "stages": stages, "temporal_upscale": doubled, **guide}
+        yield _sample(profile, template, SIZES[0], settings, pictures[-1], needs, loras, "fresh")
+
+
+def _modes(reads: frozenset[str]) -> tuple[str, ...]:
+    return ("canny", "depth") if "control" in reads else ("raw",)
+
+
+def _sounds(reads: frozenset[str]) -> tuple[str, ...]:
+    return ("pinned", "fresh") if "extend" in reads else ("fresh",)
+
+
+def _sample(
+    profile: Profile,
+    template: Template,
+    size: str,
+    settings: Mapping[str, Any],
+    has: set[str],
+    needs: set[str],
+    loras: Sequence[str],
+    audio: str,
+) -> Sample:
+    told = [f"quality {settings['quality']}", f"stages {settings['stages']}", f"size {size}", *sorted(has - needs)]
+    told += [*(["loras"] if loras else []), *(["temporal_upscale"] if settings.get("temporal_upscale") else [])]
+    return Sample(", ".join(told), _shot(profile, template, size, settings, has, loras, audio))
+
+
+def _shot(
+    profile: Profile,
+    template: Template,
+    size: str,
+    chosen: Mapping[str, Any],
+    has: set[str],
+    loras: Sequence[str],
+    audio: str,
+) -> clip_step.ClipSpec:
+    preset = profile.qualities[chosen["quality"]]
+    wanted = {**profile.clip_defaults, "steps": preset.steps, "cfg": preset.cfg}
+    settings = {name: Value(value, "sample") for name, value in {**wanted, **chosen}.items()}
+    video = Media(Path("guide.mp4"), "guide.mp4", digest_bytes(b"guide"))
+    clip = Clip(
+        id="sample",
+        scene="sample",
+        index=0,
+        prompt=Prompt({"text": WORDS}),
+        length=Length(),
+        settings=settings,
+        reference=_image("first.png") if "reference" in has else None,
+        last_frame=_image("last.png") if "last_frame" in has else None,
+        loras=tuple(Lora(name, 0.8) for name in loras),
+        control=video if "control" in has else None,
+        sound=Media(Path("sound.wav"), "sound.wav", digest_bytes(b"sound")) if "sound" in has else None,
+        extends=Extends(file=video, audio=audio) if "extend" in has else None,
+        keyframes=KEYFRAMES if "keyframes" in has else (),
+    )
+    film = {"size": Value(size, "sample")}
+    return clip_step.ClipSpec(
+        clip=clip,
+        scene=Scene("sample", 0, (clip,), Narration("none", Fraction(0))),
+        film=film,
+        take=1,
+        seed=SEED,
+        frames=FRAMES,
+        fps=FPS,
+        geometry=geometry(profile, delivered_size(profile, size), int(chosen["stages"]), preset.half, "control" in has),
+        profile=profile,
+        template=template,
+        weights=first_weights(profile),
+        before=clip_step.ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
+    )
+
+
+def _image(name: str) -> Image:
+    return Image(Path(name), name, digest_bytes(name.encode()), 1920, 1080)
+
+
+KEYFRAMES = (Keyframe("40f", 40, _image("middle.png")), Keyframe("end", None, _image("end.png")))
+
+
+def first_weights(profile: Profile) -> dict[str, str]:
+    """Return model role → the precision that comes first."""
+    return {role: model.order[0] for role, model in profile.models.items()}
+
+
+def try_template(
+    profile: Profile,
+    template: Template,
+    signatures: Signatures,
+    allowed: frozenset[str],
+    names: Mapping[str, str] | None = None,
+    loras: Sequence[str] = ("style.safetensors",),
+) -> tuple[int, list[Problem]]:
+    """Given a template and signatures of nodes, return how many samples were rendered, and all that is wrong.
+
+    Places are those in the template. With `names` (model role → file on a server) names of files are compared, too.
+    """
+    if is_of_stills(template):
+        return _try_still(profile, template, signatures, allowed)
+    tried = samples(profile, template, loras)
+    contexts = [clip_step.context(s.shot, names or clip_step.first_names(s.shot), {}, "ltxflow") for s in tried]
+    try:
+        graphs = render_many(template, contexts)
+    except LtxflowError as error:
+        return 0, list(error.problems)
+    told: dict[tuple[str, str], tuple[Problem, list[str]]] = {}
+    for sample, graph in zip(tried, graphs, strict=True):
+
+        def where(node: str) -> Span | None:
+            return node_span(template, node)
+
+        found = check_graph(
+            graph, signatures, template=template.name, where=where, models=names is not None, allowed=allowed
+        )
+        for problem in [*found, *_foreign_files(sample, graph, signatures)]:
+            _, labels = told.setdefault((problem.code, problem.message), (problem, []))
+            labels.append(sample.label)
+    return len(tried), [
+        problem if len(labels) == len(tried) else replace(problem, message=f"{problem.message} ({labels[0]})")
+        for problem, labels in told.values()
+    ]
+
+
+def is_of_stills(template: Template) -> bool:
+    """Given a template, return whether it makes an image for `references:`: it knows no frames, nor what clips have."""
+    if template.trusted:
+        return template.name == TEXT_TO_IMAGE
+    return '"image"' in template.text and variables(template) <= frozenset(reference.VARIABLES)
+
+
+def _try_still(
+    profile: Profile, template: Template, signatures: Signatures, allowed: frozenset[str]
+) -> tuple[int, list[Problem]]:
+    still = Still("sample", WORDS, (1536, 1024), template=template.name)
+    weights = first_weights(profile) if template.trusted else {}
+    node = Node(
+        "reference:sample@1", "reference", reference.ReferenceSpec(still, 1, SEED, profile, template, weights), 0
+    )
+    try:
+        reference.action(node, {})
+        graph = node.spec.graph({role: role for role in weights}, {}, "ltxflow")
+    except LtxflowError as error:
+        return 0, list(error.problems)
+
+    def where(id: str) -> Span | None:
+        return node_span(template, id)
+
+    return 1, check_graph(graph, signatures, template=template.name, where=where, models=False, allowed=allowed)
+
+
+def _foreign_files(sample: Sample, graph: Mapping[str, Any], signatures: Signatures) -> Iterator[Problem]:
+    template = sample.shot.template
+    for problem in clip_step.foreign_files(sample.shot, graph, signatures):
+        message = problem.message.removeprefix(f"{sample.shot.clip.path}: ")
+        node = re.match(r'node "([^"]*)"', message)
+        yield replace(problem, message=message, span=node_span(template, node[1] if node else ""))
+
+
+def node_span(template: Template, node: str) -> Span:
+    """Given a template and a node's id, return where the node is written: in it, in a part, or the first line."""
+    texts = [(template.shown, template.text)]
+    texts += [(str(Path(template.shown).with_name(name)), text) for name, text in template.parts.items()]
+    for file, text in texts:
+        found = re.search(rf'"{re.escape(node)}"\s*:\s*\{{', text)
+        if found:
+            return Span(
+                file, text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
+            )
+    return Span(template.shown, 1, 1)

@@ -1,0 +1,1 @@
+"""YAML to a frozen Project, its configuration and its prompts."""

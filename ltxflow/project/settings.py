@@ -1,0 +1,209 @@
+"""What a film, its defaults, a scene and a clip say of a clip's settings, laid over each other. Reads no file.
+
+Layers of settings: profile < quality < defaults < scene < clip < command line. Pure; knows no file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from ltxflow.core.errors import Problem, Span
+from ltxflow.models.profile import EMPTY, Profile, Quality
+from ltxflow.project.model import Value
+from ltxflow.project.reader import Path_, Reader
+from ltxflow.project.weights import AUTO
+
+RULES = {"L042": "a quality is one of the profile's"}
+
+
+class Layers:
+    """The settings of a film's clips. What clips share is resolved once, and a clip's own values laid over it.
+
+    `film` are the layers that every clip has, weakest first: the profile's, then the film's. Quality goes between, by
+    clip. `choices` are what `auto` came to; `open` gathers what says `auto` and is not among them: the profile's first
+    choice then.
+    """
+
+    def __init__(
+        self, reader: Reader, profile: Profile, command_line: Mapping[str, Any], choices: Mapping[str, Any] = EMPTY
+    ) -> None:
+        self._reader, self._profile, self._choices = reader, profile, choices
+        self.open: set[str] = set()
+        self._top = Layer("command line", command_line)
+        self._below: dict[Any, dict[str, Value]] = {}
+        self._alive: list[Layer] = []  # so that no other layer gets the id of one that `_below` knows
+        self.film = self._of_film(reader.document.data)
+
+    def _of_film(self, data: Mapping[str, Any]) -> list[Layer]:
+        defaults = dict((data.get("defaults") or {}).get("clip") or {})
+        film: list[Layer] = []
+        shared = [name for name in ("quality", "look", "ignore") if name in data]
+        if shared:
+            spans = {name: self._reader.span((name,)) for name in shared}
+            film.append(Layer("project", {name: data[name] for name in shared}, spans))
+        film.append(self.of("defaults.clip", defaults, ("defaults", "clip")))
+        return [Layer(f"profile {self._profile.name}", self._profile.clip_defaults), *film]
+
+    def of(self, origin: str, written: Mapping[str, Any], path: Path_) -> Layer:
+        """Given what is written at `path`, return it as a layer: every setting in it, with its place."""
+        flat = flatten(written)
+        return Layer(
+            origin,
+            {name: value for name, (value, _) in flat.items()},
+            {name: self._reader.span((*path, *where)) for name, (_, where) in flat.items()},
+        )
+
+    def settings(self, shared: Sequence[Layer], own: Layer, path: Path_) -> dict[str, Value]:
+        """Given the layers that a clip shares with others, and its own, return its settings: the quality's parts stand
+        between the profile and what the film says."""
+        profile, below = self._profile, self._resolved(shared, None)
+        layers = (self._top, own)
+        quality = next((each.value("quality") for each in layers if "quality" in each.values), below.get("quality"))
+        assert quality is not None  # the profile has one
+        quality = self._decided(quality)
+        preset = profile.qualities.get(str(quality.value))
+        if preset is None:
+            self._reader.problems.append(self._unknown(quality, path))
+            preset = profile.qualities[profile.default_quality]
+        parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
+        named = Layer(f"quality {preset.name}", parts)
+        if quality.origin == "command line":  # asked for as a whole: it wins as a whole
+            resolved = resolve([own, named, self._top], below)
+        else:
+            resolved = resolve([own, self._top], self._resolved(shared, named))
+        resolved["quality"] = quality
+        if resolved["stages"].value == AUTO:
+            resolved["stages"] = replace(resolved["stages"], value=self._stages(preset))
+        return resolved
+
+    def _decided(self, quality: Value) -> Value:
+        if quality.value != AUTO:
+            return quality
+        chosen = self._choices.get("quality")
+        if chosen not in self._profile.qualities:
+            self.open.add("quality")
+            chosen = self._profile.default_quality
+        return replace(quality, value=chosen)
+
+    def _stages(self, preset: Quality) -> int:
+        """What `stages: auto` comes to: two where they can be had; a stand-in is made as its quality says."""
+        if preset.stand_in:
+            return preset.stages
+        if self._choices.get("stages") not in (1, 2):
+            self.open.add("stages")
+            return 2
+        return int(self._choices["stages"])
+
+    def _unknown(self, quality: Value, path: Path_) -> Problem:
+        near = difflib.get_close_matches(str(quality.value), self._profile.qualities, n=1)
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        hint += f"{self._profile.name} has: {', '.join(self._profile.qualities)}"
+        return Problem(f'unknown quality "{quality.value}"', quality.span or self._reader.span(path), hint, "L042")
+
+    def _resolved(self, layers: Sequence[Layer], named: Layer | None) -> dict[str, Value]:
+        """The layers that clips share, resolved; those of a quality come after the profile's."""
+        written = [layer for layer in layers if layer.values]
+        key = (*map(id, written), named.origin if named else "")
+        if key not in self._below:
+            self._below[key] = resolve([written[0], *([named] if named else []), *written[1:]])
+            self._alive += written
+        return self._below[key]
+
+
+# Settings that are mappings in the file and resolve leaf by leaf, so that `defaults.clip.reference.strength`
+# holds for a clip that names only an image. The first leaf is what a bare value means.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "reference": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
+    "last_frame": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
+    "control": ("lora", "video", "strength", "mode", "preprocess"),
+    "extends": ("clip", "file", "frames", "audio"),
+    "checks": (
+        *("all", "frozen", "black", "motion", "cut", "sound", "silent", "silence", "clipped", "sync"),
+        *("duplicate", "size", "rate", "length"),
+    ),
+}
+PLAIN = (
+    "quality",
+    "look",
+    "negative",
+    "seed",
+    "length",
+    "steps",
+    "cfg",
+    "stages",
+    "loras",
+    "temporal_upscale",
+    "keyframes",
+    "takes",
+    "seeds",
+    "reseed",
+    "template",
+    "sound",
+    "gain",
+    "ignore",
+)
+# Ways to say the same: a stronger layer's one puts away what weaker layers said in another way.
+_WAYS: Mapping[str, tuple[str, ...]] = {
+    f"{group}.{way}": tuple(f"{group}.{other}" for other in ("image", "base", "angle", "frame_of") if other != way)
+    for group in ("reference", "last_frame")
+    for way in ("image", "base", "frame_of")
+}
+QUALITY_PARTS = ("steps", "cfg", "stages")
+NAMES = frozenset(PLAIN) | {f"{group}.{leaf}" for group, leaves in GROUPS.items() for leaf in leaves}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One source of settings: dotted name → value, who said so, and where each was written."""
+
+    origin: str
+    values: Mapping[str, Any]
+    spans: Mapping[str, Span] | None = None
+
+    def value(self, name: str) -> Value:
+        return Value(self.values[name], self.origin, (self.spans or {}).get(name))
+
+
+def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]]:
+    """Given a mapping as written, return dotted name → (value, path in the mapping). Other keys are left out."""
+    flat: dict[str, tuple[Any, tuple[str, ...]]] = {}
+    for name, value in written.items():
+        if name in PLAIN:
+            flat[name] = (value, (name,))
+        elif name in GROUPS:
+            first = GROUPS[name][0]
+            if isinstance(value, Mapping):
+                for leaf, leaf_value in value.items():
+                    flat[f"{name}.{leaf}"] = (leaf_value, (name, leaf))
+            else:  # a bare name, or null to take away what a default gave
+                flat[f"{name}.{first}"] = (value, (name,))
+    return flat
+
+
+def resolve(layers: Iterable[Layer], below: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
+    """Given layers from the weakest to the strongest, return every name with the last one's word on it.
+
+    `below` is what still weaker ones come to. What they `ignore` adds up. `seed` and `seeds` are two ways to say one
+    thing: whichever a stronger layer has is all that counts.
+    """
+    resolved = dict(below)
+    for layer in layers:
+        if "seed" in layer.values or "seeds" in layer.values:
+            resolved = {name: value for name, value in resolved.items() if name not in ("seed", "seeds")}
+        for name in layer.values:
+            for other in _WAYS.get(name, ()):
+                resolved.pop(other, None)
+        for name in layer.values:
+            resolved[name] = _joined(resolved.get(name), layer.value(name)) if name == "ignore" else layer.value(name)
+    return resolved
+
+
+def _joined(below: Value | None, above: Value) -> Value:
+    """What layers silence adds up; an empty list takes away what weaker ones gave."""
+    if below is None or not below.value or not above.value:
+        return above
+    return replace(above, value=[*dict.fromkeys([*below.value, *above.value])])

@@ -1,0 +1,1 @@
+"""The public/ tree: placements, timeline, captions, verification."""

@@ -1,0 +1,331 @@
+"""Puts the film's files in the output folder, the timeline last. Touches only files that we wrote ourselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, Key, digest_bytes
+from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.events import Event, FilePublished
+from ltxflow.core.timing import Cut
+from ltxflow.media.frames import draw_poster
+from ltxflow.project.model import Project
+from ltxflow.publish.caption_files import FOLDER as CAPTIONS
+from ltxflow.publish.caption_files import SRT, caption_files, corrected, read_captions, with_captions
+from ltxflow.publish.placements import disclosure
+from ltxflow.publish.timeline import DISCLOSURE, ClipPlacement, broken, timeline
+from ltxflow.store.blobs import BlobStore
+from ltxflow.store.published import (
+    Published,
+    PublishedFile,
+    found,
+    is_ours,
+    not_ours,
+    settled,
+    with_intent,
+    write_published,
+)
+
+TIMELINE = "timeline.json"
+POSTERS = "posters"
+
+
+@dataclass
+class PublishResult:
+    """What publishing did: files written anew, files that were in place, and what could not be put there.
+
+    `warnings` are about files in the author's own words that stay, and tell of another film by now.
+    """
+
+    timeline: dict[str, Any]
+    written: list[str] = field(default_factory=list)
+    in_place: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One file to have in place: its path relative to `public/`, and where its bytes are; `is_drawn` for it alone."""
+
+    path: str
+    digest: Digest
+    src: Path
+    entry: PublishedFile
+    is_drawn: bool = False
+
+    def put(self, base: Path) -> None:
+        """Put it there whole, its bytes durable. Its name is so before the record says that it is there: a power cut
+        in between leaves the old file or the new one, and both are known as ours."""
+        place = base / self.path
+        files.make_dir(place.parent)
+        if self.is_drawn:
+            files.move_into(self.src, place, expect=self.digest, mode=0o644, sync_folder=False)
+        else:
+            files.copy_into(self.src, place, expect=self.digest, mode=0o644, sync_folder=False)
+
+
+def may_be_reworded(path: str) -> bool:
+    """Given a published file's path, return whether people may put it into other words: the notice, captions."""
+    return path == DISCLOSURE or path.startswith(f"{CAPTIONS}/")
+
+
+def publish(
+    project: Project,
+    cuts: Mapping[str, Cut],
+    placements: Sequence[ClipPlacement],
+    published: Published,
+    record: Path,
+    cas: BlobStore,
+    emit: Callable[[Event], None],
+    timings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> PublishResult:
+    """Given what belongs in each place, make the output folder so, and write the timeline.
+
+    `timings` has by scene when the lines of a spoken narration are said, for captions.
+
+    Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being
+    replaced, the files (each whole at once), the record, the timeline. A file that somebody else put in a
+    place is left alone and reported; captions and the notice may be put into other words, and stay as they are.
+    Nothing is written where all is in place.
+    """
+    base = project.output.parent
+    undrawn = [placement for placement in placements if _drawn(placement, published, base) is None]
+    with files.temp_dir(record.parent) if undrawn else nullcontext(record.parent) as folder:
+        posters = {p.clip: _poster_piece(p, published, base, cas, folder) for p in placements}
+        return _publish(project, cuts, placements, posters, published, record, cas, emit, timings or {})
+
+
+def _publish(
+    project: Project,
+    cuts: Mapping[str, Cut],
+    placements: Sequence[ClipPlacement],
+    posters: Mapping[str, _Piece],
+    published: Published,
+    record: Path,
+    cas: BlobStore,
+    emit: Callable[[Event], None],
+    timings: Mapping[str, Mapping[str, Any]],
+) -> PublishResult:
+    base = project.output.parent
+    pieces = [_clip_piece(project, placement, cas) for placement in placements]
+    sounds = {
+        scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file
+    }
+    delivered = PublishResult({})
+    wanted: list[_Piece] = []
+    refused: set[str] = set()
+    narrations = {id: piece.path for id, piece in sounds.items()}
+    shown = {clip: piece.path for clip, piece in posters.items()}
+    kept = {p.clip: p for p in placements}
+    told = timeline(project, cuts, kept, complete=True, narrations=narrations, posters=shown)
+    captions = caption_files(project, told, timings)
+    captions, notes = _as_corrected(captions, told, published, base, cas)
+    delivered.warnings += notes
+    texts = [_text_piece(path, data, cas) for path, data in captions.items()]
+    notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
+    own = [piece for piece in (*texts, notice) if _is_reworded(published, base, piece)]
+    delivered.warnings += [
+        _outdated(base, piece) for piece in own if piece.path in captions and _is_other(published, piece)
+    ]
+    others = [piece for piece in (*sounds.values(), *texts, *posters.values(), notice) if piece not in own]
+    for piece in [*pieces, *others]:
+        there = found(published, base, piece.path)
+        if there == piece.digest:
+            delivered.in_place.append(piece.path)
+        elif os.path.lexists(base / piece.path) and not is_ours(published, base, piece.path):
+            refused.add(piece.path)
+            delivered.problems.append(not_ours(published, base, piece.path))
+        else:
+            wanted.append(piece)
+    if refused:
+        kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
+        narrations = {id: path for id, path in narrations.items() if path not in refused}
+        shown = {clip: path for clip, path in shown.items() if path not in refused}
+        told = timeline(project, cuts, kept, complete=False, narrations=narrations, posters=shown)
+    told = with_captions(told, {path: data for path, data in captions.items() if path not in refused})
+    wrong = broken(told)
+    if wrong:
+        raise AssertionError(f"an impossible timeline: {'; '.join(wrong)}")
+    delivered.timeline = told
+    text = _text(told)
+    place = f"{project.output.name}/{TIMELINE}"
+    there = found(published, base, place)
+    if there != digest_bytes(text) and not _is_free(project, published, place):
+        delivered.problems.append(not_ours(published, base, place))
+        delivered.timeline = {**told, "complete": False}
+        return delivered
+    coming = {piece.path: piece.entry for piece in (*pieces, *others) if piece.path not in refused}
+    is_recorded = all(path in published.entries for path in (*coming, place))
+    if not wanted and there == digest_bytes(text) and is_recorded:
+        return delivered
+    unfinished = text.replace(b'\n "complete": true,', b'\n "complete": false,', 1)
+    _adopt(wanted, published, base, cas)
+    intent = with_intent(published, coming)
+    ours = dict.fromkeys((*([there] if there else []), digest_bytes(unfinished), digest_bytes(text)))
+    intent = Published({**intent.entries, place: PublishedFile(tuple(ours), "timeline", source="timeline")})
+    write_published(record, intent)
+    files.make_dir(project.output)
+    if wanted and there is not None:
+        files.write_atomic(base / place, unfinished)
+    for piece in wanted:
+        try:
+            piece.put(base)
+        except LtxflowError:
+            if not cas.set_aside(piece.digest):
+                raise
+            delivered.problems.append(_rotten(piece))
+            coming.pop(piece.path)
+            continue
+        delivered.written.append(piece.path)
+        emit(FilePublished(piece.path, piece.entry.target, piece.entry.source))
+    for folder in {(base / piece.path).parent for piece in wanted}:
+        files.sync_folder(folder)
+    write_published(record, settled(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
+    if any(problem.code == "D002" for problem in delivered.problems):
+        delivered.timeline, text = {**told, "complete": False}, unfinished
+    files.write_atomic(base / place, text)
+    return delivered
+
+
+def _text(told: Mapping[str, Any]) -> bytes:
+    return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _clip_piece(project: Project, placement: ClipPlacement, cas: BlobStore) -> _Piece:
+    digest = Digest(placement.digest)
+    entry = PublishedFile((digest,), _target(placement), Key(placement.key), placement.source, placement.rank)
+    return _Piece(f"{project.output.name}/{placement.file}", digest, cas.path(digest), entry)
+
+
+def _text_piece(path: str, data: bytes, cas: BlobStore, kind: str = "captions") -> _Piece:
+    digest = cas.put_bytes(data)
+    return _Piece(path, digest, cas.path(digest), PublishedFile((digest,), kind, source=kind, rank=2))
+
+
+def _drawn(placement: ClipPlacement, published: Published, base: Path) -> Digest | None:
+    """The digest of a clip's poster, if it is there.
+
+    Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again. While a
+    poster is being replaced, its record has two digests: then which of them is there is not known.
+    """
+    path = _poster_path(placement)
+    known = published.entries.get(path)
+    if known is None or known.key != placement.digest or len(known.digests) != 1:
+        return None
+    return known.digests[0] if is_ours(published, base, path) else None
+
+
+def _poster_path(placement: ClipPlacement) -> str:
+    return f"{POSTERS}/{Path(placement.file).stem}.jpg"
+
+
+def _poster_piece(placement: ClipPlacement, published: Published, base: Path, cas: BlobStore, folder: Path) -> _Piece:
+    """A poster that is there, or one that is drawn now, into `folder`: it can be drawn again, so nobody keeps it."""
+    digest, src, path = _drawn(placement, published, base), folder, _poster_path(placement)
+    is_drawn = digest is None
+    if digest is None:
+        video = cas.path(Digest(placement.digest))
+        data = draw_poster(video if video.exists() else _home(placement.digest, published, base))
+        digest, src = digest_bytes(data), folder / Path(path).name
+        files.write_atomic(src, data, fsync=False)
+    entry = PublishedFile((digest,), f"poster:{placement.clip}", placement.digest, "poster", placement.rank)
+    return _Piece(path, digest, src, entry, is_drawn)
+
+
+def _home(digest: str, published: Published, base: Path) -> Path:
+    """Where bytes are that only the published tree has."""
+    return base / next(path for path in published.entries if found(published, base, path) == digest)
+
+
+def _target(placement: ClipPlacement) -> str:
+    kind = "slate" if placement.source == "animatic" else "clip"
+    return f"{kind}:{placement.clip}@{placement.take}"
+
+
+def _sound_piece(scene: str, sound: Any) -> _Piece:
+    path = f"narration/{scene}{Path(sound.name).suffix.lower()}"
+    entry = PublishedFile((sound.digest,), f"narration:{scene}", source="narration", rank=2)
+    return _Piece(path, sound.digest, sound.path, entry)
+
+
+def _adopt(wanted: Sequence[_Piece], published: Published, base: Path, cas: BlobStore) -> None:
+    """Keep bytes in the store that only the published tree has: files trade places one after the other."""
+    missing = [piece for piece in wanted if not piece.is_drawn and not piece.src.exists()]
+    homes = {found(published, base, path): path for path in published.entries} if missing else {}
+    for piece in missing:
+        if piece.digest in homes:
+            cas.put(base / homes[piece.digest], piece.digest)
+
+
+def _is_free(project: Project, published: Published, place: str) -> bool:
+    """Whether the timeline may be written: nothing is there, or what we wrote ourselves.
+
+    Without any record of one (`.ltxflow/` was removed) a timeline of this very project counts as ours.
+    """
+    path = project.output.parent / place
+    if not os.path.lexists(path) or is_ours(published, project.output.parent, place):
+        return True
+    if place in published.entries or path.is_symlink():
+        return False
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return (
+        isinstance(data, dict)
+        and str(data.get("schema", "")).startswith("ltxflow.timeline/")
+        and data.get("id") == project.id
+    )
+
+
+def _as_corrected(
+    captions: dict[str, bytes], told: Mapping[str, Any], published: Published, base: Path, cas: BlobStore
+) -> tuple[dict[str, bytes], list[Problem]]:
+    """The other caption files follow a film.srt that a person corrected, unless the film says something else now."""
+    if SRT not in captions:
+        return captions, []
+    piece = _text_piece(SRT, captions[SRT], cas)
+    if not _is_reworded(published, base, piece) or _is_other(published, piece):
+        return captions, []
+    try:
+        edited = read_captions(base / SRT)
+    except LtxflowError as error:
+        return captions, [replace(problem, level="warning") for problem in error.problems]
+    return corrected(captions, told, edited.captions), list(edited.warnings)
+
+
+def _is_reworded(published: Published, base: Path, piece: _Piece) -> bool:
+    """Whether a file that people may put into other words stands there as somebody wrote it."""
+    there = (base / piece.path).is_file()
+    return there and not is_ours(published, base, piece.path) and found(published, base, piece.path) != piece.digest
+
+
+def _is_other(published: Published, piece: _Piece) -> bool:
+    """Whether what was reworded is not what would be written now, as far as is known."""
+    entry = published.entries.get(piece.path)
+    return entry is None or piece.digest not in entry.digests
+
+
+def _outdated(base: Path, piece: _Piece) -> Problem:
+    return Problem(
+        f'"{base / piece.path}" was corrected by hand and stays, but what the film says, or when, is another by now',
+        hint="move it away and build again to have it written anew, or correct it once more",
+        code="D003",
+        level="warning",
+    )
+
+
+def _rotten(piece: _Piece) -> Problem:
+    return Problem(
+        f"the file of {piece.entry.target} in the store is damaged: {piece.digest[:12]}…; it is set aside",
+        hint="ltxflow build makes it again; ltxflow cache verify reads all the others",
+        code="D002",
+    )

@@ -1,0 +1,271 @@
+"""timeline.json: what plays when, in whole frames. Pure; see schemas/timeline.schema.json for its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from ltxflow import __version__
+from ltxflow.core.timing import Cut, narration_start, parse_gain, seconds_to_frames_up
+from ltxflow.project.model import Clip, Project, Scene
+
+TIMELINE_SCHEMA = "ltxflow.timeline/1"
+DISCLOSURE = "AI-DISCLOSURE.txt"
+
+# Which of two files for one place is worth more: a stand-in never replaces what stands above it.
+RANKS: Mapping[str, int] = {"animatic": 0, "preview": 1, "render": 2}
+
+
+@dataclass(frozen=True)
+class ClipPlacement:
+    """A clip's file in the published tree: which rendition stands there, and what is known of it.
+
+    `facts` has frames, fps, width, height and the sound's rate as probed. `is_stale` says that the clip's text
+    or settings have changed since this was made.
+    """
+
+    clip: str
+    file: str  # file name in the output folder
+    digest: str
+    key: str
+    source: str  # "comfyui" | "animatic"
+    rank: int
+    take: int = 1
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    is_stale: bool = False
+    model: str = ""  # the title of the model that made it, "" where its trace does not say
+
+
+def timeline(
+    project: Project,
+    cuts: Mapping[str, Cut],
+    placements: Mapping[str, ClipPlacement],
+    *,
+    complete: bool,
+    narrations: Mapping[str, str],
+    posters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Given a film, its solved lengths and what is in place, return the timeline as plain JSON.
+
+    `placements` is by clip path; a clip without one keeps its planned time with `src` null, and the timeline is
+    not complete. `narrations` maps a scene's id to the published path of its sound, `posters` a clip's path to that
+    of its picture, both relative to `public/`.
+    """
+    scenes: list[dict[str, Any]] = []
+    start = 0
+    for scene in project.scenes:
+        told = _scene(project, scene, cuts[scene.id], placements, start, narrations.get(scene.id), posters or {})
+        scenes.append(told)
+        start += told["durationInFrames"]
+    width, height = project.size
+    crossfades = [scene.crossfade for scene in project.scenes if len(scene.clips) > 1]
+    return {
+        "schema": TIMELINE_SCHEMA,
+        "id": project.id,
+        "title": project.title,
+        "fps": project.fps,
+        "width": width,
+        "height": height,
+        "durationInFrames": start,
+        "crossfadeFrames": crossfades[0] if crossfades else 0,
+        "complete": complete and all(clip["src"] for scene in scenes for clip in scene["clips"]),
+        "captions": None,
+        "generator": {
+            "name": "ltxflow",
+            "version": __version__,
+            "model": ", ".join(models_of(project, placements.values())),
+            "machineMade": True,
+            "voices": voices(project),
+            "disclosure": DISCLOSURE,
+        },
+        "scenes": scenes,
+    }
+
+
+def _scene(
+    project: Project,
+    scene: Scene,
+    cut: Cut,
+    placements: Mapping[str, ClipPlacement],
+    start: int,
+    sound: str | None,
+    posters: Mapping[str, str],
+) -> dict[str, Any]:
+    clips: list[dict[str, Any]] = []
+    position = 0
+    for clip, planned, trim in zip(scene.clips, cut.frames, cut.trims, strict=True):
+        placed = placements.get(clip.path)
+        frames = int(placed.facts["frames"]) if placed else planned
+        duration = min(planned - trim, frames)
+        overlap = _overlap(scene, clips, duration)
+        position = clips[-1]["from"] + clips[-1]["durationInFrames"] - overlap if clips else 0
+        told = _clip(project, clip, placed, frames, duration, position, overlap)
+        clips.append({**told, "absoluteFrom": start + position, "poster": posters.get(clip.path) if placed else None})
+    length = position + clips[-1]["durationInFrames"]
+    return {
+        "id": scene.id,
+        "index": scene.index,
+        "title": scene.title,
+        "from": start,
+        "durationInFrames": length,
+        "crossfadeFrames": scene.crossfade if len(clips) > 1 else 0,
+        "lead": narration_start(scene.pad_head, project.fps),
+        "tail": seconds_to_frames_up(scene.pad_tail, project.fps),
+        "script": {
+            "text": scene.narration.text,
+            "seconds": float(scene.narration.seconds),
+            "isEstimate": scene.narration.estimated,
+            "captions": None,
+        },
+        "narration": _narration(project, scene, sound),
+        "coverage": {
+            "neededFrames": cut.need,
+            "effectiveFrames": length,
+            "trimmedFrames": sum(cut.trims),
+            "ok": length >= cut.need,
+        },
+        "clips": clips,
+    }
+
+
+def _overlap(scene: Scene, before: Sequence[Mapping[str, Any]], duration: int) -> int:
+    """The crossfade into a clip, less where an older and shorter file stands that it would use up."""
+    if not before:
+        return 0
+    last = before[-1]
+    left = int(last["durationInFrames"]) - int((last["transition"] or {}).get("durationInFrames", 0))
+    is_last = len(before) == len(scene.clips) - 1
+    return min(scene.crossfade, left, duration if is_last else duration // 2)
+
+
+def _clip(
+    project: Project,
+    clip: Clip,
+    placed: ClipPlacement | None,
+    frames: int,
+    duration: int,
+    position: int,
+    overlap: int,
+) -> dict[str, Any]:
+    width, height = project.size
+    facts = placed.facts if placed else {}
+    return {
+        "id": clip.id,
+        "take": placed.take if placed else 1,
+        "src": f"{project.output.name}/{placed.file}" if placed else None,
+        "source": placed.source if placed else None,
+        "isStandIn": placed is not None and placed.rank < RANKS["render"],
+        "isStale": placed is not None and placed.is_stale,
+        "frames": frames,
+        "fps": project.fps,
+        "width": facts.get("width", width),
+        "height": facts.get("height", height),
+        "trimStart": 0,
+        "durationInFrames": duration,
+        "from": position,
+        "transition": {"type": "fade", "durationInFrames": overlap} if overlap else None,
+        "hasAudio": bool(facts.get("audio_rate")),
+        "volume": volume(parse_gain(str(clip.get("gain", "0dB")))),
+        "sha256": placed.digest if placed else None,
+    }
+
+
+def _narration(project: Project, scene: Scene, sound: str | None) -> dict[str, Any] | None:
+    spoken = scene.narration
+    if sound is None or spoken.file is None:
+        return None
+    facts = spoken.file.facts
+    return {
+        "src": sound,
+        "startFrame": narration_start(scene.pad_head, project.fps),
+        "durationInFrames": seconds_to_frames_up(spoken.seconds, project.fps),
+        "seconds": float(spoken.seconds),
+        "samples": facts["samples"],
+        "sampleRate": facts["sample_rate"],
+        "text": spoken.text,
+        "captions": None,
+        "volume": volume(spoken.gain_db),
+    }
+
+
+def volume(gain_db: Fraction) -> float:
+    """Given a gain in decibels, return what samples are multiplied by, to four places; 1 for none."""
+    return round(10 ** (float(gain_db) / 20), 4) if gain_db else 1
+
+
+def models_of(project: Project, placements: Iterable[ClipPlacement]) -> dict[str, list[str]]:
+    """Return the models that made what is in place, by title, each with the clips that it made.
+
+    A trace that does not say was made with the film's profile, as is what is not made yet.
+    """
+    found: dict[str, list[str]] = {}
+    for placed in placements:
+        if placed.rank > RANKS["animatic"]:
+            found.setdefault(placed.model or project.profile.title, []).append(placed.clip)
+    return found or {project.profile.title: []}
+
+
+def voices(project: Project) -> list[str]:
+    """Given a film, return the engines whose voice is heard in it, sorted."""
+    spoken = (scene.narration for scene in project.scenes)
+    return sorted({n.speech.engine.name for n in spoken if n.speech is not None and n.file is not None})
+
+
+def broken(told: Mapping[str, Any]) -> list[str]:
+    """Given a timeline, return what is impossible about it: an empty list for every one that we write.
+
+    Source: Remotion's TransitionSeries; a transition longer than a sequence throws, a clip shorter than its
+    duration freezes silently on its last frame.
+    """
+    wrong: list[str] = []
+    start = 0
+    for scene in told["scenes"]:
+        name = f"scene {scene['id']}"
+        if not _are_whole(scene, "from", "durationInFrames", "crossfadeFrames", "lead", "tail"):
+            wrong.append(f"{name} is not in whole frames")
+        if scene["from"] != start:
+            wrong.append(f"{name} starts at {scene['from']}, not {start}")
+        start += scene["durationInFrames"]
+        wrong += _broken_clips(name, scene)
+        spoken = scene["narration"]
+        if spoken and not _are_whole(spoken, "startFrame", "durationInFrames", "samples", "sampleRate"):
+            wrong.append(f"{name}: the narration is not in whole frames")
+        if spoken and scene["coverage"]["ok"] and told["complete"]:
+            end = spoken["startFrame"] + spoken["durationInFrames"]
+            if end > scene["durationInFrames"]:
+                wrong.append(f"{name}: the narration ends at {end}, after the scene")
+    if told["durationInFrames"] != start:
+        wrong.append(f"the film lasts {start} frames, not {told['durationInFrames']}")
+    return wrong
+
+
+def _are_whole(told: Mapping[str, Any], *names: str) -> bool:
+    return all(type(told[name]) is int and told[name] >= 0 for name in names)
+
+
+def _broken_clips(name: str, scene: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    clips: Sequence[Mapping[str, Any]] = scene["clips"]
+    overlaps = [(clip["transition"] or {}).get("durationInFrames", 0) for clip in clips] + [0]
+    if clips[0]["transition"] is not None:
+        wrong.append(f"{name}: the first clip has a transition")
+    at = 0
+    for index, clip in enumerate(clips):
+        place = f"{name}, clip {clip['id']}"
+        if clip["trimStart"] + clip["durationInFrames"] > clip["frames"]:
+            wrong.append(f"{place} plays {clip['durationInFrames']} of {clip['frames']} frames")
+        if clip["durationInFrames"] < max(1, overlaps[index] + overlaps[index + 1]):
+            wrong.append(f"{place} is shorter than its crossfades")
+        if not _are_whole(clip, "frames", "trimStart", "durationInFrames", "from", "absoluteFrom"):
+            wrong.append(f"{place} is not in whole frames")
+        at -= overlaps[index]
+        if clip["from"] != at:
+            wrong.append(f"{place} starts at {clip['from']}, not {at}")
+        if clip["absoluteFrom"] != scene["from"] + clip["from"]:
+            wrong.append(f"{place} says {clip['absoluteFrom']} for its place in the film")
+        at += clip["durationInFrames"]
+    if at != scene["durationInFrames"]:
+        wrong.append(f"{name} does not end with its last clip")
+    return wrong

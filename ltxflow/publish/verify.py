@@ -1,0 +1,252 @@
+"""Compares a film's lock, its blobs and its published files with each other, byte by byte, and mends what it can."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ltxflow.core import files
+from ltxflow.core.digest import Digest, digest_bytes, digest_file
+from ltxflow.core.errors import LtxflowError
+from ltxflow.lock.model import made_of
+from ltxflow.media.frames import draw_poster, undecodable
+from ltxflow.publish.publish import TIMELINE, may_be_reworded
+from ltxflow.session.session import Session
+from ltxflow.store.gc import TOLD, examine, repair
+from ltxflow.store.published import Published, settled, with_intent, write_published
+
+Kind = Literal["missing", "edited", "extra", "rotted", "empty", "unreadable", "undecodable", "unfinished", "disagrees"]
+
+
+@dataclass(frozen=True)
+class FileDifference:
+    """One thing that is not as the lock, or what was published, says. `outcome` is what --repair did about it.
+
+    `where` is "store", "published" or "lock"; `name` the file's, or the clip's and the output's.
+    """
+
+    where: str
+    kind: Kind
+    name: str
+    told: str
+    target: str = ""
+    digest: str = ""
+    outcome: str = ""
+    is_mended: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "where": self.where,
+            "kind": self.kind,
+            "name": self.name,
+            "told": self.told,
+            "target": self.target,
+            "digest": self.digest,
+            "outcome": self.outcome,
+            "mended": self.is_mended,
+        }
+
+
+@dataclass
+class Verified:
+    """What was read, what differed, and which files are in words of the author's own, as they may be."""
+
+    blobs: int = 0
+    published: int = 0
+    size: int = 0  # bytes that were read
+    differences: list[FileDifference] = field(default_factory=list)
+    reworded: list[str] = field(default_factory=list)
+
+
+def verify(session: Session, *, deep: bool = False) -> Verified:
+    """Given a session, read every blob its lock names and every file it published; return what differs."""
+    seen = Verified()
+    films: dict[Path, str] = {}
+    for digest, names in sorted(_named_by_lock(session).items(), key=lambda item: item[1]):
+        path = session.store.cas.path(digest)
+        seen.blobs += 1
+        seen.size += session.store.cas.size(digest) or 0
+        kind = examine(session.store.cas, digest)
+        if kind is None:
+            films |= {path: names[0]} if names[0].endswith((" video", " published")) else {}
+            continue
+        seen.differences += [
+            FileDifference("store", kind, name, TOLD[kind], name.split(" ")[0], digest) for name in names
+        ]
+    seen.differences += _disagreements(session)
+    seen.differences += _published(session, seen, films)
+    if deep:
+        for path, name in films.items():
+            if why := undecodable(path):
+                where = "store" if path.is_relative_to(session.store.root) else "published"
+                seen.differences.append(FileDifference(where, "undecodable", name, why))
+    return seen
+
+
+def _named_by_lock(session: Session) -> dict[Digest, list[str]]:
+    """Digest → what the lock calls it: `hook/b@2 video`."""
+    named: dict[Digest, list[str]] = {}
+    for clip, entry in session.lock.entries.items():
+        for number, take in entry.takes.items():
+            for output, digest in {made_of(clip): take.digest, **take.outputs}.items():
+                named.setdefault(digest, []).append(f"{clip}@{number} {output}")
+    return named
+
+
+def _disagreements(session: Session) -> Iterator[FileDifference]:
+    """The same key with other bytes: rendered again here, while the lock tells of a render somewhere else."""
+    for clip, entry in session.lock.entries.items():
+        for number, take in entry.takes.items():
+            trace = session.trace_of(take.key)
+            other = trace.outputs[made_of(clip)].digest if trace is not None else take.digest
+            if other != take.digest:
+                told = f"the lock says {take.digest[:12]}…, this store has another render of the same: {other[:12]}…"
+                yield FileDifference("lock", "disagrees", f"{clip}@{number}", told, f"{clip}@{number}", take.digest)
+
+
+def _published(session: Session, seen: Verified, films: dict[Path, str]) -> Iterator[FileDifference]:
+    base, folder = session.project.output.parent, session.project.output.name
+    for path, entry in session.published.entries.items():
+        place, what = base / path, entry.target
+        seen.published += 1
+        if place.is_symlink() or not place.is_file():
+            yield FileDifference("published", "missing", path, TOLD["missing"], what, entry.digests[-1])
+            continue
+        seen.size += place.stat().st_size
+        there = digest_file(place)
+        if there not in entry.digests and may_be_reworded(path):
+            seen.reworded.append(path)
+        elif there not in entry.digests:
+            told = "it was changed by hand, or by another program"
+            yield FileDifference("published", "edited", path, told, what, entry.digests[-1])
+        elif len(entry.digests) > 1 and path != f"{folder}/{TIMELINE}":
+            told = "a build was interrupted while it was replaced"
+            yield FileDifference("published", "unfinished", path, told, what, entry.digests[-1])
+        elif path.endswith(".mp4"):
+            films[place] = path
+    yield from _timeline(session)
+    for place in sorted(session.project.output.rglob("*")):
+        path = place.relative_to(base).as_posix()
+        if place.is_file() and not place.name.startswith(".") and path not in session.published.entries:
+            yield FileDifference("published", "extra", path, "ltxflow did not write it")
+
+
+def _timeline(session: Session) -> Iterator[FileDifference]:
+    """A timeline that is whole in itself, and yet tells of other files than stand there."""
+    place = session.project.output / TIMELINE
+    path = f"{session.project.output.name}/{TIMELINE}"
+    try:
+        told = json.loads(place.read_bytes())
+        clips = [clip for scene in told["scenes"] for clip in scene["clips"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # missing or edited, which is told already
+    if not told.get("complete"):
+        yield FileDifference("published", "unfinished", path, "it says itself that the film is not complete")
+        return
+    for clip in clips:
+        entry = session.published.entries.get(str(clip.get("src")))
+        if entry is not None and clip.get("sha256") not in entry.digests:
+            yield FileDifference(
+                "published", "disagrees", path, f"it tells of another {clip['src']} than was published"
+            )
+
+
+# --- mending
+
+
+def mend(session: Session, differences: list[FileDifference]) -> list[FileDifference]:
+    """Given what differs, bring back what can be, and return it all with what was done.
+
+    Nothing is lost by it: a file that somebody edited, and a blob that rotted, are moved aside. What cannot be brought
+    back is left for the next build to make.
+    """
+    published = session.published
+    mended = []
+    for difference in differences:
+        if difference.where == "store" and difference.kind != "undecodable":
+            mended.append(_mend_blob(session, difference))
+        elif difference.where == "published":
+            done, published = _mend_published(session, difference, published)
+            mended.append(done)
+        else:
+            mended.append(difference)
+    if published != session.published:
+        write_published(session.record_path, published)
+        session.published = published
+    return mended
+
+
+def _mend_blob(session: Session, difference: FileDifference) -> FileDifference:
+    digest, cas = Digest(difference.digest), session.store.cas
+    if examine(cas, digest) is None:
+        return replace(difference, outcome="brought back", is_mended=True)  # under another name already
+    base = session.project.output.parent
+    copies = [base / path for path, entry in session.published.entries.items() if digest in entry.digests]
+    if repair(cas, digest, copies):
+        return replace(difference, outcome="brought back from what is published", is_mended=True)
+    clip, _, take = difference.target.partition("@")
+    entry = session.lock.entries.get(clip)
+    if entry is not None and entry.status and str(entry.pick) == take:
+        outcome = f"lost, though {entry.status}: copy it from another store, or give it up with: ltxflow forget {clip}"
+        return replace(difference, outcome=outcome)
+    return replace(difference, outcome="the next build makes it again", is_mended=True)
+
+
+def _mend_published(
+    session: Session, difference: FileDifference, published: Published
+) -> tuple[FileDifference, Published]:
+    base, path = session.project.output.parent, difference.name
+    entry, place = published.entries.get(path), base / path
+    if difference.kind == "extra" or entry is None:
+        return replace(difference, outcome="left alone: move it away if it is in the way"), published
+    digest, moved = entry.digests[-1], ""
+    if os.path.lexists(place) and (place.is_symlink() or digest_file(place) not in entry.digests):
+        moved = f"; what stood there is kept as {_keep_aside(session, place)}"
+    if path == f"{session.project.output.name}/{TIMELINE}":
+        return replace(difference, outcome=f"the next build writes it{moved}", is_mended=True), published
+    video = _video(session, published, entry.key) if entry.source == "poster" else None
+    if video is not None:  # it can be drawn again, so nobody keeps it
+        try:
+            data = draw_poster(video)
+        except LtxflowError as error:
+            return replace(difference, outcome=f"left as it is: {error}{moved}"), published
+        return replace(difference, outcome=f"drawn again{moved}", is_mended=True), _put(session, published, path, data)
+    if examine(session.store.cas, digest) is not None:
+        return replace(difference, outcome=f"the next build makes it again{moved}", is_mended=True), published
+    files.make_dir(place.parent)
+    files.copy_into(session.store.cas.path(digest), place, expect=digest, mode=0o644)
+    outcome = f"put back from the store{moved}"
+    return replace(difference, outcome=outcome, is_mended=True), settled(published, base, {path: digest})
+
+
+def _video(session: Session, published: Published, digest: str) -> Path | None:
+    """Where the video that a poster is of can be read: in the store, or where it is published."""
+    if examine(session.store.cas, Digest(digest)) is None:
+        return session.store.cas.path(Digest(digest))
+    base = session.project.output.parent
+    copies = (base / path for path, entry in published.entries.items() if digest in entry.digests)
+    return next((place for place in copies if place.is_file() and digest_file(place) == digest), None)
+
+
+def _put(session: Session, published: Published, path: str, data: bytes) -> Published:
+    """Put a poster in its place, and return the record with it: other libraries draw other bytes."""
+    base, digest = session.project.output.parent, digest_bytes(data)
+    published = with_intent(published, {path: replace(published.entries[path], digests=(digest,))})
+    write_published(session.record_path, published)
+    files.make_dir((base / path).parent)
+    files.write_atomic(base / path, data)
+    return settled(published, base, {path: digest})
+
+
+def _keep_aside(session: Session, place: Path) -> str:
+    """Move a file that is not ours into `.ltxflow/aside/`, under a name that no other has."""
+    folder = session.own / "aside"
+    files.make_dir(folder)
+    numbers = (f"{place.stem}-{number}{place.suffix}" for number in range(1, 10**6))
+    name = next(name for name in numbers if not os.path.lexists(folder / name))
+    files.move_into(place, folder / name)
+    return str((folder / name).relative_to(session.project.folder))

@@ -1,1 +1,0 @@
-"""Places to run an action."""

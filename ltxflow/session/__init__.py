@@ -1,0 +1,1 @@
+"""A project that is open: its plan, its gc roots, its revisions."""

@@ -1,0 +1,108 @@
+"""A build as it is shown on a terminal: a moving line for each running clip. The only user of rich."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console as RichConsole
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, RunStarted
+from ltxflow.ui.progress import PlainWatcher, behind, clock, short
+from ltxflow.ui.terminal import Console, clean, rendered
+
+
+@dataclass
+class _Row:
+    """A clip that runs, or waits behind other people's jobs, as it is shown."""
+
+    name: str
+    where: str
+    text: str = ""
+    fraction: float = 0.0
+    is_waiting: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+
+class LiveWatcher(PlainWatcher):
+    """A live line for each running clip and one for the whole, with the time that is left."""
+
+    def __init__(self, face: Console, quiet: bool = False, verbose: bool = False) -> None:
+        super().__init__(face, quiet, verbose)
+        self.console = RichConsole(
+            file=face.out, highlight=False, markup=False, emoji=False, no_color=not face.has_color, soft_wrap=True
+        )
+        self.rows: dict[str, _Row] = {}
+        self.since = time.monotonic()
+        self.live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> LiveWatcher:
+        self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self.since = time.monotonic()
+        elif isinstance(event, ActionStarted):
+            where = "" if event.where == "local" else clean(event.where)
+            self.rows[event.target] = _Row(short(event.target), where)
+        elif isinstance(event, ActionWaiting):
+            self._wait(event)
+        elif isinstance(event, ActionProgress) and event.target in self.rows:
+            row = self.rows[event.target]
+            row.fraction, row.text = event.fraction, clean(event.text)
+        elif isinstance(event, ActionFinished):
+            self.rows.pop(event.target, None)
+        super().__call__(event)
+
+    def _wait(self, event: ActionWaiting) -> None:
+        """Show a clip that waits behind other people's jobs; one that waits for ours alone is not shown."""
+        row = self.rows.get(event.target)
+        if row is not None and not row.is_waiting:
+            return  # it runs
+        if not event.ahead:
+            self.rows.pop(event.target, None)
+            return
+        if row is None:
+            row = self.rows[event.target] = _Row(short(event.target), "", is_waiting=True)
+        row.where, row.text = clean(event.where), behind(event.ahead)
+
+    def waits(self, event: ActionWaiting) -> None:
+        """It moves with the queue: no line of it stays."""
+
+    def say(self, line: str) -> None:
+        self.console.print(Text.from_ansi(rendered(self.face.fitted(line), self.face.has_color)))
+
+    def picture(self) -> Table:
+        """The screen's last lines as they are now: the running clips, as many as there is room for, and the whole."""
+        now, rows = time.monotonic(), list(self.rows.values())
+        room = max(1, self.console.height - 4)
+        width = self.console.width
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
+        table.add_column(width=max(6, min(28, width // 4)))
+        table.add_column(justify="right", no_wrap=True, min_width=4)
+        table.add_column(justify="right", no_wrap=True, min_width=5)
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        for row in rows[:room]:
+            text = " · ".join(part for part in (row.where, row.text) if part)
+            self._add(table, f"  {row.name}", row.fraction, now - row.since, text)
+        if self.total:
+            ready = min(self.total, self.done + sum(row.fraction for row in rows))
+            told = [f"and {len(rows) - room} more"] if len(rows) > room else []
+            if 0 < ready < self.total and now - self.since >= 1:
+                told.append(f"eta {clock((now - self.since) * (self.total - ready) / ready)}")
+            name = f"  {self.done} of {self.total}"
+            self._add(table, name, ready / self.total, now - self.since, " · ".join(told))
+        return table
+
+    def _add(self, table: Table, name: str, fraction: float, seconds: float, text: str) -> None:
+        bar = ProgressBar(total=1.0, completed=fraction)
+        table.add_row(name, bar, f"{int(fraction * 100)}%", clock(seconds), text)
