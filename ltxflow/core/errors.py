@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
-Level = Literal["error", "warning", "advice"]
+from ltxflow import messages
+from ltxflow.messages import Level as Level
 
 FAILED = 1  # a clip, a check or a verification failed
 USAGE = 2  # bad arguments, or a project that cannot be read
@@ -44,6 +45,27 @@ class Problem:
     level: Level = "error"
     transient: bool = False
     of: tuple[str, ...] = field(default=(), compare=False)
+
+
+def problem(
+    id: str,
+    span: Span | None = None,
+    *,
+    hint: str | None = None,
+    level: Level | None = None,
+    transient: bool = False,
+    of: tuple[str, ...] = (),
+    **values: Any,
+) -> Problem:
+    """Return the problem whose text the catalogue has under `id` (`L044` or `L044.too-many`), filled with `values`.
+
+    `hint` replaces the catalogue's, `level` the rule's. Raise KeyError for an id or a value that is not there.
+    """
+    rule, text = messages.find(id)
+    found = text.hint.format_map(values) if hint is None else hint
+    return Problem(
+        text.message.format_map(values), span, found, id.partition(".")[0], level or rule.level, transient, of
+    )
 
 
 class LtxflowError(Exception):

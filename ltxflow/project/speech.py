@@ -258,48 +258,50 @@ def read_engines(
 
 
 def _wrong_entry(name: str, entry: Any, span: SpanOf, of_project: bool) -> list[Problem]:
-    def problem(message: str, hint: str, *path: str | int) -> Problem:
+    def wrong_entry(message: str, hint: str, *path: str | int) -> Problem:
         return Problem(f'engine "{name}": {message}', span((name, *path)), hint, "L065")
 
     if name in (*OFFLINE, ANY_OFFLINE):
-        return [problem("this name is taken", f"{name} is built in: choose another name")]
+        return [wrong_entry("this name is taken", f"{name} is built in: choose another name")]
     if not isinstance(entry, Mapping):
-        return [problem("its entry is no mapping", "write url: and model:, or command:")]
+        return [wrong_entry("its entry is no mapping", "write url: and model:, or command:")]
     unknown = [key for key in entry if key not in _ENTRY]
     if unknown:
-        return [problem(f'unknown key "{unknown[0]}"', f"known: {', '.join(sorted(_ENTRY))}", unknown[0])]
+        return [wrong_entry(f'unknown key "{unknown[0]}"', f"known: {', '.join(sorted(_ENTRY))}", unknown[0])]
     secret = sorted(_SECRET & set(entry)) if of_project else []
     if secret:
         hint = "put this engine into your own configuration: keys go only where that says"
-        return [problem(f"{secret[0]} is not a project's to say", hint, secret[0])]
+        return [wrong_entry(f"{secret[0]} is not a project's to say", hint, secret[0])]
     if ("url" in entry) == ("command" in entry):
-        return [problem("it needs a url or a command", "write url: http://127.0.0.1:8880/v1, or command: [piper, …]")]
+        return [
+            wrong_entry("it needs a url or a command", "write url: http://127.0.0.1:8880/v1, or command: [piper, …]")
+        ]
     texts = [key for key in ("url", "model", "key_from_env", "voice") if not isinstance(entry.get(key, ""), str)]
     if texts:
-        return [problem(f"{texts[0]} is no text", "put it in quotes", texts[0])]
+        return [wrong_entry(f"{texts[0]} is no text", "put it in quotes", texts[0])]
     wrong = []
     if "url" in entry and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#@]*)?", entry["url"]):
-        wrong.append(problem(f'"{_bare(entry["url"])}" is no url', "such as http://127.0.0.1:8880/v1", "url"))
+        wrong.append(wrong_entry(f'"{_bare(entry["url"])}" is no url', "such as http://127.0.0.1:8880/v1", "url"))
     if _timeout(entry.get("timeout", "120s")) is None:
-        wrong.append(problem(f'"{entry["timeout"]}" is no time', "write it as 90s or 5m", "timeout"))
+        wrong.append(wrong_entry(f'"{entry["timeout"]}" is no time', "write it as 90s or 5m", "timeout"))
     passed = entry.get("env", [])
     if not isinstance(passed, list) or not all(isinstance(item, str) for item in passed):
-        wrong.append(problem("env is no list of variables", "write env: [ELEVEN_API_KEY]", "env"))
-    return wrong + (_wrong_command(entry["command"], problem) if "command" in entry else [])
+        wrong.append(wrong_entry("env is no list of variables", "write env: [ELEVEN_API_KEY]", "env"))
+    return wrong + (_wrong_command(entry["command"], wrong_entry) if "command" in entry else [])
 
 
-def _wrong_command(command: Any, problem: Callable[..., Problem]) -> list[Problem]:
+def _wrong_command(command: Any, wrong_entry: Callable[..., Problem]) -> list[Problem]:
     example = 'write a list: [piper, -m, en.onnx, -i, "{text_file}", -f, "{out}"]'
     if not isinstance(command, list) or not command or not all(isinstance(word, str | int | float) for word in command):
-        return [problem("its command is no list of words", example, "command")]
+        return [wrong_entry("its command is no list of words", example, "command")]
     words = [str(word) for word in command]
     if "{" in words[0] or not words[0].strip() or words[0].startswith("-"):
-        return [problem(f'"{words[0]}" is no program', example, "command", 0)]
+        return [wrong_entry(f'"{words[0]}" is no program', example, "command", 0)]
     rest = " ".join(words[1:])
     missing = [] if "{out}" in rest else ["{out}"]
     missing += [] if "{text}" in rest or "{text_file}" in rest else ["{text} or {text_file}"]
     places = ", ".join(f"{{{place}}}" for place in _PLACES)
-    return [problem(f"its command has no {missing[0]}", f"it may use {places}", "command")] if missing else []
+    return [wrong_entry(f"its command has no {missing[0]}", f"it may use {places}", "command")] if missing else []
 
 
 def _engine(name: str, entry: Mapping[str, Any], files: Mapping[str, str]) -> Engine:

@@ -1,0 +1,9 @@
+"""Messages of ltxflow/steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ltxflow.messages import Rule
+
+RULES: Mapping[str, Rule] = {}
