@@ -512,7 +512,7 @@ def spoil(server: FakeComfy) -> None:
 def test_a_build_that_dies_before_a_clip_is_inspected_inspects_it_next_time(studio: Studio, server: FakeComfy) -> None:
     studio.write("a", "b", **RESEED)
     spoil(server)
-    dies = "import os\nfrom ltxflow.media import inspect\ninspect.inspect_video = lambda path: os._exit(9)"
+    dies = "import os\nfrom ltxflow.media import inspection\ninspection.inspect_video = lambda path: os._exit(9)"
     argv = command("build", "-p", str(studio.folder), "--server", server.url, setup=dies)
     assert subprocess.run(argv, capture_output=True, check=False).returncode == 9
     studio.build(server)

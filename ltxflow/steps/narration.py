@@ -75,7 +75,7 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
     speech: Speech = node.spec.speech
     file, timing = job.folder / "speech.wav", job.folder / "timing.json"
     voice = importlib.import_module("ltxflow.media.voice")  # by name: a plan asks for actions, and needs no numpy
-    pieces = [voice.Piece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
+    pieces = [voice.VoicePiece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
     joined = await asyncio.to_thread(voice.join, pieces, file, trim=speech.trim)
     words = [job.inputs[f"words.{index}"] for index in range(len(pieces))]
     timing.write_text(json.dumps(_timing(joined, words)) + "\n", "utf-8")

@@ -32,8 +32,9 @@ LIMIT_S = 40.0  # of a build
 DIES = """
 import os, signal
 from ltxflow.comfy import client
-from ltxflow.run import fetch, submissions
-from ltxflow.run.executors import comfy
+from ltxflow.farm import executor as comfy
+from ltxflow.farm import journal as submissions
+from ltxflow.farm import transfer as fetch
 from ltxflow.store import store
 
 def dies(owner, name, after=False):

@@ -141,10 +141,10 @@ def test_a_missing_source_is_said_with_its_path(cas: BlobStore, tmp_path: Path) 
 PUTTER = """
 import sys
 from pathlib import Path
-from ltxflow.store.cas import Cas
+from ltxflow.store.blobs import BlobStore
 print("ready", flush=True)
 sys.stdin.readline()
-print(Cas(Path(sys.argv[1])).put(Path(sys.argv[2])))
+print(BlobStore(Path(sys.argv[1])).put(Path(sys.argv[2])))
 """
 
 

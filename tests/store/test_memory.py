@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core import files
-from ltxflow.store import index
+from ltxflow.store import memo
 from ltxflow.store.memo import Memory, memory_of
 
 
@@ -67,7 +67,7 @@ def test_any_flipped_bit_is_noticed(path: Path) -> None:
 
 
 def test_rows_that_nobody_asks_for_go_in_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "SLACK", 10)
+    monkeypatch.setattr(memo, "SLACK", 10)
     for number in range(40):
         remember(path, **{f"row{number}": number, "kept": number})
     assert path.read_bytes().count(b"\n") < 25

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from film import Film
 
-from ltxflow.cli import options
+from ltxflow.cli import options as cli_options
 from ltxflow.cli.options import waited_session
 from ltxflow.core.events import Event
 from ltxflow.lock.model import read_lock
@@ -39,11 +39,11 @@ def test_what_another_verb_said_while_the_film_was_read_is_not_lost(
     assert film.run("build").code == 0
 
     def late(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(options, "hold", hold)
+        monkeypatch.setattr(cli_options, "hold", hold)
         assert film.run("approve", "hook/a").code == 0
         return hold(*args, **options)
 
-    monkeypatch.setattr(options, "hold", late)
+    monkeypatch.setattr(cli_options, "hold", late)
     assert film.run("reject", "hook/b", "too dark").code == 0
     entries = read_lock(film.folder / "ltxflow.lock").entries
     assert (entries["hook/a"].status, entries["hook/b"].status) == ("approved", "rejected")

@@ -14,7 +14,16 @@ from ltxflow.ui.terminal import Console, columns
 from ltxflow.workflow import api_format, importer
 
 TABLES = (
-    *(yaml.RULES, schema.RULES, sources.RULES, load.RULES, reader.RULES, settings.RULES, clips.RULES, clips.RULES),
+    *(
+        yaml.RULES,
+        schema.RULES,
+        sources.RULES,
+        load.RULES,
+        reader.RULES,
+        settings.RULES,
+        clips.RULES,
+        clips.EXTENDS_RULES,
+    ),
     *(narration.RULES, references.RULES, speech.RULES, checks.RULES, api_format.RULES, importer.RULES),
 )
 MILDER = {
