@@ -72,7 +72,7 @@ def draw(spec, out, reference=None, progress=None):
         file.write(data[len(data) // 2:])
     say("end")
 slate.draw_slate = draw
-from ltxflow.cli import main
+from ltxflow.cli.main import main
 sys.exit(main())
 """
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from campaign import Campaign
 from film import OPENED, Film, canned_drawing
 
 from ltxflow.steps import slate as slate_step
 
+CAMPAIGN = pytest.StashKey[Campaign]()
 FOREIGN = ("LTXFLOW_STORE", "NO_COLOR", "FORCE_COLOR", "CI", "COMFY_URL", "COMFYUI_URL", "COMFY_LOCAL_URL")
 
 
@@ -41,3 +43,17 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
     monkeypatch.setattr(slate_step, "draw_slate", canned_drawing(made.drawn))
     monkeypatch.chdir(tmp_path / "work")
     return made.write()
+
+
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    """The one campaign of this run: its table is shown at the end."""
+    return request.config.stash.setdefault(CAMPAIGN, Campaign())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    campaign = config.stash.get(CAMPAIGN, None)
+    if campaign is not None and campaign.tries:
+        terminalreporter.section("attacks")
+        for line in campaign.table():
+            terminalreporter.write_line(line)

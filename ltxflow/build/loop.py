@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ltxflow.core import files
+from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, Notice, Outcome
@@ -132,8 +132,11 @@ async def build(plan: BuildGraph, found: Mapping[str, Status], builder: RunConte
 
     A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off, and
     where the disk takes no more: what could not be kept is not paid for.
-    Cancelling keeps what is finished and skips the rest: the result says `interrupted`.
+    Cancelling keeps what is finished and skips the rest: the result says `interrupted`. Raise LtxflowError where there
+    is not enough memory to begin.
     """
+    if any(status.state != "hit" for status in found.values()):
+        memory_limit.require()
     return await _Run(plan, found, builder).run()
 
 
@@ -232,7 +235,7 @@ class _Run:
 
     def _failed(self, error: LtxflowError) -> None:
         """Without `keep_going`, end all that has not begun: now, before another takes the place that is free."""
-        self.keep_going = self.keep_going and not _is_of_the_disk(error)
+        self.keep_going = self.keep_going and not _is_of_the_machine(error)
         for task, target in self.running.items():
             if not self.keep_going and target not in self.begun and task is not asyncio.current_task():
                 task.cancel()
@@ -371,8 +374,9 @@ class _Run:
         builder.emit(ActionFinished(target, outcome, stands.trace.key, seconds, trace.server or "local"))
 
 
-def _is_of_the_disk(error: LtxflowError) -> bool:
-    return any(problem.code == files.DISK for problem in error.problems)
+def _is_of_the_machine(error: LtxflowError) -> bool:
+    """Whether what failed one action will fail all others, too: a full disk, no memory."""
+    return any(problem.code in (files.DISK, memory_limit.NO_MEMORY) for problem in error.problems)
 
 
 def _standing(status: Status, before: Mapping[str, Status], builder: RunContext) -> Status:
@@ -440,6 +444,11 @@ async def _make(
         except LtxflowError as error:
             failed(error)
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not memory_limit.is_lack(error):
+                raise
+            failed(memory_limit.lack())
+            raise memory_limit.lack() from error
         if job.is_resumed:
             resumed(node.target)
         keeping = asyncio.ensure_future(_keep_and_look(status, job, builder, started))

@@ -23,7 +23,7 @@ from ltxflow.build.approval import Consent, check_twins, unasked
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, build, interruptible
 from ltxflow.build.speech import speak_film
 from ltxflow.core import files
-from ltxflow.core.digest import Key, digest_bytes
+from ltxflow.core.digest import Key, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
 from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinished, RunStarted
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
@@ -369,9 +369,10 @@ def show_stills(session: Session, found: Mapping[str, Status]) -> list[Path]:
             continue
         file = folder_of(session) / file_name(status.node.entry, status.node.take)
         digest = status.trace.outputs["image"].digest
-        if not file.is_file() or digest_bytes(file.read_bytes()) != digest:
+        if digest_there(file) != digest:
             make_own_folder(session)
             files.make_dir(file.parent)
-            files.write_atomic(file, session.store.cas.path(digest).read_bytes())
+            files.make_room(file)
+            files.copy_into(session.store.cas.path(digest), file, expect=digest, mode=0o644)
         shown.append(file)
     return shown

@@ -21,13 +21,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from ltxflow.cli import answer_cache
-from ltxflow.core.errors import BUG, INTERRUPTED, USAGE, LtxflowError, Problem
+from ltxflow.core import memory_limit
+from ltxflow.core.errors import BUG, FAILED, INTERRUPTED, USAGE, LtxflowError, Problem
+from ltxflow.documents.paths import confine
 from ltxflow.store.snapshot import CachedAnswer, entry_of, keep
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import UNWRITABLE, Console, let_go
 
 DENIALS = {errno.EACCES, errno.EPERM}
 REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
+# Verbs that load libraries for pictures and sound: without memory these end the process, or send it a signal.
+HEAVY = frozenset(["build", "conform", "doctor", "export", "narrate", "pin", "report", "retake", "status", "watch"])
 _GLOBAL = {"-p", "--project", "--root"}
 
 
@@ -36,13 +40,15 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
     gc.set_threshold(200_000, 20, 50)  # a film of 10,000 clips is made of millions of objects, and nearly all stay
     atexit.register(gc.freeze)  # all of it goes with the process: no reason to look for garbage in it first
     _line_by_line()
-    started_ns = time.time_ns()
     face, verb, is_json = Console(), "", "--json" in argv
     try:
         _stand_somewhere()
+        started_ns = _now_ns()
         verb, rest = _verb_first(argv)
         if verb not in verbs:
             raise LtxflowError(_unknown(verb, verbs))
+        if verb in HEAVY:
+            memory_limit.require()
         module = importlib.import_module(f"ltxflow.cli.commands.{verb}")
         parser = Parser(
             prog=f"ltxflow {verb}",
@@ -54,6 +60,7 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         module.add_arguments(parser)
         args = parser.parse_intermixed_args(rest)  # `plan hook -v middle`, too
         is_json = args.json
+        confine(args.project, args.root, Path.cwd())
         code = int(module.run(args, face))
         sys.stdout.flush()
         if face.footing and (asked := answer_cache.ask([verb, *rest])) and (footing := face.footing(started_ns)):
@@ -64,13 +71,17 @@ def run(argv: list[str], verbs: Mapping[str, str]) -> int:
         return _tell(face, verb, is_json, error.exit_code, error.problems)
     except SystemExit as leave:  # argparse has printed its help
         return leave.code if isinstance(leave.code, int) else USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if memory_limit.is_lack(error):  # OpenBLAS sends itself SIGINT where it gets no thread
+            return _tell(face, verb, is_json, FAILED, memory_limit.lack().problems)
         hint = "what is finished is kept: run it again to go on"
         return _tell(face, verb, is_json, INTERRUPTED, [Problem("interrupted", hint=hint, code="U004")])
     except BrokenPipeError:  # `| head` has seen enough
         let_go(sys.stdout)
         return 0
     except Exception as error:
+        if memory_limit.is_lack(error):
+            return _tell(face, verb, is_json, FAILED, memory_limit.lack().problems)
         refused = _refused(error)
         return _tell(face, verb, is_json, USAGE if refused else BUG, [refused or _bug(argv)])
 
@@ -82,6 +93,15 @@ def _stand_somewhere() -> None:
     except FileNotFoundError:
         hint = "go into one that is there: cd ~"
         raise LtxflowError(Problem("the folder you are in was removed", hint=hint, code="U005")) from None
+
+
+def _now_ns() -> int:
+    """Return the time, in ns since 1970. Raise LtxflowError for a clock that no file's time can be compared with."""
+    try:
+        return time.time_ns()
+    except OverflowError:  # from the year 2262 on, ns do not fit 64 bits
+        hint = "set the clock, such as with: timedatectl set-ntp true"
+        raise LtxflowError(Problem("the clock of this machine is centuries ahead", hint=hint, code="U008")) from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -18,6 +18,7 @@ from ltxflow.comfy.wording import show
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.core.regular import read_json
 from ltxflow.models import filenames
 from ltxflow.models.profile import Profile
 
@@ -276,12 +277,13 @@ async def _signatures(inventory: Inventory, cache: Path, is_fresh: bool) -> Sign
     info: Any = None
     if not is_fresh and path.is_file():
         try:
-            info = json.loads(path.read_bytes())
+            info = read_json(path)
         except (OSError, ValueError):
             info = None
     if not isinstance(info, dict):
         info = await inventory.client.object_info()
         files.make_dir(cache)
+        files.make_room(path)
         files.write_atomic(path, json.dumps(info, separators=(",", ":")))
         inventory.is_fresh = True
     inventory.signatures = Signatures.from_object_info(info)

@@ -14,6 +14,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ltxflow.core.regular import read_json
+
 Graph = Mapping[str, Any]
 
 FOLDER = "signatures"  # in a project's own folder: those of servers that it met
@@ -224,7 +226,7 @@ def reported_core(cache: Path) -> frozenset[str]:
     found: set[str] = set()
     for path in sorted(cache.glob("*.json")):
         try:
-            signatures = Signatures.from_object_info(json.loads(path.read_bytes()))
+            signatures = Signatures.from_object_info(read_json(path))
         except (OSError, ValueError, AttributeError):  # it is asked for again when it is needed
             continue
         found |= {name for name, signature in signatures.classes.items() if signature.is_core}

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NewType, NoReturn
+
+from ltxflow.core.regular import open_regular
 
 Digest = NewType("Digest", str)  # 64 hex digits, sha256 of bytes
 Key = NewType("Key", str)  # 64 hex digits, sha256 of an Action's canonical JSON
 
 ACTION_FORMAT = "action/1"
+FILM_BYTES = 64 << 30  # an hour at 140 Mbit/s
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -67,9 +73,27 @@ def digest_json(value: object) -> Digest:
 
 
 def digest_file(path: Path) -> Digest:
-    """Given a readable file, return the sha256 of its bytes, read in blocks."""
-    with path.open("rb") as file:
-        return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+    """Return the sha256 of a regular file's bytes, read in blocks.
+
+    Raise OSError for what is not one, and for one that is larger than any film: a sparse file has its size for nothing.
+    """
+    with open(open_regular(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > FILM_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {FILM_BYTES >> 30} GB", str(path))
+        return digest_of(file)
+
+
+def digest_there(path: Path) -> Digest | None:
+    """Return the digest of the file at a path that others may have written; None where there is none to compare."""
+    try:
+        return digest_file(path)
+    except OSError:
+        return None
+
+
+def digest_of(file: BufferedReader) -> Digest:
+    """Return the sha256 of an open file's bytes from where it is."""
+    return Digest(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,12 @@ def hint_for(error: OSError) -> str:
         return "a folder stands where the file belongs: move it away"
     if isinstance(error, NotADirectoryError):
         return "a file stands where a folder belongs: move it away"
+    if error.errno == errno.EINVAL:  # regular.NotRegular
+        return "something else stands where the file belongs: move it away"
+    if error.errno == errno.ELOOP:
+        return "a link that leads to itself stands where the file belongs: remove it"
+    if error.errno == errno.EFBIG:
+        return "ltxflow writes none so large: move it away"
     return "check its permissions"
 
 

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ltxflow.core.digest import Digest, digest_file
+from ltxflow.core import workspace
+from ltxflow.core.digest import Digest, digest_of
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.regular import NotRegular, kind_of, open_regular
 
 TEMP_PREFIX = ".ltxflow-"
 _TEMP_NAME = re.compile(r"\.ltxflow-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<token>[0-9a-f]{8})-\d+")
@@ -41,9 +43,13 @@ _HINTS = {
     errno.ENOTDIR: "a part of that path is a file: move it away, or choose another folder",
     errno.EEXIST: "something else stands at that path: move it away, or choose another folder",
     errno.ENAMETOOLONG: "use a shorter path",
+    errno.EISDIR: "a folder stands where the file belongs: move it away",
+    errno.EINVAL: "something else stands where the file belongs: move it away",
+    errno.ELOOP: "a symbolic link stands where the file belongs: remove it",
     errno.ENOLCK: "that file system knows no locks: keep the project on a local disk",
 }
 
+_DEEPEST = 200  # folders in one another: ours are four deep
 _UNSTEADY = "was it being written? wait until it is whole, then run it again"
 
 Signature = tuple[int, ...]
@@ -77,6 +83,7 @@ def data_dir() -> Path:
 
 def _problem(doing: str, path: Path, error: OSError) -> Problem:
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    reason = str(error.strerror) if isinstance(error, NotRegular) else reason
     hint = _HINTS.get(error.errno or 0, "check the path and its permissions")
     return Problem(f'cannot {doing} "{path}": {reason}', hint=hint, code=DISK if error.errno in _ANY_WRITE else "")
 
@@ -100,7 +107,7 @@ def reported(doing: str, path: Path) -> Iterator[None]:
 
 @functools.cache
 def _host() -> str:
-    return hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(os.uname().nodename)).hexdigest()[:8]
 
 
 @functools.cache
@@ -132,27 +139,38 @@ def _is_abandoned(name: re.Match[str], age_s: float) -> bool:
     return False
 
 
-# --- the system calls, each announced
+# --- the system calls, each announced, relative to a folder that was opened as `workspace` says
 
 
-def _unlink(path: Path) -> None:
+def _unlink(folder: workspace.Folder, path: Path) -> None:
     _before("unlink", path)
-    path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(folder.name(path.name), dir_fd=folder.fd)
 
 
-def _unlink_tree(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        _unlink(path)
+def _unlink_tree(folder: workspace.Folder, path: Path, depth: int = 0) -> None:
+    mode = folder.mode(path.name)
+    if mode is None or not stat.S_ISDIR(mode):
+        _unlink(folder, path)
         return
-    for child in list(path.iterdir()):
-        _unlink_tree(child)
+    if depth > _DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, "folders nested too deeply", str(path))
+    with workspace.opened(path) as inside:
+        fd = os.open(inside.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=inside.fd)
+        try:
+            names = os.listdir(fd)
+        finally:
+            os.close(fd)
+        for name in names:
+            _unlink_tree(inside, path / name, depth + 1)
     _before("rmdir", path)
-    path.rmdir()
+    os.rmdir(folder.name(path.name), dir_fd=folder.fd)
 
 
-def _replace(src: Path, dst: Path) -> None:
+def _replace(folder: workspace.Folder, name: str, dst: Path, onto: workspace.Folder) -> None:
+    """Rename a file in `folder` to `dst`, which is in the folder `onto`."""
     _before("replace", dst)
-    os.replace(src, dst)
+    os.replace(folder.name(name), onto.name(dst.name), src_dir_fd=folder.fd, dst_dir_fd=onto.fd)
 
 
 def _fsync(fd: int, path: Path) -> None:
@@ -160,16 +178,39 @@ def _fsync(fd: int, path: Path) -> None:
     os.fsync(fd)
 
 
-def _fsync_dir(folder: Path) -> None:
-    """Make a rename in `folder` outlive a power cut; those that cannot (cifs, some fuse) are let be."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _fsync_dir(folder: workspace.Folder, path: Path) -> None:
+    """Make a rename in a folder outlive a power cut; those that cannot (cifs, some fuse) are let be."""
+    fd = os.open(folder.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
     try:
-        _before("fsync", folder)
+        _before("fsync", path)
         os.fsync(fd)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise
     finally:
+        os.close(fd)
+
+
+def _open_to_write(folder: workspace.Folder, path: Path, flags: int) -> int:
+    """Open a regular file in a folder to write in it, never through a link, and never one with a second name.
+
+    A file with a second name (a hard link) may lie outside of the workspace, too: a copy takes its place first.
+    Raise OSError for what is not a regular file; a FIFO would wait for a reader.
+    """
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        fd = os.open(folder.name(path.name), flags, 0o666, dir_fd=folder.fd)
+        try:
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
+                raise NotRegular(errno.EINVAL, f"{kind_of(facts.st_mode)}, not a file", str(path))
+            if facts.st_nlink == 1:
+                return fd
+            with _replacing(path, stat.S_IMODE(facts.st_mode), True) as placing:
+                _copy_bytes(fd, placing.fd, facts.st_size, placing.temp)
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
 
 
@@ -192,28 +233,29 @@ class _Placing:
 def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = True) -> Iterator[_Placing]:
     """Yield an open temporary file beside `path`; at the end put it in place, on any error take it away."""
     temp = path.parent / _temp_name()
-    _before("create", temp)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(temp, flags, 0o666 if mode is None else 0o600)
-    try:
+    with workspace.opened(path.parent) as folder:
+        _before("create", temp)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(folder.name(temp.name), flags, 0o666 if mode is None else 0o600, dir_fd=folder.fd)
         try:
-            placing = _Placing(fd, temp)
-            yield placing
-            if mode is not None:
-                _before("chmod", temp)
-                os.fchmod(fd, mode)
-            if fsync:
-                _fsync(fd, temp)
-            _replace(temp, path)
-            placing.signature = _signature(os.fstat(fd))  # of this very file, though another may take its place
-        finally:
-            os.close(fd)
-    except BaseException:
-        with suppress(OSError):
-            _unlink(temp)
-        raise
-    if fsync and sync_folder:
-        _fsync_dir(path.parent)
+            try:
+                placing = _Placing(fd, temp)
+                yield placing
+                if mode is not None:
+                    _before("chmod", temp)
+                    os.fchmod(fd, mode)
+                if fsync:
+                    _fsync(fd, temp)
+                _replace(folder, temp.name, path, folder)
+                placing.signature = _signature(os.fstat(fd))  # of this very file, though another may take its place
+            finally:
+                os.close(fd)
+        except BaseException:
+            with suppress(OSError):
+                _unlink(folder, temp)
+            raise
+        if fsync and sync_folder:
+            _fsync_dir(folder, path.parent)
 
 
 # --- what others call
@@ -221,17 +263,14 @@ def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = Tr
 
 def make_dir(path: Path, mode: int = 0o777) -> None:
     """Given a folder's path, make it and its missing parents, each with `mode` less the umask."""
-    if path.is_dir():
-        return
-    with reported("make the folder", path):
-        missing = [path, *itertools.takewhile(lambda parent: not parent.is_dir(), path.parents)]
-        for folder in reversed(missing):
-            _before("mkdir", folder)
-            try:
-                folder.mkdir(mode)
-            except FileExistsError:
-                if not folder.is_dir():
-                    raise
+
+    def make(folder: workspace.Folder, name: str) -> None:
+        _before("mkdir", Path(folder.real, name))
+        with suppress(FileExistsError):  # another process makes it, too; what is no folder cannot be opened as one
+            os.mkdir(folder.name(name), mode, dir_fd=folder.fd)
+
+    with reported("make the folder", path), workspace.opened(path, make):
+        pass
 
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsync: bool = True) -> Signature:
@@ -245,6 +284,16 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsyn
     return placing.signature
 
 
+def open_to_write(path: Path, flags: int = 0) -> int:
+    """Open a file that is locked, or written in place, and return its descriptor; `flags` may have O_CREAT.
+
+    Never one of a second name, nor through a link. Raise LtxflowError for a link above it that leads out, OSError as
+    the system says, and NotRegular for what is not a file.
+    """
+    with workspace.opened(path.parent) as folder:
+        return _open_to_write(folder, path, os.O_RDWR | flags)
+
+
 def append_line(path: Path, line: str, fsync: bool = True) -> None:
     """Given a line without its end, append it in one write, made durable before this returns unless `fsync` is off.
 
@@ -254,9 +303,9 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
     if "\n" in line:
         raise ValueError("a line has no line feed inside")
     data = line.encode() + b"\n"
-    with reported("append to", path):
+    with reported("append to", path), workspace.opened(path.parent) as folder:
         _before("append", path)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        fd = _open_to_write(folder, path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -267,14 +316,14 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
         finally:
             os.close(fd)
         if not size and fsync:  # it may be new
-            _fsync_dir(path.parent)
+            _fsync_dir(folder, path.parent)
 
 
 def append(path: Path, data: bytes) -> None:
     """Given bytes, append them to a file that is there, in one write. Not made durable: for what may be lost."""
-    with reported("append to", path):
+    with reported("append to", path), workspace.opened(path.parent) as folder:
         _before("append", path)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        fd = _open_to_write(folder, path, os.O_RDWR | os.O_APPEND)
         try:
             _write_all(fd, data, path)
         finally:
@@ -283,8 +332,8 @@ def append(path: Path, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Given a folder into which files were put without it (`sync_folder=False`), make their names durable at once."""
-    with reported("write to", folder):
-        _fsync_dir(folder)
+    with reported("write to", folder), workspace.opened(folder) as inside:
+        _fsync_dir(inside, folder)
 
 
 def copy_into(
@@ -297,15 +346,13 @@ def copy_into(
     source, or not the digest `expect`; then `dst` is as it was.
     """
     with reported("read", src):
-        source = os.open(src, os.O_RDONLY | os.O_CLOEXEC)
+        source = open_regular(src)
     try:
         facts = os.fstat(source)
-        if not stat.S_ISREG(facts.st_mode):
-            raise LtxflowError(Problem(f'"{src}" is not a file', hint="name a plain file"), exit_code=FAILED)
         with reported("write", dst), _replacing(dst, mode, True, sync_folder) as placing:
             if not _clone(source, placing.fd, placing.temp):
                 _copy_bytes(source, placing.fd, facts.st_size, placing.temp)
-            _check_copy(src, placing.temp, facts.st_size, expect)
+            _check_copy(src, placing.fd, facts.st_size, expect)
     finally:
         os.close(source)
 
@@ -344,15 +391,18 @@ def _copy_bytes(source: int, fd: int, size: int, temp: Path) -> None:
             view = view[os.write(fd, view) :]
 
 
-def _check_copy(src: Path, copy: Path, size: int, expect: Digest | None) -> None:
-    if copy.stat().st_size != size:
+def _check_copy(src: Path, copy: int, size: int, expect: Digest | None) -> None:
+    if os.fstat(copy).st_size != size:
         raise LtxflowError(Problem(f'"{src}" changed while it was copied', hint=_UNSTEADY), exit_code=FAILED)
     if expect is not None:
         _check_digest(src, copy, expect)
 
 
-def _check_digest(src: Path, copy: Path, expect: Digest) -> None:
-    if (found := digest_file(copy)) != expect:
+def _check_digest(src: Path, copy: int, expect: Digest) -> None:
+    os.lseek(copy, 0, os.SEEK_SET)
+    with open(copy, "rb", closefd=False) as file:
+        found = digest_of(file)
+    if found != expect:
         message = f'"{src}" is not what it should be: its sha256 is {found}, not {expect}'
         raise LtxflowError(Problem(message, hint=_UNSTEADY), exit_code=FAILED)
 
@@ -374,9 +424,7 @@ def move_into(
     with reported("read", src):
         fd = _open_single(src)
     try:
-        if fd is not None and _is_moved(fd, src, dst, expect, mode, fsync):
-            if fsync and sync_folder:
-                _fsync_dir(dst.parent)
+        if fd is not None and _is_moved(fd, src, dst, expect, mode, fsync, sync_folder):
             return
     finally:
         if fd is not None:
@@ -388,7 +436,7 @@ def move_into(
 def _open_single(src: Path) -> int | None:
     """Open a plain file that has no other name; None for another."""
     try:
-        fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:  # a symbolic link
             return None
@@ -400,59 +448,72 @@ def _open_single(src: Path) -> int | None:
     return None
 
 
-def _is_moved(fd: int, src: Path, dst: Path, expect: Digest | None, mode: int | None, fsync: bool) -> bool:
+def _is_moved(
+    fd: int, src: Path, dst: Path, expect: Digest | None, mode: int | None, fsync: bool, sync_folder: bool
+) -> bool:
     """Rename an open file to its place, its bytes durable; return whether that was possible."""
     if expect is not None:
-        _check_digest(src, src, expect)
-    with reported("move a file to", dst):
+        _check_digest(src, fd, expect)
+    with reported("move a file to", dst), workspace.opened(dst.parent) as onto, workspace.opened(src.parent) as folder:
         if mode is not None:
             _before("chmod", src)
             os.fchmod(fd, mode)
         if fsync:
             _fsync(fd, src)
         try:
-            _replace(src, dst)
+            _replace(folder, src.name, dst, onto)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             return False
+        if fsync and sync_folder:
+            _fsync_dir(onto, dst.parent)
     return True
+
+
+def move(src: Path, dst: Path) -> None:
+    """Rename whatever is at `src`, a link, a folder or a FIFO itself, to `dst`. A file may go to another disk."""
+    with reported("move away", src), workspace.opened(dst.parent) as onto, workspace.opened(src.parent) as folder:
+        try:
+            _replace(folder, src.name, dst, onto)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    copy_into(src, dst)
+    remove(src)
 
 
 def remove(path: Path) -> None:
     """Given a file or a symbolic link, take it away; one that is not there is fine. Never a folder."""
     with reported("remove", path):
-        _unlink(path)
-
-
-def remove_dir(path: Path) -> bool:
-    """Given a folder, take it away if it is empty; return whether it is gone."""
-    with reported("remove", path):
-        try:
-            _before("rmdir", path)
-            path.rmdir()
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False
-            raise
-    return True
+        if path.parent.is_dir():
+            with workspace.opened(path.parent) as folder:
+                _unlink(folder, path)
 
 
 def remove_tree(path: Path) -> None:
     """Given a file or a folder with all that is in it, take it away; one that is not there is fine."""
     with reported("remove", path):
-        _unlink_tree(path)
+        if path.parent.is_dir():
+            with workspace.opened(path.parent) as folder:
+                _unlink_tree(folder, path)
 
 
 def set_aside(path: Path) -> Path:
-    """Given a damaged file or folder, rename it to `<name>.corrupt`, over an older one; return that path."""
+    """Given what is damaged, of any kind, rename it to `<name>.corrupt`, over an older one; return that path."""
     aside = path.with_name(path.name + ".corrupt")
-    with reported("set aside", path):
-        _unlink_tree(aside)
-        _replace(path, aside)
+    with reported("set aside", path), workspace.opened(path.parent) as folder:
+        _unlink_tree(folder, aside)
+        _replace(folder, path.name, aside, folder)
     return aside
+
+
+def make_room(path: Path) -> None:
+    """Set aside what is no file where a file of ours is about to be written: it would refuse to be replaced."""
+    with suppress(OSError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            set_aside(path)
 
 
 @contextmanager
@@ -460,14 +521,14 @@ def temp_dir(parent: Path) -> Iterator[Path]:
     """Given a folder (made if missing), yield a new private folder in it, and take that away at the end."""
     make_dir(parent, 0o700)
     folder = parent / _temp_name()
-    with reported("make the folder", folder):
+    with reported("make the folder", folder), workspace.opened(parent) as above:
         _before("mkdir", folder)
-        folder.mkdir(0o700)
+        os.mkdir(above.name(folder.name), 0o700, dir_fd=above.fd)
     try:
         yield folder
     finally:
-        with suppress(OSError):  # left to clean_temps
-            _unlink_tree(folder)
+        with suppress(OSError, LtxflowError), workspace.opened(parent) as above:  # left to clean_temps
+            _unlink_tree(above, folder)
 
 
 def clean_temps(folder: Path, older_than_s: float = 0.0) -> int:
@@ -485,10 +546,11 @@ def clean_temps(folder: Path, older_than_s: float = 0.0) -> int:
         name = _TEMP_NAME.fullmatch(entry.name)
         if name is None:
             continue
-        with suppress(OSError):
+        with suppress(OSError, LtxflowError):
             age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
             if age_s >= older_than_s and _is_abandoned(name, age_s):
-                _unlink_tree(Path(entry.path))
+                with workspace.opened(folder) as inside:
+                    _unlink_tree(inside, Path(entry.path))
                 removed += 1
     return removed
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.regular import NotRegular, parse_json
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def _open_shared(path: Path) -> int | None:
         try:
             files.announce("lock", path)
             # for writing, since nfs has no shared lock on a descriptor that only reads, nor an exclusive one
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = files.open_to_write(path, os.O_CREAT)
         except OSError as error:
             if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
                 return None
@@ -78,7 +79,7 @@ def _open_shared(path: Path) -> int | None:
 def hold_file(path: Path) -> int:
     """Given a file of ours, lock it as long as this process lives, or until the descriptor returned is closed."""
     with files.reported("lock", path):
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = files.open_to_write(path)
         fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
 
@@ -86,7 +87,9 @@ def hold_file(path: Path) -> int:
 def is_held(path: Path) -> bool:
     """Given a file, return whether a living process holds it (`hold_file`), on any host that shares its locks."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = files.open_to_write(path)
+    except NotRegular:
+        return False
     except OSError:
         return path.exists()  # that cannot be asked: better to think it is
     try:
@@ -102,7 +105,7 @@ def _open_locked(path: Path, wait: bool, on_wait: Callable[[dict[str, Any]], Non
     told = False
     while True:
         files.announce("lock", path)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = files.open_to_write(path, os.O_CREAT)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,7 +150,7 @@ def _write_owner(fd: int, path: Path, owner: dict[str, Any] | None) -> None:
 
 def _read_owner(fd: int) -> dict[str, Any]:
     try:
-        owner = json.loads(os.pread(fd, 1 << 16, 0))
+        owner = parse_json(os.pread(fd, 1 << 16, 0))
     except (OSError, ValueError):
         return {}
     return owner if isinstance(owner, dict) else {}

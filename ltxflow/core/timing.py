@@ -13,11 +13,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import heapify, heappop, heappush
 
 from ltxflow.core.digest import canonical
 
 STEP = 8  # LTX-2 `video_vae.py`: 1 + 8k frames. ComfyUI's `EmptyLTXVLatentVideo` floors others silently
 SHORTEST = 9
+MOST_SUGGESTED = 40  # clips in one hint
 _TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([a-z]*)")
 
 
@@ -299,11 +301,18 @@ def _length_for(goal: int, room: _Room, ask: LengthRequest, limits: Limits) -> i
 
 
 def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
-    """Given frames to cover, return the lengths of the fewest clips within preferred_max, () if none do."""
+    """Return the lengths of the fewest clips within preferred_max that cover `need` frames, () if none do.
+
+    () also where that takes more than MOST_SUGGESTED: nobody reads such a list.
+    """
+    count = _fewest(need, crossfade, limits)
+    return _afresh(need, [LengthRequest("")] * count, crossfade, limits) if 0 < count <= MOST_SUGGESTED else ()
+
+
+def _fewest(need: int, crossfade: int, limits: Limits) -> int:
+    """Return how many clips of the preferred length cover `need` frames, 0 where a crossfade takes all of each."""
     each = limits.preferred_max - crossfade
-    if each <= 0:
-        return ()
-    return _afresh(need, [LengthRequest("")] * max(1, -(-(need - crossfade) // each)), crossfade, limits)
+    return max(1, -(-(need - crossfade) // each)) if each > 0 else 0
 
 
 def _afresh(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits) -> tuple[int, ...]:
@@ -364,14 +373,23 @@ def _lengths(need: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) 
             high[i] = max(high[i], room.high)
     spare = [i for i, r in enumerate(rooms) if r.held == "sticky" and low[i] < r.high]
     spare.sort(key=lambda i: (-low[i], i))  # the shortest last: it gains most and costs least
-    while sum(high) < goal and spare:
+    most = sum(high)
+    while most < goal and spare:
         i = spare.pop()
-        low[i], high[i] = max(rooms[i].low, snap_up(low[i] + 1, rooms[i].step)), rooms[i].high
-    if sum(high) < goal:
-        raise _too_short(need, need - goal + sum(high), rooms, crossfade, limits)
-    while sum(low) < goal:
-        i = min((i for i in range(len(low)) if low[i] < high[i]), key=lambda i: low[i])
-        low[i] += rooms[i].step
+        low[i] = max(rooms[i].low, snap_up(low[i] + 1, rooms[i].step))
+        most += rooms[i].high - high[i]
+        high[i] = rooms[i].high
+    if most < goal:
+        raise _too_short(need, need - goal + most, rooms, crossfade, limits)
+    total = sum(low)
+    shortest = [(length, i) for i, length in enumerate(low) if length < high[i]]
+    heapify(shortest)
+    while total < goal:
+        length, i = heappop(shortest)
+        low[i] = length + rooms[i].step
+        total += rooms[i].step
+        if low[i] < high[i]:
+            heappush(shortest, (low[i], i))
     return tuple(low)
 
 
@@ -391,7 +409,9 @@ def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, lim
     if all(r.held in ("auto", "sticky") for r in rooms):
         instead = suggest(need, crossfade, limits)
         hint = "make the crossfade shorter: it takes more than another clip adds"
-        if instead:
+        if (count := _fewest(need, crossfade, limits)) > MOST_SUGGESTED:
+            hint = f"write about {_clips(count)}, or shorten the text by {missing} frames"
+        elif instead:
             hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the text by {missing} frames"
         message = f"{_clips(len(rooms))} of at most {max(r.high for r in rooms)} frames {says}"
         return LengthConflict(message, hint, need, have, len(instead) or None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.workspace import confine_writes
 
 FILE = "project.yaml"
 WINDOWS_RESERVED = frozenset(
@@ -82,6 +84,24 @@ def workspace_of(folder: Path, root: str | None = None) -> Path:
         if (parent / ".git").exists():
             return parent
     return folder.resolve()
+
+
+def confine(asked: str | None, root: str | None, cwd: Path) -> None:
+    """Let no write of this process leave the workspace: that of the project, and that of the folder it runs in.
+
+    `asked` and `root` as typed; without a project there is only the git checkout around `cwd`, if there is one.
+    """
+    if root is not None:
+        confine_writes(Path(root))
+    elif (home := workspace_of(cwd)) != cwd.resolve() or (home / ".git").exists():
+        confine_writes(home)
+    with suppress(LtxflowError):  # the verb says so, if it needs one
+        confine_project(find_project(asked, cwd), root)
+
+
+def confine_project(file: Path, root: str | None) -> None:
+    """Let no write to this project leave its workspace. Raise LtxflowError where it is not inside `root`."""
+    confine_writes(workspace_of(file.parent, root), file.parent)
 
 
 def contained(

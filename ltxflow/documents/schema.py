@@ -35,6 +35,8 @@ RULES = {
     "S112": "a key has a value",
 }
 
+MOST_TOLD = 100  # problems of one file: nobody reads more at once
+
 Path_ = tuple[str | int, ...]
 _Said = tuple[str, str, str, Path_, bool]  # code, message, hint, path, whether it points at the key
 
@@ -81,7 +83,11 @@ def check(document: Document, schema_name: str = "project") -> list[Problem]:
             if code != "S102" and span in refused:
                 continue
             problems.setdefault((span, message), Problem(message, span, hint, code))
-    return sorted(problems.values(), key=lambda problem: problem.span or Span("", 0, 0))
+    found = sorted(problems.values(), key=lambda problem: problem.span or Span("", 0, 0))
+    if len(found) > MOST_TOLD:
+        more = Problem(f"and {len(found) - MOST_TOLD} more", found[MOST_TOLD].span, "mend those above first", "S100")
+        return [*found[:MOST_TOLD], more]
+    return found
 
 
 # ---- the schema, made ready
@@ -311,8 +317,12 @@ def _explain_not(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
 
 
 def _explain_repeated(path: Path_, value: Any) -> Iterator[_Said]:
+    seen: set[str] = set()
     for i, item in enumerate(value):
-        if item in value[:i]:
+        plain = json.dumps(item, sort_keys=True)  # a mapping is in no set
+        if plain not in seen:
+            seen.add(plain)
+        else:
             yield "S110", f"{_shown(item)} stands twice in {_subject(path)}", "keep one", (*path, i), False
 
 
@@ -380,6 +390,9 @@ def _say_pattern(path: Path_, schema: Any, value: str) -> tuple[str, str, str]:
     allowed = str(schema.get("patternErrorMessage", f"it must match {schema['pattern']}"))
     if title in ("duration", "length") and re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return _no_unit(path, float(value) if "." in value else int(value), schema)
+    if title in ("duration", "length") and re.fullmatch(r"\d{6,}(\.\d+)?s|\d{8,}f", value, re.ASCII):
+        hint = "write at most 99999s (a day) or 9999999f"
+        return "S108", f"{_name(path)}: {_shown(value)} is not a time that a film can have", hint
     better = _mended(title, value)
     fits = better != value and compiled(schema["pattern"]).search(better)
     if title == "id":
@@ -487,7 +500,8 @@ def _say_short(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
 
 
 def _say_count(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
-    low, high = schema.get("minItems", 0), schema.get("maxItems")
+    kind = "Properties" if isinstance(value, dict) else "Items"
+    low, high = schema.get(f"min{kind}", 0), schema.get(f"max{kind}")
     wanted = f"{high}" if low == high else f"at most {high}" if len(value) > low else f"at least {low}"
     return "S110", f"{_subject(path)} must have {wanted} items, not {len(value)}", f"write {wanted} items"
 
@@ -509,6 +523,7 @@ _EXPLAIN = {
     "minItems": _say_short,
     "minProperties": _say_short,
     "maxItems": _say_count,
+    "maxProperties": _say_count,
     "maxLength": _say_long,
 }
 

@@ -10,7 +10,6 @@ Conforms a film: reads what is published, encodes the parts that are missing, jo
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import time
@@ -22,9 +21,10 @@ from typing import Any
 
 from ltxflow.build.loop import LocalExecutor, RunContext, RunResult, build, interruptible
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, digest_file
+from ltxflow.core.digest import Digest, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, LtxflowError, Problem
 from ltxflow.core.events import Event, RunStarted
+from ltxflow.core.regular import read_json
 from ltxflow.documents.schema import check
 from ltxflow.documents.yaml import Document
 from ltxflow.media.mix import RATE, Bed, MixedVoice
@@ -274,7 +274,7 @@ def read_timeline(session: Session) -> dict[str, Any]:
     build_it = "build it: ltxflow build, or ltxflow build --animatic for slates"
     mend_it = "put it aside with: ltxflow verify --repair, and build again: ltxflow build"
     try:
-        told = json.loads(path.read_bytes())
+        told = read_json(path)
     except FileNotFoundError:
         raise LtxflowError(Problem(f'there is no film yet: no "{shown}"', hint=build_it, code=INCOMPLETE)) from None
     except (OSError, ValueError) as error:
@@ -359,7 +359,8 @@ def _check_place(session: Session, place: Path, base: Path) -> None:
     if not os.path.lexists(place):
         return
     is_known = place.parent == base and is_ours(session.published, base, place.name)
-    if not is_known and not (place.is_file() and session.store.cas.has(digest_file(place))):
+    there = None if is_known else digest_there(place)
+    if not is_known and (there is None or not session.store.cas.has(there)):
         hint = "move it away, or give another place with --output"
         raise LtxflowError(Problem(f'"{place}" was not made by ltxflow; it is left alone', hint=hint, code=NOT_OURS))
 
@@ -386,7 +387,7 @@ def _put(session: Session, place: Path, digest: Digest, base: Path) -> None:
     cas = session.store.cas
     files.make_dir(place.parent)
     if place.parent != base:
-        if not (place.is_file() and digest_file(place) == digest):
+        if digest_there(place) != digest:
             files.copy_into(cas.path(digest), place, expect=digest, mode=0o644)
         return
     if found(session.published, base, place.name) == digest and place.name in session.published.entries:

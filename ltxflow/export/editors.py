@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, digest_bytes, digest_file
+from ltxflow.core.digest import Digest, digest_bytes, digest_there
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.export.conform import files_of, read_timeline
 from ltxflow.session.session import Session
@@ -313,11 +313,11 @@ def export_cut(session: Session, kind: str, out: Path | None, *, force: bool = F
     if not force:
         _check(session, {path: digest_bytes(data), **{one.path: one.digest for one in spares}})
     for one in spares:
-        if not (one.path.is_file() and digest_file(one.path) == one.digest):
+        if digest_there(one.path) != one.digest:
             files.make_dir(one.path.parent)
             files.copy_into(session.store.cas.path(one.digest), one.path, expect=one.digest, mode=0o644)
     session.store.cas.put_bytes(data)  # so that the next export knows this one as ours
-    is_new = not path.is_file() or path.read_bytes() != data
+    is_new = digest_there(path) != digest_bytes(data)
     if is_new:
         files.make_dir(path.parent)
         files.write_atomic(path, data)
@@ -341,7 +341,7 @@ def _spares(session: Session, told: Mapping[str, Any], path: Path) -> Iterator[_
 
 def _url(file: Path, beside: Path) -> str:
     """A file's address as editors resolve it: relative to the file that names it."""
-    return quote(Path(os.path.relpath(file, beside.parent)).as_posix())
+    return quote(os.fsencode(os.path.relpath(file, beside.parent)))
 
 
 def _check(session: Session, wanted: Mapping[Path, Digest]) -> None:
@@ -350,7 +350,7 @@ def _check(session: Session, wanted: Mapping[Path, Digest]) -> None:
     for path, digest in wanted.items():
         if not os.path.lexists(path):
             continue
-        there = digest_file(path) if path.is_file() else None
+        there = digest_there(path)
         if there != digest and (there is None or not session.store.cas.has(there)):
             message = f'"{os.path.relpath(path)}" was not written by ltxflow, or was changed since; it is left alone'
             problems.append(Problem(message, hint="name another file, or write over it with --force", code=NOT_OURS))

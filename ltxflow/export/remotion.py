@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, digest_bytes, digest_file
+from ltxflow.core.digest import Digest, digest_bytes, digest_there
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.regular import read_json
 from ltxflow.export.typescript import timeline_typescript
 
 STARTER = Path(__file__).parent / "starter"
@@ -70,8 +71,12 @@ def write_starter(folder: Path, project: str, output: Path, timeline: str, *, fo
         "timeline": f"{output.name}/{timeline}",
         "files": {path: digest_bytes(data) for path, data in sorted(wanted.items())},
     }
-    text = (json.dumps(place, indent=2, ensure_ascii=False) + "\n").encode()
-    if not (folder / RECORD).is_file() or (folder / RECORD).read_bytes() != text:
+    try:
+        text = (json.dumps(place, indent=2, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        hint = "export it inside the project, or rename the folder"
+        raise LtxflowError(Problem(f'the way from "{folder}" to the film is not UTF-8', hint=hint)) from None
+    if _digest(folder / RECORD) != digest_bytes(text):
         files.write_atomic(folder / RECORD, text)
         done.written.append(RECORD)
     return done
@@ -98,7 +103,7 @@ def _digest(path: Path) -> Digest | str | None:
     """The digest of a file; None where nothing is, "" for what is no plain file."""
     if not os.path.lexists(path):
         return None
-    return digest_file(path) if path.is_file() and not path.is_symlink() else ""
+    return "" if path.is_symlink() else digest_there(path) or ""
 
 
 def _read_record(path: Path, force: bool) -> Mapping[str, Any]:
@@ -106,7 +111,7 @@ def _read_record(path: Path, force: bool) -> Mapping[str, Any]:
     if not os.path.lexists(path):
         return {}
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path)
         if data["schema"] == RECORD_SCHEMA:
             return dict(data["files"])
     except (OSError, ValueError, KeyError, TypeError):

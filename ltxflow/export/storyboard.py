@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ltxflow import __version__
 from ltxflow.core.errors import Problem
+from ltxflow.core.regular import read_json
 from ltxflow.core.timing import clip_file_name, letters
 from ltxflow.decisions.takes import take_numbers, take_rows
 from ltxflow.plan.explain import Reason, show, word_diff
@@ -156,7 +156,7 @@ def _clip(
 def _posters(session: Session) -> dict[str, str]:
     """Each clip's picture as the published timeline names it; none where there is no timeline that we can read."""
     try:
-        told = json.loads((session.project.output / TIMELINE).read_bytes())
+        told = read_json(session.project.output / TIMELINE)
         return {
             f"{scene['id']}/{clip['id']}": clip["poster"]
             for scene in told["scenes"]

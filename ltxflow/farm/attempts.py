@@ -13,6 +13,7 @@ from ltxflow.comfy.client import prompt_id_for
 from ltxflow.comfy.messages import JobState, NodeProgress, Progress
 from ltxflow.comfy.progress import Tracker, follow
 from ltxflow.comfy.transport import NEVER_SENT
+from ltxflow.core import memory_limit
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.farm.completion import Endings
 from ltxflow.farm.journal import Submission
@@ -51,6 +52,10 @@ class Attempts:
             self.endings.lost_server(attempt, error)
         except LtxflowError as error:  # no word on how the prompt ended: the journal keeps it, the next run looks again
             self.tickets.fail(attempt.ticket, error)
+        except (MemoryError, RuntimeError) as error:
+            if not memory_limit.is_lack(error):
+                raise
+            self.tickets.fail(attempt.ticket, memory_limit.lack())
         finally:
             self.tickets.leave(attempt)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Key
+from ltxflow.core.errors import LtxflowError, Problem, hint_for
+from ltxflow.core.regular import is_damage, parse_json, read_bytes
 
 SUBMITTING, SUBMITTED, FINISHED = "submitting", "submitted", "finished"
 OUTCOMES = ("done", "lost", "failed", "cancelled")
@@ -37,13 +39,16 @@ class Journal:
     def read(self) -> Iterator[dict[str, Any]]:
         """Return all events, oldest first. A line that is torn, or no JSON mapping, is passed over."""
         try:
-            data = self.path.read_bytes()
+            data = read_bytes(self.path)
         except FileNotFoundError:
             return
+        except OSError as error:
+            reason = str(error.strerror) if is_damage(error) else (error.strerror or str(error)).lower()
+            raise LtxflowError(Problem(f'cannot read "{self.path}": {reason}', hint=hint_for(error))) from error
         for line in data.split(b"\n"):
             try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):
+                event = parse_json(line)
+            except ValueError:
                 continue
             if isinstance(event, dict):
                 yield event
@@ -62,7 +67,7 @@ class Journal:
             if attempt.is_open or (attempt is attempts[-1] and attempt.state != "done")
         }
         text = "".join(_line(event) + "\n" for event in events if _identity(event) in kept)
-        old = self.path.read_bytes() if self.path.exists() else b""
+        old = read_bytes(self.path) if self.path.exists() else b""
         if text.encode() != old:
             files.write_atomic(self.path, text)
         return len(events) - text.count("\n")

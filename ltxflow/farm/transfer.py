@@ -16,7 +16,7 @@ from ltxflow.comfy.client import Client
 from ltxflow.comfy.inventory import fit_graph, resolve_names
 from ltxflow.comfy.messages import JobState, OutputFile, clean
 from ltxflow.comfy.signatures import as_link, core_classes
-from ltxflow.core import files
+from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.farm.workers import Attempt, Worker
@@ -361,6 +361,8 @@ def verify(name: str, path: Path, order: RenderSpec, count: Callable[[Path], int
         facts = probe_mp4(path)
         decoded = count(path)
     except LtxflowError as error:
+        if memory_limit.is_lack(error):
+            raise memory_limit.lack() from error  # the file may be whole: it is not made again for that
         raise BadFile(error.problems[0]) from None
     _expect(name, "size", (facts.width, facts.height), wanted.size)
     _expect(name, "frames", facts.frames, wanted.frames)

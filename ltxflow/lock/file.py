@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltxflow.core.digest import digest_bytes
+from ltxflow.core.digest import digest_bytes, digest_file
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.lock.merge import Merged, merge
 from ltxflow.lock.model import Lock, lock_text, read_lock, write_lock
@@ -46,13 +46,18 @@ class LockFile:
         self._known, self._digest = merged.lock, digest_bytes(lock_text(merged.lock).encode())
         return merged
 
+    @property
+    def digest(self) -> str:
+        """The digest of the file as it was last read or written, "" without one."""
+        return self._digest
+
     def is_as_left(self) -> bool:
         """Whether the file is as it was last read or written: others write it, too, and git does."""
         return self._there() == self._digest
 
     def _there(self) -> str:
         try:
-            return digest_bytes(self.path.read_bytes())
+            return digest_file(self.path)
         except OSError:
             return ""
 

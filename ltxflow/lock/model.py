@@ -17,6 +17,7 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for
+from ltxflow.core.regular import is_damage, read_bytes
 from ltxflow.store.blobs import is_digest
 
 LOCK_VERSION = 1
@@ -380,11 +381,11 @@ def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
     """
     shown = name or str(path)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         return Lock()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = str(error.strerror) if is_damage(error) else (error.strerror or str(error)).lower()
         raise LtxflowError(Problem(f'cannot read "{shown}": {reason}', hint=hint_for(error))) from error
     try:
         text = data.decode()
@@ -452,7 +453,7 @@ def write_lock(path: Path, lock: Lock) -> bool:
     """
     text = lock_text(lock)
     try:
-        is_same = path.read_bytes().replace(b"\r\n", b"\n") == text.encode()
+        is_same = read_bytes(path).replace(b"\r\n", b"\n") == text.encode()
     except FileNotFoundError:
         is_same = not (lock.entries or lock.choices)
     except OSError:

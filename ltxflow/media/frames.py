@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.regular import open_regular
 from ltxflow.media.fit import ImageFacts
 from ltxflow.media.image import open_image, read_image, save_png
 from ltxflow.media.mp4 import AGAIN
@@ -87,7 +88,7 @@ def save_frame(source: Path, index: int | None, out: Path) -> ImageFacts:
 
     `index` counts from 0, None is the last one. Raise LtxflowError where there is no such frame.
     """
-    with source.open("rb") as file:
+    with open(open_regular(source), "rb") as file:
         is_picture = file.read(len(PNG)) == PNG
     if is_picture:
         save_png(open_image(source), out)

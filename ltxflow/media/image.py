@@ -23,6 +23,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media.fit import Fit, ImageFacts
 
 PIXELS_MAX = 80_000_000
+SIDE_MAX = 65_535  # px, as JPEG has it: decoders keep a pointer for every row, and more
 # No EPS (Pillow would run Ghostscript on it), nothing that has no magic number.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 FORMATS_HINT = "save it as png, jpeg, webp, avif or tiff"
@@ -106,6 +107,9 @@ def _decoded(path: Path) -> tuple[Image.Image, list[str]]:
         pixels = picture.width * picture.height
         if pixels > PIXELS_MAX:
             raise LtxflowError(_too_large(path, f"{pixels / 1e6:.0f}"))
+        if max(picture.size) > SIDE_MAX:
+            message = f'"{path.name}" is {picture.width}x{picture.height} px; at most {SIDE_MAX} px a side are read'
+            raise LtxflowError(Problem(message, hint="crop it to the part that is shown", code="too-large"))
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             what = "pages" if picture.format == "TIFF" else "frames"
             notes.append(f"it has several {what}; only the first is used")

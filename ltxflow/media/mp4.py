@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.regular import open_regular
 
 INDEX_MAX_BYTES = 16 << 20  # an hour at 25 fps needs 2 MB
 TOP_MAX = 4096
@@ -78,7 +79,7 @@ def read_movie(path: Path) -> Movie:
     index contradicts itself or names bytes that are not there.
     """
     try:
-        with path.open("rb") as file:
+        with open(open_regular(path), "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size, path.name)
     except OSError as error:
         why = (error.strerror or str(error)).lower()

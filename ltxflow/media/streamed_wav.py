@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.regular import open_regular, read_bytes
 
 LONGEST_S = 3600
+LARGEST = 4 << 30  # bytes: what the sizes of a WAV can say, and an hour in studio quality
 SLACK = 64  # bytes by which a size may be wrong: some count the header in
 LOOSE_S = 0.1  # of sound: less behind the end is garbage, more of it was meant to be there
 
@@ -46,9 +48,11 @@ def sound_parts(path: Path) -> list[io.BytesIO] | None:
     """Return the sounds that a file consists of, each with a header that tells the truth; None for one to be read as
     it is.
 
-    Raise LtxflowError for a WAV that is cut off, and for one that has more sound than its header says.
+    Raise LtxflowError for a WAV that is cut off, for one that has more sound than its header says, and for a file that
+    is larger than `LARGEST`; OSError for what is not a regular file.
     """
-    data = path.read_bytes()
+    _check_size(path)
+    data = read_bytes(path, LARGEST)
     if _WAVE.match(data):
         starts = [match.start() for match in _WAVE.finditer(data)]
         parts = [data[first:end] for first, end in zip(starts, [*starts[1:], len(data)], strict=True)]
@@ -61,12 +65,24 @@ def sound_parts(path: Path) -> list[io.BytesIO] | None:
 
 
 def count_sounds(path: Path) -> int:
-    """Return how many sounds run together in a file: 1 for nearly all. Reads no more of a large one than it must."""
-    if not path.stat().st_size:
+    """Return how many sounds run together in a file: 1 for nearly all. Reads no more of a large one than it must.
+
+    Raise LtxflowError for a file that is larger than `LARGEST`: a sparse one has its size for nothing.
+    """
+    if not _check_size(path):
         return 1
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open(open_regular(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         starts = sum(1 for _ in _WAVE.finditer(data)) if _WAVE.match(data) else len(_starts(data))
     return max(1, starts)
+
+
+def _check_size(path: Path) -> int:
+    """Return the size of a file in bytes. Raise LtxflowError for one that is too large for the sound of a film."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        message = f'"{path.name}" is larger than {LARGEST >> 30} GB'
+        raise LtxflowError(Problem(message, hint="export its sound alone, of at most an hour", code="unreadable"))
+    return size
 
 
 def _starts(data: Bytes) -> list[int]:

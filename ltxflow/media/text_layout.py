@@ -194,12 +194,17 @@ def clipped(text: str, width: float, style: Style) -> str:
     return text[:low].rstrip(" ,.;:–—-") + ELLIPSIS
 
 
-def wrapped(text: str, width: float, style: Style) -> list[str]:
+def wrapped(text: str, width: float, style: Style, most: int = 0) -> list[str]:
     """Return the lines of a text, each of at most `width` px: broken at spaces, between words that have none between
-    them, and inside words that are wider than a line."""
+    them, and inside words that are wider than a line.
+
+    With `most`, so many of them at the most: a text may be far longer than its box.
+    """
     lines: list[str] = []
     line = ""
     for word in _words(text):
+        if 0 < most <= len(lines):
+            return lines[:most]
         joined = line + word
         if width_of(joined.rstrip(), style) <= width:
             line = joined
@@ -207,11 +212,22 @@ def wrapped(text: str, width: float, style: Style) -> list[str]:
         if line.strip():
             lines.append(line.rstrip())
         line = word.lstrip()
-        while width_of(line.rstrip(), style) > width and len(line) > 1:
-            fits = _divisible(line, max(1, len(clipped(line, width, style)) - 1))
+        while len(line) > 1 and not 0 < most <= len(lines):
+            start = _longer_than(line, width, style)
+            if width_of(start.rstrip(), style) <= width:
+                break
+            fits = _divisible(line, max(1, len(clipped(start, width, style)) - 1))
             lines.append(line[:fits])
             line = line[fits:]
     return [*lines, line.rstrip()] if line.strip() else lines
+
+
+def _longer_than(line: str, width: float, style: Style) -> str:
+    """Return a start of a line that is wider than `width` px, or all of it: no more of a long one is measured."""
+    count = 16
+    while count < len(line) and width_of(line[:count].rstrip(), style) <= width:
+        count *= 2
+    return line[:count]
 
 
 def fitted(text: str, width: float, height: float, sizes: range, leading: float) -> tuple[Style, list[str]]:
@@ -221,8 +237,8 @@ def fitted(text: str, width: float, height: float, sizes: range, leading: float)
     """
     for size in sizes:
         style = Style(size)
-        lines = wrapped(text, width, style)
         room = int((height - size) // (size * leading)) + 1 if height >= size else 0
+        lines = wrapped(text, width, style, room + 1)
         if len(lines) <= room or size == sizes[-1]:
             break
     if len(lines) > room > 0:

@@ -35,6 +35,7 @@ RULES = {
     "L105": "the frame rate is doubled by an upscaler that there is, from a whole one",
 }
 
+FILM_MOST = 50_000_000  # characters of all prompts: 5,000 each in a film of 10,000 clips
 MAPS = {"depth": "depth", "pose": "poses"}
 WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -150,8 +151,14 @@ def _prompt(
     shared = str(look.value) if look and look.value else ""
     if look and shared:
         spans["look"] = look.span or reader.span(path)
+    if reader.characters > FILM_MOST:
+        return Prompt({}, spans)  # said already
     prompt, problems = read_prompt(written, film.variables, spans, shared)
     reader.problems += [problem for problem in problems if problem not in reader.problems]
+    reader.characters += sum(map(len, prompt.parts.values()))
+    if reader.characters > FILM_MOST:
+        message = f"the film's prompts have more than {FILM_MOST} characters once their variables are filled in"
+        reader.wrong(message, path, "shorten the variables and looks that many clips name", "L034")
     if not "".join(text for part, text in prompt.parts.items() if part != "look"):
         reader.wrong("the prompt is empty", path, "say what is seen, how it moves and how it sounds", "L033")
     return prompt

@@ -12,7 +12,9 @@ from typing import Any
 
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.core.files import write_atomic
+from ltxflow.core.files import make_dir, write_atomic
+from ltxflow.core.regular import read_json
+from ltxflow.core.workspace import exempt_writes
 from ltxflow.documents import yaml
 from ltxflow.media.speech import Engine
 from ltxflow.project.speech import read_engines
@@ -134,7 +136,7 @@ def _limits(written: Any, document: yaml.Document) -> dict[str, float]:
 
 def _read_trust(folder: Path) -> dict[str, str | Mapping[str, str]]:
     try:
-        data = json.loads((folder / "trust.json").read_text("utf-8"))
+        data = read_json(folder / "trust.json")
     except (OSError, ValueError):
         return {}
     if not isinstance(data, dict):
@@ -175,5 +177,6 @@ def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, s
         trust.pop(str(project_folder.resolve()), None)
     else:
         trust[str(project_folder.resolve())] = dict(foreign)
-    config.folder.mkdir(parents=True, exist_ok=True)
+    exempt_writes(config.folder)  # people link it to the checkout of their dotfiles
+    make_dir(config.folder)
     write_atomic(config.folder / "trust.json", json.dumps(trust, indent=1, sort_keys=True) + "\n", mode=0o600)

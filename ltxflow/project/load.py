@@ -13,6 +13,7 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span, raise_errors
 from ltxflow.core.timing import parse_frames, parse_time
+from ltxflow.core.workspace import OWN, is_git_name
 from ltxflow.documents import yaml
 from ltxflow.documents.fast_schema import check
 from ltxflow.documents.paths import contained, workspace_of
@@ -37,6 +38,7 @@ RULES = {
     "L030": "a variable in a prompt is defined under vars:",
     "L031": "prompts take names of vars, not code",
     "L032": "vars do not use other vars",
+    "L034": "texts are not endless once their variables are filled in",
     "L040": "the frame rate is one that the model was made for",
     "L044": "a clip has as many steps as its quality's schedule can have",
     "L070": "moved: names a clip that is in the film",
@@ -232,7 +234,12 @@ def _output(reader: Reader, name: str) -> Path:
     found, problem = contained(name, reader.folder, reader.workspace, reader.span(("output",)), reader.is_trusted)
     if problem:
         reader.problems.append(problem)
-    if found is not None and found.resolve() == reader.folder.resolve():
+    real, workspace = (found or reader.folder).resolve(), reader.workspace.resolve()
+    below = real.relative_to(workspace).parts if real.is_relative_to(workspace) else ()
+    own = next((part for part in below if part == OWN or is_git_name(part)), "")
+    if own:
+        reader.wrong(f'output "{name}" is inside "{own}"', ("output",), f"choose a folder, such as {OUTPUT}", "L013")
+    elif found is not None and real == reader.folder.resolve():
         reader.wrong("output is the project's own folder", ("output",), f"choose a folder, such as {OUTPUT}", "L013")
     elif found is not None and found.exists() and not found.is_dir():
         reader.wrong(f'output "{name}" is a file', ("output",), f"choose a folder, such as {OUTPUT}", "L013")

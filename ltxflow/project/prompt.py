@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from ltxflow.core.errors import Problem, Span
 from ltxflow.project.model import Prompt
 
+TEXT_MOST = 20_000  # characters of one text; `maxLength` of a text in the project's schema
 PARTS = ("setup", "subject", "camera", "action", "mood", "audio")
 LOOK_BEFORE = "audio"  # the look of a film is said with light and colour, before the sound; of one text, at its end
 _VARIABLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -52,11 +53,15 @@ def sheets(written: Mapping[str, object]) -> dict[str, str]:
 def fill(text: str, variables: Mapping[str, str], span: Span | None) -> tuple[str, list[Problem]]:
     """Given a text, return it with every `{{ name }}` replaced and white space folded, and a Problem a bad name."""
     problems: list[Problem] = []
+    left = TEXT_MOST - len(text)
 
     def value(match: re.Match[str]) -> str:
+        nonlocal left
         name = match[1].strip()
         if name in variables:
-            return str(variables[name])
+            told = str(variables[name])
+            left -= len(told)
+            return told if left >= 0 else ""
         if not _NAME.match(name):
             problems.append(
                 Problem(f'"{match[0]}" is not a name', span, "prompts take names of vars, not code", "L031")
@@ -66,6 +71,9 @@ def fill(text: str, variables: Mapping[str, str], span: Span | None) -> tuple[st
         return match[0]
 
     told = _VARIABLE.sub(value, text)
+    if left < 0 and text:
+        message = f"the text has more than {TEXT_MOST} characters once its variables are filled in"
+        problems.append(Problem(message, span, "shorten it, or the variables that it names", "L034"))
     if not problems and (stray := re.search(r"\{\{|\}\}|\{%|%\}", told)):
         hint = "write {{ name }}" if stray[0] in ("{{", "}}") else "prompts take names of vars, not code"
         problems.append(Problem(f'"{stray[0]}" stands alone', span, hint, "L031"))

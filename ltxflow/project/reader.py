@@ -86,6 +86,8 @@ RULES = {
     "L010": "a path can be resolved",
     "L011": "a path is relative to the project's folder, unless the project is trusted",
     "L012": "a path stays in the workspace",
+    "L014": "no symbolic link leads out of the workspace, and none is in .ltxflow",
+    "L015": "nothing is written below .git",
     "L020": "a file that is named exists",
     "L021": "an image can be read",
     "L022": "an image fits: not much of it is cut off or enlarged",
@@ -125,6 +127,7 @@ class Reader:
     engines: dict[str, Engine] = field(default_factory=dict)
     numbers: Sequence[int] | None = None  # of the scenes, in the film, where only some of them are read
     library: ReferenceLibrary | None = None
+    characters: int = 0  # of all prompts that were read
     offline: Callable[[], str | None] = lambda: None
     remembered: Callable[[str], Engine | None] = lambda name: None
     facts: Facts = field(default_factory=Facts)

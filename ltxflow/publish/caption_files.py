@@ -5,6 +5,7 @@ Captions that a person edited: SubRip as editors write it, markup read and kept 
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.regular import read_bytes
 from ltxflow.core.timing import narration_start
 from ltxflow.media.mux import Caption
 from ltxflow.project.model import Project, Scene
@@ -157,12 +159,11 @@ def read_captions(path: Path) -> EditedCaptions:
     """
     name = os.path.relpath(path)
     try:
-        if path.stat().st_size > LARGEST:
-            message = f'"{name}" is larger than {LARGEST // 2**20} MiB'
-            raise LtxflowError(Problem(message, hint="remove it and build again: ltxflow build", code=CAPTIONS))
-        data = path.read_bytes()
+        data = read_bytes(path, LARGEST)
     except OSError as error:
         message = f'cannot read "{name}": {(error.strerror or str(error)).lower()}'
+        if error.errno == errno.EFBIG:
+            message = f'"{name}" is larger than {LARGEST // 2**20} MiB'
         raise LtxflowError(Problem(message, hint="remove it and build again: ltxflow build", code=CAPTIONS)) from error
     return parse(_decoded(data, name), name)
 

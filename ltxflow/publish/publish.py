@@ -14,6 +14,7 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import Event, FilePublished
+from ltxflow.core.regular import read_json
 from ltxflow.core.timing import Cut
 from ltxflow.media.frames import draw_poster
 from ltxflow.project.model import Project
@@ -276,7 +277,7 @@ def _is_free(project: Project, published: Published, place: str) -> bool:
     if place in published.entries or path.is_symlink():
         return False
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path)
     except (OSError, ValueError):
         return False
     return (

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ltxflow.core import files
-from ltxflow.core.digest import Digest, digest_bytes, digest_file
+from ltxflow.core.digest import Digest, digest_bytes, digest_there
 from ltxflow.core.errors import LtxflowError
+from ltxflow.core.regular import read_json
+from ltxflow.core.workspace import ASIDE
 from ltxflow.lock.model import made_of
 from ltxflow.media.frames import draw_poster, undecodable
 from ltxflow.publish.publish import TIMELINE, may_be_reworded
@@ -117,7 +118,7 @@ def _published(session: Session, seen: Verified, films: dict[Path, str]) -> Iter
             yield FileDifference("published", "missing", path, TOLD["missing"], what, entry.digests[-1])
             continue
         seen.size += place.stat().st_size
-        there = digest_file(place)
+        there = digest_there(place)
         if there not in entry.digests and may_be_reworded(path):
             seen.reworded.append(path)
         elif there not in entry.digests:
@@ -131,8 +132,13 @@ def _published(session: Session, seen: Verified, films: dict[Path, str]) -> Iter
     yield from _timeline(session)
     for place in sorted(session.project.output.rglob("*")):
         path = place.relative_to(base).as_posix()
-        if place.is_file() and not place.name.startswith(".") and path not in session.published.entries:
+        if place.is_file() and not place.name.startswith(".") and not _is_of(path, session.published):
             yield FileDifference("published", "extra", path, "ltxflow did not write it")
+
+
+def _is_of(path: str, published: Published) -> bool:
+    """Whether a path is that of a file of ours, or lies in a folder that took the place of one."""
+    return any(str(above) in published.entries for above in (path, *PurePosixPath(path).parents))
 
 
 def _timeline(session: Session) -> Iterator[FileDifference]:
@@ -140,7 +146,7 @@ def _timeline(session: Session) -> Iterator[FileDifference]:
     place = session.project.output / TIMELINE
     path = f"{session.project.output.name}/{TIMELINE}"
     try:
-        told = json.loads(place.read_bytes())
+        told = read_json(place)
         clips = [clip for scene in told["scenes"] for clip in scene["clips"]]
     except (OSError, ValueError, KeyError, TypeError):
         return  # missing or edited, which is told already
@@ -204,8 +210,8 @@ def _mend_published(
     if difference.kind == "extra" or entry is None:
         return replace(difference, outcome="left alone: move it away if it is in the way"), published
     digest, moved = entry.digests[-1], ""
-    if os.path.lexists(place) and (place.is_symlink() or digest_file(place) not in entry.digests):
-        moved = f"; what stood there is kept as {_keep_aside(session, place)}"
+    for other in _others(base, place, entry.digests):
+        moved = f"; what stood there is kept as {_keep_aside(session, other)}"
     if path == f"{session.project.output.name}/{TIMELINE}":
         return replace(difference, outcome=f"the next build writes it{moved}", is_mended=True), published
     video = _video(session, published, entry.key) if entry.source == "poster" else None
@@ -223,13 +229,22 @@ def _mend_published(
     return replace(difference, outcome=outcome, is_mended=True), settled(published, base, {path: digest})
 
 
+def _others(base: Path, place: Path, ours: Container[Digest | None]) -> Iterator[Path]:
+    """What is in the way of a file of ours: no folder where it needs one, or another file, link or folder."""
+    for folder in place.parents:
+        if folder.is_relative_to(base) and os.path.lexists(folder) and not folder.is_dir():
+            yield folder
+    if os.path.lexists(place) and (place.is_symlink() or digest_there(place) not in ours):
+        yield place
+
+
 def _video(session: Session, published: Published, digest: str) -> Path | None:
     """Where the video that a poster is of can be read: in the store, or where it is published."""
     if examine(session.store.cas, Digest(digest)) is None:
         return session.store.cas.path(Digest(digest))
     base = session.project.output.parent
     copies = (base / path for path, entry in published.entries.items() if digest in entry.digests)
-    return next((place for place in copies if place.is_file() and digest_file(place) == digest), None)
+    return next((place for place in copies if digest_there(place) == digest), None)
 
 
 def _put(session: Session, published: Published, path: str, data: bytes) -> Published:
@@ -244,9 +259,9 @@ def _put(session: Session, published: Published, path: str, data: bytes) -> Publ
 
 def _keep_aside(session: Session, place: Path) -> str:
     """Move a file that is not ours into `.ltxflow/aside/`, under a name that no other has."""
-    folder = session.own / "aside"
+    folder = session.own / ASIDE
     files.make_dir(folder)
     numbers = (f"{place.stem}-{number}{place.suffix}" for number in range(1, 10**6))
     name = next(name for name in numbers if not os.path.lexists(folder / name))
-    files.move_into(place, folder / name)
+    files.move(place, folder / name)
     return str((folder / name).relative_to(session.project.folder))

@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from ltxflow.core import git
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import FAILED, LtxflowError
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, hint_for
+from ltxflow.core.regular import read_bytes
+from ltxflow.core.workspace import OWN
 from ltxflow.plan.evaluate import Lookup, Status
-from ltxflow.session.session import LOCK, OWN, Session
+from ltxflow.session.session import LOCK, Session
 from ltxflow.store.leases import RegisteredFilm, film_of, gate, remember_film, under_way
 from ltxflow.store.published import read_published
 from ltxflow.store.traces import Trace
@@ -112,6 +114,14 @@ def names_of(trace: Trace) -> list[str]:
     return [trace.key, *(output.digest for output in trace.outputs.values())]
 
 
+def _lock_text(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        message = f'cannot read "{path}": {error.strerror}; what its film needs is not known then'
+        raise LtxflowError(Problem(message, hint=hint_for(error)), exit_code=FAILED) from error
+
+
 def needs_of(film: RegisteredFilm, *, with_git: bool = True) -> GcRoots:
     """Given a film, return what it needs: what its last plan named, its lock here and at the tip of every branch,
     and what is published.
@@ -123,8 +133,8 @@ def needs_of(film: RegisteredFilm, *, with_git: bool = True) -> GcRoots:
     if not any((film.folder / name).exists() for name in ("project.yaml", LOCK)):
         return GcRoots(film, film.keys, f"its folder is not there: what it needed on {film.seen_at[:10]}", True)
     texts, tips = [], 0
-    if (film.folder / LOCK).exists():
-        texts.append((film.folder / LOCK).read_bytes())
+    if os.path.lexists(film.folder / LOCK):
+        texts.append(_lock_text(film.folder / LOCK))
     if with_git and git.is_checkout(film.folder):
         try:
             found = git.tips(film.folder)

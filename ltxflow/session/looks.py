@@ -17,12 +17,13 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import digest_file
 from ltxflow.core.errors import Problem
+from ltxflow.core.workspace import OWN
 from ltxflow.documents.paths import find_project, workspace_of
 from ltxflow.plan.plan import Change, Mode, Plan, Rest
 from ltxflow.project.model import Scene, Still
 from ltxflow.project.sources import WrittenScene
-from ltxflow.session.session import OWN, Session, release
-from ltxflow.store.snapshot import RACY_NS, InputManifest, absolute, footing_from, keep, question, take
+from ltxflow.session.session import Session, release
+from ltxflow.store.snapshot import RACY_NS, InputManifest, absolute, footing_from, keep, question, read_kept, take
 
 FORMAT = "look/1"
 FOLDER = "looks"
@@ -272,12 +273,12 @@ def _said(session: Session, outlook: Plan) -> Iterator[tuple[Problem, str]]:
 
 def read_look(path: Path) -> Look | None:
     try:
-        data = json.loads(path.read_bytes())
+        data = read_kept(path)
         if data["format"] != FORMAT:
             return None
         scenes = [SceneRow(*row) for row in data["scenes"]]
         return Look(data["head"], data["foreign"], data["outside"], scenes, data["marks"], footing_from(data))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, MemoryError):
         return None
 
 

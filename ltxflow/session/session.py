@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,12 +19,15 @@ from typing import Any, Self
 from ltxflow import __version__
 from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.regular import read_json
 from ltxflow.core.timing import clip_file_name
-from ltxflow.documents.paths import find_project, shown
+from ltxflow.core.workspace import LINK, OWN, check_own, check_writes
+from ltxflow.documents.paths import confine_project, find_project, shown
 from ltxflow.lock.file import LockFile, merge_problems
-from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices
+from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
 from ltxflow.media.bidi import needs_shaping
+from ltxflow.media.probe import probe_mp4
 from ltxflow.media.speech import MISSING, Engine, pick_offline
 from ltxflow.models.profile import templates_folder
 from ltxflow.plan.evaluate import Lookup
@@ -59,7 +63,8 @@ def font_places(env: Mapping[str, str]) -> set[str]:
 
 
 LOCK = "ltxflow.lock"
-OWN = ".ltxflow"
+_MEASURES = ("frames", "fps", "width", "height", "audio_rate")  # of a video, in the lock and in its file
+PUBLISHED = ("narration", "captions", "posters")  # folders beside the output folder
 
 
 @dataclass
@@ -101,6 +106,42 @@ class Session:
         self.published, problem = read_published(self.record_path, _files(self.project) if self.is_part else None)
         self._locked = self._taken = None
         self.warnings += [problem] if problem else []
+        if not self.is_part:
+            self._measure_locked()
+
+    def _measure_locked(self) -> None:
+        """Put right what the lock says of files that are here: a wrong digit would be planned with, and published.
+
+        Each file is measured once, since its digest names it; a lock that was found right is not looked at again.
+        """
+        known = f"lock {self.lock_file.digest}"
+        if self.memory.get(known) is not None:
+            return
+        is_right = True
+        for path, entry in self.lock.entries.items():
+            for number, take in entry.takes.items() if not path.startswith("reference:") else ():
+                measured = self._measured(take.digest)
+                said = {**take.facts, "frames": take.frames}
+                wrong = [name for name in _MEASURES if measured and said.get(name, measured[name]) != measured[name]]
+                wrong += ["frames"] if measured and take.facts.get("frames", take.frames) != take.frames else []
+                is_right = is_right and bool(measured) and not wrong
+                if wrong:
+                    was, now = said[wrong[0]], measured[wrong[0]]
+                    self.warnings.append(_mismeasured(self.lock_file.name, f"{path}@{number}", wrong[0], was, now))
+                    right = replace(take, frames=measured["frames"], facts={**take.facts, **measured})
+                    self.lock = with_take(self.lock, path, number, right)
+        if is_right:
+            self.memory.put(known, True)
+
+    def _measured(self, digest: Digest) -> dict[str, Any]:
+        """Return the facts of a video in the store, by its file; none where it is not here, or does not read."""
+        name = f"mp4 {digest}"
+        measured = self.memory.get(name)
+        if measured is None and self.store.cas.size(digest) is not None:
+            with suppress(LtxflowError):
+                measured = probe_mp4(self.store.cas.path(digest)).as_json()
+                self.memory.put(name, measured)
+        return measured or {}
 
     def choose(self, choices: Mapping[str, Any]) -> None:
         """Take what `auto` came to for the film's model, and read the film again with that. Write nothing."""
@@ -217,8 +258,7 @@ class Session:
         """Take away what killed processes left half-written, wherever this project writes; return how many."""
         public = self.project.output.parent
         own = [self.own, *(path for path in self.own.glob("*") if path.is_dir())]
-        folders = [self.project.folder, *own, self.project.output, public / "narration", public / "captions"]
-        folders += [public, public / "posters"]
+        folders = [self.project.folder, *own, self.project.output, public, *(public / name for name in PUBLISHED)]
         return self.store.clean() + sum(files.clean_temps(folder) for folder in folders)
 
     def speech(self) -> SpeechPlan:
@@ -229,10 +269,22 @@ class Session:
         """When the lines of every spoken narration are said, by scene."""
         made = {target: status.trace for target, status in self.speech().statuses.items() if status.trace}
         return {
-            target.partition(":")[2]: json.loads(self.store.cas.path(trace.outputs["timing"].digest).read_bytes())
+            target.partition(":")[2]: self._timing(target, trace.outputs["timing"].digest)
             for target, trace in made.items()
             if "timing" in trace.outputs
         }
+
+    def _timing(self, target: str, digest: Digest) -> dict[str, Any]:
+        """Return the content of a timing blob. Raise LtxflowError for a damaged one; the next build makes it again."""
+        try:
+            timing = read_json(self.store.cas.path(digest))
+            if isinstance(timing, dict) and isinstance(timing.get("lines"), list):
+                return timing
+        except (OSError, ValueError):
+            pass
+        self.store.cas.set_aside(digest)
+        message = f"the file of {target} in the store is damaged: {digest[:12]}…; it is set aside"
+        raise LtxflowError(Problem(message, hint="ltxflow build makes it again", code="D002"), exit_code=FAILED)
 
     def rests_on(self) -> set[str | Path]:
         """Everything that an answer about this film depends on: what was read, and where something could appear."""
@@ -277,6 +329,12 @@ class Session:
         return outlook if question.only else replace(outlook, unsaid=spoken.unsaid)  # for stills nothing is spoken
 
 
+def _mismeasured(lock: str, take: str, what: str, was: object, measured: object) -> Problem:
+    message = f'{lock}: {take} has {what} "{measured}" by its file, not "{was}"'
+    hint = "look at what changed in the lock with: git diff; the file counts, and the next build writes it down"
+    return Problem(message, hint=hint, code="D004", level="warning")
+
+
 def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:
     """`clip:hook/b@1` under its new id, so that what stands for a moved clip still stands for it."""
     kind, _, rest = target.partition(":")
@@ -303,6 +361,9 @@ def open_session(
     """
     opened_ns = time.time_ns()
     file = find_project(asked, cwd)
+    confine_project(file, root)
+    check_own(file.parent / OWN)
+    _check_lock(file.parent / LOCK)
     config = read_config(env)
     warnings: list[Problem] = []
     store = open_store(env, config.store, warnings.append)
@@ -333,6 +394,7 @@ def open_session(
             raise
         loaded, is_trusting = read(True, chosen), True
     project = loaded.project
+    check_published(project)
     used = foreign_in_use(project)
     if not is_trusted(config, project.folder, project.foreign, used):
         raise LtxflowError(
@@ -359,6 +421,19 @@ def open_session(
     )
     session.read_records()
     return session
+
+
+def _check_lock(path: Path) -> None:
+    """Raise LtxflowError for a lock that is a link: a new version of it would take the link's place."""
+    if path.is_symlink():
+        message = f'"{path}" is a symbolic link to "{os.readlink(path)}": the lock is a file of its film'
+        raise LtxflowError(Problem(message, hint="put the file itself in its place", code=LINK))
+
+
+def check_published(project: Project) -> None:
+    """Raise LtxflowError where a folder that is published to leads out of the workspace, or below `.git`."""
+    for folder in (project.output, *(project.output.parent / name for name in PUBLISHED)):
+        check_writes(folder)
 
 
 def foreign_in_use(project: Project) -> list[str]:

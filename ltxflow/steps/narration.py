@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Action, Output
-from ltxflow.core.errors import Span
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.core.regular import read_json
 from ltxflow.project.model import Project
 from ltxflow.project.speech import Speech, keyed_whole
 from ltxflow.steps import ActionContext, Node, ResolvedInputs
@@ -100,12 +101,23 @@ def _timing(joined: Joined, words: list[Path]) -> dict[str, Any]:
             {
                 "start_sample": place.start,
                 "end_sample": place.end,
-                "words": _words(place, json.loads(path.read_text("utf-8")), joined.facts.sample_rate),
+                "words": _words(place, _starts(path), joined.facts.sample_rate),
             }
             for place, path in zip(joined.places, words, strict=True)
         ],
         "silences": [list(run) for run in joined.silences],
     }
+
+
+def _starts(path: Path) -> list[dict[str, int]]:
+    try:
+        starts = read_json(path)
+        if isinstance(starts, list) and all(isinstance(word, dict) and "start_sample" in word for word in starts):
+            return starts
+    except (OSError, ValueError):
+        pass
+    hint = "ltxflow cache verify --repair sets it aside; the next build makes it again"
+    raise LtxflowError(Problem(f'"{path}" is damaged: when words are said is not in it', hint=hint), exit_code=FAILED)
 
 
 def _words(place: PlacedVoice, starts: list[dict[str, int]], rate: int) -> list[dict[str, int]]:

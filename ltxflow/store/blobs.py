@@ -76,6 +76,7 @@ class BlobStore:
                 files.remove(src)
             return found
         files.make_dir(path.parent, _FOLDER_MODE)
+        files.make_room(path)
         if move:
             files.move_into(src, path, expect=digest, mode=_BLOB_MODE, fsync=fsync)
         else:
@@ -93,6 +94,7 @@ class BlobStore:
         path = self.path(digest)
         if self.size(digest) != len(data):
             files.make_dir(path.parent, _FOLDER_MODE)
+            files.make_room(path)
             files.write_atomic(path, data, mode=_BLOB_MODE)
         return digest
 
@@ -106,7 +108,7 @@ class BlobStore:
     def set_aside(self, digest: Digest) -> bool:
         """Given a digest whose blob is suspected, read it; return whether it was bad, and is set aside now."""
         path = self.path(digest)
-        if not path.exists() or self.verify(digest):
+        if not os.path.lexists(path) or self.verify(digest):
             return False
         files.set_aside(path)
         return True

@@ -8,18 +8,22 @@ Reads a whole store and says what in it is not as it should be. Sets bad blobs a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_file
 from ltxflow.core.errors import LtxflowError
+from ltxflow.core.regular import read_bytes
 from ltxflow.store.blobs import BlobStore
 from ltxflow.store.store import Store
-from ltxflow.store.traces import Trace, read_trace, trace_folders, trace_keys, trace_path
+from ltxflow.store.traces import TRACE_BYTES, Trace, read_trace, trace_folders, trace_keys, trace_path
 
 FREE_SOURCES = frozenset(["animatic", "conform", "inspect"])
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -73,11 +77,14 @@ def stock(store: Store) -> StoreInventory:
     for key in trace_keys(store.traces):
         path = trace_path(store.traces, key)
         trace, _ = read_trace(store.traces, key)
-        if trace is not None:
-            made[key] = _made(trace, path)
+        with suppress(OSError):  # it may go while it is looked at
+            if trace is not None:
+                made[key] = _made(trace, path)
     blobs = {}
     for digest in store.cas.iter():
-        facts = store.cas.path(digest).stat()
+        facts = os.lstat(store.cas.path(digest))
+        if not S_ISREG(facts.st_mode):
+            continue  # no blob: `cache verify` says so
         blobs[digest] = Blob(facts.st_size, max(facts.st_mtime, facts.st_ctime))
     return StoreInventory(made, blobs, tuple(_damaged(store)))
 
@@ -92,7 +99,7 @@ def _made(trace: Trace, path: Path) -> StoredAction:
         seconds=float(trace.seconds.get("ran") or trace.seconds.get("total") or 0.0),
         at=max(facts.st_mtime, facts.st_ctime),
         outputs=frozenset(output.digest for output in trace.outputs.values()),
-        names=frozenset(found.decode() for found in _HEX.findall(path.read_bytes())),
+        names=frozenset(found.decode() for found in _HEX.findall(read_bytes(path, TRACE_BYTES))),
     )
 
 
@@ -288,7 +295,7 @@ def repair(cas: BlobStore, digest: Digest, copies: Iterable[Path]) -> bool:
     would be taken for right.
     """
     path = cas.path(digest)
-    if path.exists():
+    if os.path.lexists(path):
         files.set_aside(path)
     for copy in copies:
         try:

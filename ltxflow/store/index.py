@@ -13,6 +13,7 @@ import diskcache
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.regular import read_bytes
 
 T = TypeVar("T")
 Rows = Iterable[tuple[str, bytes]]
@@ -20,6 +21,7 @@ Rows = Iterable[tuple[str, bytes]]
 # sqlite's locks do not hold there, or fail late: https://www.sqlite.org/faq.html#q5, diskcache issues 13, 345
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "vboxsf"}
 INDEX_VERSION = 1
+DATABASE = "cache.db"  # diskcache.core.DBNAME
 _MODE_RAW = 1  # diskcache.core.MODE_RAW: the value stands in the row itself
 # sqlite's primary result codes for a file that is not, or is no longer, a database of ours
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
@@ -187,8 +189,12 @@ class Index:
             kind = self._file_system()
             if is_networked(kind):
                 raise OSError(f"a database does not belong on {kind}")
+            if not self.folder.is_dir():
+                files.make_room(self.folder)
             files.make_dir(self.folder, 0o700)
             self._check_format()
+            for name in ("", "-wal", "-shm"):  # a FIFO would be waited for, a device read for ever
+                files.make_room(self.folder / f"{DATABASE}{name}")
             files.announce("index", self.folder)
             self._cache = _Database(
                 str(self.folder),
@@ -206,9 +212,10 @@ class Index:
     def _check_format(self) -> None:
         """An index of a later version is theirs: it is neither read nor written."""
         mark = self.folder / "format"
-        text = mark.read_text("utf-8", errors="replace").strip() if mark.exists() else ""
+        text = read_bytes(mark, 1 << 20).decode(errors="replace").strip() if mark.is_file() else ""
         found = re.fullmatch(r"index/(\d{1,9})", text)
         if found is None:  # a new one, or a damaged one: its rows are checked one by one
+            files.make_room(mark)
             files.write_atomic(mark, f"index/{INDEX_VERSION}\n", fsync=False)
         elif int(found[1]) > INDEX_VERSION:
             raise OSError(f"it is of a newer version of ltxflow ({text}): upgrade")

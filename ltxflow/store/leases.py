@@ -20,6 +20,7 @@ from typing import Any
 
 from ltxflow.core import files, process_lock
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.regular import parse_json, read_bytes
 from ltxflow.store.blobs import is_digest
 
 FILM_FORMAT, RUN_FORMAT = "film/1", "run/1"
@@ -107,7 +108,7 @@ def forget_film(root: Path, folder: Path) -> bool:
 
 
 def _film_path(root: Path, folder: Path) -> Path:
-    return root / "films" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}.json"
+    return root / "films" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
 
 
 def _read_film(path: Path) -> RegisteredFilm | None:
@@ -159,31 +160,43 @@ def runs(root: Path) -> list[Run]:
     """Given the store's folder, return the runs under way. Records of dead ones are taken away; call it in the gate."""
     found = []
     for path in sorted((root / "running").glob("*.json")):
+        if not path.is_file() or path.is_symlink():
+            continue  # no record of a run
         if not process_lock.is_held(path):
             files.remove(path)
             continue
-        head, *more = path.read_bytes().splitlines() or [b""]
-        data = _parsed(head, RUN_FORMAT)
+        data = _read_run(path)
         if data is None:
             hint = "wait for that run to end, then try again"
             raise LtxflowError(
                 Problem(f'"{path}" cannot be read: a run needs what it says', hint=hint), exit_code=FAILED
             )
-        keys = data["keys"].union(*map(json.loads, more))
-        found.append(Run(Path(data["folder"]), str(data.get("owner", "")), keys))
+        found.append(Run(Path(data["folder"]), str(data.get("owner", "")), data["keys"]))
     return found
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
+    """What a run says: a head, and a line of keys for each thing that it came to count on since."""
+    try:
+        head, *more = read_bytes(path).splitlines() or [b""]
+        data = _parsed(head, RUN_FORMAT)
+        if data is not None:
+            data["keys"] = data["keys"].union(*map(parse_json, more))
+    except (OSError, ValueError, TypeError):
+        return None
+    return data
 
 
 def _read(path: Path, format: str) -> dict[str, Any] | None:
     try:
-        return _parsed(path.read_bytes(), format)
+        return _parsed(read_bytes(path), format)
     except OSError:
         return None
 
 
 def _parsed(text: bytes, format: str) -> dict[str, Any] | None:
     try:
-        data: dict[str, Any] = json.loads(text)
+        data: dict[str, Any] = parse_json(text)
         if data["format"] != format or not isinstance(data["folder"], str):
             return None
         data["keys"] = frozenset(data["keys"])

@@ -17,8 +17,10 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError
+from ltxflow.core.regular import parse_json, read_bytes
 
 FORMAT = "memory/1"
+MOST = 1 << 30  # bytes: ten times what a film of 10,000 clips keeps
 SLACK = 4096  # rows that nobody asked for may stay until they are this many, and four times those in use
 
 
@@ -78,13 +80,18 @@ class Memory:
     def _read(self) -> dict[bytes, bytes]:
         if self._rows is None:
             self._rows = {}
-            with suppress(OSError):
-                lines = [self._head, b""]
+            lines = [self._head, b""]
+            try:
                 if self._path is not None:
-                    lines = self._path.read_bytes().split(b"\n") if _is_ours(self._path) else [b""]
+                    lines = read_bytes(self._path, MOST).split(b"\n") if _is_ours(self._path) else [b""]
+            except FileNotFoundError:
+                pass
+            except (OSError, MemoryError):
+                lines = [b""]
+            else:
                 if lines[0] == self._head:
                     self._rows = {line[9 : line.find(b"\t")]: line for line in lines[1:-1]}
-                self._is_foreign = lines[0] != self._head or lines[-1] != b""  # torn: what is appended would be lost
+            self._is_foreign = lines[0] != self._head or lines[-1] != b""  # torn: what is appended would be lost
         return self._rows
 
 
@@ -109,6 +116,6 @@ def _value(row: bytes, key: bytes) -> Any:
     if row[:9] != b"%08x " % zlib.crc32(row[9:]):
         return None
     try:
-        return json.loads(row[len(key) + 10 :].decode())  # of bytes it would guess the encoding first
+        return parse_json(row[len(key) + 10 :].decode())  # of bytes it would guess the encoding first
     except ValueError:
         return None

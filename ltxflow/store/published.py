@@ -12,9 +12,11 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, hint_for
+from ltxflow.core.regular import RECORD_BYTES, is_damage, read_json
 from ltxflow.store.blobs import is_digest
 
 PUBLISHED_FORMAT = "published/1"
+UNREAD = Digest("")  # of a file that is not ours by its size alone
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -79,15 +81,19 @@ def without(published: Published, paths: Iterable[str]) -> Published:
 def found(published: Published, base: Path, path: str) -> Digest | None:
     """Given a path below `base`, return the digest of the file there, or None without a plain file.
 
-    A file whose signature is as recorded is not read again. A symbolic link is never a file of ours.
+    A file whose signature is as recorded is not read again, nor one that is far larger than recorded: that is `UNREAD`.
+    A symbolic link is never a file of ours.
     """
     place = f"{base}/{path}"  # in plain text: a film has thousands
     entry = published.entries.get(path)
     seen = files.signature_of_file(place)
     if seen is None:
         return None
-    if entry is not None and len(entry.digests) == 1 and entry.signature == seen:
-        return entry.digests[0]
+    if entry is not None and len(entry.digests) == 1 and entry.signature is not None:
+        if entry.signature == seen:
+            return entry.digests[0]
+        if seen[0] > max(entry.signature[0], RECORD_BYTES):
+            return UNREAD  # a sparse file of terabytes would be read for hours, to find that it is another
     try:
         return digest_file(Path(place))
     except OSError:
@@ -122,15 +128,15 @@ def read_published(path: Path, wanted: Container[str] | None = None) -> tuple[Pu
     digest says otherwise.
     """
     try:
-        data = json.loads(path.read_bytes())
-        return _from_json(data, wanted), None
+        return _from_json(read_json(path), wanted), None
     except FileNotFoundError:
         return Published(), None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise LtxflowError(Problem(f'cannot read "{path}": {reason}', hint=hint_for(error))) from error
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            reason = (error.strerror or str(error)).lower()
+            raise LtxflowError(Problem(f'cannot read "{path}": {reason}', hint=hint_for(error))) from error
         aside = files.set_aside(path)
+        error = ValueError(error.strerror) if isinstance(error, OSError) else error
         hint = f'the damaged one is kept as "{aside.name}"; files that are already published are left alone'
         return Published(), Problem(f'"{path}" is damaged: {error}', hint=hint, level="warning")
 

@@ -11,12 +11,15 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ltxflow.core.regular import open_regular, parse_json, read_bytes
 
 FORMAT = "snapshot/2"
 KEPT = 8  # answers: a few verbs, a few ways to ask each
@@ -50,17 +53,31 @@ def recall(path: Path) -> CachedAnswer | None:
     What was new when it was kept, and is not any more, is read this once and not again.
     """
     try:
-        with open(path, "rb") as file:
-            entry = json.loads(file.read())
+        entry = read_kept(path)
         footing = footing_from(entry)
         if entry["format"] != FORMAT or not footing.holds():
             return None
         racy = footing.settled().racy
         if len(racy) < len(footing.racy):
             keep(path, json.dumps({**entry, "racy": racy}, separators=(",", ":")).encode())
-        return CachedAnswer(entry["out"], entry["err"], entry["code"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        answer = CachedAnswer(entry["out"], entry["err"], entry["code"])
+        is_whole = isinstance(answer.out, str) and isinstance(answer.err, str) and type(answer.code) is int
+        return answer if is_whole else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, MemoryError, OverflowError):
         return None
+
+
+def sealed(entry: bytes) -> bytes:
+    """Return what is written of an entry: a checksum, a space, and the entry. One flipped bit can leave JSON."""
+    return b"%08x " % zlib.crc32(entry) + entry
+
+
+def read_kept(path: Path) -> Any:
+    """Return what `keep` wrote, as data. Raise OSError where it is not there, ValueError where it is damaged."""
+    checksum, _, entry = read_bytes(path).partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(entry):
+        raise ValueError("its checksum is wrong")
+    return parse_json(entry)
 
 
 def entry_of(answer: CachedAnswer, footing: InputManifest, first: str = "") -> bytes:
@@ -204,7 +221,7 @@ def _digests(paths: Iterable[str]) -> dict[str, str] | None:
 
 
 def _digest(path: str) -> str:
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -220,7 +237,7 @@ def keep(path: Path, entry: bytes) -> None:
         if not path.parents[1].is_dir():
             return
         files.make_dir(path.parent)
-        files.write_atomic(path, entry, fsync=False)
+        files.write_atomic(path, sealed(entry), fsync=False)
         for old in superfluous(path.parent):
             files.remove(old)
 
@@ -284,7 +301,7 @@ def _row(folder: str, names: Sequence[str]) -> tuple[bytes, list[int]]:
                 found += _NONE
                 times.append(0)
                 continue
-            found += (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino & _MASK)
+            found += (facts.st_size, facts.st_mtime_ns & _MASK, facts.st_ctime_ns & _MASK, facts.st_ino & _MASK)
             times.append(max(facts.st_mtime_ns, facts.st_ctime_ns))
     finally:
         if home is not None:

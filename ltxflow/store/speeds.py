@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltxflow.core import files
+from ltxflow.core.regular import read_json
 
 MEMORY = 20  # renders that count: a new driver or another card shows soon
 
@@ -35,13 +36,13 @@ class Speed:
 def read_speeds(root: Path) -> dict[str, Speed]:
     """Given the store's folder, return server name → Speed; nothing where nothing is known."""
     try:
-        data = json.loads((root / SPEEDS).read_bytes())
+        data = read_json(root / SPEEDS)
         found = {
             str(name): Speed(float(s["rate"]), int(s["count"]), float(s["spread"]))
             for name, s in data.items()
             if isinstance(s, dict)
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return {}
     return {name: speed for name, speed in found.items() if speed.rate > 0 and math.isfinite(speed.rate)}
 
@@ -51,4 +52,5 @@ def write_speeds(root: Path, speeds: Mapping[str, Speed]) -> None:
         name: {"rate": s.rate, "count": s.count, "spread": round(s.spread, 4)} for name, s in sorted(speeds.items())
     }
     files.make_dir(root)
+    files.make_room(root / SPEEDS)
     files.write_atomic(root / SPEEDS, json.dumps(data, indent=1) + "\n", fsync=False)

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.regular import parse_json, read_bytes
+from ltxflow.core.workspace import exempt_writes
+from ltxflow.media.probe import probe_mp4
 from ltxflow.store.blobs import BlobStore, is_digest
 from ltxflow.store.memo import Memory
 from ltxflow.store.traces import (
@@ -99,7 +102,7 @@ class Store:
         row = self.index.get(key) if self._has_index else None
         if row is not None and (trace := _from_row(row, key, seen)) is not None:
             return trace, True
-        trace, row = self._read(key)
+        trace, row = self._read(key, row)
         if row is not None and self._has_index:
             self.index.put(key, row)
         return trace, row is not None and _from_row(row, key, seen) is not None
@@ -170,7 +173,7 @@ class Store:
         """Yield the traces whose text has a word in it. Reads every file, and parses those alone."""
         for key in self.keys():
             with suppress(OSError):
-                if word.encode() in trace_path(self.traces, key).read_bytes() and (trace := self.trace(key)):
+                if word.encode() in read_bytes(trace_path(self.traces, key)) and (trace := self.trace(key)):
                     yield trace
 
     def rebuild_index(self) -> int:
@@ -198,16 +201,39 @@ class Store:
         outputs = trace.outputs.items()
         return {name: out.digest for name, out in outputs if not self.cas.has(out.digest, out.size, places[name])}
 
-    def _read(self, key: Key) -> tuple[Trace | None, bytes | None]:
-        """Return a trace from its file, and its row for the index unless the file was replaced meanwhile."""
+    def _read(self, key: Key, known: bytes | None = None) -> tuple[Trace | None, bytes | None]:
+        """Return a trace from its file, and its row for the index unless the file was replaced meanwhile.
+
+        `known` is the row that the index has of it: where the file is damaged, the trace is restored from that.
+        """
         path = trace_path(self.traces, key)
         seen = files.signature(path)
-        trace, problem = read_trace(self.traces, key)
+        trace, problem = read_trace(self.traces, key, self._contradiction)
         if problem is not None:
-            self._report(problem)
+            text = None if known is None or os.path.lexists(path) else _text_in(known, key)
+            self._report(_restored(problem) if text else problem)
+            if text is not None:
+                with suppress(LtxflowError):  # a store that can only be read
+                    put_trace(path, text.whole)
+                trace, seen = parse_trace(text.whole.encode(), key), files.signature(path)
         if trace is None or seen is None or files.signature(path) != seen:
             return trace, None
         return trace, _row(text_of(trace), seen)
+
+    def _contradiction(self, trace: Trace) -> str:
+        """Return how a trace without a checksum contradicts its files, "" where it does not, or they are not here."""
+        for name, output in trace.outputs.items():
+            path = self.cas.path(output.digest)
+            if "frames" not in output.facts or self.cas.size(output.digest) is None:
+                continue
+            try:
+                measured = probe_mp4(path).as_json()
+            except LtxflowError:
+                continue  # the blob is damaged, or is no mp4: that is for `cache verify`
+            wrong = [fact for fact, value in measured.items() if output.facts.get(fact, value) != value]
+            if wrong:
+                return f'its {name} has {wrong[0]} {measured[wrong[0]]}, not "{output.facts[wrong[0]]}"'
+        return ""
 
     def _rows(self) -> Iterator[tuple[str, bytes]]:
         for key in trace_keys(self.traces):
@@ -234,7 +260,24 @@ def _from_row(row: bytes, key: Key, seen: files.Signature) -> Trace | None:
         trace = parse_trace(text, key)
     except ValueError:
         return None
-    return replace(trace, action=LazyMapping(lambda: json.loads(action)))
+    return replace(trace, action=LazyMapping(lambda: parse_json(action)))
+
+
+def _text_in(row: bytes, key: Key) -> TraceText | None:
+    """Return the text of the trace in a row of the index, whichever version of its file the row was made from."""
+    head, _, body = row.partition(b"\n")
+    text, _, action = body.partition(b"\n")
+    try:
+        if parse_json(head)[-1] != zlib.crc32(body):
+            return None
+        parse_trace(text, key)
+        return TraceText(text.decode(), action.decode())
+    except (ValueError, TypeError, IndexError, KeyError):
+        return None
+
+
+def _restored(problem: Problem) -> Problem:
+    return replace(problem, hint=f"it was restored from the index; {problem.hint.rpartition('; ')[2]}")
 
 
 _BRIEF = ("target", "source", "server", "made_at", "model")
@@ -306,6 +349,7 @@ def open_store(
     Raise LtxflowError where there is something that cannot be read: it would look like a store without any render.
     """
     store = Store(store_path(env, configured), report)
+    exempt_writes(store.root)  # the user chose it, and may have linked it to another disk
     for folder in (store.root, store.cas.root, store.traces):
         if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
             hint = "give yourself permission to read it, or name another store with LTXFLOW_STORE"

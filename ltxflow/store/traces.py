@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +16,13 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, hint_for
+from ltxflow.core.regular import is_damage, parse_json, read_bytes
 from ltxflow.store.blobs import is_digest
 
 TRACE_FORMAT = "trace/1"
+TRACE_BYTES = 64 << 20
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
+_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n?\Z')
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Trace:
             outputs={name: _output(out) for name, out in outputs.items()},
             target=_text(data, "target"),
             fields=_mapping(data, "fields"),
-            seconds=_mapping(data, "seconds"),
+            seconds=_numbers(data, "seconds"),
             source=_text(data, "source"),
             server=_text(data, "server"),
             versions=_mapping(data, "versions"),
@@ -90,6 +96,13 @@ def _mapping(data: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f'"{name}" is not a mapping')
     return value
+
+
+def _numbers(data: dict[str, Any], name: str) -> dict[str, float]:
+    values = _mapping(data, name)
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values.values()):
+        raise ValueError(f'"{name}" are not numbers')
+    return values
 
 
 def _text(data: dict[str, Any], name: str) -> str:
@@ -120,7 +133,9 @@ class TraceText:
 
     @property
     def whole(self) -> str:
-        return f'{self.head[:-1]},"action":{self.action}}}\n'
+        """The text of the trace's file: one line of JSON that ends with a checksum of all before it."""
+        body = f'{self.head[:-1]},"action":{self.action}'
+        return f'{body},"crc32":"{zlib.crc32(body.encode()):08x}"}}\n'
 
 
 def text_of(trace: Trace) -> TraceText:
@@ -150,35 +165,55 @@ def write_trace(root: Path, trace: Trace) -> Path:
 def put_trace(path: Path, text: str, fsync: bool = True) -> files.Signature:
     """Given the path of a trace's file and its text, write it, whole or not at all, and return its signature."""
     files.make_dir(path.parent, 0o700)
+    files.make_room(path)
     return files.write_atomic(path, text, fsync=fsync)
 
 
-def read_trace(root: Path, key: Key) -> tuple[Trace | None, Problem | None]:
+def read_trace(
+    root: Path, key: Key, check: Callable[[Trace], str] = lambda trace: ""
+) -> tuple[Trace | None, Problem | None]:
     """Given a key, return its trace, or None and what is wrong with the file, if there is one.
 
-    A damaged file is moved aside as `.corrupt` and counts as absent; one of a newer format is left as it is.
+    A damaged file is moved aside as `.corrupt` and counts as absent; one of a newer format is left as it is. `check`
+    says what is wrong with a trace that has no checksum.
     """
     path = trace_path(root, key)
     try:
-        text = path.read_bytes()
+        text = read_bytes(path, TRACE_BYTES)
     except FileNotFoundError:
         return None, None
     except OSError as error:
+        if is_damage(error):
+            return None, _damaged(path, b"", str(error.strerror))
         reason = (error.strerror or str(error)).lower()
         hint = f"{hint_for(error)}; until then it counts as absent"
         return None, Problem(f'cannot read the trace "{path}": {reason}', hint=hint, level="warning")
     try:
-        return parse_trace(text, key), None
+        trace = parse_trace(text, key)
+        if not is_sealed(text) and (wrong := check(trace)):
+            raise ValueError(wrong)
+        return trace, None
     except ValueError as error:
         return None, _damaged(path, text, str(error))
 
 
+def is_sealed(text: bytes) -> bool:
+    """Return whether the text of a trace file has a checksum; those of the first versions have none.
+
+    Raise ValueError where it has one, and it is wrong: one flipped bit can leave JSON with another number in it.
+    """
+    found = _CHECKSUM.search(text, max(0, len(text) - 40))
+    if found is None:
+        return False
+    if int(found[1], 16) != zlib.crc32(text[: found.start()]):
+        raise ValueError("its checksum is wrong")
+    return True
+
+
 def parse_trace(text: bytes, key: Key) -> Trace:
     """Given the text of a trace file, return the Trace. Raise ValueError when it is not that of `key`."""
-    try:
-        trace = Trace.from_json(json.loads(text))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    is_sealed(text)
+    trace = Trace.from_json(parse_json(text))
     if trace.key != key:
         raise ValueError("the trace of another key")
     return trace

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, RunStarted
 from ltxflow.ui.progress import PlainWatcher, behind, clock, short
-from ltxflow.ui.terminal import Console, clean, rendered
+from ltxflow.ui.terminal import WIDEST, Console, clean, rendered
 
 
 @dataclass
@@ -36,6 +36,8 @@ class LiveWatcher(PlainWatcher):
         self.console = RichConsole(
             file=face.out, highlight=False, markup=False, emoji=False, no_color=not face.has_color, soft_wrap=True
         )
+        if not 0 < self.console.width <= WIDEST:  # by $COLUMNS, which may be any number
+            self.console.width = face.width
         self.rows: dict[str, _Row] = {}
         self.since = time.monotonic()
         self.live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)

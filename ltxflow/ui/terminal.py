@@ -5,6 +5,7 @@ A film's storyboard as one page that opens from a folder: data and all in it, bu
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.regular import open_regular
 
 if TYPE_CHECKING:
     from ltxflow.store.snapshot import InputManifest
@@ -34,6 +36,7 @@ CODES = {
     "struck": "9;31",
 }
 UNWRITABLE = "U007"
+NARROWEST, WIDEST = 20, 1000  # cells: what is narrower is left to the terminal to break
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # ECMA-48 control sequences: colours, cursor moves
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # operating system commands: titles, links, the clipboard
@@ -99,7 +102,7 @@ class Console:
         self.is_live = self.out.isatty() and env.get("TERM") != "dumb" and not env.get("CI")
         self.has_color = takes_color(self.out, env)
         self._err_has_color = takes_color(self.err, env)
-        self.width = shutil.get_terminal_size((100, 24)).columns
+        self.width = min(max(shutil.get_terminal_size((100, 24)).columns, NARROWEST), WIDEST)
         self.said: list[str] = []
         self.warned: list[str] = []
         # What the answer rests on, if it may be given again: asked with the time at which it was asked for.
@@ -136,8 +139,9 @@ class Console:
 
     def problems(self, problems: Sequence[Problem], source: Callable[[str], list[str]] | None = None) -> None:
         """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read."""
+        lines = functools.cache(source or read_lines)  # many are of one file
         for problem in problems:
-            self.warn(self.problem(problem, source or read_lines))
+            self.warn(self.problem(problem, lines))
 
     def problem(self, problem: Problem, source: Callable[[str], list[str]]) -> str:
         style = {"error": "red", "warning": "yellow", "advice": "cyan"}[problem.level]
@@ -176,7 +180,7 @@ def broken(line: str, width: int) -> str:
     plain = _STYLE.sub("", line)
     if len(plain) + _extra_cells(plain) <= width:
         return line
-    gaps = [gap.end() for gap in re.finditer(r"^ *|(?<=\S) {2,}", plain) if gap.end() <= width // 2]
+    gaps = [gap.end() for gap in re.finditer(r"^ *|(?<=\S) {2,}", plain) if gap.end() <= width // 2] or [0]
     indent = gaps[-1] if gaps[-1] > gaps[0] else min(gaps[0] + 2, width // 2)
     lines, style, used = [""], "", 0
     for part in re.split(rf"( +|{_STYLE.pattern.replace('(', '(?:')})", line):
@@ -212,7 +216,7 @@ def rendered(text: str, has_color: bool) -> str:
 def read_lines(file: str) -> list[str]:
     """Given a file's name as shown, return its lines, or none where it cannot be read."""
     try:
-        with open(file, "rb") as raw:
+        with open(open_regular(file), "rb") as raw:
             data = raw.read(8_000_000)
         coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return data.decode(coding, errors="replace").splitlines()

@@ -196,7 +196,7 @@ def _give_up(where: str, parts: Iterable[str], error: Exception, message: str) -
     message = message.rstrip(".").replace("'", '"')
     hint = ""
     if isinstance(error, jinja2.UndefinedError):
-        hint = "the variables a template can use are listed in ltxflow/script/template.py"
+        hint = "the variables a template can use are listed in docs/workflows.md"
     raise LtxflowError(Problem(message[:1].lower() + message[1:], span, hint, "T007")) from None
 
 

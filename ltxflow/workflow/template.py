@@ -63,6 +63,7 @@ from typing import Any
 
 from ltxflow.core.digest import Digest, digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.regular import read_text
 from ltxflow.documents import yaml
 from ltxflow.documents.paths import shown
 from ltxflow.models.profile import load_profile, templates_folder
@@ -180,8 +181,7 @@ def _broken(path: Path, problems: tuple[Problem, ...]) -> Template:
 
 def _read(path: Path, where: str) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_TEXT + 1)
+        text = read_text(path, 4 * MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         raise LtxflowError(Problem(f"cannot read the template: {error}", Span(where, 1, 1), code="T001")) from None
     if len(text) > MAX_TEXT:

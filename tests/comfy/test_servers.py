@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fakes.comfyui import MODELS_LTX2, FakeComfy
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
 from ltxflow.comfy.inventory import Inventory, Names, find_name, fit_graph, resolve_names
-from ltxflow.comfy.signatures import core_classes, recorded_info
+from ltxflow.comfy.signatures import core_classes, recorded_info, reported_core
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.models.profile import Profile, load_profile
 
@@ -359,3 +360,11 @@ def test_what_was_known_of_a_server_is_forgotten_when_it_may_be_another(tmp_path
         fitted, version = on(fake, body)
     assert version == "0.33.0"
     assert fitted.graph["2"]["inputs"]["lora_name"] == "sub/new.safetensors"
+
+
+def test_signatures_that_are_no_files_are_passed_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("[" * 100_000)
+    reported = {"New": {"input": {}, "output": [], "python_module": "nodes"}}
+    (tmp_path / "c.json").write_text(json.dumps(reported))
+    assert reported_core(tmp_path) == {"New"}

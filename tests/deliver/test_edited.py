@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -240,3 +241,17 @@ def test_italics_are_inside_their_lines(written: list[str]) -> None:
     assert all(line and line == line.strip() for line in lines)
     for number, first, end in italics:
         assert 0 <= first < end <= len(lines[number])
+
+
+def test_a_file_of_no_end_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "film.srt"
+    path.write_bytes(b"")
+    os.truncate(path, 1 << 40)
+    with pytest.raises(LtxflowError, match="is larger than 8 MiB"):
+        read_captions(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "film.srt")
+    with pytest.raises(LtxflowError, match="a fifo, not a file"):
+        read_captions(tmp_path / "film.srt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tempfile
 from collections.abc import Callable
@@ -234,3 +235,12 @@ def test_a_file_of_ones_own_with_two_sounds_is_refused(make: Callable[[], bytes]
     with pytest.raises(LtxflowError) as caught:
         measure_sound(tmp_path / "a.wav")
     assert caught.value.problems[0].hint == "export it again as one sound"
+
+
+@pytest.mark.parametrize("read", [measure_sound, read_voice])
+def test_a_sparse_file_is_refused_before_it_is_searched(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "voice.wav"
+    path.write_bytes(wav(ramp(100)))
+    os.truncate(path, 1 << 40)
+    with pytest.raises(LtxflowError, match=r'"voice.wav" is larger than 4 GB'):
+        read(path)

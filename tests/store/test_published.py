@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
+from fakes.odd import ODD, Put, link_to_itself, link_to_zeros
 from store.crashing import crash_everywhere
 
 from ltxflow.core import files
@@ -153,7 +155,22 @@ def test_no_record_leads_out_of_the_output_folder(record: Path, base: Path, path
         with_intent(published, {path: coming(NEW)})
 
 
-def test_a_record_that_cannot_be_read_is_an_error(record: Path) -> None:
-    record.mkdir(parents=True)
-    with pytest.raises(LtxflowError):
+def test_a_record_that_may_not_be_read_is_an_error(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refused)  # root may read all
+    with pytest.raises(LtxflowError, match="permission denied"):
         read_published(record)
+
+
+@pytest.mark.parametrize("put", [*ODD, link_to_itself, link_to_zeros])
+def test_what_is_no_record_is_set_aside_like_a_damaged_one(record: Path, put: Put) -> None:
+    record.parent.mkdir(parents=True)
+    put(record, record.parent)
+    published, problem = read_published(record)
+    assert published.entries == {}
+    assert problem is not None
+    assert "published.json.corrupt" in problem.hint
+    assert os.path.lexists(record.with_name("published.json.corrupt"))
+    assert not os.path.lexists(record)

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from ltxflow.store import snapshot
-from ltxflow.store.snapshot import KEPT, CachedAnswer, entry_of, question, recall, superfluous, take
+from ltxflow.store.snapshot import (
+    KEPT,
+    CachedAnswer,
+    entry_of,
+    question,
+    read_kept,
+    recall,
+    sealed,
+    superfluous,
+    take,
+)
 
 TOLD = CachedAnswer("up to date\n", "", 0)
 
@@ -17,7 +27,7 @@ TOLD = CachedAnswer("up to date\n", "", 0)
 def keep(path: Path, *rests_on: Path) -> None:
     footing = take(rests_on)
     assert footing is not None
-    path.write_bytes(entry_of(TOLD, footing))
+    path.write_bytes(sealed(entry_of(TOLD, footing)))
 
 
 @pytest.fixture
@@ -47,10 +57,10 @@ def test_a_file_written_just_before_is_known_by_its_bytes(film: Path) -> None:
     fresh = film / "fresh"
     fresh.write_text("one")
     keep(film / "s.json", fresh)
-    data = json.loads((film / "s.json").read_bytes())
+    data = read_kept(film / "s.json")
     assert list(data["racy"]) == [str(fresh)]
     data["racy"][str(fresh)] = "0" * 64  # as if it had changed within one tick of its clock
-    (film / "s.json").write_text(json.dumps(data))
+    (film / "s.json").write_bytes(sealed(json.dumps(data).encode()))
     assert recall(film / "s.json") is None
 
 
@@ -84,8 +94,18 @@ def test_an_answer_about_what_changed_meanwhile_is_not_kept(film: Path) -> None:
 def test_a_damaged_snapshot_is_no_answer(film: Path, damage: bytes) -> None:
     (film / "s.json").write_bytes(damage)
     assert recall(film / "s.json") is None
+    (film / "s.json").write_bytes(sealed(damage))
+    assert recall(film / "s.json") is None
     keep(film / "s.json", film / "project.yaml")
     assert recall(film / "s.json") == TOLD
+
+
+def test_an_answer_with_one_bit_of_it_flipped_is_none(film: Path) -> None:
+    keep(film / "s.json", film / "project.yaml")
+    data = (film / "s.json").read_bytes()
+    for at in range(len(data)):
+        (film / "s.json").write_bytes(bytes([*data[:at], data[at] ^ 1, *data[at + 1 :]]))
+        assert recall(film / "s.json") is None
 
 
 def test_the_oldest_answers_make_room(film: Path) -> None:
@@ -148,10 +168,10 @@ def test_an_answer_reads_what_was_new_once(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "a").write_bytes(b"one")
     keep(own / "s.json", tmp_path / "a")
     assert recall(own / "s.json") == TOLD
-    assert json.loads((own / "s.json").read_bytes())["racy"]
+    assert read_kept(own / "s.json")["racy"]
     monkeypatch.setattr(snapshot, "RACY_NS", 0)
     assert recall(own / "s.json") == TOLD
-    assert not json.loads((own / "s.json").read_bytes())["racy"]
+    assert not read_kept(own / "s.json")["racy"]
     assert recall(own / "s.json") == TOLD
     (tmp_path / "a").write_bytes(b"two")
     assert recall(own / "s.json") is None

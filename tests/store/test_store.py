@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from film import canned
 from store.crashing import crash_everywhere, refuse
 
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.media.probe import probe_mp4
 from ltxflow.store.memo import Memory
 from ltxflow.store.store import Store, open_store, store_path
 from ltxflow.store.traces import Trace, trace_path, write_trace
@@ -322,3 +324,63 @@ def test_what_another_thread_asks_and_records_opens_no_index_there(store: Store)
         pool.submit(store.forget, TRACE.key).result()
     assert store.lookup(TRACE.key) is None
     store.close()
+
+
+def damage(store: Store, old: bytes, new: bytes) -> Path:
+    path = trace_path(store.traces, TRACE.key)
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    return path
+
+
+def test_a_trace_that_lies_by_one_digit_is_restored_from_the_index(full: Store, problems: list[Problem]) -> None:
+    whole = trace_path(full.traces, TRACE.key).read_bytes()
+    path = damage(full, b'"frames":9', b'"frames":1')
+    assert full.lookup(TRACE.key) == TRACE
+    (problem,) = problems
+    assert "its checksum is wrong" in problem.message
+    assert problem.hint == f'it was restored from the index; the file is kept as "{path.name}.corrupt"'
+    assert path.read_bytes() == whole
+    assert again(full).lookup(TRACE.key) == TRACE
+
+
+def test_without_an_index_a_damaged_trace_is_absent(full: Store, problems: list[Problem]) -> None:
+    path = damage(full, b'"frames":9', b'"frames":1')
+    full.close()
+    shutil.rmtree(full.root / "index")
+    assert full.lookup(TRACE.key) is None
+    assert not path.exists()
+    assert "it counts as absent" in problems[0].hint
+
+
+def test_a_damaged_trace_in_a_store_that_can_only_be_read_is_absent(
+    full: Store, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(full, b'"frames":9', b'"frames":1')
+    refuse(monkeypatch, errno.EROFS)
+    assert full.lookup(TRACE.key) is None, "it cannot be set aside, and might be of a newer format"
+
+
+def test_a_row_of_the_index_that_is_damaged_restores_nothing(full: Store) -> None:
+    row = full.index.get(TRACE.key)
+    assert row is not None
+    full.index.put(TRACE.key, row.replace(b'"frames":9', b'"frames":7', 1))
+    damage(full, b'"frames":9', b'"frames":1')
+    assert full.lookup(TRACE.key) is None
+
+
+def test_the_facts_of_a_trace_without_a_checksum_are_compared_with_its_files(store: Store) -> None:
+    """As those are that were written before traces had one."""
+    store.cas.root.mkdir(parents=True)
+    data = canned(9, (128, 128), 25, "a film")
+    digest = store.cas.put_bytes(data)
+    facts = probe_mp4(store.cas.path(digest)).as_json()
+    for told, is_true in ((facts, True), ({**facts, "frames": 25}, False), ({**facts, "width": 129}, False)):
+        trace = replace(TRACE, outputs={"video": Output(digest, told, len(data))})
+        path = write_trace(store.traces, trace)
+        text = path.read_text()
+        path.write_text(text[: text.rindex(',"crc32"')] + "}\n")
+        shutil.rmtree(store.root / "index", ignore_errors=True)
+        found = again(store).lookup(TRACE.key)
+        assert (found is not None) is is_true

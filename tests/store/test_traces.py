@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from fakes import odd
 from store.crashing import crash_everywhere, refuse
 
 from ltxflow.core.digest import Action, Key, Output, digest_bytes
@@ -102,3 +103,52 @@ def test_no_death_leaves_half_a_trace(tmp_path: Path) -> None:
 def test_what_is_no_key_leads_nowhere(tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match="is not a key"):
         trace_path(tmp_path, Key("../../x"))
+
+
+def test_one_flipped_bit_anywhere_is_damage(tmp_path: Path) -> None:
+    """A 9 for a 1 in its facts is good JSON, too. Only the word for the checksum can be lost without a trace."""
+    path = write_trace(tmp_path, TRACE)
+    data = path.read_bytes()
+    word = range(data.rindex(b',"crc32":"'), len(data))
+    believed = []
+    for at in range(len(data)):
+        for bit in (1, 8, 32):
+            path.write_bytes(bytes([*data[:at], data[at] ^ bit, *data[at + 1 :]]))
+            trace, problem = read_trace(tmp_path, TRACE.key)
+            assert (trace is None) == (problem is not None)
+            if trace is not None:
+                assert trace == TRACE
+                believed.append(at)
+    assert set(believed) <= set(word)
+
+
+def test_a_trace_of_the_first_versions_is_still_read(tmp_path: Path) -> None:
+    path = write_trace(tmp_path, TRACE)
+    text = trace_text(TRACE)
+    path.write_text(text[: text.rindex(',"crc32"')] + "}\n")
+    assert read_trace(tmp_path, TRACE.key) == (TRACE, None)
+    found, problem = read_trace(tmp_path, TRACE.key, check=lambda trace: "its video has frames 9")
+    assert found is None
+    assert problem is not None
+    assert "is damaged: its video has frames 9" in problem.message
+
+
+def test_seconds_that_are_no_numbers_are_damage(tmp_path: Path) -> None:
+    path = write_trace(tmp_path, TRACE)
+    text = trace_text(TRACE).replace("61.25", '"long"')
+    path.write_text(text[: text.rindex(',"crc32"')] + "}\n")
+    assert read_trace(tmp_path, TRACE.key)[0] is None
+
+
+@pytest.mark.parametrize("put", [odd.fifo, odd.folder, odd.huge, odd.deep_json, odd.link_to_itself, odd.link_to_zeros])
+def test_what_is_no_file_is_damage_like_any_other_and_makes_room(tmp_path: Path, put: odd.Put) -> None:
+    path = trace_path(tmp_path, TRACE.key)
+    path.parent.mkdir()
+    put(path, tmp_path)
+    found, problem = read_trace(tmp_path, TRACE.key)
+    assert found is None
+    assert problem is not None
+    assert f'kept as "{TRACE.key}.json.corrupt"' in problem.hint
+    put(path, tmp_path)
+    write_trace(tmp_path, TRACE)
+    assert read_trace(tmp_path, TRACE.key) == (TRACE, None)

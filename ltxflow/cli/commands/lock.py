@@ -8,10 +8,12 @@ left in conflict. Where two people decided differently about one clip, ours stan
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ltxflow.core import files, git
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, hint_for
+from ltxflow.core.regular import read_text
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.lock.merge import Merged, merge, sides
 from ltxflow.lock.model import Lock, lock_text, parse_lock, read_lock
@@ -66,12 +68,22 @@ def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
     if stages:
         kept = {number: git.git(folder, "cat-file", "blob", blob).decode() for number, blob in stages.items()}
         base, ours, theirs = (kept.get(number, "") for number in "123")
-    elif (place := folder / LOCK).is_file() and (found := sides(place.read_text("utf-8"))):
+    elif (place := folder / LOCK).is_file() and (found := sides(_text(place))):
         base, ours, theirs = found
     else:
         message = f'git has no conflict in "{folder / LOCK}"'
         raise LtxflowError(Problem(message, hint="nothing is to be merged"))
     return parse_lock(base, LOCK), parse_lock(ours, LOCK), parse_lock(theirs, LOCK)
+
+
+def _text(path: Path) -> str:
+    """The text of a file that git keeps. Raise LtxflowError for what is none."""
+    try:
+        return read_text(path)
+    except UnicodeDecodeError as error:
+        raise LtxflowError(Problem(f'"{path}" is not UTF-8', hint="save it as UTF-8")) from error
+    except OSError as error:
+        raise LtxflowError(Problem(f'cannot read "{path}": {error.strerror}', hint=hint_for(error))) from error
 
 
 def _report(args: argparse.Namespace, face: Console, merged: Merged, told: str) -> int:
@@ -97,7 +109,7 @@ def _setup(args: argparse.Namespace, face: Console) -> int:
     git.git(folder, "config", f"merge.{DRIVER}.name", "unites the takes of two ltxflow.lock files")
     git.git(folder, "config", f"merge.{DRIVER}.driver", COMMAND)
     attributes = folder / ".gitattributes"
-    text = attributes.read_text("utf-8") if attributes.exists() else ""
+    text = _text(attributes) if os.path.lexists(attributes) else ""
     is_new = ATTRIBUTE not in text.splitlines()
     if is_new:
         files.write_atomic(attributes, text + ("" if not text or text.endswith("\n") else "\n") + ATTRIBUTE + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ltxflow.cli.options import session_of
@@ -22,10 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pass
 
 
+def _now() -> datetime:
+    """The time of day here; where $TZ names no time that there is, in UTC."""
+    try:
+        return datetime.now().astimezone()
+    except (ValueError, OverflowError):
+        return datetime.now(UTC)
+
+
 def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
         page: Path = make_own_folder(session) / NAME
-        data = report_data(session, page, datetime.now().astimezone().isoformat(timespec="minutes"))
+        data = report_data(session, page, _now().isoformat(timespec="minutes"))
+        files.make_room(page)
         files.write_atomic(page, report_page(data), fsync=False)
         if args.json:
             return print_envelope("report", {"page": str(page), **data}, 0)

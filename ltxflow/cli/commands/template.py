@@ -17,6 +17,7 @@ from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers
 from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.core import files
+from ltxflow.core.digest import digest_bytes, digest_there
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.models.geometry import geometry
@@ -327,7 +328,7 @@ def _refuse_name(name: str, file: Path, profile: Profile, made: str, is_forced: 
         raise LtxflowError(Problem(f'"{name}" is no name for a template', hint=hint, code="T024"))
     if is_forced:
         return
-    if file.exists() and file.read_bytes() != made.encode():
+    if os.path.lexists(file) and digest_there(file) != digest_bytes(made.encode()):
         hint = "--force replaces it, --name gives the new one another name"
         raise LtxflowError(Problem(f'there is a template "{name}": {shown(file)}', hint=hint, code="T024"))
     if (templates_folder() / profile.name / f"{name}{SUFFIX}").is_file():

@@ -1,0 +1,325 @@
+"""Keeps writes inside the workspace: opens the folder of a file without following a link that leads out of it.
+
+A project may come from a stranger, and git keeps symbolic links. `.ltxflow` in it may be a link to the user's home,
+`public/posters` one to a folder of another program. Each folder below the workspace is therefore opened relative to
+the one above it, without following links (openat(2) with O_NOFOLLOW). A link that stays inside the workspace is
+followed, except at and below `.ltxflow`, which is ltxflow's alone. Nothing is written below any `.git`: git runs the
+hooks it finds there.
+
+The workspace is a property of the process, like its umask: `confine_writes` sets it once for a verb. A function that
+writes cannot forget to ask, and a path that is added later is covered without a word.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ltxflow.core.errors import LtxflowError, Problem
+
+OWN = ".ltxflow"  # the machine-owned folder of a project
+ASIDE = "aside"  # in it: what was in the way of a file of ours
+LINK, GIT = "L014", "L015"  # codes of the two refusals
+
+_BY_DESCRIPTOR = {os.open, os.mkdir, os.rename, os.unlink, os.rmdir, os.stat, os.readlink} <= os.supports_dir_fd
+_SEARCH = getattr(os, "O_PATH", 0) or os.O_RDONLY  # a folder that may be entered need not be one that may be listed
+_FOLDER = _SEARCH | os.O_DIRECTORY | os.O_CLOEXEC
+
+# What HFS+ leaves out of a name before it compares it: https://github.com/git/git/blob/master/utf8.c, next_hfs_char
+_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+
+# A folder as a path may begin with → its workspace as it really is; None where links may lead anywhere.
+_confined: dict[str, str | None] = {}
+
+
+def confine_writes(root: Path, *folders: Path) -> None:
+    """Let no write below `root`, or below `folders` in it however they are spelled, leave `root` from now on."""
+    real = os.path.realpath(root)
+    for folder in (Path(real), *folders):
+        _confined[_absolute(folder)] = real
+
+
+def exempt_writes(folder: Path) -> None:
+    """Let links below this folder lead anywhere: it is the user's choice, not a project's, wherever it lies."""
+    _confined[_absolute(folder)] = None
+
+
+def is_git_name(name: str) -> bool:
+    """Return whether a file system may take a name for `.git`: without case, as HFS+ and NTFS compare names."""
+    if name.isascii() and name[:1] not in ".gG":  # nearly all
+        return False
+    import unicodedata  # by need: no name that we give reaches this line
+
+    plain = unicodedata.normalize("NFC", _IGNORED.sub("", name)).casefold().rstrip(" .")
+    return plain == ".git" or re.fullmatch(r"git~\d", plain) is not None
+
+
+class Folder:
+    """An open folder, and how a call names a file in it: `os.unlink(folder.name("x"), dir_fd=folder.fd)`."""
+
+    __slots__ = ("fd", "real")
+
+    def __init__(self, fd: int | None, real: str) -> None:
+        self.fd, self.real = fd, real
+
+    def name(self, name: str) -> str:
+        """Return a name as a system call takes it beside `dir_fd=self.fd`. Raise LtxflowError for `.git`."""
+        if is_git_name(name):
+            raise _below_git(os.path.join(self.real, name), name)
+        return name if self.fd is not None else os.path.join(self.real, name)
+
+    def mode(self, name: str) -> int | None:
+        """Return the mode of what has this name in it, a link's for a link; None without any."""
+        try:
+            return os.stat(self.name(name), dir_fd=self.fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return None
+
+
+Make = Callable[[Folder, str], None]
+
+
+@contextmanager
+def opened(folder: Path, make: Make | None = None, *, by_descriptor: bool = _BY_DESCRIPTOR) -> Iterator[Folder]:
+    """Open the folder at this path for writing in it. `make` is called for each part that is missing.
+
+    Raise LtxflowError for a link that leads out of the workspace, for one at or below `.ltxflow`, and below `.git`;
+    OSError as the system says. Without `by_descriptor`, as on systems that have no openat(2), each part is looked at
+    before it is used.
+    """
+    walk = _Walk(folder, make)
+    fd = walk.descend() if by_descriptor else None
+    if fd is None:
+        walk.resolve()
+    try:
+        yield Folder(fd, walk.real)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def check_writes(path: Path) -> None:
+    """Raise LtxflowError where `path`, a file or a folder, could not be written for a link, or for `.git`.
+
+    A path that is not there yet is checked as far as it is. What the system refuses is not said here.
+    """
+    with suppress(OSError):
+        with opened(path.parent) as folder:
+            mode = folder.mode(path.name)
+        if mode is not None and stat.S_ISLNK(mode):
+            with opened(path):
+                pass
+
+
+def check_own(folder: Path) -> None:
+    """Raise LtxflowError for any link at or in a machine-owned folder, at any depth.
+
+    Only those that a repair itself put into `aside/` may stay: nothing is ever opened there.
+    """
+    todo = [str(folder)]
+    if os.path.islink(folder):
+        raise _own_link(str(folder))
+    while todo:
+        try:
+            entries = list(os.scandir(todo.pop()))
+        except OSError:  # what cannot be listed is not written either
+            continue
+        for entry in entries:
+            if entry.is_symlink() and os.path.dirname(entry.path) != os.path.join(folder, ASIDE):
+                raise _own_link(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                todo.append(entry.path)
+
+
+class _Walk:
+    """The way to a folder: from `real`, which is known to be right, down the names in `steps`."""
+
+    def __init__(self, folder: Path, make: Make | None) -> None:
+        self.path, self.make = str(folder), make
+        raw = _absolute(folder)
+        start, self.root = _confinement(raw)
+        self.is_free = start is not None and self.root is None
+        self.is_own = False
+        self.steps: list[str] = []
+        if self.is_free or start is None:
+            self._begin_outside(raw)
+        else:
+            self._begin_inside(start, [part for part in raw[len(start) :].split("/") if part])
+
+    def _begin_inside(self, start: str, rest: list[str]) -> None:
+        # `..` is about where a folder really is: all up to the last one is resolved before anything is opened
+        last = max((number for number, part in enumerate(rest) if part == ".."), default=-1)
+        self.real = os.path.realpath(os.path.join(start, *rest[: last + 1]))
+        self.steps = rest[last + 1 :]
+        self._check_real(self.path)
+        self.is_own = OWN in _parts_below(self.real, self.root)
+
+    def _begin_outside(self, raw: str) -> None:
+        """Outside of every workspace that is known, only `.ltxflow` is never a link, and `.git` never written."""
+        parts = raw.split("/")
+        at = parts.index(OWN) if OWN in parts and not self.is_free else len(parts)
+        self.real, self.steps = "/".join(parts[:at]) or "/", parts[at:]
+        while self.make and self.real != "/" and not os.path.isdir(self.real):
+            self.real, _, name = self.real.rpartition("/")
+            self.real = self.real or "/"
+            self.steps.insert(0, name)
+        if not self.is_free and (name := _git_in(Path(os.path.realpath(self.real)).parts)):
+            raise _below_git(self.path, name)
+
+    def descend(self) -> int:
+        """Open each folder on the way relative to the one above it, and return the last descriptor."""
+        fd = os.open(self.real, _FOLDER)
+        try:
+            for name in self.steps:
+                self._check_name(name)
+                below = self._open(name, fd)
+                os.close(fd)
+                fd = below
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _open(self, name: str, fd: int) -> int:
+        place = os.path.join(self.real, name)
+        try:
+            below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+        except FileNotFoundError:
+            if self.make is None:
+                raise
+            self.make(Folder(fd, self.real), name)
+            below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+        except OSError as error:
+            # Linux says ENOTDIR of a link that is not to be followed, others ELOOP or EMLINK
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK) or not _is_link(name, fd):
+                raise
+            self._follow(place)
+            return os.open(self.real, _FOLDER | os.O_NOFOLLOW)
+        self.real = place
+        return below
+
+    def resolve(self) -> None:
+        """As `descend`, by paths: for systems that open nothing relative to a folder."""
+        for name in self.steps:
+            self._check_name(name)
+            place = os.path.join(self.real, name)
+            if os.path.islink(place):
+                self._follow(place)
+                continue
+            if not os.path.lexists(place) and self.make is not None:
+                self.make(Folder(None, self.real), name)
+            if not stat.S_ISDIR(os.lstat(place).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
+            self.real = place
+
+    def _check_name(self, name: str) -> None:
+        self.is_own |= name == OWN and not self.is_free
+        if not self.is_free and is_git_name(name):
+            raise _below_git(self.path, name)
+
+    def _follow(self, place: str) -> None:
+        """Go on from where a link leads, if that is a place to write in."""
+        if self.is_own:
+            raise _own_link(place)
+        if self.root is None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place)
+        try:
+            self.real = os.path.realpath(place, strict=True)
+        except FileNotFoundError:
+            self.real = os.path.realpath(place)
+            self._check_real(place)
+            raise
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _loop(place) from None
+            raise
+        self._check_real(place)
+        if OWN in _parts_below(self.real, self.root):
+            raise _own_link(place)
+
+    def _check_real(self, place: str) -> None:
+        """Raise LtxflowError where `real`, at which `place` arrives, is none to write in."""
+        assert self.root is not None
+        if not is_inside(self.real, self.root):
+            raise _leads_out(place, self.real, self.root)
+        if name := _git_in(_parts_below(self.real, self.root)):
+            raise _below_git(self.path, name)
+
+
+def _confinement(raw: str) -> tuple[str | None, str | None]:
+    """Return the nearest folder above (or at) a path that is known, and the workspace it is in."""
+    at = raw
+    while at:
+        if at in _confined:
+            return at, _confined[at]
+        at = at.rpartition("/")[0]
+    if "/" in _confined:
+        return "/", _confined["/"]
+    # another spelling of it, as /tmp for /private/tmp: asked of the system, for the few paths that nothing knows
+    at = raw if any(_confined.values()) else ""
+    while at:
+        if (root := _confined.get(os.path.realpath(at))) is not None:
+            return at, root
+        at = at.rpartition("/")[0]
+    return None, None
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Return whether a resolved path is a folder, or something in it, however deep."""
+    return path == root or path.startswith(root if root.endswith("/") else f"{root}/")
+
+
+def _absolute(path: Path) -> str:
+    """Return a path from the root of the file system, its `..` as they are: a link before one decides where it is."""
+    raw = str(path)
+    return raw if raw.startswith("/") else os.path.join(os.getcwd(), raw)
+
+
+def _is_link(name: str, fd: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _parts_below(real: str, root: str | None) -> tuple[str, ...]:
+    return Path(os.path.relpath(real, root)).parts
+
+
+def _git_in(names: Iterable[str]) -> str:
+    """Return the first of these names that may be `.git`, or ""."""
+    return next(filter(is_git_name, names), "")
+
+
+def _target(place: str) -> str:
+    try:
+        return os.readlink(place)
+    except OSError:
+        return ""
+
+
+def _own_link(place: str) -> LtxflowError:
+    message = f'"{place}" is a symbolic link to "{_target(place)}": ltxflow follows none in "{OWN}"'
+    hint = f"remove the link: ltxflow makes {OWN} again, with real folders"
+    return LtxflowError(Problem(message, hint=hint, code=LINK))
+
+
+def _loop(place: str) -> LtxflowError:
+    message = f'"{place}" is a symbolic link that leads to itself: "{_target(place)}"'
+    return LtxflowError(Problem(message, hint="remove the link", code=LINK))
+
+
+def _leads_out(place: str, real: str, root: str) -> LtxflowError:
+    message = f'"{place}" leads to "{real}", outside the workspace "{root}"'
+    hint = "replace the link with a real folder, or name a wider workspace with --root"
+    return LtxflowError(Problem(message, hint=hint, code=LINK))
+
+
+def _below_git(path: str, name: str) -> LtxflowError:
+    hint = "choose another folder: git runs what it finds there"
+    return LtxflowError(Problem(f'"{path}" is inside "{name}"', hint=hint, code=GIT))
