@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.documents import yaml
+from ltxflow.documents.document import Document
 from ltxflow.documents.paths import shown
 
 FILE = "profile.yaml"
@@ -26,7 +27,7 @@ class Lineage:
     `sets` are the names of the profiles whose templates it uses, the nearest first.
     """
 
-    document: yaml.Document
+    document: Document
     files: tuple[Path, ...]
     sets: tuple[str, ...]
 
@@ -83,7 +84,7 @@ def stamps_of(path: Path, places: Sequence[Path]) -> tuple[Stamp, ...]:
 
 
 @lru_cache(maxsize=16)
-def _document(path: Path, mtime_ns: int, size: int) -> yaml.Document:
+def _document(path: Path, mtime_ns: int, size: int) -> Document:
     return yaml.read(path, shown(path))
 
 
@@ -100,9 +101,9 @@ def read_lineage(stamps: Sequence[Stamp]) -> Lineage:
     return Lineage(whole, tuple(path for path, _, _ in stamps), tuple(dict.fromkeys(sets)))
 
 
-def _inherited(document: yaml.Document) -> yaml.Document:
+def _inherited(document: Document) -> Document:
     """Leave out what a profile does not get from the one that it extends."""
     if not isinstance(document.data, dict):
         return document
     data = {key: value for key, value in document.data.items() if key not in NOT_INHERITED}
-    return yaml.Document(document.file, data, document.marks, document.problems, document.written)
+    return Document(document.file, data, document.marks, document.problems, document.written)

@@ -14,8 +14,8 @@ from typing import Any
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.files import data_dir
 from ltxflow.core.timing import Limits, longest
-from ltxflow.documents import yaml
-from ltxflow.documents.fast_schema import check
+from ltxflow.documents.document import Document
+from ltxflow.documents.schema import check
 from ltxflow.models import filenames
 from ltxflow.models.inheritance import (
     Lineage,
@@ -437,7 +437,7 @@ def _read_profile(stamps: tuple[Stamp, ...]) -> Profile:
     return _profile(data, lineage)
 
 
-def _inconsistencies(document: yaml.Document) -> Iterable[Problem]:
+def _inconsistencies(document: Document) -> Iterable[Problem]:
     """What the schema cannot say: that the numbers agree with each other."""
     data = document.data
     side: int = data["grid"]["one_stage"]["side"]

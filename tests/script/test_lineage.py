@@ -34,7 +34,7 @@ def problems(place: Path, name: str) -> list[Problem]:
 # --- one document over another
 
 
-def over(own: str, base: str) -> yaml.Document:
+def over(own: str, base: str) -> Document:
     return yaml.parse(own, "own.yaml").over(yaml.parse(base, "base.yaml"))
 
 
