@@ -212,7 +212,7 @@ def test_each_number_is_taken_or_refused(worker: Worker, setting: Setting) -> No
 WORD = "w" * 1_000_000
 SHORT = "A brass key turns in a lock; metal clicks."
 MANY = {
-    "a time": ("", "pad: {tail: 999999999s}", "", "9:17", "is not a time that a film can have"),
+    "a time": ("", "pad: {tail: 999999999s}", "", "9:17", "is too long for a film"),
     "a prompt": ("", "", WORD, "11:17", "is longer than 20000 characters"),
     "a look": (f'look: "{WORD}"', "", SHORT, "5:7", "is longer than 20000 characters"),
     "a var": (f'vars: {{a: "{WORD}"}}', "", "A {{ a }} turns", "5:11", "is longer than 20000 characters"),
@@ -221,7 +221,7 @@ MANY = {
         *(f'vars: {{a: "{"x" * 15_000}"}}', "", "{{ a }} " * 2000, "11:17"),
         "has more than 20000 characters once its variables are filled in",
     ),
-    "braces": ("", "", "{{ " * 6000, "11:17", '"{{" stands alone'),
+    "braces": ("", "", "{{ " * 6000, "11:17", '"{{" is unmatched'),
     "words": (f'title: "{WORD}"', "", SHORT, "5:8", "is longer than 500 characters"),
     "tags": ("", f"tags: [{', '.join(f't{n}' for n in range(9000))}]", SHORT, "9:11", "at most 200 items"),
 }

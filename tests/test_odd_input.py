@@ -21,7 +21,7 @@ def test_a_time_longer_than_any_film_is_told_where_it_is_written(film: Film, tim
     film.edit("narration: 6s", f'narration: "{time}"')
     done = film.run("plan")
     assert done.code == 2
-    assert f'project.yaml:9:16: error: narration: "{time}" is not a time that a film can have' in done.err
+    assert f'project.yaml:9:16: error: narration: "{time}" is too long for a film' in done.err
     assert "write at most 99999s (a day) or 9999999f" in done.err
 
 

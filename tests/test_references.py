@@ -407,7 +407,7 @@ def test_what_an_engine_made_stays_made_where_it_is_not_configured(
     assert shared.run("show", "hook/a").code == 0
     advice = [p for p in shared.run("check", "--json").envelope["problems"] if p["code"] == "L122"]
     assert [(p["level"], p["message"]) for p in advice] == [
-        ("advice", 'references.hero: engine "studio" is not among yours')
+        ("advice", 'references.hero: engine "studio" is not configured')
     ]
     assert build(shared, server) == []
     assert len(studio.asked) == asked

@@ -216,8 +216,8 @@ def _explain(error: ValidationError, whole: Mapping[str, Any], document: Documen
         yield from _explain_repeated(path, value)
     elif keyword in ("type", "anyOf", "oneOf"):
         yield _explain_type(path, schema, value, document.as_written(path)), path, False
-    elif keyword in _EXPLAIN:
-        yield _EXPLAIN[keyword](path, schema, value), path, False
+    elif keyword in EXPLANATIONS:
+        yield EXPLANATIONS[keyword](path, schema, value), path, False
     else:
         yield problem("S100.schema", subject=_subject(path), reason=error.message), path, False
 
@@ -500,7 +500,7 @@ def _explain_long(path: KeyPath, schema: Any, value: Any) -> Problem:
     return problem("S110.long", subject=_subject(path), limit=schema["maxLength"])
 
 
-_EXPLAIN = {
+EXPLANATIONS = {
     "pattern": _explain_pattern,
     "enum": _explain_choice,
     "const": _explain_const,

@@ -8,6 +8,7 @@ import pytest
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.documents import yaml
+from ltxflow.documents.document import Document
 from ltxflow.documents.paths import shown
 from ltxflow.models.inheritance import read_lineage, stamps_of
 from ltxflow.models.profile import Profile, load_profile, templates_folder
