@@ -20,7 +20,8 @@ from ltxflow.documents.paths import contained, workspace_of
 from ltxflow.documents.schema import check
 from ltxflow.media.speech import Engine
 from ltxflow.models.geometry import geometry
-from ltxflow.models.profile import EMPTY, Profile, load_profile
+from ltxflow.models.load import load_profile
+from ltxflow.models.profile import EMPTY, Profile
 from ltxflow.project.clips import check_continuations, read_clips
 from ltxflow.project.model import Image, Project, Scene, Value
 from ltxflow.project.narration import check_covers, engines_of, read_narration

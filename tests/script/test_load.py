@@ -178,7 +178,10 @@ def test_a_guide_video_needs_its_lora() -> None:
     ("line", "message"),
     [
         ("aspect: '16:10'", '9 F010 unknown aspect "16:10" | did you mean "1:1"?'),
-        ("size: 129x128", "7 F011 size 129x128 has an odd side: h264 takes even ones only | the nearest is 130x128"),
+        (
+            "size: 129x128",
+            "7 F011 size 129x128 has an odd side, and h264 needs even ones | write 130x128, the nearest size",
+        ),
         ("fps: 60", "6 L040 fps 60 is outside 1–50 | write fps: 25, the frame rate LTX-2 19B was made for"),
         ("profile: ltx2-19", '10 F001 unknown profile "ltx2-19" | did you mean "ltx2-19b"?'),
     ],
