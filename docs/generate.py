@@ -30,15 +30,21 @@ GROUPS = {
     "Store and lock": ("verify", "cache", "lock", "clean"),
     "The tool": ("completion", "rules", "schema"),
 }
-LETTERS = {
+AREAS = {  # by the first letter of a code; `area` of a rule wins, where the program states one
     "C": "Servers",
-    "L": "Files, values and lengths of a film",
+    "D": "Store, lock and published files",
+    "F": "Model profiles",
+    "K": "Decisions and the lock",
+    "L": "The film",
+    "M": "Media files",
     "N": "Nodes of a workflow",
     "P": "Prompts",
     "Q": "Clips that came back",
-    "S": "Shape of the project file",
-    "T": "Templates and imported workflows",
-    "U": "Usage",
+    "R": "The build",
+    "S": "Speech",
+    "T": "Templates",
+    "U": "The command line",
+    "X": "Hand-over",
     "Y": "YAML",
 }
 
@@ -150,8 +156,7 @@ def rules_page(rules: Iterable[Mapping[str, str]]) -> str:
     """Return the table of all rules, grouped by the first letter of their code."""
     by_group: dict[str, list[Mapping[str, str]]] = {}
     for rule in rules:
-        letter = rule["code"][0]
-        by_group.setdefault(LETTERS.get(letter, letter) if re.fullmatch(r"[A-Z]\d+", rule["code"]) else "Other", []).append(rule)
+        by_group.setdefault(rule.get("area") or AREAS.get(rule["code"][0], "Other"), []).append(rule)
     lines = [
         "# Rules",
         "",
