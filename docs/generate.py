@@ -104,18 +104,19 @@ def commands_page(overview: str, verbs: Mapping[str, str], helps: Mapping[str, s
     lines = [
         "# Commands",
         "",
-        "Every command takes the [global options](#global-options). Exit codes are on [a page of their own](exit-codes.md); "
-        "`--json` is described under [JSON output](json.md).",
+        "Every command takes the [global options](#global-options). "
+        "See also [exit codes](exit-codes.md) and [JSON output](json.md).",
         "",
     ]
     for title, group in groups.items():
         if present := [verb for verb in group if verb in verbs]:
             rows = [f"| [`{verb}`](#ltxflow-{verb}) | {cell(verbs[verb])} |" for verb in present]
-            lines += [f"**{title}**", "", "| command | |", "|---|---|", *rows, ""]
+            lines += [f"**{title}**", "", "| command | purpose |", "|---|---|", *rows, ""]
     lines += [
         "## Naming clips",
         "",
-        "Commands that take a `SELECTOR` accept several of these, and take their union; one that starts with `!` removes clips.",
+        "Commands that take a `SELECTOR` accept several of these, and take their union; "
+        "one that starts with `!` removes clips.",
         "",
         *SELECTORS,
         "",
@@ -160,7 +161,7 @@ def rules_page(rules: Iterable[Mapping[str, str]]) -> str:
     lines = [
         "# Rules",
         "",
-        "Each message of ltxflow ends with the code of its rule. `ltxflow rules CODE` prints the same text in the terminal. "
+        "Each message of ltxflow ends with the code of its rule. `ltxflow rules CODE` prints its row in the terminal. "
         "Warnings and advice can be [silenced](../how-to/checks.md#silence-a-rule); errors cannot, except P108.",
         "",
     ]
@@ -184,22 +185,24 @@ INTRODUCTIONS = {
 `ltxflow init` writes it beside the film and names it in the first line. `ltxflow schema` prints it.
 
 Values resolve **profile < quality < `defaults` < scene < clip < command line** (`--quality`, `--set steps=6`);
-`ltxflow show hook/b --resolved` prints each with the place where it is set. Times carry their unit (`12f`, `0.4s`). Any value may be
-in a file of its own: `!include prompts/hook-b.txt` reads a `.txt` or `.md` file as one text, any other as YAML. Scenes may be
-one file each: `scenes: [scenes/*.yaml]`.
+`ltxflow show hook/b --resolved` prints each with the place where it is set. Times carry their unit (`12f`, `0.4s`).
+Any value may be in a separate file: `!include prompts/hook-b.txt` reads a `.txt` or `.md` file as one text, any other
+as YAML. Scenes may be one file each: `scenes: [scenes/*.yaml]`.
 """,
     "profile": """\
 # Profile file
 
-`templates/NAME/profile.yaml` describes a model as data: files, sizes, lengths, qualities, thresholds, each with its source.
-How to write one: [models](../how-to/models.md). Schema: `schemas/profile.schema.json`, or `ltxflow schema profile`.
+`templates/NAME/profile.yaml` describes a model as data: files, sizes, lengths, qualities, thresholds, each with its
+source. How to write one: [models](../how-to/models.md). Schema: `schemas/profile.schema.json`, or `ltxflow schema
+profile`.
 """,
     "timeline": """\
 # Timeline
 
-`public/scenes/timeline.json` says what plays when, in whole frames. It is written last and checked before it is written: a clip begins where
-the previous one ends less the crossfade, nothing plays past the end of its file, no clip is shorter than its crossfades, and the
-narration ends within its scene. `src` is relative to `public/`. Types for other programs: `ltxflow schema timeline --as typescript`.
+`public/scenes/timeline.json` says what plays when, in whole frames. It is written last and checked before it is
+written: a clip begins where the previous one ends less the crossfade, nothing plays past the end of its file, no clip
+is shorter than its crossfades, and the narration ends within its scene. `src` is relative to `public/`. Types for other
+programs: `ltxflow schema timeline --as typescript`.
 """,
 }
 
@@ -239,7 +242,10 @@ def short_forms(part: Mapping[str, Any], document: Mapping[str, Any]) -> list[st
     forms = [variant for variant in part.get("anyOf", ()) if not list(objects_of(resolve(variant, document)))]
     if not forms:
         return []
-    rows = [f"- {type_of(form, document)}: {form.get('description') or resolve(form, document).get('description', '')}" for form in forms]
+    rows = [
+        f"- {type_of(form, document)}: {form.get('description') or resolve(form, document).get('description', '')}"
+        for form in forms
+    ]
     return ["Short forms:", "", *rows, ""]
 
 
@@ -264,18 +270,28 @@ def key_rows(part: Mapping[str, Any], document: Mapping[str, Any], prefix: str) 
         if examples := merged.get("examples"):
             notes.append("For example " + ", ".join(f"`{compact(example)}`" for example in examples[:3]) + ".")
         yield f"| `{prefix}{name}` | {cell(type_of(value, document))} | {cell(' '.join(filter(None, notes)))} |"
-        if "$ref" not in value:
-            for variant in objects_of(value):
-                yield from key_rows(variant, document, f"{prefix}{name}.")
-            items = value.get("items", {})
-            for variant in objects_of(items) if "$ref" not in items else ():
-                yield from key_rows(variant, document, f"{prefix}{name}[].")
+        yield from nested_rows(value, document, f"{prefix}{name}")
     for value in (*part.get("patternProperties", {}).values(), *additional(part)):
         text = value.get("description") or resolve(value, document).get("description", "")
         yield f"| `{prefix}NAME` | {cell(type_of(value, document))} | {cell(text)} |"
-        if "$ref" not in value:
-            for variant in objects_of(value):
-                yield from key_rows(variant, document, f"{prefix}NAME.")
+        yield from nested_rows(value, document, f"{prefix}NAME")
+
+
+def nested_rows(value: Mapping[str, Any], document: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the keys inside a value that has no section elsewhere."""
+    items = value.get("items", {})
+    for part, suffix in ((value, "."), (items, "[].")):
+        if "$ref" not in part:
+            for variant in mappings_of(part):
+                yield from key_rows(variant, document, f"{path}{suffix}")
+
+
+def mappings_of(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the variants of a schema that are mappings, of named keys or of any."""
+    if part.get("properties") or part.get("patternProperties") or additional(part):
+        yield part
+    for variant in (*part.get("anyOf", ()), *part.get("oneOf", ())):
+        yield from mappings_of(variant)
 
 
 def additional(part: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -337,19 +353,16 @@ def lock_page(document: Mapping[str, Any]) -> str:
     lines = [
         "# Lock",
         "",
-        f"`ltxflow.lock`: {document['description']} What it is for: [the store and the lock](../explanation/store.md). How git merges it: "
-        "[work in a team](../how-to/teams.md).",
+        f"`ltxflow.lock`: {document['description']} What it is for: [the store and the lock](../explanation/store.md). "
+        "How git merges it: [work in a team](../how-to/teams.md).",
         "",
-        f"The first line is `ltxflow-lock: {document['properties']['ltxflow-lock']['const']}`, the version of the format.",
+        f"The first line is `ltxflow-lock: {document['properties']['ltxflow-lock']['const']}`, the format's version.",
         "",
     ]
     names = {"model": "`model:FAMILY/SIZE`", "clip": "`SCENE/CLIP` and `reference:NAME`"}
     for pattern, part in document["patternProperties"].items():
         kind = "model" if pattern.startswith("^model") else "clip" if "reference" in pattern else ""
         lines += [f"## {names.get(kind, f'`{pattern}`')}", "", *described(part), *keys_table(part, document)]
-        takes = part.get("properties", {}).get("takes", {})
-        for take in takes.get("patternProperties", {}).values():
-            lines += ["Each take:", "", *keys_table(take, document)]
     return "\n".join(lines)
 
 
@@ -364,8 +377,9 @@ def events_page(document: Mapping[str, Any]) -> str:
     for event in document["oneOf"]:
         properties = dict(event["properties"])
         name = properties.pop("event")["const"]
+        required = event.get("required", ())
         rows = [
-            f"| `{key}` | {cell(type_of(value, document))} | {'' if key in event.get('required', ()) else 'may be absent'} |"
+            f"| `{key}` | {cell(type_of(value, document))} | {'' if key in required else 'may be absent'} |"
             for key, value in properties.items()
         ]
         lines += [f"### `{name}`", "", "| key | value | |", "|---|---|---|", *rows, ""]
