@@ -77,8 +77,8 @@ check: lint types  ## lint and types
 docs: $(VENV)/.docs  ## build the documentation into site/; fail on a warning or a dead link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-serve: $(VENV)/.docs  ## serve the documentation on http://127.0.0.1:8000 while you edit it
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+docs-serve: $(VENV)/.docs  ## serve the documentation on http://127.0.0.1:8765 while you edit it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8765
 
 wheel-test: $(VENV)/.dev  ## install the built wheel in a clean environment and build the demo with it
 	PYTHON=$(PYTHON) bash tests/wheel.sh

@@ -6,8 +6,10 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import wave
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 OUTSIDE = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md")]
 PAGES = sorted(path for path in DOCS.rglob("*.md") if not path.name.startswith("_"))
+PROMPT = (
+    "Sparks drift through the dark hall as the rings of the door slow down and stop. The camera pulls back along the "
+    "floor and rises. Dust falls through a beam of golden light. Metal creaks, then a soft chime rings out and fades."
+)
 BANNED = (
     "told",
     "anew",
@@ -125,6 +131,23 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_pages_are_written_in_plain_english(page: Path) -> None:
     text = re.sub(r"\s+", " ", without_code(page.read_text("utf-8")))
     assert [word for word in BANNED if re.search(rf"\b{word}\b", text, re.I)] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/write.md"])
+def test_the_example_is_a_film_without_a_warning(page: str, tmp_path: Path) -> None:
+    example = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)[0]
+    head = "" if "ltxflow: 1" in example else 'ltxflow: 1\nid: example\naspect: "16:9"\n'
+    for folder in ("refs", "prompts", "narration", "scenes"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "project.yaml").write_text(head + example, "utf-8")
+    shutil.copy(ROOT / "projects/wallet-explainer/refs/vault.png", tmp_path / "refs")
+    (tmp_path / "prompts/hook-b.txt").write_text(PROMPT, "utf-8")
+    (tmp_path / "scenes/outro.yaml").write_text(f"id: outro\nnarration: 4s\nclips: [{{id: a, prompt: '{PROMPT}'}}]\n")
+    with wave.open(str(tmp_path / "narration/hook.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(2 * 8000 * 6))
+    problems = json.loads(ltxflow("check", "--json", "--root", str(tmp_path), "-p", str(tmp_path)))["problems"]
+    assert [problem for problem in problems if problem["level"] != "advice"] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:
