@@ -1,4 +1,4 @@
-"""The checks on clips of known kinds: what they miss, and what they say that is not so. The table: docs/explanation/checks.md."""
+"""The checks on clips of known kinds: misses and false alarms, as in docs/explanation/checks.md."""
 
 from __future__ import annotations
 
