@@ -117,7 +117,7 @@ export interface SceneScript {
   text: string;
   /** Its length. */
   seconds: number;
-  /** Whether the length is estimated from the number of words, because there is no sound yet. */
+  /** Whether the length is estimated from the number of words, before there is sound. */
   isEstimate: boolean;
   /** Captions in Remotion's format, timed relative to the scene; path relative to public/. */
   captions: string | null;
