@@ -27,7 +27,7 @@ from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, A
 from ltxflow.plan.evaluate import Lookup, Status, evaluate_node, output_of
 from ltxflow.plan.graph import BuildGraph
 from ltxflow.plan.review import Review, is_inspected, shown
-from ltxflow.steps import ActionContext, Node, inspect, made_by, pool_of, step
+from ltxflow.steps import ActionContext, Node, inspect, pool_of, step
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
@@ -431,7 +431,7 @@ async def _make(
 
     with builder.store.scratch() as folder:
         job = ActionContext(node.target, key, folder, inputs, progress, begin, wait)
-        job.looks = builder.review is not None and is_inspected(node)
+        job.inspects = builder.review is not None and is_inspected(node)
         try:
             await builder.executors[pool_of(node)].run(status, job)
         except asyncio.CancelledError:
@@ -528,7 +528,7 @@ def _store(status: Status, job: ActionContext, builder: RunContext, started: flo
         server=job.server,
         versions=job.versions,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        model=made_by(node, action),
+        model=module.made_by(node, action),
     )
     return builder.store.record(trace, in_group=True, fsync=fsync)
 
@@ -569,4 +569,6 @@ class LocalExecutor:
         async with self._places:
             job.started("local")
             assert status.action is not None
-            await step(status.node.kind).run(status.node, status.action, job)
+            run = step(status.node.kind).run
+            assert run is not None, f"{status.node.target} needs a server"
+            await run(status.node, status.action, job)

@@ -26,8 +26,8 @@ from ltxflow.plan.samples import first_weights, samples
 from ltxflow.project.config import read_config
 from ltxflow.project.weights import undecided, weights_of
 from ltxflow.session.session import Session
-from ltxflow.steps import clip as clip_step
 from ltxflow.steps import pool_of
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.steps.reference import ReferenceSpec
 from ltxflow.workflow.template import read_templates
 
@@ -85,7 +85,7 @@ def usual_roles(profile: Profile) -> list[str]:
     preset = profile.qualities[profile.default_quality]
     wanted = f"quality {preset.name}, stages {preset.stages}, "
     found = samples(profile, read_templates(profile.name, None)[WAY])
-    return clip_step.roles(next(sample.shot for sample in found if sample.label.startswith(wanted)))
+    return next(sample.shot for sample in found if sample.label.startswith(wanted)).roles()
 
 
 def lacks(profile: Profile, holding: ServerFiles) -> list[str]:
@@ -284,7 +284,7 @@ def needs_of(session: Session) -> ServerRequirements:
                 roles.setdefault(role, still.path)
         if node.kind != "clip":
             continue
-        shot: clip_step.ClipSpec = node.spec
+        shot: ClipSpec = node.spec
         clip, weights = shot.clip, shot.weights
         for lora in clip.loras:
             loras.setdefault(lora.name, (clip.path, lora.span))
@@ -297,9 +297,9 @@ def needs_of(session: Session) -> ServerRequirements:
         if kind in kinds:
             continue
         kinds.add(kind)
-        for role in clip_step.roles(shot):
+        for role in shot.roles():
             roles.setdefault(role, clip.path)
-        graph = clip_step.graph(shot, clip_step.first_names(shot), {}, "ltxflow")
+        graph = shot.graph(shot.first_names, {}, "ltxflow")
         graphs.append((shot.template.name, clip.path, graph))
     return ServerRequirements(
         session.project.profile, weights, roles, loras, graphs, open=frozenset(undecided(session.project))

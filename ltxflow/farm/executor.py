@@ -110,7 +110,7 @@ class ComfyExecutor:
         if self.tickets.bug is not None:
             raise self.tickets.bug
         order: RenderSpec = status.node.spec
-        task = Task(job.target, work_of(status.node), order.loads, text=order.text)
+        task = Task(job.target, work_of(status.node), order.model_set, text=order.text)
         done, cause = asyncio.get_running_loop().create_future(), self.tickets.submissions.cause_of(job.key)
         ticket = QueuedClip(next(self._places), order, job, status.action, task, done, cause)
         if status.is_forced:

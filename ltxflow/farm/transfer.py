@@ -56,7 +56,7 @@ async def prepare(attempt: Attempt, allowed: frozenset[str], signatures: Path) -
     )
     graph = attempt.graph = fitted.graph
     # its own signatures also know the loaders among the foreign classes that the user allows
-    strays = order.strays(graph, machine.inventory.signatures, stored.values())
+    strays = order.unexpected_file_inputs(graph, machine.inventory.signatures, stored.values())
     if strays:
         raise LtxflowError(*strays, exit_code=FAILED)
     versions = ticket.job.versions
@@ -299,7 +299,7 @@ def _take(parts: Sequence[_Part], order: RenderSpec, job: ActionContext) -> tupl
         return found.frames
 
     for part in parts:
-        count = look if part.name == "video" and job.looks else decode_count
+        count = look if part.name == "video" and job.inspects else decode_count
         try:
             if part.facts is None:
                 part.made = _as_mp4(part, order, job)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -16,10 +16,10 @@ Level = Literal["error", "warning", "advice"]
 
 AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → what it is about, the modules that hold its rules
     "C": ("servers", "comfy farm"),
-    "D": ("store, lock and published files", "core store lock publish"),
+    "D": ("store, lock and published files", "core store lock publish export"),
     "F": ("model profiles", "models"),
     "K": ("decisions and the lock", "lock decisions"),
-    "L": ("the film", "project plan"),
+    "L": ("the film", "project plan steps"),
     "M": ("media files", "media"),
     "N": ("nodes of a workflow", "comfy"),
     "P": ("prompts", "project"),
@@ -76,8 +76,9 @@ def every() -> Iterator[tuple[str, Rule]]:
 
 @cache
 def _table(letter: str) -> Mapping[str, Rule]:
-    """Return the rules of one area, and others that stand in the same modules."""
+    """Return the rules of one area and of the other areas in its modules, texts of one code merged."""
     found: dict[str, Rule] = {}
     for name in AREAS[letter][1].split():
-        found |= importlib.import_module(f"ltxflow.messages.{name}").RULES
+        for code, each in importlib.import_module(f"ltxflow.messages.{name}").RULES.items():
+            found[code] = replace(found[code], texts={**found[code].texts, **each.texts}) if code in found else each
     return found

@@ -37,7 +37,7 @@ from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
 from ltxflow.project.sources import Sources
-from ltxflow.steps.clip import templates_used
+from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import Published, found, not_ours, read_published

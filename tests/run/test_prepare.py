@@ -15,8 +15,7 @@ from ltxflow.farm.transfer import NONCE, content, with_nonce
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.video import VideoPart, probe_video
 from ltxflow.project.model import Media
-from ltxflow.steps import ActionContext
-from ltxflow.steps.clip import Asset
+from ltxflow.steps import ActionContext, Asset
 
 BYTES = b"the guide as it was read"
 
