@@ -22,6 +22,7 @@ from fakes.canned import Canned
 from film import Ran, opened, run
 from PIL import Image
 
+from ltxflow.build import inspection as inspection_module
 from ltxflow.build import pipeline as film_module
 from ltxflow.comfy.graph import canonical_graph
 from ltxflow.core.digest import canonical
@@ -216,8 +217,9 @@ class Project:
                 patch.setenv(name, value)
             patch.setattr(publishing, "draw_poster", lambda video: b"poster of " + video.read_bytes())
             patch.setattr(film_module, "comfy_executor", servers)
-            patch.setattr(film_module, "settle", lambda *asked: None)  # there is no server to ask
+            patch.setattr(film_module, "resolve_auto", lambda *asked: None)  # there is no server to ask
             patch.setattr(film_module, "LocalExecutor", lambda jobs: canned)
+            patch.setattr(inspection_module, "LocalExecutor", lambda jobs: canned)
             done = run("build", "--json", "-p", str(self.folder), *argv)
         return Built(done, canned.ran)
 

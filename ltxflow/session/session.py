@@ -87,6 +87,7 @@ class Session:
     load_with: Callable[[Mapping[str, Mapping[str, Any]]], LoadedProject] | None = (
         None  # the film again, with other choices
     )
+    _speech: tuple[Project, SpeechPlan] | None = None  # of this project, until `forget_speech`
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
 
@@ -262,8 +263,14 @@ class Session:
         return self.store.clean() + sum(files.clean_temps(folder) for folder in folders)
 
     def speech(self) -> SpeechPlan:
-        """The film's narration, as far as it is spoken."""
-        return speak(self.project, self.lookup, self.store.cas.path)
+        """Return the film's narration, as far as it is spoken; evaluated once, until `forget_speech`."""
+        if self._speech is None or self._speech[0] is not self.project:
+            self._speech = self.project, speak(self.project, self.lookup, self.store.cas.path)
+        return self._speech[1]
+
+    def forget_speech(self) -> None:
+        """Evaluate the narration again when it is next needed: some of it was spoken."""
+        self._speech = None
 
     def timings(self) -> dict[str, dict[str, Any]]:
         """When the lines of every spoken narration are said, by scene."""

@@ -46,11 +46,11 @@ class Canned:
             job.facts[name] = facts(node, name) if name in VIDEOS else _picture(f"{name} of {status.key}")
         self.ran.append(node.target)
 
-    def is_under_way(self, key: str) -> bool:
+    def is_submitted(self, key: str) -> bool:
         return False
 
-    def kept(self, key: str) -> None:
-        """What the executor that drives servers hears once a trace is recorded."""
+    def recorded(self, key: str) -> None:
+        """Take part in the protocol of an executor that drives servers."""
 
     async def __aenter__(self) -> Canned:
         return self
