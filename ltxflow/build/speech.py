@@ -17,7 +17,7 @@ from ltxflow.session.session import Session
 from ltxflow.store.traces import Trace
 
 VOICES = 2  # lines spoken at once
-_UNTIL_SPOKEN = "fix that, then: ltxflow narrate; until it is spoken its length is a guess, and no clip is rendered"
+_UNTIL_SPOKEN = "no clip is rendered until it is spoken; fix that, then: ltxflow narrate"
 
 
 def speak_film(session: Session, emit: Callable[[Event], None]) -> dict[str, tuple[Problem, ...]]:

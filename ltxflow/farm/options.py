@@ -24,7 +24,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build may use: servers, local actions at once (`jobs`, 0: one a CPU); whether to continue after a failure."""
+    """What a build may use: servers, local actions at once (`jobs`, 0: one a CPU), and what a failure stops."""
 
     servers: Servers = field(default_factory=Servers)
     jobs: int = 0

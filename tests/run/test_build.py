@@ -330,7 +330,7 @@ def test_a_disk_that_is_full_starts_nothing_more_whatever_may_go_on(house: House
     _, ran = house.build(*[word(name) for name in "abcde"], places=1, make=make)
     assert ran == ["a", "b"]
     assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped", "d": "skipped", "e": "skipped"}
-    assert {house.reasons()[name] for name in "cde"} == {"what it makes could not be kept"}
+    assert {house.reasons()[name] for name in "cde"} == {"its result could not be kept"}
     _, ran = house.build(*[word(name) for name in "abcde"], places=1)
     assert ran == ["b", "c", "d", "e"]
 

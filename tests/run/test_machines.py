@@ -64,7 +64,7 @@ def test_what_certainly_never_came_there_goes_elsewhere_at_once(servers: tuple[F
         with pytest.raises(Unreachable):
             await workers.patiently(attempt, ask, may_leave=lambda: True)
         assert asked == 1
-        assert workers.silence(attempt.worker).endswith(" refused the connection")
+        assert workers.describe_silence(attempt.worker).endswith(" refused the connection")
 
     drive(servers, 600.0, test)
 
