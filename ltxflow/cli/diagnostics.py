@@ -39,7 +39,7 @@ from ltxflow.farm.capabilities import (
 )
 from ltxflow.media.codecs import media_libraries, missing_codecs
 from ltxflow.media.text_layout import lacking
-from ltxflow.models.profile import shipped_profiles
+from ltxflow.models.load import shipped_profiles
 from ltxflow.project.config import Config, is_trusted
 from ltxflow.project.load import load
 from ltxflow.session.session import Session, foreign_in_use

@@ -306,7 +306,7 @@ def explain_prompt(clip: Clip) -> dict[str, str | None]:
 
 def explain_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
     """Return a clip's frames as a field, with the author's values that they follow from."""
-    follows: dict[str, Any] = {"length": clip.length.asked}
+    follows: dict[str, Any] = {"length": clip.length.written}
     if clip.length.frames is None:
         follows |= {
             "narration": f"{float(scene.narration.seconds):g}s",
