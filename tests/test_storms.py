@@ -142,7 +142,7 @@ def test_the_limits_are_the_users(upgraded: Film, tmp_path: Path, monkeypatch: p
     ran = upgraded.run("plan")
     assert ran.code == 2
     assert "config.yaml:1:13" in ran.err
-    assert "write  ask_above:" in ran.err
+    assert "write ask_above:" in ran.err
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 4), ("\n", 2), ("no\n", 2)])
