@@ -13,7 +13,7 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node, pool_of
 from ltxflow.store.speeds import read_speeds
 
-CLIPS, MINUTES = 10, 30.0  # re-rendered without a question, unless the user's configuration says otherwise
+CLIPS, MINUTES = 10, 30.0  # re-rendered without a question, unless the user's configuration has other limits
 
 Approve = Callable[[Session, Plan], None]
 

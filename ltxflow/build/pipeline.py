@@ -23,8 +23,8 @@ from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinis
 from ltxflow.core.target import Target
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
+from ltxflow.farm.executor import comfy_executor
 from ltxflow.farm.options import BuildOptions
-from ltxflow.farm.servers import comfy_executor
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.evaluate import Status
@@ -210,7 +210,7 @@ def _without_frames(emit: Emit) -> Emit:
     """Return an `emit` without the events of frames, which are taken on the way; their failures stay."""
 
     def emit_others(event: Event) -> None:
-        is_frame = str(getattr(event, "target", "")).startswith("frame:")
+        is_frame = Target(getattr(event, "target", "")).kind == "frame"
         if not is_frame or (isinstance(event, ActionFinished) and event.outcome == "failed"):
             emit(event)
 

@@ -192,7 +192,7 @@ def files_of(data: Json) -> dict[str, str | None]:
 
 
 def outline(data: Json) -> list[Any]:
-    """Return what of a timeline is seen and heard in the film: equal outlines make equal films."""
+    """Return the parts of a timeline that reach the film: equal outlines make equal films."""
     return [
         [
             [scene[name] for name in ("id", "title", "from", "durationInFrames")],

@@ -17,8 +17,8 @@ from ltxflow.comfy.signatures import model_inputs
 from ltxflow.core.errors import LtxflowError, Span
 from ltxflow.core.events import Event, Notice
 from ltxflow.decisions.lock_update import KEPT, is_stand_in, taken_of
+from ltxflow.farm.executor import addresses_of, reachable
 from ltxflow.farm.options import Servers
-from ltxflow.farm.servers import addresses_of, reachable
 from ltxflow.models.load import shipped_profiles
 from ltxflow.models.profile import Profile
 from ltxflow.plan.choices import ResolvedChoice, choose, combinations
@@ -134,7 +134,7 @@ def resolve_auto(session: Session, options: PlanOptions, servers: Servers, emit:
 
     The lock must then be written before anything is submitted, since keys depend on these choices; a build of
     stand-ins alone does not change it. A film rendered before choices were recorded keeps the profile's first choice,
-    which is what it was made with. Raise LtxflowError (4) where servers must be asked and none answers.
+    which is what it was made with. Raise LtxflowError (4) where servers are needed and none answers.
     """
     if options.mode != "render" or not session.project.open_choices:
         return

@@ -9,6 +9,7 @@ After a crash the next run finds the id in the journal, and asks the server for 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +19,26 @@ from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
-from ltxflow.comfy.discovery import Server
+from ltxflow.comfy.client import probe
+from ltxflow.comfy.discovery import Server, ServerAddress, find_servers
+from ltxflow.comfy.signatures import FOLDER, core_classes
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, problem
 from ltxflow.core.events import Event
 from ltxflow.farm.attempts import AttemptRunner
 from ltxflow.farm.completion import Completion
-from ltxflow.farm.journal import Journal, Submission, Submissions
-from ltxflow.farm.options import FarmLimits
+from ltxflow.farm.journal import JOURNAL, Journal, Submission, Submissions
+from ltxflow.farm.options import FarmLimits, Servers
 from ltxflow.farm.queue import ClipQueue
 from ltxflow.farm.schedule import FEW, Task, assign, next_start, steal
 from ltxflow.farm.transfer import upload
 from ltxflow.farm.workers import Attempt, QueuedClip, Worker, Workers
 from ltxflow.plan.estimate import work_of
 from ltxflow.plan.evaluate import Status
+from ltxflow.plan.plan import Plan
+from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import ActionContext, RenderSpec
-from ltxflow.store.speeds import Speed
+from ltxflow.store.speeds import Speed, read_speeds, write_speeds
 
 FORCED = "requested again with --force"  # the cause of a render whose result exists
 CHECK_S = (0.1, 2.0)  # between checks of a schedule that time alone may change: a running clip may take longer
@@ -275,3 +280,43 @@ class ComfyExecutor:
 def _over_budget(seconds: float) -> LtxflowError:
     shown = f"{seconds:g}s" if seconds < 60 else f"{seconds / 60:g}m"
     return LtxflowError(problem("C030", budget=shown), exit_code=FAILED)
+
+
+# --- the servers of a build
+
+
+def addresses_of(servers: Servers, session: Session) -> list[ServerAddress]:
+    """Return the servers of the strongest source; those of the last one are only guesses."""
+    config = session.config.as_servers
+    return find_servers(list(servers.named), os.environ, config, session.project.server or None)
+
+
+async def reachable(addresses: list[ServerAddress]) -> list[ServerAddress]:
+    """Return the addresses to use: all that are configured, or the first guess that answers."""
+    if not addresses or not addresses[0].is_guess:
+        return addresses
+    found = await probe(addresses)
+    if found is None:
+        tried = ", ".join(address.url for address in addresses)
+        raise LtxflowError(problem("C001.tried", tried=tried), exit_code=UNREACHABLE)
+    return [found]
+
+
+async def comfy_executor(
+    servers: Servers, session: Session, plan: Plan, emit: Callable[[Event], None]
+) -> ComfyExecutor:
+    """Return the executor for a session's servers, not yet entered. Raise LtxflowError (4) without any."""
+    addresses = await reachable(addresses_of(servers, session))
+    own = make_own_folder(session)
+    journal = Journal(own / JOURNAL)
+    journal.compact()
+    speeds = read_speeds(session.store.root)
+
+    def record_speeds(measured: Mapping[str, Speed]) -> None:
+        write_speeds(session.store.root, {**speeds, **measured})
+
+    allowed = core_classes() | session.config.allowed_nodes
+    limits = FarmLimits(servers.patience_s, servers.dead_after_s, allowed, servers.max_gpu_s)
+    return ComfyExecutor(
+        [address.server for address in addresses], journal, limits, emit, speeds, own / FOLDER, record_speeds
+    )

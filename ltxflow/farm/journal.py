@@ -17,6 +17,8 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError, hint_for, problem
 from ltxflow.core.regular import is_damage, parse_json, read_bytes
 
+JOURNAL = "journal.jsonl"  # in `.ltxflow/`
+
 SUBMITTING, SUBMITTED, FINISHED = "submitting", "submitted", "finished"
 OUTCOMES = ("done", "lost", "failed", "cancelled")
 

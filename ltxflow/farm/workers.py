@@ -156,7 +156,7 @@ class Unreachable(LtxflowError):
 
 
 class Workers:
-    """All servers of a build. One that does not answer gets nothing new, and is asked again from time to time.
+    """All servers of a build. One that does not answer gets nothing new, and is polled until it answers.
 
     One that refuses connections for `dead_after_s` has lost its jobs, which are in memory only: another one with room
     makes them. Others get `patience_s`: what runs there may be only slow, or out of reach.

@@ -240,7 +240,7 @@ def _poster_piece(placement: ClipPlacement, published: Published, base: Path, ca
         data = draw_poster(video if video.exists() else _published_at(placement.digest, published, base))
         digest, src = digest_bytes(data), folder / Path(path).name
         files.write_atomic(src, data, fsync=False)
-    entry = PublishedFile((digest,), f"poster:{placement.clip}", placement.digest, "poster", placement.rank)
+    entry = PublishedFile((digest,), Target(f"poster:{placement.clip}"), placement.digest, "poster", placement.rank)
     return _Piece(path, digest, src, entry, is_drawn)
 
 
@@ -256,7 +256,7 @@ def _target(placement: ClipPlacement) -> Target:
 
 def _sound_piece(scene: str, sound: Any) -> _Piece:
     path = f"narration/{scene}{Path(sound.name).suffix.lower()}"
-    entry = PublishedFile((sound.digest,), f"narration:{scene}", source="narration", rank=2)
+    entry = PublishedFile((sound.digest,), Target(f"narration:{scene}"), source="narration", rank=2)
     return _Piece(path, sound.digest, sound.path, entry)
 
 

@@ -191,7 +191,7 @@ def _repair_blob(session: Session, difference: FileDifference) -> FileDifference
     copies = [base / path for path, entry in session.published.entries.items() if digest in entry.digests]
     if repair(cas, digest, copies):
         return replace(difference, outcome="restored from what is published", is_repaired=True)
-    clip, _, take = difference.target.partition("@")
+    clip, _, take = difference.target.partition("@")  # a take as people name it: `hook/b@2`
     entry = session.lock.entries.get(clip)
     if entry is not None and entry.status and str(entry.pick) == take:
         outcome = f"lost, though {entry.status}: copy it from another store, or give it up with: ltxflow forget {clip}"

@@ -83,7 +83,7 @@ class ActionContext:
     """The effects an action may have while it runs: its inputs, its output folder, its progress.
 
     `out` maps the name of an output to a file in `folder`, with its facts in `facts`; the caller keeps both. `digests`
-    holds the digests of bytes as they came over a network. Where `inspects` is set, whoever decodes the published
+    holds the digests of bytes as they came over a network. Where `inspects` is set, code that decodes the published
     video anyway stores its findings in `found`.
     """
 

@@ -16,8 +16,7 @@ from ltxflow.comfy.discovery import ServerAddress
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 from ltxflow.documents.paths import find_project
 from ltxflow.farm.capabilities import ServerRequirements, files_of, needs_of, usual_needs
-from ltxflow.farm.journal import Journal, submissions
-from ltxflow.farm.servers import JOURNAL
+from ltxflow.farm.journal import JOURNAL, Journal, submissions
 from ltxflow.models.load import load_profile, shipped_profiles
 from ltxflow.project.config import Config, read_config
 from ltxflow.session.session import Session, open_session

@@ -326,8 +326,8 @@ class ClipSpec:
     def with_inputs(self, inputs: Mapping[str, Output]) -> ClipSpec:
         """Return the spec with its made inputs filled in.
 
-        A video it continues is known by its bytes; a picture it starts from or ends on becomes one like any other,
-        known by its pixels.
+        A video it continues is known by its bytes; a picture it starts from or ends on, once made,
+        by its pixels like any other.
         """
         spec = self
         if spec.before and "extends" in inputs:
