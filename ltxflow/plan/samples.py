@@ -14,6 +14,7 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.target import Target
 from ltxflow.models.geometry import delivered_size, geometry
 from ltxflow.models.profile import Profile
 from ltxflow.project.model import (
@@ -32,7 +33,8 @@ from ltxflow.project.model import (
 )
 from ltxflow.project.references import TEXT_TO_IMAGE
 from ltxflow.steps import Node, reference
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.files import ContinuationSource
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow.render import render_many
 from ltxflow.workflow.template import Template, variables
 
@@ -46,7 +48,7 @@ class Sample:
     """A clip that does not exist, and what is special about it, in words."""
 
     label: str
-    shot: clip_step.ClipSpec
+    shot: ClipSpec
 
 
 def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style.safetensors",)) -> list[Sample]:
@@ -57,8 +59,8 @@ def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style
     reads = variables(template)
     chosen: dict[str, Sample] = {}
     for sample in _every(profile, template, reads, loras):
-        names = clip_step.first_names(sample.shot)
-        context = clip_step.context(sample.shot, names, {}, "ltxflow")
+        names = sample.shot.first_names
+        context = sample.shot.context(names, {}, "ltxflow")
         chosen.setdefault(digest_json({name: context.get(name) for name in sorted(reads)}), sample)
     return list(chosen.values())
 
@@ -112,7 +114,7 @@ def _shot(
     has: set[str],
     loras: Sequence[str],
     audio: str,
-) -> clip_step.ClipSpec:
+) -> ClipSpec:
     preset = profile.qualities[chosen["quality"]]
     wanted = {**profile.clip_defaults, "steps": preset.steps, "cfg": preset.cfg}
     settings = {name: Value(value, "sample") for name, value in {**wanted, **chosen}.items()}
@@ -133,7 +135,7 @@ def _shot(
         keyframes=KEYFRAMES if "keyframes" in has else (),
     )
     film = {"size": Value(size, "sample")}
-    return clip_step.ClipSpec(
+    return ClipSpec(
         clip=clip,
         scene=Scene("sample", 0, (clip,), Narration("none", Fraction(0))),
         film=film,
@@ -145,7 +147,7 @@ def _shot(
         profile=profile,
         template=template,
         weights=first_weights(profile),
-        before=clip_step.ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
+        before=ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
     )
 
 
@@ -176,7 +178,7 @@ def try_template(
     if is_of_stills(template):
         return _try_still(profile, template, signatures, allowed)
     tried = samples(profile, template, loras)
-    contexts = [clip_step.context(s.shot, names or clip_step.first_names(s.shot), {}, "ltxflow") for s in tried]
+    contexts = [s.shot.context(names or s.shot.first_names, {}, "ltxflow") for s in tried]
     try:
         graphs = render_many(template, contexts)
     except LtxflowError as error:
@@ -212,7 +214,10 @@ def _try_still(
     still = Still("sample", WORDS, (1536, 1024), template=template.name)
     weights = first_weights(profile) if template.trusted else {}
     node = Node(
-        "reference:sample@1", "reference", reference.ReferenceSpec(still, 1, SEED, profile, template, weights), 0
+        Target("reference:sample@1"),
+        "reference",
+        reference.ReferenceSpec(still, 1, SEED, profile, template, weights),
+        0,
     )
     try:
         reference.action(node, {})
@@ -228,7 +233,7 @@ def _try_still(
 
 def _foreign_files(sample: Sample, graph: Mapping[str, Any], signatures: Signatures) -> Iterator[Problem]:
     template = sample.shot.template
-    for problem in clip_step.foreign_files(sample.shot, graph, signatures):
+    for problem in sample.shot.unexpected_file_inputs(graph, signatures):
         message = problem.message.removeprefix(f"{sample.shot.clip.path}: ")
         node = re.match(r'node "([^"]*)"', message)
         yield replace(problem, message=message, span=node_span(template, node[1] if node else ""))
