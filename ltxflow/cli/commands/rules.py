@@ -7,13 +7,14 @@ import argparse
 from ltxflow.comfy import checks
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media import findings
-from ltxflow.messages import documents, project
+from ltxflow.messages import documents, project, steps
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns
 from ltxflow.workflow import api_format, importer
 
+CATALOGUE = {**documents.RULES, **steps.RULES, **project.RULES}
 TABLES = (
-    {code: rule.title for table in (documents.RULES, project.RULES) for code, rule in table.items() if code[0] != "P"},
+    {code: rule.title for code, rule in CATALOGUE.items() if code[0] != "P"},
     {
         "T101": "the clips of a scene cover its narration",
         "T102": "lengths are where the model is at its best",
@@ -52,7 +53,7 @@ def _rules() -> dict[str, dict[str, str]]:
     for table in TABLES:
         for code, title in table.items():
             found[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
-    for code, rule in [*documents.RULES.items(), *project.RULES.items()]:
+    for code, rule in CATALOGUE.items():
         found[code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
     for code, check in findings.RULES.items():
         found[code] = {"level": check.level, "title": check.title, "why": check.why, "source": check.source}
