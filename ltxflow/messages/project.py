@@ -282,7 +282,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "P101": rule(
         "short prompt",
-        "the prompt of {clip} has only {words} words",
+        "the prompt of {clip} has only {words}",
         "describe in three to six sentences what is seen, how it and the camera move, and how it sounds",
         level="warning",
         why="the model invents what a prompt leaves out",
