@@ -420,7 +420,7 @@ def _plain_picture(picture: Path, plain: Path) -> None:
 
 
 def _unwritten(path: Path, error: OSError) -> LtxflowError:
-    problem = Problem(f'cannot write "{path}": {error.strerror or "failed"}', hint="free some space", code="disk")
+    problem = Problem(f'cannot write "{path}": {error.strerror or "failed"}', hint="free some space", code=files.DISK)
     return LtxflowError(problem, exit_code=FAILED)
 
 

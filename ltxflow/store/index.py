@@ -133,7 +133,7 @@ class Index:
         """Given a key, drop its row; one that is not there is fine."""
 
         def drop(cache: Any) -> None:
-            files.announce("index", self.folder)
+            files.crash_point("index", self.folder)
             cache.delete(key)
 
         self._try(drop, None)
@@ -156,7 +156,7 @@ class Index:
     # --- how it is kept from harming anybody
 
     def _write(self, cache: Any, rows: list[tuple[str, bytes]], clear: bool) -> int:
-        files.announce("index", self.folder)
+        files.crash_point("index", self.folder)
         with cache.transact():
             if clear:
                 cache.clear()
@@ -195,7 +195,7 @@ class Index:
             self._check_format()
             for name in ("", "-wal", "-shm"):  # a FIFO would be waited for, a device read for ever
                 files.make_room(self.folder / f"{DATABASE}{name}")
-            files.announce("index", self.folder)
+            files.crash_point("index", self.folder)
             self._cache = _Database(
                 str(self.folder),
                 timeout=60,  # seconds to wait for another process's transaction

@@ -30,7 +30,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     """Have a function called before every write, with what is about to be done to which path."""
 
     def set_hook(hook: Callable[[str, Path], None]) -> None:
-        monkeypatch.setattr(files, "_before", hook)
+        monkeypatch.setattr(files, "crash_point", hook)
 
     return set_hook
 
