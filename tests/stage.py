@@ -135,7 +135,7 @@ class Stage:
             if path.is_relative_to(self.root) and TEMP_PREFIX not in str(path):
                 self.written.add(path.relative_to(self.root).as_posix())
 
-        before, files.crash_point = files._before, noted
+        before, files.crash_point = files.crash_point, noted
         try:
             for argv in VERBS:
                 ran = self.run(*argv)

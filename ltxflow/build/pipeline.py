@@ -44,7 +44,7 @@ from ltxflow.session.afterbuild import LookBeforeBuild, eve_of
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import pool_of
-from ltxflow.store.leases import gate
+from ltxflow.store.leases import gc_shared
 
 Emit = Callable[[Event], None]
 
@@ -129,7 +129,7 @@ def make_film(
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, outlook, built.statuses)
         stills = show_stills(session, built.statuses)
-        with gate(session.store.root):
+        with gc_shared(session.store.root):
             delivered = PublishResult({}) if question.only else _deliver(session, outlook, built, emit)
         register(session, built.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)

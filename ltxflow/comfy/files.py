@@ -136,7 +136,8 @@ def _disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         hint = "free some space" if error.errno == errno.ENOSPC else ""
-        problem = Problem(f'cannot use "{path}": {(error.strerror or "failed").lower()}', hint=hint, code=local_files.DISK)
+        why = (error.strerror or "failed").lower()
+        problem = Problem(f'cannot use "{path}": {why}', hint=hint, code=local_files.DISK)
         raise LtxflowError(problem, exit_code=FAILED) from error
 
 

@@ -43,7 +43,7 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node
 from ltxflow.steps.conform import ConformSpec, SceneSound
 from ltxflow.steps.part import BurntCaption, PartSpec
-from ltxflow.store.published import PublishedFile, found, is_ours, settled, with_intent, write_published
+from ltxflow.store.published import PublishedFile, committed, found, is_ours, with_intent, write_published
 
 PROXY_LONG_SIDE = 640  # px
 TARGET = "conform:film"
@@ -396,4 +396,4 @@ def _put(session: Session, place: Path, digest: Digest, base: Path) -> None:
     intent = with_intent(session.published, {place.name: entry})
     write_published(session.record_path, intent)
     files.copy_into(cas.path(digest), place, expect=digest, mode=0o644)
-    write_published(session.record_path, settled(intent, base, {place.name: digest}))
+    write_published(session.record_path, committed(intent, base, {place.name: digest}))

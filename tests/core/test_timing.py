@@ -364,7 +364,7 @@ def test_written_lengths_that_are_too_long_are_trimmed_or_refused() -> None:
     with pytest.raises(LengthConflict) as caught:
         solve(200, asks, 12, LTX2)
     assert caught.value.message == "the lengths as written cover 310 frames; 200 are needed"
-    assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails takes 96 at most")
+    assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails removes 96 at most")
 
 
 def test_a_length_above_the_model_is_refused() -> None:
