@@ -344,7 +344,7 @@ def _check_burnt(captions: Sequence[Caption]) -> None:
             raise LtxflowError(
                 Problem(
                     f'{lack.message}: the caption "{caption.lines[0]}"',
-                    hint=f"{lack.remedy}, or leave --burn-captions away: players have fonts of their own",
+                    hint=f"{lack.hint}, or leave --burn-captions away: players have fonts of their own",
                     code=CAPTIONS,
                 )
             )

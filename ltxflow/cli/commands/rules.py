@@ -66,9 +66,9 @@ def _rules() -> dict[str, dict[str, str]]:
     for table in TABLES:
         for code, title in table.items():
             told[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
-    graded: list[lint.PromptRule | findings.CheckRule] = [*lint.RULES.values(), *findings.RULES.values()]
-    for rule in graded:
+    for rule in lint.RULES.values():
         told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
-    for code, rule in findings.RULES.items():
-        told[code] |= {"check": rule.check, "seed": rule.seed}
+    for code, check in findings.RULES.items():
+        told[code] = {"level": check.level, "title": check.title, "why": check.why, "source": check.source}
+        told[code] |= {"check": check.check, "seed": check.seed}
     return dict(sorted(told.items()))
