@@ -306,23 +306,24 @@ _CHECKS: Mapping[str, Rule] = {
     ),
 }
 
+# Texts without a hint get one where a build or `ltxflow narrate` reports them: what becomes of the scene.
 _ENGINES: Mapping[str, Rule] = {
     "S200": rule("an engine can be used on this machine", "{engine}: {reason}"),
     "S201": rule(
         "an engine makes a sound of each line",
-        nothing=Text('{engine}: made no sound of "{text}"', "check that it speaks this language"),
+        nothing=Text('{engine}: made no sound of "{text}"'),
         too_large=Text("{engine}: made {size} MiB of one line", "split the line"),
         unusable=Text('{engine}: made no sound of "{text}": {reason}', "check that it speaks this language"),
         broke_off=Text('{engine}: broke off in "{text}": {reason}', "run `ltxflow narrate` again"),
     ),
     "S202": rule(
         "an engine's program runs",
-        no_start=Text('{engine}: "{program}" does not start: {reason}', "check the command in its entry"),
+        no_start=Text('{engine}: "{program}" does not start: {reason}'),
         timeout=Text(
             "{engine}: does not come to an end: {seconds:g} s for one line",
             "give it more time, such as timeout: 5m in its entry, or a shorter line",
         ),
-        failed=Text('{engine}: "{program}" failed with exit code {exit}{complaint}', "run the command by hand"),
+        failed=Text('{engine}: "{program}" failed with exit code {exit}{complaint}'),
         no_file=Text('{engine}: "{program}" wrote no sound', "make it write the file that {{out}} names"),
     ),
     "S203": rule(
@@ -336,19 +337,14 @@ _ENGINES: Mapping[str, Rule] = {
     ),
     "S204": rule(
         "an engine's server answers with a sound or an image",
-        no_sound=Text("{engine}: {server} sends no sound: {reason}", "check the url and the model in its entry"),
-        no_image=Text("{engine}: {server} sends no image: {reason}", "check the url and the model in its entry"),
+        no_sound=Text("{engine}: {server} sends no sound: {reason}"),
+        no_image=Text("{engine}: {server} sends no image: {reason}"),
         address=Text(
             "{engine}: {server} sends an address in place of an image",
             "use a server that sends the picture itself: response_format b64_json",
         ),
-        too_large=Text(
-            "{engine}: {server} sends more than {size} MiB for one {kind}", "check the url and the model in its entry"
-        ),
-        key=Text(
-            '{engine}: the variable "{variable}" holds characters that no header can carry',
-            "set it to the key alone, without quotes and line feeds",
-        ),
+        too_large=Text("{engine}: {server} sends more than {size} MiB for one {kind}"),
+        key=Text('{engine}: the variable "{variable}" holds characters that no header can carry'),
         timeout=Text(
             "{engine}: {server} does not answer within {seconds:g} s",
             "give it more time, such as timeout: 5m in its entry",
