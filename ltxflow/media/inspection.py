@@ -17,7 +17,7 @@ by the mean gradient: by how much of the picture's long side its edges move, on 
 of the picture that crosses it in 5 s 0.5, a pan by half the width a second 2.7; flickering light below 0.02. Fine
 texture and slow motion that are lost on the grid count by the real pixels they change, up to 0.1.
 
-For its accuracy on clips of known kinds, compared with FFmpeg's freezedetect, see the documentation of checks.
+For its accuracy on clips of known kinds, compared with FFmpeg's freezedetect, see docs/explanation/checks.md.
 """
 
 from __future__ import annotations

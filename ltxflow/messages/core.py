@@ -36,11 +36,13 @@ RULES: Mapping[str, Rule] = {
             '"{path}" leads to "{real}", outside the workspace "{root}"',
             "replace the link with a real folder, or name a wider workspace with --root",
         ),
+        why="projects come from strangers",
     ),
     "L015": rule(
         "nothing is written below .git",
         '"{path}" is inside "{name}"',
         "choose another folder; git runs the hooks that it finds there",
+        why="projects come from strangers",
     ),
     "U009": rule(
         "there is enough memory",
