@@ -265,10 +265,6 @@ RULES: Mapping[str, Rule] = {
         "start one of them from a separate picture, such as a reference",
         level="warning",
     ),
-    "L014": rule(
-        "no symbolic link leads out of the workspace, and none is in .ltxflow", why="projects come from strangers"
-    ),
-    "L015": rule("nothing is written below .git", why="projects come from strangers"),
     "L044": rule(
         "a clip has as many steps as its quality's schedule allows", why="a schedule is a list of that many sigmas"
     ),
