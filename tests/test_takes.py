@@ -53,7 +53,7 @@ def test_a_take_that_was_never_rendered_cannot_be_picked(film: Project) -> None:
 def test_a_name_that_is_no_clip_is_told(film: Project) -> None:
     done = run("approve", "hook/z", "-p", str(film.folder))
     assert done.code == 2
-    assert '"hook/z" is no clip of this film' in done.err
+    assert 'no clip "hook/z"' in done.err
 
 
 def test_takes_lists_them_with_the_pick_and_what_still_matches(film: Project) -> None:
@@ -138,7 +138,7 @@ def test_a_file_of_another_size_is_not_pinned(film: Project, canned_mp4: Path) -
     film.set("size", "256x256")
     done = run("pin", "end/a", str(canned_mp4), "-p", str(film.folder))
     assert done.code == 1
-    assert "128x128, not 256x256" in done.err
+    assert "128x128 instead of 256x256" in done.err
 
 
 def test_a_forgotten_take_is_made_anew(film: Project) -> None:

@@ -6,7 +6,7 @@ from film import Film
 
 
 def test_each_kind_is_told_in_words(film: Film) -> None:
-    assert "+ hook/a will be made: there is no earlier one" in film.run("explain", "--animatic").out
+    assert "+ hook/a will be rendered for the first time" in film.run("explain", "--animatic").out
     film.build()
     assert "= hook/a is up to date" in film.run("explain", "hook/a", "--animatic").out
     film.edit("hook-a", "hook a")
