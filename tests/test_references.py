@@ -282,7 +282,7 @@ def test_a_name_that_is_no_reference(shared: Film) -> None:
     done = shared.run("takes", "reference:hera")
     assert done.code == 2
     assert 'no generated reference "reference:hera"' in done.err
-    assert "references: reference:hero, reference:hero/seen-from-the-left" in done.err
+    assert "choose from: reference:hero, reference:hero/seen-from-the-left" in done.err
 
 
 def test_a_name_of_which_only_angles_are_made(shared: Film) -> None:
@@ -291,7 +291,7 @@ def test_a_name_of_which_only_angles_are_made(shared: Film) -> None:
     done = shared.run("takes", "reference:hero")
     assert done.code == 2
     assert '"reference:hero" itself is not generated, only its angles' in done.err
-    assert "references: reference:hero/from-behind, reference:hero/seen-from-the-left\n" in done.err
+    assert "choose from: reference:hero/from-behind, reference:hero/seen-from-the-left\n" in done.err
 
 
 # --- by a template

@@ -52,27 +52,29 @@ def summary(console: Console, event: RunFinished, mode: str) -> None:
     console.say(f"→ {event.output}  {film}, timeline.json")
 
 
-def print_result(console: Console, made: BuildResult, warnings: Sequence[Problem] = (), is_quiet: bool = False) -> None:
+def print_result(
+    console: Console, result: BuildResult, warnings: Sequence[Problem] = (), is_quiet: bool = False
+) -> None:
     """Print the problems of a build, the files that are no longer in the film, and the totals."""
-    console.problems([*made.concerns, *made.problems, *warnings])
-    if made.outlook.orphans and not is_quiet:
-        names = ", ".join(orphan.file for orphan in made.outlook.orphans)
+    console.problems([*result.concerns, *result.problems, *warnings])
+    if result.outlook.orphans and not is_quiet:
+        names = ", ".join(orphan.file for orphan in result.outlook.orphans)
         console.say(f"  - {names}: no longer in the film; remove with: ltxflow clean --yes")
-    if made.built.interrupted:
+    if result.built.interrupted:
         console.warn("interrupted; finished clips are kept, run the command again to continue")
-    if not is_quiet or made.code:
-        summary(console, made.finished, made.outlook.mode if made.delivered.timeline else "references")
-    if made.unspoken and made.outlook.mode == "render":
-        scenes = [scene for scene in made.outlook.project.scenes if scene.id in made.unspoken]
+    if not is_quiet or result.code:
+        summary(console, result.finished, result.outlook.mode if result.delivered.timeline else "references")
+    if result.unspoken and result.outlook.mode == "render":
+        scenes = [scene for scene in result.outlook.project.scenes if scene.id in result.unspoken]
         clips = sum(len(scene.clips) for scene in scenes)
         wait = "1 clip waits" if clips == 1 else f"{clips} clips wait"
         names = ", ".join(scene.id for scene in scenes)
         console.warn(f"narration failed: {names}; {wait} for it, since its length is only an estimate")
-    if is_quiet or not made.stills:
+    if is_quiet or not result.stills:
         return
-    if not made.delivered.timeline:
-        for still in made.stills:
+    if not result.delivered.timeline:
+        for still in result.stills:
             console.say(f"  {os.path.relpath(still)}")
-    elif any(Target(target).is_reference for target in made.built.rendered):
-        folder = os.path.relpath(made.stills[0].parent)
-        console.say(f"→ {folder}  {count(len(made.stills), 'reference preview')} to review")
+    elif any(Target(target).is_reference for target in result.built.rendered):
+        folder = os.path.relpath(result.stills[0].parent)
+        console.say(f"→ {folder}  {count(len(result.stills), 'reference preview')} to review")

@@ -88,7 +88,7 @@ def test_a_project_with_errors_is_told_and_waited_for(film: Film, terminals: lis
     assert 'unknown key "fsp"' in told
     assert "project.yaml:5:1" in told
     save(film, "    clips:\n", "    clips:\n      - id: new\n        prompt: A lamp.\n")
-    terminal.until("the same as before")
+    terminal.until("same problems")
     save(film, "fsp: 25", "fps: 25")
     told = terminal.until("watching")
     assert "+ hook/new" in told

@@ -38,25 +38,25 @@ def run(args: argparse.Namespace, console: Console) -> int:
         approve = unasked if args.yes or args.force else partial(consent, servers=args.server)
         try:
             with watch:
-                made = make_film(session, options, build_options(args), watch, approve)
+                result = make_film(session, options, build_options(args), watch, approve)
         except ApprovalRequired as required:
             if args.json or not console.confirm(f"{required.question}. Continue?"):
                 raise
             with watcher(console, args.json, args.quiet, args.verbose) as watch:
-                made = make_film(session, options, build_options(args), watch)
+                result = make_film(session, options, build_options(args), watch)
         if args.json:
             data = {
-                "totals": made.finished.as_json(),
-                "output": made.finished.output,
-                "orphans": [orphan.file for orphan in made.outlook.orphans],
-                "unspoken": sorted(made.unspoken),
-                "checks": {target: verdict.as_json() for target, verdict in made.verdicts.items()},
+                "totals": result.finished.as_json(),
+                "output": result.finished.output,
+                "orphans": [orphan.file for orphan in result.outlook.orphans],
+                "unspoken": sorted(result.unspoken),
+                "checks": {target: verdict.as_json() for target, verdict in result.verdicts.items()},
             }
-            return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
-        print_result(console, made, session.warnings, args.quiet)
+            return print_envelope("build", data, result.code, [*result.concerns, *result.problems, *session.warnings])
+        print_result(console, result, session.warnings, args.quiet)
         key = look_key(args)
-        if made.is_nothing_new and not session.warnings and not options.groups:
-            console.input_manifest = footing_of(key, Seen(session, made.outlook))
-        elif made.code == 0 and key and made.eve:
-            keep_after(key, made.eve)
-        return made.code
+        if result.is_nothing_new and not session.warnings and not options.groups:
+            console.input_manifest = footing_of(key, Seen(session, result.outlook))
+        elif result.code == 0 and key and result.eve:
+            keep_after(key, result.eve)
+        return result.code

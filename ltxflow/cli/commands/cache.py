@@ -129,9 +129,11 @@ def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
     with gate(store.root):
         kept, needs = stock(store), _needs(args, store)
     needed, _ = closure(kept, _names(needs, ()), _names(needs, ()))
-    rows = sorted(kept.made.values(), key=lambda made: (made.target, made.made_at, made.key))
-    rows = [made for made in rows if _matches(made, args.patterns) and not (args.unneeded and made.key in needed)]
-    data = [{**_row(made, kept), "needed": made.key in needed} for made in rows]
+    rows = sorted(kept.made.values(), key=lambda action: (action.target, action.made_at, action.key))
+    rows = [
+        action for action in rows if _matches(action, args.patterns) and not (args.unneeded and action.key in needed)
+    ]
+    data = [{**_row(action, kept), "needed": action.key in needed} for action in rows]
     if not args.json:
         table = [
             (
@@ -146,24 +148,24 @@ def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
         ]
         for line in columns(table):
             console.say(line)
-        console.say(f"{count(len(rows), 'trace')}, {size(kept.size_of(d for made in rows for d in made.outputs))}")
+        console.say(f"{count(len(rows), 'trace')}, {size(kept.size_of(d for action in rows for d in action.outputs))}")
     return 0, {"traces": data}
 
 
-def _matches(made: StoredAction, patterns: Sequence[str]) -> bool:
-    target = Target(made.target)
-    names = (target.partition(":")[2], target.path, made.key)
+def _matches(action: StoredAction, patterns: Sequence[str]) -> bool:
+    target = Target(action.target)
+    names = (target.partition(":")[2], target.path, action.key)
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def _row(made: StoredAction, kept: StoreInventory) -> dict[str, Any]:
+def _row(action: StoredAction, kept: StoreInventory) -> dict[str, Any]:
     return {
-        "target": made.target,
-        "key": made.key,
-        "source": made.source,
-        "made_at": made.made_at,
-        "seconds": made.seconds,
-        "bytes": kept.size_of(made.outputs),
+        "target": action.target,
+        "key": action.key,
+        "source": action.source,
+        "made_at": action.made_at,
+        "seconds": action.seconds,
+        "bytes": kept.size_of(action.outputs),
     }
 
 
@@ -205,15 +207,15 @@ def _stats(args: argparse.Namespace, console: Console, store: Store) -> tuple[in
 def _by_source(kept: StoreInventory) -> dict[str, dict[str, Any]]:
     """Return the number of traces, bytes and minutes of work by what made them."""
     sources: dict[str, list[StoredAction]] = {}
-    for made in kept.made.values():
-        sources.setdefault(made.source or "other", []).append(made)
+    for action in kept.made.values():
+        sources.setdefault(action.source or "other", []).append(action)
     return {
         source: {
-            "traces": len(made),
-            "bytes": kept.size_of(digest for each in made for digest in each.outputs),
-            "minutes": round(minutes(made), 1),
+            "traces": len(actions),
+            "bytes": kept.size_of(digest for each in actions for digest in each.outputs),
+            "minutes": round(minutes(actions), 1),
         }
-        for source, made in sorted(sources.items())
+        for source, actions in sorted(sources.items())
     }
 
 
@@ -268,11 +270,11 @@ def _gc(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
         "bytes": kept.size,
         "films": [_film(need, kept) for need in needs],
         "running": [run.owner for run in under_way],
-        "traces": [_row(made, kept) for made in swept.traces],
+        "traces": [_row(action, kept) for action in swept.traces],
         "blobs": list(swept.blobs),
         "damaged": [str(path.relative_to(store.root)) for path in swept.damaged],
         "freed": swept.size,
-        "spared": [_row(made, kept) for made in swept.spared],
+        "spared": [_row(action, kept) for action in swept.spared],
         "over": swept.over,
         "removed": args.yes,
     }
@@ -294,12 +296,15 @@ def _print_gc(
             console.say(f"    {need.film.folder} was not found; if it was deleted, add: --give-up {need.film.folder}")
     mark = console.paint("-", "red")
     shown_traces = swept.traces if args.verbose else swept.traces[:SHOWN]
-    rows = [(made.target, made.source, size(kept.size_of(made.outputs)), made.made_at[:10]) for made in shown_traces]
+    rows = [
+        (action.target, action.source, size(kept.size_of(action.outputs)), action.made_at[:10])
+        for action in shown_traces
+    ]
     for line in columns(rows):
         console.say(f"  {mark} {line}")
     if len(swept.traces) > len(shown_traces):
         console.say(f"  {mark} and {len(swept.traces) - len(shown_traces)} more (-v shows all)")
-    stray = set(swept.blobs) - {digest for made in swept.traces for digest in made.outputs}
+    stray = set(swept.blobs) - {digest for action in swept.traces for digest in action.outputs}
     if stray:
         console.say(f"  {mark} {count(len(stray), 'blob')} without a trace, {size(kept.size_of(stray))}")
     for path in swept.damaged:

@@ -28,37 +28,39 @@ def run(args: argparse.Namespace, console: Console) -> int:
     finish = Finish(args.proxy, args.burn_captions)
     with waited_session(args, watch, wait=True) as session, gate(session.store.root):
         with watch:
-            made = conform(session, finish, args.output and args.output.absolute(), args.jobs or 0, watch)
-        problems = [*made.problems, *session.warnings]
+            result = conform(session, finish, args.output and args.output.absolute(), args.jobs or 0, watch)
+        problems = [*result.problems, *session.warnings]
     if args.json:
-        return print_envelope("conform", _data(made), made.code, problems)
+        return print_envelope("conform", _data(result), result.code, problems)
     console.problems(problems)
-    if made.is_interrupted:
+    if result.is_interrupted:
         console.warn("interrupted; finished parts are kept, run the command again to continue")
-    elif made.code == 0 and not args.quiet:
-        _print(console, made, args.proxy)
-    return made.code
+    elif result.code == 0 and not args.quiet:
+        _print(console, result, args.proxy)
+    return result.code
 
 
-def _print(console: Console, made: Conformed, is_proxy: bool) -> None:
-    facts = made.facts
-    parts = f"{made.encoded} of {count(made.parts, 'part')} encoded" if made.encoded else "nothing to encode"
-    speed = f", {made.film_seconds / made.seconds:.1f}× real time" if made.encoded == made.parts else ""
-    console.say(f"{console.paint('Conformed', 'green', 'bold')} the film: {parts}  in {duration(made.seconds)}{speed}")
+def _print(console: Console, result: Conformed, is_proxy: bool) -> None:
+    facts = result.facts
+    parts = f"{result.encoded} of {count(result.parts, 'part')} encoded" if result.encoded else "nothing to encode"
+    speed = f", {result.film_seconds / result.seconds:.1f}× real time" if result.encoded == result.parts else ""
+    console.say(
+        f"{console.paint('Conformed', 'green', 'bold')} the film: {parts}  in {duration(result.seconds)}{speed}"
+    )
     size = f"{facts['width']}×{facts['height']}{' (proxy)' if is_proxy else ''}"
-    notes = f", {count(made.stand_ins, 'stand-in')}" if made.stand_ins else ""
-    notes += console.paint(f", {count(made.stale, 'stale clip')}", "yellow") if made.stale else ""
-    console.say(f"→ {os.path.relpath(made.path)}  {duration(made.film_seconds)}, {size}{notes}")
+    notes = f", {count(result.stand_ins, 'stand-in')}" if result.stand_ins else ""
+    notes += console.paint(f", {count(result.stale, 'stale clip')}", "yellow") if result.stale else ""
+    console.say(f"→ {os.path.relpath(result.path)}  {duration(result.film_seconds)}, {size}{notes}")
 
 
-def _data(made: Conformed) -> dict[str, object]:
+def _data(result: Conformed) -> dict[str, object]:
     return {
-        "output": str(made.path),
-        "parts": made.parts,
-        "encoded": made.encoded,
-        "standIns": made.stand_ins,
-        "stale": made.stale,
-        "filmSeconds": made.film_seconds,
-        "seconds": made.seconds,
-        **{name: made.facts[name] for name in ("frames", "fps", "width", "height") if name in made.facts},
+        "output": str(result.path),
+        "parts": result.parts,
+        "encoded": result.encoded,
+        "standIns": result.stand_ins,
+        "stale": result.stale,
+        "filmSeconds": result.film_seconds,
+        "seconds": result.seconds,
+        **{name: result.facts[name] for name in ("frames", "fps", "width", "height") if name in result.facts},
     }

@@ -179,20 +179,20 @@ def retake(args: argparse.Namespace, console: Console) -> int:
         selector = f"{new.clip.path}@{new.take}"
         options = PlanOptions(selectors=(selector,), also=(selector,))
         with watch:
-            made = make_film(session, options, build_options(args), watch)
-    verdict = made.verdicts.get(new.target)
-    is_made = made.built.statuses[new.target].trace is not None
+            result = make_film(session, options, build_options(args), watch)
+    verdict = result.verdicts.get(new.target)
+    is_made = result.built.statuses[new.target].trace is not None
     if args.json:
         data = {
             "clip": new.clip.path,
             "take": new.take,
             "made": is_made,
-            "totals": made.finished.as_json(),
+            "totals": result.finished.as_json(),
             "checks": verdict.as_json() if verdict else None,
         }
-        return print_envelope("retake", data, made.code, [*made.concerns, *made.problems, *session.warnings])
-    print_result(console, made, session.warnings, args.quiet)
+        return print_envelope("retake", data, result.code, [*result.concerns, *result.problems, *session.warnings])
+    print_result(console, result, session.warnings, args.quiet)
     if is_made:
         console.say(f"{new.clip.path}: take {new.take} rendered; put it into the cut with:")
         console.say(f"  ltxflow pick {new.clip.path}@{new.take}")
-    return made.code
+    return result.code

@@ -123,9 +123,9 @@ class WatchSession:
             with waited_session(args, watch, wait=True) as session:
                 options = replace(plan_options(args, session), mode=mode)
                 with watch:
-                    made = make_film(session, options, build_options(args), watch)
+                    result = make_film(session, options, build_options(args), watch)
                 if not args.json:
-                    print_result(self.console, made, session.warnings, args.quiet)
+                    print_result(self.console, result, session.warnings, args.quiet)
                     self.console.say()
         except LtxflowError as error:
             self._print_problems(error.problems, error.exit_code)
@@ -210,5 +210,5 @@ class WatchSession:
 
 def _to_make(plan: Plan) -> set[str]:
     """Return the keys of all that a build would make, speak or restore; targets where no key is known yet."""
-    made = {change.key or change.target for change in plan.of_kind("create", "change", "maybe", "restore")}
-    return made | {line.key for line in plan.unsaid}
+    found = {change.key or change.target for change in plan.of_kind("create", "change", "maybe", "restore")}
+    return found | {line.key for line in plan.unsaid}
