@@ -330,6 +330,17 @@ def test_check_doctor_and_show_know_it(drawn: Film, server: FakeComfy) -> None:
     assert '"reference:hero"' in drawn.run("graph").out
 
 
+@pytest.mark.parametrize("name", ["reference:hero", "reference:hero@1"])
+def test_every_command_that_takes_a_take_knows_a_reference(drawn: Film, server: FakeComfy, name: str) -> None:
+    build(drawn, server)
+    for argv in (("show", name), ("takes", name), ("explain", name), ("plan", name), ("build", name)):
+        assert drawn.run(*argv, "--json").code == 0, argv
+    assert drawn.run("show", name, "--json").data[0]["target"] == HERO
+    assert [row["take"] for row in drawn.run("takes", name, "--json").data] == [1]
+    for verb in ("approve", "reject", "accept", "forget"):
+        assert drawn.run(verb, name).code == 0, verb
+
+
 def test_without_either_the_model_of_the_film_draws_it(film: Film, server: FakeComfy) -> None:
     film.file.write_text(FILM.replace(", engine: studio", ""))
     assert build(film, server) == [*CLIPS, LEFT, HERO]
