@@ -121,16 +121,14 @@ def test_a_pinned_file_takes_the_place_and_stays_there(film: Project, canned_mp4
     assert stale(film.look()) == {"end/a@1"}
 
 
-def test_pin_warns_of_a_file_that_does_not_cover_its_scene(
-    film: Project, tmp_path: Path
-) -> None:
+def test_pin_warns_of_a_file_that_does_not_cover_its_scene(film: Project, tmp_path: Path) -> None:
     short = tmp_path / "short.mp4"
     short.write_bytes(canned(41, (128, 128), 25, "mine"))
     done = run("pin", "end/a", str(short), "-p", str(film.folder))
     assert done.code == 0
-    for told in (done.err, run("plan", "-p", str(film.folder)).err):
-        assert "end: the approved lengths cover 41 of the 75 frames needed [T101]" in told
-        assert ', or let go of end/a: ltxflow reject end/a "too short"' in told
+    for output in (done.err, run("plan", "-p", str(film.folder)).err):
+        assert "end: the approved lengths cover 41 of the 75 frames needed [T101]" in output
+        assert ', or let go of end/a: ltxflow reject end/a "too short"' in output
     say(film, "reject", "end/a", "too short")
     assert film.build().rendered == set()  # the render of before is in the store
 

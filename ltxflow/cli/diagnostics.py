@@ -384,9 +384,10 @@ def server_findings(report: ServerReport) -> Iterator[Diagnostic]:
     """Report the state of a server, independent of a film."""
     where = report.name
     if report.stats is None:
-        problem = report.problem or Problem("no answer")
-        hint = problem.hint or "start ComfyUI there, or name another server with --server"
-        yield Diagnostic("server.reachable", "error", problem.message, hint, where)
+        message = report.problem.message if report.problem else "no answer"
+        hint = report.problem.hint if report.problem else ""
+        hint = hint or "start ComfyUI there, or name another server with --server"
+        yield Diagnostic("server.reachable", "error", message, hint, where)
         return
     millis = f"{report.seconds * 1000:.0f} ms"
     yield Diagnostic(

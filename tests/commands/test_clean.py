@@ -7,7 +7,7 @@ import wave
 from film import Film
 
 
-def test_nothing_to_clean_is_said(film: Film) -> None:
+def test_nothing_to_clean_is_reported(film: Film) -> None:
     film.build()
     assert film.run("clean").out == "nothing to clean\n"
 

@@ -124,9 +124,9 @@ def test_a_video_that_does_not_decode_stops_no_other_repair(rendered: Film) -> N
     """Its blob is what it should be by its name, and is no video."""
     record, posters = rendered.folder / ".ltxflow/published.json", rendered.folder / "public/posters"
     noise = BlobStore(rendered.store / "cas").put_bytes(b"no video at all")
-    told = json.loads(record.read_text())
-    told["files"]["posters/scene-0-a.jpg"]["key"] = noise
-    record.write_text(json.dumps(told))
+    output = json.loads(record.read_text())
+    output["files"]["posters/scene-0-a.jpg"]["key"] = noise
+    record.write_text(json.dumps(output))
     for path in posters.iterdir():
         path.unlink()
     ran = rendered.run("verify", "--repair", "--json")
@@ -188,9 +188,9 @@ def test_deep_finds_what_does_not_decode(rendered: Film) -> None:
     data[at + 800 : at + 1160] = b"\xff" * 360
     place.write_bytes(data)
     record = rendered.folder / ".ltxflow" / "published.json"
-    told = json.loads(record.read_text())
-    told["files"]["scenes/scene-0-a.mp4"]["digests"] = [digest_bytes(data)]
-    record.write_text(json.dumps(told))
+    output = json.loads(record.read_text())
+    output["files"]["scenes/scene-0-a.mp4"]["digests"] = [digest_bytes(data)]
+    record.write_text(json.dumps(output))
     found = differences(rendered, "--deep")
     assert found["scenes/scene-0-a.mp4"] == "undecodable"
     assert "scenes/scene-0-a.mp4" not in differences(rendered)
@@ -216,7 +216,7 @@ def test_words_of_the_authors_own_are_no_difference_and_stay(rendered: Film) -> 
     assert rendered.run("verify", "--json").data["reworded"] == ["AI-DISCLOSURE.txt"]
 
 
-def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_one_can_write_no_one_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     """A film on a disk that is only read."""
 
     def hold(*args: object, **options: object) -> None:

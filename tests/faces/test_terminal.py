@@ -21,7 +21,7 @@ def console(out: io.StringIO | None = None, err: io.StringIO | None = None, **en
     return Console(out or io.StringIO(), err or io.StringIO(), {"TERM": "xterm", **env})
 
 
-def said(console: Console) -> str:
+def printed(console: Console) -> str:
     assert isinstance(console.out, io.StringIO)
     return console.out.getvalue()
 
@@ -30,13 +30,13 @@ def lines_at(width: int, text: str, **env: str) -> list[str]:
     one = console(Terminal(), Terminal(), **env)
     one.width = width
     one.say(text)
-    return said(one).splitlines()
+    return printed(one).splitlines()
 
 
 # --- lines that are wider than the terminal
 
 
-def test_a_line_too_wide_is_broken_between_words_and_goes_on_under_its_column() -> None:
+def test_a_line_too_wide_is_broken_between_words_and_continues_under_its_column() -> None:
     line = "  ~ hook/b  121f  prompt.camera  pushes slowly in  project.yaml:35"
     assert lines_at(64, line, NO_COLOR="1") == [
         "  ~ hook/b  121f  prompt.camera  pushes slowly in",
@@ -45,15 +45,15 @@ def test_a_line_too_wide_is_broken_between_words_and_goes_on_under_its_column() 
     assert lines_at(len(line), line, NO_COLOR="1") == [line]
 
 
-def test_a_line_without_columns_goes_on_two_cells_in() -> None:
+def test_a_line_without_columns_continues_two_cells_in() -> None:
     assert lines_at(24, "  → start one, or draw slates", NO_COLOR="1") == ["  → start one, or draw", "    slates"]
 
 
-def test_a_style_stops_at_the_end_of_a_line_and_goes_on_in_the_next() -> None:
+def test_a_style_stops_at_the_end_of_a_line_and_continues_in_the_next() -> None:
     one = console(Terminal())
     one.width = 20
     one.say(f"was {one.paint('one two three four', 'struck')} now")
-    assert said(one) == "was \x1b[9;31mone two three\x1b[0m\n  \x1b[9;31mfour\x1b[0m now\n"
+    assert printed(one) == "was \x1b[9;31mone two three\x1b[0m\n  \x1b[9;31mfour\x1b[0m now\n"
 
 
 def test_wide_letters_count_twice_and_a_word_too_long_is_left_whole() -> None:
@@ -70,7 +70,7 @@ def test_logs_and_texts_of_several_lines_stay_as_they_are() -> None:
     log = console(io.StringIO())
     log.width = 20
     log.say("a line that a tool may want to look for")
-    assert said(log) == "a line that a tool may want to look for\n"
+    assert printed(log) == "a line that a tool may want to look for\n"
 
 
 @pytest.mark.parametrize("width", [20, 30, 60])
@@ -80,9 +80,9 @@ def test_a_problem_fits_the_terminal_and_its_caret_stays_under_its_word(width: i
     one = console(err=Terminal(), NO_COLOR="1")
     one.width = width
     one.problems([Problem("there is no such key as this one", Span(str(file), 1, 64), "did you mean prompt?", "S001")])
-    told = one.err.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert all(len(line) <= width for line in told if str(file) not in line)
-    line, caret = (line for line in told if "│" in line)
+    output = one.err.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert all(len(line) <= width for line in output if str(file) not in line)
+    line, caret = (line for line in output if "│" in line)
     assert line[caret.index("^") :].startswith("promt:"[: width - caret.index("^")])
 
 
@@ -102,20 +102,20 @@ def test_a_problem_fits_the_terminal_and_its_caret_stays_under_its_word(width: i
         (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
     ],
 )
-def test_colour_is_for_terminals_unless_somebody_says_otherwise(
+def test_colour_is_for_terminals_unless_a_user_shows_otherwise(
     is_terminal: bool, env: dict[str, str], has_color: bool
 ) -> None:
     one = console(Terminal() if is_terminal else io.StringIO(), **env)
     one.say(f"a {one.paint('red', 'red', 'bold')} word")
     assert one.has_color == has_color
-    assert said(one) == ("a \x1b[31;1mred\x1b[0m word\n" if has_color else "a red word\n")
+    assert printed(one) == ("a \x1b[31;1mred\x1b[0m word\n" if has_color else "a red word\n")
 
 
 def test_each_stream_decides_for_itself() -> None:
     one = console(Terminal(), io.StringIO())
     one.say(one.paint("x", "red"))
     one.problems([Problem("wrong")])
-    assert "\x1b" in said(one)
+    assert "\x1b" in printed(one)
     assert "\x1b" not in one.err.getvalue()  # type: ignore[attr-defined]
 
 
@@ -151,8 +151,8 @@ def test_no_control_sequence_of_others_passes(evil: str, has_color: bool) -> Non
     one.say(f"a{evil}b {one.paint(f'c{evil}d', 'red')}")
     one.warn(f"a{evil}b")
     one.problems([Problem(f"a{evil}b", Span(f"a{evil}b", 1, 1), f"a{evil}b", f"a{evil}b")])
-    told = (said(one) + one.err.getvalue()).replace("\x1b[31mc", "c").replace("\x1b[0m", "")  # type: ignore[attr-defined]
-    assert told.startswith("ab cd\nab\nab:1:1: error: ab [ab]\n  → ab\n")
+    output = (printed(one) + one.err.getvalue()).replace("\x1b[31mc", "c").replace("\x1b[0m", "")  # type: ignore[attr-defined]
+    assert output.startswith("ab cd\nab\nab:1:1: error: ab [ab]\n  → ab\n")
 
 
 def test_clean_keeps_what_is_text() -> None:
@@ -212,7 +212,7 @@ def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.
     assert line[caret.index("^") :].startswith("HERE")
 
 
-def test_a_problem_without_a_readable_file_is_told_all_the_same() -> None:
+def test_a_problem_without_a_readable_file_is_reported_all_the_same() -> None:
     one = console()
     one.problems([Problem("gone", Span("/nowhere/film.yaml", 9, 1)), Problem("no place", level="warning")])
     assert one.err.getvalue() == "/nowhere/film.yaml:9:1: error: gone\nwarning: no place\n"  # type: ignore[attr-defined]
@@ -221,7 +221,7 @@ def test_a_problem_without_a_readable_file_is_told_all_the_same() -> None:
 # --- pipes
 
 
-def test_a_reader_that_has_left_is_no_error() -> None:
+def test_a_reader_that_has_left_is_not_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
@@ -239,7 +239,7 @@ def test_a_stream_without_a_descriptor_cannot_be_let_go_and_that_is_fine() -> No
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0.0s"), (9.94, "9.9s"), (63.7, "1m 03.7s"), (600, "10m 00.0s"), (7322, "2h 02m")]
 )
-def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+def test_durations_read_as_people_show_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -253,7 +253,7 @@ def test_columns_are_aligned_and_the_last_one_runs_free() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "output"),
     [
         ((2, 1, 3), "2 clips, 1 more take and 3 references"),
         ((1, 0, 1), "1 clip and 1 reference"),
@@ -261,5 +261,5 @@ def test_columns_are_aligned_and_the_last_one_runs_free() -> None:
         ((0, 0, 0), ""),
     ],
 )
-def test_things_are_counted_by_name(numbers: tuple[int, int, int], told: str) -> None:
-    assert counted(*zip(numbers, ("clip", "more take", "reference"), strict=True)) == told
+def test_things_are_counted_by_name(numbers: tuple[int, int, int], output: str) -> None:
+    assert counted(*zip(numbers, ("clip", "more take", "reference"), strict=True)) == output

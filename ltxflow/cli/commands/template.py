@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +247,7 @@ async def _live(
 
 
 def _at(problem: Problem, server: str) -> Problem:
-    return Problem(f"{server}: {problem.message}", problem.span, problem.hint, problem.code, problem.level)
+    return replace(problem, message=f"{server}: {problem.message}")
 
 
 # --- import ---------------------------------------------------------------------------------------
