@@ -28,8 +28,9 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers, is_loopback, read_gateway
 from ltxflow.comfy.inventory import Inventory, resolve_names
-from ltxflow.comfy.messages import QueueEntry, SystemStats, clean
+from ltxflow.comfy.replies import QueueEntry, SystemStats
 from ltxflow.comfy.signatures import Signatures, core_classes
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.farm.capabilities import (
     ServerFiles,

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from ltxflow.comfy.discovery import Server, ServerAddress
 from ltxflow.comfy.files import Transfers
-from ltxflow.comfy.messages import (
+from ltxflow.comfy.replies import (
     JobState,
     QueueEntry,
     SystemStats,

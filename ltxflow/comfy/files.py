@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ltxflow.comfy.messages import OutputFile, clean, load_json, parse_upload
+from ltxflow.comfy.replies import OutputFile, load_json, parse_upload
 from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, HttpAnswer, Transport, broken, too_big
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.core.files import announce, remove

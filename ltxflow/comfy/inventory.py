@@ -12,8 +12,9 @@ from typing import Any
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph, other_values
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import SystemStats, clean
+from ltxflow.comfy.replies import SystemStats
 from ltxflow.comfy.signatures import Signatures, model_inputs
+from ltxflow.comfy.untrusted import clean
 from ltxflow.comfy.wording import show
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import Failed, Finished, JobState, NodeDone, NodeProgress, NodeRunning, Progress, Started
+from ltxflow.comfy.frames import Failed, Finished, NodeDone, NodeProgress, NodeRunning, Progress, Started
+from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.websocket import SocketWatcher
 
 # Shares of a clip's time, for the bar only: loading and encoding, sampling, decoding and saving.

@@ -11,8 +11,9 @@ from typing import Any
 
 from ltxflow.comfy import wording
 from ltxflow.comfy.checks import check_graph
-from ltxflow.comfy.messages import NodeError, Refused, clean
+from ltxflow.comfy.replies import NodeError, Refused
 from ltxflow.comfy.signatures import Graph, Input, Signatures, as_link, by_number, fits, read_input
+from ltxflow.comfy.untrusted import clean
 from ltxflow.comfy.wording import Finding
 from ltxflow.core.errors import Problem, Span
 

@@ -20,16 +20,8 @@ from urllib.parse import quote
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from ltxflow.comfy.messages import (
-    Failed,
-    Finished,
-    NodeDone,
-    Progress,
-    QueueChanged,
-    is_repetition,
-    is_transient,
-    parse_frame,
-)
+from ltxflow.comfy.frames import Failed, Finished, NodeDone, Progress, QueueChanged, is_repetition, parse_frame
+from ltxflow.comfy.replies import is_transient
 from ltxflow.comfy.transport import MIB, USER_AGENT, Transport
 
 _FRAME_CAP = 32 * MIB

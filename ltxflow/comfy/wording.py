@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ltxflow.comfy.messages import clean
 from ltxflow.comfy.signatures import Graph, Input, Signature, core_classes, folder_of, parts
+from ltxflow.comfy.untrusted import clean
 
 RULES: dict[str, str] = {
     "N100": "a graph is a mapping of node id to node, and has at least one",

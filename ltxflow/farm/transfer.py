@@ -14,8 +14,9 @@ from uuid import uuid4
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.inventory import fit_graph, resolve_names
-from ltxflow.comfy.messages import JobState, OutputFile, clean
+from ltxflow.comfy.replies import JobState, OutputFile
 from ltxflow.comfy.signatures import as_link, core_classes
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem

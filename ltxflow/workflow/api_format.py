@@ -14,102 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ltxflow.comfy.checks import EXPORT
-from ltxflow.comfy.graph import OUTPUTS, Graph
+from ltxflow.comfy.graph import Graph
 from ltxflow.comfy.signatures import Signatures, as_link
 from ltxflow.core.digest import parse_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.workflow.document import line_finder
 from ltxflow.workflow.editor import ConvertedWorkflow, export, is_editor
-from ltxflow.workflow.importer import ImportedWorkflow, SizeCut
-from ltxflow.workflow.wiring import Place
-
-_KEYS = ("class_type", "inputs", "_meta")
-
-
-def template_text(recognised: ImportedWorkflow, title: str, way: str) -> str:
-    """Return the template of what was recognised in a workflow: header, then a node a block."""
-    written = {(one.node, one.input): one.text for one in recognised.found}
-    before = ""
-    if recognised.cut:
-        cut = recognised.cut
-        written[cut.place] = f"{{{{ [{_literal(cut.node)}, 0] if crop else {_source(cut)} }}}}"
-        before = _cut(cut)
-    blocks = [_node(id, node, written, recognised.saves) for id, node in recognised.graph.items()]
-    return f"{_header(recognised, title, way)}{{\n{before}" + ",\n".join(blocks) + "\n}\n"
-
-
-def _cut(cut: SizeCut) -> str:
-    """Return the node that cuts the film's size out of the picture: only where the model samples another."""
-    sides = ", ".join(f'"{name}": {{{{ crop.{name} }}}}' for name in ("width", "height", "x", "y"))
-    node = f'"class_type": "ImageCrop", "inputs": {{"image": {_json([*cut.source])}, {sides}}}'
-    return f"{{% if crop %}}\n  {_json(cut.node)}: {{{node}}},\n{{% endif %}}\n"
-
-
-def _source(cut: SizeCut) -> str:
-    return f"[{_literal(cut.source[0])}, {cut.source[1]}]"
-
-
-def _literal(text: str) -> str:
-    """Return a text as Jinja reads it: its escapes are those of JSON, but for halves of a character."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _header(recognised: ImportedWorkflow, title: str, way: str) -> str:
-    lines = [f"title: {_yaml(title)}", f"way: {_yaml(way)}"]
-    if recognised.needs:
-        lines.append(f"needs: [{', '.join(recognised.needs)}]")
-    lines.append(f"variables: [{', '.join(recognised.variables)}]")
-    return "{# ltxflow-template: 1\n" + "\n".join(lines) + "\n#}\n"
-
-
-def _yaml(text: str) -> str:
-    """One line of a comment: nothing in it ends the comment, or YAML's text."""
-    shown = "".join(char for char in " ".join(text.split()) if char.isprintable())[:200]
-    return json.dumps(shown, ensure_ascii=False).replace("#}", "# }")
-
-
-def _node(id: str, node: Mapping[str, Any], written: Mapping[Place, str], saves: Mapping[str, str]) -> str:
-    inputs = [
-        f"      {_json(name)}: {written.get((id, name)) or _json(value)}" for name, value in node["inputs"].items()
-    ]
-    lines = [f'    "class_type": {_json(node["class_type"])}']
-    lines.append('    "inputs": {\n' + ",\n".join(inputs) + "\n    }" if inputs else '    "inputs": {}')
-    lines += [f"    {_json(key)}: {_json(value)}" for key, value in node.items() if key not in _KEYS]
-    meta = _meta(id, node.get("_meta", {}), saves)
-    if meta:
-        lines.append(f'    "_meta": {_json(meta)}')
-    return f"  {_json(id)}: {{\n" + ",\n".join(lines) + "\n  }"
-
-
-def _meta(id: str, meta: Mapping[str, Any], saves: Mapping[str, str]) -> dict[str, Any]:
-    """Titles mark the files that are fetched: the save nodes get theirs, others that have one are renamed."""
-    if id in saves:
-        return {**meta, "title": saves[id]}
-    if meta.get("title") in OUTPUTS:
-        return {**meta, "title": f"{meta['title']} (node {id})"}
-    return dict(meta)
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, WrittenInt | WrittenFloat):
-        return value.text
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(key)}: {_json(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_json, value)) + "]"
-    return json.dumps(value)
-
-
-def _text(text: str) -> str:
-    """A text as JSON in which Jinja sees nothing of its own: `{{a|b}|c}` is how some nodes write a choice."""
-    is_plain = all(char.isprintable() or char in "\n\t" for char in text)
-    written = json.dumps(text, ensure_ascii=not is_plain)
-    for opening, code in (("{{", "{\\u007b"), ("{%", "{\\u0025"), ("{#", "{\\u0023")):
-        written = written.replace(opening, code)
-    return written
-
 
 MAX_CHARACTERS = 8 << 20  # the largest official workflow has 600,000
 

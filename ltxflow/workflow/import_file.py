@@ -14,7 +14,8 @@ from ltxflow.documents.paths import shown
 from ltxflow.media.frames import embedded_workflow, is_media
 from ltxflow.workflow.api_format import MAX_CHARACTERS, Workflow, read_workflow
 from ltxflow.workflow.editor import ConvertedWorkflow
-from ltxflow.workflow.importer import ImportedWorkflow, recognise
+from ltxflow.workflow.imported import ImportedWorkflow
+from ltxflow.workflow.importer import recognise
 from ltxflow.workflow.repair import SAVES
 from ltxflow.workflow.wiring import Wiring
 

@@ -30,6 +30,7 @@ from typing import Any
 from ltxflow.comfy.graph import OUTPUTS, Graph
 from ltxflow.comfy.signatures import Signatures, as_link, core_classes, file_inputs, folder_of
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.workflow.imported import TITLE, Binding, ImportedWorkflow, SizeCut
 from ltxflow.workflow.repair import PREFIX, SAVES, mend, unused_id
 from ltxflow.workflow.sizing import SizeUse, Sizing
 from ltxflow.workflow.values import PAIRS, Spot
@@ -45,75 +46,8 @@ RATES = ("frame_rate", "fps")
 PICTURES = ("image", "images", "start_image", "first_frame", "init_image", "optional_cond_images", "cond_image")
 LAST_PICTURES = ("end_image", "last_image", "last_frame", "end_frame")
 SECONDS = ("duration", "seconds")
-TITLE = "video"
 MAX_NODES = 3_000  # the largest official workflow has 400
 FILE_VARIABLES = frozenset({"reference", "last_frame", "sound", "control.video"})
-
-
-@dataclass(frozen=True)
-class Binding:
-    """A value that becomes a variable: where it stood, what it was, and what the template says in its place."""
-
-    variable: str
-    node: str
-    class_type: str
-    input: str
-    was: Any
-    text: str
-
-
-@dataclass(frozen=True)
-class SizeCut:
-    """Where a film's size is cut out of the picture: between a node and the input that reads it, by a new node."""
-
-    place: Place
-    source: tuple[str, int]
-    node: str
-
-
-@dataclass(frozen=True)
-class ImportedWorkflow:
-    """What was found in a workflow. `stages` is 2 where it doubles the picture in a second stage.
-
-    `graph` is the workflow with its changes, only of nodes that are needed. `changed` says what was changed, `dropped`
-    what was left out, `left` what stays as it was though a clip has a setting for it, a sentence each; `problems` what
-    will not work with it. `saves` are the nodes whose files are fetched, with their titles; the first is the clip.
-    `makes` is the size of its picture, where the film's does not reach it.
-    """
-
-    found: tuple[Binding, ...]
-    saves: Mapping[str, str]
-    stages: int
-    has_crop: bool
-    left: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    foreign: tuple[str, ...] = ()
-    graph: Graph = field(default_factory=dict)
-    changed: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    cut: SizeCut | None = None
-    makes: tuple[float, float] | None = None
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        used = {name for one in self.found for name in re.findall(r"(?<![.\w])[a-z_]+", one.text)}
-        if self.cut:
-            used.add("crop")
-        return tuple(name for name in ORDER if name in used)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return tuple(name for name in ("reference", "last_frame", "sound", "control") if name in self.variables)
-
-    def was(self, variable: str) -> Any:
-        """Return the value that a variable had in the workflow, None where it is none of it."""
-        return next((one.was for one in self.found if one.variable == variable), None)
-
-
-ORDER = (
-    *("prompt", "negative", "seed", "width", "height", "decoded_width", "decoded_height", "crop", "frames", "fps"),
-    *("reference", "last_frame", "sound", "control", "prefix"),
-)
 
 
 def recognise(graph: Graph) -> ImportedWorkflow:

@@ -15,7 +15,7 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import Finished, Progress
+from ltxflow.comfy.frames import Finished, Progress
 from ltxflow.comfy.progress import follow
 
 

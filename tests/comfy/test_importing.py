@@ -33,8 +33,9 @@ from hypothesis import strategies as st
 from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.workflow.api_format import read_workflow, template_text
-from ltxflow.workflow.importer import MAX_NODES, ImportedWorkflow, recognise
+from ltxflow.workflow.api_format import read_workflow
+from ltxflow.workflow.imported import ImportedWorkflow, template_text
+from ltxflow.workflow.importer import MAX_NODES, recognise
 from ltxflow.workflow.jinja import compiled
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_template, variables

@@ -19,7 +19,7 @@ from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client, prompt_id_for
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.messages import NodeDone, NodeRunning, Progress, QueueChanged
+from ltxflow.comfy.frames import NodeDone, NodeRunning, Progress, QueueChanged
 from ltxflow.comfy.progress import follow
 
 

@@ -16,9 +16,9 @@ import pytest
 from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
-from ltxflow.workflow.api_format import template_text
 from ltxflow.workflow.editor import export
 from ltxflow.workflow.import_file import import_workflow, read_source, recorded_signatures
+from ltxflow.workflow.imported import template_text
 from ltxflow.workflow.importer import recognise
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_template

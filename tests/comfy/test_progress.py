@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.comfy.messages import NodeDone, NodeProgress, NodeRunning, Progress, Started
+from ltxflow.comfy.frames import NodeDone, NodeProgress, NodeRunning, Progress, Started
 from ltxflow.comfy.progress import LOAD, SAMPLING, Tracker
 
 P = "a prompt"

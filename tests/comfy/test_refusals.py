@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph
-from ltxflow.comfy.messages import parse_refusal, parse_reply
 from ltxflow.comfy.refusals import reword
+from ltxflow.comfy.replies import parse_refusal, parse_reply
 from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span
 

@@ -18,8 +18,8 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import OutputFile
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.replies import OutputFile
 
 
 def test_an_upload_is_sent_once_a_server_even_by_two_at_a_time(server: FakeComfy, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from film import canned
 from live.server import Live, new_id
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import Finished, JobState, NodeRunning, Progress, Started
+from ltxflow.comfy.frames import Finished, NodeRunning, Progress, Started
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 from ltxflow.farm.transfer import with_nonce

@@ -6,18 +6,16 @@ Shapes: ComfyUI 0.27.0 and 0.33.0 `server.py`, `execution.py`, `comfy_execution/
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ltxflow.comfy.untrusted import as_ms, as_number, clean, items, mapping, names
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 
-TEXT_LIMIT = 500  # characters of a server's own words that we repeat
 _NAME_LIMIT = 255  # bytes of a file name on every file system that matters
-_READ_LIMIT = 65_536  # characters looked at before shortening: a traceback may carry megabytes
 _PROBLEMS_LIMIT = 20  # refused nodes listed one by one
 
 JobKind = Literal["queued", "running", "done", "failed", "cancelled", "unknown"]
@@ -30,11 +28,6 @@ _STATUS: dict[str, JobKind] = {
     "cancelled": "cancelled",
 }
 
-# CSI, OSC, DCS and the two-byte escapes; the 8-bit CSI as well
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
-    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[ -/]*[0-~]?"
-)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _OOM_KINDS = ("OutOfMemoryError", "MemoryError")
 _OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
@@ -170,87 +163,6 @@ class SystemStats:
     devices: tuple[Device, ...] = ()
 
 
-# What the WebSocket tells. It feeds the progress bar and decides nothing.
-
-
-@dataclass(frozen=True)
-class Started:
-    prompt_id: str
-
-
-@dataclass(frozen=True)
-class NodeRunning:
-    prompt_id: str
-    node: str
-
-
-@dataclass(frozen=True)
-class NodeProgress:
-    prompt_id: str
-    node: str
-    value: float
-    max: float
-
-
-@dataclass(frozen=True)
-class NodeDone:
-    """A node is finished. It may be told more than once, and `is_cached` only the first time."""
-
-    prompt_id: str
-    node: str
-    is_cached: bool = False
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The server is through with the prompt, well or not: its history entry is there now."""
-
-    prompt_id: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """An error or an interruption; the history entry may be a moment late."""
-
-    prompt_id: str
-    error: ServerError
-
-
-@dataclass(frozen=True)
-class QueueChanged:
-    """Everybody's prompts, running and waiting. It belongs to no prompt."""
-
-    remaining: int
-    prompt_id: str = ""
-
-
-Progress = Started | NodeRunning | NodeProgress | NodeDone | Finished | Failed | QueueChanged
-
-
-# Text
-
-
-def clean(text: object, limit: int = TEXT_LIMIT) -> str:
-    """Given anything a server sent, return one printable line of at most `limit` characters.
-
-    Escape sequences, control, format (bidi) and surrogate characters are gone, white space is folded.
-    """
-    told = str(text)[:_READ_LIMIT]
-    if not (told.isascii() and told.isprintable()):  # nearly all is, and a frame has dozens of names
-        told = "".join(_printable(_ESCAPES.sub("", told)))
-    line = " ".join(told.split())
-    return line if len(line) <= limit else line[: max(limit - 1, 0)].rstrip() + "…"
-
-
-def _printable(text: str) -> Iterator[str]:
-    for char in text:
-        category = unicodedata.category(char)
-        if char in "\n\r\t\v\f\x85" or category in ("Zl", "Zp"):
-            yield " "
-        elif category not in ("Cc", "Cf", "Cs"):
-            yield char
-
-
 def load_json(data: bytes | str) -> Any:
     """Given a body, return its JSON. Raise LtxflowError when it is none: transient (a cut body, a server that
     is starting) unless it is a web page."""
@@ -279,28 +191,28 @@ def _strange(message: str, hint: str = "") -> LtxflowError:
 
 def parse_reply(body: object) -> Reply:
     """Given the JSON of a 200 from `POST /prompt`, return it. Raise LtxflowError when it names no prompt."""
-    fields = _mapping(body)
+    fields = mapping(body)
     prompt_id = fields.get("prompt_id")
     if not isinstance(prompt_id, str) or not prompt_id:
         raise _strange("the server took the prompt without naming it")
-    return Reply(clean(prompt_id, 100), _number(fields.get("number")), _node_problems(fields))
+    return Reply(clean(prompt_id, 100), as_number(fields.get("number")), _node_problems(fields))
 
 
 def parse_refusal(body: object) -> tuple[Problem, ...]:
     """Given the JSON of a 4xx, return the server's reasons, one problem for each; at least one."""
-    fields = _mapping(body)
+    fields = mapping(body)
     problems = _node_problems(fields)
     if problems:
         return problems
     error = fields.get("error")
     if isinstance(error, str) and error.strip():
         return (_refused(clean(error)),)
-    told = _mapping(error)
+    told = mapping(error)
     text = _reason(told)
     hint = ""
     if told.get("type") == "missing_node_type":
         hint = "install the node on that server, or use a template that does without it"
-    extra = _mapping(told.get("extra_info"))
+    extra = mapping(told.get("extra_info"))
     reason = NodeError(
         str(told.get("type") or ""),
         clean(extra.get("node_id") or "", 40),
@@ -313,11 +225,11 @@ def parse_refusal(body: object) -> tuple[Problem, ...]:
 
 def _node_problems(fields: Mapping[str, Any]) -> tuple[Problem, ...]:
     problems: list[Problem] = []
-    for node, told in _mapping(fields.get("node_errors")).items():
-        told = _mapping(told)
+    for node, told in mapping(fields.get("node_errors")).items():
+        told = mapping(told)
         class_ = clean(told.get("class_type") or "node", 80)
-        for error in [_mapping(error) for error in _items(told.get("errors"))] or [{}]:
-            extra = _mapping(error.get("extra_info"))
+        for error in [mapping(error) for error in items(told.get("errors"))] or [{}]:
+            extra = mapping(error.get("extra_info"))
             details = clean(error.get("details") or "")
             reason = NodeError(str(error.get("type") or ""), clean(node, 40), class_, details, extra)
             text = f'{class_} "{clean(node, 40)}": {_reason(error) or "not valid"}'
@@ -355,7 +267,7 @@ def parse_history(prompt_id: str, body: object) -> JobState | None:
     if not isinstance(body, dict):
         raise _strange("the server's history is no mapping")
     entry = body.get(prompt_id)
-    return None if entry is None else _ended(_mapping(entry), _created_ms(_mapping(entry)))
+    return None if entry is None else _ended(mapping(entry), _created_ms(mapping(entry)))
 
 
 def parse_job(prompt_id: str, body: object) -> JobState:
@@ -363,18 +275,18 @@ def parse_job(prompt_id: str, body: object) -> JobState:
 
     A status from a later ComfyUI counts as queued: the server knows the job, so it is neither lost nor over.
     """
-    fields = _mapping(body)
+    fields = mapping(body)
     if fields.get("id") != prompt_id:
         raise _strange(f'asked for job {prompt_id}, the server answered with "{clean(fields.get("id"), 60)}"')
     kind = _STATUS.get(str(fields.get("status")), "queued")
-    created_ms = _ms(fields.get("create_time"))
+    created_ms = as_ms(fields.get("create_time"))
     if kind in ("queued", "running"):
-        return JobState(kind, timings=Timings(created_ms, _ms(fields.get("execution_start_time"))))
+        return JobState(kind, timings=Timings(created_ms, as_ms(fields.get("execution_start_time"))))
     state = _ended({"outputs": fields.get("outputs"), "status": fields.get("execution_status")}, created_ms)
     error = state.error
     if kind == "failed" and (error is None or not error.kind):
-        error = _error(_mapping(fields.get("execution_error")))
-    started, ended = _ms(fields.get("execution_start_time")), _ms(fields.get("execution_end_time"))
+        error = error_of(mapping(fields.get("execution_error")))
+    started, ended = as_ms(fields.get("execution_start_time")), as_ms(fields.get("execution_end_time"))
     timings = Timings(
         created_ms,
         started if started is not None else state.timings.started_ms,
@@ -386,11 +298,11 @@ def parse_job(prompt_id: str, body: object) -> JobState:
 def _created_ms(entry: Mapping[str, Any]) -> int | None:
     prompt = entry.get("prompt")
     extra = prompt[3] if isinstance(prompt, list) and len(prompt) > 3 else None
-    return _ms(_mapping(extra).get("create_time"))
+    return as_ms(mapping(extra).get("create_time"))
 
 
 def _ended(entry: Mapping[str, Any], created_ms: int | None) -> JobState:
-    status = _mapping(entry.get("status"))
+    status = mapping(entry.get("status"))
     told = _messages(status)
     kind: JobKind = "done"
     if status.get("status_str") == "error":
@@ -401,9 +313,9 @@ def _ended(entry: Mapping[str, Any], created_ms: int | None) -> JobState:
         kind,
         tuple(file for file in listed if file.type == "output"),
         tuple(file for file in listed if file.type != "output"),
-        _error(told.get("execution_error", {})) if kind == "failed" else None,
-        _names(told.get("execution_cached", {}).get("nodes")),
-        Timings(created_ms, _ms(told.get("execution_start", {}).get("timestamp")), _ms(ended.get("timestamp"))),
+        error_of(told.get("execution_error", {})) if kind == "failed" else None,
+        names(told.get("execution_cached", {}).get("nodes")),
+        Timings(created_ms, as_ms(told.get("execution_start", {}).get("timestamp")), as_ms(ended.get("timestamp"))),
         refused,
     )
 
@@ -413,13 +325,13 @@ _ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 
 def _messages(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {
-        m[0]: _mapping(m[1])
-        for m in _items(status.get("messages"))
+        m[0]: mapping(m[1])
+        for m in items(status.get("messages"))
         if isinstance(m, list) and len(m) >= 2 and isinstance(m[0], str)
     }
 
 
-def _error(told: Mapping[str, Any]) -> ServerError:
+def error_of(told: Mapping[str, Any]) -> ServerError:
     return ServerError(
         kind=clean(told.get("exception_type") or "", 100),
         message=clean(told.get("exception_message") or "") or "the server gave no reason",
@@ -431,9 +343,9 @@ def _error(told: Mapping[str, Any]) -> ServerError:
 def _outputs(body: object) -> tuple[tuple[OutputFile, ...], tuple[str, ...]]:
     files: list[OutputFile] = []
     refused: list[str] = []
-    for node, lists in _mapping(body).items():
-        for media, items in _mapping(lists).items():
-            for item in map(_mapping, _items(items)):
+    for node, lists in mapping(body).items():
+        for media, listed in mapping(lists).items():
+            for item in map(mapping, items(listed)):
                 kind = item.get("type")  # previews and intermediate frames are "temp"
                 name, folder = item.get("filename"), item.get("subfolder") or ""
                 if kind not in ("output", "temp"):
@@ -471,13 +383,13 @@ def is_plain_folder(folder: object) -> bool:
 
 def parse_queue(body: object) -> tuple[QueueEntry, ...]:
     """Given the JSON of `/queue`, return its prompts in the order they run: running ones, then by number."""
-    fields = _mapping(body)
+    fields = mapping(body)
     if not isinstance(fields.get("queue_running"), list) or not isinstance(fields.get("queue_pending"), list):
         raise _strange("the server's queue has no lists")
     entries: list[QueueEntry] = []
     for is_running, name in ((True, "queue_running"), (False, "queue_pending")):
         rows = [
-            (_number(row[0]) or 0.0, row[1])
+            (as_number(row[0]) or 0.0, row[1])
             for row in fields[name]
             if isinstance(row, list) and len(row) >= 2 and isinstance(row[1], str)
         ]
@@ -487,17 +399,17 @@ def parse_queue(body: object) -> tuple[QueueEntry, ...]:
 
 def parse_jobs(body: object) -> tuple[QueueEntry, ...]:
     """Given the JSON of `/api/jobs`, return those that run or wait, running ones first, then by priority."""
-    if not isinstance(_mapping(body).get("jobs"), list):
+    if not isinstance(mapping(body).get("jobs"), list):
         raise _strange("the server's jobs are no list")
-    jobs = [_mapping(job) for job in _mapping(body)["jobs"]]
+    jobs = [mapping(job) for job in mapping(body)["jobs"]]
     jobs = [j for j in jobs if j.get("status") in ("pending", "in_progress") and isinstance(j.get("id"), str)]
-    jobs.sort(key=lambda j: (j["status"] == "pending", _number(j.get("priority")) or 0.0))
+    jobs.sort(key=lambda j: (j["status"] == "pending", as_number(j.get("priority")) or 0.0))
     return tuple(QueueEntry(clean(j["id"], 100), j["status"] == "in_progress") for j in jobs)
 
 
 def parse_remaining(body: object) -> int:
     """Given the JSON of `GET /prompt`, return how many prompts run or wait. Raise LtxflowError otherwise."""
-    remaining = _number(_mapping(_mapping(body).get("exec_info")).get("queue_remaining"))
+    remaining = as_number(mapping(mapping(body).get("exec_info")).get("queue_remaining"))
     if remaining is None:
         raise _strange("the server does not say how long its queue is")
     return max(int(remaining), 0)
@@ -505,23 +417,23 @@ def parse_remaining(body: object) -> int:
 
 def parse_stats(body: object) -> SystemStats:
     """Given the JSON of `/system_stats`, return it. Raise LtxflowError when it is no ComfyUI's."""
-    system = _mapping(_mapping(body).get("system"))
+    system = mapping(mapping(body).get("system"))
     if "python_version" not in system and "comfyui_version" not in system:
         raise _strange("what answers there is not ComfyUI")
-    devices = [_mapping(d) for d in _items(_mapping(body).get("devices"))]
+    devices = [mapping(d) for d in items(mapping(body).get("devices"))]
     return SystemStats(
         version=clean(system.get("comfyui_version") or "", 40),
         os=clean(system.get("os") or "", 40),
         python=clean(system.get("python_version") or "", 60),
         pytorch=clean(system.get("pytorch_version") or "", 60),
-        ram_total=int(_number(system.get("ram_total")) or 0),
-        ram_free=int(_number(system.get("ram_free")) or 0),
+        ram_total=int(as_number(system.get("ram_total")) or 0),
+        ram_free=int(as_number(system.get("ram_free")) or 0),
         devices=tuple(
             Device(
                 clean(d.get("name") or "", 100),
                 clean(d.get("type") or "", 40),
-                int(_number(d.get("vram_total")) or 0),
-                int(_number(d.get("vram_free")) or 0),
+                int(as_number(d.get("vram_total")) or 0),
+                int(as_number(d.get("vram_free")) or 0),
             )
             for d in devices
         ),
@@ -530,7 +442,7 @@ def parse_stats(body: object) -> SystemStats:
 
 def parse_cancelled(body: object) -> bool:
     """Given the JSON of `/api/jobs/{id}/cancel`, return whether there was anything to cancel."""
-    cancelled = _mapping(body).get("cancelled")
+    cancelled = mapping(body).get("cancelled")
     if not isinstance(cancelled, bool):
         raise _strange("the server does not say whether it cancelled the job")
     return cancelled
@@ -541,7 +453,7 @@ def parse_upload(body: object) -> str:
 
     Raise LtxflowError for a name that is none, or for a file put elsewhere than among the inputs.
     """
-    fields = _mapping(body)
+    fields = mapping(body)
     name, folder = fields.get("name"), fields.get("subfolder") or ""
     if not (is_plain_name(name) and is_plain_folder(folder) and fields.get("type", "input") == "input"):
         raise _strange(f'the server stored the upload as "{clean(name, 120)}", which is no plain input name')
@@ -576,97 +488,6 @@ def is_transient(cause: int | ServerError) -> bool:
     if isinstance(cause, int):
         return cause >= 500 or cause in _PASSING_STATUSES
     return not is_oom(cause) and any(word in cause.message.lower() for word in _PASSING_WORDS)
-
-
-# Frames
-
-
-def is_repetition(frame: str | bytes) -> bool:
-    """Given a WebSocket frame, return whether it tells all that is known of a prompt once more, by its first letters.
-
-    Half of all frames do, and each is as long as forty of the others. What is new in them comes in others, too.
-    """
-    return isinstance(frame, str) and frame.startswith('{"type": "progress_state"')
-
-
-def parse_frame(frame: str | bytes) -> tuple[Progress, ...]:
-    """Given a WebSocket frame, return what it tells; nothing for binary, unknown or malformed ones."""
-    if not isinstance(frame, str):
-        return ()  # previews; LTX-2 sends none
-    try:
-        message = json.loads(frame)
-    except (ValueError, RecursionError):
-        return ()
-    kind, data = _mapping(message).get("type"), _mapping(_mapping(message).get("data"))
-    if kind == "status":
-        remaining = _number(_mapping(_mapping(data.get("status")).get("exec_info")).get("queue_remaining"))
-        return () if remaining is None else (QueueChanged(max(int(remaining), 0)),)
-    prompt_id = data.get("prompt_id")
-    if not isinstance(prompt_id, str) or not isinstance(kind, str):
-        return ()
-    return tuple(_events(kind, prompt_id, data))
-
-
-def _events(kind: str, prompt_id: str, data: Mapping[str, Any]) -> Iterator[Progress]:
-    node = data.get("node")
-    if kind == "execution_start":
-        yield Started(prompt_id)
-    elif kind == "execution_cached":
-        yield from (NodeDone(prompt_id, name, is_cached=True) for name in _names(data.get("nodes")))
-    elif kind == "executing" and "node" in data:
-        yield Finished(prompt_id) if node is None else NodeRunning(prompt_id, clean(node, 40))
-    elif kind == "executed" and node is not None:
-        yield NodeDone(prompt_id, clean(node, 40))
-    elif kind == "progress" and node is not None:
-        yield from _node_progress(prompt_id, clean(node, 40), data)
-    elif kind == "progress_state":
-        for name, told in _mapping(data.get("nodes")).items():
-            told = _mapping(told)
-            if told.get("state") == "finished":
-                yield NodeDone(prompt_id, clean(name, 40))
-            elif told.get("state") == "running":
-                yield from _node_progress(prompt_id, clean(name, 40), told)
-    elif kind == "execution_error":
-        yield Failed(prompt_id, _error(data))
-    elif kind == "execution_interrupted":
-        at = clean(data.get("node_id") or "", 40)
-        yield Failed(prompt_id, ServerError("", "interrupted", at, clean(data.get("node_type") or "", 80)))
-
-
-def _node_progress(prompt_id: str, node: str, data: Mapping[str, Any]) -> Iterator[NodeProgress]:
-    value, most = _number(data.get("value")), _number(data.get("max"))
-    if value is not None and most is not None and most > 0:
-        yield NodeProgress(prompt_id, node, min(max(value, 0.0), most), most)
-
-
-# JSON that may be anything
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _names(value: object) -> tuple[str, ...]:
-    return tuple(clean(v, 40) for v in _items(value) if isinstance(v, (str, int)))
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _ms(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
 
 
 def _seconds_between(start_ms: int | None, end_ms: int | None) -> float | None:
