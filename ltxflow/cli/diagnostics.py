@@ -489,7 +489,7 @@ async def film_findings(
                 present.append(file)
             else:
                 found.append(_missing(template, folder, name, available, seen.name))
-        for doubt in inventory.news():
+        for doubt in inventory.new_doubts():
             doubt = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
             found.append(of_problem("server.models", doubt, "warning", seen.name))
         if present:

@@ -32,7 +32,7 @@ class NodeProgress:
 
 @dataclass(frozen=True)
 class NodeDone:
-    """A node is finished. It may be told more than once, and `is_cached` only the first time."""
+    """A node has finished. The event may repeat, with `is_cached` only the first time."""
 
     prompt_id: str
     node: str
@@ -41,7 +41,7 @@ class NodeDone:
 
 @dataclass(frozen=True)
 class Finished:
-    """The server is through with the prompt, well or not: its history entry is there now."""
+    """The server has ended the prompt, whatever the outcome: its history entry exists."""
 
     prompt_id: str
 
@@ -56,7 +56,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class QueueChanged:
-    """Everybody's prompts, running and waiting. It belongs to no prompt."""
+    """The number of running and waiting prompts of all clients. It belongs to no prompt."""
 
     remaining: int
     prompt_id: str = ""
@@ -66,15 +66,15 @@ Progress = Started | NodeRunning | NodeProgress | NodeDone | Finished | Failed |
 
 
 def is_repetition(frame: str | bytes) -> bool:
-    """Given a WebSocket frame, return whether it tells all that is known of a prompt once more, by its first letters.
+    """Return whether a frame repeats the whole state of a prompt, by its first letters.
 
-    Half of all frames do, and each is as long as forty of the others. What is new in them comes in others, too.
+    Half of all frames do, each as long as forty others. Their news arrives in other frames too.
     """
     return isinstance(frame, str) and frame.startswith('{"type": "progress_state"')
 
 
 def parse_frame(frame: str | bytes) -> tuple[Progress, ...]:
-    """Given a WebSocket frame, return what it tells; nothing for binary, unknown or malformed ones."""
+    """Return the events of a frame; none for binary, unknown or malformed ones."""
     if not isinstance(frame, str):
         return ()  # previews; LTX-2 sends none
     try:
@@ -104,12 +104,12 @@ def _events(kind: str, prompt_id: str, data: Mapping[str, Any]) -> Iterator[Prog
     elif kind == "progress" and node is not None:
         yield from _node_progress(prompt_id, clean(node, 40), data)
     elif kind == "progress_state":
-        for name, told in mapping(data.get("nodes")).items():
-            told = mapping(told)
-            if told.get("state") == "finished":
+        for name, fields in mapping(data.get("nodes")).items():
+            fields = mapping(fields)
+            if fields.get("state") == "finished":
                 yield NodeDone(prompt_id, clean(name, 40))
-            elif told.get("state") == "running":
-                yield from _node_progress(prompt_id, clean(name, 40), told)
+            elif fields.get("state") == "running":
+                yield from _node_progress(prompt_id, clean(name, 40), fields)
     elif kind == "execution_error":
         yield Failed(prompt_id, error_of(data))
     elif kind == "execution_interrupted":

@@ -1,4 +1,4 @@
-"""What a ComfyUI server says, as checked records. Knows no network, and trusts nothing it is given.
+"""Parse replies of a ComfyUI server into checked records. Pure; nothing in a reply is trusted.
 
 Shapes: ComfyUI 0.27.0 and 0.33.0 `server.py`, `execution.py`, `comfy_execution/jobs.py`.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ltxflow.comfy.untrusted import as_ms, as_number, clean, items, mapping, names
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 
 _NAME_LIMIT = 255  # bytes of a file name on every file system that matters
 _PROBLEMS_LIMIT = 20  # refused nodes listed one by one
@@ -41,9 +41,9 @@ _PASSING_WORDS = ("cuda error", "cublas_status", "cudnn_status", "connection res
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a node wrote below the server's output folder. `media` is the list it stood in ("images").
+    """A file that a node wrote below the server's output folder. `media` is the list that named it ("images").
 
-    The names are plain, but they are the server's: use them to ask for the file, never to name one of ours.
+    The names are plain, but they are the server's: use them to request the file, never to name a local one.
     """
 
     node: str
@@ -55,7 +55,7 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class ServerError:
-    """Why a prompt died, in the server's words, shortened. `kind` is the Python exception's type."""
+    """The error of a prompt in the server's words, shortened. `kind` is the type of the Python exception."""
 
     kind: str
     message: str
@@ -69,7 +69,7 @@ class ServerError:
 
 @dataclass(frozen=True)
 class Timings:
-    """When a prompt was queued, began and ended, by the server's clock, in milliseconds since 1970."""
+    """When a prompt was queued, started and ended by the server's clock, in milliseconds since 1970."""
 
     created_ms: int | None = None
     started_ms: int | None = None
@@ -86,8 +86,10 @@ class Timings:
 
 @dataclass(frozen=True)
 class JobState:
-    """How a prompt stands. `refused` names listed outputs whose names no honest server would send, `temporary` are
-    previews: files that the server deletes when it ends."""
+    """The state of a prompt. `refused` lists outputs with names that no honest server would send.
+
+    `temporary` are previews: files that the server deletes when it exits.
+    """
 
     kind: JobKind
     outputs: tuple[OutputFile, ...] = ()
@@ -104,10 +106,10 @@ class JobState:
 
 @dataclass(frozen=True)
 class NodeError:
-    """Why the server refuses a graph: one entry of its `node_errors`, or its `error` where that names no node.
+    """The reason for refusing a graph: an entry of `node_errors`, or `error` if there is none.
 
-    `extra` holds what the type brings: `input_name`, `input_config`, `received_value`, `linked_node`, `cycle_nodes`. It
-    comes from the server: nothing of it is shown unchecked.
+    `extra` depends on the type: `input_name`, `input_config`, `received_value`, `linked_node`, `cycle_nodes`. It comes
+    from the server: show nothing of it unchecked.
     """
 
     type: str
@@ -119,14 +121,14 @@ class NodeError:
 
 @dataclass(frozen=True)
 class Refused(Problem):
-    """A reason of the server's, in its own words. `reason` is what `refusals.reword` makes our words of."""
+    """A refusal in the server's words. `refusals.reword` rewords its `reason`."""
 
     reason: NodeError = NodeError("")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a submitted prompt. Problems with a 200 mean: queued, but without the nodes they name."""
+    """The answer to a submitted prompt. With problems it is queued without the nodes that they name."""
 
     prompt_id: str
     number: float | None
@@ -135,7 +137,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """A prompt that runs or waits. `is_foreign` is the asker's view: not among the ids it called its own."""
+    """A prompt that runs or waits. `is_foreign` if it is not among the caller's own ids."""
 
     prompt_id: str
     is_running: bool
@@ -152,7 +154,7 @@ class Device:
 
 @dataclass(frozen=True)
 class SystemStats:
-    """What `/system_stats` tells of a server. Sizes in bytes, 0 when it does not say."""
+    """The content of `/system_stats`. Sizes in bytes, 0 if missing."""
 
     version: str
     os: str
@@ -164,80 +166,76 @@ class SystemStats:
 
 
 def load_json(data: bytes | str) -> Any:
-    """Given a body, return its JSON. Raise LtxflowError when it is none: transient (a cut body, a server that
-    is starting) unless it is a web page."""
+    """Return the JSON of a body.
+
+    Raise LtxflowError for other text: transient (a cut body, a server that is starting) unless it is a web page.
+    """
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         head = data[:200] if isinstance(data, str) else data[:200].decode("utf-8", "replace")
     if head.lstrip().startswith("<"):
-        raise _strange(
-            "a web page came where JSON was expected",
-            hint="something else listens there, or a proxy wants a login: check the address and its path",
-        )
-    shown = clean(head, 80)
-    raise LtxflowError(
-        Problem(f'the answer is not JSON: "{shown}"', code="server-answer", transient=True), exit_code=FAILED
-    )
+        raise _unexpected(problem("C009.web-page"))
+    raise _unexpected(problem("C009.not-json", shown=clean(head, 80), transient=True))
 
 
-def _strange(message: str, hint: str = "") -> LtxflowError:
-    hint = hint or "is this a ComfyUI server? check the address and its path"
-    return LtxflowError(Problem(message, hint=hint, code="server-answer"), exit_code=FAILED)
+def _unexpected(found: Problem) -> LtxflowError:
+    return LtxflowError(found, exit_code=FAILED)
 
 
 # Submitting
 
 
 def parse_reply(body: object) -> Reply:
-    """Given the JSON of a 200 from `POST /prompt`, return it. Raise LtxflowError when it names no prompt."""
+    """Parse the JSON of a 200 from `POST /prompt`. Raise LtxflowError if it names no prompt."""
     fields = mapping(body)
     prompt_id = fields.get("prompt_id")
     if not isinstance(prompt_id, str) or not prompt_id:
-        raise _strange("the server took the prompt without naming it")
+        raise _unexpected(problem("C009.no-prompt-id"))
     return Reply(clean(prompt_id, 100), as_number(fields.get("number")), _node_problems(fields))
 
 
 def parse_refusal(body: object) -> tuple[Problem, ...]:
-    """Given the JSON of a 4xx, return the server's reasons, one problem for each; at least one."""
+    """Return the reasons in the JSON of a 4xx, one problem each; at least one."""
     fields = mapping(body)
     problems = _node_problems(fields)
     if problems:
         return problems
     error = fields.get("error")
     if isinstance(error, str) and error.strip():
-        return (_refused(clean(error)),)
-    told = mapping(error)
-    text = _reason(told)
-    hint = ""
-    if told.get("type") == "missing_node_type":
-        hint = "install the node on that server, or use a template that does without it"
-    extra = mapping(told.get("extra_info"))
+        return (refused(clean(error)),)
+    details = mapping(error)
+    extra = mapping(details.get("extra_info"))
     reason = NodeError(
-        str(told.get("type") or ""),
+        str(details.get("type") or ""),
         clean(extra.get("node_id") or "", 40),
         clean(extra.get("class_type") or "", 80),
-        clean(told.get("details") or ""),
+        clean(details.get("details") or ""),
         extra,
     )
-    return (_refused(text or "the server gave no reason", hint, reason),)
+    text = _reason(details)
+    if not text:
+        return (_refusal(problem("C007.none"), reason),)
+    is_missing = details.get("type") == "missing_node_type"
+    return (_refusal(problem("C007.missing-class" if is_missing else "C007.reason", reason=text), reason),)
 
 
 def _node_problems(fields: Mapping[str, Any]) -> tuple[Problem, ...]:
     problems: list[Problem] = []
-    for node, told in mapping(fields.get("node_errors")).items():
-        told = mapping(told)
-        class_ = clean(told.get("class_type") or "node", 80)
-        for error in [mapping(error) for error in items(told.get("errors"))] or [{}]:
+    for node, entry in mapping(fields.get("node_errors")).items():
+        entry = mapping(entry)
+        class_ = clean(entry.get("class_type") or "node", 80)
+        for error in [mapping(error) for error in items(entry.get("errors"))] or [{}]:
             extra = mapping(error.get("extra_info"))
             details = clean(error.get("details") or "")
             reason = NodeError(str(error.get("type") or ""), clean(node, 40), class_, details, extra)
             text = f'{class_} "{clean(node, 40)}": {_reason(error) or "not valid"}'
-            problems.append(_refused(text, _hint_for(error), reason))
+            is_listed = error.get("type") == "value_not_in_list"
+            problems.append(_refusal(problem("C007.not-in-list" if is_listed else "C007.reason", reason=text), reason))
     problems.sort(key=lambda p: p.message)  # the server's order is that of a Python set
     if len(problems) > _PROBLEMS_LIMIT:
         rest = len(problems) - _PROBLEMS_LIMIT
-        problems[_PROBLEMS_LIMIT:] = [_refused(f"and {rest} more like these")]
+        problems[_PROBLEMS_LIMIT:] = [_refusal(problem("C007.rest", count=rest), NodeError(""))]
     return tuple(problems)
 
 
@@ -246,38 +244,37 @@ def _reason(error: Mapping[str, Any]) -> str:
     return ": ".join(part for part in (message[:1].lower() + message[1:], details) if part)
 
 
-def _hint_for(error: Mapping[str, Any]) -> str:
-    if error.get("type") == "value_not_in_list":
-        return "that server has no such file or value: put it there, or name one that it has"
-    return ""
+def refused(text: str) -> Refused:
+    """Return a refusal of which only a text is known."""
+    return _refusal(problem("C007.reason", reason=text), NodeError(""))
 
 
-def _refused(message: str, hint: str = "", reason: NodeError | None = None) -> Refused:
-    return Refused(message, hint=hint, code="refused", reason=reason or NodeError(""))
+def _refusal(found: Problem, reason: NodeError) -> Refused:
+    return Refused(found.message, hint=found.hint, code=found.code, reason=reason)
 
 
 # States
 
 
 def parse_history(prompt_id: str, body: object) -> JobState | None:
-    """Given the JSON of `/history/{id}`, return how the prompt ended, None when it says nothing of it.
+    """Return how a prompt ended, from the JSON of `/history/{id}`; None without an entry.
 
     None is not "unknown": a queued or running prompt has no entry either.
     """
     if not isinstance(body, dict):
-        raise _strange("the server's history is no mapping")
+        raise _unexpected(problem("C009.history"))
     entry = body.get(prompt_id)
     return None if entry is None else _ended(mapping(entry), _created_ms(mapping(entry)))
 
 
 def parse_job(prompt_id: str, body: object) -> JobState:
-    """Given the JSON of `/api/jobs/{id}`, return the prompt's state. Raise LtxflowError for another job's.
+    """Return the state of a prompt, from the JSON of `/api/jobs/{id}`. Raise LtxflowError for another job's.
 
     A status from a later ComfyUI counts as queued: the server knows the job, so it is neither lost nor over.
     """
     fields = mapping(body)
     if fields.get("id") != prompt_id:
-        raise _strange(f'asked for job {prompt_id}, the server answered with "{clean(fields.get("id"), 60)}"')
+        raise _unexpected(problem("C009.other-job", wanted=prompt_id, received=clean(fields.get("id"), 60)))
     kind = _STATUS.get(str(fields.get("status")), "queued")
     created_ms = as_ms(fields.get("create_time"))
     if kind in ("queued", "running"):
@@ -303,19 +300,19 @@ def _created_ms(entry: Mapping[str, Any]) -> int | None:
 
 def _ended(entry: Mapping[str, Any], created_ms: int | None) -> JobState:
     status = mapping(entry.get("status"))
-    told = _messages(status)
+    events = _messages(status)
     kind: JobKind = "done"
     if status.get("status_str") == "error":
-        kind = "cancelled" if "execution_interrupted" in told else "failed"
-    ended = next((told[name] for name in _ENDINGS if name in told), {})
+        kind = "cancelled" if "execution_interrupted" in events else "failed"
+    ended = next((events[name] for name in _ENDINGS if name in events), {})
     listed, refused = _outputs(entry.get("outputs"))
     return JobState(
         kind,
         tuple(file for file in listed if file.type == "output"),
         tuple(file for file in listed if file.type != "output"),
-        error_of(told.get("execution_error", {})) if kind == "failed" else None,
-        names(told.get("execution_cached", {}).get("nodes")),
-        Timings(created_ms, as_ms(told.get("execution_start", {}).get("timestamp")), as_ms(ended.get("timestamp"))),
+        error_of(events.get("execution_error", {})) if kind == "failed" else None,
+        names(events.get("execution_cached", {}).get("nodes")),
+        Timings(created_ms, as_ms(events.get("execution_start", {}).get("timestamp")), as_ms(ended.get("timestamp"))),
         refused,
     )
 
@@ -331,12 +328,13 @@ def _messages(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def error_of(told: Mapping[str, Any]) -> ServerError:
+def error_of(fields: Mapping[str, Any]) -> ServerError:
+    """Return the error that the fields of an `execution_error` describe."""
     return ServerError(
-        kind=clean(told.get("exception_type") or "", 100),
-        message=clean(told.get("exception_message") or "") or "the server gave no reason",
-        node=clean(told.get("node_id") or "", 40),
-        node_type=clean(told.get("node_type") or "", 80),
+        kind=clean(fields.get("exception_type") or "", 100),
+        message=clean(fields.get("exception_message") or "") or "the server gave no reason",
+        node=clean(fields.get("node_id") or "", 40),
+        node_type=clean(fields.get("node_type") or "", 80),
     )
 
 
@@ -358,13 +356,13 @@ def _outputs(body: object) -> tuple[tuple[OutputFile, ...], tuple[str, ...]]:
 
 
 def with_extension(outputs: Iterable[OutputFile], *extensions: str) -> tuple[OutputFile, ...]:
-    """Given outputs and extensions such as ".mp4", return those outputs that end in one of them, in order."""
+    """Return the outputs whose names end in one of `extensions` (".mp4"), in order."""
     endings = tuple(e.lower() for e in extensions)
     return tuple(o for o in outputs if o.filename.lower().endswith(endings))
 
 
 def is_plain_name(name: object) -> bool:
-    """Given a file name from a server, return whether it is one name and no path, on any system."""
+    """Return whether a file name from a server is a single name, not a path, on any system."""
     return (
         isinstance(name, str)
         and name.strip() not in ("", ".", "..")
@@ -375,17 +373,17 @@ def is_plain_name(name: object) -> bool:
 
 
 def is_plain_folder(folder: object) -> bool:
-    """Given a subfolder from a server, return whether it stays below its root. Windows sends `a\\b`."""
+    """Return whether a subfolder from a server stays below its root. Windows sends `a\\b`."""
     if not isinstance(folder, str):
         return False
     return folder == "" or all(is_plain_name(part) for part in re.split(r"[/\\]", folder))
 
 
 def parse_queue(body: object) -> tuple[QueueEntry, ...]:
-    """Given the JSON of `/queue`, return its prompts in the order they run: running ones, then by number."""
+    """Return the prompts in the JSON of `/queue` in the order they run: running ones, then by number."""
     fields = mapping(body)
     if not isinstance(fields.get("queue_running"), list) or not isinstance(fields.get("queue_pending"), list):
-        raise _strange("the server's queue has no lists")
+        raise _unexpected(problem("C009.queue"))
     entries: list[QueueEntry] = []
     for is_running, name in ((True, "queue_running"), (False, "queue_pending")):
         rows = [
@@ -398,9 +396,9 @@ def parse_queue(body: object) -> tuple[QueueEntry, ...]:
 
 
 def parse_jobs(body: object) -> tuple[QueueEntry, ...]:
-    """Given the JSON of `/api/jobs`, return those that run or wait, running ones first, then by priority."""
+    """Return the prompts in the JSON of `/api/jobs` that run or wait: running ones, then by priority."""
     if not isinstance(mapping(body).get("jobs"), list):
-        raise _strange("the server's jobs are no list")
+        raise _unexpected(problem("C009.jobs"))
     jobs = [mapping(job) for job in mapping(body)["jobs"]]
     jobs = [j for j in jobs if j.get("status") in ("pending", "in_progress") and isinstance(j.get("id"), str)]
     jobs.sort(key=lambda j: (j["status"] == "pending", as_number(j.get("priority")) or 0.0))
@@ -408,18 +406,18 @@ def parse_jobs(body: object) -> tuple[QueueEntry, ...]:
 
 
 def parse_remaining(body: object) -> int:
-    """Given the JSON of `GET /prompt`, return how many prompts run or wait. Raise LtxflowError otherwise."""
+    """Return the number of prompts that run or wait, from the JSON of `GET /prompt`."""
     remaining = as_number(mapping(mapping(body).get("exec_info")).get("queue_remaining"))
     if remaining is None:
-        raise _strange("the server does not say how long its queue is")
+        raise _unexpected(problem("C009.queue-length"))
     return max(int(remaining), 0)
 
 
 def parse_stats(body: object) -> SystemStats:
-    """Given the JSON of `/system_stats`, return it. Raise LtxflowError when it is no ComfyUI's."""
+    """Parse the JSON of `/system_stats`. Raise LtxflowError if it is not ComfyUI's."""
     system = mapping(mapping(body).get("system"))
     if "python_version" not in system and "comfyui_version" not in system:
-        raise _strange("what answers there is not ComfyUI")
+        raise _unexpected(problem("C009.not-comfyui"))
     devices = [mapping(d) for d in items(mapping(body).get("devices"))]
     return SystemStats(
         version=clean(system.get("comfyui_version") or "", 40),
@@ -441,49 +439,49 @@ def parse_stats(body: object) -> SystemStats:
 
 
 def parse_cancelled(body: object) -> bool:
-    """Given the JSON of `/api/jobs/{id}/cancel`, return whether there was anything to cancel."""
+    """Return whether the JSON of `/api/jobs/{id}/cancel` confirms that there was a job to cancel."""
     cancelled = mapping(body).get("cancelled")
     if not isinstance(cancelled, bool):
-        raise _strange("the server does not say whether it cancelled the job")
+        raise _unexpected(problem("C009.cancelled"))
     return cancelled
 
 
 def parse_upload(body: object) -> str:
-    """Given the JSON of `POST /upload/image`, return the name a loader node takes: `subfolder/name`.
+    """Return the name that a loader node takes, `subfolder/name`, from the JSON of `POST /upload/image`.
 
-    Raise LtxflowError for a name that is none, or for a file put elsewhere than among the inputs.
+    Raise LtxflowError for a name that is not plain, or for a file stored outside the inputs.
     """
     fields = mapping(body)
     name, folder = fields.get("name"), fields.get("subfolder") or ""
     if not (is_plain_name(name) and is_plain_folder(folder) and fields.get("type", "input") == "input"):
-        raise _strange(f'the server stored the upload as "{clean(name, 120)}", which is no plain input name')
+        raise _unexpected(problem("C009.upload", name=clean(name, 120)))
     return "/".join([*re.split(r"[/\\]", folder), str(name)]) if folder else str(name)
 
 
 def parse_models(body: object) -> tuple[str, ...]:
-    """Given the JSON of `/models/{folder}`, return the names, sorted, none with control characters."""
+    """Return the names in the JSON of `/models/{folder}`, sorted, none with control characters."""
     if not isinstance(body, list):
-        raise _strange("the server's list of models is no list")
+        raise _unexpected(problem("C009.models"))
     return tuple(sorted(n for n in body if isinstance(n, str) and n and clean(n, len(n)) == n))
 
 
 def is_oom(error: ServerError) -> bool:
-    """Given why a prompt died, return whether memory ran out (on the GPU or in RAM)."""
+    """Return whether a prompt failed because memory ran out (on the GPU or in RAM)."""
     text = error.message.lower()
     return error.kind.endswith(_OOM_KINDS) or any(word in text for word in _OOM_WORDS)
 
 
 def is_unwritable(error: ServerError) -> bool:
-    """Given why a prompt died, return whether the server could not write: no clip gets a file there, whatever it is."""
+    """Return whether a prompt failed because the server cannot write: then no clip succeeds there."""
     text = error.message.lower()
     is_save = "save" in error.node_type.lower()
     return any(word in text for word in _UNWRITABLE_WORDS) or (is_save and "permission denied" in text)
 
 
 def is_transient(cause: int | ServerError) -> bool:
-    """Given an HTTP status or why a prompt died, return whether the same attempt may succeed later.
+    """Return whether the same attempt may succeed later, for an HTTP status or the error of a prompt.
 
-    Out of memory is not transient: it asks for freed memory or another server, see `is_oom`.
+    Out of memory is not transient: it needs freed memory or another server, see `is_oom`.
     """
     if isinstance(cause, int):
         return cause >= 500 or cause in _PASSING_STATUSES

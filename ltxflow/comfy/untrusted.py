@@ -19,14 +19,14 @@ _ESCAPES = re.compile(
 
 
 def clean(text: object, limit: int = TEXT_LIMIT) -> str:
-    """Given anything a server sent, return one printable line of at most `limit` characters.
+    """Return anything a server sent as one printable line of at most `limit` characters.
 
-    Escape sequences, control, format (bidi) and surrogate characters are gone, white space is folded.
+    Escape sequences, control, format (bidi) and surrogate characters are removed, white space is folded.
     """
-    told = str(text)[:_READ_LIMIT]
-    if not (told.isascii() and told.isprintable()):  # nearly all is, and a frame has dozens of names
-        told = "".join(_printable(_ESCAPES.sub("", told)))
-    line = " ".join(told.split())
+    raw = str(text)[:_READ_LIMIT]
+    if not (raw.isascii() and raw.isprintable()):  # nearly all is, and a frame has dozens of names
+        raw = "".join(_printable(_ESCAPES.sub("", raw)))
+    line = " ".join(raw.split())
     return line if len(line) <= limit else line[: max(limit - 1, 0)].rstrip() + "…"
 
 

@@ -80,7 +80,7 @@ class Attempts:
                 graph = await self.machines.patiently(
                     attempt, lambda: prepare(attempt, self.allowed, self.signatures), may_leave=True, may_refuse=True
                 )
-                for doubt in machine.inventory.news():
+                for doubt in machine.inventory.new_doubts():
                     self.tickets.tell(None, f"{doubt.message}; {doubt.hint}", "warning")
                 if machine.queue[0] is not attempt and await self._is_shared(attempt):
                     self.tickets.back(attempt)
@@ -192,7 +192,7 @@ class Attempts:
 
         def hear(event: Progress) -> None:
             nonlocal is_told, next_step_s
-            news = tracker.hear(event)
+            news = tracker.update(event)
             if tracker.has_started and not is_told:
                 is_told = True
                 self._began(attempt)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
 from ltxflow.comfy.inventory import Inventory
-from ltxflow.comfy.transport import AWAY, NEVER_SENT, REFUSED, SLOW, UNREACHED
+from ltxflow.comfy.transport import AWAY, NEVER_SENT, REFUSED, SERVER_ERROR, SLOW, UNREACHED
 from ltxflow.core.digest import Action, Key
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.farm.journal import Submission
@@ -284,7 +284,7 @@ class Workers:
 
     async def _fails_at_this(self, machine: Worker, error: LtxflowError) -> bool:
         """Whether a server answered that it failed, and answers another question at once."""
-        if any(problem.code != "server-error" for problem in error.problems):
+        if any(problem.code != SERVER_ERROR for problem in error.problems):
             return False
         with suppress(LtxflowError):
             await machine.client.queue_remaining()
@@ -331,7 +331,7 @@ class Workers:
         while not machine.is_up:
             await asyncio.sleep(next(rests, RESTS_S[-1]))
             try:
-                machine.inventory.stats = await machine.client.is_well()
+                machine.inventory.stats = await machine.client.health()
             except LtxflowError as error:
                 self._note(machine, error)
                 self.changed()

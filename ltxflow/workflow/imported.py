@@ -22,7 +22,7 @@ _KEYS = ("class_type", "inputs", "_meta")
 
 @dataclass(frozen=True)
 class Binding:
-    """A value that becomes a variable: where it stood, what it was, and what the template says in its place."""
+    """A value that becomes a variable: its place, its value in the workflow, and its text in the template."""
 
     variable: str
     node: str
@@ -34,7 +34,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class SizeCut:
-    """Where a film's size is cut out of the picture: between a node and the input that reads it, by a new node."""
+    """The place of a new node that crops the picture to the film's size: between `source` and an input."""
 
     place: Place
     source: tuple[str, int]
@@ -43,12 +43,12 @@ class SizeCut:
 
 @dataclass(frozen=True)
 class ImportedWorkflow:
-    """What was found in a workflow. `stages` is 2 where it doubles the picture in a second stage.
+    """The findings in a workflow. `stages` is 2 if it doubles the picture in a second stage.
 
-    `graph` is the workflow with its changes, only of nodes that are needed. `changed` says what was changed, `dropped`
-    what was left out, `left` what stays as it was though a clip has a setting for it, a sentence each; `problems` what
-    will not work with it. `saves` are the nodes whose files are fetched, with their titles; the first is the clip.
-    `makes` is the size of its picture, where the film's does not reach it.
+    `graph` is the changed workflow, without nodes that are not needed. A sentence each: `changed` lists the changes,
+    `dropped` the nodes left out, `left` the values that are kept although a clip has a setting for them. `problems` are
+    warnings. `saves` are the nodes whose files are fetched, with their titles; the first is the clip. `makes` is the
+    size of its picture if the film cannot set it.
     """
 
     found: tuple[Binding, ...]
@@ -76,7 +76,7 @@ class ImportedWorkflow:
         return tuple(name for name in ("reference", "last_frame", "sound", "control") if name in self.variables)
 
     def was(self, variable: str) -> Any:
-        """Return the value that a variable had in the workflow, None where it is none of it."""
+        """Return the value that a variable had in the workflow, None if the variable is not used."""
         return next((one.was for one in self.found if one.variable == variable), None)
 
 
@@ -87,7 +87,7 @@ ORDER = (
 
 
 def template_text(recognised: ImportedWorkflow, title: str, way: str) -> str:
-    """Return the template of what was recognised in a workflow: header, then a node a block."""
+    """Return the template of a recognised workflow: a header, then one block per node."""
     written = {(one.node, one.input): one.text for one in recognised.found}
     before = ""
     if recognised.cut:
@@ -99,7 +99,7 @@ def template_text(recognised: ImportedWorkflow, title: str, way: str) -> str:
 
 
 def _cut(cut: SizeCut) -> str:
-    """Return the node that cuts the film's size out of the picture: only where the model samples another."""
+    """Return the node that crops the picture to the film's size, used only where the model samples another."""
     sides = ", ".join(f'"{name}": {{{{ crop.{name} }}}}' for name in ("width", "height", "x", "y"))
     node = f'"class_type": "ImageCrop", "inputs": {{"image": {_json([*cut.source])}, {sides}}}'
     return f"{{% if crop %}}\n  {_json(cut.node)}: {{{node}}},\n{{% endif %}}\n"
@@ -110,7 +110,7 @@ def _source(cut: SizeCut) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return a text as Jinja reads it: its escapes are those of JSON, but for halves of a character."""
+    """Return a text as a Jinja literal: its escapes are those of JSON, except for halves of a character."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -123,7 +123,7 @@ def _header(recognised: ImportedWorkflow, title: str, way: str) -> str:
 
 
 def _yaml(text: str) -> str:
-    """One line of a comment: nothing in it ends the comment, or YAML's text."""
+    """Return a text on one line that ends neither the comment nor YAML's text."""
     shown = "".join(char for char in " ".join(text.split()) if char.isprintable())[:200]
     return json.dumps(shown, ensure_ascii=False).replace("#}", "# }")
 
@@ -142,7 +142,7 @@ def _node(id: str, node: Mapping[str, Any], written: Mapping[Place, str], saves:
 
 
 def _meta(id: str, meta: Mapping[str, Any], saves: Mapping[str, str]) -> dict[str, Any]:
-    """Titles mark the files that are fetched: the save nodes get theirs, others that have one are renamed."""
+    """Return a node's `_meta`. Titles mark the files that are fetched, so other nodes with one are renamed."""
     if id in saves:
         return {**meta, "title": saves[id]}
     if meta.get("title") in OUTPUTS:
@@ -163,7 +163,7 @@ def _json(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """A text as JSON in which Jinja sees nothing of its own: `{{a|b}|c}` is how some nodes write a choice."""
+    """Return a text as JSON without Jinja syntax: some nodes write a choice as `{{a|b}|c}`."""
     is_plain = all(char.isprintable() or char in "\n\t" for char in text)
     written = json.dumps(text, ensure_ascii=not is_plain)
     for opening, code in (("{{", "{\\u007b"), ("{%", "{\\u0025"), ("{#", "{\\u0023")):

@@ -8,10 +8,10 @@ import pytest
 from fakes.workflows import Graph, by_sound, classic, node, text_to_video
 
 from ltxflow.workflow.importer import recognise
-from ltxflow.workflow.repair import MP4, Mended, mend
+from ltxflow.workflow.repair import MP4, Repaired, repair
 
 
-def changes(mended: Mended) -> list[str]:
+def changes(mended: Repaired) -> list[str]:
     return [sentence for sentences in mended.changes.values() for sentence in sentences]
 
 
@@ -23,27 +23,27 @@ def combined(**inputs: Any) -> Graph:
 
 def test_what_is_right_stays_as_it_is() -> None:
     for graph in (text_to_video(), classic(), by_sound()):
-        mended = mend(graph)
+        mended = repair(graph)
         assert mended.graph == graph
         assert changes(mended) == []
 
 
 def test_what_is_given_is_not_changed() -> None:
     graph = combined(save_output=False)
-    mend(graph)
+    repair(graph)
     assert graph["s"]["inputs"]["save_output"] is False
 
 
 @pytest.mark.parametrize("value", [False, ["x", 0], "no"])
 def test_a_file_that_would_not_be_kept_is_kept(value: Any) -> None:
-    mended = mend(combined(save_output=value))
+    mended = repair(combined(save_output=value))
     assert mended.graph["s"]["inputs"]["save_output"] is True
     assert changes(mended) == ['node "s" (VHS_VideoCombine) kept no file: save_output is true now']
 
 
 @pytest.mark.parametrize("format_", ["image/gif", "image/webp", "video/webm", "video/ProRes", "video/h265-mp4"])
 def test_a_video_of_another_kind_is_an_mp4(format_: str) -> None:
-    mended = mend(combined(format=format_, pix_fmt="yuva420p"))
+    mended = repair(combined(format=format_, pix_fmt="yuva420p"))
     assert (mended.graph["s"]["inputs"]["format"], mended.graph["s"]["inputs"]["pix_fmt"]) == (MP4, "yuv420p")
     assert changes(mended) == [f'node "s" (VHS_VideoCombine) made "{format_}": format is {MP4} now']
 
@@ -52,7 +52,7 @@ def test_a_video_of_another_kind_is_an_mp4(format_: str) -> None:
 def test_pictures_one_after_the_other_become_a_video(class_: str) -> None:
     graph = text_to_video()
     graph["89"] = node(class_, images=["80", 0], filename_prefix="x", fps=25.0)
-    mended = mend(graph)
+    mended = repair(graph)
     assert mended.graph["89-video"]["inputs"]["images"] == ["80", 0]
     assert mended.graph["89"]["class_type"] == "SaveVideo"
     assert mended.graph["89"]["inputs"]["video"] == ["89-video", 0]
@@ -73,7 +73,7 @@ def test_pictures_one_after_the_other_become_a_video(class_: str) -> None:
 def test_another_container_or_codec_is_mp4_and_h264(inputs: dict[str, Any]) -> None:
     graph = text_to_video()
     graph["89"]["inputs"] = {"video": ["88", 0], "filename_prefix": "x", **inputs}
-    mended = mend(graph)
+    mended = repair(graph)
     saved = mended.graph["89"]["inputs"]
     assert saved == {"video": ["88", 0], "filename_prefix": "x", "format": "mp4", "codec": "h264"}
     assert len(changes(mended)) == 1
@@ -82,7 +82,7 @@ def test_another_container_or_codec_is_mp4_and_h264(inputs: dict[str, Any]) -> N
 def test_the_newer_spelling_is_the_plain_one_without_a_word() -> None:
     graph = text_to_video()
     graph["89"]["inputs"] |= {"format": "auto", "format.codec": "auto"}
-    mended = mend(graph)
+    mended = repair(graph)
     assert "format.codec" not in mended.graph["89"]["inputs"]
     assert changes(mended) == []
 
@@ -90,7 +90,7 @@ def test_the_newer_spelling_is_the_plain_one_without_a_word() -> None:
 def test_a_silent_video_gets_a_silent_track() -> None:
     graph = text_to_video()
     del graph["88"]["inputs"]["audio"]
-    mended = mend(graph)
+    mended = repair(graph)
     silence = mended.graph["88"]["inputs"]["audio"][0]
     assert mended.graph[silence]["class_type"] == "EmptyAudio"
     assert changes(mended) == ['node "88" (CreateVideo) gets no sound: EmptyAudio adds a silent track']
@@ -99,11 +99,11 @@ def test_a_silent_video_gets_a_silent_track() -> None:
 def test_a_sound_that_another_node_loads_is_loaded_by_comfyui_itself() -> None:
     graph = by_sound()
     graph["33"] = node("VHS_LoadAudioUpload", audio="speech.mp3", start_time=0)
-    mended = mend(graph)
+    mended = repair(graph)
     assert mended.graph["33"]["class_type"] == "LoadAudio"
     assert mended.graph["33"]["inputs"] == {"audio": "speech.mp3"}
     graph["34"]["inputs"]["duration"] = ["33", 1]  # it tells the length, which LoadAudio does not
-    assert mend(graph).graph["33"]["class_type"] == "VHS_LoadAudioUpload"
+    assert repair(graph).graph["33"]["class_type"] == "VHS_LoadAudioUpload"
 
 
 def switched(switch: Any) -> Graph:
@@ -134,5 +134,5 @@ def test_a_switch_that_a_number_turns_stays() -> None:
     graph = switched(["27", 2])
     graph["27"] = node("ComfyMathExpression", expression="a > 500", values__a=["28", 0])
     graph["28"] = node("PrimitiveInt", value=768)
-    assert "26" in mend(graph).graph
-    assert mend(graph).graph["20"]["inputs"]["text"] == ["26", 0]
+    assert "26" in repair(graph).graph
+    assert repair(graph).graph["20"]["inputs"]["text"] == ["26", 0]

@@ -41,7 +41,7 @@ def tracker(clock: Clock | None = None) -> Tracker:
 
 
 def heard(follower: Tracker, *events: Progress) -> list[str]:
-    return [news[1] for event in events if (news := follower.hear(event))]
+    return [news[1] for event in events if (news := follower.update(event))]
 
 
 def run(node: str) -> NodeRunning:
@@ -96,7 +96,7 @@ def test_where_the_time_went() -> None:
     follower = tracker(clock)
     clock.now = 100  # it waited
     for seconds, event in [(5, Started(P)), (10, run("3")), (2, run("4")), (4, run("5")), (3, run("6"))]:
-        follower.hear(event)
+        follower.update(event)
         clock.now += seconds
     follower.end()
     assert follower.seconds == {"load": 5, "sampling": 16, "decode": 3}
@@ -106,7 +106,7 @@ def test_that_it_runs_may_be_told_twice() -> None:
     clock = Clock()
     follower = tracker(clock)
     for event in (Started(P), Started(P), run("3")):
-        follower.hear(event)
+        follower.update(event)
         clock.now += 4
     follower.end()
     assert follower.seconds == {"load": 8, "sampling": 4}
@@ -118,7 +118,7 @@ def test_without_a_word_from_the_socket_no_times_are_claimed() -> None:
     clock.now = 50
     follower.end()
     assert follower.seconds == {}
-    follower.hear(Started(P))  # HTTP says so much, and no more
+    follower.update(Started(P))  # HTTP says so much, and no more
     clock.now = 90
     follower.end()
     assert follower.seconds == {}
@@ -137,7 +137,7 @@ def test_whatever_it_hears_the_bar_stays_a_bar(events: list[Progress]) -> None:
     ticks = itertools.count()
     follower = Tracker(graph(), lambda: float(next(ticks)))
     for event in events:
-        if news := follower.hear(event):
+        if news := follower.update(event):
             assert 0 <= news[0] <= LOAD + SAMPLING + 1e-9
             assert news[1].isprintable()
     follower.end()

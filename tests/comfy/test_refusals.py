@@ -79,7 +79,7 @@ def test_what_only_the_node_knows_is_quoted() -> None:
     (problem,) = reworded(image_to_video(), NEWEST, exists=False)
     assert problem.code == "N118"
     assert problem.message == (
-        "bench: the node refuses its inputs: image - Invalid image file: ltxflow/0123456789abcdef.png "
+        "bench: the node rejects its inputs: image - Invalid image file: ltxflow/0123456789abcdef.png "
         'in node "30" (LoadImage) of template "t2v"'
     )
 
@@ -115,7 +115,7 @@ def test_the_bounds_that_count_are_those_of_the_server_and_not_of_older_signatur
     reason = problem_.reason  # type: ignore[attr-defined]  # a Refused
     reason.extra["input_config"][1]["min"] = 32
     (problem,) = reword([problem_], with_({"40.width": 0}), SERVERS[OLDEST], template="", span=None, server="bench")
-    assert "smaller than the least allowed, 32" in problem.message
+    assert "below the minimum of 32" in problem.message
 
 
 def test_without_signatures_and_for_strange_reasons_there_is_still_a_sentence() -> None:
@@ -132,7 +132,7 @@ def test_without_signatures_and_for_strange_reasons_there_is_still_a_sentence() 
     found = reword(problems, text_to_video(), None, template="t2v", span=SPAN, server="bench")
     texts = [problem.message for problem in found]
     assert (
-        'bench: the node refuses its inputs: what ever in node "40" (EmptyLTXVLatentVideo) of template "t2v"' in texts
+        'bench: the node rejects its inputs: what ever in node "40" (EmptyLTXVLatentVideo) of template "t2v"' in texts
     )
     assert all("\x1b" not in text for text in texts)
 

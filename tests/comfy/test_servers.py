@@ -258,7 +258,7 @@ def fit(fake: FakeComfy, tmp_path: Path, graph: dict[str, Any]) -> tuple[Any, li
     async def body(inventory: Inventory) -> tuple[Any, list[Problem]]:
         fitted = await check(inventory, tmp_path, graph)
         assert await check(inventory, tmp_path, graph) == fitted
-        return fitted, [*inventory.news(), *inventory.news()]
+        return fitted, [*inventory.new_doubts(), *inventory.new_doubts()]
 
     found: tuple[Any, list[Problem]] = on(fake, body)
     return found
@@ -301,7 +301,7 @@ def test_two_files_that_match_one_bare_name_are_a_warning_that_names_both(profil
             for _ in range(3):
                 names = await resolve_names(inventory, profile, WEIGHTS, (), [("style", SPAN)], "hook/a")
                 assert names.loras == {"style": "a/style.safetensors"}
-            return [*inventory.news(), *inventory.news()]
+            return [*inventory.new_doubts(), *inventory.new_doubts()]
 
         (doubt,) = on(fake, body)
         _, (same,) = fit(fake, tmp_path, with_lora("style"))
@@ -320,7 +320,7 @@ def test_a_whole_path_is_in_no_doubt(profile: Profile) -> None:
         async def body(inventory: Inventory) -> list[Problem]:
             for name in ("style", "style.safetensors", "b/style", "b\\style.safetensors"):
                 await resolve_names(inventory, profile, WEIGHTS, (), [(name, SPAN)], "hook/a")
-            return inventory.news()
+            return inventory.new_doubts()
 
         assert on(fake, body) == []
 

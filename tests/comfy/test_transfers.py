@@ -124,7 +124,7 @@ def test_an_output_that_is_gone_is_told_apart(server: FakeComfy, tmp_path: Path)
         await client.submit(film(), ID)
         state = await follow(client, ID, poll=FAST)
         error = await fails(client.files.download(state.outputs[0], tmp_path / "b", MIB), transient=False)
-        assert error.problems[0].code == "output-gone"
+        assert error.problems[0].code == "C013"
 
 
 def test_a_download_that_cannot_be_written_says_where(server: FakeComfy, tmp_path: Path) -> None:

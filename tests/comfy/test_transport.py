@@ -101,14 +101,14 @@ def test_a_server_is_well_again_once_it_answers_what_it_was_too_slow_for(server:
 
     @on(server, timeout_s=0.3)
     async def _(client: Client) -> None:
-        for asking in (client.object_info(), client.is_well()):
+        for asking in (client.object_info(), client.health()):
             error = await fails(asking, transient=True)
-            assert error.problems[0].code == "slow"
+            assert error.problems[0].code == "C004"
             assert "its answer comes too slowly: " in str(error)
             assert error.exit_code == UNREACHABLE
-        assert (await client.is_well()).version == "0.27.0"
+        assert (await client.health()).version == "0.27.0"
         asked = server.stats()["requests"]["GET /object_info"]
-        await client.is_well()
+        await client.health()
         assert server.stats()["requests"]["GET /object_info"] == asked == 3
 
 
@@ -124,10 +124,10 @@ def test_refused_connections_are_told_from_silence() -> None:
     async def test() -> None:
         async with Client(Server(f"http://127.0.0.1:{free_port()}")) as client:
             error = await fails(client.system_stats(), transient=True)
-            assert error.problems[0].code == "connection-refused"
+            assert error.problems[0].code == "C001"
         async with Client(Server("http://nowhere.invalid:8188")) as client:
             error = await fails(client.system_stats(), transient=True)
-            assert error.problems[0].code == "no-route"
+            assert error.problems[0].code == "C002"
             assert error.exit_code == UNREACHABLE
 
     run(test)
@@ -214,7 +214,7 @@ def test_without_the_token_access_is_denied_for_good() -> None:
         @on(server)
         async def _(client: Client) -> None:
             error = await fails(client.system_stats(), transient=False)
-            assert error.problems[0].code == "denied"
+            assert error.problems[0].code == "C008"
             assert "headers_from_env" in error.problems[0].hint
             assert "401" in str(error)
             assert [e async for e in client.socket.watch()] == []  # the socket is given up

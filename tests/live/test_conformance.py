@@ -282,5 +282,5 @@ def test_a_file_that_is_gone_is_told_apart(live: Live, into: Path) -> None:
 
     with pytest.raises(LtxflowError) as caught:
         live.ask(work)
-    assert caught.value.problems[0].code == "output-gone"
+    assert caught.value.problems[0].code == "C013"
     assert not into.exists()

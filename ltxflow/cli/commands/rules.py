@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from ltxflow.comfy import checks
+from ltxflow import messages
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.documents import schema, yaml
 from ltxflow.media import findings
 from ltxflow.project import clips, lint, load, narration, reader, references, settings, sources, speech
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns
-from ltxflow.workflow import api_format, importer
 
 TABLES = (
     *(
@@ -24,7 +23,7 @@ TABLES = (
         clips.RULES,
         clips.EXTENDS_RULES,
     ),
-    *(narration.RULES, references.RULES, speech.RULES, checks.RULES, api_format.RULES, importer.RULES),
+    *(narration.RULES, references.RULES, speech.RULES),
 )
 MILDER = {
     "L022": "warning",
@@ -63,6 +62,8 @@ def _line(rule: dict[str, str]) -> str:
 
 def _rules() -> dict[str, dict[str, str]]:
     told: dict[str, dict[str, str]] = {}
+    for code, one in messages.every():
+        told[code] = {"level": one.level, "title": one.title, "why": one.why, "source": one.source}
     for table in TABLES:
         for code, title in table.items():
             told[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}

@@ -28,7 +28,7 @@ from ltxflow.project.load import load
 from ltxflow.ui.json_lines import print_envelope, problem_json
 from ltxflow.ui.terminal import Console, columns, count
 from ltxflow.workflow import template as templates_module
-from ltxflow.workflow.import_file import EXPORT_HINT, Imported, import_workflow, read_source
+from ltxflow.workflow.import_file import Imported, import_workflow, read_source
 from ltxflow.workflow.imported import ImportedWorkflow, template_text
 from ltxflow.workflow.template import SUFFIX, Template, read_template, read_templates, variables
 
@@ -252,7 +252,7 @@ def _at(problem: Problem, server: str) -> Problem:
 
 def _import(args: argparse.Namespace, face: Console) -> int:
     if len(args.names) != 1:
-        hint = f"{EXPORT_HINT}, then: ltxflow template import my_workflow.json"
+        hint = "save the workflow in ComfyUI, then: ltxflow template import my_workflow.json"
         raise LtxflowError(Problem("import takes one file", hint=hint, code="U002"))
     source = Path(args.names[0])
     workflow = read_source(source)
