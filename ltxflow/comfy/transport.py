@@ -42,7 +42,7 @@ ANSWER_S = 20.0  # added to that, from an answer's first byte to its last
 _PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY")
 
 # Codes that callers compare. The texts are in ltxflow/messages/comfy.py.
-REFUSED, NO_ROUTE, UNREACHED, SLOW = "C001", "C002", "C003", "C004"
+REFUSED, NO_ROUTE, UNREACHED, SLOW = "C018", "C019", "C003", "C004"
 BROKEN, SERVER_ERROR, TOO_LARGE, OUTPUT_GONE = "C005", "C006", "C012", "C013"
 NEVER_SENT = frozenset([REFUSED, NO_ROUTE])
 AWAY = frozenset([REFUSED, NO_ROUTE, UNREACHED, SLOW])
@@ -276,9 +276,9 @@ def _connection_problem(error: Exception) -> Problem:
 def _unreachable(causes: Sequence[BaseException], reason: str) -> Problem:
     """Return the problem of a failed connection: refused, without a route, or only silent."""
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return problem("C001", reason=reason, transient=True)
+        return problem("C018", reason=reason, transient=True)
     if any(isinstance(c, socket.gaierror) or (isinstance(c, OSError) and c.errno in _NO_WAY) for c in causes):
-        return problem("C002", reason=reason, transient=True)
+        return problem("C019", reason=reason, transient=True)
     return problem("C003.reason", reason=reason, transient=True)
 
 

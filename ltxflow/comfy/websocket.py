@@ -141,7 +141,7 @@ class Listener:
                         self._settled.set()
                         async for frame in socket:
                             silent = 0
-                            self._receive(frame)
+                            self.receive(frame)
                 except InvalidStatus as error:
                     if not is_transient(error.response.status_code):
                         return
@@ -191,7 +191,8 @@ class Listener:
         """Return whether the socket has reported the end of a prompt, watched or not."""
         return prompt_id in self._over
 
-    def _receive(self, frame: str | bytes) -> None:
+    def receive(self, frame: str | bytes) -> None:
+        """Pass the events of a frame to the watchers; of frames that repeat the whole state only some."""
         now = self._last_frame_s = time.monotonic()
         if is_repetition(frame):
             if now < self._next_whole_s:

@@ -12,13 +12,12 @@ _EXPORT = "in ComfyUI, export the workflow in API format: File → Export (API)"
 
 RULES: Mapping[str, Rule] = {
     # ---- a server and its answers
-    "C001": rule("the server accepts connections", "{reason}", _LISTENS),
-    "C002": rule("there is a route to the server", "{reason}", _LISTENS),
     "C003": rule(
         "the server answers in time",
         reason=Text("{reason}", _LISTENS),
         no_connection=Text("no connection in time", _LISTENS),
         no_answer=Text("no answer in time", _LISTENS),
+        not_yet=Text("{server}: no answer yet"),
     ),
     "C004": rule(
         "an answer arrives at 64 kB/s or faster",
@@ -139,6 +138,8 @@ RULES: Mapping[str, Rule] = {
         ),
         header=Text('user config: server "{url}": the header "{header}" cannot be set', "leave it out"),
     ),
+    "C018": rule("the server accepts connections", "{reason}", _LISTENS),
+    "C019": rule("there is a route to the server", "{reason}", _LISTENS),
     # ---- the nodes of a graph; the node and the template follow each message, see comfy/wording.py
     "N100": rule(
         "a graph is a mapping of node id to node, and has at least one",

@@ -182,8 +182,8 @@ def test_a_server_that_is_away_is_unreachable_not_ignorant(server: FakeComfy) ->
         for asking in (client.state(ID), follow(client, ID), client.submit(film(), ID), client.cancel(ID)):
             error = await fails(asking, transient=True)
             assert error.exit_code == UNREACHABLE
-            assert error.problems[0].code == "C001"
-            assert "ComfyUI running" in error.problems[0].hint
+            assert error.problems[0].code == "C018"
+            assert "start ComfyUI" in error.problems[0].hint
 
 
 @pytest.mark.parametrize("version", ["0.27.0", "0.3.64"])

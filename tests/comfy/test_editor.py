@@ -326,7 +326,7 @@ def test_of_a_choice_in_a_text_the_first_is_taken() -> None:
     graph["20"]["inputs"]["text"] = "a {red|blue} boat"
     found = exported(drawn(graph))
     assert {one["text"] for one in by_class(found.graph, "CLIPTextEncode")} == {"a red boat", "blurry"}
-    assert any("the first is taken" in note for note in found.notes)
+    assert any("the first is used" in note for note in found.notes)
 
 
 def test_a_get_node_reads_a_set_node_around_its_subgraph() -> None:
@@ -357,7 +357,7 @@ def test_a_subgraph_that_contains_itself_is_refused() -> None:
     assert (problem.code, "contains itself" in problem.message) == ("T025", True)
 
 
-def test_reroutes_in_a_circle_are_refused() -> None:
+def test_reroutes_in_a_cycle_are_refused() -> None:
     sheet = drawn(text_to_video())
     one, two = next_id(sheet, sheet), next_id(sheet, sheet) + 1
     for id in (one, two):
@@ -368,7 +368,7 @@ def test_reroutes_in_a_circle_are_refused() -> None:
     connect(sheet, two, 0, one, "")
     sampler = next(n["id"] for n in sheet["nodes"] if n["type"] == "SamplerCustomAdvanced")
     connect(sheet, two, 0, sampler, "noise")
-    assert "go round in a circle" in refused(sheet).message
+    assert "form a cycle" in refused(sheet).message
 
 
 def test_subgraphs_that_multiply_are_refused_early() -> None:

@@ -232,7 +232,7 @@ def test_shared_nodes_are_walked_once() -> None:
     assert len(canonical_graph(made, {"video": "199"})["nodes"]) == 200
 
 
-def test_circle_is_an_error_that_names_it() -> None:
+def test_cycle_is_an_error_that_names_it() -> None:
     made = {
         "1": node("A", x=["3", 0]),
         "2": node("B", x=["1", 0]),
@@ -241,8 +241,8 @@ def test_circle_is_an_error_that_names_it() -> None:
     }
     with pytest.raises(LtxflowError) as caught:
         canonical_graph(made, {"video": "4"})
-    assert caught.value.problems[0].message == "the graph goes round in a circle: 3 (C) -> 2 (B) -> 1 (A) -> 3 (C)"
-    with pytest.raises(LtxflowError, match="circle"):
+    assert caught.value.problems[0].message == "the links of the graph form a cycle: 3 (C) -> 2 (B) -> 1 (A) -> 3 (C)"
+    with pytest.raises(LtxflowError, match="cycle"):
         canonical_graph({"1": node("A", x=["1", 0])}, {"video": "1"})
 
 

@@ -140,7 +140,7 @@ def test_two_stages_sample_half_the_size_and_keep_the_second_seed() -> None:
     assert found.stages == 2
     assert spots(found)["40.width"] == "{{ width }}"
     assert "72.noise_seed" not in spots(found)
-    assert any("the seed of a later stage" in sentence and "stays 7" in sentence for sentence in found.left)
+    assert any("the seed of a later stage" in sentence and ": 7, fixed" in sentence for sentence in found.left)
 
 
 def test_one_noise_for_both_stages_is_one_seed() -> None:
@@ -185,7 +185,7 @@ def test_a_last_frame_by_its_number_moves_with_the_length() -> None:
 def test_a_picture_in_the_middle_is_refused() -> None:
     (problem,) = refused(first_and_last(64))
     assert (problem.code, '"last.png"' in problem.message) == ("T023", True)
-    assert "a clip has a reference, a last_frame" in problem.hint
+    assert "a clip gives a reference, a last_frame" in problem.hint
 
 
 @pytest.mark.parametrize("graph", [cropped(), resized()])
@@ -234,7 +234,7 @@ def test_a_primitive_for_two_things_is_left_and_both_are_written_where_they_are_
     found = recognise(graph)
     assert (spots(found)["40.width"], spots(found)["40.height"]) == ("{{ width }}", "{{ height }}")
     assert "101.value" not in spots(found)
-    assert any('width of node "40"' in sentence and "link is gone" in sentence for sentence in found.left)
+    assert any('width of node "40"' in sentence and "set by the clip" in sentence for sentence in found.left)
 
 
 def test_a_primitive_that_feeds_more_is_told() -> None:

@@ -63,15 +63,20 @@ def test_each_watcher_hears_of_its_own_prompts(server: FakeComfy) -> None:
             assert {e.prompt_id for e in events} == {prompt_id}
 
 
-def test_frames_that_tell_everything_again_are_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    client, heard = Client(Server("http://127.0.0.1:1")), []
-    monkeypatch.setattr(client.socket, "_tell", heard.append)
+def test_frames_that_repeat_the_whole_state_are_read_now_and_then() -> None:
     node = {"1": {"value": 1.0, "max": 1.0, "state": "finished"}}
     again = json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": node}})
     other = json.dumps({"type": "executing", "data": {"prompt_id": ID, "node": "2"}})
-    for frame in (again, again, other, again, other):
-        client.socket._hear(frame)
-    assert heard == [(NodeDone(ID, "1"),), (NodeRunning(ID, "2"),), (NodeRunning(ID, "2"),)]
+
+    async def test() -> None:
+        async with Client(Server("http://127.0.0.1:1")) as client:
+            with client.socket.watching(()) as watcher:
+                for frame in (again, again, other, again, other):
+                    client.socket.receive(frame)
+                events = [watcher.queue.get_nowait() for _ in range(watcher.queue.qsize())]
+        assert events == [NodeDone(ID, "1"), NodeRunning(ID, "2"), NodeRunning(ID, "2")]
+
+    run(test)
 
 
 def test_watching_ends_when_the_client_closes(server: FakeComfy) -> None:

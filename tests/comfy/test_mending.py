@@ -38,14 +38,14 @@ def test_what_is_given_is_not_changed() -> None:
 def test_a_file_that_would_not_be_kept_is_kept(value: Any) -> None:
     mended = repair(combined(save_output=value))
     assert mended.graph["s"]["inputs"]["save_output"] is True
-    assert changes(mended) == ['node "s" (VHS_VideoCombine) kept no file: save_output is true now']
+    assert changes(mended) == ['node "s" (VHS_VideoCombine) saved no file: set save_output to true']
 
 
 @pytest.mark.parametrize("format_", ["image/gif", "image/webp", "video/webm", "video/ProRes", "video/h265-mp4"])
 def test_a_video_of_another_kind_is_an_mp4(format_: str) -> None:
     mended = repair(combined(format=format_, pix_fmt="yuva420p"))
     assert (mended.graph["s"]["inputs"]["format"], mended.graph["s"]["inputs"]["pix_fmt"]) == (MP4, "yuv420p")
-    assert changes(mended) == [f'node "s" (VHS_VideoCombine) made "{format_}": format is {MP4} now']
+    assert changes(mended) == [f'node "s" (VHS_VideoCombine) saved "{format_}": set format to {MP4}']
 
 
 @pytest.mark.parametrize("class_", ["SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM"])
@@ -56,10 +56,10 @@ def test_pictures_one_after_the_other_become_a_video(class_: str) -> None:
     assert mended.graph["89-video"]["inputs"]["images"] == ["80", 0]
     assert mended.graph["89"]["class_type"] == "SaveVideo"
     assert mended.graph["89"]["inputs"]["video"] == ["89-video", 0]
-    assert "makes no mp4" in changes(mended)[0]
+    assert "saves no mp4" in changes(mended)[0]
     found = recognise(graph)
     assert {one.node + "." + one.input: one.text for one in found.found}["89-video.fps"] == "{{ fps | float }}"
-    assert any("makes no mp4" in sentence for sentence in found.changed)
+    assert any("saves no mp4" in sentence for sentence in found.changed)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_silent_video_gets_a_silent_track() -> None:
     mended = repair(graph)
     silence = mended.graph["88"]["inputs"]["audio"][0]
     assert mended.graph[silence]["class_type"] == "EmptyAudio"
-    assert changes(mended) == ['node "88" (CreateVideo) gets no sound: EmptyAudio adds a silent track']
+    assert changes(mended) == ['node "88" (CreateVideo) has no sound: added a silent track by EmptyAudio']
 
 
 def test_a_sound_that_another_node_loads_is_loaded_by_comfyui_itself() -> None:
@@ -120,7 +120,7 @@ def test_a_switch_that_is_off_needs_nothing_of_its_other_side() -> None:
     found = recognise({**switched(["27", 0]), "27": node("PrimitiveBoolean", value=False)})
     assert not {"24", "25", "26", "27"} & found.graph.keys()
     assert {one.node: one.text for one in found.found}["23"] == "{{ prompt }}"
-    assert any("only that side of it is kept" in sentence for sentence in found.changed)
+    assert any("only that side is kept" in sentence for sentence in found.changed)
 
 
 def test_a_switch_that_is_on_keeps_what_it_needs() -> None:

@@ -397,7 +397,7 @@ def test_a_link_in_an_undeclared_input_is_a_warning() -> None:
     stray = {"7": node("LTXVEmptyLatentAudio", length=121)}
     problem = only(with_({"88.more": ["7", 0]}, text_to_video() | stray))
     assert (problem.code, problem.level) == ("N106", "warning")
-    assert problem.message.startswith('unknown input "more" is linked: the server takes it, and fails when it runs')
+    assert problem.message.startswith('unknown input "more" is linked: the server accepts it, and fails when it runs')
 
 
 def test_a_link_to_nowhere_is_an_error_wherever_a_node_runs() -> None:

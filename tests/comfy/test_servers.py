@@ -307,9 +307,9 @@ def test_two_files_that_match_one_bare_name_are_a_warning_that_names_both(profil
         _, (same,) = fit(fake, tmp_path, with_lora("style"))
     assert (doubt.level, doubt.code, doubt.span) == ("warning", "C011", SPAN)
     assert doubt.message == (
-        'bench: "style" in loras may be "a/style.safetensors" or "b\\style.safetensors" (and 1 more)'
+        'bench: "style" in loras matches "a/style.safetensors" and "b\\style.safetensors" and 1 more; the first is used'
     )
-    assert doubt.hint == 'the first one is used; name the one you mean: "a/style.safetensors"'
+    assert doubt.hint == 'name one of them: "a/style.safetensors"'
     assert same.message == doubt.message
 
 

@@ -31,17 +31,17 @@ def test_broken_json_is_told_at_its_line() -> None:
     ("text", "words"),
     [
         ("", "not JSON"),
-        ("[]", "no workflow"),
-        ("{}", "no workflow"),
-        ('"x"', "no workflow"),
-        ('{"1": 5}', '"1" is no node'),
-        ('{"1": {"class_type": "X"}}', 'node "1" has no "inputs"'),
+        ("[]", "not a workflow"),
+        ("{}", "not a workflow"),
+        ('"x"', "not a workflow"),
+        ('{"1": 5}', '"1" is not a node'),
+        ('{"1": {"class_type": "X"}}', '"inputs" of node "1"'),
         ('{"1": {"class_type": "X", "inputs": {}, "_meta": 5}}', '"_meta" of node "1"'),
         ('{"1": {"class_type": "X", "inputs": {"a": ["2", 0]}}}', 'linked to node "2"'),
         ('{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is not JSON"),
         ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" stands twice'),
         ("[" * 100_000, "nested too deep"),
-        ("x" * (MAX_CHARACTERS + 1), "more than the 8,388,608 characters"),
+        ("x" * (MAX_CHARACTERS + 1), "more than 8,388,608 characters"),
     ],
 )
 def test_what_is_no_workflow_is_refused(text: str, words: str) -> None:
