@@ -88,6 +88,10 @@ RULES: Mapping[str, Rule] = {
         not_json=Text("the file is not JSON: {reason}", "import the file that ComfyUI exported"),
         empty=Text("the file is not JSON: {reason}", "import another file: this one is empty"),
         value=Text("{reason}", "correct it in the file"),
+        not_embedded=Text(
+            'no workflow in "{file}"', "import the workflow's file: some servers write none, and many sites remove it"
+        ),
+        damaged=Text('"{file}" cannot be read: {reason}', "export or download it again"),
         too_deep=Text("the file is nested too deep", _EXPORT),
         nodes=Text("the workflow has more than {most:,} nodes", "import a part of it"),
     ),
@@ -111,17 +115,6 @@ RULES: Mapping[str, Rule] = {
         "an imported workflow reads only files that a clip can give",
         "{node} reads {file} on the server, and no clip can give that file",
         "remove the node and import again: a clip gives a reference, a last_frame, a sound and a control video",
-    ),
-    "T024": rule(
-        "a new template has a valid and free name",
-        invalid=Text('"{name}" is not a valid template name', "use letters, digits and hyphens: --name my-look"),
-        taken=Text(
-            'template "{name}" already exists: {file}', "pass --force to replace it, or --name to rename this one"
-        ),
-        built_in=Text(
-            '"{name}" is a template of {profile}',
-            "pass --name to rename it, or --force to use it for every clip made by {name}",
-        ),
     ),
     "T025": rule(
         "a workflow of the editor is consistent: its links, ids and subgraphs",

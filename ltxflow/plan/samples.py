@@ -14,6 +14,7 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.target import Target
 from ltxflow.models.geometry import delivered_size, geometry
 from ltxflow.models.profile import Profile
 from ltxflow.project.model import (
@@ -212,7 +213,10 @@ def _try_reference(
     still = Still("sample", WORDS, (1536, 1024), template=template.name)
     weights = first_weights(profile) if template.trusted else {}
     node = Node(
-        "reference:sample@1", "reference", reference.ReferenceSpec(still, 1, SEED, profile, template, weights), 0
+        Target.of("reference", "sample"),
+        "reference",
+        reference.ReferenceSpec(still, 1, SEED, profile, template, weights),
+        0,
     )
     try:
         reference.action(node, {})

@@ -1,4 +1,4 @@
-"""Promises of comfy/listener.py: one socket, and each watcher hears of its own prompts."""
+"""Promises of comfy/websocket.py: one socket, and each watcher receives the events of its prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-import pytest
 from fakes.clients import (
     ID,
     NEVER,
@@ -41,24 +40,24 @@ def test_one_socket_serves_all_and_a_new_one_has_a_new_id(server: FakeComfy) -> 
     assert (sockets["opened"], sockets["most"]) == (2, 1)
 
 
-def test_each_watcher_hears_of_its_own_prompts(server: FakeComfy) -> None:
+def test_each_watcher_receives_the_events_of_its_prompts(server: FakeComfy) -> None:
     server.hold()
 
     @on(server)
     async def _(client: Client) -> None:
         other = prompt_id_for("b", 1)
         await client.socket.open()
-        heard: dict[str, list[Progress]] = {ID: [], other: []}
-        for n, prompt_id in enumerate(heard):
+        received: dict[str, list[Progress]] = {ID: [], other: []}
+        for n, prompt_id in enumerate(received):
             await client.submit(film(n), prompt_id)
         following = [
             asyncio.create_task(follow(client, prompt_id, events.append, poll=NEVER))
-            for prompt_id, events in heard.items()
+            for prompt_id, events in received.items()
         ]
         await asyncio.to_thread(server.wait, lambda s: s["requests"].get("GET /api/jobs/{id}", 0) == 2)
         server.go()
         assert [(await f).kind for f in following] == ["done", "done"]
-        for prompt_id, events in heard.items():
+        for prompt_id, events in received.items():
             assert events
             assert {e.prompt_id for e in events} == {prompt_id}
 

@@ -56,7 +56,7 @@ def history(**changes: Any) -> dict[str, Any]:
 
 
 def failed(message: str = "boom\n", kind: str = "RuntimeError") -> dict[str, Any]:
-    told = {
+    error = {
         "prompt_id": ID,
         "node_id": "55",
         "node_type": "SamplerCustomAdvanced",
@@ -67,7 +67,7 @@ def failed(message: str = "boom\n", kind: str = "RuntimeError") -> dict[str, Any
         "timestamp": 1795380684000,
     }
     start = ["execution_start", {"timestamp": 1795380683531}]
-    return {"status_str": "error", "completed": False, "messages": [start, ["execution_error", told]]}
+    return {"status_str": "error", "completed": False, "messages": [start, ["execution_error", error]]}
 
 
 # Text
@@ -92,7 +92,7 @@ def test_text_is_always_one_printable_line_within_its_limit(text: str, limit: in
     shown.encode()
 
 
-def test_a_web_page_is_no_json_and_will_not_become_any() -> None:
+def test_a_web_page_is_a_permanent_error() -> None:
     with pytest.raises(LtxflowError, match="a web page, not JSON") as caught:
         replies.load_json(b"\n <html>sign in</html>")
     assert not caught.value.transient
@@ -100,7 +100,7 @@ def test_a_web_page_is_no_json_and_will_not_become_any() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"a": [1, 2', b"", b"[" * 100_000, b"\xff\xfe", b"1" * 5000])
-def test_a_body_that_is_no_json_may_be_better_next_time(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
     with pytest.raises(LtxflowError, match="not JSON") as caught:
         replies.load_json(body)
     assert caught.value.transient
@@ -114,9 +114,9 @@ def test_an_accepted_prompt_has_its_id_and_number() -> None:
 
 
 def test_node_errors_in_an_accepted_prompt_are_problems() -> None:
-    told = {"type": "required_input_missing", "message": "Required input is missing", "details": "codec"}
+    error = {"type": "required_input_missing", "message": "Required input is missing", "details": "codec"}
     reply = replies.parse_reply(
-        {"prompt_id": ID, "number": 1, "node_errors": {"18": {"errors": [told], "class_type": "SaveVideo"}}}
+        {"prompt_id": ID, "number": 1, "node_errors": {"18": {"errors": [error], "class_type": "SaveVideo"}}}
     )
     assert [p.message for p in reply.problems] == ['SaveVideo "18": required input is missing: codec']
 
@@ -139,7 +139,7 @@ def test_a_refusal_names_every_node_in_a_stable_order() -> None:
     ]
 
 
-def test_a_missing_node_class_says_what_to_do() -> None:
+def test_a_missing_node_class_has_a_hint() -> None:
     body = {
         "error": {
             "type": "missing_node_type",
@@ -176,16 +176,16 @@ def test_a_finished_prompt_lists_its_film_under_images() -> None:
     assert (state.timings.queued_s, state.timings.ran_s) == (0.5, 1.5)
 
 
-def test_an_empty_history_says_nothing() -> None:
+def test_an_empty_history_has_no_state() -> None:
     assert replies.parse_history(ID, {}) is None
 
 
-def test_a_history_that_is_no_mapping_is_not_taken_for_an_empty_one() -> None:
+def test_a_history_that_is_not_a_mapping_is_an_error() -> None:
     with pytest.raises(LtxflowError, match="not a mapping"):
         replies.parse_history(ID, ["surprise"])
 
 
-def test_a_failed_prompt_tells_the_servers_reason_without_its_traceback() -> None:
+def test_a_failed_prompt_has_the_servers_reason_without_its_traceback() -> None:
     state = replies.parse_history(ID, history(status=failed()))
     assert state is not None
     assert state.kind == "failed"
@@ -242,7 +242,7 @@ def test_temp_files_are_not_outputs() -> None:
         ("b.mp4", ["x"]),
     ],
 )
-def test_hostile_names_are_refused_and_told_of(filename: Any, subfolder: Any) -> None:
+def test_hostile_names_are_refused_and_listed(filename: Any, subfolder: Any) -> None:
     item = {"filename": filename, "subfolder": subfolder, "type": "output"}
     state = replies.parse_history(ID, history(outputs={"9": {"images": [item]}}))
     assert state is not None
@@ -384,7 +384,7 @@ def test_out_of_memory_is_recognised_and_not_merely_retried(kind: str, message: 
         ("SaveVideo", "'avcodec_send_frame()' returned 22", False),
     ],
 )
-def test_a_server_that_cannot_write_is_told_from_a_clip_that_cannot_be_made(
+def test_a_server_that_cannot_write_differs_from_a_clip_that_cannot_be_made(
     node: str, message: str, is_unwritable: bool
 ) -> None:
     error = replies.ServerError("OSError", message, node_type=node)
@@ -420,7 +420,7 @@ def test_a_prompts_frames_become_its_progress() -> None:
     assert frame("executing", node=None) == (frames.Finished(ID),)
 
 
-def test_the_cumulative_frame_tells_who_is_done_and_how_far_the_running_one_is() -> None:
+def test_the_cumulative_frame_has_finished_nodes_and_the_progress_of_the_running_one() -> None:
     nodes = {
         "1": {"state": "finished", "value": 1, "max": 1},
         "2": {"state": "running", "value": 0.5, "max": 1},
@@ -439,7 +439,7 @@ def test_errors_and_interruptions_are_failures() -> None:
     assert event == frames.Failed(ID, replies.ServerError("", "interrupted", "5", "K"))
 
 
-def test_the_length_of_the_queue_is_told_without_a_prompt() -> None:
+def test_the_length_of_the_queue_needs_no_prompt() -> None:
     text = '{"type":"status","data":{"status":{"exec_info":{"queue_remaining":2}},"sid":"X"}}'
     assert frames.parse_frame(text) == (frames.QueueChanged(2),)
 
@@ -466,7 +466,7 @@ def test_frames_that_make_no_sense_say_nothing(text: str | bytes) -> None:
 
 
 @given(ANY_JSON)
-def test_nothing_a_server_says_raises_anything_but_our_error(body: Any) -> None:
+def test_no_reply_raises_anything_but_our_error(body: Any) -> None:
     for parse in (
         replies.parse_reply,
         replies.parse_refusal,

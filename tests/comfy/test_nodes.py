@@ -1,4 +1,4 @@
-"""The graph check: one failing sample a rule, at every place a graph can be wrong, and none for graphs that run."""
+"""Promises of comfy/checks.py: a failing sample for each rule and place, and no problem in graphs that run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NEWEST, OLDEST = versions()[0], versions()[-1]
 
 
 def server(version: str, **extra: Graph) -> Signatures:
-    """The signatures of a server of that version: it lists its own files, and may have further classes."""
+    """Return the signatures of a server of a version: it lists its files, and may have `extra` classes."""
     return Signatures.from_object_info(with_models(recorded_info(version), MODELS_LTX2, {}) | extra)
 
 
@@ -224,7 +224,7 @@ def test_newer_kinds_of_inputs_are_understood(source: Graph) -> None:
     assert check(text_to_video() | extra) == []
 
 
-def test_a_matching_type_is_that_of_what_is_linked() -> None:
+def test_a_matching_type_is_the_linked_one() -> None:
     graph = text_to_video()
     graph["90"] = node("ComfySwitchNode", switch=True, on_false=["80", 0], on_true=["80", 0])
     graph["88"]["inputs"]["images"] = ["90", 0]
@@ -327,12 +327,12 @@ def test_what_the_server_takes_is_at_most_a_warning(
 
 
 @pytest.mark.parametrize("change", [{"40.width": "768"}, {"88.fps": "25"}, {"20.text": 5}, {"42.bypass": 1}])
-def test_what_the_server_converts_without_loss_is_no_finding(change: Graph) -> None:
+def test_a_value_that_the_server_converts_without_loss_is_right(change: Graph) -> None:
     assert check(with_(change, image_to_video())) == []
 
 
 def test_of_the_recorded_versions_the_one_that_fits_counts() -> None:
-    """Without a server it is not known which version will run it: a graph that fits one of them is right."""
+    """Without a server any version may run it: a graph that fits one of them is right."""
     newer = text_to_video()
     del newer["89"]["inputs"]["codec"]
     newer["89"]["inputs"]["format.codec"] = "av1"
@@ -357,7 +357,7 @@ def test_both_spellings_of_a_nested_choice_fit_every_version(version: str) -> No
     assert check(nested, SERVERS[version]) == check(text_to_video(), SERVERS[version]) == []
 
 
-def test_every_choice_of_a_dynamic_combo_brings_its_own_inputs() -> None:
+def test_every_choice_of_a_dynamic_combo_adds_its_inputs() -> None:
     graph = image_to_video()
     graph["31"]["inputs"]["resize_type"] = "scale longer dimension"
     assert levels(graph) == [("N105", "warning")]  # its default is used; what the other choice had is ignored
@@ -440,7 +440,7 @@ def test_problems_come_by_node_number_whatever_the_order_of_the_graph() -> None:
 
 
 def foreign(class_: str = "MyNode", module: str = "custom_nodes.my", **inputs: Any) -> Graph:
-    """What a server says of a class with these required inputs."""
+    """Return a server's signature of a class with these required inputs."""
     return {class_: {"input": {"required": inputs}, "output": ["IMAGE"], "output_node": True, "python_module": module}}
 
 
@@ -467,7 +467,7 @@ def test_a_foreign_class_needs_an_allowance_even_where_the_server_has_it() -> No
         ("", False),
     ],
 )
-def test_a_class_is_core_where_the_server_says_so(module: str, is_core: bool) -> None:
+def test_a_class_is_core_if_the_server_reports_it(module: str, is_core: bool) -> None:
     signatures = server(NEWEST, **foreign("BrandNew", module))
     assert codes(text_to_video() | {"9": node("BrandNew")}, signatures) == ([] if is_core else ["N102"])
 
@@ -542,7 +542,7 @@ def test_file_inputs_are_those_by_which_nodes_open_files() -> None:
 
 @pytest.mark.parametrize("version", versions())
 def test_every_core_input_by_which_a_file_is_opened_is_known_without_a_server(version: str) -> None:
-    """A template from a stranger is looked at before any server is asked."""
+    """A stranger's template is checked before any server is contacted."""
     opens = {"WEBCAM", "AUDIO_RECORD"}  # a recording's name
     found = {
         (sig.name, one.name)
@@ -601,7 +601,7 @@ def test_beside_a_graph_that_is_right_a_check_finds_the_same_as_alone(
     assert check(graph, only=other_values(graph, right)) == check(graph)
 
 
-def test_beside_a_graph_that_is_right_only_other_values_are_looked_at() -> None:
+def test_beside_a_checked_graph_only_changed_values_are_checked() -> None:
     right = text_to_video()
     changed = with_({"40.width": 0})
     assert other_values(changed, right) == ["40"]

@@ -47,7 +47,7 @@ def find(
 
 
 @pytest.mark.parametrize("first", range(len(SOURCES)))
-def test_the_strongest_source_wins_and_says_so(first: int) -> None:
+def test_the_strongest_source_wins_and_is_named(first: int) -> None:
     given: dict[str, Any] = {"env": {}}
     for _, source in SOURCES[first:]:
         for name, value in source.items():
@@ -117,7 +117,7 @@ def test_addresses_are_taken_as_people_write_them(written: str, url: str) -> Non
         ("http://x/#a", "it has a query"),
     ],
 )
-def test_what_is_no_address_is_refused_with_a_reason(written: str, why: str) -> None:
+def test_an_invalid_address_is_refused_with_a_reason(written: str, why: str) -> None:
     with pytest.raises(LtxflowError) as caught:
         find(args=[written])
     (problem,) = caught.value.problems
@@ -248,7 +248,7 @@ def test_a_secret_that_no_header_can_carry_is_refused_unseen() -> None:
         ([{"url": "http://x", "name": "n"}, {"url": "http://y", "name": "n"}], 'two servers are named "n"'),
     ],
 )
-def test_a_wrong_user_config_says_what_is_wrong(servers: Any, why: str) -> None:
+def test_a_wrong_user_config_is_explained(servers: Any, why: str) -> None:
     with pytest.raises(LtxflowError, match="user config") as caught:
         find(config={"servers": servers})
     assert why in str(caught.value)

@@ -1,4 +1,4 @@
-"""A server's refusal in the words of our own check: same sentence, same node, at the clip's line."""
+"""Promises of comfy/refusals.py: a server's refusal is worded as by our check, at the clip's line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SPAN = Span("film/project.yaml", 7, 9)
 
 
 def refusal(graph: Graph, version: str, exists: bool = True) -> tuple[Problem, ...]:
-    """What the server says of a graph, parsed; nothing when it takes it."""
+    """Return the server's parsed refusal of a graph, () if it accepts it."""
     info = with_models(recorded_info(version), MODELS_LTX2, {})
     error, _, node_errors = Validator(copy.deepcopy(graph), info, lambda name: exists).run(None)
     if error:
@@ -85,7 +85,7 @@ def test_what_only_the_node_knows_is_quoted() -> None:
 
 
 def test_a_list_that_the_server_keeps_to_itself_is_counted() -> None:
-    """Of more than twenty choices it tells the number alone, and the signatures that were kept may be older."""
+    """A list of more than twenty choices is given by its length, and cached signatures may be older."""
     graph = with_({"10.lora_name": "absent.safetensors"})
     body = {
         "error": {"type": "prompt_outputs_failed_validation", "message": "…"},

@@ -1,4 +1,4 @@
-"""Promises of comfy/transport.py: what a server does wrong is told in our words, within bounds, without our secrets."""
+"""Promises of comfy/transport.py: errors are in our words, bounded, and without secrets."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_dripping_answer_is_given_up(server: FakeComfy) -> None:
     run(test)
 
 
-def test_a_server_is_well_again_once_it_answers_what_it_was_too_slow_for(server: FakeComfy) -> None:
+def test_a_server_is_healthy_once_it_answers_the_request_that_timed_out(server: FakeComfy) -> None:
     server.misbehave.dribble("^/object_info$", times=2)
 
     @on(server, timeout_s=0.3)
@@ -120,7 +120,7 @@ def test_a_slow_answer_that_keeps_coming_is_read_to_its_end(server: FakeComfy) -
         assert "SaveVideo" in await client.object_info()
 
 
-def test_refused_connections_are_told_from_silence() -> None:
+def test_refused_connections_differ_from_silence() -> None:
     async def test() -> None:
         async with Client(Server(f"http://127.0.0.1:{free_port()}")) as client:
             error = await fails(client.system_stats(), transient=True)
@@ -176,14 +176,14 @@ def test_no_redirect_is_followed() -> None:
             location = other.replace("http://", f"http://ann:{TOKEN}@") + f"/?t={TOKEN}"
             moved = reply(b"", "302 Found", Location=location)
             async with (
-                speaking(lambda _: moved) as (url, heard),
+                speaking(lambda _: moved) as (url, heads),
                 Client(Server(url, {"X-Token": TOKEN})) as client,
             ):
                 error = await fails(client.system_stats(), transient=False)
                 assert "redirects to" in str(error)
                 assert TOKEN not in str(error)
                 await client.socket.open()
-                assert any(b"GET /ws?clientId=" in head for head in heard)
+                assert any(b"GET /ws?clientId=" in head for head in heads)
             assert not asked
 
     run(test)
@@ -221,12 +221,12 @@ def test_without_the_token_access_is_denied_for_good() -> None:
 
 
 def echoes(head: bytes) -> list[bytes]:
-    """What a chatty server says with the secrets it was sent: as they are, cut, decoded, spread out."""
+    """Replies that repeat the secrets of the request: whole, cut, decoded, spread out."""
     sent = [h.split(b": ", 1)[1] for h in head.split(b"\r\n") if h.lower().startswith((b"authorization", b"x-"))]
     words = b" ".join(sent).decode()
     node = {"3": {"class_type": words, "errors": [{"type": words, "message": words, "details": words}]}}
     error = {"exception_type": words, "exception_message": words, "node_id": "1"}
-    told: list[Any] = [
+    errors: list[Any] = [
         {"error": words},
         {"error": {"message": words, "details": "x" * 470 + words, "type": "t"}},
         {"error": {"message": "\x00".join(words)}},
@@ -235,7 +235,7 @@ def echoes(head: bytes) -> list[bytes]:
         {"id": ID, "status": "failed", "execution_error": error},
         {"id": words, "status": words},
     ]
-    bodies = [json.dumps(t).encode() for t in told]
+    bodies = [json.dumps(t).encode() for t in errors]
     bodies += [words.encode(), b"<html>" + words.encode(), b"{" + words.encode()]
     statuses = [(n, status) for n in range(len(bodies)) for status in (200, (400, 401, 404, 500)[n % 4])]
     answers = [reply(bodies[n], f"{status} {words}") for n, status in statuses]
@@ -289,18 +289,18 @@ def test_a_header_that_cannot_be_sent_is_refused_unseen() -> None:
 
 def test_requests_name_us_and_no_origin() -> None:
     async def test() -> None:
-        async with speaking(lambda _: reply(b"{}")) as (url, heard), Client(Server(url)) as client:
+        async with speaking(lambda _: reply(b"{}")) as (url, heads), Client(Server(url)) as client:
             await client.features()
             await client.socket.open()
-            for head in (h.lower() for h in heard):
+            for head in (h.lower() for h in heads):
                 assert f"user-agent: ltxflow/{__version__}".encode() in head
                 assert b"\r\norigin:" not in head
-            assert any(b"upgrade: websocket" in h.lower() for h in heard)
+            assert any(b"upgrade: websocket" in h.lower() for h in heads)
 
     run(test)
 
 
-def test_no_proxy_of_the_environment_stands_before_loopback(server: FakeComfy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_of_the_environment_is_used_for_loopback(server: FakeComfy, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("NO_PROXY", "no_proxy"):
@@ -314,7 +314,7 @@ def test_no_proxy_of_the_environment_stands_before_loopback(server: FakeComfy, m
 
 
 @pytest.mark.parametrize("proxy", [f"socks5://ann:{TOKEN}@x:1", f"gopher://ann:{TOKEN}@x", "http://x:bad"])
-def test_a_proxy_that_cannot_be_used_is_told_without_its_login(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_a_proxy_that_cannot_be_used_is_reported_without_its_login(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -334,7 +334,7 @@ def test_a_bad_ca_file_is_named(tmp_path: Path, content: str | None) -> None:
     assert "PEM" in caught.value.problems[0].hint
 
 
-def test_https_to_a_plain_server_says_so(server: FakeComfy) -> None:
+def test_https_to_a_plain_server_is_reported(server: FakeComfy) -> None:
     async def test() -> None:
         async with Client(Server(server.url.replace("http:", "https:"))) as client:
             error = await fails(client.system_stats(), transient=False)
