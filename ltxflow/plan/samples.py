@@ -212,12 +212,8 @@ def _try_reference(
 ) -> tuple[int, list[Problem]]:
     still = Still("sample", WORDS, (1536, 1024), template=template.name)
     weights = first_weights(profile) if template.trusted else {}
-    node = Node(
-        Target.of("reference", "sample"),
-        "reference",
-        reference.ReferenceSpec(still, 1, SEED, profile, template, weights),
-        0,
-    )
+    spec = reference.ReferenceSpec(still, 1, SEED, profile, template, weights)
+    node = Node(Target.of("reference", "sample"), "reference", spec, 0)
     try:
         reference.action(node, {})
         graph = node.spec.graph({role: role for role in weights}, {}, "ltxflow")
