@@ -376,7 +376,7 @@ def test_what_was_changed_and_left_out_is_told(film: Film) -> None:
     graph["x"] = node("LoadImage", image="not used.png")
     told = film.run("template", "import", workflow(graph)).out
     assert "set save_output to true" in told
-    assert "format is video/h264-mp4 now" in told
+    assert "set format to video/h264-mp4" in told
     assert 'left out: nothing that is fetched needs it\n    node "x" (LoadImage)' in told
     assert "not used.png" not in (film.folder / "templates" / "mine.json.j2").read_text()
 
