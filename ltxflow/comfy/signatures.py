@@ -1,7 +1,7 @@
 """Read the signatures of ComfyUI's node classes: inputs, outputs, and whether a class is core.
 
-The recorded ones (`core_nodes.json`) come from running servers of several versions: see `docs/comfyui.md`. Inputs are
-declared, and dynamic ones expanded, as in ComfyUI 0.27.0 and 0.33.0: `execution.py` (validate_inputs),
+The recorded ones (`core_nodes.json`) come from servers of several versions: see `docs/reference/comfyui.md`. Inputs
+are declared, and dynamic ones expanded, as in ComfyUI 0.27.0 and 0.33.0: `execution.py` (validate_inputs),
 `comfy_api/latest/_io.py` (parse_class_inputs), `comfy_execution/validation.py` (validate_node_input).
 """
 

@@ -61,7 +61,7 @@ RULES: Mapping[str, Rule] = {
     "T007": rule(
         "every expression of a template can be computed",
         error=Text("{reason}"),
-        undefined=Text("{reason}", "use a variable listed in docs/workflows.md"),
+        undefined=Text("{reason}", "use a variable listed in docs/how-to/workflows.md"),
     ),
     "T008": rule(
         "a template renders to an object of nodes",

@@ -593,7 +593,7 @@ def test_missing_variable(tmp_path: Path) -> None:
     assert line(found) == 5
     assert found.span is not None
     assert found.span.file.endswith("t.json.j2")
-    assert "docs/workflows.md" in found.hint
+    assert "docs/how-to/workflows.md" in found.hint
 
 
 def test_syntax_error(tmp_path: Path) -> None:
