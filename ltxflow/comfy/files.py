@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
@@ -14,8 +13,8 @@ from ltxflow.comfy.replies import OutputFile, load_json, parse_upload
 from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, HttpAnswer, Transport, too_large
 from ltxflow.comfy.untrusted import clean
 from ltxflow.core.digest import Digest
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
-from ltxflow.core.files import DISK, announce, remove
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.files import announce, remove, reported
 
 
 class Transfers:
@@ -110,7 +109,7 @@ class Transfers:
     ) -> Digest:
         sha, done = hashlib.sha256(), 0
         announce("write", to)
-        with _disk(to), to.open("wb") as file:
+        with reported("write", to), to.open("wb") as file:
             async for block in answer.blocks(MIB // 4, is_raw=True):
                 done += len(block)
                 if done > max_bytes:
@@ -127,21 +126,11 @@ class Transfers:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = "free some space" if error.errno == errno.ENOSPC else ""
-        found = Problem(f'cannot use "{path}": {(error.strerror or "failed").lower()}', hint=hint, code=DISK)
-        raise LtxflowError(found, exit_code=FAILED) from error
-
-
-@contextmanager
 def _opened(data: bytes | Path) -> Iterator[bytes | IO[bytes]]:
     if isinstance(data, bytes):
         yield data
         return
-    with _disk(data):
+    with reported("read", data):
         file = data.open("rb")
     with file:
         yield file
@@ -150,5 +139,5 @@ def _opened(data: bytes | Path) -> Iterator[bytes | IO[bytes]]:
 def _size_of(data: bytes | Path) -> int:
     if isinstance(data, bytes):
         return len(data)
-    with _disk(data):
+    with reported("read", data):
         return data.stat().st_size
