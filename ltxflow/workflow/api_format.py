@@ -77,7 +77,7 @@ def read_workflow(text: str, name: str) -> Workflow:
 
     Raise LtxflowError, at the line, for a text that is not JSON, too large, or not a workflow.
     """
-    data = unwrapped(_parsed(text, name))
+    data = unwrap(_parsed(text, name))
     if SURROGATE.search(text):
         data = _whole(data)
     if is_editor(data):
@@ -122,7 +122,7 @@ def _parsed(text: str, name: str) -> Any:
     raise LtxflowError(found)
 
 
-def unwrapped(data: Any) -> Any:
+def unwrap(data: Any) -> Any:
     """Return the workflow in the JSON of a file, which may be a part of it."""
     for _ in range(MAX_WRAPPED):
         if not isinstance(data, dict) or is_editor(data) or _split_nodes(data)[0]:

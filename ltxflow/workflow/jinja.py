@@ -95,7 +95,7 @@ def _reason(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def included(where: str, text: str) -> list[str | None]:
+def included_names(where: str, text: str) -> list[str | None]:
     """Return the names that a text includes, imports or extends; None for an expression."""
     return list(jinja2.meta.find_referenced_templates(parse(where, text)))
 
@@ -109,7 +109,7 @@ class _Names(jinja2.meta.TrackingCodeGenerator):
         return self.undeclared_identifiers
 
 
-def undeclared(texts: Iterable[tuple[str, str]]) -> frozenset[str]:
+def undeclared_names(texts: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Return the names that texts, each with its name, look up in a context."""
     names: set[str] = set()
     for where, text in texts:
@@ -139,7 +139,7 @@ class _Compiled(jinja2.BytecodeCache):
         return f"template code {bucket.key} {bucket.checksum} {compiler}"
 
 
-def compiled(
+def compile_text(
     where: str,
     text: str,
     parts: Mapping[str, str],
@@ -162,7 +162,7 @@ def compiled(
         raise _syntax_problem(error, where) from None
 
 
-def written(template: Compiled, context: Mapping[str, Any], where: str, parts: Iterable[str]) -> str:
+def render_text(template: Compiled, context: Mapping[str, Any], where: str, parts: Iterable[str]) -> str:
     """Render a compiled text, shown as `where` in errors, up to MAX_OUTPUT characters.
 
     Raise LtxflowError at the line of the template that fails.
@@ -199,7 +199,7 @@ def _give_up(where: str, parts: Iterable[str], error: Exception, message: str) -
     ) from None
 
 
-def with_marks(where: str, text: str) -> str:
+def mark_lines(where: str, text: str) -> str:
     """Return a text with a mark in every line, by which rendered output is traced to its line."""
     pieces = []
     for line, kind, value in _environment().lex(text, filename=where):

@@ -66,7 +66,7 @@ def _render(template: Template, context: Mapping[str, Any]) -> Graph:
 
 
 def _graph(template: Template, context: Mapping[str, Any], is_known: bool = False) -> Graph:
-    text = jinja.written(template.compiled, context, template.shown, template.parts)
+    text = jinja.render_text(template.compiled, context, template.shown, template.parts)
     try:
         data = parse_json(text, is_known=is_known)
     except (ValueError, RecursionError) as error:
@@ -129,8 +129,8 @@ def _origin(template: Template, context: Mapping[str, Any], before: str) -> Span
     The template is rendered again with a mark in every line, only for an error. White space is not counted, as the
     marks prevent Jinja from trimming it.
     """
-    compiled = jinja.compiled(template.shown, template.text, template.parts, jinja.with_marks)
-    marked = jinja.written(compiled, context, template.shown, template.parts)
+    compiled = jinja.compile_text(template.shown, template.text, template.parts, jinja.mark_lines)
+    marked = jinja.render_text(compiled, context, template.shown, template.parts)
     wanted = len("".join(before.split()))
     span, written, end = Span(template.shown, 1, 1), 0, 0
     for mark in jinja.MARK.finditer(marked):

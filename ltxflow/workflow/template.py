@@ -107,7 +107,7 @@ class Template:
 
     @cached_property
     def compiled(self) -> jinja.Compiled:
-        return jinja.compiled(self.shown, self.text, self.parts, memory=self.memory)
+        return jinja.compile_text(self.shown, self.text, self.parts, memory=self.memory)
 
     @cached_property
     def nodes(self) -> dict[Digest, dict[str, Any]]:
@@ -226,7 +226,7 @@ def _remembered(memory: Memory, what: str, text: str, find: Callable[[], Any]) -
 def _referenced(where: str, text: str) -> tuple[str, ...]:
     """Return the parts that a text includes. Cached: the templates of a profile share one part."""
     names = []
-    for name in jinja.included(where, text):
+    for name in jinja.included_names(where, text):
         if name is None:
             raise LtxflowError(problem("T003.expression", Span(where, 1, 1)))
         names.append(name)
@@ -280,4 +280,4 @@ def _header(text: str, where: str) -> Header:
 
 def variables(template: Template) -> frozenset[str]:
     """Return the names of the context that a template, or a part of it, looks up."""
-    return jinja.undeclared([(template.shown, template.text), *template.parts.items()])
+    return jinja.undeclared_names([(template.shown, template.text), *template.parts.items()])
