@@ -20,8 +20,7 @@ from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span, problem
 from ltxflow.core.regular import read_json
-from ltxflow.models import filenames
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 
 LORAS = "loras"
 SHAPES = 8  # graphs of one template, with different nodes, that are remembered as checked
@@ -58,7 +57,7 @@ class Inventory:
 
     def choose(self, names: Sequence[str], listed: Iterable[str], folder: str, span: Span | None = None) -> str | None:
         """Return the listed file that `names` mean, None without one; record a doubt if several match."""
-        found = filenames.find(names, listed)
+        found = matching_files(names, listed)
         if len(found) > 1:
             first, second, *more = (f'"{clean(name, 100)}"' for name in found)
             matches = f"{first} and {second}" + (f" and {len(more)} more" if more else "")
@@ -155,7 +154,7 @@ async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None
 
 def find_name(wanted: str, available: Iterable[str]) -> str | None:
     """Return the listed name for a file name, with or without folder and suffix; None without one."""
-    found = filenames.find([wanted], available)
+    found = matching_files([wanted], available)
     return found[0] if found else None
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 from collections import Counter
 
 import pytest
 from film import run
 
-from ltxflow.cli.commands.rules import TABLES
+from ltxflow import messages
 from ltxflow.core.files import data_dir
-from ltxflow.media import findings
-from ltxflow.project import lint
 
 
 def test_every_rule_has_a_code_a_level_and_a_title() -> None:
@@ -24,7 +24,10 @@ def test_every_rule_has_a_code_a_level_and_a_title() -> None:
 
 
 def test_no_two_rules_have_one_code() -> None:
-    codes = [code for table in (*TABLES, lint.RULES, findings.RULES) for code in table]
+    modules = [
+        importlib.import_module(f"ltxflow.messages.{each.name}") for each in pkgutil.iter_modules(messages.__path__)
+    ]
+    codes = [code for module in modules for code in module.RULES]
     assert [code for code, number in Counter(codes).items() if number > 1] == []
     assert "covers" in run("rules", "L107").out
 

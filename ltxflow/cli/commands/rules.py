@@ -6,34 +6,14 @@ import argparse
 
 from ltxflow import messages
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.documents import schema, yaml
 from ltxflow.media import findings
-from ltxflow.project import clips, lint, load, narration, reader, references, settings, sources, speech
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns
 
-TABLES = (
-    *(
-        yaml.RULES,
-        schema.RULES,
-        sources.RULES,
-        load.RULES,
-        reader.RULES,
-        settings.RULES,
-        clips.RULES,
-        clips.EXTENDS_RULES,
-    ),
-    *(narration.RULES, references.RULES, speech.RULES),
-)
-MILDER = {
-    "L022": "warning",
-    "L025": "warning",
-    "L047": "advice",
-    "L049": "warning",
-    "L106": "warning",
-    "L126": "warning",
-    "T102": "advice",
-}  # the rest: errors
+LENGTHS = {  # until the catalogue has them
+    "T101": {"level": "error", "title": "the clips of a scene cover its narration", "why": "", "source": ""},
+    "T102": {"level": "advice", "title": "lengths are where the model is at its best", "why": "", "source": ""},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,15 +41,11 @@ def _line(rule: dict[str, str]) -> str:
 
 
 def _rules() -> dict[str, dict[str, str]]:
-    told: dict[str, dict[str, str]] = {}
-    for code, one in messages.every():
-        told[code] = {"level": one.level, "title": one.title, "why": one.why, "source": one.source}
-    for table in TABLES:
-        for code, title in table.items():
-            told[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
-    graded: list[lint.PromptRule | findings.CheckRule] = [*lint.RULES.values(), *findings.RULES.values()]
-    for rule in graded:
-        told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
-    for code, rule in findings.RULES.items():
-        told[code] |= {"check": rule.check, "seed": rule.seed}
-    return dict(sorted(told.items()))
+    found: dict[str, dict[str, str]] = LENGTHS | {
+        code: {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
+        for code, rule in messages.every()
+    }
+    for code, check in findings.RULES.items():
+        found[code] = {"level": check.level, "title": check.title, "why": check.why, "source": check.source}
+        found[code] |= {"check": check.check, "seed": check.seed}
+    return dict(sorted(found.items()))
