@@ -16,7 +16,6 @@ from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
 from film import Film, Ran, prompt
 from films import Data, Project, stale, write_guide, write_picture, write_sound
 
-import ltxflow.build.loop as building
 from ltxflow.core.errors import LtxflowError
 from ltxflow.lock.merge import merge
 from ltxflow.lock.model import Lock, parse_lock, read_lock, with_choices
@@ -247,7 +246,8 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         then.setattr(clip_step, "VERSION", "1")
         then.setattr(reference_step, "VERSION", "1")
         then.setattr(Profile, "token", lambda self, role, precision: f"{role}@{precision}")
-        then.setattr(building, "made_by", lambda node, action: "")
+        then.setattr(clip_step, "made_by", lambda node, action: "")
+        then.setattr(reference_step, "made_by", lambda node, action: "")
         assert len(project.build().rendered) == len(MADE) + 2
     return project
 

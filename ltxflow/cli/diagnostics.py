@@ -35,12 +35,12 @@ from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.farm.capabilities import (
     ServerFiles,
     ServerRequirements,
-    lacks,
-    newest_of,
-    ours,
+    missing_from,
+    newest_on,
 )
 from ltxflow.media.codecs import media_libraries, missing_codecs
 from ltxflow.media.text_layout import lacking
+from ltxflow.models.load import shipped_profiles
 from ltxflow.project.config import Config, is_trusted
 from ltxflow.project.load import load
 from ltxflow.session.session import Session, foreign_in_use
@@ -515,7 +515,7 @@ async def _had(inventory: Inventory, needs: ServerRequirements) -> dict[str, str
 
 def model_findings(holding: ServerFiles) -> Iterator[Diagnostic]:
     """Yield the largest of our models that a server can run, and what the others lack."""
-    found, where = newest_of(holding, models := ours()), holding.server
+    found, where = newest_on(holding, models := list(shipped_profiles())), holding.server
     if found is None:
         message = "none of the models that ltxflow knows can be run here"
         yield Diagnostic("server.largest", "warning", message, "the next lines say what each of them lacks", where)
@@ -523,7 +523,7 @@ def model_findings(holding: ServerFiles) -> Iterator[Diagnostic]:
         message = f"the largest model this server can run: {found.title} (profile: {found.name})"
         yield Diagnostic("server.largest", "ok", message, "", where)
     for profile in models:
-        if missing := lacks(profile, holding):
+        if missing := missing_from(holding, profile):
             files = [each for each in missing if "/" in each]
             hint = "put the files into ComfyUI/models/" if files else "update ComfyUI there"
             message = f"{profile.title} (profile: {profile.name}) lacks {', '.join(missing)}"

@@ -25,6 +25,7 @@ from ltxflow.core.digest import Digest, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, LtxflowError, Problem
 from ltxflow.core.events import Event, RunStarted
 from ltxflow.core.regular import read_json
+from ltxflow.core.target import Target
 from ltxflow.documents.document import Document
 from ltxflow.documents.schema import check
 from ltxflow.media.mix import RATE, Bed, MixedVoice
@@ -46,7 +47,7 @@ from ltxflow.steps.part import BurntCaption, PartSpec
 from ltxflow.store.published import PublishedFile, found, is_ours, settled, with_intent, write_published
 
 PROXY_LONG_SIDE = 640  # px
-TARGET = "conform:film"
+TARGET = Target("conform:film")
 
 Json = Mapping[str, Any]
 OF_CLIPS = ("id", "sha256", "trimStart", "durationInFrames", "from", "transition", "volume")
@@ -88,7 +89,7 @@ def conform_nodes(told: Json, sources: Mapping[str, Source], captions: Sequence[
     """
     look = finish.look(told)
     parts = [
-        Node(f"part:{name}", "part", part, part.shown.frames)
+        Node(Target(f"part:{name}"), "part", part, part.shown.frames)
         for name, part in _parts(told, sources, look, captions if finish.burns_captions else ())
     ]
     film = ConformSpec(

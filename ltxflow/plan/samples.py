@@ -33,7 +33,8 @@ from ltxflow.project.model import (
 )
 from ltxflow.project.references import TEXT_TO_IMAGE
 from ltxflow.steps import Node, reference
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.files import ContinuationSource
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow.render import render_many
 from ltxflow.workflow.template import Template, variables
 
@@ -47,7 +48,7 @@ class Sample:
     """A clip of no film, with a label of its settings."""
 
     label: str
-    spec: clip_step.ClipSpec
+    spec: ClipSpec
 
 
 def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style.safetensors",)) -> list[Sample]:
@@ -58,8 +59,8 @@ def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style
     reads = variables(template)
     chosen: dict[str, Sample] = {}
     for sample in _every(profile, template, reads, loras):
-        names = clip_step.first_names(sample.spec)
-        context = clip_step.context(sample.spec, names, {}, "ltxflow")
+        names = sample.spec.first_names
+        context = sample.spec.context(names, {}, "ltxflow")
         chosen.setdefault(digest_json({name: context.get(name) for name in sorted(reads)}), sample)
     return list(chosen.values())
 
@@ -113,7 +114,7 @@ def _spec(
     has: set[str],
     loras: Sequence[str],
     audio: str,
-) -> clip_step.ClipSpec:
+) -> ClipSpec:
     preset = profile.qualities[chosen["quality"]]
     wanted = {**profile.clip_defaults, "steps": preset.steps, "cfg": preset.cfg}
     settings = {name: Value(value, "sample") for name, value in {**wanted, **chosen}.items()}
@@ -134,7 +135,7 @@ def _spec(
         keyframes=KEYFRAMES if "keyframes" in has else (),
     )
     film = {"size": Value(size, "sample")}
-    return clip_step.ClipSpec(
+    return ClipSpec(
         clip=clip,
         scene=Scene("sample", 0, (clip,), Narration("none", Fraction(0))),
         film=film,
@@ -146,7 +147,7 @@ def _spec(
         profile=profile,
         template=template,
         weights=first_weights(profile),
-        before=clip_step.ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
+        before=ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
     )
 
 
@@ -177,7 +178,7 @@ def try_template(
     if makes_references(template):
         return _try_reference(profile, template, signatures, allowed)
     tried = samples(profile, template, loras)
-    contexts = [clip_step.context(s.spec, names or clip_step.first_names(s.spec), {}, "ltxflow") for s in tried]
+    contexts = [s.spec.context(names or s.spec.first_names, {}, "ltxflow") for s in tried]
     try:
         graphs = render_many(template, contexts)
     except LtxflowError as error:
@@ -228,7 +229,7 @@ def _try_reference(
 
 def _foreign_files(sample: Sample, graph: Mapping[str, Any], signatures: Signatures) -> Iterator[Problem]:
     template = sample.spec.template
-    for problem in clip_step.foreign_files(sample.spec, graph, signatures):
+    for problem in sample.spec.unexpected_file_inputs(graph, signatures):
         message = problem.message.removeprefix(f"{sample.spec.clip.path}: ")
         node = re.match(r'node "([^"]*)"', message)
         yield replace(problem, message=message, span=node_span(template, node[1] if node else ""))

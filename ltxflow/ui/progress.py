@@ -146,22 +146,22 @@ def summary(face: Console, event: RunFinished, mode: str) -> None:
 def report(face: Console, made: BuildResult, warnings: Sequence[Problem] = (), is_quiet: bool = False) -> None:
     """Given what became of a film, tell its problems, files that no longer belong to it, and the totals."""
     face.problems([*made.concerns, *made.problems, *warnings])
-    if made.outlook.orphans and not is_quiet:
-        names = ", ".join(orphan.file for orphan in made.outlook.orphans)
+    if made.plan.orphans and not is_quiet:
+        names = ", ".join(orphan.file for orphan in made.plan.orphans)
         face.say(f"  - {names}: no longer in the film; remove with: ltxflow clean --yes")
-    if made.built.interrupted:
+    if made.run.interrupted:
         face.warn("interrupted: what is finished is kept; run it again to go on")
     if not is_quiet or made.code:
-        summary(face, made.finished, made.outlook.mode if made.delivered.timeline else "references")
-    if made.unspoken and made.outlook.mode == "render":
-        scenes = [scene for scene in made.outlook.project.scenes if scene.id in made.unspoken]
+        summary(face, made.finished, made.plan.mode if made.published.timeline else "references")
+    if made.speech_failures and made.plan.mode == "render":
+        scenes = [scene for scene in made.plan.project.scenes if scene.id in made.speech_failures]
         clips = sum(len(scene.clips) for scene in scenes)
         wait = "1 clip waits" if clips == 1 else f"{clips} clips wait"
         face.warn(f"{', '.join(scene.id for scene in scenes)} could not be spoken: {wait}, since its length is a guess")
-    if is_quiet or not made.stills:
+    if is_quiet or not made.previews:
         return
-    if not made.delivered.timeline:
-        for still in made.stills:
+    if not made.published.timeline:
+        for still in made.previews:
             face.say(f"  {os.path.relpath(still)}")
-    elif any(target.startswith("reference:") for target in made.built.rendered):
-        face.say(f"→ {os.path.relpath(made.stills[0].parent)}  {count(len(made.stills), 'still')} to look at")
+    elif any(target.startswith("reference:") for target in made.run.rendered):
+        face.say(f"→ {os.path.relpath(made.previews[0].parent)}  {count(len(made.previews), 'still')} to look at")

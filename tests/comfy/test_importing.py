@@ -36,7 +36,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.workflow.api_format import read_workflow
 from ltxflow.workflow.imported import ImportedWorkflow, template_text
 from ltxflow.workflow.importer import MAX_NODES, recognise
-from ltxflow.workflow.jinja import compiled
+from ltxflow.workflow.jinja import compile_text
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_template, variables
 from ltxflow.workflow.values import Values
@@ -613,4 +613,4 @@ def test_whatever_is_broken_ends_in_a_template_or_one_clear_error(data: st.DataO
     assert all(problem.message and problem.hint and problem.code for problem in problems)
     assert bool(problems) != bool(text)
     if text:
-        compiled("mine.json.j2", text, {})
+        compile_text("mine.json.j2", text, {})

@@ -31,7 +31,7 @@ from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_file
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.config import config_folder
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow import render
 from ltxflow.workflow.template import Template
 
@@ -414,14 +414,14 @@ def test_a_clips_sound_is_uploaded_by_its_bytes(film: Film) -> None:
     graph = graph_of(film)
     assert graph["33"]["inputs"] == {"audio": f"ltxflow/{digest[:32]}.wav"}
     assert graph["105"]["inputs"]["value"] == pytest.approx(graph["40"]["inputs"]["length"] / 25)
-    asset = next(one for one in clip_step.assets(_shot(film)) if one.role == "sound")
+    asset = next(one for one in _shot(film).assets() if one.role == "sound")
     assert (asset.name, asset.recipe) == (graph["33"]["inputs"]["audio"], {"sound": digest})
     assert film.run("check").code == 0
 
 
-def _shot(film: Film) -> clip_step.ClipSpec:
+def _shot(film: Film) -> ClipSpec:
     with film.session() as session:
-        shot: clip_step.ClipSpec = next(iter(session.look(PlanOptions()).plan.nodes.values())).spec
+        shot: ClipSpec = next(iter(session.look(PlanOptions()).plan.nodes.values())).spec
     return shot
 
 
@@ -509,12 +509,12 @@ def test_a_clip_has_what_its_template_needs(film: Film) -> None:
 
 
 def test_files_of_foreign_loaders_are_found_by_a_servers_signatures(film: Film) -> None:
-    shot: clip_step.ClipSpec = next(iter(film.session().look(PlanOptions()).plan.nodes.values())).spec
+    shot: ClipSpec = next(iter(film.session().look(PlanOptions()).plan.nodes.values())).spec
     entry = {"input": {"required": {"video": [["a.mp4"], {"video_upload": True}]}}, "output": ["IMAGE"]}
     signatures = Signatures.from_object_info({"VHS_LoadVideo": entry})
     graph = {"1": node("VHS_LoadVideo", video="/etc/x.mp4")}
-    assert clip_step.foreign_files(shot, graph) == []
-    (problem,) = clip_step.foreign_files(shot, graph, signatures)
+    assert shot.unexpected_file_inputs(graph) == []
+    (problem,) = shot.unexpected_file_inputs(graph, signatures)
     assert '"/etc/x.mp4"' in problem.message
 
 

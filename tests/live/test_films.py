@@ -12,7 +12,7 @@ from live.server import Live
 from PIL import Image
 
 from ltxflow.comfy.inventory import find_name
-from ltxflow.farm.capabilities import holding_of, lacks
+from ltxflow.farm.capabilities import files_of, missing_from
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.models.load import shipped_profiles
@@ -25,10 +25,12 @@ MADE = {"t2v": 17, "i2v": 17, "flf2v": 17, "keyframes": 17, "extend": 25, "still
 
 def _missing(live: Live, profile: Profile) -> list[str]:
     """What the server lacks for a film of this model; which precision it has does not matter."""
-    holding = live.ask(lambda client: holding_of(client, [profile]))
+    holding = live.ask(lambda client: files_of(client, [profile]))
     upscaler = profile.models["temporal_upscaler"]
     has = any(upscaler.find(each, holding.listed(upscaler.folder)) for each in upscaler.order)
-    return lacks(profile, holding) + ([] if has else [f"{upscaler.folder}/{upscaler.weights[upscaler.order[0]][0]}"])
+    return missing_from(holding, profile) + (
+        [] if has else [f"{upscaler.folder}/{upscaler.weights[upscaler.order[0]][0]}"]
+    )
 
 
 def _write(film: Film, live: Live, profile: str, size: tuple[int, int], *ids: str) -> None:

@@ -16,7 +16,7 @@ from ltxflow.documents import yaml
 from ltxflow.models.load import load_profile, templates_folder
 from ltxflow.models.profile import Profile, ProfileRequirements
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow.render import Graph
 from ltxflow.workflow.template import read_templates
 
@@ -51,8 +51,8 @@ def write(film: Film, profile: str, clip: str = "", **top: str) -> Film:
 def graph(film: Film) -> Graph:
     """The workflow of the film's clip, with the profile's names for the files."""
     (node,) = film.session().look(PlanOptions()).plan.nodes.values()
-    shot: clip_step.ClipSpec = node.spec
-    return clip_step.graph(shot, clip_step.first_names(shot), {}, "x")
+    shot: ClipSpec = node.spec
+    return shot.graph(shot.first_names, {}, "x")
 
 
 def classes(made: Graph) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from ltxflow.build.approval import ApprovalRequired, consent, unasked
+from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
 from ltxflow.build.pipeline import make_film
 from ltxflow.cli.options import add_means, add_question, asked_of, means_of, question_of, waited_session
 from ltxflow.session.afterbuild import keep_after
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
         if not args.json and not args.quiet:
             face.problems([p for p in session.loaded.problems if p.level == "warning"])
         question = question_of(args, session)
-        asks = unasked if args.yes or args.force else partial(consent, servers=args.server)
+        asks = approve_all if args.yes or args.force else partial(require_approval, servers=args.server)
         try:
             with watch:
                 made = make_film(session, question, means_of(args), watch, asks)
@@ -41,15 +41,15 @@ def run(args: argparse.Namespace, face: Console) -> int:
             data = {
                 "totals": made.finished.as_json(),
                 "output": made.finished.output,
-                "orphans": [orphan.file for orphan in made.outlook.orphans],
-                "unspoken": sorted(made.unspoken),
+                "orphans": [orphan.file for orphan in made.plan.orphans],
+                "unspoken": sorted(made.speech_failures),
                 "checks": {target: verdict.as_json() for target, verdict in made.verdicts.items()},
             }
             return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
         report(face, made, session.warnings, args.quiet)
         asked = asked_of(args)
         if made.is_nothing_new and not session.warnings and not question.groups:
-            face.footing = footing_of(asked, Seen(session, made.outlook))
+            face.footing = footing_of(asked, Seen(session, made.plan))
         elif made.code == 0 and asked and made.eve:
             keep_after(asked, made.eve)
         return made.code

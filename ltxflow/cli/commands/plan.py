@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ltxflow.build.approval import check_twins, gpu_time
+from ltxflow.build.approval import check_same_motion, gpu_time
 from ltxflow.cli.options import add_question, asked_of, question_of, session_of
 from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
     with seen.session if seen else session_of(args) as session:
         question = question_of(args, session)
         outlook = seen.outlook if seen else session.look(question)
-        check_twins(outlook)
+        check_same_motion(outlook)
         if not question.groups:  # these rest on git, too
             face.footing = footing_of(asked, seen or Seen(session, outlook))
         suggestions = list(moves(outlook, session.trace_of))

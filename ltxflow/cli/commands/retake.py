@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
         with watch:
             made = make_film(session, PlanOptions(selectors=(selector,), also=(selector,)), means_of(args), watch)
     verdict = made.verdicts.get(named.target)
-    is_made = made.built.statuses[named.target].trace is not None
+    is_made = made.run.statuses[named.target].trace is not None
     if args.json:
         data = {
             "clip": named.clip.path,

@@ -14,7 +14,7 @@ from ltxflow.plan.plan import Plan, PlanOptions, length_in_words
 from ltxflow.project.model import Clip, Project, Value
 from ltxflow.project.weights import requested_precision, weights_of
 from ltxflow.steps import Node, reference
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns, duration
 
@@ -59,10 +59,10 @@ def _show_reference(args: argparse.Namespace, face: Console, outlook: Plan, node
     """An image that is made first: what it is asked for as, by whom, and where it can be looked at."""
     sitting: reference.ReferenceSpec = node.spec
     still, status = sitting.still, outlook.statuses[node.target]
-    if args.graph and sitting.made_by is None:
+    if args.graph and sitting.made_with is None:
         raise LtxflowError(Problem(f"{still.path} is made by the engine {still.engine.name}: it has no graph"))
     graph = sitting.graph(sitting.profile.first_names(sitting.weights), {}, "ltxflow") if args.graph else {}
-    made_by = f"template {still.template}" if sitting.made_by else f"engine {still.engine.name}"
+    made_by = f"template {still.template}" if sitting.made_with else f"engine {still.engine.name}"
     size = "{}x{}".format(*still.size)
     if args.json:
         told = {"target": node.target, "key": status.key, "prompt": still.prompt, "seed": sitting.seed, "size": size}
@@ -82,8 +82,8 @@ def _show_reference(args: argparse.Namespace, face: Console, outlook: Plan, node
 
 def _graph(node: Node) -> dict[str, Any]:
     """The workflow with the profile's first file name for each model: a server may know them by another."""
-    shot: clip_step.ClipSpec = node.spec
-    return clip_step.graph(shot, clip_step.first_names(shot), {}, f"ltxflow/{node.clip}")
+    shot: ClipSpec = node.spec
+    return shot.graph(shot.first_names, {}, f"ltxflow/{node.clip}")
 
 
 def _values(outlook: Plan, clip: Clip) -> dict[str, Value]:
@@ -103,7 +103,7 @@ def _weights(project: Project) -> dict[str, Value]:
 
 
 def _data(outlook: Plan, node: Node) -> dict[str, Any]:
-    shot: clip_step.ClipSpec = node.spec
+    shot: ClipSpec = node.spec
     values = _values(outlook, shot.clip)
     return {
         "target": node.target,
@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
 
 
 def _print(face: Console, outlook: Plan, node: Node, resolved: bool) -> None:
-    shot: clip_step.ClipSpec = node.spec
+    shot: ClipSpec = node.spec
     status = outlook.statuses[node.target]
     state = {"hit": "in the store", "miss": "not made yet", "maybe": status.waits}[status.state]
     face.say(f"{face.paint(node.clip, 'bold')}  take {node.take}  key {(status.key or '')[:12]}…  {state}")
