@@ -23,12 +23,11 @@ def test_every_rule_has_a_code_a_level_and_a_title() -> None:
         assert rule["title"]
 
 
-def test_no_two_rules_have_one_code() -> None:
-    modules = [
-        importlib.import_module(f"ltxflow.messages.{each.name}") for each in pkgutil.iter_modules(messages.__path__)
-    ]
-    codes = [code for module in modules for code in module.RULES]
-    assert [code for code, number in Counter(codes).items() if number > 1] == []
+def test_no_two_texts_have_one_id() -> None:
+    names = [f"ltxflow.messages.{each.name}" for each in pkgutil.iter_modules(messages.__path__)]
+    rules = [pair for name in names for pair in importlib.import_module(name).RULES.items()]
+    ids = [f"{code}.{text}" for code, rule in rules for text in rule.texts]
+    assert [id for id, number in Counter(ids).items() if number > 1] == []
     assert "covers" in run("rules", "L107").out
 
 
