@@ -151,7 +151,7 @@ def not_in_list(wanted: Input, value: Any, class_type: str = "", length: int | N
 
 
 def _did_you_mean(close: str | None) -> str | None:
-    """Return the hint for a misspelling; None, for the hint of the catalogue, where there is no near name."""
+    """Return the hint for a misspelling; None, for the catalogue's hint, without a near name."""
     return f"did you mean {quote(close)}?" if close else None
 
 

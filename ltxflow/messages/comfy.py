@@ -143,7 +143,7 @@ RULES: Mapping[str, Rule] = {
     # ---- the nodes of a graph; the node and the template follow each message, see comfy/wording.py
     "N100": rule(
         "a graph is a mapping of node id to node, and has at least one",
-        empty=Text("there is no node", _EXPORT),
+        empty=Text("no nodes", _EXPORT),
         saved=Text("this is a saved workflow, not one in API format", _EXPORT),
     ),
     "N101": rule("every node's class exists", "unknown class {class_}", "install the custom node on the server"),
@@ -209,7 +209,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "N114": rule("a choice is in the input's list", "input {input} is {value}, which is not in its list"),
     "N115": rule("links make no cycle", "the links make a cycle, {ring},", "remove one of its links"),
-    "N116": rule("a graph has an output node", "there is no output node", "add a SaveVideo or SaveImage node"),
+    "N116": rule("a graph has an output node", "no output node", "add a SaveVideo or SaveImage node"),
     "N117": rule(
         "a model file is in the server's list",
         folder=Text('file {value} for {input} is not in the server\'s folder "{folder}"'),

@@ -102,7 +102,7 @@ def test_a_sound_that_another_node_loads_is_loaded_by_comfyui_itself() -> None:
     repaired = repair(graph)
     assert repaired.graph["33"]["class_type"] == "LoadAudio"
     assert repaired.graph["33"]["inputs"] == {"audio": "speech.mp3"}
-    graph["34"]["inputs"]["duration"] = ["33", 1]  # it tells the length, which LoadAudio does not
+    graph["34"]["inputs"]["duration"] = ["33", 1]  # the length, which LoadAudio does not return
     assert repair(graph).graph["33"]["class_type"] == "VHS_LoadAudioUpload"
 
 

@@ -14,7 +14,7 @@ from ltxflow.core.errors import LtxflowError
 ID = "ce96a76d-ce0f-494e-8276-79123c236e68"
 OTHER = "11111111-2222-5333-8444-555555555555"
 
-# JSON as a hostile server might send it, often with the keys that are looked at
+# JSON as a hostile server might send it, often with the keys that are read
 WORDS = """
     prompt_id number node_errors error errors message details type class_type outputs images filename
     subfolder status status_str messages id execution_status execution_error queue_running queue_pending

@@ -247,7 +247,7 @@ def renamed(path: str, new: str) -> Graph:
 
 
 SAMPLES: list[tuple[str, Graph, str, str]] = [
-    ("N100", {}, "there is no node", "API format"),
+    ("N100", {}, "no nodes", "API format"),
     ("N100", {"nodes": [], "links": []}, "saved workflow", "API format"),
     ("N101", {**text_to_video(), "9": node("CreatVideo")}, '"CreatVideo"', 'did you mean "CreateVideo"?'),
     ("N102", {**text_to_video(), "9": node("ShellRun")}, '"ShellRun"', "allowed_nodes"),
