@@ -308,17 +308,6 @@ class Client:
         body = {"unload_models": unload_models, "free_memory": free_memory}
         await self._http.post("/free", "freeing its memory", body)
 
-    async def features(self) -> dict[str, Any]:
-        """Return the server's feature flags (`max_upload_size` …), none for a server without them."""
-        what = "reading its features"
-        async with self._http.ask("GET", "/features", what, also=(404,)) as response:
-            data = await self._http.body(response, what, BODY_CAP)
-        if response.status_code == 404:
-            return {}
-        with self._http.naming(what):
-            flags = load_json(data)
-        return flags if isinstance(flags, dict) else {}
-
 
 def _knows_jobs(data: bytes) -> bool:
     """Return whether ComfyUI wrote the body of a 404: then it has jobs, but not this one."""

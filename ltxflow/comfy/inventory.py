@@ -152,12 +152,6 @@ async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None
         )
 
 
-def find_name(wanted: str, available: Iterable[str]) -> str | None:
-    """Return the listed name for a file name, with or without folder and suffix; None without one."""
-    found = matching_files([wanted], available)
-    return found[0] if found else None
-
-
 def _missing_model(
     inventory: Inventory, profile: Profile, role: str, weights: str, available: tuple[str, ...], user: str
 ) -> Problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -353,12 +353,6 @@ def _outputs(body: object) -> tuple[tuple[OutputFile, ...], tuple[str, ...]]:
                 elif kind == "output":
                     refused.append(clean(f"{folder}/{name}" if folder else name, 120))
     return tuple(files), tuple(refused)
-
-
-def with_extension(outputs: Iterable[OutputFile], *extensions: str) -> tuple[OutputFile, ...]:
-    """Return the outputs whose names end in one of `extensions` (".mp4"), in order."""
-    endings = tuple(e.lower() for e in extensions)
-    return tuple(o for o in outputs if o.filename.lower().endswith(endings))
 
 
 def is_plain_name(name: object) -> bool:

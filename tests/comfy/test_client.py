@@ -297,7 +297,6 @@ def test_a_server_describes_itself(server: FakeComfy) -> None:
         info = await client.object_info()
         assert await client.object_info_class("SaveVideo") == info["SaveVideo"]
         assert await client.object_info_class("Nope") is None
-        assert (await client.features())["max_upload_size"] == 100 * MIB
         await client.free()
 
 

@@ -14,11 +14,11 @@ from fakes.comfyui import MODELS_LTX2, FakeComfy
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.inventory import Inventory, Names, find_name, fit_graph, resolve_names
+from ltxflow.comfy.inventory import Inventory, Names, fit_graph, resolve_names
 from ltxflow.comfy.signatures import core_classes, recorded_info, reported_core
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.models.load import load_profile
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 
 ROLES = ("checkpoint", "text_encoder", "distilled_lora", "spatial_upscaler")
 WEIGHTS = {
@@ -117,7 +117,7 @@ def test_each_folder_is_requested_once(profile: Profile) -> None:
     ],
 )
 def test_a_lora_is_found_with_or_without_folder_and_extension(wanted: str, there: list[str], found: str | None) -> None:
-    assert find_name(wanted, there) == found
+    assert matching_files([wanted], there)[:1] == ([found] if found else [])
 
 
 # What is missing

@@ -59,7 +59,6 @@ def test_errors_and_resets_are_transient_wherever_they_come(
             client.queue_remaining(),
             client.queue(),
             client.free(),
-            client.features(),
         ):
             error = await fails(asking, transient=True)
             assert str(error).startswith("bench: ")
@@ -290,7 +289,7 @@ def test_a_header_that_cannot_be_sent_is_refused_unseen() -> None:
 def test_requests_name_us_and_no_origin() -> None:
     async def test() -> None:
         async with speaking(lambda _: reply(b"{}")) as (url, heads), Client(Server(url)) as client:
-            await client.features()
+            await client.object_info()
             await client.socket.open()
             for head in (h.lower() for h in heads):
                 assert f"user-agent: ltxflow/{__version__}".encode() in head
