@@ -118,7 +118,7 @@ class _Reading:
 
     @property
     def misfit(self) -> int:
-        """How badly the values fit: first of all their kinds, then their number; an editor may add some at the end."""
+        """Badness of the fit: first the types of values, then their number; an editor may append some."""
         missing, spare = max(self.at - len(self.values), 0), max(len(self.values) - self.at, 0)
         return 10 * (len(self.misfits) + self.misplaced) + 3 * self.odd + 3 * missing + min(spare, 2)
 
@@ -130,7 +130,7 @@ class _Reading:
         return self
 
     def grow(self, one: Input) -> None:
-        """Widgets of an input that grows come before all others; the file names those it has."""
+        """Take the values of a growing input: they come before all others, and the file names those it has."""
         template = one.options.get("template")
         specs = template.get("input") if isinstance(template, Mapping) else None
         parts = [
