@@ -27,8 +27,9 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers, is_loopback, read_gateway
 from ltxflow.comfy.inventory import Inventory, resolve_names
-from ltxflow.comfy.messages import QueueEntry, SystemStats, clean
+from ltxflow.comfy.replies import QueueEntry, SystemStats
 from ltxflow.comfy.signatures import Signatures, core_classes
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.farm.capabilities import (
     ServerFiles,
@@ -488,7 +489,7 @@ async def film_findings(
                 present.append(file)
             else:
                 found.append(_missing(template, folder, name, available, report.name))
-        for doubt in inventory.news():
+        for doubt in inventory.new_doubts():
             doubt = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
             found.append(of_problem("server.models", doubt, "warning", report.name))
         if present:

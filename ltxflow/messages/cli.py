@@ -24,7 +24,10 @@ RULES: Mapping[str, Rule] = {
             "lock merge takes three files: BASE OURS THEIRS", "leave them out to resolve a conflict: ltxflow lock merge"
         ),
         one_template=Text("template show takes one template", "run `ltxflow template list` to list them"),
-        one_file=Text("template import takes one file", "{export}, then: ltxflow template import my_workflow.json"),
+        one_file=Text(
+            "template import takes one file",
+            "save the workflow in ComfyUI, then run `ltxflow template import my_workflow.json`",
+        ),
     ),
     "U003": rule("ltxflow has no bugs", "a bug in ltxflow: {error}", "report it"),
     "U004": rule(
