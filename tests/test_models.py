@@ -531,7 +531,7 @@ def test_choices_are_a_line_of_the_lock() -> None:
         ('model:ltx-2/19b: {"stages": 3}', '"stages" is 3'),
         ('model:ltx-2/19b: {"quality": 1}', '"quality" is not text'),
         ('model:ltx-2/19b: {"pick": 1}', 'a model has no "pick"'),
-        (LINE + LINE, "stands here twice"),
+        (LINE + LINE, "occurs twice"),
     ],
 )
 def test_a_line_that_is_damaged_is_an_error(line: str, message: str) -> None:
@@ -553,13 +553,15 @@ def chosen(**weights: str) -> Lock:
 def test_choices_of_two_branches_are_united_and_a_clash_is_shown() -> None:
     merged = merge(Lock(), chosen(checkpoint="fp8"), chosen(text_encoder="fp4"))
     assert merged.lock.choices == {"ltx-2/19b": {"weights": {"checkpoint": "fp8", "text_encoder": "fp4"}}}
-    assert merged.clashes == ()
+    assert merged.conflicts == ()
     merged = merge(chosen(checkpoint="fp8"), chosen(checkpoint="fp8"), chosen(checkpoint="bf16"))
     assert merged.lock.choices["ltx-2/19b"]["weights"] == {"checkpoint": "bf16"}
     for taken_back in ((chosen(), chosen(checkpoint="fp8")), (chosen(checkpoint="fp8"), chosen())):
         assert merge(chosen(checkpoint="fp8"), *taken_back).lock.choices == {}
     merged = merge(Lock(), chosen(checkpoint="fp8"), chosen(checkpoint="bf16"))
     assert merged.lock.choices["ltx-2/19b"]["weights"] == {"checkpoint": "fp8"}
-    (clash,) = merged.clashes
-    assert clash.message == ("model:ltx-2/19b: here checkpoint fp8, there checkpoint bf16: checkpoint fp8 stands")
-    assert clash.hint == "talk about it; to take theirs: write  weights: {checkpoint: bf16}"
+    (clash,) = merged.conflicts
+    assert clash.problem.message == (
+        "model:ltx-2/19b: here checkpoint fp8, there checkpoint bf16; checkpoint fp8 is kept"
+    )
+    assert clash.problem.hint == "agree on one; to take theirs: write  weights: {checkpoint: bf16}"

@@ -55,7 +55,7 @@ def test_accepting_all_upgrades_renders_nothing(upgraded: Film) -> None:
     assert upgraded.run("plan", "--json").data["upgrades"] == []
     built = upgraded.run("build", "--json")
     assert (built.code, built.totals["rendered"], built.totals["hit"]) == (0, 0, 12)
-    assert "no upgrade would render anything again" in upgraded.run("accept", "--all-upgrades").out
+    assert "no upgrade would re-render anything" in upgraded.run("accept", "--all-upgrades").out
 
 
 def test_a_build_of_few_says_so_and_asks_nothing(upgraded: Film) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.client import prompt_id_for
-from ltxflow.comfy.messages import JobState, NodeProgress, Progress
+from ltxflow.comfy.frames import NodeProgress, Progress
 from ltxflow.comfy.progress import Tracker, follow
+from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.transport import NEVER_SENT
 from ltxflow.core import memory_limit
 from ltxflow.core.errors import FAILED, LtxflowError, problem
@@ -79,7 +80,7 @@ class AttemptRunner:
                 graph = await self.workers.patiently(
                     attempt, lambda: prepare(attempt, self.allowed, self.signatures), may_leave=True, may_refuse=True
                 )
-                for doubt in worker.inventory.news():
+                for doubt in worker.inventory.new_doubts():
                     self.queue.notify(None, f"{doubt.message}; {doubt.hint}", "warning")
                 if worker.queue[0] is not attempt and await self._is_shared(attempt):
                     self.queue.requeue(attempt)
@@ -191,7 +192,7 @@ class AttemptRunner:
 
         def on_progress(event: Progress) -> None:
             nonlocal has_begun, next_step_s
-            shown = tracker.hear(event)
+            shown = tracker.update(event)
             if tracker.has_started and not has_begun:
                 has_begun = True
                 self._began(attempt)

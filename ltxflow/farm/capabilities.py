@@ -14,6 +14,7 @@ from typing import Any
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers
 from ltxflow.comfy.signatures import model_inputs
+from ltxflow.comfy.transport import BROKEN, SERVER_ERROR
 from ltxflow.core.errors import LtxflowError, Span
 from ltxflow.core.events import Event, Notice
 from ltxflow.decisions.lock_update import KEPT, is_stand_in, taken_of
@@ -33,7 +34,7 @@ from ltxflow.steps.reference import ReferenceSpec
 from ltxflow.workflow.template import read_templates
 
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)  # between requests to a server that is not ready
-UNREADY = ("server-error", "connection")
+UNREADY = (SERVER_ERROR, BROKEN)
 WAY = "t2v"  # the template whose files count as those a model needs
 
 
@@ -86,7 +87,7 @@ def usual_roles(profile: Profile) -> list[str]:
     preset = profile.qualities[profile.default_quality]
     wanted = f"quality {preset.name}, stages {preset.stages}, "
     found = samples(profile, read_templates(profile.name, None)[WAY])
-    return next(sample.shot for sample in found if sample.label.startswith(wanted)).roles()
+    return next(sample.spec for sample in found if sample.label.startswith(wanted)).roles()
 
 
 def missing_from(server: ServerFiles, profile: Profile) -> list[str]:

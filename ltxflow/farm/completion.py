@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.inventory import refresh
-from ltxflow.comfy.messages import JobState, Refused, is_oom, is_transient, is_unwritable
 from ltxflow.comfy.progress import SAMPLERS, Tracker
 from ltxflow.comfy.refusals import reword
+from ltxflow.comfy.replies import JobState, Refused, is_oom, is_transient, is_unwritable
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, problem
 from ltxflow.farm.queue import ClipQueue
 from ltxflow.farm.transfer import BadFile, fetch

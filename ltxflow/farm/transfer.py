@@ -14,8 +14,10 @@ from uuid import uuid4
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.inventory import fit_graph, resolve_names
-from ltxflow.comfy.messages import JobState, OutputFile, clean
+from ltxflow.comfy.replies import JobState, OutputFile
 from ltxflow.comfy.signatures import as_link, core_classes
+from ltxflow.comfy.transport import BROKEN, OUTPUT_GONE, TOO_LARGE
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
@@ -277,7 +279,7 @@ async def _download(client: Client, patiently: Patiently, part: _Part) -> None:
         try:
             part.digest = await client.files.download(part.output, part.path, part.limit)
         except LtxflowError as error:
-            if error.problems[0].code in ("connection", "too-big", "output-gone"):
+            if error.problems[0].code in (BROKEN, TOO_LARGE, OUTPUT_GONE):
                 raise BadFile(error.problems[0]) from None  # the server answers, but not with the whole file
             raise
 
@@ -292,7 +294,7 @@ async def _download(client: Client, patiently: Patiently, part: _Part) -> None:
 async def _pause(part: _Part, bad: BadFile) -> None:
     """Wait before a bad file is fetched again; raise the error where that is useless, or was tried enough."""
     pause = next(part.pauses, None)
-    if pause is None or bad.problem.code in ("too-big", "output-gone"):
+    if pause is None or bad.problem.code in (TOO_LARGE, OUTPUT_GONE):
         raise bad
     await asyncio.sleep(pause)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
 from ltxflow.comfy.inventory import Inventory
-from ltxflow.comfy.transport import AWAY, NEVER_SENT, REFUSED, SLOW
+from ltxflow.comfy.transport import AWAY, NEVER_SENT, REFUSED, SERVER_ERROR, SLOW
 from ltxflow.core.digest import Action, Key
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, problem
 from ltxflow.farm.journal import Submission
@@ -285,7 +285,7 @@ class Workers:
 
     async def _fails_at_this(self, worker: Worker, error: LtxflowError) -> bool:
         """Return whether a server answered that it failed, and answers another request at once."""
-        if any(problem.code != "server-error" for problem in error.problems):
+        if any(problem.code != SERVER_ERROR for problem in error.problems):
             return False
         with suppress(LtxflowError):
             await worker.client.queue_remaining()
@@ -332,7 +332,7 @@ class Workers:
         while not worker.is_up:
             await asyncio.sleep(next(rests, RESTS_S[-1]))
             try:
-                worker.inventory.stats = await worker.client.is_well()
+                worker.inventory.stats = await worker.client.health()
             except LtxflowError as error:
                 self._note(worker, error)
                 self.changed()

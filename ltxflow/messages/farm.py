@@ -20,7 +20,6 @@ RULES: Mapping[str, Rule] = {
             "{silence}{reason}", "build again when it answers: what runs there is resumed, not started again"
         ),
     ),
-    "C003": rule("a server answers in time", not_yet=Text("{server}: no answer yet")),
     "C020": rule("a workflow runs to its end", "{server}: {reason}", "check the server's log"),
     "C021": rule("a clip fits into the memory of a server", "{server}: {reason}"),
     "C022": rule(

@@ -265,10 +265,6 @@ RULES: Mapping[str, Rule] = {
         "start one of them from a separate picture, such as a reference",
         level="warning",
     ),
-    "L014": rule(
-        "no symbolic link leads out of the workspace, and none is in .ltxflow", why="projects come from strangers"
-    ),
-    "L015": rule("nothing is written below .git", why="projects come from strangers"),
     "L090": rule("parts of a project that could do harm are trusted first", why="projects come from strangers"),
     "L130": rule("the configuration is a mapping", "the configuration must be a mapping", "write one key a line"),
     "L131": rule("keys of the configuration are known", 'unknown key "{key}"', "use one of {known}"),

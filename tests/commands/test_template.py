@@ -52,7 +52,7 @@ def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return render.render_many(replace(given, trusted=True), contexts)
 
     if "in_a_child" not in request.fixturenames:
-        monkeypatch.setattr(render, "rendered_apart", render_here)
+        monkeypatch.setattr(render, "render_in_child", render_here)
 
 
 def workflow(graph: dict[str, Any], name: str = "mine_api.json") -> str:
@@ -104,7 +104,7 @@ def test_what_is_found_and_left_and_how_to_use_it_is_told(film: Film) -> None:
     told = " ".join(ran.out.split())
     assert "film/templates/my-look.json.j2" in told
     assert '{{ prompt }} 20 CLIPTextEncode.text "a vault opens"' in told
-    assert "it stays 7" in told
+    assert ": 7, fixed" in told
     assert "distilled.safetensors" in told
     assert "template: my-look stages: 2" in told
     assert "reference: refs/" in told
@@ -211,7 +211,7 @@ def test_what_is_no_workflow_is_refused_with_its_place(film: Film, content: byte
 
 
 def test_a_missing_file_is_told(film: Film) -> None:
-    assert 'cannot read "nowhere.json"' in film.run("template", "import", "nowhere.json").err
+    assert '"nowhere.json" cannot be read' in film.run("template", "import", "nowhere.json").err
     assert film.run("template", "import").code == 2
 
 
@@ -247,7 +247,7 @@ def test_a_size_that_the_film_cannot_change_is_told_with_both(film: Film) -> Non
     graph = two_stages(text_to_video())
     graph["60"]["inputs"]["model_name"] = "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors"
     told = film.run("template", "import", workflow(graph)).out
-    assert "the film is 128x128, and this workflow makes 1152x768" in told
+    assert "the film is 128x128, but this workflow always makes 1152x768" in told
 
 
 def test_a_workflows_own_cut_is_used(film: Film) -> None:
@@ -375,9 +375,9 @@ def test_what_was_changed_and_left_out_is_told(film: Film) -> None:
     graph["s"]["inputs"] |= {"save_output": False, "format": "image/gif"}
     graph["x"] = node("LoadImage", image="not used.png")
     told = film.run("template", "import", workflow(graph)).out
-    assert "save_output is true now" in told
-    assert "format is video/h264-mp4 now" in told
-    assert 'left out: nothing that is fetched needs it\n    node "x" (LoadImage)' in told
+    assert "set save_output to true" in told
+    assert "set format to video/h264-mp4" in told
+    assert 'left out: no saved output needs it\n    node "x" (LoadImage)' in told
     assert "not used.png" not in (film.folder / "templates" / "mine.json.j2").read_text()
 
 

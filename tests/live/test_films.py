@@ -11,12 +11,11 @@ from film import Film, canned, prompt
 from live.server import Live
 from PIL import Image
 
-from ltxflow.comfy.inventory import find_name
 from ltxflow.farm.capabilities import files_of, missing_from
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.models.load import shipped_profiles
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 
 PROFILES = {profile.name: profile for profile in shipped_profiles()}
 SEED = random.randrange(2**31)  # a server that ran this before would hand out what it has
@@ -92,7 +91,7 @@ def test_a_film_of_every_kind_comes_out_as_it_is_written(name: str, live: Live, 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_clip_that_a_video_guides_comes_out_as_it_is_written(name: str, live: Live, film: Film) -> None:
     missing, lora = _missing(live, PROFILES[name]), PROFILES[name].control_loras["canny"]
-    if find_name(lora, live.ask(lambda client: client.models("loras"))) is None:
+    if not matching_files([lora], live.ask(lambda client: client.models("loras"))):
         missing.append(f"loras/{lora}")
     if missing:
         pytest.skip(f"the server has no {', '.join(missing)}")

@@ -43,7 +43,7 @@ def graphs() -> Iterator[tuple[str, Any]]:
         yield f"t2i: {size[0]}x{size[1]}", action.body["graph"]
     for name, template in templates.items():
         for sample in samples(profile, template):
-            made = sample.shot.graph(profile.tokens(sample.shot.weights), {}, "ltxflow")
+            made = sample.spec.graph(profile.tokens(sample.spec.weights), {}, "ltxflow")
             yield f"{name}: {sample.label}", canonical_graph(made, outputs_of(made))
 
 

@@ -165,8 +165,8 @@ def test_the_docs_list_every_rule_with_threshold_and_effect_of_a_seed() -> None:
     profiles = [load_profile(name) for name in ("ltx2-19b", "ltx2.3-22b", "ltx2.5")]
     rows = {row[0]: row[1:] for row in ROW.findall(DOC)}
     assert rows == {
-        rule.code: (rule.check, *(json.dumps(each.checks[rule.check]).strip('"') for each in profiles), rule.seed)
-        for rule in RULES.values()
+        code: (rule.check, *(json.dumps(each.checks[rule.check]).strip('"') for each in profiles), rule.seed)
+        for code, rule in RULES.items()
     }
 
 

@@ -95,7 +95,7 @@ ABSOLUTE = "write it relative to the project folder, or allow it with `ltxflow t
         ("refs", 'L020 no file "refs" | name a file in that folder'),
         (
             "refs/text.png",
-            'L021 "text.png" is not a picture that can be read | save it as png, jpeg, webp, avif or tiff',
+            'L021 "text.png" is not a picture in a known format | save it as png, jpeg, webp, avif or tiff',
         ),
         ("refs/half.png", 'L021 "half.png" is damaged or cut short: image file is truncated | copy or export it again'),
     ],
@@ -334,7 +334,7 @@ def test_a_picture_that_does_not_fit_is_a_warning() -> None:
     loaded = read(clip("reference: refs/small.png"))
     (only,) = loaded.problems
     assert (only.level, only.code, only.span) == ("warning", "L022", Span("project.yaml", 10, 20))
-    assert only.message == "refs/small.png: it is enlarged 10.24x: 150x100 is small for 1536x1024"
+    assert only.message == "refs/small.png: it will be upscaled 10.24×: 150x100 is small for 1536x1024"
 
 
 def test_every_file_read_is_listed() -> None:

@@ -260,7 +260,7 @@ def test_a_refused_graph_parks_its_clip_and_names_node_template_and_line(studio:
     assert ran.code == 1
     (problem,) = problems(ran)
     assert problem["message"] == (
-        f'{server.url.removeprefix("http://")}: input "length" is 9, smaller than the least allowed, 17 in node "40" '
+        f'{server.url.removeprefix("http://")}: input "length" is 9, below the minimum of 17 in node "40" '
         '(EmptyLTXVLatentVideo, "empty picture") of template "t2v"'
     )
     assert problem["code"] == "N113"
@@ -297,7 +297,7 @@ def test_what_only_the_server_knows_is_quoted_at_the_line(studio: Studio, server
     ran = studio.write("a").build(server)
     (problem,) = problems(ran)
     assert (problem["code"], problem["where"]["line"]) == ("N118", 10)
-    assert 'the node refuses its inputs: length - odd times only in node "40"' in problem["message"]
+    assert 'the node rejects its inputs: length - odd times only in node "40"' in problem["message"]
 
 
 def test_what_a_newer_server_adds_is_filled_and_in_the_trace(studio: Studio, server: FakeComfy) -> None:

@@ -176,7 +176,7 @@ def test_a_full_disk_of_ours_costs_no_render(
         patch.setattr(transfer, "strip_mp4", full)
         ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 1
-    assert problems(ran)[0]["code"] == "disk"
+    assert problems(ran)[0]["code"] == "D040"
     assert not studio.events("finished")
     ran = studio.build(server, args=PATIENT)
     assert ran.code == 0
@@ -267,7 +267,7 @@ def test_an_upload_that_a_server_cannot_store_holds_up_no_other_clip(studio: Stu
     assert ran.code == 1
     assert outcomes(server) == ["success"]
     (problem,) = problems(ran)
-    assert problem["message"].endswith("it answered 500 Internal Server Error: Server got itself in trouble")
+    assert problem["message"].endswith("status 500 Internal Server Error: Server got itself in trouble")
     assert problem["hint"] == "check its log, and its disk space"
     assert "set aside" not in notices(ran)  # it answers everything else
 
@@ -443,7 +443,7 @@ def test_the_only_server_may_be_slow_once(studio: Studio, server: FakeComfy) -> 
     server.misbehave.dribble("^/object_info")
     ran = studio.write("a").build(server, args=["--patience", "3s"])
     assert ran.code == 0, ran.out
-    assert "asking for the nodes: its answer comes too slowly: " in notices(ran)
+    assert "the answer is too slow: " in notices(ran)
     assert "answers again" in notices(ran)
 
 
@@ -451,7 +451,7 @@ def test_the_only_server_that_only_dribbles_is_told_with_exit_code_4(studio: Stu
     server.misbehave.dribble("^/system_stats$", times=None)
     ran = studio.write("a").build(server, args=["--patience", "3s"])
     assert ran.code == 4
-    assert "asking for its state: its answer comes too slowly: " in problems(ran)[0]["message"]
+    assert "the answer is too slow: " in problems(ran)[0]["message"]
 
 
 def test_a_silent_server_does_not_hold_up_the_others(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
@@ -486,7 +486,7 @@ def test_the_only_server_gone_leaves_the_prompts_to_the_next_build(studio: Studi
     ran = studio.build(slow, args=HASTY, meanwhile=meanwhile)
     assert ran.code == 4, ran.out
     assert {problem["code"] for problem in problems(ran)} == {"C002"}
-    assert problems(ran)[0]["message"].startswith(f"{_name(slow)} did not answer for 1 s: asking for the job: ")
+    assert problems(ran)[0]["message"].startswith(f"{_name(slow)} did not answer for 1 s: ")
     assert "resumed" in problems(ran)[0]["hint"]
     assert not studio.events("finished")
     slow.misbehave.clear()
