@@ -22,7 +22,8 @@ from ltxflow.cli.table import COMMANDS
 from ltxflow.core.files import data_dir
 
 PACKAGE = Path(ltxflow.__file__).parent
-COMPLY = ("", "cli", "decisions", "messages", "ui")  # packages that are held to this page; "" is ltxflow itself
+# Packages that are held to this page; "" is ltxflow itself.
+COMPLY = ("", "cli", "comfy", "decisions", "messages", "ui", "workflow")
 EXCEPT = {"ltxflow.cli.answer_cache": "being rewritten with the memo"}
 
 # Correct English in the wrong register: STYLE.md says what to write.
