@@ -19,7 +19,7 @@ def urls(path: Path) -> list[Path]:
     return [path.parent / unquote(url) for url in found]
 
 
-def test_the_cut_names_files_that_are_there_from_wherever_it_stands(film: Film) -> None:
+def test_the_cut_names_files_that_are_there_from_wherever_it_is(film: Film) -> None:
     film.build()
     ran = film.run("export", "otio")
     assert ran.code == 0
@@ -34,7 +34,7 @@ def test_the_cut_names_files_that_are_there_from_wherever_it_stands(film: Film) 
         assert int(timeline.tracks[0].duration().value) == film.timeline["durationInFrames"]
 
 
-def test_a_second_export_says_that_nothing_changed(film: Film) -> None:
+def test_a_second_export_states_that_nothing_changed(film: Film) -> None:
     film.build()
     film.run("export", "otio")
     assert film.run("export", "otio").out.endswith(" (as it was)\n")
@@ -58,7 +58,7 @@ def test_takes_that_are_not_in_the_cut_are_put_beside_it(film: Film) -> None:
     assert all(file.is_file() for file in urls(film.folder / "public/film.otio"))
 
 
-def test_what_somebody_else_wrote_is_left_alone(film: Film) -> None:
+def test_what_another_person_wrote_is_left_alone(film: Film) -> None:
     film.build()
     cut = film.folder / "public/film.otio"
     film.run("export", "otio")
@@ -74,7 +74,7 @@ def test_what_somebody_else_wrote_is_left_alone(film: Film) -> None:
     assert "my own name" not in cut.read_text()
 
 
-def test_a_film_that_is_edited_and_built_is_exported_anew(film: Film) -> None:
+def test_a_film_that_is_edited_and_built_is_exported_again(film: Film) -> None:
     film.build()
     film.run("export", "edl")
     before = (film.folder / "public/film.edl").read_text()
@@ -85,7 +85,7 @@ def test_a_film_that_is_edited_and_built_is_exported_anew(film: Film) -> None:
     assert (film.folder / "public/film.edl").read_text() != before
 
 
-def test_a_film_that_is_not_built_says_what_to_do(film: Film) -> None:
+def test_a_film_that_is_not_built_states_what_to_do(film: Film) -> None:
     ran = film.run("export", "fcpxml", "--json")
     assert ran.code == 2
     (problem,) = ran.envelope["problems"]
@@ -93,7 +93,7 @@ def test_a_film_that_is_not_built_says_what_to_do(film: Film) -> None:
     assert problem["hint"].startswith("build it with `ltxflow build`")
 
 
-def test_the_starter_says_the_next_commands(film: Film) -> None:
+def test_the_starter_states_the_next_commands(film: Film) -> None:
     ran = film.run("export", "remotion", "film/remotion")
     assert ran.code == 0
     assert "film is not built yet: ltxflow build" in ran.out
@@ -121,7 +121,7 @@ def test_exports_are_no_files_of_the_film(film: Film) -> None:
 
 
 @pytest.mark.parametrize("lost", ["isStandIn", "hasAudio", "name", "captions"])
-def test_a_timeline_that_somebody_damaged_is_told(film: Film, lost: str) -> None:
+def test_a_timeline_that_a_person_damaged_is_reported(film: Film, lost: str) -> None:
     film.build()
     path = film.scenes / "timeline.json"
     path.write_text(re.sub(rf'"{lost}": [^\[{{]*?,', "", path.read_text(), count=1))

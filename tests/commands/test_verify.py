@@ -43,7 +43,7 @@ def damage(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def test_a_film_that_is_whole_is_said_to_be(rendered: Film) -> None:
+def test_a_film_that_is_whole_is_reported_as_such(rendered: Film) -> None:
     ran = rendered.run("verify")
     assert ran.code == 0
     assert "all is as it should be" in ran.out
@@ -216,7 +216,7 @@ def test_words_of_the_authors_own_are_no_difference_and_stay(rendered: Film) -> 
     assert rendered.run("verify", "--json").data["reworded"] == ["AI-DISCLOSURE.txt"]
 
 
-def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_one_can_write_no_one_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     """A film on a disk that is only read."""
 
     def hold(*args: object, **options: object) -> None:
