@@ -1,4 +1,4 @@
-"""`ltxflow conform`: the finished film, looked at frame by frame and listened to.
+"""`ltxflow conform`: the finished film, inspected frame by frame and by ear.
 
 The slates are real: each frame carries its number, and the hue of its scene.
 """
@@ -133,7 +133,7 @@ def test_speech_starts_where_the_timeline_says(real: Film) -> None:
     heard = read_sound(film_of(real))
     scene = real.timeline["scenes"][0]
     wanted = (scene["from"] + scene["narration"]["startFrame"]) / 25 + 0.4
-    # the voice has a pitch of its own, far below the bells of the slates
+    # the pitch of the voice is far below the bells of the slates
     pitch = np.exp(-2j * np.pi * 210 * np.arange(heard.shape[1]) / 48000) * heard[0]
     steps = np.abs(pitch[: len(pitch) // 240 * 240].reshape(-1, 240).mean(axis=1))  # 5 ms each
     first = int(np.argmax(steps > steps.max() / 2)) * 0.005
@@ -213,7 +213,7 @@ def test_no_prompt_and_no_path_is_in_the_film(real: Film) -> None:
 
 
 def rebuilt(film: Film, *argv: str) -> tuple[set[str], bool]:
-    """Which parts a conform encodes anew, and whether it joins anew."""
+    """Which parts a conform encodes again, and whether it joins again."""
     ran = conform(film, *argv)
     assert ran.code == 0
     done = {event["target"] for event in ran.events("action-finished") if event["outcome"] == "rendered"}
@@ -367,7 +367,7 @@ def test_a_film_of_ours_is_replaced_wherever_it_is(real: Film, tmp_path: Path) -
 def test_a_film_that_changed_since_it_was_built_is_reported(real: Film) -> None:
     assert conform(real).envelope["problems"] == []
     real.edit(prompt("hook-b"), "Another picture altogether.")
-    assert conform(real).envelope["problems"] == []  # nothing better stands for a slate
+    assert conform(real).envelope["problems"] == []  # a slate has no better rendition
     real.edit("title: The hook", "title: Another")
     (problem,) = conform(real).envelope["problems"]
     assert (problem["code"], problem["level"]) == ("D011", "warning")

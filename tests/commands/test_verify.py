@@ -121,7 +121,7 @@ def test_a_poster_that_other_libraries_draw_otherwise_is_ours_too(
 
 
 def test_a_video_that_does_not_decode_stops_no_other_repair(rendered: Film) -> None:
-    """Its blob is what it should be by its name, and is no video."""
+    """Its blob matches its digest, and is not a video."""
     record, posters = rendered.folder / ".ltxflow/published.json", rendered.folder / "public/posters"
     noise = BlobStore(rendered.store / "cas").put_bytes(b"no video at all")
     told = json.loads(record.read_text())

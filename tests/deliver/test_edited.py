@@ -1,4 +1,4 @@
-"""Captions that a person edited: what is read of them, and what is said, with its line, of what cannot be."""
+"""Captions that a person edited: how they are read, and the errors, with lines, for those that cannot be."""
 
 from __future__ import annotations
 

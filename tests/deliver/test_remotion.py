@@ -1,4 +1,4 @@
-"""The Remotion starter on disk: complete, renewed where nobody touched it, and never written over what a person did."""
+"""The Remotion starter on disk: complete, renewed where it is unchanged, and never written over a person's changes."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def short(target: str) -> str:
 
 @dataclass
 class House:
-    """A store and what was told."""
+    """A store, and the events of a run."""
 
     store: Store
     events: list[Event] = field(default_factory=list)
@@ -114,7 +114,7 @@ class House:
     def build(
         self, *made: Node, places: int = 9, make: Make = write, keep_going: bool = True, force: tuple[str, ...] = ()
     ) -> tuple[RunResult, list[str]]:
-        """Build these nodes; return what became of them and which ran, in order."""
+        """Build these nodes; return how they ended and which ran, in order."""
         self.events.clear()
         plan = build_graph(made, [node.target for node in made])
         found = evaluate(plan, self.store.lookup, frozenset(word(name).target for name in force))
@@ -385,7 +385,7 @@ def test_a_bug_in_a_step_is_not_hidden_and_is_reported_once(house: House, caplog
 
     with pytest.raises(ZeroDivisionError):
         house.build(word("a"), word("b"), make=make)
-    assert caplog.records == []  # asyncio logs what nobody asks for: a traceback on the terminal
+    assert caplog.records == []  # asyncio logs errors that are never retrieved, as a traceback on the terminal
 
 
 # --- how much at once
@@ -477,7 +477,7 @@ def test_what_was_gathered_is_written_at_the_end(house: House, monkeypatch: pyte
 
 
 def test_what_was_gathered_is_written_while_others_go_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """b ends only once a is written down: nobody waits for the end of the film."""
+    """b ends only once a is written, which does not wait for the end of the film."""
     monkeypatch.setattr(build_module, "GROUP_S", 0.001)
 
     async def make(node: Node, job: ActionContext) -> str:

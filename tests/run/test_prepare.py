@@ -1,4 +1,4 @@
-"""What is sent to a server is what the key was made of, whatever happens to the files meanwhile."""
+"""Uploads have the bytes of the key, whatever happens to the files during a build."""
 
 from __future__ import annotations
 

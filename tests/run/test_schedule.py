@@ -144,7 +144,7 @@ def test_known_speeds_that_waver_by_five_percent_cost_little(count: int) -> None
 
 @pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
 def test_unknown_speeds_cost_at_most_one_clip_of_the_slowest_server(count: int) -> None:
-    """More cannot be promised: until something is finished nobody can know that a server is slow, and what runs there
+    """More cannot be promised: until something is finished no server is known to be slow, and what runs there
     by then is not thrown away."""
     for film, rates in mixes(3, count):
         longest = max(task.work for task in film) * max(rates)

@@ -66,7 +66,7 @@ def shot(film: Film, target: str = "clip:one/b@1") -> ClipSpec:
 
 
 def told(film: Film, target: str = "clip:one/b@1") -> dict[str, Any]:
-    """What its template is told."""
+    """The variables of its template."""
     return shot(film, target).context({}, {}, "x")
 
 

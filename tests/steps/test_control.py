@@ -1,4 +1,4 @@
-"""A guide video: its map is computed, or it is used as it is. Which of the two is said, and part of the key."""
+"""A guide video: its map is computed, or it is used as it is; which of the two is shown, and part of the key."""
 
 from __future__ import annotations
 

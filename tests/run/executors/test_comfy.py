@@ -43,8 +43,8 @@ def test_a_server_of_ours_is_requested_little(studio: Studio, server: FakeComfy)
     asked = server.stats()["requests"]
     assert asked["POST /prompt"] == 8
     assert asked["GET /view"] == 16
-    assert asked["GET /api/jobs/{id}"] < 3 * 8  # whether it has it already, and what became of it
-    assert asked.get("GET /prompt", 0) + asked.get("POST /queue", 0) < 8  # the socket tells who else is there
+    assert asked["GET /api/jobs/{id}"] < 3 * 8  # whether it has it already, and how it ended
+    assert asked.get("GET /prompt", 0) + asked.get("POST /queue", 0) < 8  # the socket reports other prompts
 
 
 def test_two_servers_share_a_film(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
@@ -65,7 +65,7 @@ def test_without_any_server_it_ends_with_4_and_the_reasons(studio: Studio) -> No
     with FakeComfy(token=("X-Token", "secret")) as guarded:
         ran = studio.build("http://127.0.0.1:9", guarded.url)
     assert ran.code == 4
-    assert notices(ran) == ""  # nobody is waited for
+    assert notices(ran) == ""  # no server is waited for
     (problem,) = problems(ran)
     assert "connection refused" in problem["message"]
     assert "401" in problem["message"]
@@ -102,7 +102,7 @@ def test_older_servers_will_do(studio: Studio, version: str) -> None:
 
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_one_prompt_is_kept_where_others_have_theirs(studio: Studio, server: FakeComfy, is_silent: bool) -> None:
-    """The socket tells how many there are; a silent one's server is asked."""
+    """The socket reports how many there are; without one the server is polled."""
     server.hold()
     theirs = server.add_foreign(3)
     if is_silent:
@@ -283,7 +283,7 @@ def test_half_a_graph_is_refused_and_not_left_running(studio: Studio, server: Fa
 
 
 def test_what_only_the_server_knows_is_quoted_at_the_line(studio: Studio, server: FakeComfy) -> None:
-    """A reason that no signature tells: the node's own check."""
+    """A reason in no signature: the node's own check."""
     server.refuse = lambda graph: {
         "40": [
             {

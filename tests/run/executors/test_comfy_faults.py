@@ -1,4 +1,4 @@
-"""Builds on servers that misbehave: survived, or told, and never paid for twice."""
+"""Builds on servers that misbehave: survived, or reported, and never paid for twice."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_on_a_full_disk_nothing_more_is_rendered(studio: Studio, server: FakeCom
     ran = studio.write("a", "b", "c", "d").build(server, args=PATIENT)
     assert ran.code == 1
     assert len(runs(server)) <= 2  # the second one began when the first one failed
-    (problem,) = problems(ran)  # said once, whatever number of clips it is about
+    (problem,) = problems(ran)  # reported once for all clips
     assert (problem["code"], problem["hint"]) == (
         "C023",
         "free space in its output folder, or make it writable; then build again",
@@ -467,7 +467,7 @@ def test_what_was_given_away_does_not_run_on(studio: Studio, slow: FakeComfy, ot
     def meanwhile() -> None:
         freeze(slow, waiting=0)
         slow.misbehave.reset(times=None)
-        other.wait(accepted(2))  # one of its own, and the one that was given to it
+        other.wait(accepted(2))  # its first, and the one that was given to it
         slow.misbehave.clear()
         slow.wait(lambda stats: stats["runs"][0]["outcome"] == "interrupted")
         thaw(slow)
