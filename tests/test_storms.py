@@ -1,4 +1,4 @@
-"""No rerun storms: what an upgrade would render again is named, kept on request, and confirmed before it is paid for."""
+"""No rerun storms: what an upgrade would render again is named, kept on request, confirmed before it is paid for."""
 
 from __future__ import annotations
 
