@@ -279,7 +279,7 @@ def _be_the_build(arguments: list[str], into: int, counter: Path, moment: Moment
                     os.kill(os.getpid(), signal.SIGKILL)
                 counter.write_text(str(number))
 
-            files._before = before
+            files.crash_point = before
         code = main(arguments)
         sys.stdout.flush()
     finally:

@@ -49,6 +49,7 @@ BEHIND = {
     "numpy": ["ltxflow.media"],
     "fontpkg_noto_sans": ["ltxflow.media"],
     "budoux": ["ltxflow.media.text_layout"],
+    "bidi": ["ltxflow.media.bidi"],
     "rich": ["ltxflow.ui"],
 }
 

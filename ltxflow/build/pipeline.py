@@ -38,7 +38,7 @@ from ltxflow.session.afterbuild import LookBeforeBuild, eve_of
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import pool_of
-from ltxflow.store.leases import gate
+from ltxflow.store.leases import gc_shared
 
 Emit = Callable[[Event], None]
 
@@ -130,7 +130,7 @@ def make_film(
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)
         previews = write_previews(session, run.statuses)
-        with gate(session.store.root):
+        with gc_shared(session.store.root):
             published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)

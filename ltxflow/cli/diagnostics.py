@@ -248,7 +248,7 @@ def _letter_findings(session: Session) -> Iterator[Diagnostic]:
     said = [scene.narration.text for scene in project.scenes]
     shown = [text for clip in project.clips for text in (clip.prompt.text, clip.prompt.camera)]
     if lack := lacking(" ".join((*shown, *said))):
-        hint = f"{lack.remedy}; it is for slates and burnt-in captions, clips need nothing"
+        hint = f"{lack.hint}; it is for slates and burnt-in captions, clips need nothing"
         yield Diagnostic("project.letters", "warning", f"the film's text: {lack.message}", hint)
 
 

@@ -12,9 +12,10 @@ from typing import IO
 
 from ltxflow.comfy.messages import OutputFile, clean, load_json, parse_upload
 from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, HttpAnswer, Transport, broken, too_big
+from ltxflow.core import files as local_files
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.core.files import announce, remove
+from ltxflow.core.files import remove
 
 
 class Transfers:
@@ -112,7 +113,7 @@ class Transfers:
         on_bytes: Callable[[int, int | None], None],
     ) -> Digest:
         sha, done = hashlib.sha256(), 0
-        announce("write", to)
+        local_files.crash_point("write", to)
         with _disk(to), to.open("wb") as file:
             async for block in answer.blocks(MIB // 4, is_raw=True):
                 done += len(block)
@@ -135,7 +136,8 @@ def _disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         hint = "free some space" if error.errno == errno.ENOSPC else ""
-        problem = Problem(f'cannot use "{path}": {(error.strerror or "failed").lower()}', hint=hint, code="disk")
+        why = (error.strerror or "failed").lower()
+        problem = Problem(f'cannot use "{path}": {why}', hint=hint, code=local_files.DISK)
         raise LtxflowError(problem, exit_code=FAILED) from error
 
 

@@ -42,7 +42,7 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node
 from ltxflow.steps.conform import ConformSpec, SceneSound
 from ltxflow.steps.part import BurntCaption, PartSpec
-from ltxflow.store.published import PublishedFile, found, is_ours, settled, with_intent, write_published
+from ltxflow.store.published import PublishedFile, committed, found, is_ours, with_intent, write_published
 
 PROXY_LONG_SIDE = 640  # px
 TARGET = Target("conform:film")
@@ -337,7 +337,7 @@ def _captions(data: Mapping[str, Any], base: Path) -> EditedCaptions:
 def _check_burnt(captions: Sequence[Caption]) -> None:
     for caption in captions:
         if lack := lacking(" ".join(caption.lines)):
-            raise LtxflowError(problem("D012.font", lack=lack.message, text=caption.lines[0], remedy=lack.remedy))
+            raise LtxflowError(problem("D012.font", lack=lack.message, text=caption.lines[0], remedy=lack.hint))
 
 
 def _check_place(session: Session, place: Path, base: Path) -> None:
@@ -383,4 +383,4 @@ def _put(session: Session, place: Path, digest: Digest, base: Path) -> None:
     intent = with_intent(session.published, {place.name: entry})
     write_published(session.record_path, intent)
     files.copy_into(cas.path(digest), place, expect=digest, mode=0o644)
-    write_published(session.record_path, settled(intent, base, {place.name: digest}))
+    write_published(session.record_path, committed(intent, base, {place.name: digest}))

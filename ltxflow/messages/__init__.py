@@ -56,10 +56,20 @@ class Rule:
     seed: str = ""
 
 
-def rule(title: str, *text: str, level: Level = "error", why: str = "", source: str = "", **texts: Text) -> Rule:
+def rule(
+    title: str,
+    *text: str,
+    level: Level = "error",
+    why: str = "",
+    source: str = "",
+    check: str = "",
+    seed: str = "",
+    **texts: Text,
+) -> Rule:
     """Return a rule with one unnamed text (`message`, `hint`), or with the named `texts` (`too_many` is `too-many`)."""
     own = {"": Text(*text)} if text else {}
-    return Rule(title, own | {name.replace("_", "-"): each for name, each in texts.items()}, level, why, source)
+    named = {name.replace("_", "-"): each for name, each in texts.items()}
+    return Rule(title, own | named, level, why, source, check, seed)
 
 
 def find(id: str) -> tuple[Rule, Text]:

@@ -27,10 +27,10 @@ from ltxflow.store.blobs import BlobStore
 from ltxflow.store.published import (
     Published,
     PublishedFile,
+    committed,
     found,
     is_ours,
     not_ours,
-    settled,
     with_intent,
     write_published,
 )
@@ -192,7 +192,7 @@ def _publish(
         emit(FilePublished(piece.path, piece.entry.target, piece.entry.source))
     for folder in {(base / piece.path).parent for piece in wanted}:
         files.sync_folder(folder)
-    write_published(record, settled(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
+    write_published(record, committed(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
     if any(each.code == "D002" for each in result.problems):
         result.timeline, text = {**data, "complete": False}, unfinished
     files.write_atomic(base / place, text)

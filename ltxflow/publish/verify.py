@@ -17,8 +17,8 @@ from ltxflow.lock.model import made_of
 from ltxflow.media.frames import draw_poster, undecodable
 from ltxflow.publish.publish import TIMELINE, may_be_reworded
 from ltxflow.session.session import Session
-from ltxflow.store.gc import TOLD, examine, repair
-from ltxflow.store.published import Published, settled, with_intent, write_published
+from ltxflow.store.gc import FAULTS, examine, repair
+from ltxflow.store.published import Published, committed, with_intent, write_published
 
 Kind = Literal["missing", "edited", "extra", "rotted", "empty", "unreadable", "undecodable", "unfinished", "disagrees"]
 
@@ -76,7 +76,7 @@ def verify(session: Session, *, deep: bool = False) -> Verified:
             films |= {path: names[0]} if names[0].endswith((" video", " published")) else {}
             continue
         result.differences += [
-            FileDifference("store", kind, name, TOLD[kind], name.split(" ")[0], digest) for name in names
+            FileDifference("store", kind, name, FAULTS[kind], name.split(" ")[0], digest) for name in names
         ]
     result.differences += _disagreements(session)
     result.differences += _published(session, result, films)
@@ -115,7 +115,7 @@ def _published(session: Session, result: Verified, films: dict[Path, str]) -> It
         place, target = base / path, entry.target
         result.published += 1
         if place.is_symlink() or not place.is_file():
-            yield FileDifference("published", "missing", path, TOLD["missing"], target, entry.digests[-1])
+            yield FileDifference("published", "missing", path, FAULTS["missing"], target, entry.digests[-1])
             continue
         result.size += place.stat().st_size
         there = digest_there(place)
@@ -224,7 +224,7 @@ def _repair_published(
     files.make_dir(place.parent)
     files.copy_into(session.store.cas.path(digest), place, expect=digest, mode=0o644)
     outcome = f"put back from the store{moved}"
-    return replace(difference, outcome=outcome, is_repaired=True), settled(published, base, {path: digest})
+    return replace(difference, outcome=outcome, is_repaired=True), committed(published, base, {path: digest})
 
 
 def _others(base: Path, place: Path, ours: Container[Digest | None]) -> Iterator[Path]:
@@ -252,7 +252,7 @@ def _put(session: Session, published: Published, path: str, data: bytes) -> Publ
     write_published(session.record_path, published)
     files.make_dir((base / path).parent)
     files.write_atomic(base / path, data)
-    return settled(published, base, {path: digest})
+    return committed(published, base, {path: digest})
 
 
 def _keep_aside(session: Session, place: Path) -> str:

@@ -224,7 +224,7 @@ class Session:
             return None
         kept = self.store.trace(key)
         sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
-        self.store.looked_at.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
+        self.store.paths_read.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
         blobs = [(output.digest, sizes.get(output.digest, 0)) for output in trace.outputs.values()]
         return trace if all(self.store.cas.has(digest, size) for digest, size in blobs) else None
 
@@ -310,7 +310,7 @@ class Session:
             rests |= {folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
         if any(needs_shaping(clip.prompt.text) for clip in project.clips):  # so may a font, or FriBidi
             rests |= font_places(os.environ)
-        return rests | self.store.looked_at
+        return rests | self.store.paths_read
 
     def look(self, question: PlanOptions) -> Plan:
         return self._look(question, self.lookup)

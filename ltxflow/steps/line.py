@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltxflow.core.digest import Action, Output
-from ltxflow.core.errors import LtxflowError, Span
+from ltxflow.core.errors import LtxflowError, Span, problem
 from ltxflow.core.target import Target
 from ltxflow.media.speech import SpeechRequest, failure, one_line, speak
 from ltxflow.project.model import Project
@@ -75,11 +75,15 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
     try:
         facts = await asyncio.to_thread(voice.canonical, recording.file, file)
     except LtxflowError as error:
-        (problem, *_) = error.problems
-        is_broken = problem.code == "broken"
-        what = f'{"broke off in" if is_broken else "made no sound of"} "{one_line(wanted.text, 60)}"'
-        hint = "run ltxflow narrate again" if is_broken else "does it speak this language?"
-        raise failure(spec.speech.engine, f"{what}: {problem.message}", hint) from error
+        (found, *_) = error.problems
+        engine, text = spec.speech.engine.name, one_line(wanted.text, 60)
+        wrong = problem(
+            "S201.broke-off" if found.code == "M020" else "S201.unusable",
+            engine=engine,
+            text=text,
+            reason=found.message,
+        )
+        raise failure(wrong) from error
     starts = [
         {"at": word.at, "length": word.length, "start_sample": round(word.start * facts.sample_rate)}
         for word in recording.words

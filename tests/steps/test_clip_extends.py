@@ -331,7 +331,7 @@ def test_what_a_fit_costs_is_reported(film: Film) -> None:
     told = [p.message for p in film.session().loaded.problems if p.code == "L022"]
     assert told == [
         "refs/before.mp4: 50% of it is cut off (left and right) to fill 128x128",
-        "refs/before.mp4: it is enlarged 2.00x: 128x64 is small for 128x128",
+        "refs/before.mp4: it will be upscaled 2.00×: 128x64 is small for 128x128",
     ]
 
 

@@ -31,10 +31,10 @@ from ltxflow.store.gc import (
     minutes,
     remove,
     repair,
-    stock,
     sweep,
+    take_inventory,
 )
-from ltxflow.store.leases import RegisteredFilm, Run, films, forget_film, gate, gate_closed, runs
+from ltxflow.store.leases import RegisteredFilm, Run, films, forget_film, gc_exclusive, gc_shared, runs
 from ltxflow.store.published import read_published
 from ltxflow.store.store import Store, open_store
 from ltxflow.ui.json_lines import print_envelope
@@ -126,8 +126,8 @@ def _names(needs: Iterable[GcRoots], under_way: Iterable[Run]) -> set[str]:
 
 
 def _ls(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
-    with gate(store.root):
-        kept, needs = stock(store), _needs(args, store)
+    with gc_shared(store.root):
+        kept, needs = take_inventory(store), _needs(args, store)
     needed, _ = closure(kept, _names(needs, ()), _names(needs, ()))
     rows = sorted(kept.made.values(), key=lambda made: (made.target, made.made_at, made.key))
     rows = [made for made in rows if _is_asked(made, args.patterns) and not (args.unneeded and made.key in needed)]
@@ -168,8 +168,8 @@ def _row(made: StoredAction, kept: StoreInventory) -> dict[str, Any]:
 
 
 def _stats(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
-    with gate(store.root):
-        kept, needs = stock(store), _needs(args, store)
+    with gc_shared(store.root):
+        kept, needs = take_inventory(store), _needs(args, store)
         under_way = runs(store.root)
     names = _names(needs, under_way)
     needed, digests = closure(kept, names, names)
@@ -245,12 +245,12 @@ def _gc(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dic
         # even a dry run: what it lists is what there is at one moment, and no run is half-way into the gate
         if store.root.exists():
             wait = "a run is putting something into the store; waiting for it"
-            stack.enter_context(gate_closed(store.root, lambda: face.warn(wait)))
+            stack.enter_context(gc_exclusive(store.root, lambda: face.warn(wait)))
         needs, under_way = _needs(args, store), runs(store.root)
         if args.renders and not needs:
             hint = "run `ltxflow build` once in each film that uses it, then again"
             raise LtxflowError(Problem("this store knows of no film: any render may be somebody's", hint=hint))
-        kept, names = stock(store), _names(needs, under_way)
+        kept, names = take_inventory(store), _names(needs, under_way)
         swept = sweep(
             kept,
             names,
@@ -322,7 +322,7 @@ def _say_gc(
 
 
 def _verify(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
-    with gate(store.root):
+    with gc_shared(store.root):
         found = list(faults(store))
         copies = _copies(store) if args.repair else {}
         outcomes = {

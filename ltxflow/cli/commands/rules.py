@@ -7,13 +7,14 @@ import argparse
 from ltxflow.comfy import checks
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.media import findings
-from ltxflow.messages import documents, project
+from ltxflow.messages import core, documents, project
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns
 from ltxflow.workflow import api_format, importer
 
 TABLES = (
     {code: rule.title for table in (documents.RULES, project.RULES) for code, rule in table.items() if code[0] != "P"},
+    {code: rule.title for code, rule in core.RULES.items() if code[0] == "L"},
     {
         "T101": "the clips of a scene cover its narration",
         "T102": "lengths are where the model is at its best",

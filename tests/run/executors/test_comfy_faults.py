@@ -176,7 +176,7 @@ def test_a_full_disk_of_ours_costs_no_render(
         patch.setattr(transfer, "strip_mp4", full)
         ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 1
-    assert problems(ran)[0]["code"] == "disk"
+    assert problems(ran)[0]["code"] == "D040"
     assert not studio.events("finished")
     ran = studio.build(server, args=PATIENT)
     assert ran.code == 0
