@@ -135,7 +135,7 @@ class Stage:
             if path.is_relative_to(self.root) and TEMP_PREFIX not in str(path):
                 self.written.add(path.relative_to(self.root).as_posix())
 
-        before, files._before = files._before, noted
+        before, files.crash_point = files.crash_point, noted
         try:
             for argv in VERBS:
                 ran = self.run(*argv)
@@ -144,7 +144,7 @@ class Stage:
             clip.write_bytes(b"by hand")  # what a repair puts aside
             assert self.run("verify", "--repair").code == 0
         finally:
-            files._before = before
+            files.crash_point = before
 
     def keep(self) -> None:
         """Keep the film and the store as they are now."""

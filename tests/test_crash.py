@@ -110,7 +110,7 @@ def test_killed_at_any_write_the_next_build_is_right(
                 raise Died
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_before", hook)
+            patch.setattr(files, "crash_point", hook)
             if dies_at is not None:
                 patch.setattr(files, "_token", lambda pid: "deadbeef")  # as another process would have it
             try:

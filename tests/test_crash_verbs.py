@@ -169,7 +169,7 @@ def test_killed_at_any_write_it_can_be_said_again(
             count += 1
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_before", hook)
+            patch.setattr(files, "crash_point", hook)
             if dies_at is not None:
                 patch.setattr(files, "_token", lambda pid: "deadbeef")
             try:

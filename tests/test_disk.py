@@ -45,7 +45,7 @@ def test_refused_at_any_write_it_says_so_and_the_next_build_is_right(
                 raise OSError(code, os.strerror(code))
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_before", refuse)
+            patch.setattr(files, "crash_point", refuse)
             ran = film.run("build", "--animatic")
         assert ran.code in (0, 1), f"{step}: {ran.err}"
         assert "a bug in ltxflow" not in ran.err
@@ -195,8 +195,8 @@ def test_a_blob_that_changes_while_it_is_copied_is_refused(film: Film, monkeypat
         if op == "clone":
             source.write_bytes(b"two")
 
-    monkeypatch.setattr(files, "_before", before)
-    with pytest.raises(Exception, match=r"is not what it should be|changed while"):
+    monkeypatch.setattr(files, "crash_point", before)
+    with pytest.raises(Exception, match=r"has the sha256|changed while"):
         cas.put(source)
     monkeypatch.undo()
     assert not list(cas.iter())

@@ -535,7 +535,7 @@ class World:
                 if next(numbers) == after:
                     os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGINT)
 
-            files._before = before
+            files.crash_point = before
             signal.signal(signal.SIGINT, signal.default_int_handler)
             with _environment(self.root), open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), 1)

@@ -76,7 +76,7 @@ def test_two_files_that_a_name_may_mean_are_one_warning(film: Film) -> None:
         ran = doctor(film, "--server", server.url)
     assert ran.code == 0
     (told,) = found(ran, "server.models", "warning")
-    assert '"style.safetensors" in loras may be "a/style.safetensors" or "b/style.safetensors"' in told["message"]
+    assert '"style.safetensors" in loras matches "a/style.safetensors" and "b/style.safetensors"' in told["message"]
     assert told["hint"] == 'the first one is used; name the one you mean: "a/style.safetensors"'
 
 

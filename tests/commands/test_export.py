@@ -68,7 +68,7 @@ def test_what_others_wrote_is_left_alone(film: Film) -> None:
     (problem,) = ran.envelope["problems"]
     assert problem["code"] == "D001"
     assert problem["message"].endswith('film.otio" was not written by ltxflow, or was changed since; it is left alone')
-    assert problem["hint"] == "name another file, or write over it with --force"
+    assert problem["hint"] == "name another file, or overwrite it with --force"
     assert "my own name" in cut.read_text()
     assert film.run("export", "otio", "--force").code == 0
     assert "my own name" not in cut.read_text()
@@ -89,8 +89,8 @@ def test_a_film_that_is_not_built_shows_what_to_do(film: Film) -> None:
     ran = film.run("export", "fcpxml", "--json")
     assert ran.code == 2
     (problem,) = ran.envelope["problems"]
-    assert problem["message"].startswith("there is no film yet")
-    assert problem["hint"].startswith("build it: ltxflow build")
+    assert problem["message"].startswith("the film is not built")
+    assert problem["hint"].startswith("build it with `ltxflow build`")
 
 
 def test_the_starter_shows_the_next_commands(film: Film) -> None:
@@ -129,4 +129,4 @@ def test_a_timeline_that_a_user_damaged_is_reported(film: Film, lost: str) -> No
         ran = film.run(*argv)
         assert ran.code == 2
         assert f'is not as ltxflow writes it: missing key "{lost}"' in ran.err
-        assert "→ put it aside with: ltxflow verify --repair, and build again: ltxflow build\n" in ran.err
+        assert "→ set it aside with `ltxflow verify --repair`, then build again\n" in ran.err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
+from collections import Counter
 
 import pytest
 from film import run
@@ -23,6 +26,14 @@ def test_every_rule_has_a_code_a_level_and_a_title() -> None:
 
 def test_every_code_of_the_catalogue_is_listed() -> None:
     assert [rule["code"] for rule in run("rules", "--json").data] == [code for code, _ in messages.every()]
+
+
+def test_no_two_texts_have_one_id() -> None:
+    names = [f"ltxflow.messages.{each.name}" for each in pkgutil.iter_modules(messages.__path__)]
+    rules = [pair for name in names for pair in importlib.import_module(name).RULES.items()]
+    ids = [f"{code}.{text}" for code, rule in rules for text in rule.texts]
+    assert [id for id, number in Counter(ids).items() if number > 1] == []
+    assert "covers" in run("rules", "L107").out
 
 
 @pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)

@@ -201,7 +201,7 @@ def test_a_store_that_is_not_here_is_named_and_its_published_files_bring_back_wh
     assert set(differences(rendered).values()) == {"missing"}
     ran = rendered.run("verify", "--repair", "--json")
     mended = {each["name"]: each["outcome"] for each in ran.data["differences"]}
-    assert mended["hook/a@1 published"] == "brought back from what is published"
+    assert mended["hook/a@1 published"] == "restored from what is published"
     assert mended["hook/a@1 video"] == "the next build makes it again"
 
 

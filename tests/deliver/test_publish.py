@@ -30,7 +30,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     """Have a function called before every write, with what is about to be done to which path."""
 
     def set_hook(hook: Callable[[str, Path], None]) -> None:
-        monkeypatch.setattr(files, "_before", hook)
+        monkeypatch.setattr(files, "crash_point", hook)
 
     return set_hook
 
@@ -313,7 +313,7 @@ def test_corrected_captions_of_what_is_said_otherwise_by_now_are_told(film: Film
         ran = film.build()
         assert ran.code == 0
         assert [(problem["code"], problem["level"]) for problem in ran.envelope["problems"]] == [("D003", "warning")]
-        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build again")
+        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build to write it again")
         assert captions.read_text() == corrected
         assert film.timeline["complete"]
     captions.unlink()
@@ -336,7 +336,7 @@ def test_a_clip_edited_by_hand_is_left_alone_and_reported(film: Film) -> None:
     assert clip.read_bytes() == mine
     assert not film.timeline["complete"]
     assert film.timeline["scenes"][0]["clips"][1]["src"] is None
-    assert "ltxflow verify --repair puts it aside" in film.run("build", "--animatic").err
+    assert "`ltxflow verify --repair`" in film.run("build", "--animatic").err
     assert film.run("verify", "--repair").code == 0
     assert film.build().code == 0
     assert film.timeline["complete"]

@@ -29,7 +29,7 @@ def crash_everywhere(reset: Callable[[], object], act: Callable[[], object], che
                 if next(left, None) is None:  # type: ignore[call-overload]
                     raise Died
 
-            monkeypatch.setattr(files, "_before", before)
+            monkeypatch.setattr(files, "crash_point", before)
             try:
                 act()
             except Died:
@@ -49,4 +49,4 @@ def refuse(monkeypatch: pytest.MonkeyPatch, code: int, op: str = "") -> None:
         if op in ("", name):
             raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(files, "_before", before)
+    monkeypatch.setattr(files, "crash_point", before)

@@ -46,7 +46,7 @@ def test_only_what_is_about_to_be_submitted_waits_for_the_disk(
 ) -> None:
     """A power cut may take what came after: then the attempt is open, and its server is asked first."""
     synced: list[str] = []
-    monkeypatch.setattr(files, "_before", lambda op, path: synced.append(path.name) if op == "fsync" else None)
+    monkeypatch.setattr(files, "crash_point", lambda op, path: synced.append(path.name) if op == "fsync" else None)
     write(journal, event("submitting", A))
     assert "journal.jsonl" in synced
     synced.clear()

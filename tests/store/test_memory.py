@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_written_is_no_error(path: Path, monkeypatch: pyte
     def full(op: str, where: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_before", full)
+    monkeypatch.setattr(files, "crash_point", full)
     remember(path, a=1)
     assert not path.exists()
 

@@ -187,7 +187,7 @@ def retake(args: argparse.Namespace, console: Console) -> int:
         with watch:
             result = make_film(session, options, build_options(args), watch)
     verdict = result.verdicts.get(new.target)
-    is_made = result.built.statuses[new.target].trace is not None
+    is_made = result.run.statuses[new.target].trace is not None
     if args.json:
         data = {
             "clip": new.clip.path,

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ltxflow.build.approval import check_twins, gpu_time
+from ltxflow.build.approval import check_same_motion, gpu_time
 from ltxflow.cli.options import add_plan_options, look_key, plan_options, session_of
 from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with seen.session if seen else session_of(args) as session:
         options = plan_options(args, session)
         plan = seen.outlook if seen else session.look(options)
-        check_twins(plan)
+        check_same_motion(plan)
         if not options.groups:  # these depend on git, too
             console.input_manifest = footing_of(key, seen or Seen(session, plan))
         suggestions = list(moves(plan, session.trace_of))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ltxflow.build.pipeline import folder_of
+from ltxflow.build.pipeline import previews_folder
 from ltxflow.cli.options import session_of
 from ltxflow.decisions.takes import find_take, recorded_take, take_numbers, take_rows
 from ltxflow.plan.plan import PlanOptions
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for line in columns([row[:2] + row[4:] for row in table] if is_still else table):  # no frames, no motion
             console.say(f"  {line}")
         if is_still:
-            console.say(f"  images: {os.path.relpath(folder_of(session))}")
+            console.say(f"  images: {os.path.relpath(previews_folder(session))}")
         advice: dict[str, None] = {}
         for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
             style = {"warning": "yellow", "advice": "cyan"}[problem["level"]]
