@@ -149,7 +149,7 @@ def test_another_drawing_of_the_device_is_three_stills_and_the_clips_that_start_
 
 def test_what_an_edit_would_cost_is_told_before_it(film: Studio) -> None:
     told = run("plan", "--what-if", str(film.folder / "refs" / "hook.png"), "-p", str(film.folder)).out.splitlines()
-    assert re.fullmatch(r"  ~ phishing/a +\d+f  would be made again", told[1])  # its length is the narrator's
+    assert re.fullmatch(r"  ~ phishing/a +\d+f  would be rendered again", told[1])  # its length is the narrator's
     assert re.fullmatch(r"  \? phishing/b +\d+f  waits for a frame of phishing/a", told[2])
     assert told[3:] == ["  = 15 clips, 3 references unchanged"]
 

@@ -272,7 +272,7 @@ def test_a_plan_describes_the_upgrade(before: Project) -> None:
     assert (stills["targets"], stills["waiting"]) == (["reference:hero@1"], ["clip:s/still@1"])
     shown = run(before, "plan").out
     assert "! ltxflow now keys a clip by its model (version 1 → 2): 5 clips would be rendered again" in shown
-    assert "keep what there is with: ltxflow accept --all-upgrades" in shown
+    assert "keep the existing results with: ltxflow accept --all-upgrades" in shown
     assert "s/own" not in stale(before.look())
 
 

@@ -44,7 +44,7 @@ def test_a_plan_names_the_upgrade_and_how_to_keep_what_there_is(upgraded: Film) 
     assert upgrade["cause"] == "ltxflow makes clips another way (version 2 → 99)"
     assert len(upgrade["targets"]) == 12
     told = upgraded.run("plan").out
-    assert "12 clips would be rendered again; keep what there is with: ltxflow accept --all-upgrades" in told
+    assert "12 clips would be rendered again; keep the existing results with: ltxflow accept --all-upgrades" in told
 
 
 def test_accepting_all_upgrades_renders_nothing(upgraded: Film) -> None:
@@ -184,7 +184,7 @@ def test_what_if_a_picture_were_different(film: Film) -> None:
     assert told["maybe"] == {}
     shown = film.run("plan", "--what-if", "refs/hero.png")
     assert shown.code == 0
-    assert "  ~ hook/a    49f  would be made again" in shown.out
+    assert "  ~ hook/a    49f  would be rendered again" in shown.out
     assert "10 clips unchanged" in shown.out
     write_picture(film.folder / "refs" / "hero.png", (10, 10, 200))
     assert targets(film) == told["again"], "the edit does what was said"
@@ -197,8 +197,8 @@ def test_what_if_is_reported_in_columns(film: Film) -> None:
     shown = film.run("plan", "--what-if", "refs/hero.png", "--what-if", "project.yaml").out.splitlines()
     told = [line for line in shown if line.startswith(("  ~", "  ?"))]
     assert told[:4] == [
-        "  ~ hook/a-longer-name   121f  would be made again",
-        "  ~ hook/c                49f  would be made again",
+        "  ~ hook/a-longer-name   121f  would be rendered again",
+        "  ~ hook/c                49f  would be rendered again",
         "  ? hook/a-longer-name   121f  if its prompt changes",
         "  ? hook/b                49f  if its prompt changes",
     ]
