@@ -53,5 +53,5 @@ def test_what_is_no_video_is_refused(tmp_path, data):
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(LtxflowError, match="there is no video"):
+    with pytest.raises(LtxflowError, match="no video"):
         last_frame(tmp_path / "gone.mp4")

@@ -397,4 +397,4 @@ def test_a_sound_with_a_cover_is_no_video(tmp_path: Path) -> None:
         container.mux(sound.encode(block))
         container.mux(sound.encode(None))
     assert refused(path) == '"a.m4a" has no picture'
-    assert refused(tmp_path / "nowhere.mp4") == 'there is no video "nowhere.mp4"'
+    assert refused(tmp_path / "nowhere.mp4") == 'no video "nowhere.mp4"'

@@ -125,7 +125,7 @@ def test_a_failing_program_is_quoted(tmp_path: Path, scratch: Path, code: str, w
 
 
 def test_a_program_that_is_not_there_is_named(scratch: Path) -> None:
-    with pytest.raises(LtxflowError, match='mine: there is no program "no-such-program"'):
+    with pytest.raises(LtxflowError, match='mine: no program "no-such-program"'):
         say(Engine("mine", "command", argv=("no-such-program", "{text}", "{out}")), SpeechRequest("Hi."), scratch)
 
 

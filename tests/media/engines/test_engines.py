@@ -47,8 +47,8 @@ def test_no_sound_is_an_error_that_quotes_the_line(tmp_path: Path, monkeypatch: 
             return True, ""
 
         async def speak(self, engine: Engine, wanted: SpeechRequest, folder: Path, env: object) -> speech.SpokenSound:
-            (folder / "said.wav").touch()
-            return speech.SpokenSound(folder / "said.wav")
+            (folder / "spoken.wav").touch()
+            return speech.SpokenSound(folder / "spoken.wav")
 
     monkeypatch.setattr(speech, "_module", lambda kind: Mute())
     with pytest.raises(LtxflowError, match='mute: made no sound of "Hello there"'):

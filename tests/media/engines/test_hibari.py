@@ -36,7 +36,7 @@ def test_speed_shortens(tmp_path: Path) -> None:
 
 
 def test_a_voice_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(LtxflowError, match='there is no voice "bob"') as error:
+    with pytest.raises(LtxflowError, match='no voice "bob"') as error:
         say(SpeechRequest("Hello.", "bob"), tmp_path)
     assert "heart" in error.value.problems[0].hint
 
@@ -63,6 +63,6 @@ def test_whoever_is_stopped_leaves_no_thread_behind_that_writes_into_a_folder_th
         speaking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await speaking
-        assert (tmp_path / "said.wav").exists()  # its thread has come to its end
+        assert (tmp_path / "spoken.wav").exists()  # its thread has come to its end
 
     asyncio.run(stopped())
