@@ -23,15 +23,15 @@ def say(wanted: SpeechRequest, folder: Path) -> SpokenSound:
 
 
 def test_a_line_is_spoken_with_the_times_of_its_words(tmp_path: Path) -> None:
-    said = say(SpeechRequest(LINE), tmp_path / "a")
-    words = [LINE[word.at : word.at + word.length] for word in said.words]
+    sound = say(SpeechRequest(LINE), tmp_path / "a")
+    words = [LINE[word.at : word.at + word.length] for word in sound.words]
     if not words:
         pytest.skip("its library is not installed")
     assert words == ["Schöne", "Grüße", "the", "key", "and", "nothing", "else"]
-    starts = [word.start for word in said.words]
+    starts = [word.start for word in sound.words]
     assert starts == sorted(starts)
-    assert starts[-1] < read_voice(said.file).seconds
-    assert said.version
+    assert starts[-1] < read_voice(sound.file).seconds
+    assert sound.version
 
 
 def test_the_same_line_is_the_same_sound_with_and_without_the_library(
@@ -69,5 +69,5 @@ def test_a_voice_that_is_not_there_is_named(tmp_path: Path, voice: str) -> None:
 
 
 def test_markup_in_a_line_does_nothing(tmp_path: Path) -> None:
-    said = say(SpeechRequest('<audio src="/etc/passwd"/> Hi.'), tmp_path)
-    assert said.file.stat().st_size > 1000
+    sound = say(SpeechRequest('<audio src="/etc/passwd"/> Hi.'), tmp_path)
+    assert sound.file.stat().st_size > 1000
