@@ -22,6 +22,7 @@ from fakes.canned import Canned
 from film import Ran, opened, run
 from PIL import Image
 
+from ltxflow.build import inspection as inspection_module
 from ltxflow.build import pipeline as film_module
 from ltxflow.comfy.graph import canonical_graph
 from ltxflow.core.digest import canonical
@@ -32,6 +33,8 @@ from ltxflow.project.config import read_config, remember_trust
 from ltxflow.publish import publish as publishing
 from ltxflow.session.session import Session, open_session
 from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip import explain as clip_explain
+from ltxflow.steps.clip import spec as clip_spec
 from ltxflow.store.memo import Memory
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import Template, read_templates
@@ -214,8 +217,9 @@ class Project:
                 patch.setenv(name, value)
             patch.setattr(publishing, "draw_poster", lambda video: b"poster of " + video.read_bytes())
             patch.setattr(film_module, "comfy_executor", servers)
-            patch.setattr(film_module, "settle", lambda *asked: None)  # there is no server to ask
+            patch.setattr(film_module, "resolve_auto", lambda *asked: None)  # there is no server to ask
             patch.setattr(film_module, "LocalExecutor", lambda jobs: canned)
+            patch.setattr(inspection_module, "LocalExecutor", lambda jobs: canned)
             done = run("build", "--json", "-p", str(self.folder), *argv)
         return Built(done, canned.ran)
 
@@ -286,6 +290,8 @@ def templates_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "read_templates", read)
-        patch.setattr(clip_step, "render", render_once)
+        patch.setattr(clip_spec, "render", render_once)
+        patch.setattr(clip_explain, "render", render_once)
         patch.setattr(clip_step, "canonical_graph", canonical_once)
+        patch.setattr(clip_explain, "canonical_graph", canonical_once)
         yield

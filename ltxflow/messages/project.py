@@ -143,7 +143,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "L070": rule("moved names a clip that is in the film", 'moved to "{name}", which is not in the film'),
     "L071": rule(
-        "moved names an earlier clip that is no longer in the film",
+        "moved names an earlier clip that has left the film",
         'moved from "{name}", which is still in the film',
         "remove this entry",
     ),

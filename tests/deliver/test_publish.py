@@ -313,7 +313,7 @@ def test_corrected_captions_of_what_is_said_otherwise_by_now_are_told(film: Film
         ran = film.build()
         assert ran.code == 0
         assert [(problem["code"], problem["level"]) for problem in ran.envelope["problems"]] == [("D003", "warning")]
-        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build again")
+        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build to write it again")
         assert captions.read_text() == corrected
         assert film.timeline["complete"]
     captions.unlink()
