@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from film import Film, command, film_text, run, run_alone
+from harness.command import command, run, run_alone
+from harness.film import Film, film_text
 
 from ltxflow import __version__
 from ltxflow.cli import boundary
@@ -267,7 +268,7 @@ def test_interrupting_a_build_is_exit_code_130_and_keeps_what_is_finished(film: 
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     setup = (
-        "from ltxflow.steps import slate; from film import canned_drawing\n"
+        "from ltxflow.steps import slate; from harness.slates import canned_drawing\n"
         "drawn = []\n"
         f"first = lambda spec: drawn and open({str(gate)!r}).read()\n"
         "slate.draw_slate = canned_drawing(drawn, first)\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fakes.comfyui import FakeComfy
 from fakes.images import TEMPLATE, FakeImages, png
-from film import Film, Ran, film_text, prompt, run
+from harness.command import Ran, run
+from harness.film import Film, film_text, prompt
 from PIL import Image
 
 from ltxflow.lock.model import lock_text, read_lock

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 
 import pytest
-from film import Film, Ran, canned_drawing, prompt
+from harness.command import Ran
+from harness.film import Film, prompt
+from harness.slates import canned_drawing
 
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from film import Film, run
+from harness.command import run
+from harness.film import Film
 
 from ltxflow.core.digest import Digest
 from ltxflow.lock.model import read_lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from fakes.comfyui import FakeComfy
-from film import Film
+from harness.film import Film
 
 from ltxflow.models.profile import templates_folder
 

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from film import Ran, run
-from films import Project
+from harness.command import Ran, run
+from harness.film import Film
 
 FILM = """\
 ltxflow: 1
@@ -23,21 +23,19 @@ scenes:
 
 
 @pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
     """A film that was rendered, cloned to where there is no store."""
-    made = Project(tmp_path / "made", tmp_path / "store", tmp_path / "config").write(FILM)
-    assert made.build().rendered == {"hook/a@1", "hook/b@1"}
+    made = Film(tmp_path / "made", tmp_path / "store", tmp_path / "config").write_data(FILM)
+    assert made.make().rendered == {"hook/a@1", "hook/b@1"}
     clone = made.clone(tmp_path / "clone", store=tmp_path / "empty")
-    monkeypatch.setenv("LTXFLOW_STORE", str(clone.store))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(clone.config))
-    return clone
+    return clone.move_in(monkeypatch)
 
 
-def check(film: Project, *argv: str) -> Ran:
+def check(film: Film, *argv: str) -> Ran:
     return run("check", "--locked", "-p", str(film.folder), *argv)
 
 
-def told(film: Project) -> list[str]:
+def told(film: Film) -> list[str]:
     """`code message` of each disagreement; other words on the film are not of interest."""
     done = check(film, "--json")
     problems = [problem for problem in done.envelope["problems"] if problem["code"] == "K001"]
@@ -45,48 +43,48 @@ def told(film: Project) -> list[str]:
     return [problem["message"] for problem in problems]
 
 
-def test_a_clone_without_a_store_agrees(film: Project) -> None:
+def test_a_clone_without_a_store_agrees(film: Film) -> None:
     assert told(film) == []
     assert not film.store.exists()
 
 
-def test_what_costs_no_render_is_no_disagreement(film: Project) -> None:
+def test_what_costs_no_render_is_no_disagreement(film: Film) -> None:
     film.set("title", "Another").set("scenes/hook/narration", "8.5s")
     assert told(film) == []
 
 
-def test_an_edited_clip_is_named_and_where_the_store_knows_why_so_is_the_value(film: Project, tmp_path: Path) -> None:
-    film.write(FILM.replace("brass key", "copper key"))
+def test_an_edited_clip_is_named_and_where_the_store_knows_why_so_is_the_value(film: Film, tmp_path: Path) -> None:
+    film.write_data(FILM.replace("brass key", "copper key"))
     (message,) = told(film)
     assert message.startswith("hook/a is not as the lock has it: its key is ")
     shutil.copytree(tmp_path / "store", film.store)
     assert told(film) == ["hook/a is not as the lock has it: prompt.text"]
 
 
-def test_the_message_says_where_and_what_to_do(film: Project) -> None:
-    film.write(FILM.replace("{id: b,", "{id: c,"))
+def test_the_message_says_where_and_what_to_do(film: Film) -> None:
+    film.write_data(FILM.replace("{id: b,", "{id: c,"))
     done = check(film)
     assert done.code == 1
     assert "project.yaml:9:14: error: hook/c is not in the lock [K001]" in done.err
     assert "→ render it, and commit ltxflow.lock: ltxflow build hook/c" in done.err
 
 
-def test_an_approved_clip_stands_whatever_its_text_says(film: Project, tmp_path: Path) -> None:
-    made = Project(tmp_path / "made", tmp_path / "store", tmp_path / "config")
+def test_an_approved_clip_stands_whatever_its_text_says(film: Film, tmp_path: Path) -> None:
+    made = Film(tmp_path / "made", tmp_path / "store", tmp_path / "config")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTXFLOW_STORE", str(made.store))
         assert run("approve", "hook/a", "-p", str(made.folder)).code == 0
     shutil.copy(made.lock_file, film.lock_file)
-    film.write(FILM.replace("brass key", "copper key"))
+    film.write_data(FILM.replace("brass key", "copper key"))
     assert told(film) == []
 
 
-def test_without_the_flag_the_lock_has_no_say(film: Project) -> None:
+def test_without_the_flag_the_lock_has_no_say(film: Film) -> None:
     film.lock_file.unlink()
     assert run("check", "-p", str(film.folder)).code == 0
 
 
-def test_a_film_that_was_never_rendered_is_one_problem(film: Project) -> None:
+def test_a_film_that_was_never_rendered_is_one_problem(film: Film) -> None:
     film.lock_file.unlink()
     assert told(film) == ["no clip of this film is in the lock yet"]
     assert "→ render it, and commit ltxflow.lock: ltxflow build\n" in check(film).err

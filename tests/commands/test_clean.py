@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import wave
 
-from film import Film
+from harness.film import Film
 
 
 def test_nothing_to_clean_is_said(film: Film) -> None:

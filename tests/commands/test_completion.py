@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 from fakes.terminal import Terminal
-from film import Film, run
+from harness.command import run
+from harness.film import Film
 
 from ltxflow.cli import completion
 from ltxflow.cli.main import VERBS

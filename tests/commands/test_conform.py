@@ -19,7 +19,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from film import Film, Ran, command, prompt
+from harness.command import Ran, command
+from harness.film import Film, prompt
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError

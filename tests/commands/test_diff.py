@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 
 def git(folder: Path, *args: str) -> str:

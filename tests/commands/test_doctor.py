@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import MODELS_LTX2, FakeComfy
-from film import Film, Ran, prompt, run
+from harness.command import Ran, run
+from harness.film import Film, prompt
 
 from ltxflow.cli import diagnostics
 from ltxflow.cli.diagnostics import Diagnostic, ServerReport, server_findings, without_home

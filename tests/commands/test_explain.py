@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from film import Film
+from harness.film import Film
 
 
 def test_each_kind_is_told_in_words(film: Film) -> None:

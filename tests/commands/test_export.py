@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import opentimelineio
 import pytest
-from film import Film
+from harness.film import Film
 
 
 def urls(path: Path) -> list[Path]:

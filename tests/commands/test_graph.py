@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from film import Film
+from harness.film import Film
 
 
 def test_mermaid_has_a_node_for_each_clip_and_the_timeline(film: Film) -> None:

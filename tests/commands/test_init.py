@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
-from film import Film, run
+from harness.command import run
+from harness.film import Film
 
 from ltxflow.cli.commands.init import slug, titled
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.lock.model import read_lock
 

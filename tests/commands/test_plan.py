@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 
-from film import Film
+from harness.film import Film
 
 
 def test_a_new_film_is_all_to_be_created(film: Film) -> None:

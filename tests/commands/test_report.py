@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 BROWSER = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from film import run
+from harness.command import run
 
 from ltxflow.cli.commands.rules import TABLES
 from ltxflow.core.files import data_dir

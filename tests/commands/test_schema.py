@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from film import run
+from harness.command import run
 
 from ltxflow.cli.commands.schema import NAMES
 from ltxflow.core.files import data_dir

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from film import Film, run
+from harness.command import run
+from harness.film import Film
 
 from ltxflow.comfy import discovery
 from ltxflow.ui.plan_view import rough

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from film import Film, prompt
+from harness.film import Film, prompt
 
 
 def test_a_clip_is_shown_with_its_length_size_seed_and_prompt(film: Film) -> None:

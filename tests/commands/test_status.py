@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from film import Film
+from harness.film import Film
 
 
 def states(film: Film) -> dict[str, str]:

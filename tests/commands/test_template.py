@@ -23,7 +23,8 @@ from fakes.workflows import (
     text_to_video,
     two_stages,
 )
-from film import Film, run
+from harness.command import run
+from harness.film import Film
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from film import Film
+from harness.film import Film
 
 
 def test_a_film_that_brings_nothing_needs_none(film: Film) -> None:

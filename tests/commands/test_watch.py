@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fakes.terminal import PATIENCE_S, Terminal
-from film import Film
+from harness.film import Film
 
 LTXFLOW = [sys.executable, "-m", "ltxflow.cli.main"]
 

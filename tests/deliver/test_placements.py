@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from film import Film
+from harness.film import Film
 
 
 def clips(film: Film) -> dict[str, dict[str, Any]]:

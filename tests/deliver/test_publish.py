@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from film import SIZE, Film, canned
+from harness.crashing import watch_writes
+from harness.film import SIZE, Film
+from harness.media import canned
 from PIL import Image
 
-from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.media.frames import draw_poster
 from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
@@ -30,7 +31,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     """Have a function called before every write, with what is about to be done to which path."""
 
     def set_hook(hook: Callable[[str, Path], None]) -> None:
-        monkeypatch.setattr(files, "_before", hook)
+        watch_writes(monkeypatch, hook)
 
     return set_hook
 

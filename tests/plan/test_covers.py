@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import run
-from films import Project
+from harness.command import run
+from harness.film import Film
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,24 +40,22 @@ scenes:
 
 
 @pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    made = Project(tmp_path / "film", tmp_path / "store", tmp_path / "config").write(FILM)
-    monkeypatch.setenv("LTXFLOW_STORE", str(made.store))
-    return made
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
+    return Film.at(tmp_path).move_in(monkeypatch).write_data(FILM)
 
 
-def starts(film: Project) -> dict[str, int]:
+def starts(film: Film) -> dict[str, int]:
     """Where each clip of the published film begins, in frames."""
     done = run("build", "--animatic", "--json", "-p", str(film.folder))
     assert done.code == 0, done.err
     return {clip["id"]: clip["from"] for clip in timeline(film)["scenes"][0]["clips"]}
 
 
-def timeline(film: Project) -> Any:
+def timeline(film: Film) -> Any:
     return json.loads((film.folder / "public/scenes/timeline.json").read_text())
 
 
-def test_a_clip_begins_with_its_first_line(film: Project) -> None:
+def test_a_clip_begins_with_its_first_line(film: Film) -> None:
     # 10 words at 2 a second: line two is said 5 s after the pad of 0.2 s, at frame 130 of 25 a second
     assert starts(film) == {"a": 0, "b": 130}
     scene = timeline(film)["scenes"][0]
@@ -65,22 +63,22 @@ def test_a_clip_begins_with_its_first_line(film: Project) -> None:
     assert scene["durationInFrames"] == scene["coverage"]["neededFrames"] == need
 
 
-def test_a_longer_line_lengthens_its_own_clip_and_no_other(film: Project) -> None:
+def test_a_longer_line_lengthens_its_own_clip_and_no_other(film: Film) -> None:
     before = film.session().look(PlanOptions()).plan.nodes
-    film.build()
-    film.write(FILM.replace("nine ten", "nine ten eleven twelve thirteen"))
+    film.make()
+    film.write_data(FILM.replace("nine ten", "nine ten eleven twelve thirteen"))
     changed = film.session().look(PlanOptions()).of_kind("change")
     assert [change.clip for change in changed] == ["hook/a"]
     (reason,) = changed[0].reasons
     assert reason.field == "frames"
     assert reason.new > before["clip:hook/a@1"].frames
-    assert film.build().rendered == {"hook/a@1"}
+    assert film.make().rendered == {"hook/a@1"}
 
 
-def test_a_shorter_line_costs_nothing(film: Project) -> None:
-    film.build()
-    film.write(FILM.replace(" nine ten", ""))
-    assert film.build().rendered == set()
+def test_a_shorter_line_costs_nothing(film: Film) -> None:
+    film.make()
+    film.write_data(FILM.replace(" nine ten", ""))
+    assert film.make().rendered == set()
     assert [clip["from"] for clip in timeline(film)["scenes"][0]["clips"]] == [0, 105]
 
 
@@ -99,8 +97,8 @@ def test_a_shorter_line_costs_nothing(film: Project) -> None:
         ),
     ],
 )
-def test_lines_are_covered_once_and_in_order(film: Project, old: str, new: str, message: str, hint: str) -> None:
-    film.write(FILM.replace(old, new))
+def test_lines_are_covered_once_and_in_order(film: Film, old: str, new: str, message: str, hint: str) -> None:
+    film.write_data(FILM.replace(old, new))
     with pytest.raises(LtxflowError) as caught:
         film.session()
     (problem,) = caught.value.problems
@@ -109,12 +107,12 @@ def test_lines_are_covered_once_and_in_order(film: Project, old: str, new: str, 
     assert problem.span.line in (14, 15)
 
 
-def test_lines_of_a_text_have_numbers_and_other_narrations_have_none(film: Project) -> None:
+def test_lines_of_a_text_have_numbers_and_other_narrations_have_none(film: Film) -> None:
     text = FILM[: FILM.index("      lines:")] + "      text: One two three four. Five six seven eight nine ten.\n"
     clips = FILM[FILM.index("    clips:") :].replace("[one]", "[1]").replace("[two, three]", "[2]")
-    film.write(text + clips)
+    film.write_data(text + clips)
     assert starts(film) == {"a": 0, "b": 55}
-    film.write(FILM[: FILM.index("      lines:")] + "      duration: 9s\n" + clips)
+    film.write_data(FILM[: FILM.index("      lines:")] + "      duration: 9s\n" + clips)
     with pytest.raises(LtxflowError, match='covers "1", which is no line of this scene') as caught:
         film.session()
     assert caught.value.problems[0].hint == "give the narration lines: [{id: …, text: …}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.plan import Change, Plan, PlanOptions

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from film import SIZE, Film, canned
+from harness.film import SIZE, Film
+from harness.media import canned
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError

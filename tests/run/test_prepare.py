@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import canned
+from harness.media import canned
 
 from ltxflow.core.digest import Key, digest_bytes, digest_file
 from ltxflow.core.errors import LtxflowError, Span

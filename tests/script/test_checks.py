@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.cli.options import settings_of
 from ltxflow.core.digest import Digest, Key, Output

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from films import templates_read_once, write_guide, write_picture, write_sound
+from harness.media import write_guide, write_picture, write_sound
+from harness.templates import templates_read_once
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.project.load import LoadedProject, load

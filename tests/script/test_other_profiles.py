@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import MODELS_LTX23, FakeComfy
-from film import Film, prompt
-from films import write_picture
+from harness.film import Film, prompt
+from harness.media import write_picture
 
 import ltxflow
 from ltxflow.comfy.signatures import recorded_info

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from film import Film, canned, prompt
+from harness.film import Film, prompt
+from harness.media import canned
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.plan import PlanOptions

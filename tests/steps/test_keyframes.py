@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film, canned, prompt
+from harness.film import Film, prompt
+from harness.media import canned
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError, Problem

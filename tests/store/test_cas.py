@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.crashing import crash_everywhere
+from harness.crashing import crash_everywhere
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store.crashing import crash_everywhere
+from harness.crashing import crash_everywhere, watch_writes
 
-from ltxflow.core import files
 from ltxflow.core.digest import Key
 from ltxflow.farm.journal import Journal, Submission, next_attempt, submissions
 
@@ -46,7 +45,7 @@ def test_only_what_is_about_to_be_submitted_waits_for_the_disk(
 ) -> None:
     """A power cut may take what came after: then the attempt is open, and its server is asked first."""
     synced: list[str] = []
-    monkeypatch.setattr(files, "_before", lambda op, path: synced.append(path.name) if op == "fsync" else None)
+    watch_writes(monkeypatch, lambda op, path: synced.append(path.name) if op == "fsync" else None)
     write(journal, event("submitting", A))
     assert "journal.jsonl" in synced
     synced.clear()

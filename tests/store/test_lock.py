@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness.crashing import crash_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
-from store.crashing import crash_everywhere
 
 from ltxflow.core.digest import Digest, Key, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError, Span

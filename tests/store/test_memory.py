@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from harness.crashing import watch_writes
 
-from ltxflow.core import files
 from ltxflow.store import memo
 from ltxflow.store.memo import Memory, memory_of
 
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_written_is_no_error(path: Path, monkeypatch: pyte
     def full(op: str, where: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_before", full)
+    watch_writes(monkeypatch, full)
     remember(path, a=1)
     assert not path.exists()
 

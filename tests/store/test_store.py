@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from film import canned
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse, watch_writes
+from harness.media import canned
 
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output, digest_bytes
@@ -76,7 +76,7 @@ def test_what_is_recorded_in_a_group_counts_at_once(store: Store, monkeypatch: p
     """Its row in the index comes later: until then, and for another process, its file is read."""
     put_blobs(store)
     done: list[tuple[str, str]] = []
-    monkeypatch.setattr(files, "_before", lambda op, path: done.append((op, path.name)))
+    watch_writes(monkeypatch, lambda op, path: done.append((op, path.name)))
     told = store.record(TRACE, in_group=True)
     assert ("index", "index") not in done
     assert (told.key, told.outputs, told.target, told.action) == (TRACE.key, TRACE.outputs, TRACE.target, TRACE.action)

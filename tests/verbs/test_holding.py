@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.cli import options as cli_options
 from ltxflow.cli.options import waited_session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.timing import seed_for
 from ltxflow.lock.model import Lock, read_lock

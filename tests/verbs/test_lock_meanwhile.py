@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.build import pipeline as making
 from ltxflow.decisions.lock_update import LockUpdater

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.cli.options import add_question, question_of, seconds_of, settings_of
 from ltxflow.core.errors import LtxflowError

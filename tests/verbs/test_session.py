@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from film import Film, prompt
+from harness.film import Film, prompt
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.plan import PlanOptions

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio
+from harness.studio import Studio
 
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return Studio(tmp_path).write("a", "b", "c")
+    return Studio.at(tmp_path).move_in(monkeypatch).write("a", "b", "c")
 
 
 @pytest.fixture

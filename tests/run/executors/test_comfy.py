@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio, accepted, freeze, let_go, notices, problems, started, until
-from films import write_picture
+from harness.media import write_picture
+from harness.studio import Studio, accepted, freeze, let_go, notices, problems, started, until
 
 from ltxflow.plan.estimate import work_of
 from ltxflow.plan.plan import PlanOptions

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fakes.comfyui import FakeComfy
 from fakes.misbehave import SPOILS
-from fakes.studio import Studio, accepted, asked, notices, problems, started, until
-from films import write_picture
+from harness.media import write_picture
+from harness.studio import Studio, accepted, asked, notices, problems, started, until
 
 from ltxflow.farm import transfer
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import DIES, Studio, freeze, let_go, notices, problems, slow_but, until
-from film import run
+from harness.command import run
+from harness.studio import DIES, Studio, freeze, let_go, notices, problems, slow_but, until
 
 from ltxflow.core.digest import digest_file
 

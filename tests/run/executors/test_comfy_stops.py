@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import DIES, Studio, asked, freeze, let_go, notices, problems, slow_but, started, until
-from film import command
+from harness.command import command
+from harness.studio import DIES, Studio, asked, freeze, let_go, notices, problems, slow_but, started, until
 
 from ltxflow.comfy.client import prompt_id_for
 from ltxflow.farm.journal import Journal

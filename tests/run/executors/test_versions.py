@@ -10,8 +10,8 @@ import av
 import pytest
 from fakes.comfyui import MODELS_LTX2, FakeComfy
 from fakes.custom import VHS
-from fakes.studio import Studio, notices, problems
-from film import run
+from harness.command import run
+from harness.studio import Studio, notices, problems
 
 from ltxflow.comfy.signatures import versions
 from ltxflow.media.probe import probe_mp4

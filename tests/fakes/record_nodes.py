@@ -1,6 +1,6 @@
 """Record the core nodes of ComfyUI servers in the package: `ltxflow/comfy/core_nodes.json`.
 
-    cd tests && python -m live.record_nodes http://127.0.0.1:8188 http://127.0.0.1:8189
+    cd tests && python -m fakes.record_nodes http://127.0.0.1:8188 http://127.0.0.1:8189
 
 One server a version. Versions that are recorded already and not named stay. Kept is what a check, a conversion or the
 fake server needs: prose, model files and files of the server are left out.

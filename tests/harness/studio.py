@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from film import Ran, command, prompt, run
-
 from fakes.comfyui import FakeComfy, FakeProcess
+
+from harness.command import Ran, command, run
+from harness.film import OnDisk, prompt
 from ltxflow.farm.journal import Journal
 from ltxflow.media.probe import probe_mp4
 
@@ -48,24 +49,14 @@ def dies(owner, name, after=False):
 
 
 @dataclass
-class Studio:
+class Studio(OnDisk):
     """A project in `root/work/film`, its store beside it, and all that its journal ever said."""
 
-    root: Path
     journal: list[dict[str, Any]] = field(default_factory=list)
     past: Counter[str] = field(default_factory=Counter)  # starts by server, of a life that is forgotten
 
-    @property
-    def folder(self) -> Path:
-        return self.root / "work" / "film"
-
-    @property
-    def public(self) -> Path:
-        return self.folder / "public"
-
     def write(self, *clips: str, scene: str = "crossfade: 0f", **top: Any) -> Studio:
         """A film of one scene with these clips (`id` or `id: settings`), each of 9 frames; `top` are its other keys."""
-        (self.root / "work" / ".git").mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(exist_ok=True)
         keys = {"ltxflow": 1, "id": "tiny", "title": "Tiny", "size": "128x128", "seed": 3, **top}
         lines = [*(f"{key}: {json.dumps(value)}" for key, value in keys.items()), "scenes:", "  - id: s"]
@@ -75,7 +66,7 @@ class Studio:
             own = [] if "length:" in settings else ["length: 9f"]
             own += [f"prompt: {json.dumps(prompt(f's-{id}'))}"] + ([settings.strip()] if settings else [])
             lines.append(f"      - {{id: {id}, {', '.join(own)}}}")
-        (self.folder / "project.yaml").write_text("\n".join(lines) + "\n")
+        self.file.write_text("\n".join(lines) + "\n")
         return self
 
     def build(
@@ -108,7 +99,7 @@ class Studio:
 
     def forget(self, *servers: Fake) -> None:
         """Lose all that was made and known; the servers keep what they have."""
-        for folder in (self.folder / ".ltxflow", self.public, self.root / "store"):
+        for folder in (self.folder / ".ltxflow", self.public, self.store):
             shutil.rmtree(folder)
         self.journal.clear()
         self.past.update({server.url: len(server.stats()["runs"]) for server in servers})
@@ -129,12 +120,12 @@ class Studio:
     @property
     def films(self) -> dict[str, Path]:
         """The published clips: `a` → its file."""
-        return {path.stem.split("-")[-1]: path for path in sorted((self.public / "scenes").glob("*.mp4"))}
+        return {path.stem.split("-")[-1]: path for path in sorted(self.scenes.glob("*.mp4"))}
 
     @property
     def traces(self) -> dict[str, dict[str, Any]]:
         """What is known of how things were made, by target: the newest trace of each, as its file says."""
-        files = sorted((self.root / "store").glob("traces/??/*.json"), key=lambda file: file.stat().st_mtime_ns)
+        files = sorted(self.store.glob("traces/??/*.json"), key=lambda file: file.stat().st_mtime_ns)
         return {trace["target"]: trace for trace in (json.loads(file.read_text()) for file in files)}
 
     def _note(self) -> None:

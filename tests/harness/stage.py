@@ -12,30 +12,24 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from fakes.comfyui import FakeComfy
 from fakes.images import FakeImages
 from fakes.odd import Put
 from fakes.workflows import text_to_video
-from film import Ran, prompt, run
 
-from ltxflow.core import files
+from harness.command import Ran, environment, run
+from harness.crashing import at_each_write
+from harness.film import OnDisk, prompt
+from harness.speech import configure_engine
 from ltxflow.core.files import TEMP_PREFIX
 
 KEY = "sk-stage"
 LIMIT_S = 60.0  # of one verb: far above what it takes, so that only a hang is one
-ENGINE = """\
-import sys, wave
-with wave.open(sys.argv[2], "wb") as file:
-    file.setnchannels(1); file.setsampwidth(2); file.setframerate(8000)
-    file.writeframes(b"\\0\\x20\\0\\xe0" * (len(sys.argv[1].split()) * 2000))
-"""
 FILM = f"""\
 ltxflow: 1
 id: tiny
@@ -93,11 +87,10 @@ VERBS: tuple[tuple[str, ...], ...] = (
 )
 
 
-@dataclass
-class Stage:
+@dataclass(kw_only=True)
+class Stage(OnDisk):
     """`root/work` is the workspace with `film` in it, `root/outside` what no verb may touch."""
 
-    root: Path
     server: str
     env: dict[str, str]
     written: set[str] = field(default_factory=set)  # paths of files that verbs wrote, below `root`
@@ -105,10 +98,6 @@ class Stage:
     @property
     def work(self) -> Path:
         return self.root / "work"
-
-    @property
-    def folder(self) -> Path:
-        return self.work / "film"
 
     @property
     def outside(self) -> Path:
@@ -121,10 +110,7 @@ class Stage:
     def run(self, *argv: str) -> Ran:
         """Run a verb where the film is, in this process; one that hangs fails."""
         words = [self.server if word == "SERVER" else word for word in argv]
-        with pytest.MonkeyPatch.context() as patch, in_time(LIMIT_S, " ".join(argv)):
-            for name, value in self.env.items():
-                patch.setenv(name, value)
-            patch.chdir(self.folder)
+        with environment({**self.home, **self.env}), chdir(self.folder), in_time(LIMIT_S, " ".join(argv)):
             return run(*words)
 
     def play(self) -> None:
@@ -135,16 +121,13 @@ class Stage:
             if path.is_relative_to(self.root) and TEMP_PREFIX not in str(path):
                 self.written.add(path.relative_to(self.root).as_posix())
 
-        before, files._before = files._before, noted
-        try:
+        with at_each_write(noted):
             for argv in VERBS:
                 ran = self.run(*argv)
                 assert ran.code in (0, 1), f"{argv}: {ran.out}{ran.err}"
             clip = self.folder / "public/scenes/scene-0-a.mp4"
             clip.write_bytes(b"by hand")  # what a repair puts aside
             assert self.run("verify", "--repair").code == 0
-        finally:
-            files._before = before
 
     def keep(self) -> None:
         """Keep the film and the store as they are now."""
@@ -220,22 +203,13 @@ class Hung(BaseException):
 @contextmanager
 def staged(root: Path) -> Iterator[Stage]:
     """Write the film, play it, and keep it; the servers live as long as the context."""
-    config = root / "config" / "ltxflow"
-    config.mkdir(parents=True)
     with FakeComfy() as server, FakeImages(KEY) as images:
-        engine = root / "engine.py"
-        engine.write_text(ENGINE)
-        command = [sys.executable, str(engine), "{text}", "{out}"]
-        engines = {
-            "say": {"command": command},
-            "studio": {"url": images.url, "model": "flux", "key_from_env": "STUDIO_KEY"},
-        }
-        (config / "config.yaml").write_text(json.dumps({"engines": engines}))
-        env = {"XDG_CONFIG_HOME": str(config.parent), "STUDIO_KEY": KEY, "LTXFLOW_STORE": str(root / "store")}
-        stage = Stage(root, server.url, env)
+        studio = {"url": images.url, "model": "flux", "key_from_env": "STUDIO_KEY"}
+        configure_engine(root, root / "config", studio=studio)
+        stage = Stage.at(root, server=server.url, env={"STUDIO_KEY": KEY})
         stage.folder.mkdir(parents=True)
         subprocess.run(["git", "init", "-q", str(stage.work)], check=True, capture_output=True)
-        (stage.folder / "project.yaml").write_text(FILM)
+        stage.file.write_text(FILM)
         (stage.folder / "mine_api.json").write_text(json.dumps(text_to_video()))
         stage.play()
         stage.keep()

@@ -13,7 +13,6 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -21,15 +20,16 @@ from typing import Any
 
 import oracle
 from fakes.comfyui import FakeProcess
-from film import Ran, canned, run
-from films import Data, dump, write_picture
 from oracle import Verdict
 
+from harness.command import Ran, environment, run
+from harness.crashing import at_each_write
+from harness.data import Data, dump
+from harness.film import OnDisk
+from harness.media import canned, write_picture
 from ltxflow.cli.main import main
-from ltxflow.core import files
 from ltxflow.core.digest import digest_file
 from ltxflow.core.errors import LtxflowError
-from ltxflow.lock.model import read_lock
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
 KINDS_STALE, KINDS_THERE = ("create", "change"), ("restore", "unchanged")
@@ -235,11 +235,10 @@ EDITS: dict[str, Edit] = {
 _worlds = count(1)
 
 
-@dataclass
-class World:
+@dataclass(kw_only=True)
+class World(OnDisk):
     """One film with all that belongs to it. Every method is one thing that a person, or fate, does."""
 
-    root: Path
     server: FakeProcess
     data: Data = field(default_factory=dict)
     revisions: list[tuple[Data, bytes]] = field(default_factory=list)
@@ -249,7 +248,6 @@ class World:
     _agreed: tuple[int, Verdict | None] | None = None
 
     def __post_init__(self) -> None:
-        (self.root / "work" / ".git").mkdir(parents=True)
         number = next(_worlds)
         self.data = first_film(number * 100)
         self._write()
@@ -257,25 +255,13 @@ class World:
         self.picture("two", 0)
         self._before = self.finished()
 
-    @property
-    def folder(self) -> Path:
-        return self.root / "work" / "film"
-
-    @property
-    def store(self) -> Path:
-        return self.root / "store"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.folder / "ltxflow.lock"
-
     def run(self, *argv: str, folder: Path | None = None) -> Ran:
-        with _environment(self.root):
+        with environment(self.home):
             return run(*argv, "-p", str(folder or self.folder))
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "project.yaml").write_text(dump(self.data))
+        self.file.write_text(dump(self.data))
 
     # What a person does to the files
 
@@ -335,10 +321,6 @@ class World:
             self.excused |= before
         return done
 
-    @property
-    def lock(self) -> Any:
-        return read_lock(self.lock_file)
-
     # What fate does
 
     def lose(self, what: str, at: int = 0) -> None:
@@ -373,8 +355,8 @@ class World:
     # What the program does
 
     def judge(self, mode: Any = "render") -> Verdict:
-        with _environment(self.root):
-            return oracle.judge(self.folder, self.store, self.root / "config", self.root / "work" / "apart", mode)
+        with environment(self.home):
+            return oracle.judge(self.folder, self.store, self.config, self.root / "work" / "apart", mode)
 
     def agree(self) -> Verdict | None:
         """The plan says what the oracle says, however it was asked; None where the film cannot be looked at."""
@@ -535,9 +517,8 @@ class World:
                 if next(numbers) == after:
                     os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGINT)
 
-            files._before = before
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            with _environment(self.root), open(os.devnull, "w") as null:
+            with at_each_write(before), environment(self.home), open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), 1)
                 os.dup2(null.fileno(), 2)
                 code = main(["build", "--json", "--server", self.server.url, "-p", str(self.folder)])
@@ -550,16 +531,3 @@ class World:
 
 def _tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-@contextmanager
-def _environment(root: Path) -> Iterator[None]:
-    """The world's own store and settings."""
-    ours = {"LTXFLOW_STORE": str(root / "store"), "XDG_CONFIG_HOME": str(root / "config")}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

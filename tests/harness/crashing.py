@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ltxflow.core import files
 
+Before = Callable[[str, Path], None]
+
 
 class Died(BaseException):
     """The process is gone: nothing after this reaches the disk, not even cleaning up."""
+
+
+def watch_writes(patch: pytest.MonkeyPatch, before: Before) -> None:
+    """Call `before(operation, path)` ahead of every change to the disk, while the patch lasts."""
+    patch.setattr(files, "_before", before)
+
+
+@contextmanager
+def at_each_write(before: Before) -> Iterator[None]:
+    """Do so while the context lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        watch_writes(patch, before)
+        yield
 
 
 def crash_everywhere(reset: Callable[[], object], act: Callable[[], object], check: Callable[[], object]) -> int:
@@ -22,14 +38,13 @@ def crash_everywhere(reset: Callable[[], object], act: Callable[[], object], che
     """
     for step in range(1000):
         reset()
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            left = iter(range(step))
+        left = iter(range(step))
 
-            def before(op: str, path: Path, left: object = left) -> None:
-                if next(left, None) is None:  # type: ignore[call-overload]
-                    raise Died
+        def before(op: str, path: Path, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise Died
 
-            monkeypatch.setattr(files, "_before", before)
+        with at_each_write(before):
             try:
                 act()
             except Died:
@@ -42,11 +57,11 @@ def crash_everywhere(reset: Callable[[], object], act: Callable[[], object], che
     raise AssertionError("it never came to an end")
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, code: int, op: str = "") -> None:
-    """Let the disk refuse the call `op` (every write without one) with the given errno."""
+def refuse(patch: pytest.MonkeyPatch, code: int, op: str = "") -> None:
+    """Let the disk refuse the operation `op` (every write without one) with the given errno."""
 
     def before(name: str, path: Path) -> None:
         if op in ("", name):
             raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(files, "_before", before)
+    watch_writes(patch, before)

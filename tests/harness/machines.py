@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from film import Ran, film_text
+from harness.command import Ran
+from harness.film import film_text
 
 PATIENCE_S = 300.0
 # A clock that stands elsewhere: what libfaketime does, in a few lines. $CLOCK_AT is in seconds since 1970.
