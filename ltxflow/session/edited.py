@@ -14,7 +14,7 @@ from dataclasses import replace
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.project.model import Project
-from ltxflow.project.sources import PlaceInFile, read_part
+from ltxflow.project.sources import ProjectRoots, read_part
 from ltxflow.session.looks import Look, LookAnswerKey, Seen, needs_of, outside_of, read_look, stills_of
 from ltxflow.session.session import Session, open_session
 
@@ -28,7 +28,7 @@ def look_at_edited(asked: LookAnswerKey) -> Seen | None:
         then = read_look(asked.kept_at)
         if then is None or not then.footing.holds():
             return None
-        place = PlaceInFile(asked.file.parent, asked.workspace)
+        place = ProjectRoots(asked.file.parent, asked.workspace)
         written = [scene.written for scene in then.scenes]
         sources = read_part(asked.file, place, then.head, written, then.is_as_it_was, then.touched)
         if sources is None or sources.numbers is None:

@@ -26,7 +26,7 @@ from ltxflow.media.findings import (
     FrameRange,
     Thresholds,
 )
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.plan.review import Review
 from ltxflow.project.settings import GROUPS
 from ltxflow.project.thresholds import NUMBERS, SECONDS, SWITCHES, thresholds
