@@ -500,7 +500,7 @@ ADDED = [
     Case("defaults/clip/cfg", 2.0, "* -talk/a -still"),
     Case("defaults/clip/stages", 1, "* -guided/b -still"),
 ]
-ELSEWHERE = {"extends", "sound"}  # see tests/test_extends.py, and tests/commands/test_template.py
+ELSEWHERE = {"extends", "sound"}  # see tests/test_extends.py, and tests/cli/commands/test_template.py
 
 
 def test_every_leaf_has_a_case() -> None:
@@ -517,9 +517,9 @@ SHOWN_IN = {
     "test_narration.py": {"speech", "engine", "engines", "command", "voice"},
     "steps/test_narration.py": {"lines"},
     "steps/test_line.py": {"speed"},
-    "script/test_speech.py": {"lexicon", "pause", "trim", "url", "timeout"},
-    "plan/test_covers.py": {"covers"},
-    "comfy/test_places.py": {"server"},
+    "project/test_speech.py": {"lexicon", "pause", "trim", "url", "timeout"},
+    "plan/test_lengths.py": {"covers"},
+    "comfy/test_discovery.py": {"server"},
     "test_models.py": {
         *("diffusion_model", "video_vae", "audio_vae", "distilled_lora", "spatial_upscaler", "temporal_upscaler"),
         *("depth_estimator", "pose_estimator", "precision", "sha256"),
