@@ -136,7 +136,7 @@ def test_little_memory_pays_for_nothing_twice(
                     check=False,
                 )
                 try:
-                    studio._note()
+                    studio.note()
                     studio.check(server)
                 except AssertionError as error:
                     found.append(f"{most >> 20} MB: {error}")

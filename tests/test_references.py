@@ -206,7 +206,7 @@ def test_equal_pixels_stop_there(shared: Film, server: FakeComfy, studio: FakeIm
     build(shared, server)
     shared.edit("leather", "linen")
     before = next(asked for asked in studio.asked if "left" not in asked.body["prompt"])
-    studio._answers.append(studio._reply(before))  # the server shows the same for another prompt
+    studio.answers.append(studio.reply(before))  # the server shows the same for another prompt
     assert build(shared, server, "hook/a") == [HERO]
 
 

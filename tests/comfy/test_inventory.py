@@ -223,7 +223,7 @@ def test_a_damaged_copy_is_asked_for_again(tmp_path: Path, damage: bytes) -> Non
 def test_a_node_that_was_installed_meanwhile_is_found(tmp_path: Path) -> None:
     with FakeComfy() as fake:
         on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
-        fake._info["NewImage"] = fake._info["EmptyImage"]
+        fake.info["NewImage"] = fake.info["EmptyImage"]
         allowed = core_classes() | {"NewImage"}
         on(fake, lambda inventory: check(inventory, tmp_path, with_class("NewImage"), allowed))
 
@@ -245,7 +245,7 @@ def test_a_graph_that_will_not_run_is_told_with_its_place(tmp_path: Path) -> Non
 
 def test_a_foreign_node_needs_the_users_word(tmp_path: Path) -> None:
     with FakeComfy() as fake:
-        fake._info["RunAnything"] = fake._info["EmptyImage"] | {"python_module": "custom_nodes.anything"}
+        fake.info["RunAnything"] = fake.info["EmptyImage"] | {"python_module": "custom_nodes.anything"}
         with pytest.raises(LtxflowError, match="RunAnything"):
             on(fake, lambda inventory: check(inventory, tmp_path, with_class("RunAnything")))
 
@@ -351,7 +351,7 @@ def test_what_was_known_of_a_server_is_forgotten_when_it_may_be_another(tmp_path
 
         async def body(inventory: Inventory) -> Any:
             await check(inventory, tmp_path, with_lora("my_style_lora"))
-            fake._info, fake.version_text = newer, "0.33.0"
+            fake.info, fake.version_text = newer, "0.33.0"
             fake.models["loras"].append("sub/new.safetensors")
             inventory.forget()
             fitted = await check(inventory, tmp_path, graph)

@@ -254,7 +254,7 @@ def test_a_clip_that_cannot_be_made_stops_no_other(studio: Studio, server: FakeC
 
 def test_a_refused_graph_parks_its_clip_and_names_node_template_and_line(studio: Studio, server: FakeComfy) -> None:
     studio.write("z").build(server)  # its signatures are known now, and then it changes
-    server._info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
+    server.info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
     studio.write("a", "b: length: 17f")
     ran = studio.build(server)
     assert ran.code == 1
@@ -272,7 +272,7 @@ def test_a_refused_graph_parks_its_clip_and_names_node_template_and_line(studio:
 
 def test_half_a_graph_is_refused_and_not_left_running(studio: Studio, server: FakeComfy) -> None:
     studio.write("z").build(server)
-    server._info["SaveImage"]["input"]["required"]["mask"] = ["MASK"]
+    server.info["SaveImage"]["input"]["required"]["mask"] = ["MASK"]
     ran = studio.write("a").build(server)
     assert ran.code == 1
     (problem,) = problems(ran)
@@ -303,7 +303,7 @@ def test_what_only_the_server_knows_is_quoted_at_the_line(studio: Studio, server
 def test_what_a_newer_server_adds_is_filled_and_in_the_trace(studio: Studio, server: FakeComfy) -> None:
     """The server changes between two builds, and reports the same version."""
     studio.write("z").build(server)
-    server._info["CreateVideo"]["input"]["required"]["grain"] = ["FLOAT", {"default": 0.5}]
+    server.info["CreateVideo"]["input"]["required"]["grain"] = ["FLOAT", {"default": 0.5}]
     assert studio.write("a").build(server).code == 0
     assert studio.causes[-1] == f"{server.url.removeprefix('http://')} has other nodes than before"
     assert studio.traces["clip:s/a@1"]["versions"]["adapted.88.grain"] == "0.5, its default"
@@ -312,7 +312,7 @@ def test_what_a_newer_server_adds_is_filled_and_in_the_trace(studio: Studio, ser
 
 def test_what_one_server_refuses_another_may_make(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
     studio.write("z").build(server)
-    server._info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
+    server.info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
     server.hold()
     other.hold()
     studio.write("a", "b", "c")

@@ -75,7 +75,7 @@ def test_a_prompt_that_stops_late_is_made_again_without_a_word_from_anybody(stud
 
     def meanwhile() -> None:
         server.wait(asked(ASKED, before + 2))  # it is followed
-        server._call(_interrupt(server, server.stats()["running"]))
+        server.call(_interrupt(server, server.stats()["running"]))
         let_go(server)
 
     assert studio.build(server, meanwhile=meanwhile).code == 0
@@ -186,7 +186,7 @@ def test_a_prompt_that_was_cancelled_in_the_moment_we_died_starts_again(studio: 
     process.kill()
     studio.ended(process, server)
     (running,) = [run["prompt_id"] for run in server.stats()["runs"]]
-    server._call(_interrupt(server, running))
+    server.call(_interrupt(server, running))
     server.wait(lambda stats: stats["runs"][0]["outcome"] == "interrupted")
     let_go(server)
     assert studio.build(server).code == 0
@@ -200,7 +200,7 @@ async def _interrupt(server: FakeComfy, prompt_id: str) -> None:
 def test_somebody_cancels_ours_on_the_server(studio: Studio, server: FakeComfy) -> None:
     def meanwhile() -> None:
         told = server.wait(started(1))
-        server._call(_interrupt(server, told["runs"][0]["prompt_id"]))
+        server.call(_interrupt(server, told["runs"][0]["prompt_id"]))
 
     ran = studio.write("b").build(server, meanwhile=meanwhile)
     assert ran.code == 1

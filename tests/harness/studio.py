@@ -81,7 +81,7 @@ class Studio(OnDisk):
             ran = run("build", "--json", "-p", str(self.folder), *_server_args(servers), *args)
             if other is not None:
                 other.result()
-        self._note()
+        self.note()
         self.check(*(server for server in servers if not isinstance(server, str)))
         return ran
 
@@ -93,7 +93,7 @@ class Studio(OnDisk):
     def ended(self, process: subprocess.Popen[str], *servers: Fake) -> Ran:
         """Wait for a build that was begun, and check what it left."""
         out, err = process.communicate(timeout=LIMIT_S)
-        self._note()
+        self.note()
         self.check(*servers)
         return Ran(process.returncode, out, err)
 
@@ -128,7 +128,7 @@ class Studio(OnDisk):
         files = sorted(self.store.glob("traces/??/*.json"), key=lambda file: file.stat().st_mtime_ns)
         return {trace["target"]: trace for trace in (json.loads(file.read_text()) for file in files)}
 
-    def _note(self) -> None:
+    def note(self) -> None:
         known = {json.dumps(event) for event in self.journal}
         for event in Journal(self.folder / ".ltxflow" / "journal.jsonl").read():
             if json.dumps(event) not in known:
