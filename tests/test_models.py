@@ -1,6 +1,6 @@
-"""The key says which model: another one renders again what the model makes, and only that; upgrades cost nothing.
+"""Keys name the model: another model re-renders only its clips, and upgrades cost nothing.
 
-And `auto`: what a film leaves open is chosen once, by what its servers have, and kept.
+`auto` is decided once, by the files of the servers, and recorded in the lock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from harness.data import Data
 from harness.film import Film, prompt, stale
 from harness.media import write_guide, write_picture, write_sound
 
-import ltxflow.build.loop as building
 from ltxflow.core.errors import LtxflowError
 from ltxflow.lock.merge import merge
 from ltxflow.lock.model import Lock, parse_lock, read_lock, with_choices
@@ -55,7 +54,7 @@ EVERYTHING: Data = {
     "size": "256x256",
     "fps": 24,
     "seed": 7,
-    "quality": "full",  # in one stage nothing but the checkpoint's file tells these models apart
+    "quality": "full",  # in one stage nothing but the checkpoint's file distinguishes these models
     "references": {"hero": {"generate": {"prompt": "A brass lock on an oak door."}}},
     "scenes": [
         {
@@ -81,7 +80,7 @@ MADE = ["t2v", "i2v", "flf2v", "extend", "control", "keyframes", "still", "frame
 
 @pytest.fixture
 def film(tmp_path: Path) -> Film:
-    """A film with a clip of every way, rendered: eight by the model, one by a workflow of its own."""
+    """Return a rendered film with every kind of clip: eight by the model, one by a custom workflow."""
     project = Film.at(tmp_path).write_data(EVERYTHING)
     write_picture(project.folder / "refs/a.png", (200, 30, 30))
     write_picture(project.folder / "refs/b.png", (30, 30, 200))
@@ -103,7 +102,7 @@ def other_profile(project: Film, name: str, text: str) -> None:
 # --- the key says which model
 
 
-def test_every_file_of_the_model_is_named_with_it(film: Film) -> None:
+def test_every_file_in_keys_names_the_model(film: Film) -> None:
     statuses = film.session().look(PlanOptions()).statuses
     for id in MADE:
         action = json.dumps(statuses[f"clip:s/{id}@1"].action and statuses[f"clip:s/{id}@1"].action.body)  # type: ignore[union-attr]
@@ -114,7 +113,7 @@ def test_every_file_of_the_model_is_named_with_it(film: Film) -> None:
 
 
 @pytest.mark.parametrize("profile", ["ltx2.3-22b", "ltx2.3-22b-distilled", "ltx2.5", "ltx2.5-dev"])
-def test_another_model_renders_again_what_the_model_made_and_only_that(film: Film, profile: str) -> None:
+def test_another_model_re_renders_only_its_clips(film: Film, profile: str) -> None:
     if profile in ("ltx2.3-22b-distilled", "ltx2.5"):  # these have no full quality
         film.set("quality", "distilled").make()
     film.set("profile", profile)
@@ -130,13 +129,13 @@ def test_another_model_renders_again_what_the_model_made_and_only_that(film: Fil
     assert film.set("profile", "ltx2-19b").make("--yes").rendered == set(), "the first ones are still there"
 
 
-def test_one_stage_of_full_is_another_one_too(film: Film) -> None:
-    """Seen before: "1 clip unchanged", and the timeline named a model that had not made it."""
+def test_one_stage_of_full_changes_the_key_too(film: Film) -> None:
+    """A past fault: "1 clip unchanged", and the timeline named the wrong model."""
     film.set("profile", "ltx2.3-22b")
     assert "s/t2v@1" in stale(film.look("s/t2v"))
 
 
-def test_slates_and_sounds_do_not_know_of_models(film: Film) -> None:
+def test_keys_of_slates_and_sounds_name_no_model(film: Film) -> None:
     before = {t: s.key for t, s in film.look(mode="animatic").statuses.items()}
     film.set("profile", "ltx2.5").set("quality", "distilled")
     assert {t: s.key for t, s in film.look(mode="animatic").statuses.items()} == before
@@ -180,7 +179,7 @@ def test_a_profile_under_another_name_or_with_more_names_of_a_file_is_the_same_m
     assert stale(film.look()) == set()
 
 
-def test_a_profile_without_a_model_is_its_own(film: Film) -> None:
+def test_a_profile_without_a_model_is_a_separate_model(film: Film) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\nmodel: null\n")
     film.set("profile", "mine").trust()
     assert "s/t2v@1" in stale(film.look("s/t2v"))
@@ -215,7 +214,7 @@ def test_each_precision_is_another_file(film: Film, profile: str, weights: Mappi
     assert (after != before) is is_again
 
 
-def test_one_word_for_all_is_for_what_has_it(film: Film) -> None:
+def test_one_precision_for_all_applies_to_files_that_have_it(film: Film) -> None:
     film.set("profile", "ltx2.3-22b").set("weights", "fp8")
     (node,) = film.look("s/t2v").plan.nodes.values()
     assert {role: node.spec.weights[role] for role in ("checkpoint", "text_encoder", "distilled_lora")} == {
@@ -232,7 +231,7 @@ def test_one_word_for_all_is_for_what_has_it(film: Film) -> None:
 
 @pytest.fixture
 def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    """The film, rendered when keys did not name the model, and looked at now."""
+    """Return a film that was rendered when keys did not name the model."""
     project = Film.at(tmp_path).write_data(EVERYTHING)
     write_picture(project.folder / "refs/a.png", (200, 30, 30))
     write_picture(project.folder / "refs/b.png", (30, 30, 200))
@@ -245,7 +244,8 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
         then.setattr(clip_step, "VERSION", "1")
         then.setattr(reference_step, "VERSION", "1")
         then.setattr(Profile, "token", lambda self, role, precision: f"{role}@{precision}")
-        then.setattr(building, "made_by", lambda node, action: "")
+        then.setattr(clip_step, "made_by", lambda node, action: "")
+        then.setattr(reference_step, "made_by", lambda node, action: "")
         assert len(project.make().rendered) == len(MADE) + 2
     return project
 
@@ -255,11 +255,11 @@ def run(project: Film, *argv: str) -> Ran:
         return project.move_in(patch).run(*argv)
 
 
-def test_a_plan_names_the_upgrade_by_what_it_is(before: Film) -> None:
-    told = {each["cause"]: each for each in run(before, "plan", "--json").data["upgrades"]}
+def test_a_plan_describes_the_upgrade(before: Film) -> None:
+    upgrades = {each["cause"]: each for each in run(before, "plan", "--json").data["upgrades"]}
     clips, stills = (
-        told["ltxflow now keys a clip by its model (version 1 → 2)"],
-        told["ltxflow now keys a still by its model (version 1 → 2)"],
+        upgrades["ltxflow now keys a clip by its model (version 1 → 2)"],
+        upgrades["ltxflow now keys a still by its model (version 1 → 2)"],
     )
     assert {*clips["targets"]} == {f"clip:s/{id}@1" for id in MADE if id not in ("extend", "still", "frame")}
     assert {*clips["waiting"]} == {"clip:s/extend@1", "clip:s/frame@1"}
@@ -280,7 +280,7 @@ def test_accepting_it_keeps_everything(before: Film) -> None:
     assert before.make().rendered == set()
 
 
-def test_what_its_author_changed_too_is_no_upgrade(before: Film) -> None:
+def test_a_clip_edited_as_well_is_not_an_upgrade(before: Film) -> None:
     before.set("profile", "ltx2.3-22b")
     assert run(before, "plan", "--json").data["upgrades"] == []
 
@@ -312,7 +312,7 @@ def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_mad
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    """A folder for a film of two clips, to be rendered by fake servers."""
+    """Return a folder with a film of two clips, to be rendered by fake servers."""
     return Film.at(tmp_path).move_in(monkeypatch)
 
 
@@ -341,7 +341,7 @@ FP4 = ["gemma_3_12B_it_fp4_mixed.safetensors"]
 RANK_111 = ["ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors"]
 
 
-def test_the_first_choice_is_what_it_was_without_auto(small: Film) -> None:
+def test_the_first_choice_equals_the_default_without_auto(small: Film) -> None:
     with FakeComfy() as server:
         ran = write(small).run("build", "--json", "--server", server.url)
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
@@ -349,7 +349,7 @@ def test_the_first_choice_is_what_it_was_without_auto(small: Film) -> None:
     assert "text_encoder: bf16 (gemma_3_12B_it.safetensors), for this film from now on" in notices(ran)
 
 
-def test_what_the_server_has_is_chosen_and_kept(small: Film) -> None:
+def test_files_of_the_server_are_chosen_and_recorded(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         ran = write(small).run("build", "--json", "--server", server.url)
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
@@ -363,14 +363,14 @@ def test_what_the_server_has_is_chosen_and_kept(small: Film) -> None:
     assert lock_of(small).choices["ltx-2/19b"]["weights"]["text_encoder"] == "fp4"
 
 
-def test_the_distilled_lora_of_the_official_templates_will_do(small: Film) -> None:
+def test_the_distilled_lora_of_the_official_templates_is_accepted(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX23, loras=RANK_111)) as server:
         ran = write(small, "ltx2.3-22b").run("build", "--json", "--server", server.url)
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
     assert lock_of(small).choices["ltx-2.3/22b"]["weights"]["distilled_lora"] == "rank-111"
 
 
-def test_the_best_that_one_server_has_whole_is_taken_and_others_are_not_used(small: Film) -> None:
+def test_the_best_complete_set_of_one_server_is_chosen(small: Film) -> None:
     poor = having(MODELS_LTX2, text_encoders=FP4)
     with FakeComfy(models=poor) as one, FakeComfy() as two:
         ran = write(small).run("build", "--json", "--server", one.url, "--server", two.url)
@@ -380,16 +380,16 @@ def test_the_best_that_one_server_has_whole_is_taken_and_others_are_not_used(sma
     assert lock_of(small).choices["ltx-2/19b"]["weights"]["text_encoder"] == "bf16"
 
 
-def test_a_plan_says_what_it_assumes_until_it_is_settled(small: Film) -> None:
-    told = write(small).run("plan").out
-    assert "assumes checkpoint: fp8, text_encoder: bf16" in told
+def test_a_plan_shows_its_assumptions_until_decided(small: Film) -> None:
+    out = write(small).run("plan").out
+    assert "assumes checkpoint: fp8, text_encoder: bf16" in out
     assert small.run("plan", "--json").data["assumed"] == {"checkpoint": "fp8", "text_encoder": "bf16"}
     with FakeComfy() as server:
         small.run("build", "--server", server.url)
     assert "assumes" not in small.edit("length: 9f", "length: 17f").run("plan").out
 
 
-def test_what_the_film_writes_wins_over_what_was_chosen(small: Film) -> None:
+def test_settings_of_the_film_override_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     write(small, weights={"text_encoder": "bf16"})
@@ -398,7 +398,7 @@ def test_what_the_film_writes_wins_over_what_was_chosen(small: Film) -> None:
     assert stale(small.session().look(PlanOptions())) == set()
 
 
-def test_a_clone_without_store_or_server_uses_what_was_chosen(small: Film) -> None:
+def test_a_clone_without_store_or_server_uses_the_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     clone = Film(small.folder.parent / "clone", small.folder.parent / "nowhere")
@@ -410,7 +410,7 @@ def test_a_clone_without_store_or_server_uses_what_was_chosen(small: Film) -> No
         assert clone.run("check", "--locked").code == 0
 
 
-def test_a_film_that_was_made_before_keeps_the_first_choice(small: Film) -> None:
+def test_an_earlier_film_keeps_the_first_choice(small: Film) -> None:
     with FakeComfy() as server:
         assert (
             write(small, weights={"checkpoint": "fp8", "text_encoder": "bf16"})
@@ -429,7 +429,7 @@ def test_a_film_that_was_made_before_keeps_the_first_choice(small: Film) -> None
     assert lock_of(small).choices["ltx-2/19b"]["weights"] == {"checkpoint": "fp8", "text_encoder": "bf16"}
 
 
-def test_a_lock_that_is_lost_comes_back_with_what_was_chosen(small: Film) -> None:
+def test_a_lost_lock_is_restored_with_the_choices(small: Film) -> None:
     with FakeComfy(models=MODELS_LTX2) as server:
         write(small).run("build", "--server", server.url)
         before = lock_of(small)
@@ -439,7 +439,7 @@ def test_a_lock_that_is_lost_comes_back_with_what_was_chosen(small: Film) -> Non
     assert lock_of(small) == before
 
 
-def test_another_profile_is_chosen_for_by_itself(small: Film) -> None:
+def test_another_profile_has_separate_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     with FakeComfy(models=having(MODELS_LTX23, loras=RANK_111)) as server:
@@ -458,7 +458,7 @@ def test_another_profile_is_chosen_for_by_itself(small: Film) -> None:
         (("latent_upscale_models", "loras"), "full", 1),
     ],
 )
-def test_quality_and_stages_are_what_the_server_has_the_files_for(
+def test_quality_and_stages_follow_the_files_of_the_server(
     small: Film, lacks: tuple[str, ...], quality: str, stages: int
 ) -> None:
     with FakeComfy(models=having(MODELS_LTX2, **{folder: [] for folder in lacks})) as server:
@@ -474,7 +474,7 @@ def test_quality_and_stages_are_what_the_server_has_the_files_for(
     assert stale(small.session().look(PlanOptions())) == set()
 
 
-def test_what_a_server_lacks_is_named_and_nothing_is_kept(small: Film) -> None:
+def test_missing_files_are_named_and_nothing_is_recorded(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4, latent_upscale_models=[])) as server:
         ran = write(small).run("build", "--json", "--server", server.url)
     assert ran.code == 1
@@ -483,7 +483,7 @@ def test_what_a_server_lacks_is_named_and_nothing_is_kept(small: Film) -> None:
     assert not (small.folder / "ltxflow.lock").exists()
 
 
-def test_stand_ins_teach_the_lock_nothing(small: Film) -> None:
+def test_stand_ins_record_no_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         ran = write(small).run("build", "--json", "--quality", "preview", "--server", server.url)
         assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
@@ -492,7 +492,7 @@ def test_stand_ins_teach_the_lock_nothing(small: Film) -> None:
     assert not (small.folder / "ltxflow.lock").exists()
 
 
-def test_no_server_is_asked_where_nothing_is_rendered(small: Film) -> None:
+def test_no_server_is_contacted_where_nothing_is_rendered(small: Film) -> None:
     with FakeComfy() as server:
         write(small).run("build", "--server", server.url)
     assert small.run("build", "--server", "http://127.0.0.1:9").code == 0
@@ -504,7 +504,7 @@ def test_no_server_is_asked_where_nothing_is_rendered(small: Film) -> None:
 LINE = 'model:ltx-2/19b: {"weights": {"checkpoint": "fp8"}, "quality": "full", "stages": 1}\n'
 
 
-def test_what_was_chosen_is_a_line_of_the_lock() -> None:
+def test_choices_are_a_line_of_the_lock() -> None:
     from ltxflow.lock.model import lock_text
 
     lock = parse_lock(f"ltxflow-lock: 1\n{LINE}", "ltxflow.lock")
@@ -522,7 +522,7 @@ def test_what_was_chosen_is_a_line_of_the_lock() -> None:
         ('model:ltx-2/19b: {"stages": 3}', '"stages" is 3'),
         ('model:ltx-2/19b: {"quality": 1}', '"quality" is not text'),
         ('model:ltx-2/19b: {"pick": 1}', 'a model has no "pick"'),
-        (LINE + LINE, "stands here twice"),
+        (LINE + LINE, "occurs twice"),
     ],
 )
 def test_a_line_that_is_damaged_is_an_error(line: str, message: str) -> None:
@@ -544,13 +544,15 @@ def chosen(**weights: str) -> Lock:
 def test_choices_of_two_branches_are_united_and_a_clash_is_shown() -> None:
     merged = merge(Lock(), chosen(checkpoint="fp8"), chosen(text_encoder="fp4"))
     assert merged.lock.choices == {"ltx-2/19b": {"weights": {"checkpoint": "fp8", "text_encoder": "fp4"}}}
-    assert merged.clashes == ()
+    assert merged.conflicts == ()
     merged = merge(chosen(checkpoint="fp8"), chosen(checkpoint="fp8"), chosen(checkpoint="bf16"))
     assert merged.lock.choices["ltx-2/19b"]["weights"] == {"checkpoint": "bf16"}
     for taken_back in ((chosen(), chosen(checkpoint="fp8")), (chosen(checkpoint="fp8"), chosen())):
         assert merge(chosen(checkpoint="fp8"), *taken_back).lock.choices == {}
     merged = merge(Lock(), chosen(checkpoint="fp8"), chosen(checkpoint="bf16"))
     assert merged.lock.choices["ltx-2/19b"]["weights"] == {"checkpoint": "fp8"}
-    (clash,) = merged.clashes
-    assert clash.message == ("model:ltx-2/19b: here checkpoint fp8, there checkpoint bf16: checkpoint fp8 stands")
-    assert clash.hint == "talk about it; to take theirs: write  weights: {checkpoint: bf16}"
+    (clash,) = merged.conflicts
+    assert clash.problem.message == (
+        "model:ltx-2/19b: here checkpoint fp8, there checkpoint bf16; checkpoint fp8 is kept"
+    )
+    assert clash.problem.hint == "agree on one; to take theirs: write  weights: {checkpoint: bf16}"

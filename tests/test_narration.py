@@ -156,7 +156,7 @@ def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Film) ->
     assert "lost its voice" in problem["message"]
     assert built.done.data["unspoken"] == ["hook"]
     assert (
-        "hook could not be spoken: 2 clips wait, since its length is a guess"
+        "narration failed: hook; 2 clips wait for it, since its length is only an estimate"
         in run("build", "-p", str(film.folder)).err
     )
 
@@ -165,12 +165,12 @@ def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Film) ->
 def test_what_an_engine_complains_of_is_told_once_a_scene_where_that_is_written(film: Film, verb: list[str]) -> None:
     film.set("scenes/hook/narration/text", "A cough. Another cough.")
     told = run(*verb, "--json", "-p", str(film.folder)).envelope["problems"]
-    (problem,) = [problem for problem in told if problem["code"] == "speech"]
+    (problem,) = [problem for problem in told if problem["code"] == "S202"]
     assert problem["message"].startswith("hook: say: ")
     assert problem["message"].endswith("lost its voice")
     assert Path(problem["where"]["file"]).resolve() == film.file.resolve()
     assert problem["where"]["line"] == line_of(film.file.read_text(), "scenes/hook/narration")
-    assert problem["hint"].endswith("mend that, then: ltxflow narrate")
+    assert problem["hint"].endswith("fix that, then: ltxflow narrate")
 
 
 def test_an_unknown_engine_is_told_where_it_is_named(film: Film) -> None:
@@ -205,10 +205,10 @@ def test_only_a_line_that_must_be_spoken_needs_its_engine(film: Film) -> None:
     film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
     planned = run("plan", *at)
     assert planned.code == 0
-    assert "1 of 3 lines will be spoken by say, which is not among your engines" in planned.out
+    assert "1 of 3 lines will be spoken by say, which is not configured" in planned.out
     built = film.make()
     assert built.done.code == 1
-    (problem,) = [problem for problem in built.done.envelope["problems"] if problem["code"] == "speech"]
+    (problem,) = [problem for problem in built.done.envelope["problems"] if problem["code"] == "S200"]
     assert "say: it is not among your engines: name it under engines: in your configuration" in problem["message"]
     assert spoken(film) == sorted(LINES)
 
@@ -223,7 +223,7 @@ def test_a_clone_without_store_and_engine_is_planned_and_checked(film: Film, tmp
     assert run("check", "--locked", *at).code == 0
     planned = run("plan", *at)
     assert planned.code == 0
-    assert "3 lines will be spoken by say, which is not among your engines" in planned.out
+    assert "3 lines will be spoken by say, which is not configured" in planned.out
 
 
 def test_an_engine_that_a_film_brings_needs_trust(film: Film) -> None:

@@ -362,7 +362,7 @@ def test_a_prompt_that_is_pulled_back_from_a_slow_server_never_starts_there(stud
         assert [run["outcome"] for run in slow.stats()["runs"]] == ["success"]
         assert len(fast.stats()["runs"]) == 4
     pulled = [event for event in studio.events("finished") if event["outcome"] == "cancelled"]
-    assert [event["cause"] for event in pulled] == ["pulled back for a server that ends it sooner"]
+    assert [event["cause"] for event in pulled] == ["withdrawn for a server that finishes it sooner"]
     assert len(sent) == 6
     assert len(studio.films) == 5
 

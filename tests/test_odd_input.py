@@ -80,8 +80,8 @@ def test_a_setting_of_another_kind_is_told_where_it_is_written(
 @pytest.mark.parametrize(
     ("folder", "file", "hint"),
     [
-        ("ltxflow.lock", "", "a folder stands where the file belongs: move it away"),
-        ("", ".ltxflow", "a file stands where a folder belongs: move it away"),
+        ("ltxflow.lock", "", "move away the folder that is in the file's place"),
+        ("", ".ltxflow", "move away the file in the middle of that path"),
     ],
 )
 def test_a_folder_where_a_file_belongs_is_told_and_the_other_way_round(

@@ -106,7 +106,7 @@ def test_a_file_that_changes_between_network_and_store_is_not_kept(
     monkeypatch.setattr(Transfers, "download", spoiled)
     ran = studio.build(server)
     assert ran.code == 1
-    assert any("is not what it should be: its sha256 is" in p["message"] for p in ran.envelope["problems"])
+    assert any("has the sha256" in p["message"] for p in ran.envelope["problems"])
     monkeypatch.setattr(Transfers, "download", came)
     assert studio.build(server).code == 0
     store = Store(studio.root / "store")

@@ -143,7 +143,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "L070": rule("moved names a clip that is in the film", 'moved to "{name}", which is not in the film'),
     "L071": rule(
-        "moved names an earlier clip that is no longer in the film",
+        "moved names an earlier clip that has left the film",
         'moved from "{name}", which is still in the film',
         "remove this entry",
     ),
@@ -265,10 +265,6 @@ RULES: Mapping[str, Rule] = {
         "start one of them from a separate picture, such as a reference",
         level="warning",
     ),
-    "L014": rule(
-        "no symbolic link leads out of the workspace, and none is in .ltxflow", why="projects come from strangers"
-    ),
-    "L015": rule("nothing is written below .git", why="projects come from strangers"),
     "L044": rule(
         "a clip has as many steps as its quality's schedule allows", why="a schedule is a list of that many sigmas"
     ),

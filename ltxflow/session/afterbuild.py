@@ -63,7 +63,7 @@ def keep_after(asked: LookAnswerKey, eve: LookBeforeBuild) -> None:
         for path, was_there in changed(eve.states, now).items()
         if path not in shared and not _is_nothing_to_the_quiet(session, path, was_there, loud)
     )
-    if any(others) or not session.lock_file.is_as_left():
+    if any(others) or not session.lock_file.is_unchanged():
         return
     scenes = [replace(scene, is_quiet=scene.is_quiet and scene.id not in loud) for scene in scenes_of(eve.seen)]
     keep_as(asked, look_of(eve.seen, scenes, eve.marks, footing_on(now)))

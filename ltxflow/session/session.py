@@ -37,7 +37,7 @@ from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
 from ltxflow.project.sources import Sources
-from ltxflow.steps.clip import templates_used
+from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import Published, found, not_ours, read_published
@@ -87,6 +87,7 @@ class Session:
     load_with: Callable[[Mapping[str, Mapping[str, Any]]], LoadedProject] | None = (
         None  # the film again, with other choices
     )
+    _speech: tuple[Project, SpeechPlan] | None = None  # of this project, until `forget_speech`
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
 
@@ -223,7 +224,7 @@ class Session:
             return None
         kept = self.store.trace(key)
         sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
-        self.store.looked_at.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
+        self.store.paths_read.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
         blobs = [(output.digest, sizes.get(output.digest, 0)) for output in trace.outputs.values()]
         return trace if all(self.store.cas.has(digest, size) for digest, size in blobs) else None
 
@@ -262,8 +263,14 @@ class Session:
         return self.store.clean() + sum(files.clean_temps(folder) for folder in folders)
 
     def speech(self) -> SpeechPlan:
-        """The film's narration, as far as it is spoken."""
-        return speak(self.project, self.lookup, self.store.cas.path)
+        """Return the film's narration, as far as it is spoken; evaluated once, until `forget_speech`."""
+        if self._speech is None or self._speech[0] is not self.project:
+            self._speech = self.project, speak(self.project, self.lookup, self.store.cas.path)
+        return self._speech[1]
+
+    def forget_speech(self) -> None:
+        """Evaluate the narration again when it is next needed: some of it was spoken."""
+        self._speech = None
 
     def timings(self) -> dict[str, dict[str, Any]]:
         """When the lines of every spoken narration are said, by scene."""
@@ -303,7 +310,7 @@ class Session:
             rests |= {folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
         if any(needs_shaping(clip.prompt.text) for clip in project.clips):  # so may a font, or FriBidi
             rests |= font_places(os.environ)
-        return rests | self.store.looked_at
+        return rests | self.store.paths_read
 
     def look(self, question: PlanOptions) -> Plan:
         return self._look(question, self.lookup)

@@ -22,13 +22,15 @@ from ltxflow.core import files
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, Event, Notice
+from ltxflow.core.target import Target
 from ltxflow.plan.evaluate import Status, evaluate, evaluate_node
 from ltxflow.plan.graph import build_graph
-from ltxflow.steps import ActionContext, Node
+from ltxflow.steps import USUAL, ActionContext, Node
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
 KIND, VERSION, POOL, SOURCE = "word", "1", "cpu", "test"
+CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
 
 
 def nodes(project: object, wishes: object) -> Iterator[Node]:
@@ -52,7 +54,11 @@ def _kind(monkeypatch: pytest.MonkeyPatch) -> None:
 def word(name: str, text: str = "", *needs: str) -> Node:
     """A node `word:film/NAME@1` that writes its text; `needs` are names of others."""
     return Node(
-        f"word:film/{name}@1", KIND, text or name, 1, {f"in{i}": f"word:film/{need}@1" for i, need in enumerate(needs)}
+        Target(f"word:film/{name}@1"),
+        KIND,
+        text or name,
+        1,
+        {f"in{i}": f"word:film/{need}@1" for i, need in enumerate(needs)},
     )
 
 
@@ -324,7 +330,7 @@ def test_a_disk_that_is_full_starts_nothing_more_whatever_may_go_on(house: House
     _, ran = house.build(*[word(name) for name in "abcde"], places=1, make=make)
     assert ran == ["a", "b"]
     assert house.told() == {"a": "rendered", "b": "failed", "c": "skipped", "d": "skipped", "e": "skipped"}
-    assert {house.reasons()[name] for name in "cde"} == {"what it makes could not be kept"}
+    assert {house.reasons()[name] for name in "cde"} == {"its result could not be kept"}
     _, ran = house.build(*[word(name) for name in "abcde"], places=1)
     assert ran == ["b", "c", "d", "e"]
 

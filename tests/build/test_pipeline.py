@@ -58,7 +58,7 @@ def test_a_word_that_was_said_meanwhile_stays(film: Film, meanwhile: Any) -> Non
     meanwhile(approved)
     ran = film.run("build")
     assert ran.code == 0
-    assert "ltxflow.lock was written by somebody else meanwhile: what both say is in it now" in ran.err
+    assert "ltxflow.lock changed on disk during the run; both sets of changes were merged" in ran.err
     there = read_lock(film.folder / "ltxflow.lock").entries
     assert there["hook/b"].status == "approved"
     assert there["hook/a"].takes[1].key != before
@@ -71,8 +71,8 @@ def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhi
     ran = film.run("build")
     path = film.folder / "ltxflow.lock"
     assert ran.code == 0
-    assert "cannot be read: unresolved merge conflict" in ran.err
-    assert "the next build writes it down" in ran.err
+    assert "is unreadable: an unresolved merge conflict" in ran.err
+    assert "the next build records what is in the store" in ran.err
     assert "<<<<<<< HEAD" in path.read_text()
     assert film.timeline["complete"]
     path.write_text(path.read_text().replace("<<<<<<< HEAD\n", ""))

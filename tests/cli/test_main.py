@@ -1,4 +1,4 @@
-"""The command line from outside: verbs, options, exit codes, streams. What a verb says is tested beside it."""
+"""The command line from outside: commands, options, exit codes, streams. Output is tested with each command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from harness.film import Film, film_text
 from ltxflow import __version__
 from ltxflow.cli import boundary
 from ltxflow.cli.commands import check as check_verb
-from ltxflow.cli.main import VERBS, main
+from ltxflow.cli.main import main
+from ltxflow.cli.table import COMMANDS
 from ltxflow.ui.json_lines import ENVELOPE_SCHEMA
 
 ALONE = ["init", "check", "plan", "build", "explain", "show", "status", "graph", "clean", "trust", "rules", "schema"]
@@ -35,40 +36,42 @@ def argv_of(verb: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        ("pick hook/a", "ltxflow pick needs TAKE", "write: ltxflow pick CLIP TAKE"),
-        ("show", "ltxflow show needs CLIP", "write: ltxflow show CLIP"),
-        ("reject", "ltxflow reject needs CLIP", "write: ltxflow reject CLIP [REASON]"),
-        ("pick", "ltxflow pick needs CLIP and TAKE", "write: ltxflow pick CLIP TAKE"),
-        ("pick hook/a two", 'TAKE is a whole number, not "two"', "write one such as 2"),
-        ("export remotoin", 'ltxflow export knows no "remotoin"', 'did you mean "remotion"?'),
-        ("schema all", 'ltxflow schema knows no "all"', "say one of: project, timeline, event, lock, profile"),
-        ("graph --format dto", '--format knows no "dto"', 'did you mean "dot"?'),
+        ("pick hook/a", 'no take number in "hook/a"', "write: ltxflow pick hook/a@2"),
+        ("show", "ltxflow show needs TAKE", "write: ltxflow show TAKE"),
+        ("reject", "ltxflow reject needs TAKE", "write: ltxflow reject TAKE [REASON]"),
+        ("pin hook/a", "ltxflow pin needs FILE", "write: ltxflow pin TAKE FILE [REASON]"),
+        ("pin", "ltxflow pin needs TAKE and FILE", "write: ltxflow pin TAKE FILE [REASON]"),
+        ("pick hook/a two", 'NUMBER must be a whole number, not "two"', "write one such as 2"),
+        ("plan --takes two", '--takes must be a whole number, not "two"', "write one such as 2"),
+        ("export remotoin", 'ltxflow export does not accept "remotoin"', 'did you mean "remotion"?'),
+        ("schema all", 'ltxflow schema does not accept "all"', "choose from: project, timeline, event, lock, profile"),
+        ("graph --format dto", '--format does not accept "dto"', 'did you mean "dot"?'),
     ],
 )
-def test_words_that_are_missing_or_wrong_are_told_with_the_right_ones(words: str, message: str, hint: str) -> None:
+def test_usage_errors_name_the_missing_or_mistyped_argument(words: str, message: str, hint: str) -> None:
     ran = run(*words.split())
     assert (ran.code, ran.err) == (2, f"error: {message} [U002]\n  → {hint}\n")
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert run("--version").out == f"ltxflow {__version__}\n"
 
 
 def test_the_help_names_every_verb_and_every_exit_code() -> None:
     ran = run("--help")
     assert ran.code == 0
-    for verb in VERBS:
+    for verb in COMMANDS:
         assert f"  {verb} " in ran.out
     for code in ("0 ok", "1 something failed", "2 usage", "3 a bug", "4 no server", "5 `plan", "130 interrupted"):
         assert code in ran.out
 
 
-def test_without_a_verb_the_help_is_shown_and_the_exit_code_says_usage() -> None:
+def test_without_a_verb_the_help_is_shown_and_the_exit_code_shows_usage() -> None:
     assert run().code == 2
-    assert "usage: ltxflow VERB" in run().out
+    assert "usage: ltxflow COMMAND" in run().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_verb_has_help(verb: str) -> None:
     ran = run(verb, "--help")
     assert ran.code == 0
@@ -81,7 +84,7 @@ def test_every_verb_has_help(verb: str) -> None:
 def test_a_misspelt_verb_is_recognised() -> None:
     ran = run("biuld")
     assert ran.code == 2
-    assert ran.err == 'error: no verb "biuld" [U001]\n  → did you mean "build"?\n'
+    assert ran.err == 'error: no command "biuld" [U001]\n  → did you mean "build"?\n'
 
 
 def test_a_misspelt_option_is_recognised(film: Film) -> None:
@@ -93,9 +96,9 @@ def test_a_misspelt_option_is_recognised(film: Film) -> None:
 
 
 @pytest.mark.parametrize(("verb", "words"), [("cache", "ls, stats, verify, gc, rebuild"), ("lock", "merge, setup")])
-def test_a_verb_that_needs_a_word_more_says_which(verb: str, words: str) -> None:
+def test_a_verb_that_needs_a_word_more_shows_which(verb: str, words: str) -> None:
     ran = run(verb)
-    assert (ran.code, ran.err) == (2, f"error: ltxflow {verb} does what? [U002]\n  → say one of: {words}\n")
+    assert (ran.code, ran.err) == (2, f"error: ltxflow {verb}: missing subcommand [U002]\n  → choose from: {words}\n")
 
 
 def test_an_option_is_not_guessed_from_its_beginning(film: Film) -> None:
@@ -107,14 +110,14 @@ def test_an_option_is_not_guessed_from_its_beginning(film: Film) -> None:
     [["build", "--jobs", "0"], ["build", "--jobs", "many"], ["plan", "--set"],
      ["build", "--keep-going", "--fail-fast"], ["show", "hook/a", "--prompt", "--graph"]],
 )  # fmt: skip
-def test_wrong_usage_is_exit_code_2_and_says_where_help_is(film: Film, argv: list[str]) -> None:
+def test_wrong_usage_is_exit_code_2_and_shows_where_help_is(film: Film, argv: list[str]) -> None:
     ran = film.run(*argv)
     assert ran.code == 2
     assert ran.err.startswith("error: ")
     assert "--help" in ran.err
 
 
-def test_wrong_usage_is_told_in_json_where_json_is_asked_for(film: Film) -> None:
+def test_wrong_usage_is_reported_in_json_where_json_is_asked_for(film: Film) -> None:
     ran = film.run("plan", "--json", "--nonsense")
     assert (ran.code, ran.envelope["exit_code"], ran.envelope["ok"]) == (2, 2, False)
     assert ran.envelope["problems"][0]["code"] == "U002"
@@ -199,11 +202,9 @@ def test_a_bug_is_exit_code_3_with_the_traceback_in_a_file(film: Film, monkeypat
     monkeypatch.setattr(check_verb, "run", broken)
     ran = film.run("check")
     assert ran.code == 3
-    assert ran.err.startswith(
-        "error: a bug in ltxflow: ZeroDivisionError: of our own [U003]\n  → please report it with "
-    )
+    assert ran.err.startswith("error: a bug in ltxflow: ZeroDivisionError: of our own [U003]\n  → report it with ")
     assert "Traceback" not in ran.err + ran.out
-    log = Path(ran.err.split("please report it with ")[1].strip())
+    log = Path(ran.err.split("report it with ")[1].strip())
     assert log.is_relative_to(os.environ["XDG_STATE_HOME"])
     text = log.read_text()
     assert f"ltxflow check -p {film.folder}" in text
@@ -213,9 +214,9 @@ def test_a_bug_is_exit_code_3_with_the_traceback_in_a_file(film: Film, monkeypat
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(errno.EACCES, "give yourself permission to use it"), (errno.EIO, "look after that disk, and run it again")],
+    [(errno.EACCES, "change its permissions"), (errno.EIO, "check the disk, then run it again")],
 )
-def test_what_the_system_refuses_is_no_bug(
+def test_an_error_of_the_system_is_exit_code_2(
     film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, hint: str
 ) -> None:
     def refused(*args: object) -> int:
@@ -224,8 +225,7 @@ def test_what_the_system_refuses_is_no_bug(
     monkeypatch.setattr(check_verb, "run", refused)
     ran = film.run("check")
     assert ran.code == 2
-    told = f'error: "{tmp_path / "blob"}" cannot be used: {os.strerror(number).lower()} [U006]\n  → {hint}\n'
-    assert ran.err == told
+    assert ran.err == f'error: cannot use "{tmp_path / "blob"}": {os.strerror(number).lower()} [U006]\n  → {hint}\n'
     assert film.run("check", "--json").envelope["problems"][0]["code"] == "U006"
 
 
@@ -237,7 +237,7 @@ def test_another_error_of_the_system_is_a_bug(film: Film, monkeypatch: pytest.Mo
     assert film.run("check").code == 3
 
 
-def test_a_bug_is_told_where_no_log_can_be_kept(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_bug_is_reported_without_a_log(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(boundary.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
@@ -247,7 +247,7 @@ def test_a_bug_is_told_where_no_log_can_be_kept(film: Film, monkeypatch: pytest.
     assert "a bug in ltxflow: ZeroDivisionError" in ran.err
 
 
-def test_without_a_server_a_build_is_exit_code_4_and_says_what_to_do(film: Film) -> None:
+def test_without_a_server_a_build_is_exit_code_4_and_shows_what_to_do(film: Film) -> None:
     ran = film.run("build", "--server", "http://127.0.0.1:9", "--patience", "0s")
     assert ran.code == 4
     assert "ltxflow build --animatic" in ran.err
@@ -326,7 +326,7 @@ def test_a_project_is_named_by_its_folder_its_file_or_its_name(film: Film, monke
     assert run("status", "--json", "-p", "../../film").data["project"] == "tiny"
 
 
-def test_an_unknown_project_is_told_with_the_nearest_name(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_project_is_reported_with_the_nearest_name(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     Film(film.folder.parent / "projects" / "wallet", film.store).write()
     ran = run("status", "-p", "walet")
     assert ran.code == 2
@@ -334,7 +334,7 @@ def test_an_unknown_project_is_told_with_the_nearest_name(film: Film, monkeypatc
     assert 'did you mean "wallet"?' in ran.err
 
 
-def test_several_projects_are_told_to_choose_from(film: Film) -> None:
+def test_several_projects_are_reported_to_choose_from(film: Film) -> None:
     for name in ("one", "two"):
         Film(film.folder.parent / "projects" / name, film.store).write()
     ran = run("status")
@@ -342,7 +342,7 @@ def test_several_projects_are_told_to_choose_from(film: Film) -> None:
     assert "choose one with -p: one, two" in ran.err
 
 
-def test_without_any_project_one_is_told_how_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_project_one_is_reported_how_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = run("build")
     assert ran.code == 2
@@ -399,12 +399,12 @@ def test_no_control_character_of_a_film_reaches_the_terminal(
         argv = line.split()
         ran = film.run(*argv)
         assert ran.code in (0, 2)
-        told = ran.out + ran.err
+        output = ran.out + ran.err
         for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m", "\x1b[9;31m",
                      "\x1b[1;31m", "\x1b[31;1m", "\x1b[32;1m", "\x1b[33;1m", "\x1b[36;1m", "\x1b[2;1m"):  # fmt: skip
-            told = told.replace(code, "") if forced else told
-        assert not [char for char in told if (ord(char) < 32 and char != "\n") or 127 <= ord(char) < 160], argv
-        assert "\u202e" not in told
+            output = output.replace(code, "") if forced else output
+        assert not [char for char in output if (ord(char) < 32 and char != "\n") or 127 <= ord(char) < 160], argv
+        assert "\u202e" not in output
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(film: Film) -> None:
@@ -417,7 +417,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(film: Film) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
-def test_help_for_a_reader_that_has_left_is_no_error() -> None:
+def test_help_for_a_reader_that_has_left_is_not_error() -> None:
     with subprocess.Popen([sys.executable, "-m", "ltxflow.cli.main", "--help"], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
         assert process.stdout is not None
@@ -429,13 +429,13 @@ def test_help_for_a_reader_that_has_left_is_no_error() -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize("words", ["--help", "plan", "plan -v", "plan --json", "build --animatic", "schema"])
-def test_output_that_a_full_disk_does_not_take_is_told_and_fails(film: Film, words: str) -> None:
+def test_output_that_a_full_disk_does_not_take_is_reported_and_fails(film: Film, words: str) -> None:
     run_alone("plan", "-p", str(film.folder))  # so that one of them is an answer that was remembered
     argv = command(*words.split(), *(["-p", str(film.folder)] if words not in ("--help", "schema") else []))
     with open("/dev/full", "w") as full:
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert "error: the output cannot be written: no space left on device" in done.stderr.lower()
+    assert "error: cannot write the output: no space left on device" in done.stderr.lower()
     assert "Traceback" not in done.stderr
 
 
@@ -447,7 +447,7 @@ def test_closed_streams_are_no_error_and_their_numbers_are_given_to_no_file(film
     assert done.returncode == (2 if words in ("buidl", "pick hook/a 9") else 0)
 
 
-def test_a_build_goes_on_when_nobody_reads_its_log_any_more(film: Film) -> None:
+def test_a_build_continues_when_no_one_reads_its_log_any_more(film: Film) -> None:
     argv = command("build", "--animatic", "-v", "-p", str(film.folder))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -459,23 +459,23 @@ def test_a_build_goes_on_when_nobody_reads_its_log_any_more(film: Film) -> None:
     assert film.timeline["complete"]
 
 
-def test_a_terminal_without_unicode_is_no_error(film: Film) -> None:
+def test_a_terminal_without_unicode_is_not_error(film: Film) -> None:
     ran = run_alone("build", "--animatic", "-p", str(film.folder), env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert ran.code == 0
     assert "\\u2713" in ran.out  # ✓
 
 
-def test_quiet_says_nothing_when_all_went_well(film: Film) -> None:
+def test_quiet_shows_nothing_when_all_went_well(film: Film) -> None:
     ran = film.run("build", "--animatic", "-q")
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
-def test_quiet_still_says_what_went_wrong(film: Film) -> None:
+def test_quiet_still_shows_what_went_wrong(film: Film) -> None:
     film.edit("size: ", "siez: ")
     assert 'unknown key "siez"' in film.run("build", "--animatic", "-q").err
 
 
-def test_verbose_says_when_a_clip_is_begun(film: Film) -> None:
+def test_verbose_shows_when_a_clip_is_begun(film: Film) -> None:
     assert "hook/a  started" in film.run("build", "--animatic", "-v").out
     assert "started" not in film.run("build", "--animatic", "-v").out
 
@@ -500,7 +500,7 @@ def test_a_film_text_of_the_tests_has_nothing_to_complain_of(film: Film) -> None
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["status"]])
-def test_an_encoding_without_our_signs_is_no_reason_to_stop(film: Film, argv: list[str]) -> None:
+def test_an_encoding_without_our_signs_is_not_reason_to_stop(film: Film, argv: list[str]) -> None:
     film.build()
     for _ in range(2):  # the second answer is the one that is remembered
         ran = run_alone(*argv, cwd=film.folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
@@ -508,10 +508,10 @@ def test_an_encoding_without_our_signs_is_no_reason_to_stop(film: Film, argv: li
         assert "\\xb7" in ran.out
 
 
-def test_a_folder_that_was_removed_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_was_removed_is_reported(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     program = f"import os, sys; os.rmdir({str(gone)!r}); from ltxflow.cli.main import main; sys.exit(main(['plan']))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=gone, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert "error: the folder you are in was removed [U005]\n  → go into one that is there: cd ~\n" in ran.stderr
+    assert "error: the current folder was removed [U005]\n  → change to an existing directory: cd ~\n" in ran.stderr

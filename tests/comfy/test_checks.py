@@ -1,4 +1,4 @@
-"""The graph check: one failing sample a rule, at every place a graph can be wrong, and none for graphs that run."""
+"""Promises of comfy/checks.py: a failing sample for each rule and place, and no problem in graphs that run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,30 @@ from fakes.graphs import with_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltxflow.comfy import checks
-from ltxflow.comfy.checks import check_graph
-from ltxflow.comfy.signatures import FileInput, ModelInput, Signatures, recorded_info, versions
+from ltxflow.comfy.checks import check_graph, other_values
+from ltxflow.comfy.signatures import (
+    FILES,
+    FileInput,
+    ModelInput,
+    Signatures,
+    core_classes,
+    file_inputs,
+    model_inputs,
+    recorded_info,
+    versions,
+)
 from ltxflow.core.errors import Problem, Span
+from ltxflow.messages.comfy import RULES
 
 Graph = dict[str, Any]
 CORE: Signatures = Signatures.recorded()
 NONE: frozenset[str] = frozenset()
+N_RULES = {code for code in RULES if code[0] == "N"}
 NEWEST, OLDEST = versions()[0], versions()[-1]
 
 
 def server(version: str, **extra: Graph) -> Signatures:
-    """The signatures of a server of that version: it lists its own files, and may have further classes."""
+    """Return the signatures of a server of a version: it lists its files, and may have `extra` classes."""
     return Signatures.from_object_info(with_models(recorded_info(version), MODELS_LTX2, {}) | extra)
 
 
@@ -157,7 +168,7 @@ def test_recorded_signatures_cover_the_core_of_several_versions() -> None:
     assert len(newest.classes) > 600
     assert len(oldest.classes) > 500
     assert "LTXVDualCFGGuider" in newest.classes.keys() - oldest.classes.keys()
-    assert checks.core_classes() >= newest.classes.keys() | oldest.classes.keys()
+    assert core_classes() >= newest.classes.keys() | oldest.classes.keys()
     assert all(sig.is_core for sig in newest.classes.values())
     assert newest.is_recorded
     assert newest.older == (oldest,)
@@ -213,7 +224,7 @@ def test_newer_kinds_of_inputs_are_understood(source: Graph) -> None:
     assert check(text_to_video() | extra) == []
 
 
-def test_a_matching_type_is_that_of_what_is_linked() -> None:
+def test_a_matching_type_is_the_linked_one() -> None:
     graph = text_to_video()
     graph["90"] = node("ComfySwitchNode", switch=True, on_false=["80", 0], on_true=["80", 0])
     graph["88"]["inputs"]["images"] = ["90", 0]
@@ -236,14 +247,14 @@ def renamed(path: str, new: str) -> Graph:
 
 
 SAMPLES: list[tuple[str, Graph, str, str]] = [
-    ("N100", {}, "there is no node", "API format"),
+    ("N100", {}, "no nodes", "API format"),
     ("N100", {"nodes": [], "links": []}, "saved workflow", "API format"),
     ("N101", {**text_to_video(), "9": node("CreatVideo")}, '"CreatVideo"', 'did you mean "CreateVideo"?'),
     ("N102", {**text_to_video(), "9": node("ShellRun")}, '"ShellRun"', "allowed_nodes"),
     ("N104", {**text_to_video(), "9": 5}, "neither class nor inputs", "API format"),
     ("N104", {**text_to_video(), "9": {"inputs": {}}}, '"class_type" is missing', "class"),
     ("N104", {**text_to_video(), "52": {"class_type": "DisableNoise"}}, '"inputs" is missing', "{}"),
-    ("N105", with_({"88.images": None}), '"images" is missing', "it takes IMAGE"),
+    ("N105", with_({"88.images": None}), '"images" is missing', "write IMAGE"),
     ("N105", renamed("88.fps", "fpss"), '"fps" is missing', 'rename "fpss" to "fps"'),
     ("N105", renamed("53.sampler_name", "sampler"), '"sampler_name" is missing', 'rename "sampler"'),
     ("N107", with_({"88.images": ["80"]}), '["80"], not a link', "node id is text"),
@@ -259,10 +270,10 @@ SAMPLES: list[tuple[str, Graph, str, str]] = [
     ("N112", with_({"88.fps": None} | {"88.fps": {"a": 1}}), "takes a number", "number"),
     ("N112", with_({"52.noise_seed": float("nan")}), "takes a whole number", "whole number"),
     ("N112", with_({"1.ckpt_name": 5}), "takes a file name", "file name"),
-    ("N113", with_({"40.width": 0}), '"width" is 0, smaller than the least allowed, 64', "from 64 to 16384"),
-    ("N113", with_({"40.width": "0"}), '"width" is 0, smaller than the least allowed, 64', "from 64 to 16384"),
-    ("N113", with_({"88.fps": 240}), '"fps" is 240, bigger than the most allowed, 120', "from 1 to 120"),
-    ("N113", with_({"52.noise_seed": 2**64}), "bigger", "18446744073709551615"),
+    ("N113", with_({"40.width": 0}), '"width" is 0, below the minimum of 64', "from 64 to 16384"),
+    ("N113", with_({"40.width": "0"}), '"width" is 0, below the minimum of 64', "from 64 to 16384"),
+    ("N113", with_({"88.fps": 240}), '"fps" is 240, above the maximum of 120', "from 1 to 120"),
+    ("N113", with_({"52.noise_seed": 2**64}), "above", "18446744073709551615"),
     ("N114", with_({"53.sampler_name": "eular"}), '"sampler_name" is "eular"', 'did you mean "euler"?'),
     ("N114", with_({"31.scale_method": 1}, image_to_video()), '"scale_method" is 1', "lanczos"),
     ("N115", with_({"10.model": ["10", 0]}), "10 ← 10", "remove"),
@@ -285,11 +296,11 @@ def test_each_rule_has_a_sample_that_breaks_it_alone(
 
 def test_every_rule_is_sampled() -> None:
     elsewhere = {"N103", "N118"} | {"N106", "N111"}  # of the last two: WARNINGS
-    assert {code for code, *_ in SAMPLES} | elsewhere == set(checks.RULES)
+    assert {code for code, *_ in SAMPLES} | elsewhere == N_RULES
 
 
 WARNINGS: list[tuple[str, Graph, str, str]] = [
-    ("N105", with_({"88.fps": None}), '"fps" is missing', "its default is used, 30.0"),
+    ("N105", with_({"88.fps": None}), '"fps" is missing', "write the value you want"),
     ("N105", with_({"31.resize_type": None}, image_to_video()), '"resize_type" is missing', "fails when it runs"),
     ("N106", with_({"88.audio": None, "88.audoi": ["81", 0]}), 'unknown input "audoi"', 'did you mean "audio"?'),
     ("N109", with_({"20.clip": ["2", -1]}), "links to output -1 of node", "fails when it runs"),
@@ -316,12 +327,12 @@ def test_what_the_server_takes_is_at_most_a_warning(
 
 
 @pytest.mark.parametrize("change", [{"40.width": "768"}, {"88.fps": "25"}, {"20.text": 5}, {"42.bypass": 1}])
-def test_what_the_server_converts_without_loss_is_no_finding(change: Graph) -> None:
+def test_a_value_that_the_server_converts_without_loss_is_right(change: Graph) -> None:
     assert check(with_(change, image_to_video())) == []
 
 
 def test_of_the_recorded_versions_the_one_that_fits_counts() -> None:
-    """Without a server it is not known which version will run it: a graph that fits one of them is right."""
+    """Without a server any version may run it: a graph that fits one of them is right."""
     newer = text_to_video()
     del newer["89"]["inputs"]["codec"]
     newer["89"]["inputs"]["format.codec"] = "av1"
@@ -346,7 +357,7 @@ def test_both_spellings_of_a_nested_choice_fit_every_version(version: str) -> No
     assert check(nested, SERVERS[version]) == check(text_to_video(), SERVERS[version]) == []
 
 
-def test_every_choice_of_a_dynamic_combo_brings_its_own_inputs() -> None:
+def test_every_choice_of_a_dynamic_combo_adds_its_inputs() -> None:
     graph = image_to_video()
     graph["31"]["inputs"]["resize_type"] = "scale longer dimension"
     assert levels(graph) == [("N105", "warning")]  # its default is used; what the other choice had is ignored
@@ -386,7 +397,7 @@ def test_a_link_in_an_undeclared_input_is_a_warning() -> None:
     stray = {"7": node("LTXVEmptyLatentAudio", length=121)}
     problem = only(with_({"88.more": ["7", 0]}, text_to_video() | stray))
     assert (problem.code, problem.level) == ("N106", "warning")
-    assert problem.message.startswith('unknown input "more" is linked: the server takes it, and fails when it runs')
+    assert problem.message.startswith('unknown input "more" is linked: the server accepts it, and fails when it runs')
 
 
 def test_a_link_to_nowhere_is_an_error_wherever_a_node_runs() -> None:
@@ -429,7 +440,7 @@ def test_problems_come_by_node_number_whatever_the_order_of_the_graph() -> None:
 
 
 def foreign(class_: str = "MyNode", module: str = "custom_nodes.my", **inputs: Any) -> Graph:
-    """What a server says of a class with these required inputs."""
+    """Return a server's signature of a class with these required inputs."""
     return {class_: {"input": {"required": inputs}, "output": ["IMAGE"], "output_node": True, "python_module": module}}
 
 
@@ -456,7 +467,7 @@ def test_a_foreign_class_needs_an_allowance_even_where_the_server_has_it() -> No
         ("", False),
     ],
 )
-def test_a_class_is_core_where_the_server_says_so(module: str, is_core: bool) -> None:
+def test_a_class_is_core_if_the_server_reports_it(module: str, is_core: bool) -> None:
     signatures = server(NEWEST, **foreign("BrandNew", module))
     assert codes(text_to_video() | {"9": node("BrandNew")}, signatures) == ([] if is_core else ["N102"])
 
@@ -499,7 +510,7 @@ def test_model_inputs_tell_the_folder_of_each_file() -> None:
         "62": node("UNETLoader", unet_name="u.safetensors", weight_dtype="default"),
         "63": node("ForeignLoader", model_name="f.gguf", other="x"),
     }
-    found = checks.model_inputs(graph, CORE)
+    found = model_inputs(graph, CORE)
     assert found[0] == ModelInput(
         "1", "CheckpointLoaderSimple", "ckpt_name", "ltx-2-19b-dev-fp8.safetensors", "checkpoints"
     )
@@ -521,7 +532,7 @@ def test_file_inputs_are_those_by_which_nodes_open_files() -> None:
         "34": node("LoadAudio", audio=["1", 0]),
         "35": node("LoadLatent", latent="x.latent"),
     }
-    assert checks.file_inputs(graph) == [
+    assert file_inputs(graph) == [
         FileInput("30", "LoadImage", "image", "ltxflow/0123456789abcdef.png"),
         FileInput("33", "LoadVideo", "file", "a.mp4 [output]"),
         FileInput("34", "LoadAudio", "audio", ["1", 0]),
@@ -531,7 +542,7 @@ def test_file_inputs_are_those_by_which_nodes_open_files() -> None:
 
 @pytest.mark.parametrize("version", versions())
 def test_every_core_input_by_which_a_file_is_opened_is_known_without_a_server(version: str) -> None:
-    """A template from a stranger is looked at before any server is asked."""
+    """A stranger's template is checked before any server is contacted."""
     opens = {"WEBCAM", "AUDIO_RECORD"}  # a recording's name
     found = {
         (sig.name, one.name)
@@ -540,12 +551,12 @@ def test_every_core_input_by_which_a_file_is_opened_is_known_without_a_server(ve
         if one.is_file or one.type in opens
     }
     assert found >= {("LoadImage", "image"), ("LoadVideo", "file"), ("Painter", "mask"), ("RecordAudio", "audio")}
-    assert {(class_, name) for class_, name in found if name not in checks.FILES.get(class_, ())} == set()
+    assert {(class_, name) for class_, name in found if name not in FILES.get(class_, ())} == set()
 
 
 def test_a_painter_without_a_mask_opens_nothing() -> None:
     graph = {"1": node("Painter", mask=""), "2": node("Painter", mask="../x.png"), "3": node("LoadImage", image="")}
-    assert [(found.node, found.value) for found in checks.file_inputs(graph)] == [("2", "../x.png"), ("3", "")]
+    assert [(found.node, found.value) for found in file_inputs(graph)] == [("2", "../x.png"), ("3", "")]
 
 
 # -------------------------------------------------------------------------------- any graph
@@ -571,7 +582,7 @@ def test_any_graph_is_checked_without_an_exception(place: tuple[str, str], value
     graph = image_to_video()
     graph[place[0]]["inputs"][place[1]] = value
     for problem in check(graph | more):
-        assert problem.code in checks.RULES
+        assert problem.code in N_RULES
 
 
 @settings(deadline=None)
@@ -587,21 +598,21 @@ def test_beside_a_graph_that_is_right_a_check_finds_the_same_as_alone(
     graph = copy.deepcopy(right)
     graph[place[0]]["inputs"][place[1]] = value
     graph |= more
-    assert check(graph, only=checks.other_values(graph, right)) == check(graph)
+    assert check(graph, only=other_values(graph, right)) == check(graph)
 
 
-def test_beside_a_graph_that_is_right_only_other_values_are_looked_at() -> None:
+def test_beside_a_checked_graph_only_changed_values_are_checked() -> None:
     right = text_to_video()
     changed = with_({"40.width": 0})
-    assert checks.other_values(changed, right) == ["40"]
+    assert other_values(changed, right) == ["40"]
     assert codes(changed, only=["40"]) == ["N113"]
-    assert checks.other_values(right, right) == []
+    assert other_values(right, right) == []
     for other in (
         with_({"40.width": None}),
         with_({"50.video_latent": ["42", 0]}, image_to_video()),
         {**right, "x": {}},
     ):
-        assert checks.other_values(other, right) is None
+        assert other_values(other, right) is None
 
 
 @settings(deadline=None)

@@ -47,7 +47,7 @@ def find(
 
 
 @pytest.mark.parametrize("first", range(len(SOURCES)))
-def test_the_strongest_source_wins_and_says_so(first: int) -> None:
+def test_the_strongest_source_wins_and_is_named(first: int) -> None:
     given: dict[str, Any] = {"env": {}}
     for _, source in SOURCES[first:]:
         for name, value in source.items():
@@ -106,18 +106,18 @@ def test_addresses_are_taken_as_people_write_them(written: str, url: str) -> Non
         ("ftp://x", '"ftp" is neither http nor https'),
         ("ws://x:8188", '"ws" is neither http nor https'),
         ("file:///etc/passwd", '"file" is neither'),
-        ("javascript:alert(1)", "does not read as one"),
-        ("http://x:99999", "does not read as one"),
-        ("http://", "names no host"),
-        ("", "names no host"),
-        ("::1", "does not read as one"),
-        ("http://a b", "odd characters"),
-        ("http://x\\y", "odd characters"),
+        ("javascript:alert(1)", "not a URL"),
+        ("http://x:99999", "not a URL"),
+        ("http://", "no host"),
+        ("", "no host"),
+        ("::1", "not a URL"),
+        ("http://a b", "characters a URL cannot have"),
+        ("http://x\\y", "characters a URL cannot have"),
         ("http://x?token=hunter22", "it has a query"),
         ("http://x/#a", "it has a query"),
     ],
 )
-def test_what_is_no_address_is_refused_with_a_reason(written: str, why: str) -> None:
+def test_an_invalid_address_is_refused_with_a_reason(written: str, why: str) -> None:
     with pytest.raises(LtxflowError) as caught:
         find(args=[written])
     (problem,) = caught.value.problems
@@ -240,7 +240,7 @@ def test_a_secret_that_no_header_can_carry_is_refused_unseen() -> None:
         ([7], "has no url"),
         ([{"name": "x"}], "has no url"),
         ([{"url": "http://x", "token": "t"}], 'unknown key "token"'),
-        ([{"url": "http://x", "name": 3}], "are text"),
+        ([{"url": "http://x", "name": 3}], "must be text"),
         ([{"url": "http://x", "headers_from_env": ["A"]}], "not a mapping"),
         ([{"url": "http://x", "headers_from_env": {"A": 1}}], "not a mapping"),
         ([{"url": "http://x", "headers_from_env": {"Origin": "O"}}], '"Origin" cannot be set'),
@@ -248,7 +248,7 @@ def test_a_secret_that_no_header_can_carry_is_refused_unseen() -> None:
         ([{"url": "http://x", "name": "n"}, {"url": "http://y", "name": "n"}], 'two servers are named "n"'),
     ],
 )
-def test_a_wrong_user_config_says_what_is_wrong(servers: Any, why: str) -> None:
+def test_a_wrong_user_config_is_explained(servers: Any, why: str) -> None:
     with pytest.raises(LtxflowError, match="user config") as caught:
         find(config={"servers": servers})
     assert why in str(caught.value)

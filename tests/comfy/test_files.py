@@ -1,4 +1,4 @@
-"""Promises of comfy/transfers.py: a file is sent once, and fetched whole or not at all."""
+"""Promises of comfy/files.py: a file is sent once, and fetched whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import OutputFile
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.replies import OutputFile
 
 
 def test_an_upload_is_sent_once_a_server_even_by_two_at_a_time(server: FakeComfy, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_failed_upload_is_not_remembered(server: FakeComfy) -> None:
         assert await client.files.upload("x.png", b"one") == "ltxflow/x.png"
 
 
-def test_an_upload_that_is_too_large_says_what_to_raise() -> None:
+def test_an_upload_that_is_too_large_names_the_limit_to_raise() -> None:
     with FakeComfy(max_body=1000) as server:
 
         @on(server)
@@ -97,16 +97,16 @@ def test_a_download_longer_than_it_may_be_is_refused(server: FakeComfy, tmp_path
     async def _(client: Client) -> None:
         await fails(client.files.download(output, tmp_path / "b", 99_999), transient=False)
         server.misbehave.endless()
-        heard: list[int] = []
+        counts: list[int] = []
         await fails(
-            client.files.download(output, tmp_path / "b", MIB, lambda done, total: heard.append(done)),
+            client.files.download(output, tmp_path / "b", MIB, lambda done, total: counts.append(done)),
             transient=False,
         )
-        assert max(heard) <= MIB
+        assert max(counts) <= MIB
         assert not (tmp_path / "b").exists()
 
 
-def test_a_download_that_claims_more_than_comes_is_transient(server: FakeComfy, tmp_path: Path) -> None:
+def test_a_download_shorter_than_announced_is_transient(server: FakeComfy, tmp_path: Path) -> None:
     output = in_output(server, b"x" * 100_000)
     server.misbehave.wrong_length(by=1000)
 
@@ -116,7 +116,7 @@ def test_a_download_that_claims_more_than_comes_is_transient(server: FakeComfy, 
         assert not (tmp_path / "b").exists()
 
 
-def test_an_output_that_is_gone_is_told_apart(server: FakeComfy, tmp_path: Path) -> None:
+def test_a_missing_output_has_a_separate_code(server: FakeComfy, tmp_path: Path) -> None:
     server.misbehave.lose_file()
 
     @on(server)
@@ -124,10 +124,10 @@ def test_an_output_that_is_gone_is_told_apart(server: FakeComfy, tmp_path: Path)
         await client.submit(film(), ID)
         state = await follow(client, ID, poll=FAST)
         error = await fails(client.files.download(state.outputs[0], tmp_path / "b", MIB), transient=False)
-        assert error.problems[0].code == "output-gone"
+        assert error.problems[0].code == "C013"
 
 
-def test_a_download_that_cannot_be_written_says_where(server: FakeComfy, tmp_path: Path) -> None:
+def test_a_download_that_cannot_be_written_names_the_path(server: FakeComfy, tmp_path: Path) -> None:
     output = in_output(server, b"x")
 
     @on(server)

@@ -1,4 +1,4 @@
-"""What one server has: the names of its models, what is missing and how to do without, and its nodes."""
+"""Promises of comfy/inventory.py: the models and nodes of a server, and hints for missing ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fakes.comfyui import MODELS_LTX2, FakeComfy
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.inventory import Inventory, Names, find_name, fit_graph, resolve_names
+from ltxflow.comfy.inventory import Inventory, Names, fit_graph, resolve_names
 from ltxflow.comfy.signatures import core_classes, recorded_info, reported_core
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.models.load import load_profile
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 
 ROLES = ("checkpoint", "text_encoder", "distilled_lora", "spatial_upscaler")
 WEIGHTS = {
@@ -88,7 +88,7 @@ def test_names_are_those_of_the_server(profile: Profile) -> None:
     assert found.loras == dict.fromkeys(("my_style_lora", "my_style_lora.safetensors"), "my_style_lora.safetensors")
 
 
-def test_each_folder_is_asked_for_once(profile: Profile) -> None:
+def test_each_folder_is_requested_once(profile: Profile) -> None:
     with FakeComfy() as fake:
 
         async def body(inventory: Inventory) -> None:
@@ -117,7 +117,7 @@ def test_each_folder_is_asked_for_once(profile: Profile) -> None:
     ],
 )
 def test_a_lora_is_found_with_or_without_folder_and_extension(wanted: str, there: list[str], found: str | None) -> None:
-    assert find_name(wanted, there) == found
+    assert matching_files([wanted], there)[:1] == ([found] if found else [])
 
 
 # What is missing
@@ -158,15 +158,15 @@ def test_another_lora_of_the_same_use_is_named() -> None:
     assert "or use what is there: weights: {distilled_lora: rank-111}" in problem.hint
 
 
-def test_all_that_is_missing_is_told_at_once(profile: Profile) -> None:
+def test_all_missing_files_are_reported_at_once(profile: Profile) -> None:
     with FakeComfy(models=models(checkpoints=[], latent_upscale_models=[])) as fake:
-        told = refusal(fake, profile, ROLES, (("nothing_like_it", SPAN),))
-    assert [problem.message.split('"')[1] for problem in told] == [
+        found = refusal(fake, profile, ROLES, (("nothing_like_it", SPAN),))
+    assert [problem.message.split('"')[1] for problem in found] == [
         "ltx-2-19b-dev-fp8.safetensors",
         "ltx-2-spatial-upscaler-x2-1.0.safetensors",
         "nothing_like_it",
     ]
-    assert told[-1].span == SPAN
+    assert found[-1].span == SPAN
 
 
 def test_a_server_without_the_folder_has_nothing_in_it(profile: Profile) -> None:
@@ -196,7 +196,7 @@ def with_class(class_: str) -> dict[str, Any]:
     return {**GRAPH, "1": {**GRAPH["1"], "class_type": class_}}
 
 
-def test_signatures_are_asked_for_once_and_kept(tmp_path: Path) -> None:
+def test_signatures_are_requested_once_and_cached(tmp_path: Path) -> None:
     with FakeComfy() as fake:
 
         async def body(inventory: Inventory) -> None:
@@ -210,7 +210,7 @@ def test_signatures_are_asked_for_once_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"EmptyImage": ', b"\xff\xfe"])
-def test_a_damaged_copy_is_asked_for_again(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_copy_is_requested_again(tmp_path: Path, damage: bytes) -> None:
     with FakeComfy() as fake:
         on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
         (file,) = tmp_path.iterdir()
@@ -220,10 +220,10 @@ def test_a_damaged_copy_is_asked_for_again(tmp_path: Path, damage: bytes) -> Non
         assert "EmptyImage" in json.loads(file.read_bytes())
 
 
-def test_a_node_that_was_installed_meanwhile_is_found(tmp_path: Path) -> None:
+def test_a_newly_installed_node_is_found(tmp_path: Path) -> None:
     with FakeComfy() as fake:
         on(fake, lambda inventory: check(inventory, tmp_path, GRAPH))
-        fake.info["NewImage"] = fake.info["EmptyImage"]
+        fake.classes["NewImage"] = fake.classes["EmptyImage"]
         allowed = core_classes() | {"NewImage"}
         on(fake, lambda inventory: check(inventory, tmp_path, with_class("NewImage"), allowed))
 
@@ -236,7 +236,7 @@ def test_another_version_has_other_signatures(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_graph_that_will_not_run_is_told_with_its_place(tmp_path: Path) -> None:
+def test_a_graph_that_cannot_run_is_reported_with_its_place(tmp_path: Path) -> None:
     with FakeComfy() as fake, pytest.raises(LtxflowError) as caught:
         on(fake, lambda inventory: check(inventory, tmp_path, with_class("EmptyImge"), core_classes() | {"EmptyImge"}))
     assert caught.value.problems[0].span == SPAN
@@ -245,7 +245,7 @@ def test_a_graph_that_will_not_run_is_told_with_its_place(tmp_path: Path) -> Non
 
 def test_a_foreign_node_needs_the_users_word(tmp_path: Path) -> None:
     with FakeComfy() as fake:
-        fake.info["RunAnything"] = fake.info["EmptyImage"] | {"python_module": "custom_nodes.anything"}
+        fake.classes["RunAnything"] = fake.classes["EmptyImage"] | {"python_module": "custom_nodes.anything"}
         with pytest.raises(LtxflowError, match="RunAnything"):
             on(fake, lambda inventory: check(inventory, tmp_path, with_class("RunAnything")))
 
@@ -254,12 +254,12 @@ def test_a_foreign_node_needs_the_users_word(tmp_path: Path) -> None:
 
 
 def fit(fake: FakeComfy, tmp_path: Path, graph: dict[str, Any]) -> tuple[Any, list[Problem]]:
-    """The graph as that server takes it, and what a person should know of its files."""
+    """Return the graph fitted to the server, and the doubts about its files."""
 
     async def body(inventory: Inventory) -> tuple[Any, list[Problem]]:
         fitted = await check(inventory, tmp_path, graph)
         assert await check(inventory, tmp_path, graph) == fitted
-        return fitted, [*inventory.news(), *inventory.news()]
+        return fitted, [*inventory.new_doubts(), *inventory.new_doubts()]
 
     found: tuple[Any, list[Problem]] = on(fake, body)
     return found
@@ -302,15 +302,15 @@ def test_two_files_that_match_one_bare_name_are_a_warning_that_names_both(profil
             for _ in range(3):
                 names = await resolve_names(inventory, profile, WEIGHTS, (), [("style", SPAN)], "hook/a")
                 assert names.loras == {"style": "a/style.safetensors"}
-            return [*inventory.news(), *inventory.news()]
+            return [*inventory.new_doubts(), *inventory.new_doubts()]
 
         (doubt,) = on(fake, body)
         _, (same,) = fit(fake, tmp_path, with_lora("style"))
     assert (doubt.level, doubt.code, doubt.span) == ("warning", "C011", SPAN)
     assert doubt.message == (
-        'bench: "style" in loras may be "a/style.safetensors" or "b\\style.safetensors" (and 1 more)'
+        'bench: "style" in loras matches "a/style.safetensors" and "b\\style.safetensors" and 1 more; the first is used'
     )
-    assert doubt.hint == 'the first one is used; name the one you mean: "a/style.safetensors"'
+    assert doubt.hint == 'name one of them: "a/style.safetensors"'
     assert same.message == doubt.message
 
 
@@ -321,12 +321,12 @@ def test_a_whole_path_is_in_no_doubt(profile: Profile) -> None:
         async def body(inventory: Inventory) -> list[Problem]:
             for name in ("style", "style.safetensors", "b/style", "b\\style.safetensors"):
                 await resolve_names(inventory, profile, WEIGHTS, (), [(name, SPAN)], "hook/a")
-            return inventory.news()
+            return inventory.new_doubts()
 
         assert on(fake, body) == []
 
 
-def test_a_graph_takes_the_form_of_the_server_and_says_so(tmp_path: Path) -> None:
+def test_a_graph_takes_the_form_of_the_server_with_a_note(tmp_path: Path) -> None:
     graph = {
         "1": GRAPH["1"],
         "2": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 25.0}},
@@ -343,15 +343,15 @@ def test_a_graph_takes_the_form_of_the_server_and_says_so(tmp_path: Path) -> Non
     assert graph["3"]["inputs"]["codec"] == "h264"  # type: ignore[index]
 
 
-def test_what_was_known_of_a_server_is_forgotten_when_it_may_be_another(tmp_path: Path) -> None:
-    """Restarted as a newer version, at the same address: its nodes and files are asked for again."""
+def test_knowledge_of_a_server_is_dropped_when_it_may_have_changed(tmp_path: Path) -> None:
+    """Restarted as a newer version, at the same address: its nodes and files are requested again."""
     graph = with_lora("new.safetensors") | {"4": {"class_type": "LTXVDurationPredictor", "inputs": {}}}
     newer = recorded_info("0.33.0") | {"LTXVDurationPredictor": {"input": {"required": {}}, "output": ["INT"]}}
     with FakeComfy() as fake:
 
         async def body(inventory: Inventory) -> Any:
             await check(inventory, tmp_path, with_lora("my_style_lora"))
-            fake.info, fake.version_text = newer, "0.33.0"
+            fake.classes, fake.version_text = newer, "0.33.0"
             fake.models["loras"].append("sub/new.safetensors")
             inventory.forget()
             fitted = await check(inventory, tmp_path, graph)
@@ -363,7 +363,7 @@ def test_what_was_known_of_a_server_is_forgotten_when_it_may_be_another(tmp_path
     assert fitted.graph["2"]["inputs"]["lora_name"] == "sub/new.safetensors"
 
 
-def test_signatures_that_are_no_files_are_passed_over(tmp_path: Path) -> None:
+def test_signatures_that_are_not_files_are_ignored(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
     (tmp_path / "b.json").write_text("[" * 100_000)
     reported = {"New": {"input": {}, "output": [], "python_module": "nodes"}}

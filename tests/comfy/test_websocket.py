@@ -1,4 +1,4 @@
-"""Promises of comfy/listener.py: one socket, and each watcher hears of its own prompts."""
+"""Promises of comfy/websocket.py: one socket, and each watcher receives the events of its prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-import pytest
 from fakes.clients import (
     ID,
     NEVER,
@@ -19,7 +18,7 @@ from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client, prompt_id_for
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.messages import NodeDone, NodeRunning, Progress, QueueChanged
+from ltxflow.comfy.frames import NodeDone, NodeRunning, Progress, QueueChanged
 from ltxflow.comfy.progress import follow
 
 
@@ -41,37 +40,42 @@ def test_one_socket_serves_all_and_a_new_one_has_a_new_id(server: FakeComfy) -> 
     assert (sockets["opened"], sockets["most"]) == (2, 1)
 
 
-def test_each_watcher_hears_of_its_own_prompts(server: FakeComfy) -> None:
+def test_each_watcher_receives_the_events_of_its_prompts(server: FakeComfy) -> None:
     server.hold()
 
     @on(server)
     async def _(client: Client) -> None:
         other = prompt_id_for("b", 1)
         await client.socket.open()
-        heard: dict[str, list[Progress]] = {ID: [], other: []}
-        for n, prompt_id in enumerate(heard):
+        received: dict[str, list[Progress]] = {ID: [], other: []}
+        for n, prompt_id in enumerate(received):
             await client.submit(film(n), prompt_id)
         following = [
             asyncio.create_task(follow(client, prompt_id, events.append, poll=NEVER))
-            for prompt_id, events in heard.items()
+            for prompt_id, events in received.items()
         ]
         await asyncio.to_thread(server.wait, lambda s: s["requests"].get("GET /api/jobs/{id}", 0) == 2)
         server.go()
         assert [(await f).kind for f in following] == ["done", "done"]
-        for prompt_id, events in heard.items():
+        for prompt_id, events in received.items():
             assert events
             assert {e.prompt_id for e in events} == {prompt_id}
 
 
-def test_frames_that_tell_everything_again_are_read_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    client, heard = Client(Server("http://127.0.0.1:1")), []
-    monkeypatch.setattr(client.socket, "_tell", heard.append)
+def test_frames_that_repeat_the_whole_state_are_read_now_and_then() -> None:
     node = {"1": {"value": 1.0, "max": 1.0, "state": "finished"}}
     again = json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": node}})
     other = json.dumps({"type": "executing", "data": {"prompt_id": ID, "node": "2"}})
-    for frame in (again, again, other, again, other):
-        client.socket._hear(frame)
-    assert heard == [(NodeDone(ID, "1"),), (NodeRunning(ID, "2"),), (NodeRunning(ID, "2"),)]
+
+    async def test() -> None:
+        async with Client(Server("http://127.0.0.1:1")) as client:
+            with client.socket.watching(()) as watcher:
+                for frame in (again, again, other, again, other):
+                    client.socket.receive(frame)
+                events = [watcher.queue.get_nowait() for _ in range(watcher.queue.qsize())]
+        assert events == [NodeDone(ID, "1"), NodeRunning(ID, "2"), NodeRunning(ID, "2")]
+
+    run(test)
 
 
 def test_watching_ends_when_the_client_closes(server: FakeComfy) -> None:

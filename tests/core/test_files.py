@@ -56,7 +56,7 @@ def test_no_temporary_file_stays_after_an_error(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("code", "hint"),
-    [(errno.ENOSPC, "free some space"), (errno.EACCES, "permission"), (errno.EROFS, "read-only")],
+    [(errno.ENOSPC, "free some space"), (errno.EACCES, "permission"), (errno.EROFS, "writable")],
 )
 def test_what_the_disk_refuses_is_said_with_path_and_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
@@ -87,7 +87,7 @@ def test_make_dir_says_when_a_file_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(LtxflowError) as caught:
         files.make_dir(tmp_path / "a" / "b")
-    assert "move it away" in caught.value.problems[0].hint
+    assert "move away" in caught.value.problems[0].hint
 
 
 # --- append
@@ -149,7 +149,7 @@ def test_a_copy_that_is_not_what_it_should_be_is_not_put_there(tmp_path: Path) -
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(NEW)
     copy.write_bytes(OLD)
-    with pytest.raises(LtxflowError, match="not what it should be"):
+    with pytest.raises(LtxflowError, match="has the sha256"):
         files.copy_into(source, copy, expect=digest_bytes(OLD))
     assert copy.read_bytes() == OLD
     assert sorted(tmp_path.iterdir()) == [copy, source]
@@ -321,7 +321,7 @@ def test_only_what_dead_processes_of_ours_left_is_cleaned(tmp_path: Path) -> Non
 def test_what_a_killed_write_leaves_can_be_cleaned(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from ltxflow.core import files\n"
-        "files._before = lambda op, path: os._exit(9) if op == 'replace' else None\n"
+        "files.crash_point = lambda op, path: os._exit(9) if op == 'replace' else None\n"
         "files.write_atomic(Path(sys.argv[1]), b'half')"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "file")], check=False)

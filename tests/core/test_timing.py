@@ -284,7 +284,7 @@ def test_a_much_shorter_narration_leaves_a_longer_tail_and_names_relength() -> N
     assert cut.trims == (48, 48)
     assert cut.covered == 214
     assert cut.notes == (
-        "the picture stays 84 frames longer than needed: rendered lengths are kept; `--relength` solves them afresh",
+        "the picture stays 84 frames longer than needed: rendered lengths are kept; `--relength` solves them again",
     )
     assert solve(130, kept([161, 161]), 12, LTX2, relength=True).frames == (97, 97)
 
@@ -363,18 +363,18 @@ def test_written_lengths_that_are_too_long_are_trimmed_or_refused() -> None:
     assert solve(220, asks, 12, LTX2).trims == (42, 48)
     with pytest.raises(LengthConflict) as caught:
         solve(200, asks, 12, LTX2)
-    assert caught.value.message == "the lengths as written cover 310 frames, 200 are needed"
-    assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails takes 96 at most")
+    assert caught.value.message == "the lengths as written cover 310 frames; 200 are needed"
+    assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails removes 96 at most")
 
 
 def test_a_length_above_the_model_is_refused() -> None:
-    with pytest.raises(LengthConflict, match='"b" asks for 505 frames, the model makes 497 at most'):
+    with pytest.raises(LengthConflict, match='"b" asks for 505 frames; the model makes 497 at most'):
         solve(600, [LengthRequest("a"), LengthRequest("b", explicit=505)], 12, LTX2)
 
 
 def test_a_clip_shorter_than_its_crossfades_is_refused() -> None:
     asks = [LengthRequest("a", explicit=121), LengthRequest("b", explicit=17), LengthRequest("c", explicit=121)]
-    with pytest.raises(LengthConflict, match='"b" has 17 frames of its own, its crossfades take 24'):
+    with pytest.raises(LengthConflict, match='"b" has 17 frames, and its crossfades take 24'):
         solve(200, asks, 12, LTX2)
 
 

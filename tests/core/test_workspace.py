@@ -228,7 +228,7 @@ def test_a_fifo_in_a_files_place_is_waited_for_by_nobody(work: Path, act: str) -
     os.mkfifo(place)
     with pytest.raises(LtxflowError, match="a FIFO, not a file") as caught:
         acts(place)[act]()
-    assert "move it away" in caught.value.problems[0].hint
+    assert "move away" in caught.value.problems[0].hint
 
 
 def test_two_that_lock_a_file_with_a_second_name_lock_the_same(work: Path, tmp_path: Path) -> None:

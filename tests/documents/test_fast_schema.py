@@ -1,4 +1,4 @@
-"""A yes of the quick check is always one of jsonschema's, and every film that is written well gets it."""
+"""Data that fits by the fast check is valid for jsonschema, and every valid film fits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def changed(data: Any, draw: Any) -> Any:
-    """One mistake, or none: a value replaced, taken away, or a key too many."""
+    """Return data with at most one mistake: a value replaced or removed, or a key added."""
     data = copy.deepcopy(data)
     path = draw(st.sampled_from([place for place in places(data) if place]))
     parent = data
@@ -74,7 +74,7 @@ def changed(data: Any, draw: Any) -> Any:
 @pytest.mark.parametrize(("name", "text"), [("project", PROJECT), ("profile", PROFILE), ("project", EVERYTHING)])
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
-def test_a_yes_is_one_of_jsonschemas(name: str, text: str, data: st.DataObject) -> None:
+def test_data_that_fits_is_valid_for_jsonschema(name: str, text: str, data: st.DataObject) -> None:
     document = yaml.parse(text, "p.yaml")
     asked = changed(document.data, data.draw)
     if data.draw(st.booleans()):
@@ -84,18 +84,18 @@ def test_a_yes_is_one_of_jsonschemas(name: str, text: str, data: st.DataObject) 
 
 
 @pytest.mark.parametrize(("name", "text"), [("project", PROJECT), ("profile", PROFILE), ("project", EVERYTHING)])
-def test_what_is_written_well_is_not_shown_to_jsonschema(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_valid_document_needs_no_jsonschema(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "explain", None)
     assert schema.check(yaml.parse(text, "p.yaml"), name) == []
 
 
-def test_what_is_wrong_is_told_by_jsonschema_with_its_place() -> None:
+def test_an_invalid_document_is_explained_with_its_place() -> None:
     document = yaml.parse(EVERYTHING.replace("fps: 25", "fps: many"), "p.yaml")
     (problem,) = schema.check(document)
     assert (problem.code, str(problem.span)) == ("S103", "p.yaml:5:6")
 
 
-def test_a_keyword_that_is_not_known_is_no_yes() -> None:
+def test_an_unknown_keyword_does_not_fit() -> None:
     def nowhere(pointer: str) -> fast_schema.Fits:
         raise AssertionError(pointer)
 

@@ -1,4 +1,4 @@
-"""What the schema check says, word by word, and that the published schema is whole."""
+"""Problems of the schema check, word by word, and consistency of the published schema."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ scenes:
 
 
 def film(top: str = "", scene: str = "", clip: str = "") -> str:
-    """A film with lines added at the top (line 3), in its scene (5, column 5) or its clip (8, column 9)."""
+    """Return a film with lines added at the top (line 3), in its scene (5, column 5) or its clip (8, column 9)."""
     lines = ["ltxflow: 1", "id: film", *top.splitlines(), "scenes:", "  - id: hook"]
     lines += [f"    {line}" for line in scene.splitlines()]
     lines += ["    clips:", "      - id: a", "        prompt: x"]
@@ -433,17 +433,17 @@ def problem(line: int, col: int, code: str, message: str, hint: str) -> Problem:
 
 
 @pytest.mark.parametrize(("line", "col", "code", "message", "hint"), TOP)
-def test_what_is_wrong_at_the_top(line: str, col: int, code: str, message: str, hint: str) -> None:
+def test_mistakes_at_the_top(line: str, col: int, code: str, message: str, hint: str) -> None:
     assert found(film(top=line)) == [problem(3, col, code, message, hint)]
 
 
 @pytest.mark.parametrize(("line", "col", "code", "message", "hint"), SCENE)
-def test_what_is_wrong_in_a_scene(line: str, col: int, code: str, message: str, hint: str) -> None:
+def test_mistakes_in_a_scene(line: str, col: int, code: str, message: str, hint: str) -> None:
     assert found(film(scene=line)) == [problem(5, col, code, message, hint)]
 
 
 @pytest.mark.parametrize(("line", "col", "code", "message", "hint"), CLIP)
-def test_what_is_wrong_in_a_clip(line: str, col: int, code: str, message: str, hint: str) -> None:
+def test_mistakes_in_a_clip(line: str, col: int, code: str, message: str, hint: str) -> None:
     row = 8 + line.count("\n")
     assert found(film(clip=line)) == [problem(row, col, code, message, hint)]
 
@@ -462,7 +462,7 @@ def test_what_is_wrong_in_a_clip(line: str, col: int, code: str, message: str, h
         ),
     ],
 )
-def test_ids_say_what_is_allowed_and_suggest_one(id: str, message: str, hint: str) -> None:
+def test_invalid_ids_have_a_suggestion(id: str, message: str, hint: str) -> None:
     assert found(film().replace("hook", id)) == [problem(4, 9, "S107", message, hint)]
 
 
@@ -492,7 +492,7 @@ def test_a_missing_key_is_named_with_the_mapping_that_lacks_it() -> None:
     ]
 
 
-def test_a_prompt_is_checked_as_what_it_is() -> None:
+def test_a_prompt_is_checked_by_its_form() -> None:
     text = film().replace("prompt: x", 'prompt: { camra: x, mood: "" }')
     assert found(text) == [
         problem(7, 19, "S101", 'unknown key "camra"', 'did you mean "camera"?'),
@@ -524,7 +524,7 @@ def test_the_format_version() -> None:
     ]
 
 
-def test_a_file_that_is_no_mapping() -> None:
+def test_a_file_that_is_not_a_mapping() -> None:
     assert found("- x\n") == [
         problem(
             1,
@@ -536,7 +536,7 @@ def test_a_file_that_is_no_mapping() -> None:
     ]
 
 
-def test_a_text_in_the_place_of_a_duration_is_not_said_to_be_too_long() -> None:
+def test_a_text_in_place_of_a_duration_is_not_too_long() -> None:
     (problem,) = found(film(scene='narration: "Start today and never look back again."'))
     assert (problem.code, problem.hint) == ("S108", 'write the words as { text: "…" }')
 
@@ -552,7 +552,7 @@ def test_five_mistakes_are_five_problems_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_what_the_parser_refused_is_not_reported_twice() -> None:
+def test_problems_of_the_parser_are_not_reported_twice() -> None:
     refused: list[Problem] = []
     document = parse(film(top="fps: 1:30", clip="temporal_upscale: yes\ntakes: two"), FILE, problems=refused)
     assert [p.code for p in refused] == ["Y011", "Y010"]
@@ -581,7 +581,7 @@ def test_every_rule_is_described_and_tried() -> None:
 
 
 def parts(part: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema inside a schema, with the path that leads to it."""
+    """Yield every schema inside a schema with its path."""
     yield at, part
     for word in ("properties", "patternProperties", "$defs"):
         for name, inner in part.get(word, {}).items():
@@ -596,13 +596,13 @@ PARTS = dict(parts(load_schema("project")))
 
 
 def resolve(part: dict[str, Any]) -> dict[str, Any]:
-    """What a `$ref` leads to, under its own annotations."""
+    """Return the target of a `$ref` with the annotations beside it."""
     if "$ref" not in part:
         return part
     return {**resolve(PARTS[part["$ref"].removeprefix("#")]), **part}
 
 
-def test_the_schema_is_valid_and_says_which_it_is() -> None:
+def test_the_schema_is_valid_and_names_its_draft() -> None:
     schema = load_schema("project")
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -627,7 +627,7 @@ def test_every_mapping_is_closed_and_every_pattern_explained() -> None:
             assert part["pattern"].endswith("$"), at
 
 
-def test_every_keyword_is_one_that_is_explained() -> None:
+def test_every_keyword_has_an_explanation() -> None:
     checked = {keyword for part in PARTS.values() for keyword in part} & set(Draft202012Validator.VALIDATORS)
     plain = {"$ref", "properties", "patternProperties", "items"}
     own = {"additionalProperties", "required", "not", "uniqueItems", "type", "anyOf", "oneOf"}
@@ -643,7 +643,7 @@ def test_examples_and_defaults_fit_their_schema() -> None:
             assert validator.is_valid(value), (at, value)
 
 
-def test_clip_settings_stand_on_scenes_and_clips_alike() -> None:
+def test_scenes_and_clips_have_the_same_settings() -> None:
     settings = PARTS["/$defs/settings"]["properties"]
     for place in ("scene", "clip"):
         properties = PARTS[f"/$defs/{place}"]["properties"]

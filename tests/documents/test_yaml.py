@@ -1,4 +1,4 @@
-"""Every refusal of the YAML reader, word by word, and what it accepts."""
+"""Problems of the YAML reader, word by word, and accepted documents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULES = {code for code in CATALOGUE if code.startswith("Y")}
 
 @pytest.fixture(params=["libyaml", "pure"])
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both parsers must say the same."""
+    """Run a test with both parsers, which must agree."""
     if request.param == "pure":
         monkeypatch.setattr(yaml, "LOADER", pyyaml.SafeLoader)
     elif not hasattr(pyyaml, "CSafeLoader"):
@@ -296,7 +296,7 @@ GOLDEN = [
 
 @pytest.mark.usefixtures("loader")
 @pytest.mark.parametrize(("text", "line", "col", "code", "message", "hint"), GOLDEN)
-def test_refusal_says_where_what_and_how_to_fix(
+def test_a_problem_has_place_message_and_hint(
     text: str, line: int, col: int, code: str, message: str, hint: str
 ) -> None:
     assert problems(text) == [Problem(message, Span(FILE, line, col), hint, code)]
@@ -414,7 +414,7 @@ def test_a_missing_path_falls_back_to_the_nearest_parent() -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_an_alias_stands_where_it_is_written_and_its_inside_where_the_anchor_is() -> None:
+def test_an_alias_has_its_place_and_its_content_that_of_the_anchor() -> None:
     document = parse("a: &x\n  b: 1\nc: *x\n", FILE)
     assert document.data == {"a": {"b": 1}, "c": {"b": 1}}
     assert document.span(("c",)) == Span(FILE, 3, 4)
@@ -443,14 +443,14 @@ def test_a_large_film_without_aliases_is_not_a_bomb() -> None:
     assert len(parse("- x\n" * 150_000, FILE).data) == 150_000
 
 
-def test_depth_is_refused_before_it_can_hurt() -> None:
+def test_excessive_depth_is_refused() -> None:
     for text in ("[" * 1_000_000, "{a: " * 500_000, "- " * 100_000, "? " * 100_000):
         assert [p.code for p in problems(text)] == ["Y018"]
     assert parse("[" * 40 + "]" * 40, FILE).data
 
 
 @pytest.mark.usefixtures("loader")
-def test_includes_are_collected_when_asked_for() -> None:
+def test_includes_are_collected_on_request() -> None:
     document = parse("prompt: !include prompts/a.yaml\n", FILE, includes=True)
     assert document.data == {"prompt": Include("prompts/a.yaml")}
     assert document.span(("prompt",)) == Span(FILE, 1, 9)
@@ -495,7 +495,7 @@ json_values = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(ascii_text, json_values))
-def test_json_is_read_as_what_it_says(data: dict[str, object]) -> None:
+def test_json_is_read_unchanged(data: dict[str, object]) -> None:
     assert parse(json.dumps(data), FILE).data == data
 
 
@@ -509,7 +509,7 @@ def refusal(path: Path) -> Problem:
     return problem
 
 
-def test_read_returns_the_document_under_the_name_that_is_shown(tmp_path: Path) -> None:
+def test_read_uses_the_shown_name(tmp_path: Path) -> None:
     path = tmp_path / "project.yaml"
     path.write_bytes(b"\xef\xbb\xbfid: caf\xc3\xa9\r\n")
     document = read(path, "films/project.yaml")

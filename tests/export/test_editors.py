@@ -11,7 +11,7 @@ import pytest
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.export import editors
-from ltxflow.export.editors import ClipMedia, frames_of, otio, otio_text, stretches, written
+from ltxflow.export.editors import ClipMedia, frames_of, otio, otio_text, ranges_of, render_cut
 
 Json = dict[str, Any]
 FPS = 25
@@ -171,11 +171,11 @@ def test_a_scene_begins_at_its_marker() -> None:
 
 def test_stretches_sum_to_the_scene() -> None:
     for scene in DISSOLVES["scenes"]:
-        assert sum(part.frames for part in stretches(scene["clips"])) == scene["durationInFrames"]
+        assert sum(part.frames for part in ranges_of(scene["clips"])) == scene["durationInFrames"]
 
 
 def test_an_edl_has_every_event_and_the_same_length() -> None:
-    text = written(cut(DISSOLVES), "edl")
+    text = render_cut(cut(DISSOLVES), "edl")
     timeline = read(text, "cmx_3600", rate=FPS)
     assert len(timeline.tracks) == 1
     assert frames(timeline.tracks[0]) == DISSOLVES["durationInFrames"]
@@ -190,7 +190,7 @@ def test_an_edl_has_every_event_and_the_same_length() -> None:
 
 
 def test_final_cut_xml_has_all_tracks_and_the_same_length() -> None:
-    timeline = read(written(cut(DISSOLVES), "fcpxml"), "fcp_xml")
+    timeline = read(render_cut(cut(DISSOLVES), "fcpxml"), "fcp_xml")
     picture, sound, narration = timeline.tracks
     assert [track.kind for track in timeline.tracks] == ["Video", "Audio", "Audio"]
     assert frames(picture) == frames(sound) == DISSOLVES["durationInFrames"]
@@ -201,19 +201,19 @@ def test_final_cut_xml_has_all_tracks_and_the_same_length() -> None:
 
 def test_without_the_library_its_formats_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(editors, "NEEDED", ("no_such_library",))
-    assert written(cut(DISSOLVES), "otio")
+    assert render_cut(cut(DISSOLVES), "otio")
     for kind in ("edl", "fcpxml"):
         with pytest.raises(LtxflowError) as caught:
-            written(cut(DISSOLVES), kind)
+            render_cut(cut(DISSOLVES), kind)
         (problem,) = caught.value.problems
         assert problem.message == f"{kind} is written by OpenTimelineIO, which is not installed"
-        assert problem.hint.startswith("pip install 'ltxflow[editors]'")
+        assert problem.hint.startswith("run `pip install 'ltxflow[editors]'`")
 
 
 def test_a_rate_that_has_no_timecode_is_no_edl() -> None:
     told = {**film([clip("0-a", 97)]), "fps": 17}
     with pytest.raises(LtxflowError) as caught:
-        written(cut(told), "edl")
+        render_cut(cut(told), "edl")
     (problem,) = caught.value.problems
     assert problem.message.startswith("OpenTimelineIO cannot write this film as edl: ")
     assert problem.hint == "use another format: ltxflow export otio"

@@ -103,7 +103,7 @@ def test_what_both_have_changed_is_refused_and_nothing_else_is_written(
     (problem,) = caught.value.problems
     assert "Title.tsx" in problem.message
     assert "left alone" in problem.message
-    assert problem.hint.endswith("write over it with --force")
+    assert problem.hint.endswith("overwrite it with --force")
     assert caught.value.exit_code == FAILED
     assert not (folder / "src/Film.tsx").exists()
     export(folder, force=True)
@@ -140,5 +140,5 @@ def test_not_inside_what_remotion_serves(folder: Path) -> None:
         write_starter(folder.parent / "public" / "remotion", "film", folder.parent / "public" / "scenes", "t.json")
     (problem,) = caught.value.problems
     assert problem.message.endswith('is inside "public", which Remotion serves')
-    assert problem.hint == "choose one beside it, such as remotion"
+    assert problem.hint == "choose a folder beside it, such as remotion"
     assert caught.value.exit_code == USAGE

@@ -120,7 +120,7 @@ class FakeComfy:
         self.version_text = version
         self.models = {k: list(v) for k, v in (models or MODELS_LTX2).items()}
         info = object_info or recorded_info(nearest(version))
-        self.info: Graph = json.loads(json.dumps(info)) | (extra_nodes or {})  # tests change it
+        self.classes: Graph = json.loads(json.dumps(info)) | (extra_nodes or {})  # tests change it
         self.prefix, self.token, self.port, self.vram_gb, self.max_body = (
             prefix,
             token,
@@ -139,7 +139,7 @@ class FakeComfy:
         self.worker = Worker(
             self.folders,
             self.misbehave,
-            lambda: self.info,
+            lambda: self.classes,
             self._send,
             self._notify,
             seconds=seconds if callable(seconds) else lambda graph: float(seconds),
@@ -497,7 +497,7 @@ class FakeComfy:
             kind = CLASSIFY.get(file.suffix)
             if kind:
                 files[kind].append(file.name)
-        return with_models(self.info, models, files)
+        return with_models(self.classes, models, files)
 
     async def _post_prompt(self, request: web.Request) -> web.StreamResponse:
         try:

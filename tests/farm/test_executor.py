@@ -1,4 +1,4 @@
-"""Builds on servers that are well: who makes what, what is taken up, what is refused and what is left alone."""
+"""Builds on servers that are well: who makes what, what is resumed, what is refused and what is left alone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_two_servers_share_a_film(studio: Studio, server: FakeComfy, other: Fake
 def test_a_server_that_is_away_from_the_start_is_done_without(studio: Studio, server: FakeComfy) -> None:
     ran = studio.build("http://127.0.0.1:9", server)
     assert ran.code == 0
-    assert "set aside until it answers, for 300 s at most: 127.0.0.1:9" in notices(ran)
+    assert "set aside until it answers, for at most 300 s: 127.0.0.1:9" in notices(ran)
 
 
 def test_without_any_server_it_ends_with_4_and_the_reasons(studio: Studio) -> None:
@@ -254,13 +254,13 @@ def test_a_clip_that_cannot_be_made_stops_no_other(studio: Studio, server: FakeC
 
 def test_a_refused_graph_parks_its_clip_and_names_node_template_and_line(studio: Studio, server: FakeComfy) -> None:
     studio.write("z").build(server)  # its signatures are known now, and then it changes
-    server.info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
+    server.classes["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
     studio.write("a", "b: length: 17f")
     ran = studio.build(server)
     assert ran.code == 1
     (problem,) = problems(ran)
     assert problem["message"] == (
-        f'{server.url.removeprefix("http://")}: input "length" is 9, smaller than the least allowed, 17 in node "40" '
+        f'{server.url.removeprefix("http://")}: input "length" is 9, below the minimum of 17 in node "40" '
         '(EmptyLTXVLatentVideo, "empty picture") of template "t2v"'
     )
     assert problem["code"] == "N113"
@@ -272,7 +272,7 @@ def test_a_refused_graph_parks_its_clip_and_names_node_template_and_line(studio:
 
 def test_half_a_graph_is_refused_and_not_left_running(studio: Studio, server: FakeComfy) -> None:
     studio.write("z").build(server)
-    server.info["SaveImage"]["input"]["required"]["mask"] = ["MASK"]
+    server.classes["SaveImage"]["input"]["required"]["mask"] = ["MASK"]
     ran = studio.write("a").build(server)
     assert ran.code == 1
     (problem,) = problems(ran)
@@ -297,13 +297,13 @@ def test_what_only_the_server_knows_is_quoted_at_the_line(studio: Studio, server
     ran = studio.write("a").build(server)
     (problem,) = problems(ran)
     assert (problem["code"], problem["where"]["line"]) == ("N118", 10)
-    assert 'the node refuses its inputs: length - odd times only in node "40"' in problem["message"]
+    assert 'the node rejects its inputs: length - odd times only in node "40"' in problem["message"]
 
 
 def test_what_a_newer_server_adds_is_filled_and_in_the_trace(studio: Studio, server: FakeComfy) -> None:
     """The server changes between two builds, and reports the same version."""
     studio.write("z").build(server)
-    server.info["CreateVideo"]["input"]["required"]["grain"] = ["FLOAT", {"default": 0.5}]
+    server.classes["CreateVideo"]["input"]["required"]["grain"] = ["FLOAT", {"default": 0.5}]
     assert studio.write("a").build(server).code == 0
     assert studio.causes[-1] == f"{server.url.removeprefix('http://')} has other nodes than before"
     assert studio.traces["clip:s/a@1"]["versions"]["adapted.88.grain"] == "0.5, its default"
@@ -312,7 +312,7 @@ def test_what_a_newer_server_adds_is_filled_and_in_the_trace(studio: Studio, ser
 
 def test_what_one_server_refuses_another_may_make(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
     studio.write("z").build(server)
-    server.info["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
+    server.classes["EmptyLTXVLatentVideo"]["input"]["required"]["length"][1]["min"] = 17
     server.hold()
     other.hold()
     studio.write("a", "b", "c")
@@ -383,4 +383,4 @@ def test_what_waits_on_a_stuck_server_is_pulled_back(studio: Studio, server: Fak
     assert studio.build(server, other, meanwhile=meanwhile).code == 0
     assert len(ours(server)) == 1
     assert studio.outcomes == {"done": 6, "cancelled": 1}
-    assert [cause for cause in studio.causes if cause != "first"] == ["pulled back for a server that ends it sooner"]
+    assert [cause for cause in studio.causes if cause != "first"] == ["withdrawn for a server that finishes it sooner"]

@@ -176,11 +176,11 @@ def test_a_full_disk_of_ours_costs_no_render(
         patch.setattr(transfer, "strip_mp4", full)
         ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 1
-    assert problems(ran)[0]["code"] == "disk"
+    assert problems(ran)[0]["code"] == "D040"
     assert not studio.events("finished")
     ran = studio.build(server, args=PATIENT)
     assert ran.code == 0
-    assert "taken up where an earlier run left it: done" in notices(ran)
+    assert "resumed from an earlier run: done" in notices(ran)
     assert outcomes(server) == ["success"]
 
 
@@ -189,7 +189,7 @@ def test_names_that_are_none_are_never_used(studio: Studio, server: FakeComfy) -
     ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 1
     (problem,) = problems(ran)
-    assert 'no file for "video", only names that are none, such as "' in problem["message"]
+    assert 'no file for "video", only invalid names such as "' in problem["message"]
     assert problem["message"].isprintable()
     assert not studio.films
 
@@ -243,7 +243,7 @@ def test_on_a_full_disk_nothing_more_is_rendered(studio: Studio, server: FakeCom
     (problem,) = problems(ran)  # said once, whatever number of clips it is about
     assert (problem["code"], problem["hint"]) == (
         "C023",
-        "free space in its output folder, or let it write there; then build again",
+        "free space in its output folder, or make it writable; then build again",
     )
     assert "cannot write its files: " in problem["message"]
     assert "No space left on device" in problem["message"]
@@ -267,8 +267,8 @@ def test_an_upload_that_a_server_cannot_store_holds_up_no_other_clip(studio: Stu
     assert ran.code == 1
     assert outcomes(server) == ["success"]
     (problem,) = problems(ran)
-    assert problem["message"].endswith("it answered 500 Internal Server Error: Server got itself in trouble")
-    assert problem["hint"] == "its log tells why; is its disk full?"
+    assert problem["message"].endswith("status 500 Internal Server Error: Server got itself in trouble")
+    assert problem["hint"] == "check its log, and its disk space"
     assert "set aside" not in notices(ran)  # it answers everything else
 
 
@@ -284,7 +284,7 @@ def test_an_upload_that_a_server_cannot_store_goes_elsewhere(
 def test_a_passing_fault_is_tried_again(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.crash(message="CUDA error: an illegal memory access was encountered\n")
     assert studio.write("a").build(server, args=PATIENT).code == 0
-    assert studio.causes[1].startswith("a passing fault: ")
+    assert studio.causes[1].startswith("a transient fault: ")
 
 
 def test_one_that_does_not_pass_goes_elsewhere(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
@@ -328,14 +328,14 @@ def test_a_restart_that_loses_the_queue_is_made_good(studio: Studio, slow: FakeC
     ran = studio.build(slow, args=PATIENT, meanwhile=meanwhile)
     assert ran.code == 0, ran.out
     assert outcomes(slow) == ["lost", *["success"] * 3]
-    assert studio.causes.count("the server no longer has it: it was started anew, or its queue was cleared") == 2
+    assert studio.causes.count("the server no longer has it: it was restarted, or its queue was cleared") == 2
     assert studio.outcomes == {"lost": 2, "done": 3}
 
 
 def test_a_job_that_vanishes_is_started_again(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.lose_job()
     assert studio.write("a").build(server, args=PATIENT).code == 0
-    assert studio.causes == ["first", "the server no longer has it: it was started anew, or its queue was cleared"]
+    assert studio.causes == ["first", "the server no longer has it: it was restarted, or its queue was cleared"]
 
 
 def test_away_for_a_moment_is_not_lost(studio: Studio, slow: FakeComfy) -> None:
@@ -408,7 +408,7 @@ def test_where_no_other_has_room_it_is_waited_for_and_asked_first(
     other.go()
     ran = studio.ended(process, slow, other)
     assert ran.code == 0, ran.err
-    assert studio.causes.count("the server no longer has it: it was started anew, or its queue was cleared") == 2
+    assert studio.causes.count("the server no longer has it: it was restarted, or its queue was cleared") == 2
     assert not [cause for cause in studio.causes if "stopped" in cause]
 
 
@@ -436,14 +436,14 @@ def test_a_server_that_dribbles_is_set_aside_and_named(
     ran = studio.write(*"abc").build(server, other, args=["--patience", "3s"])
     assert ran.code == 0, ran.out
     assert outcomes(other) == ["success"] * 3
-    assert f"set aside until it answers, for 3 s at most: {_name(server)}: " in notices(ran)
+    assert f"set aside until it answers, for at most 3 s: {_name(server)}: " in notices(ran)
 
 
 def test_the_only_server_may_be_slow_once(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.dribble("^/object_info")
     ran = studio.write("a").build(server, args=["--patience", "3s"])
     assert ran.code == 0, ran.out
-    assert "asking for the nodes: its answer comes too slowly: " in notices(ran)
+    assert "the answer is too slow: " in notices(ran)
     assert "answers again" in notices(ran)
 
 
@@ -451,7 +451,7 @@ def test_the_only_server_that_only_dribbles_is_told_with_exit_code_4(studio: Stu
     server.misbehave.dribble("^/system_stats$", times=None)
     ran = studio.write("a").build(server, args=["--patience", "3s"])
     assert ran.code == 4
-    assert "asking for its state: its answer comes too slowly: " in problems(ran)[0]["message"]
+    assert "the answer is too slow: " in problems(ran)[0]["message"]
 
 
 def test_a_silent_server_does_not_hold_up_the_others(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
@@ -459,7 +459,7 @@ def test_a_silent_server_does_not_hold_up_the_others(studio: Studio, server: Fak
     ran = studio.build(server, other, args=["--patience", "1h"])
     assert ran.code == 0, ran.out
     assert outcomes(other) == ["success"] * 3
-    assert f"for 3600 s at most: {_name(server)}: no answer yet" in notices(ran)
+    assert f"for at most 3600 s: {_name(server)}: no answer yet" in notices(ran)
     server.misbehave.clear()
 
 
@@ -486,14 +486,14 @@ def test_the_only_server_gone_leaves_the_prompts_to_the_next_build(studio: Studi
     ran = studio.build(slow, args=HASTY, meanwhile=meanwhile)
     assert ran.code == 4, ran.out
     assert {problem["code"] for problem in problems(ran)} == {"C002"}
-    assert problems(ran)[0]["message"].startswith(f"{_name(slow)} did not answer for 1 s: asking for the job: ")
-    assert "taken up" in problems(ran)[0]["hint"]
+    assert problems(ran)[0]["message"].startswith(f"{_name(slow)} did not answer for 1 s: ")
+    assert "resumed" in problems(ran)[0]["hint"]
     assert not studio.events("finished")
     slow.misbehave.clear()
     thaw(slow)
     ran = studio.build(slow, args=PATIENT)
     assert ran.code == 0, ran.out
-    assert notices(ran).count("taken up where an earlier run left it") == 2
+    assert notices(ran).count("resumed from an earlier run") == 2
     assert outcomes(slow) == ["success"] * 3
 
 

@@ -31,7 +31,7 @@ def test_a_clip_that_is_forced_is_rendered_by_a_server_that_has_it(studio: Studi
             assert (ran.totals["rendered"], ran.totals["planned"]) == (1, 1)
             assert "has it already" not in notices(ran)
             assert rendered(server) == [True] * (3 + times)
-            assert studio.causes[-1] == "asked for again with --force"
+            assert studio.causes[-1] == "requested again with --force"
         assert digest_file(studio.films["a"]) != before  # what came is what is published
         assert studio.build(server).totals["hit"] == 3
 
@@ -68,7 +68,7 @@ def test_a_forced_render_that_was_under_way_is_taken_up_and_no_third_begins(stud
         assert studio.build(server).totals["hit"] == 1  # the first result is what it was
         ran = studio.build(server, args=["--force"], meanwhile=lambda: let_go(server))
         assert ran.code == 0, ran.out
-        assert "taken up where an earlier run left it" in notices(ran)
+        assert "resumed from an earlier run" in notices(ran)
         assert rendered(server) == [True, True]
         assert studio.outcomes == {"done": 2}
 
@@ -79,7 +79,7 @@ def test_a_forced_render_that_was_under_way_is_taken_up_and_no_third_begins(stud
         "dies(submissions.Submissions, 'submitting', after=True)",
         "dies(fetch, 'verify')",
         "dies(store.Store, 'record')",
-        "dies(submissions.Submissions, 'kept')",
+        "dies(submissions.Submissions, 'recorded')",
     ],
 )
 def test_dying_at_any_step_of_it_leaves_a_whole_film(studio: Studio, server: FakeComfy, dies: str) -> None:

@@ -1,4 +1,4 @@
-"""Builds that are stopped, or die: what runs is cancelled or taken up, and nothing is paid for twice."""
+"""Builds that are stopped, or die: what runs is cancelled or resumed, and nothing is paid for twice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_prompt_that_ends_though_it_was_cancelled_is_fetched_and_not_made_agai
     let_go(server)
     ran = studio.build(server)
     assert ran.code == 0
-    assert "taken up where an earlier run left it" in notices(ran)
+    assert "resumed from an earlier run" in notices(ran)
     assert outcomes(server) == ["success"]
     assert studio.causes == ["first"]
 
@@ -94,7 +94,7 @@ def test_ctrl_c_while_nothing_answers_leaves_it_to_the_next_build(studio: Studio
     let_go(server)
     ran = studio.build(server)
     assert ran.code == 0
-    assert notices(ran).count("taken up where an earlier run left it") == 2
+    assert notices(ran).count("resumed from an earlier run") == 2
     assert outcomes(server) == ["success"] * 3
 
 
@@ -123,7 +123,7 @@ def test_after_kill_9_the_next_build_takes_up_what_runs_and_what_waits(studio: S
     before = server.stats()["requests"].get(ASKED, 0)
     ran = studio.build(server, meanwhile=lambda: _finish_when_followed(server, before))
     assert ran.code == 0
-    assert notices(ran).count("taken up where an earlier run left it") == 2
+    assert notices(ran).count("resumed from an earlier run") == 2
     assert any(event["target"] == "clip:s/b@1" for event in ran.events("action-progress"))
     assert outcomes(server) == ["success"] * 3
     assert studio.causes == ["first"] * 3
@@ -152,7 +152,7 @@ def _finish_when_followed(server: FakeComfy, before: int) -> None:
         "dies(submissions.Submissions, 'submitted')",
         "dies(fetch, 'verify')",
         "dies(store.Store, 'record')",
-        "dies(submissions.Submissions, 'kept')",
+        "dies(submissions.Submissions, 'recorded')",
     ],
 )
 def test_dying_at_any_step_costs_no_render(studio: Studio, dies: str) -> None:
@@ -176,7 +176,7 @@ def test_a_prompt_that_never_came_there_is_started_with_its_cause(studio: Studio
     Journal(studio.folder / ".ltxflow" / "journal.jsonl").append({"event": "submitting", **lost})
     ran = studio.build(server)
     assert ran.code == 0
-    assert studio.causes[-1] == "the server does not know it: its queue is gone, or it never came there"
+    assert studio.causes[-1] == "the server does not have it: its queue is gone, or it never arrived"
     assert studio.outcomes == {"lost": 1, "done": 1}
 
 
@@ -204,7 +204,7 @@ def test_somebody_cancels_ours_on_the_server(studio: Studio, server: FakeComfy) 
 
     ran = studio.write("b").build(server, meanwhile=meanwhile)
     assert ran.code == 1
-    assert "somebody cancelled it" in problems(ran)[0]["message"]
+    assert "the prompt was cancelled there" in problems(ran)[0]["message"]
 
 
 def test_the_same_prompt_of_somebody_else_is_taken_up_and_never_cancelled(studio: Studio, server: FakeComfy) -> None:
@@ -233,4 +233,4 @@ def test_a_server_that_is_no_longer_named_is_given_up_aloud(studio: Studio, serv
         ran = studio.build(other)
         assert ran.code == 0
         assert f"was submitted to {server.url}, which is not among the servers now" in notices(ran)
-        assert studio.causes[-1] == "its server is no longer named"
+        assert studio.causes[-1] == "its server is no longer configured"

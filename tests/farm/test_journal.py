@@ -62,11 +62,11 @@ def test_what_is_kept_is_over_on_every_server(journal: Journal) -> None:
     run.finished(FIRST, KEY, "lost", "it did not answer")
     second = Submission(2, "http://two", "id-2", "", "clip:hook/a@1")
     run.submitting(second, KEY, "c", "it did not answer")
-    run.kept(KEY)
+    run.recorded(KEY)
     assert [event.get("outcome") for event in journal.read()][-1] == "done"
     assert after(journal).open_of(KEY) is None
 
 
 def test_keeping_what_was_never_ours_writes_nothing(journal: Journal) -> None:
-    Submissions(journal).kept(KEY)
+    Submissions(journal).recorded(KEY)
     assert not list(journal.read())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from fakes.optimum import best_makespan
 
-from ltxflow.farm.schedule import FEW, GUESS, PULLS, Task, WorkerSlot, assign, end_of, next_start, pull_back, rate_of
+from ltxflow.farm.schedule import FEW, GUESS, STEALS, Task, WorkerSlot, assign, end_of, next_start, rate_of, steal
 
 FILM = (1.53, 1.45, 1.13, 1.13, 1.13, 1.37, 1.37, 1.29, 1.37, 1.37, 1.29, 1.21, 1.21, 1.21, 1.21)  # wallet-explainer
 
@@ -26,7 +26,7 @@ def tasks(*works: float, groups: str = "", texts: str = "") -> list[Task]:
 
 @dataclass
 class Floor:
-    """Servers A, B, C … of true speeds (seconds a unit of work), what they did, and what was pulled back."""
+    """Servers A, B, C … of true speeds (seconds a unit of work), what they did, and what was stolen back."""
 
     rates: dict[str, float]
     known: dict[str, float | None]
@@ -38,7 +38,7 @@ class Floor:
     waiting: dict[str, Task] = field(default_factory=dict)
     loaded: dict[str, str] = field(default_factory=dict)
     did: dict[str, list[Task]] = field(default_factory=dict)
-    pulled: Counter[str] = field(default_factory=Counter)
+    stolen: Counter[str] = field(default_factory=Counter)
     loads: int = 0
 
     def run(self, film: Sequence[Task], look_s: float = 0.25) -> float:
@@ -58,14 +58,14 @@ class Floor:
 
     def _act(self, film: Sequence[Task]) -> None:
         while True:
-            choice = next_start(self.pending, self._lanes(), [name for name in self.rates if name not in self.waiting])
+            choice = next_start(self.pending, self._slots(), [name for name in self.rates if name not in self.waiting])
             if choice is not None:
                 task = next(task for task in self.pending if task.id == choice[0])
                 self.pending.remove(task)
                 self._put(task, choice[1])
-            elif (slow := pull_back(self.pending, self._lanes(), self.pulled)) is not None:
+            elif (slow := steal(self.pending, self._slots(), self.stolen)) is not None:
                 task = self.waiting.pop(slow)
-                self.pulled[task.id] += 1
+                self.stolen[task.id] += 1
                 self.pending = [each for each in film if each in (task, *self.pending)]
             else:
                 return
@@ -90,15 +90,15 @@ class Floor:
         if server in self.waiting:
             self._put(self.waiting.pop(server), server)
 
-    def _lanes(self) -> list[WorkerSlot]:
-        lanes = []
+    def _slots(self) -> list[WorkerSlot]:
+        slots = []
         for name in self.rates:
             others = [rate for rate in self.known.values() if rate is not None]
             task, began, _ = self.running.get(name, (Task("", 0.0), self.now, 0.0))
             rate = rate_of(self.known[name], others, self.now - began, task.work)
             left = max(0.0, task.work * rate - (self.now - began))
-            lanes.append(WorkerSlot(name, left, rate, self.loaded.get(name, ""), waiting=self.waiting.get(name)))
-        return lanes
+            slots.append(WorkerSlot(name, left, rate, self.loaded.get(name, ""), waiting=self.waiting.get(name)))
+        return slots
 
 
 def floor(*rates: float, is_known: bool = True) -> Floor:
@@ -129,7 +129,7 @@ def test_with_known_speeds_the_film_ends_within_five_percent_of_the_best_possibl
     for film, rates in mixes(1, count):
         servers = floor(*rates)
         assert servers.run(film) <= 1.05 * best(film, rates), (film, rates)
-        assert not servers.pulled, "with speeds known, nothing has to be taken back"
+        assert not servers.stolen, "with speeds known, nothing has to be taken back"
 
 
 @pytest.mark.parametrize("count", [12, pytest.param(200, marks=pytest.mark.slow)])
@@ -162,7 +162,7 @@ def test_a_prompt_that_waits_on_a_slow_server_is_pulled_back_when_a_fast_one_end
     film = tasks(1, 1, 1, 1, 1)
     servers = floor(1.0, 3.0, is_known=False)
     assert servers.run(film) == pytest.approx(best(film, (1.0, 3.0)))
-    assert sum(servers.pulled.values()) == 1
+    assert sum(servers.stolen.values()) == 1
     assert [len(servers.did[name]) for name in "AB"] == [4, 1]
 
 
@@ -172,8 +172,8 @@ def test_nothing_is_sent_to_and_fro(is_known: bool) -> None:
         servers = floor(*rates, is_known=is_known)
         servers.noise = lambda task, name: random.Random(task.id + name).uniform(0.9, 1.1)
         servers.run(film)
-        assert all(count <= PULLS for count in servers.pulled.values())
-        assert sum(servers.pulled.values()) <= len(film)
+        assert all(count <= STEALS for count in servers.stolen.values())
+        assert sum(servers.stolen.values()) <= len(film)
 
 
 # --- one plan
@@ -181,18 +181,18 @@ def test_nothing_is_sent_to_and_fro(is_known: bool) -> None:
 
 def test_the_best_plan_is_found_where_longest_first_misses_it() -> None:
     film = tasks(3, 3, 2, 2, 2)
-    lanes = [WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 1)]
-    plan = assign(film, lanes)
+    slots = [WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 1)]
+    plan = assign(film, slots)
     assert sorted(sorted(ids) for ids in plan.values()) == [["a", "b"], ["c", "d", "e"]]
 
 
 def test_plans_are_as_good_as_an_exact_search() -> None:
     for film, rates in mixes(5, 30):
         busy = [random.Random(f"{film}").uniform(0, 4) * i for i in range(len(rates))]
-        lanes = [WorkerSlot(name, busy[i], rate) for i, (name, rate) in enumerate(zip("ABC", rates, strict=False))]
+        slots = [WorkerSlot(name, busy[i], rate) for i, (name, rate) in enumerate(zip("ABC", rates, strict=False))]
         by_id = {task.id: task for task in film}
-        plan = assign(film, lanes)
-        end = max(end_of([by_id[id] for id in plan[lane.name]], lane) for lane in lanes)
+        plan = assign(film, slots)
+        end = max(end_of([by_id[id] for id in plan[slot.name]], slot) for slot in slots)
         assert end <= 1.01 * best_makespan([[t.work * rate for rate in rates] for t in film], busy)
 
 
@@ -237,7 +237,7 @@ def test_a_clip_goes_to_the_server_that_has_read_its_prompt() -> None:
 
 
 def test_a_barred_server_never_gets_the_clip_and_one_that_nobody_can_make_is_left_out() -> None:
-    film = [Task("a", 1, barred=frozenset("A")), Task("b", 1, barred=frozenset("AB")), Task("c", 1)]
+    film = [Task("a", 1, excluded=frozenset("A")), Task("b", 1, excluded=frozenset("AB")), Task("c", 1)]
     plan = assign(film, [WorkerSlot("A", 9, 1), WorkerSlot("B", 0, 1)])
     assert plan == {"A": [], "B": ["a", "c"]}
 
@@ -249,8 +249,8 @@ def test_a_long_film_is_planned_too_and_starts_at_its_beginning() -> None:
     assert min(plan["A"] + plan["B"]) == "0000"
     assert all(ids == sorted(ids) for ids in plan.values())
     ends = [
-        end_of([film[int(id)] for id in plan[lane.name]], lane)
-        for lane in (WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 2.5))
+        end_of([film[int(id)] for id in plan[slot.name]], slot)
+        for slot in (WorkerSlot("A", 0, 1), WorkerSlot("B", 0, 2.5))
     ]
     assert max(ends) <= 1.02 * sum(task.work for task in film) / 1.4
 
@@ -259,41 +259,41 @@ def test_a_long_film_is_planned_too_and_starts_at_its_beginning() -> None:
 
 
 def test_a_server_with_nothing_to_do_is_served_first() -> None:
-    lanes = [WorkerSlot("A", 5, 1), WorkerSlot("B", 0, 1)]
-    assert next_start(tasks(1, 1, 1, 1, 1, 1, 1, 1), lanes, ["A", "B"]) == ("a", "B")
+    slots = [WorkerSlot("A", 5, 1), WorkerSlot("B", 0, 1)]
+    assert next_start(tasks(1, 1, 1, 1, 1, 1, 1, 1), slots, ["A", "B"]) == ("a", "B")
 
 
 def test_nothing_starts_on_a_server_too_slow_to_be_of_help() -> None:
-    lanes = [WorkerSlot("A", 1, 1), WorkerSlot("B", 0, 10)]
-    assert next_start(tasks(1, 1), lanes, ["B"]) is None
-    assert next_start(tasks(1, 1), lanes, ["A", "B"]) == ("a", "A")
+    slots = [WorkerSlot("A", 1, 1), WorkerSlot("B", 0, 10)]
+    assert next_start(tasks(1, 1), slots, ["B"]) is None
+    assert next_start(tasks(1, 1), slots, ["A", "B"]) == ("a", "A")
 
 
 def test_without_room_or_clips_nothing_starts() -> None:
-    lanes = [WorkerSlot("A", 0, 1)]
-    assert next_start(tasks(1), lanes, []) is None
-    assert next_start([], lanes, ["A"]) is None
+    slots = [WorkerSlot("A", 0, 1)]
+    assert next_start(tasks(1), slots, []) is None
+    assert next_start([], slots, ["A"]) is None
 
 
 def test_a_gain_that_plans_are_not_good_enough_to_see_pulls_nothing_back() -> None:
-    lanes = [WorkerSlot("A", 10.0, 1), WorkerSlot("B", 10.05, 1, waiting=Task("a", 1))]
-    assert pull_back([], lanes, {}) is None
+    slots = [WorkerSlot("A", 10.0, 1), WorkerSlot("B", 10.05, 1, waiting=Task("a", 1))]
+    assert steal([], slots, {}) is None
 
 
 def test_what_was_pulled_back_often_enough_stays() -> None:
-    lanes = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("a", 1))]
-    assert pull_back([], lanes, {"a": PULLS - 1}) == "B"
-    assert pull_back([], lanes, {"a": PULLS}) is None
+    slots = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("a", 1))]
+    assert steal([], slots, {"a": STEALS - 1}) == "B"
+    assert steal([], slots, {"a": STEALS}) is None
 
 
 def test_a_prompt_is_not_pulled_back_to_a_server_that_is_barred_to_it() -> None:
-    lanes = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("a", 1, barred=frozenset("A")))]
-    assert pull_back([], lanes, {}) is None
+    slots = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("a", 1, excluded=frozenset("A")))]
+    assert steal([], slots, {}) is None
 
 
 def test_with_much_pending_nothing_is_pulled_back() -> None:
-    lanes = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("z", 1))]
-    assert pull_back([Task(str(i), 1) for i in range(FEW + 1)], lanes, {}) is None
+    slots = [WorkerSlot("A", 0.5, 1), WorkerSlot("B", 5, 5, waiting=Task("z", 1))]
+    assert steal([Task(str(i), 1) for i in range(FEW + 1)], slots, {}) is None
 
 
 # --- how fast a server is

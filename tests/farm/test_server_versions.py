@@ -111,9 +111,9 @@ def test_slashes_are_equal_and_a_doubtful_name_is_said_once(studio: Studio) -> N
             if n["class_type"] == "LoraLoaderModelOnly"
         }
     assert used == {"ltx-2-19b-distilled-lora-384.safetensors", listed[0]}
-    doubts = [line for line in notices(ran).splitlines() if "may be" in line]
+    doubts = [line for line in notices(ran).splitlines() if " in loras matches " in line]
     assert len(doubts) == 1
-    assert '"style.safetensors" in loras may be "looks\\style.safetensors" or "old\\style.safetensors"' in doubts[0]
+    assert '"style.safetensors" in loras matches "looks\\style.safetensors" and "old\\style.safetensors"' in doubts[0]
 
 
 # Other containers

@@ -15,8 +15,7 @@ from ltxflow.farm.transfer import NONCE, content, with_nonce
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.video import VideoPart, probe_video
 from ltxflow.project.model import Media
-from ltxflow.steps import ActionContext
-from ltxflow.steps.clip import Asset
+from ltxflow.steps import ActionContext, Asset
 
 BYTES = b"the guide as it was read"
 
@@ -43,9 +42,9 @@ def test_a_guide_is_sent_as_it_was_read(tmp_path: Path) -> None:
 def test_a_guide_that_was_edited_meanwhile_is_not_sent_under_the_old_key(tmp_path: Path) -> None:
     asset = guide(tmp_path / "guide.mp4")
     (tmp_path / "guide.mp4").write_bytes(b"another guide, as we see")
-    with pytest.raises(LtxflowError, match=r'"guide\.mp4" changed while the film was being built') as caught:
+    with pytest.raises(LtxflowError, match=r'"guide\.mp4" changed during the build') as caught:
         content(asset, job(tmp_path / "work"))
-    assert caught.value.problems[0].hint == "build again, to use it as it is now"
+    assert caught.value.problems[0].hint == "build again to use it as it is now"
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -73,7 +72,7 @@ def test_a_video_that_is_made_to_fit_is_made_once(tmp_path: Path) -> None:
 def test_a_video_that_was_edited_meanwhile_is_not_made_to_fit(tmp_path: Path) -> None:
     asset = footage(tmp_path / "a.mp4")
     (tmp_path / "a.mp4").write_bytes(canned(50, (192, 128), 25, "another"))
-    with pytest.raises(LtxflowError, match=r'"a\.mp4" changed while the film was being built'):
+    with pytest.raises(LtxflowError, match=r'"a\.mp4" changed during the build'):
         content(asset, job(tmp_path / "work"))
 
 

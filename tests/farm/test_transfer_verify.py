@@ -16,7 +16,7 @@ from ltxflow.farm import transfer
 from ltxflow.farm.transfer import BadFile, verify
 from ltxflow.media.metadata import strip_mp4
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.steps.clip import ClipSpec, expected
+from ltxflow.steps.clip.spec import ClipSpec
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_sound_that_is_short_by_design_is_taken_and_sound_that_is_missing_is_not
 ) -> None:
     asked = replace(shot, frames=9, fps=fps)
     designed = (4 * latents - 3) / 100  # seconds, LTX's audio decoder
-    assert expected(asked, "video").sound_s == pytest.approx(designed)
+    assert asked.expected("video").sound_s == pytest.approx(designed)
     verify("video", video(tmp_path, 9, fps=fps, sound=designed), asked)
     said = refused("video", video(tmp_path, 9, fps=fps, sound=designed - 0.12), asked)
     assert said.endswith(f"s of sound for {9 / fps:.2f} s of picture")
@@ -97,7 +97,7 @@ def test_a_disk_that_is_full_is_no_fault_of_the_file(
     monkeypatch.setattr(transfer, "strip_mp4", full)
     with pytest.raises(LtxflowError) as caught:
         transfer._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
-    assert caught.value.problems[0].code == "disk"
-    assert caught.value.problems[0].hint == "free some space"
+    assert caught.value.problems[0].code == "D040"
+    assert "free some space" in caught.value.problems[0].hint
     monkeypatch.setattr(transfer, "strip_mp4", strip_mp4)
     transfer._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")

@@ -34,37 +34,37 @@ def drive(
             tasks.append(asyncio.create_task(work))
             return tasks[-1]
 
-        machines = Workers(PATIENT_S, dead_after_s, lambda text, level: None, lambda: None, spawn)
+        workers = Workers(PATIENT_S, dead_after_s, lambda text, level: None, lambda: None, spawn)
         try:
-            await machines.open([Server(server.url) for server in servers], lambda name: None, {})
+            await workers.open([Server(server.url) for server in servers], lambda name: None, {})
             async with asyncio.timeout(20):
-                await test(machines)
+                await test(workers)
         finally:
             for task in tasks:
                 task.cancel()
-            await machines.close()
+            await workers.close()
 
     asyncio.run(work())
 
 
-def attempt_on(machines: Workers, place: int = 0) -> Attempt:
-    return Attempt(cast(QueuedClip, SimpleNamespace(barred={})), machines.all[place])
+def attempt_on(workers: Workers, place: int = 0) -> Attempt:
+    return Attempt(cast(QueuedClip, SimpleNamespace(excluded={})), workers.all[place])
 
 
 def test_what_certainly_never_came_there_goes_elsewhere_at_once(servers: tuple[FakeComfy, FakeComfy]) -> None:
-    async def test(machines: Workers) -> None:
-        attempt, asked = attempt_on(machines), 0
+    async def test(workers: Workers) -> None:
+        attempt, asked = attempt_on(workers), 0
         servers[0].stop_listening()
 
         async def ask() -> None:
             nonlocal asked
             asked += 1
-            await attempt.machine.client.queue_remaining()
+            await attempt.worker.client.queue_remaining()
 
         with pytest.raises(Unreachable):
-            await machines.patiently(attempt, ask, may_leave=lambda: True)
+            await workers.patiently(attempt, ask, may_leave=lambda: True)
         assert asked == 1
-        assert machines.silence(attempt.machine).endswith(" refused the connection")
+        assert workers.describe_silence(attempt.worker).endswith(" refused the connection")
 
     drive(servers, 600.0, test)
 
@@ -73,37 +73,37 @@ def test_what_certainly_never_came_there_goes_elsewhere_at_once(servers: tuple[F
 def test_what_may_have_come_there_waits_until_the_process_is_surely_gone(
     servers: tuple[FakeComfy, FakeComfy], is_doubtful: bool
 ) -> None:
-    async def test(machines: Workers) -> None:
-        attempt = attempt_on(machines)
+    async def test(workers: Workers) -> None:
+        attempt = attempt_on(workers)
         servers[0].stop_listening()
         with pytest.raises(Unreachable):
-            await machines.patiently(attempt, attempt.machine.client.queue_remaining, may_leave=lambda: not is_doubtful)
-        assert machines.has_stopped(attempt.machine) is is_doubtful
+            await workers.patiently(attempt, attempt.worker.client.queue_remaining, may_leave=lambda: not is_doubtful)
+        assert workers.has_stopped(attempt.worker) is is_doubtful
 
     drive(servers, 0.5 if is_doubtful else 600.0, test)
 
 
 def test_a_server_that_answers_with_errors_has_not_stopped(servers: tuple[FakeComfy, FakeComfy]) -> None:
-    async def test(machines: Workers) -> None:
-        attempt = attempt_on(machines)
+    async def test(workers: Workers) -> None:
+        attempt = attempt_on(workers)
         servers[0].misbehave.reset(times=5)
-        await machines.patiently(attempt, attempt.machine.client.queue_remaining)
-        assert not machines.has_stopped(attempt.machine)
+        await workers.patiently(attempt, attempt.worker.client.queue_remaining)
+        assert not workers.has_stopped(attempt.worker)
 
     drive(servers, 0.0, test)
 
 
 def test_nothing_is_gained_by_leaving_where_no_other_has_room(servers: tuple[FakeComfy, FakeComfy]) -> None:
-    async def test(machines: Workers) -> None:
-        attempt = attempt_on(machines)
-        machines.all[1].queue += [attempt_on(machines, 1), attempt_on(machines, 1)]
+    async def test(workers: Workers) -> None:
+        attempt = attempt_on(workers)
+        workers.all[1].queue += [attempt_on(workers, 1), attempt_on(workers, 1)]
         servers[0].stop_listening()
 
         async def ask() -> int:
-            if machines.has_stopped(attempt.machine):
+            if workers.has_stopped(attempt.worker):
                 servers[0].listen()  # and it answers
-            return await attempt.machine.client.queue_remaining()
+            return await attempt.worker.client.queue_remaining()
 
-        assert await machines.patiently(attempt, ask) == 0
+        assert await workers.patiently(attempt, ask) == 0
 
     drive(servers, 0.0, test)

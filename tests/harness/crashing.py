@@ -20,7 +20,7 @@ class Died(BaseException):
 
 def watch_writes(patch: pytest.MonkeyPatch, before: Before) -> None:
     """Call `before(operation, path)` ahead of every change to the disk, while the patch lasts."""
-    patch.setattr(files, "_before", before)
+    patch.setattr(files, "crash_point", before)
 
 
 @contextmanager

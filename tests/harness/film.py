@@ -20,7 +20,7 @@ from fakes.canned import Canned
 from harness.command import Ran, environment, opened, run
 from harness.data import LOADER, Data, dump, with_value, without
 from harness.media import canned
-from ltxflow.build import pipeline
+from ltxflow.build import inspection, pipeline
 from ltxflow.core.digest import Output, digest_bytes
 from ltxflow.core.files import TEMP_PREFIX
 from ltxflow.lock.model import Lock, read_lock
@@ -242,8 +242,9 @@ class Film(OnDisk):
         with environment(self.home), pytest.MonkeyPatch.context() as patch:
             patch.setattr(publishing, "draw_poster", lambda video: b"poster of " + video.read_bytes())
             patch.setattr(pipeline, "comfy_executor", servers)
-            patch.setattr(pipeline, "settle", lambda *asked: None)  # there is no server to ask
+            patch.setattr(pipeline, "resolve_auto", lambda *asked: None)  # there is no server to ask
             patch.setattr(pipeline, "LocalExecutor", lambda jobs: executor)
+            patch.setattr(inspection, "LocalExecutor", lambda jobs: executor)
             return Made(self.run("build", "--json", *argv), executor.ran)
 
     def render(self, *clips: str, text: str = "render") -> None:

@@ -13,6 +13,8 @@ from ltxflow.comfy.graph import canonical_graph
 from ltxflow.core.digest import canonical
 from ltxflow.project import load as load_module
 from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip import explain as clip_explain
+from ltxflow.steps.clip import spec as clip_spec
 from ltxflow.store.memo import Memory
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import Template, read_templates
@@ -43,6 +45,8 @@ def templates_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_module, "read_templates", read)
-        patch.setattr(clip_step, "render", render_once)
+        patch.setattr(clip_spec, "render", render_once)
+        patch.setattr(clip_explain, "render", render_once)
         patch.setattr(clip_step, "canonical_graph", canonical_once)
+        patch.setattr(clip_explain, "canonical_graph", canonical_once)
         yield

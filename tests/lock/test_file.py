@@ -59,7 +59,7 @@ def test_two_words_on_one_clip_are_told(path: Path) -> None:
     write_lock(path, Lock({**other.entries, "hook/b": LockEntry(2, entry.takes, "rejected", "")}))
     told = merge_problems(file.save(lock), "ltxflow.lock")
     assert [problem.message for problem in told][1:] == [
-        "hook/b: here take 1 (rejected), there take 2 (rejected): take 1 stands"
+        "hook/b: here take 1 (rejected), there take 2 (rejected); take 1 is kept"
     ]
 
 

@@ -39,7 +39,7 @@ def test_retakes_of_both_sides_become_two_takes() -> None:
     merged = merge(lock(a=BASE), lock(a=ours), lock(a=theirs))
     assert merged.lock.entries["hook/a"] == LockEntry(3, {1: A, 2: B, 3: C}), "their pick goes with their take"
     assert merged.renumbered == (("hook/a", 2, 3),)
-    assert not merged.clashes
+    assert not merged.conflicts
 
 
 def test_the_same_take_rendered_on_both_sides_is_one() -> None:
@@ -48,7 +48,7 @@ def test_the_same_take_rendered_on_both_sides_is_one() -> None:
     ours, theirs = LockEntry(1, {1: A, 2: B}), LockEntry(2, {1: A, 2: other}, "approved")
     merged = merge(lock(a=BASE), lock(a=ours), lock(a=theirs))
     assert merged.lock.entries["hook/a"] == LockEntry(2, {1: A, 2: other}, "approved")
-    assert not merged.clashes
+    assert not merged.conflicts
 
 
 def test_a_take_rendered_anew_on_both_sides_is_ours_unless_theirs_was_approved() -> None:
@@ -68,7 +68,7 @@ def test_the_stronger_word_stands(ours: tuple[str, int], theirs: tuple[str, int]
     mine, other = (LockEntry(pick, takes, status) for status, pick in (ours, theirs))
     merged = merge(lock(a=base), lock(a=mine), lock(a=other))
     assert merged.lock.entries["hook/a"].pick == stands
-    assert not merged.clashes
+    assert not merged.conflicts
 
 
 @pytest.mark.parametrize("status", ["", "approved"])
@@ -77,7 +77,7 @@ def test_two_people_who_decided_differently_are_a_clash(status: str) -> None:
     ours, theirs = LockEntry(2, takes, status), LockEntry(3, takes, status)
     merged = merge(lock(a=LockEntry(1, takes)), lock(a=ours), lock(a=theirs))
     assert merged.lock == lock(a=ours)
-    (clash,) = merged.clashes
+    (clash,) = merged.conflicts
     assert (clash.clip, clash.their_take) == ("hook/a", 3)
 
 
@@ -112,4 +112,4 @@ def test_no_take_is_lost_whatever_the_two_sides_did() -> None:
         assert merged.pick in merged.takes
         same = merge(lock(a=BASE), lock(a=ours), lock(a=ours))
         assert same.lock == lock(a=ours)
-        assert not same.clashes
+        assert not same.conflicts

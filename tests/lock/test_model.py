@@ -130,7 +130,7 @@ def test_a_clip_that_stands_twice_is_told() -> None:
     text = lock_text(LOCK) + lock_text(LOCK).splitlines()[2] + "\n"
     error, span = at(text)
     assert span == Span("ltxflow.lock", 5, 1)
-    assert '"hook/a" stands here twice' in error.problems[0].message
+    assert '"hook/a" occurs twice' in error.problems[0].message
 
 
 @pytest.mark.parametrize(
@@ -265,5 +265,5 @@ def test_a_lock_with_nothing_in_it_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "ltxflow.lock"
     for text in ("", "\n"):
         path.write_text(text)
-        with pytest.raises(LtxflowError, match="a lock with nothing in it"):
+        with pytest.raises(LtxflowError, match="the lock is empty"):
             read_lock(path)

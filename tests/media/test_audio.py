@@ -100,4 +100,4 @@ def test_a_sound_without_samples_is_refused(tmp_path):
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(LtxflowError, match="there is no sound file") as caught:
         measure_sound(tmp_path / "gone.wav")
-    assert caught.value.problems[0].code == "missing"
+    assert caught.value.problems[0].code == "M001"

@@ -40,7 +40,7 @@ def refused(file: Path) -> str:
     with pytest.raises(LtxflowError) as caught:
         embedded_workflow(file)
     (problem,) = caught.value.problems
-    assert (problem.code, bool(problem.hint)) == ("T020", True)
+    assert (problem.code, bool(problem.hint)) == ("M026", True)
     return problem.message
 
 
@@ -73,7 +73,7 @@ def test_what_a_server_adds_that_is_no_json_is_null(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_workflow_is_refused(tmp_path: Path) -> None:
-    assert 'no workflow is written into "a.png"' in refused(png(tmp_path / "a.png"))
+    assert '"a.png" contains no workflow' in refused(png(tmp_path / "a.png"))
     assert "no workflow" in refused(mp4(tmp_path / "a.mp4", comment="{broken"))
 
 

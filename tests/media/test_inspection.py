@@ -532,7 +532,7 @@ def test_findings_survive_json(found):
 
 @pytest.mark.parametrize(
     ("name", "content", "code"),
-    [("gone.mp4", None, "missing"), ("page.mp4", b"<html>no</html>", "damaged"), ("empty.mp4", b"", "damaged")],
+    [("gone.mp4", None, "M001"), ("page.mp4", b"<html>no</html>", "M004"), ("empty.mp4", b"", "M004")],
 )
 def test_what_is_no_video_is_refused(tmp_path, name, content, code):
     if content is not None:

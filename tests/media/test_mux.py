@@ -144,5 +144,5 @@ def test_the_index_comes_first(parts: list[Path], tmp_path: Path) -> None:
 def test_parts_that_are_encoded_otherwise_are_not_joined(parts: list[Path], tmp_path: Path) -> None:
     other = tmp_path / "other.mp4"
     cut_part(EncodeSettings(192, 128, 25, "ultrafast", 18), Segment(parts[0], 0, 5), other)
-    with pytest.raises(LtxflowError, match=r'"other.mp4" is encoded otherwise'):
+    with pytest.raises(LtxflowError, match=r'"other.mp4" is encoded differently'):
         join([parts[0], other], tmp_path / "film.mp4")

@@ -82,7 +82,7 @@ shaping = pytest.mark.skipif(not can_shape(), reason="Pillow has no Raqm here: a
 
 def needs(text):
     if missing := undrawable(text):
-        pytest.skip(f"no font here has {missing}: apt install fonts-dejavu-core fonts-noto-core")
+        pytest.skip(f"no font on this machine has {missing}: apt install fonts-dejavu-core fonts-noto-core")
 
 
 def ink(text, from_right=None, style=STYLE):
@@ -185,11 +185,11 @@ def test_other_scripts_need_no_shaping(text, monkeypatch):
 
 def test_what_a_machine_lacks_is_told_with_its_package(monkeypatch):
     assert lacking("Größe") is None
-    assert lacking("\U00013080").remedy == "apt install fonts-noto-cjk"
+    assert lacking("\U00013080").hint == "apt install fonts-noto-cjk"
     monkeypatch.setattr(text_layout, "can_shape", lambda: True)
     monkeypatch.setattr(text_layout, "_shaped_source", lambda char: "")
-    assert lacking("سلام").message == 'no font here has "سلام"'
-    assert lacking("سلام").remedy == "apt install fonts-noto-core"
+    assert lacking("سلام").message == 'no font on this machine has "سلام"'
+    assert lacking("سلام").hint == "apt install fonts-noto-core"
     monkeypatch.setattr(text_layout, "can_shape", lambda: False)
-    assert lacking("سلام").remedy == "apt install libfribidi0"
+    assert lacking("سلام").hint == "apt install libfribidi0"
     assert lacking("Größe") is None

@@ -1,4 +1,4 @@
-"""Promises of script/lineage.py and of `Document.over`: a profile states what differs from the one that it extends."""
+"""Inheritance of profiles and `Document.over`: a profile contains the differences from the one it extends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltxflow.models.profile import Profile
 
 
 def write(place: Path, name: str, text: str) -> Path:
-    """Write a profile that begins as every profile does; return its file."""
+    """Write a profile with the common first lines and return its file."""
     file = place / name / "profile.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"ltxflow-profile: 1\nname: {name}\n{text}")
@@ -53,11 +53,11 @@ def over(own: str, base: str) -> Document:
         ("c: null\n", "a: 1\n", {"a": 1, "c": None}),  # there is nothing to take away: its value is null
     ],
 )
-def test_mappings_merge_lists_are_replaced_and_null_takes_away(own: str, base: str, result: dict[str, object]) -> None:
+def test_mappings_merge_lists_replace_and_null_removes(own: str, base: str, result: dict[str, object]) -> None:
     assert over(own, base).data == result
 
 
-def test_a_key_keeps_the_place_that_it_has_below() -> None:
+def test_a_key_keeps_its_order_in_the_base() -> None:
     assert list(over("c: 1\nb: 2\nd: 3\n", "a: 0\nb: 0\nc: 0\n").data) == ["a", "b", "c", "d"]
 
 
@@ -72,13 +72,13 @@ def test_a_key_keeps_the_place_that_it_has_below() -> None:
         (("a", "list", 1, "not there"), "base.yaml", 7),  # the nearest that is there
     ],
 )
-def test_every_value_says_the_file_that_it_is_written_in(path: tuple[str | int, ...], file: str, line: int) -> None:
+def test_every_value_keeps_its_file(path: tuple[str | int, ...], file: str, line: int) -> None:
     base = "base: 1\na:\n  x: 1\n  y: 1\n  list:\n    - 1\n    - 2\n"
     span = over("# own\na:\n  x: 2\nown:\n  - 1\n", base).span(path)
     assert (span.file, span.line) == (file, line)
 
 
-def test_three_documents_lie_over_each_other() -> None:
+def test_three_documents_merge() -> None:
     third = yaml.parse("a: { x: 3 }\n", "third.yaml").over(over("a: { y: 2 }\n", "a: { x: 1, y: 1, z: 1 }\n"))
     assert third.data == {"a": {"x": 3, "y": 2, "z": 1}}
     assert [third.span(("a", key)).file for key in "xyz"] == ["third.yaml", "own.yaml", "base.yaml"]
@@ -87,7 +87,7 @@ def test_three_documents_lie_over_each_other() -> None:
 # --- profiles
 
 
-def test_a_profile_states_only_what_differs(tmp_path: Path) -> None:
+def test_a_profile_contains_only_differences(tmp_path: Path) -> None:
     write(tmp_path, "mine", "extends: ltx2-19b\ntitle: Mine\nversion: 4\nqualities: { full: { steps: 30 } }\n")
     base, mine = load_profile("ltx2-19b"), load(tmp_path, "mine")
     assert (mine.name, mine.title, mine.version) == ("mine", "Mine", 4)
@@ -96,7 +96,7 @@ def test_a_profile_states_only_what_differs(tmp_path: Path) -> None:
     assert (mine.model, mine.models, mine.negative) == (base.model, base.models, base.negative)
 
 
-def test_what_it_extends_may_extend_another(tmp_path: Path) -> None:
+def test_an_extended_profile_may_extend_another(tmp_path: Path) -> None:
     write(tmp_path, "one", "extends: ltx2.3-22b\nqualities: { full: null }\n")
     write(tmp_path, "two", "extends: one\ntitle: Two\n")
     two = load(tmp_path, "two")
@@ -118,7 +118,7 @@ def test_a_profile_that_extends_its_own_name_extends_the_one_that_it_shadows(tmp
     assert load(tmp_path, "ltx2-19b").model == load_profile("ltx2-19b").model
 
 
-def test_a_change_of_what_it_extends_is_seen(tmp_path: Path) -> None:
+def test_a_change_of_the_extended_profile_is_noticed(tmp_path: Path) -> None:
     write(tmp_path, "one", "extends: ltx2-19b\nnegative: { text: blurry }\n")
     write(tmp_path, "two", "extends: one\n")
     assert load(tmp_path, "two").negative == "blurry"
@@ -129,7 +129,7 @@ def test_a_change_of_what_it_extends_is_seen(tmp_path: Path) -> None:
 # --- what is wrong with them
 
 
-def test_a_base_that_is_not_there_is_shown_where_it_is_written(tmp_path: Path) -> None:
+def test_a_missing_base_is_reported_at_extends(tmp_path: Path) -> None:
     file = write(tmp_path, "mine", "extends: ltx2-19\n")
     (problem,) = problems(tmp_path, "mine")
     assert (problem.code, problem.message) == ("F003", 'profile "mine" extends "ltx2-19", which does not exist')
@@ -138,12 +138,12 @@ def test_a_base_that_is_not_there_is_shown_where_it_is_written(tmp_path: Path) -
     assert (problem.span.file, problem.span.line, problem.span.col) == (shown(file), 3, 10)
 
 
-def test_a_profile_that_shadows_none_extends_none_of_its_name(tmp_path: Path) -> None:
+def test_a_profile_that_shadows_none_cannot_extend_its_name(tmp_path: Path) -> None:
     write(tmp_path, "mine", "extends: mine\n")
     assert problems(tmp_path, "mine")[0].message == 'profile "mine" extends "mine", which does not exist'
 
 
-def test_a_circle_is_shown_whole(tmp_path: Path) -> None:
+def test_a_cycle_is_shown_whole(tmp_path: Path) -> None:
     write(tmp_path, "a", "extends: b\n")
     write(tmp_path, "b", "extends: c\n")
     file = write(tmp_path, "c", "title: C\nextends: b\n")
@@ -153,7 +153,7 @@ def test_a_circle_is_shown_whole(tmp_path: Path) -> None:
     assert (problem.span.file, problem.span.line) == (shown(file), 4)
 
 
-def test_the_name_of_a_base_is_no_path(tmp_path: Path) -> None:
+def test_the_name_of_a_base_is_not_a_path(tmp_path: Path) -> None:
     write(tmp_path, "mine", "extends: ../ltx2-19b\n")
     assert problems(tmp_path, "mine")[0].code == "F003"
 
@@ -166,7 +166,7 @@ def test_extends_is_a_name(tmp_path: Path, base: str) -> None:
         assert problem.span.file == shown(file)
 
 
-def test_a_mistake_is_shown_in_the_file_that_it_is_in(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_in_its_file(tmp_path: Path) -> None:
     base = write(tmp_path, "one", "extends: ltx2-19b\nqualities:\n  full: { steps: 0 }\n")
     own = write(tmp_path, "two", "extends: one\nqualities:\n  distilled: { cgf: 1 }\n")
     found = {(problem.span.file, problem.span.line) for problem in problems(tmp_path, "two") if problem.span}
@@ -181,7 +181,7 @@ def test_a_mistake_is_shown_in_the_file_that_it_is_in(tmp_path: Path) -> None:
         ("models: { checkpoint: null }", 'no model "checkpoint"'),
     ],
 )
-def test_what_disagrees_with_what_is_inherited_says_where_to_mend_it(tmp_path: Path, change: str, message: str) -> None:
+def test_a_conflict_with_an_inherited_value_names_the_file_to_fix(tmp_path: Path, change: str, message: str) -> None:
     own = write(tmp_path, "mine", f"extends: ltx2-19b\n{change}\n")
     (problem,) = problems(tmp_path, "mine")
     assert (problem.code, problem.message, problem.hint) == ("F002", message, f"write it in {shown(own)}, too")
@@ -189,7 +189,7 @@ def test_what_disagrees_with_what_is_inherited_says_where_to_mend_it(tmp_path: P
     assert problem.span.file.endswith("ltx2-19b/profile.yaml")
 
 
-def test_a_base_that_is_no_yaml_is_shown(tmp_path: Path) -> None:
+def test_a_base_that_is_not_yaml_is_reported(tmp_path: Path) -> None:
     base = write(tmp_path, "one", "title: [\n")
     write(tmp_path, "two", "extends: one\n")
     (problem,) = problems(tmp_path, "two")

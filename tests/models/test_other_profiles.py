@@ -1,4 +1,4 @@
-"""Other models are data: profiles that extend the first one and use its templates, and no Python that knows them."""
+"""Other models are data: profiles that extend the first and use its templates, without Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ltxflow.documents import yaml
 from ltxflow.models.load import load_profile, templates_folder
 from ltxflow.models.profile import Profile, ProfileRequirements
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow.render import Graph
 from ltxflow.workflow.template import read_templates
 
@@ -49,10 +49,10 @@ def write(film: Film, profile: str, clip: str = "", **top: str) -> Film:
 
 
 def graph(film: Film) -> Graph:
-    """The workflow of the film's clip, with the profile's names for the files."""
+    """Return the workflow of the film's clip, with the profile's names of the files."""
     (node,) = film.session().look(PlanOptions()).plan.nodes.values()
-    shot: clip_step.ClipSpec = node.spec
-    return clip_step.graph(shot, clip_step.first_names(shot), {}, "x")
+    shot: ClipSpec = node.spec
+    return shot.graph(shot.first_names, {}, "x")
 
 
 def classes(made: Graph) -> list[str]:
@@ -71,7 +71,7 @@ def numbers(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str |
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_every_number_says_its_source(name: str) -> None:
+def test_every_number_has_a_source(name: str) -> None:
     data = yaml.read(templates_folder() / name / "profile.yaml", name).data
     for path in set(numbers(data)) - {("ltxflow-profile",), ("version",)}:
         around: list[Any] = [data]
@@ -80,7 +80,7 @@ def test_every_number_says_its_source(name: str) -> None:
         assert any(isinstance(part, dict) and part.get("source") for part in around), path
 
 
-def test_no_python_knows_a_model_but_the_default_one() -> None:
+def test_no_python_names_a_model_but_the_default() -> None:
     others = [name for name in PROFILES if name != "ltx2-19b"]
     assert len(others) >= 4
     words = [*others, "ltx-2.3", "ltx-2.5", "2.3-22b"]
@@ -159,11 +159,11 @@ def test_a_model_in_parts_loads_each(film: Film) -> None:
         assert set(inputs["required"]) <= set(node["inputs"]) <= {*inputs["required"], *inputs.get("optional", {})}, id
 
 
-def test_what_a_model_needs_is_a_matter_of_servers_and_no_warning_about_the_film(film: Film) -> None:
+def test_requirements_of_a_model_cause_no_warning_about_the_film(film: Film) -> None:
     assert [p for p in write(film, "ltx2.5").session().loaded.problems if p.level != "advice"] == []
 
 
-def test_a_server_that_has_the_nodes_will_do_whatever_its_version(film: Film) -> None:
+def test_a_server_with_the_nodes_is_used_whatever_its_version(film: Film) -> None:
     """Development versions between two releases report the earlier one."""
     with FakeComfy(version="0.27.0", extra_nodes={"LTXVDualCFGGuider": DUAL}) as server:
         ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
@@ -171,7 +171,7 @@ def test_a_server_that_has_the_nodes_will_do_whatever_its_version(film: Film) ->
     assert 'no \\"ltx-2.5-22b-distilled-transformer-bf16.safetensors\\" in diffusion_models' in ran.out
 
 
-def test_a_server_that_lacks_its_nodes_is_named(film: Film) -> None:
+def test_a_server_without_the_nodes_is_named(film: Film) -> None:
     with FakeComfy() as server:
         ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
     assert ran.code == 1
@@ -179,7 +179,7 @@ def test_a_server_that_lacks_its_nodes_is_named(film: Film) -> None:
     assert "it is 0.27.0 and has no LTXVDualCFGGuider" in ran.out
 
 
-def test_a_server_that_has_its_nodes_is_asked_for_the_files_whatever_its_version(film: Film) -> None:
+def test_a_server_with_the_nodes_is_checked_for_files_whatever_its_version(film: Film) -> None:
     with FakeComfy(version="0.28.0", extra_nodes={"LTXVDualCFGGuider": DUAL}) as server:
         ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
     assert "or newer" not in ran.out.splitlines()[-1]
@@ -229,7 +229,7 @@ def test_first_and_last_frame_are_guides_and_the_denoised_picture_is_taken(
         assert [made[id]["inputs"]["strength"] for id in ("62", "63")] == [1.0, 1.0]
 
 
-def test_a_first_and_a_last_frame_are_made_in_one_stage_unless_the_film_says_otherwise(film: Film) -> None:
+def test_first_and_last_frame_clips_have_one_stage_by_default(film: Film) -> None:
     write_picture(film.folder / "refs" / "a.png", (9, 9, 9))
     assert "75" in graph(write(film, "ltx2.5", "reference: refs/a.png"))
     assert "75" not in graph(write(film, "ltx2.5", "last_frame: refs/a.png"))

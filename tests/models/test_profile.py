@@ -1,4 +1,4 @@
-"""Promises of script/profile.py and of the data of our profiles."""
+"""Profiles: loading, geometry, and the data of the shipped ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def profile() -> Profile:
 
 
 def copy(folder: Path, change: tuple[str, str] | None = None, name: str = "ltx2-19b") -> Path:
-    """Write our profile into `folder` with one text in it changed; return `folder`."""
+    """Write the shipped profile into `folder` with one text changed, and return `folder`."""
     text = OURS.read_text()
     if change:
         assert change[0] in text
@@ -44,7 +44,7 @@ def numbers(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str |
     return [path] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
-def test_every_number_says_its_source() -> None:
+def test_every_number_has_a_source() -> None:
     data = yaml.read(OURS, "profile.yaml").data
     for path in numbers(data):
         if path in {("ltxflow-profile",), ("version",)}:
@@ -154,13 +154,13 @@ def test_decoder_is_tiled_from_1080p_on(profile: Profile) -> None:
 # --- which profile
 
 
-def test_project_shadows_ours(tmp_path: Path) -> None:
+def test_a_project_profile_shadows_a_shipped_one(tmp_path: Path) -> None:
     folder = copy(tmp_path / "templates", ("title: LTX-2 19B", "title: My model"))
     assert load_profile("ltx2-19b", [folder]).title == "My model"
     assert load_profile("ltx2-19b", [tmp_path / "none"]).title == "LTX-2 19B"
 
 
-def test_unknown_profile_says_what_was_meant() -> None:
+def test_unknown_profile_has_a_suggestion() -> None:
     with pytest.raises(LtxflowError) as caught:
         load_profile("ltx2-19")
     problem = caught.value.problems[0]
@@ -169,7 +169,7 @@ def test_unknown_profile_says_what_was_meant() -> None:
 
 
 @pytest.mark.parametrize("name", ["../ltx2-19b", "/etc", "ltx2-19b/../ltx2-19b", ""])
-def test_profile_name_is_no_path(name: str) -> None:
+def test_profile_name_is_not_a_path(name: str) -> None:
     with pytest.raises(LtxflowError):
         load_profile(name)
 
@@ -185,7 +185,7 @@ def test_profile_name_is_no_path(name: str) -> None:
         (("name: ltx2-19b", "name: other"), 'the profile is named "other" but its folder "ltx2-19b"'),
     ],
 )
-def test_numbers_that_disagree_are_shown_where_they_stand(
+def test_numbers_that_disagree_are_reported_at_their_place(
     tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
     folder = copy(tmp_path, change)
@@ -210,7 +210,7 @@ def test_schema_problems_carry_a_place(tmp_path: Path) -> None:
 # --- sizes
 
 
-def test_aspects_say_what_geometry_computes(profile: Profile) -> None:
+def test_aspects_agree_with_the_computed_geometry(profile: Profile) -> None:
     for name, aspect in profile.aspects.items():
         g = geometry(profile, name)
         assert (g.base, g.decoded, g.delivered) == (aspect.base, aspect.upscaled, aspect.delivered), name
@@ -293,7 +293,7 @@ def test_illegal_size_names_the_nearest_legal_one(profile: Profile, wanted: str,
     assert delivered_size(profile, nearest) == tuple(map(int, nearest.split("x")))
 
 
-def test_unknown_aspect_says_what_was_meant(profile: Profile) -> None:
+def test_unknown_aspect_has_a_suggestion(profile: Profile) -> None:
     with pytest.raises(LtxflowError) as caught:
         geometry(profile, "16:8")
     assert caught.value.problems[0].message == 'unknown aspect "16:8"'
@@ -335,10 +335,10 @@ def test_geometry_in_words(profile: Profile, wanted: str, stages: int, words: st
         ("1536x864", 2, (768, 448), (1536, 896)),
     ],
 )
-def test_what_a_video_guides_lies_on_the_grid_of_the_models_ic_loras(
+def test_guided_clips_use_the_grid_of_the_ic_loras(
     wanted: str, stages: int, base: tuple[int, int], decoded: tuple[int, int]
 ) -> None:
-    """The union IC-LoRA of LTX-2.3 sees its guide at half size: sides of its latents have to be even."""
+    """The union IC-LoRA of LTX-2.3 uses its guide at half size: sides of its latents must be even."""
     newer = load_profile("ltx2.3-22b")
     assert (newer.side_of(is_guided=True), newer.side_of(is_guided=False)) == (64, 32)
     found = geometry(newer, wanted, stages, is_guided=True)
@@ -348,7 +348,7 @@ def test_what_a_video_guides_lies_on_the_grid_of_the_models_ic_loras(
     assert not found.is_cropped or "of 64)" in words
 
 
-def test_what_a_video_guides_lies_on_the_usual_grid_where_the_profile_has_no_other(profile: Profile) -> None:
+def test_guided_clips_use_the_usual_grid_by_default(profile: Profile) -> None:
     for stages in (1, 2):
         assert geometry(profile, "352x224", stages, is_guided=True) == geometry(profile, "352x224", stages)
 

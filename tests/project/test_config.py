@@ -1,4 +1,4 @@
-"""The user's configuration: what stands in its place and cannot be read is told, never passed over."""
+"""The user's configuration: anything unreadable in its place is reported, never ignored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRONG: dict[str, tuple[Wrong, str, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_configuration_is_an_error_with_the_way_out(name: str, tmp_path: Path) -> None:
+def test_something_other_than_a_file_is_an_error_with_a_hint(name: str, tmp_path: Path) -> None:
     make, message, hint = WRONG[name]
     file = tmp_path / "config/ltxflow/config.yaml"
     file.parent.mkdir(parents=True)
@@ -38,7 +38,7 @@ def test_what_is_no_configuration_is_an_error_with_the_way_out(name: str, tmp_pa
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_configuration_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "config/ltxflow/config.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("servers: [http://bench:8188]\n")
@@ -47,7 +47,7 @@ def test_a_configuration_that_may_not_be_read_is_an_error(tmp_path: Path) -> Non
         read_config({"XDG_CONFIG_HOME": str(tmp_path / "config")})
 
 
-def test_a_plan_that_was_remembered_is_not_given_when_the_configuration_became_a_folder(
+def test_a_cached_plan_is_not_shown_once_the_configuration_is_a_folder(
     film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -1,4 +1,4 @@
-"""What the prompt rules promise: they find weak prompts, say where and what to write, and leave good ones alone."""
+"""Prompt rules find weak prompts, name place and remedy, and leave good ones alone."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def film(*clips: Clip, fps: int = 25, crossfade: int = 12) -> Project:
     )  # fmt: skip
 
 
-def said(prompt: str | Mapping[str, str], **settings: Any) -> dict[str, Problem]:
-    """By code, at a frame rate that suits calm pictures."""
+def lint_of(prompt: str | Mapping[str, str], **settings: Any) -> dict[str, Problem]:
+    """Return problems by code, at a frame rate that suits calm pictures."""
     return {problem.code: problem for problem in lint(film(clip(prompt, **settings), fps=24))}
 
 
@@ -112,10 +112,10 @@ def said(prompt: str | Mapping[str, str], **settings: Any) -> dict[str, Problem]
     ],
 )
 def test_a_good_prompt_is_left_alone(prompt: str | Mapping[str, str]) -> None:
-    assert said(prompt) == {}
+    assert lint_of(prompt) == {}
 
 
-def test_the_demo_film_has_one_advice_and_means_it() -> None:
+def test_the_demo_film_has_one_intended_advice() -> None:
     project = load(DEMO).project
     assert len(project.clips) >= 14
     assert [(problem.code, problem.level) for problem in lint(project)] == [("P109", "advice")]
@@ -136,14 +136,14 @@ def test_the_demo_film_has_one_advice_and_means_it() -> None:
     ],
 )
 def test_other_languages_are_not_searched_for_english_words(prompt: str) -> None:
-    assert said(prompt) == {}
+    assert lint_of(prompt) == {}
 
 
 # Weak prompts
 
 
-def test_a_short_prompt_says_how_many_words_it_has() -> None:
-    found = said("The camera pushes in on a vault as its rings rotate with a hum.")
+def test_a_short_prompt_is_reported_with_its_word_count() -> None:
+    found = lint_of("The camera pushes in on a vault as its rings rotate with a hum.")
     assert found.keys() == {"P101"}
     assert found["P101"].message == "the prompt of hook/a has only 14 words"
     assert found["P101"].level == "warning"
@@ -151,12 +151,12 @@ def test_a_short_prompt_says_how_many_words_it_has() -> None:
     assert found["P101"].hint.startswith("describe in three to six sentences")
 
 
-def test_a_long_prompt_is_told_the_limit() -> None:
-    found = said(" ".join([GOOD] * 9))
+def test_a_long_prompt_is_reported_with_the_limit() -> None:
+    found = lint_of(" ".join([GOOD] * 9))
     assert found.keys() == {"P102"}
     assert found["P102"].message == "the prompt of hook/a has 279 words"
     assert "250 words" in found["P102"].hint
-    assert said(" ".join([GOOD] * 8)) == {}
+    assert lint_of(" ".join([GOOD] * 8)) == {}
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_long_prompt_is_told_the_limit() -> None:
         " highly detailed, sharp focus, octane render",
     ],
 )
-def test_a_list_of_keywords_is_told_to_write_sentences(prompt: str) -> None:
-    found = said(prompt)
+def test_a_list_of_keywords_is_advised_to_be_sentences(prompt: str) -> None:
+    found = lint_of(prompt)
     assert "P103" in found
     assert found["P103"].message == "the prompt of hook/a lists keywords"
 
 
 def test_keywords_in_one_part_are_found_there() -> None:
-    found = said(
+    found = lint_of(
         {
             "setup": "vault, dark hall, titanium, 4k, cinematic",
             "camera": "The camera pushes forward.",
@@ -188,7 +188,7 @@ def test_keywords_in_one_part_are_found_there() -> None:
 
 
 def test_a_prompt_without_a_camera() -> None:
-    found = said(
+    found = lint_of(
         "A titanium vault door in a dark hall. The rings rotate and golden light pours out between them while a"
         " low electronic hum builds."
     )
@@ -206,13 +206,13 @@ def test_a_prompt_without_a_camera() -> None:
     ],
 )
 def test_a_prompt_in_which_nothing_moves(prompt: str) -> None:
-    found = said(prompt)
+    found = lint_of(prompt)
     assert found.keys() == {"P105"}
     assert found["P105"].message == "nothing moves in hook/a"
 
 
 def test_a_prompt_without_sound() -> None:
-    found = said(
+    found = lint_of(
         "A close-up of a titanium vault door. The camera pushes slowly forward while the rings rotate and golden"
         " light pours out between them."
     )
@@ -221,7 +221,7 @@ def test_a_prompt_without_sound() -> None:
 
 
 def test_a_static_description_quotes_what_is_static() -> None:
-    found = said(
+    found = lint_of(
         {
             "setup": "A static shot of a vault at the far end of a long dark hall with blue lights.",
             "camera": "The camera is at eye level.",
@@ -234,7 +234,7 @@ def test_a_static_description_quotes_what_is_static() -> None:
 
 
 def test_a_clip_without_a_reference_is_advised_to_have_one() -> None:
-    found = said(GOOD, reference=None)
+    found = lint_of(GOOD, reference=None)
     assert found.keys() == {"P109"}
     assert found["P109"].level == "advice"
     assert found["P109"].span == Span("project.yaml", 9, 7)
@@ -259,7 +259,7 @@ def test_a_guide_video_is_as_good_as_a_reference() -> None:
     ],
 )
 def test_habits_that_do_not_help_are_quoted(code: str, sentence: str, quoted: str) -> None:
-    found = said(f"{GOOD} {sentence}")
+    found = lint_of(f"{GOOD} {sentence}")
     assert found.keys() == {code}
     assert found[code].level == "advice"
     assert f'"{quoted}"' in found[code].message
@@ -275,11 +275,11 @@ def test_habits_that_do_not_help_are_quoted(code: str, sentence: str, quoted: st
     ],
 )
 def test_words_that_only_look_like_habits_are_left_alone(sentence: str) -> None:
-    assert said(f"{GOOD} {sentence}") == {}
+    assert lint_of(f"{GOOD} {sentence}") == {}
 
 
 def test_an_empty_prompt_is_only_short() -> None:
-    assert said("").keys() == {"P101"}
+    assert lint_of("").keys() == {"P101"}
 
 
 # Several clips
@@ -374,7 +374,7 @@ def test_a_look_that_all_clips_share_makes_no_motion_of_them() -> None:
     assert not [problem for problem in lint(film(*both)) if problem.code == "P108"]
 
 
-def test_a_clip_that_goes_on_from_another_may_move_as_it_does() -> None:
+def test_a_clip_that_continues_another_may_move_alike() -> None:
     first, second, third = clip(GOOD), clip(GOOD, "b"), clip(GOOD, "c")
     second = replace(second, extends=Extends(clip="hook/a"))
     third = replace(third, reference=FrameOf("hook/b", "last", None))
@@ -389,7 +389,7 @@ def test_a_crossfade_is_ten_to_fifteen_frames(frames: int, codes: list[str]) -> 
     assert all(p.span == Span("project.yaml", 5, 12) for p in found)
 
 
-def test_a_crossfade_written_once_is_said_once() -> None:
+def test_a_crossfade_written_once_is_reported_once() -> None:
     project = film(clip(moving(PUSH, RINGS)), clip(GOOD, "b"), crossfade=20)
     (scene,) = project.scenes
     found = lint(replace(project, scenes=(scene, replace(scene, id="outro", index=1))))
@@ -400,7 +400,7 @@ def test_one_clip_has_no_crossfade() -> None:
     assert lint(film(clip(), crossfade=40)) == []
 
 
-def test_fast_motion_wants_a_higher_frame_rate() -> None:
+def test_fast_motion_needs_a_higher_frame_rate() -> None:
     chase = clip(GOOD + " A guard sprints past the door.")
     (found,) = lint(film(chase, fps=20))
     assert found.code == "P110"
@@ -411,12 +411,12 @@ def test_fast_motion_wants_a_higher_frame_rate() -> None:
 
 
 @pytest.mark.parametrize("fps", [12, 50])
-def test_an_unusual_frame_rate_is_noted(fps: int) -> None:
+def test_an_unusual_frame_rate_is_reported(fps: int) -> None:
     (found,) = lint(film(clip(), fps=fps))
     assert (found.code, found.message) == ("P110", f"fps {fps} is outside 15–30")
 
 
-def test_a_calm_film_is_told_that_fewer_frames_do() -> None:
+def test_a_calm_film_is_advised_to_use_fewer_frames() -> None:
     calm = clip("A static shot of a vault in a dark hall. Dust drifts slowly through the blue light. A low hum builds.")
     (found,) = lint(film(calm, fps=30))
     assert (found.code, found.level) == ("P115", "advice")
@@ -427,30 +427,30 @@ def test_a_calm_film_is_told_that_fewer_frames_do() -> None:
 
 
 def test_a_clip_may_ignore_warnings_and_advice() -> None:
-    assert said("A vault.", ignore=["P101", "P104", "P105", "P106"], reference=None).keys() == {"P109"}
+    assert lint_of("A vault.", ignore=["P101", "P104", "P105", "P106"], reference=None).keys() == {"P109"}
     assert lint(film(clip(ignore=("P110",)), fps=50)) == []
 
 
-def test_a_scene_rule_is_silent_when_all_its_clips_ignore_it() -> None:
+def test_a_scene_rule_is_ignored_when_all_its_clips_ignore_it() -> None:
     silent = clip(moving(PUSH, RINGS), ignore=["P111"])
     assert lint(film(silent, clip(GOOD, "b", ignore=["P111"]), crossfade=0)) == []
     assert [p.code for p in lint(film(silent, clip(GOOD, "b"), crossfade=0))] == ["P111"]
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
-def test_the_same_motion_is_silent_where_one_of_the_two_ignores_it(who: str) -> None:
+def test_the_same_motion_is_ignored_where_one_clip_ignores_it(who: str) -> None:
     both = [clip(id=id, **({"ignore": ["P108"]} if id == who else {})) for id in "ab"]
     assert lint(film(*both)) == []
     assert [p.code for p in lint(film(clip(), clip(id="b", ignore=["P101"])))] == ["P108"]
 
 
-def test_the_film_may_ignore_what_is_said_of_it() -> None:
+def test_the_film_may_ignore_rules_about_the_film() -> None:
     project = film(clip("A vault."), fps=50)
     project = replace(project, settings={**project.settings, "ignore": Value(["P110", "P101"], "project")})
     assert {p.code for p in lint(project)} == {"P104", "P105", "P106"}
 
 
-def test_every_rule_says_why_and_where_from() -> None:
+def test_every_rule_has_a_reason_and_a_source() -> None:
     assert list(RULES) == sorted(RULES)
     for rule in RULES.values():
         assert rule.title

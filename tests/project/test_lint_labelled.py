@@ -1,4 +1,4 @@
-"""The labelled prompts: what the rules say of each, and that docs/explanation/checks.md has the figures."""
+"""Labelled prompts: the rules match the labels, and docs/explanation/checks.md has the figures."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def labelled() -> list[tuple[str, str]]:
 
 
 def codes(marks: str, signs: str) -> set[str]:
-    """The codes of a label that have one of the signs: "" for plain ones, "!" a false alarm, "?" one that is missed."""
+    """Return the codes of a label with one of the signs: "" plain, "!" a false alarm, "?" missed."""
     return {mark[-4:] for mark in marks.split() if mark != "-" and mark[:-4] in signs.split(",")}
 
 
-def said(text: str) -> set[str]:
-    """What is said of a prompt alone, in a film with nothing else to say of it."""
+def codes_of(text: str) -> set[str]:
+    """Return the codes for a prompt in a film without other problems."""
     clip = Clip("a", "hook", 0, Prompt({"text": text}), Length(), {}, reference=VAULT)
     scene = Scene("hook", 0, (clip,), Narration("none", Fraction(0)))
     here = Path()
@@ -41,11 +41,11 @@ def said(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("marks", "text"), labelled())
-def test_a_prompt_is_judged_as_it_is_labelled(marks: str, text: str) -> None:
-    assert said(text) == codes(marks, ",!")
+def test_a_prompt_is_linted_as_labelled(marks: str, text: str) -> None:
+    assert codes_of(text) == codes(marks, ",!")
 
 
-def test_enough_is_labelled_and_little_is_wrong() -> None:
+def test_there_are_enough_labels_and_few_errors() -> None:
     good = [marks for marks, _ in labelled() if not codes(marks, ",?")]
     assert len(good) > 150
     assert sum(marks != "-" for marks in good) <= len(good) / 20
@@ -54,7 +54,7 @@ def test_enough_is_labelled_and_little_is_wrong() -> None:
 
 
 def figures() -> dict[str, tuple[int, int, int, int]]:
-    """By rule: prompts that it is about, and missed ones of them; other prompts, and false alarms on them."""
+    """Return by rule: its prompts and missed ones, other prompts and false alarms."""
     found = {}
     for code in OF_PROMPTS:
         about = [marks for marks, _ in labelled() if code in codes(marks, ",?")]
@@ -71,6 +71,6 @@ def test_the_figures_are_published() -> None:
 
 
 @pytest.mark.parametrize("part", ["camera ", "“", '"', "he slowly ", "a, ", "waves crash ", "x"])
-def test_a_prompt_without_end_is_judged_all_the_same(part: str) -> None:
-    """Each is a minute or more for patterns that look ahead from every word."""
-    assert said(part * (300_000 // len(part))) & {"P101", "P102"}
+def test_an_endless_prompt_is_linted_in_time(part: str) -> None:
+    """Patterns that look ahead from every word would take a minute or more."""
+    assert codes_of(part * (300_000 // len(part))) & {"P101", "P102"}

@@ -1,4 +1,4 @@
-"""What a project file gets to hear: every mistake with its place and what to do, and what is read of a good one."""
+"""Loading a project: every mistake has a place and a hint, and a good file gives the right values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ scenes:
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A workspace with a project in it, pictures good and bad, and a picture outside."""
+    """Write a workspace with a project, good and bad pictures, and a picture outside."""
     film = tmp_path / "work/film"
     (tmp_path / "work/.git").mkdir(parents=True)
     film.mkdir()
@@ -57,8 +57,8 @@ def problems(text: str, **options: Any) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
-def told(text: str, **options: Any) -> list[str]:
-    """`9:17 L030 message | hint` of every problem; a path that differs from run to run is cut off."""
+def problems_of(text: str, **options: Any) -> list[str]:
+    """Return `9:17 L030 message | hint` of every problem; paths that differ between runs are cut off."""
     here = str(Path.cwd().parent)
     return [
         f"{p.span.line}:{p.span.col} {p.code} {p.message} | {p.hint}".replace(here, "WORK") if p.span else str(p)
@@ -67,12 +67,12 @@ def told(text: str, **options: Any) -> list[str]:
 
 
 def clip(line: str) -> str:
-    """GOOD with one more line on its clip: the 10th."""
+    """Return GOOD with one more line on its clip: the 10th."""
     return f"{GOOD}        {line}\n"
 
 
 def top(line: str) -> str:
-    """GOOD with one more line at the top: the third."""
+    """Return GOOD with one more line at the top: the third."""
     return GOOD.replace("id: film\n", f"id: film\n{line}\n")
 
 
@@ -96,7 +96,7 @@ ABSOLUTE = "write it relative to the project folder, or allow it with `ltxflow t
         ("refs", 'L020 no file "refs" | name a file in that folder'),
         (
             "refs/text.png",
-            'L021 "text.png" is not a picture that can be read | save it as png, jpeg, webp, avif or tiff',
+            'L021 "text.png" is not a picture in a known format | save it as png, jpeg, webp, avif or tiff',
         ),
         ("refs/half.png", 'L021 "half.png" is damaged or cut short: image file is truncated | copy or export it again'),
     ],
@@ -104,8 +104,8 @@ ABSOLUTE = "write it relative to the project folder, or allow it with `ltxflow t
 @pytest.mark.parametrize("key", ["reference", "last_frame"])
 def test_a_picture_that_cannot_be_used(key: str, name: str, message: str) -> None:
     column = 11 + len(key)
-    assert told(clip(f"{key}: {name}")) == [f"10:{column} {message}"]
-    assert told(clip(f"{key}: {{image: {name}}}")) == [f"10:{column + 8} {message}"]
+    assert problems_of(clip(f"{key}: {name}")) == [f"10:{column} {message}"]
+    assert problems_of(clip(f"{key}: {{image: {name}}}")) == [f"10:{column + 8} {message}"]
 
 
 def test_a_picture_elsewhere_in_the_workspace_is_fine() -> None:
@@ -134,7 +134,7 @@ def test_an_absolute_path_is_read_once_the_project_is_trusted() -> None:
     ],
 )
 def test_an_output_that_cannot_be_used(name: str, message: str) -> None:
-    assert told(top(f"output: {name}")) == [f"3:9 {message}"]
+    assert problems_of(top(f"output: {name}")) == [f"3:9 {message}"]
 
 
 def test_an_output_beside_the_project_is_fine() -> None:
@@ -161,13 +161,13 @@ def test_an_output_beside_the_project_is_fine() -> None:
     ],
 )
 def test_a_setting_that_cannot_be_used(line: str, message: str) -> None:
-    (only,) = told(clip(line))
+    (only,) = problems_of(clip(line))
     assert only.startswith(f"10:{message}")
 
 
 def test_a_guide_video_needs_its_lora() -> None:
     write_guide(Path("refs/guide.mp4"))
-    assert told(clip("control: {video: refs/guide.mp4, mode: raw}")) == [
+    assert problems_of(clip("control: {video: refs/guide.mp4, mode: raw}")) == [
         "10:26 L046 a guide video needs an IC-LoRA | add its file to control, such as lora: my-control.safetensors"
     ]
     (found,) = read(clip("control: {video: refs/guide.mp4, mode: canny}")).project.clips
@@ -188,7 +188,7 @@ def test_a_guide_video_needs_its_lora() -> None:
     ],
 )
 def test_a_value_of_the_film_that_cannot_be_used(line: str, message: str) -> None:
-    (only,) = told(top(line))
+    (only,) = problems_of(top(line))
     assert only.startswith(f"3:{message}")
 
 
@@ -209,7 +209,7 @@ def test_a_value_of_the_film_that_cannot_be_used(line: str, message: str) -> Non
     ],
 )
 def test_a_prompt_that_cannot_be_used(prompt: str, messages: list[str]) -> None:
-    found = told(GOOD.replace("A key turns.", prompt))
+    found = problems_of(GOOD.replace("A key turns.", prompt))
     assert len(found) == len(messages)
     assert all(line.startswith(f"9:{message}") for line, message in zip(found, messages, strict=True))
 
@@ -225,19 +225,19 @@ def test_a_prompt_that_cannot_be_used(prompt: str, messages: list[str]) -> None:
     ],
 )
 def test_a_narration_that_cannot_be_used(narration: str, message: str) -> None:
-    (only,) = told(GOOD.replace("narration: 5s", f"narration: {narration}"))
+    (only,) = problems_of(GOOD.replace("narration: 5s", f"narration: {narration}"))
     assert only.startswith(f"6:{message}")
 
 
-def test_a_variable_that_uses_another_one() -> None:
-    assert told(GOOD.replace("deep blue}", "'{{ other }}', other: x}")) == [
+def test_a_variable_that_uses_another_variable() -> None:
+    assert problems_of(GOOD.replace("deep blue}", "'{{ other }}', other: x}")) == [
         '3:14 L032 variable "look" uses another variable | write the text out in full'
     ]
 
 
 def test_an_id_that_is_used_twice() -> None:
     text = GOOD + "      - id: a\n        prompt: x\n  - id: hook\n    clips: [{id: a, prompt: y}]\n"
-    assert told(text) == [
+    assert problems_of(text) == [
         '10:13 L050 clip id "a" is used twice | rename one: the first is at line 8',
         '12:9 L050 scene id "hook" is used twice | rename one: the first is at line 5',
     ]
@@ -259,7 +259,7 @@ def test_the_same_clip_id_in_two_scenes_is_fine() -> None:
     ],
 )
 def test_a_film_without_scenes_or_a_scene_without_clips(text: str, messages: list[str]) -> None:
-    assert told(f"ltxflow: 1\nid: film\n{text}\n") == messages
+    assert problems_of(f"ltxflow: 1\nid: film\n{text}\n") == messages
 
 
 @pytest.mark.parametrize(
@@ -276,20 +276,20 @@ def test_a_film_without_scenes_or_a_scene_without_clips(text: str, messages: lis
     ],
 )
 def test_a_move_that_leads_nowhere(entry: str, message: str) -> None:
-    (only,) = told(f"{GOOD}moved:\n  - {entry}\n")
+    (only,) = problems_of(f"{GOOD}moved:\n  - {entry}\n")
     assert only.startswith(f"11:{message}")
 
 
-def test_a_move_may_go_on() -> None:
+def test_a_moved_clip_may_be_moved_again() -> None:
     loaded = read(f"{GOOD}moved: [{{from: first, to: second}}, {{from: second, to: hook}}]\n")
     assert loaded.project.moved == (("first", "second"), ("second", "hook"))
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
+def test_all_mistakes_are_reported_at_once_in_file_order() -> None:
     text = top("output: ../../..").replace("A key turns.", "'{{ lok }}'")
     text += "        reference: refs/vautl.png\n        length: 1000f\n"
     text += "      - {id: a, prompt: x, reference: refs/vautl.png}\n"
-    assert [line.split(" | ")[0][:30] for line in told(text)] == [
+    assert [line.split(" | ")[0][:30] for line in problems_of(text)] == [
         '3:9 L012 "../../.." leaves the',
         '10:17 L030 unknown variable "l',
         '11:20 L020 no file "refs/vautl',
@@ -299,9 +299,9 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_one_mistake_in_the_defaults_is_told_once() -> None:
+def test_a_mistake_in_the_defaults_is_reported_once() -> None:
     text = top("defaults: {clip: {reference: refs/vautl.png}}") + "      - {id: b, prompt: x}\n"
-    assert told(text) == ['3:30 L020 no file "refs/vautl.png" | did you mean "refs/vault.png"?']
+    assert problems_of(text) == ['3:30 L020 no file "refs/vautl.png" | did you mean "refs/vault.png"?']
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_a_setting_on_the_command_line_is_checked_as_one_in_the_file(setting: di
     assert only.hint
 
 
-def test_settings_on_the_command_line_win() -> None:
+def test_settings_on_the_command_line_override() -> None:
     settings = {"reference.image": None, "reference.compression": 20.0, "seed": 5, "loras": ["x.safetensors"]}
     only = read(clip("reference: refs/vault.png"), command_line=settings).project.clips[0]
     assert only.reference is None
@@ -335,10 +335,10 @@ def test_a_picture_that_does_not_fit_is_a_warning() -> None:
     loaded = read(clip("reference: refs/small.png"))
     (only,) = loaded.problems
     assert (only.level, only.code, only.span) == ("warning", "L022", Span("project.yaml", 10, 20))
-    assert only.message == "refs/small.png: it is enlarged 10.24x: 150x100 is small for 1536x1024"
+    assert only.message == "refs/small.png: it will be upscaled 10.24×: 150x100 is small for 1536x1024"
 
 
-def test_every_file_that_was_read_is_known() -> None:
+def test_every_file_read_is_listed() -> None:
     write_sound(Path("a.wav"), 2)
     text = clip("reference: refs/vault.png").replace("5s", "{file: a.wav}")
     assert {path.name for path in read(text).files} == {"project.yaml", "vault.png", "a.wav"}
@@ -355,7 +355,7 @@ def test_every_file_that_was_read_is_known() -> None:
         ("{file: a.wav}", Fraction(12001, 8000), "file"),
     ],
 )
-def test_how_long_a_narration_is(narration: str, seconds: Fraction, kind: str) -> None:
+def test_the_length_of_a_narration(narration: str, seconds: Fraction, kind: str) -> None:
     write_sound(Path("a.wav"), 12001 / 8000)
     (scene,) = read(GOOD.replace("5s", narration)).project.scenes
     assert (scene.narration.seconds, scene.narration.kind) == (seconds, kind)
@@ -377,7 +377,7 @@ def test_how_long_a_narration_is(narration: str, seconds: Fraction, kind: str) -
         ("0.1s", 9),
     ],
 )
-def test_a_length_becomes_one_that_the_model_makes(written: str, frames: int | None) -> None:
+def test_a_length_becomes_one_the_model_makes(written: str, frames: int | None) -> None:
     only = read(clip(f"length: {written}")).project.clips[0]
     assert (only.length.frames, only.length.written) == (frames, written)
 
@@ -392,7 +392,7 @@ def test_the_longest_time_is_a_length_at_any_rate(fps: int, frames: int) -> None
     assert loaded.project.clips[0].length.frames == frames
 
 
-def test_a_number_of_frames_that_is_none_is_told() -> None:
+def test_a_length_off_the_grid_is_reported() -> None:
     def found(length: str) -> list[tuple[str, str, str]]:
         return [(p.level, p.message, p.hint) for p in read(clip(f"length: {length}")).problems if p.code == "L047"]
 
@@ -416,7 +416,7 @@ def test_pads_and_crossfades_come_from_the_scene_or_the_defaults() -> None:
     }
 
 
-def test_what_is_not_written_has_its_default() -> None:
+def test_missing_settings_have_defaults() -> None:
     project = read(GOOD).project
     assert (project.fps, project.size, project.seed, project.title) == (25, (1536, 1024), 0, "film")
     assert project.output == Path("public/scenes") or project.output.name == "scenes"

@@ -1,4 +1,4 @@
-"""Prompts: their parts in order, and variables that are names and nothing else."""
+"""Prompts: the order of their parts, and variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPAN = Span("project.yaml", 9, 17)
 VARS = {"look": "deep blue", "n": "3", "brace": "{ not }"}
 
 
-def test_parts_are_spoken_in_the_order_of_the_model_guide() -> None:
+def test_parts_have_the_order_of_the_model_guide() -> None:
     written = {"audio": "A hum.", "setup": "A vault.", "camera": "It pans."}
     prompt, problems = read_prompt(written, VARS, {})
     assert list(prompt.parts) == ["setup", "camera", "audio"]
@@ -55,12 +55,12 @@ def test_names_of_vars_are_filled_in_and_white_space_folded(text: str, filled: s
         ("{% set x = 1 %}", "L031", '"{%" is code', "use names of vars, not code"),
     ],
 )
-def test_what_is_no_name_is_told_with_its_place(text: str, code: str, message: str, hint: str) -> None:
+def test_invalid_names_are_reported_with_their_place(text: str, code: str, message: str, hint: str) -> None:
     _, (problem,) = fill(text, VARS, SPAN)
     assert (problem.code, problem.message, problem.hint, problem.span) == (code, message, hint, SPAN)
 
 
-def test_every_unknown_name_of_a_prompt_is_told_at_its_part() -> None:
+def test_every_unknown_name_is_reported_at_its_part() -> None:
     spans = {"setup": SPAN, "audio": Span("project.yaml", 12, 9)}
     _, problems = read_prompt({"setup": "{{ a1 }} {{ a2 }}", "audio": "{{ a3 }}"}, VARS, spans)
     assert [(problem.message, problem.span) for problem in problems] == [
@@ -70,18 +70,18 @@ def test_every_unknown_name_of_a_prompt_is_told_at_its_part() -> None:
     ]
 
 
-def test_what_a_variable_says_is_not_read_again() -> None:
+def test_the_text_of_a_variable_is_not_expanded() -> None:
     assert fill("{{ outer }}", {"outer": "[[ look ]]", "look": "x"}, SPAN) == ("[[ look ]]", [])
 
 
-def test_the_look_is_said_with_the_light_before_the_sound_and_at_the_end_of_one_text() -> None:
+def test_the_look_comes_before_the_sound_and_at_the_end_of_one_text() -> None:
     parts = {"audio": "A hum.", "action": "It turns.", "mood": "Calm."}
     assert read_prompt(parts, {}, {}, "Blue {{ light }}.")[0].text.startswith("It turns. Calm. Blue")
     assert read_prompt(parts, {"light": "dusk"}, {}, "Blue {{ light }}.")[0].text == "It turns. Calm. Blue dusk. A hum."
     assert read_prompt("It turns.", {}, {}, "Blue.")[0].text == "It turns. Blue."
 
 
-def test_a_sheet_is_named_with_one_of_its_parts() -> None:
+def test_a_sheet_needs_the_name_of_a_part() -> None:
     known = sheets({"mara": {"coat": "a red coat", "age": 60}, "year": 1987})
     assert known == {"mara.coat": "a red coat", "mara.age": "60", "year": "1987"}
     assert fill("{{ mara.coat }}, {{mara.age}}, {{ year }}", known, None) == ("a red coat, 60, 1987", [])

@@ -1,4 +1,4 @@
-"""Where sentences end: the labelled texts, one by one, and what holds for every text."""
+"""Splitting into sentences: labelled texts, and properties of any text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def squeezed(text: str) -> str:
 
 
 def ends(text: str, mark: str) -> set[int]:
-    """The places of a mark in a labelled text, in characters of it without blanks and marks."""
+    """Return the positions of a mark in a labelled text, counted without spaces and marks."""
     at, found = 0, set()
     for char in squeezed(text):
         if char == mark:
@@ -45,13 +45,13 @@ def cuts(text: str) -> set[int]:
 
 
 @pytest.mark.parametrize(("language", "text"), labelled())
-def test_a_text_is_cut_where_its_sentences_end(language: str, text: str) -> None:
+def test_a_text_is_split_where_its_sentences_end(language: str, text: str) -> None:
     found, may = cuts(plain(text)), ends(text, "¦")
     is_right = found - may == ends(text, "|")
     assert is_right != language.endswith("!"), split(plain(text))
 
 
-def test_enough_is_labelled() -> None:
+def test_there_are_enough_labels() -> None:
     texts = labelled()
     assert len(texts) > 450
     assert len({language for language, _ in texts}) > 50
@@ -68,13 +68,13 @@ def test_nothing_is_lost(text: str) -> None:
 
 
 @given(MARKS)
-def test_every_sentence_says_something(text: str) -> None:
+def test_every_sentence_has_words(text: str) -> None:
     parts = split(" ".join(text.split()))
     assert all(any(map(str.isalnum, part)) for part in parts[:-1])
 
 
 @pytest.mark.parametrize("part", ["Dr. ", "A. B. ", "“", "« Oui ! ", "（。", "3. ", "x", "… ", "《《"])
-def test_a_long_text_is_no_trouble(part: str) -> None:
-    """Each of these is a minute or more for whoever looks back to the beginning at every mark."""
+def test_a_long_text_is_split_in_time(part: str) -> None:
+    """Searching back to the beginning at every mark would take a minute or more."""
     text = (part * (400_000 // len(part))).strip()
     assert squeezed("".join(split(text))) == squeezed(text)

@@ -1,4 +1,4 @@
-"""Layers of settings, and whose word counts."""
+"""Layers of settings and their order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ltxflow.project.settings import GROUPS, NAMES, Layer, flatten, resolve
 SPAN = Span("project.yaml", 4, 9)
 
 
-def test_settings_are_told_by_dotted_names() -> None:
+def test_settings_have_dotted_names() -> None:
     written = {"id": "a", "prompt": "x", "seed": 1, "reference": {"image": "a.png", "focus": [0.5, 0.4]}, "takes": 2}
     assert flatten(written) == {
         "seed": (1, ("seed",)),
@@ -25,12 +25,12 @@ def test_a_bare_value_is_the_first_of_its_group() -> None:
         assert list(flatten({group: "x"})) == [f"{group}.{leaves[0]}"]
 
 
-def test_every_name_is_a_plain_one_or_one_of_a_group() -> None:
+def test_every_name_is_plain_or_in_a_group() -> None:
     assert {"seed", "loras", "reference.strength", "control.video"} <= NAMES
     assert not {"reference", "prompt", "id"} & NAMES
 
 
-def test_the_strongest_layer_has_the_last_word_leaf_by_leaf() -> None:
+def test_the_strongest_layer_wins_leaf_by_leaf() -> None:
     layers = [
         Layer("profile", {"steps": 8, "reference.strength": 1.0, "reference.image": None}),
         Layer("defaults.clip", {"reference.strength": 0.9}, {"reference.strength": SPAN}),
@@ -47,13 +47,13 @@ def test_the_strongest_layer_has_the_last_word_leaf_by_leaf() -> None:
     assert found["steps"].span is None
 
 
-def test_null_takes_away_what_a_weaker_layer_gave() -> None:
+def test_null_removes_the_value_of_a_weaker_layer() -> None:
     layers = [Layer("defaults.clip", {"reference.image": "a.png"}), Layer("clip hook/b", {"reference.image": None})]
     value = resolve(layers)["reference.image"]
     assert (value.value, value.origin) == (None, "clip hook/b")
 
 
-def test_falsy_values_are_words_too() -> None:
+def test_falsy_values_count() -> None:
     layers = [
         Layer("profile", {"loras": ["x"], "temporal_upscale": True, "seed": 7, "negative": "blur"}),
         Layer("clip hook/b", {"loras": [], "temporal_upscale": False, "seed": 0, "negative": ""}),

@@ -1,4 +1,4 @@
-"""A film in several files: scene files, includes, and where it is said what is wrong in them."""
+"""A film in several files: scene files, includes, and the places of mistakes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ scenes:
 
 @pytest.fixture
 def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """scenes b (named), a and c (by a pattern), and `last`, whose prompt is in a file as that of c is."""
+    """Write scenes b (named), a and c (by a pattern), and `last`, whose prompt, like that of c, is in a file."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "project.yaml", FILM)
     write(tmp_path, "prompts/a.yaml", f"camera: {PROMPT}\naction: A door opens.\n")
@@ -49,7 +49,7 @@ def problems(film: Path) -> list[Problem]:
     return list(caught.value.problems)
 
 
-def test_scenes_stand_where_their_files_are_named_and_a_pattern_names_the_rest_by_name(film: Path) -> None:
+def test_scenes_keep_the_order_of_their_files_and_a_pattern_adds_the_rest(film: Path) -> None:
     assert [scene.id for scene in read(film).project.scenes] == ["b", "a", "c", "last"]
 
 
@@ -65,7 +65,7 @@ def test_a_film_in_files_is_the_film_in_one(film: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_values_are_where_they_are_written(film: Path) -> None:
+def test_values_have_the_place_in_their_file(film: Path) -> None:
     project = read(film).project
     clip = project.scene("c").clips[0]
     assert str(clip.prompt.spans["action"]) == "prompts/a.yaml:2:9"
@@ -76,7 +76,7 @@ def test_values_are_where_they_are_written(film: Path) -> None:
     assert (last.file, last.line) == ("project.yaml", 6)
 
 
-def test_every_file_and_the_folder_of_a_pattern_is_rested_on(film: Path) -> None:
+def test_every_file_and_the_folder_of_a_pattern_are_inputs(film: Path) -> None:
     files = {str(path.relative_to(film)) for path in read(film).files}
     assert files == {"project.yaml", "scenes", "scenes/a.yaml", "scenes/b.yaml", "scenes/c.yaml", "prompts/a.yaml"}
 
@@ -164,15 +164,15 @@ def test_every_file_and_the_folder_of_a_pattern_is_rested_on(film: Path) -> None
         ),
     ],
 )
-def test_what_is_wrong_is_told_at_the_file_it_is_in(
+def test_mistakes_are_reported_in_their_file(
     film: Path, name: str, text: str, where: str, message: str, hint: str
 ) -> None:
     write(film, name, text)
-    told = problems(film)[0]
-    assert (str(told.span), told.message.replace(str(film), "WORKSPACE"), told.hint) == (where, message, hint)
+    first = problems(film)[0]
+    assert (str(first.span), first.message.replace(str(film), "WORKSPACE"), first.hint) == (where, message, hint)
 
 
-def test_a_broken_file_says_who_named_it_and_all_broken_ones_are_told_at_once(film: Path) -> None:
+def test_all_broken_files_are_reported_with_the_place_that_names_them(film: Path) -> None:
     write(film, "scenes/a.yaml", "id: [\n")
     write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/c.yaml"))
     write(film, "prompts/c.yaml", "camera: a: b\n")
@@ -182,12 +182,12 @@ def test_a_broken_file_says_who_named_it_and_all_broken_ones_are_told_at_once(fi
     assert second.hint.endswith("(named at scenes/c.yaml:3:25)")
 
 
-def test_a_text_in_which_git_left_a_conflict_is_no_prompt(film: Path) -> None:
+def test_a_text_with_a_merge_conflict_is_refused(film: Path) -> None:
     write(film, "prompts/c.txt", "The camera glides.\n<<<<<<< HEAD\nA door opens.\n=======\nA lamp.\n>>>>>>> side\n")
     write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/c.txt"))
-    (told,) = problems(film)
-    assert (str(told.span), told.code) == ("prompts/c.txt:2:1", "Y020")
-    assert told.message == 'unresolved merge conflict: "<<<<<<< HEAD"'
+    (problem,) = problems(film)
+    assert (str(problem.span), problem.code) == ("prompts/c.txt:2:1", "Y020")
+    assert problem.message == 'unresolved merge conflict: "<<<<<<< HEAD"'
 
 
 def test_an_include_stays_in_the_workspace(film: Path) -> None:
@@ -195,8 +195,8 @@ def test_an_include_stays_in_the_workspace(film: Path) -> None:
     outside.write_text("camera: x\n")
     (film / "prompts/a.yaml").unlink()
     (film / "prompts/a.yaml").symlink_to(outside)
-    told = problems(film)
-    assert {problem.code for problem in told} == {"L012"}
+    found = problems(film)
+    assert {problem.code for problem in found} == {"L012"}
 
 
 def test_includes_are_bounded(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_includes_are_bounded(film: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert problems(film)[0].message == "the film has more than 1 includes"
 
 
-def test_a_text_file_is_included_as_it_is(film: Path) -> None:
+def test_a_text_file_is_included_unparsed(film: Path) -> None:
     words = 'A hall: "quiet", it\'s said,\nand {lamps} light up - one by one.\n'
     write(film, "prompts/hall.txt", words)
     write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/hall.txt"))
@@ -215,12 +215,12 @@ def test_a_text_file_is_included_as_it_is(film: Path) -> None:
     assert film / "prompts/hall.txt" in loaded.files
 
 
-def test_what_is_wrong_with_a_text_file_is_told_there(film: Path) -> None:
+def test_mistakes_in_a_text_file_are_reported_there(film: Path) -> None:
     write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/hall.md"))
     write(film, "prompts/hall.md", "A hall of {{ nobody }}.\n")
-    (told,) = problems(film)
-    assert (str(told.span), told.code) == ("prompts/hall.md:1:1", "L030")
+    (problem,) = problems(film)
+    assert (str(problem.span), problem.code) == ("prompts/hall.md:1:1", "L030")
     write(film, "prompts/hall.md", " \n")
-    (told,) = problems(film)
-    assert (str(told.span), told.code) == ("prompts/hall.md:1:1", "Y004")
-    assert told.hint == "write a text into it (named at scenes/c.yaml:3:25)"
+    (problem,) = problems(film)
+    assert (str(problem.span), problem.code) == ("prompts/hall.md:1:1", "Y004")
+    assert problem.hint == "write a text into it (named at scenes/c.yaml:3:25)"

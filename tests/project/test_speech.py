@@ -50,12 +50,12 @@ def speech(*texts: str, **values: Any) -> Speech:
         ("“Well,” he said", "“Well,” he said"),
     ],
 )
-def test_captions_show_a_text_as_written_without_what_nobody_sees(written: str, read: str) -> None:
+def test_captions_show_a_text_as_written_without_invisible_characters(written: str, read: str) -> None:
     assert shown(written) == read
 
 
 @pytest.mark.parametrize(
-    ("lexicon", "text", "said"),
+    ("lexicon", "text", "expected"),
     [
         ({}, "“Don’t,” he said", '"Don\'t," he said'),
         ({"BTC": "bitcoin"}, "BTC, BTC's BTCX xBTC (BTC)", "bitcoin, bitcoin's BTCX xBTC (bitcoin)"),
@@ -75,23 +75,23 @@ def test_captions_show_a_text_as_written_without_what_nobody_sees(written: str, 
         ({"": "x", " ": "y"}, "a b", "a b"),
     ],
 )
-def test_the_lexicon_replaces_whole_words(lexicon: dict[str, str], text: str, said: str) -> None:
-    assert spoken(text, lexicon).text == said
+def test_the_lexicon_replaces_whole_words(lexicon: dict[str, str], text: str, expected: str) -> None:
+    assert spoken(text, lexicon).text == expected
 
 
-def test_every_spoken_character_knows_where_it_comes_from() -> None:
-    told = spoken("Buy BTC  now", {"BTC": "bitcoin"})
-    assert told.text == "Buy bitcoin now"
-    assert told.origins[told.text.index("coin")] == shown("Buy BTC  now").index("BTC")
-    assert told.origins[told.text.index("now")] == shown("Buy BTC  now").index("now")
+def test_every_spoken_character_has_its_origin() -> None:
+    result = spoken("Buy BTC  now", {"BTC": "bitcoin"})
+    assert result.text == "Buy bitcoin now"
+    assert result.origins[result.text.index("coin")] == shown("Buy BTC  now").index("BTC")
+    assert result.origins[result.text.index("now")] == shown("Buy BTC  now").index("now")
 
 
 @given(st.text(), st.dictionaries(st.text(max_size=4), st.text(max_size=6), max_size=4))
-def test_origins_rise_and_are_places_in_the_shown_text(text: str, lexicon: dict[str, str]) -> None:
-    told = spoken(text, lexicon)
-    assert len(told.text) == len(told.origins)
-    assert list(told.origins) == sorted(told.origins)
-    assert all(0 <= at < len(shown(text)) for at in told.origins)
+def test_origins_increase_and_are_positions_in_the_shown_text(text: str, lexicon: dict[str, str]) -> None:
+    result = spoken(text, lexicon)
+    assert len(result.text) == len(result.origins)
+    assert list(result.origins) == sorted(result.origins)
+    assert all(0 <= at < len(shown(text)) for at in result.origins)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_estimate_takes_spoken_words_speed_and_pauses() -> None:
 # Keys
 
 
-def test_a_line_is_keyed_by_how_it_sounds_and_nothing_else() -> None:
+def test_the_key_of_a_line_has_all_that_determines_its_sound() -> None:
     one = speech("Hello  “you”")
     assert keyed_line(one, one.lines[0]) == keyed_line(one, Line("other", 'Hello "you"', Fraction(3)))
     for other in (
@@ -156,7 +156,7 @@ def test_a_line_is_keyed_by_how_it_sounds_and_nothing_else() -> None:
     assert keyed_whole(same) != keyed_whole(one)
 
 
-def test_where_a_server_is_and_what_it_is_called_decide_nothing() -> None:
+def test_address_and_name_of_a_server_enter_no_key() -> None:
     home = Engine("here", "openai", url="http://127.0.0.1:8880/v1", model="kokoro", key_from_env="A")
     away = Engine("there", "openai", url="https://example.org/v1", model="kokoro", timeout_s=9.0)
     assert home.keyed() == away.keyed() == {"kind": "openai", "model": "kokoro"}
@@ -184,7 +184,7 @@ def test_times_of_lines_follow_from_the_facts() -> None:
 
 
 def span(path: tuple[str | int, ...]) -> Span:
-    """A span that tells its path: line is its depth, the file its words."""
+    """Return a span that encodes its path: the line is its depth, the file its keys."""
     return Span("/".join(map(str, path)), 1 + len(path), 1)
 
 
@@ -226,7 +226,7 @@ def test_lines_have_ids_texts_and_pauses() -> None:
     assert [(line.id, line.pause_s) for line in found.lines] == [("1", 0), ("two", Fraction(1, 2))]
 
 
-def test_a_scene_counts_before_the_film() -> None:
+def test_a_scene_overrides_the_film() -> None:
     film = {"engine": "espeak", "voice": "en", "speed": 1.2, "lexicon": {"a": "x", "b": "y"}}
     found, _ = read({"text": "Hi.", "voice": "de", "lexicon": {"b": "z"}}, film)
     assert found is not None
@@ -239,7 +239,7 @@ def test_no_engine_means_no_speech() -> None:
     assert read({"text": "Hi."}, {}) == (None, [])
 
 
-def test_offline_is_whichever_is_installed_and_advice_when_none_is() -> None:
+def test_offline_is_an_installed_engine_or_advice() -> None:
     found, _ = read({"text": "Hi."}, {"engine": "offline"}, offline="hibari")
     assert found is not None
     assert found.engine.kind == "hibari"
@@ -261,7 +261,7 @@ def test_offline_is_whichever_is_installed_and_advice_when_none_is() -> None:
         ({"lines": [{"text": "Hi.", "pause": "1"}]}, "L066", "lines/0/pause", "1s"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(narration: dict[str, Any], code: str, at: str, hint: str) -> None:
+def test_mistakes_are_reported_with_their_place(narration: dict[str, Any], code: str, at: str, hint: str) -> None:
     server = Engine("server", "openai", url="http://127.0.0.1:1/v1", model="m")
     found, problems = read(narration, engines={"server": server})
     assert found is None
@@ -269,7 +269,7 @@ def test_what_is_wrong_is_told_with_its_place(narration: dict[str, Any], code: s
     assert hint in problems[0].hint
 
 
-def test_an_engine_may_have_a_voice_of_its_own() -> None:
+def test_an_engine_may_have_a_default_voice() -> None:
     server = Engine("server", "openai", voice="af_heart", url="http://127.0.0.1:1/v1", model="m")
     found, problems = read({"text": "Hi.", "engine": "server"}, engines={"server": server})
     assert not problems
@@ -323,7 +323,7 @@ def test_entries_of_the_user_config_are_read() -> None:
         ({"command": SAY, "env": "A"}, "x/env", "[ELEVEN"),
     ],
 )
-def test_a_wrong_entry_is_told_with_its_place(entry: Any, at: str, hint: str) -> None:
+def test_a_wrong_entry_is_reported_with_its_place(entry: Any, at: str, hint: str) -> None:
     engines, problems = read_engines({"x": entry}, span, of_project=False)
     assert not engines
     assert [(p.code, p.span.file if p.span else "") for p in problems] == [("L065", at)]
@@ -332,14 +332,14 @@ def test_a_wrong_entry_is_told_with_its_place(entry: Any, at: str, hint: str) ->
 
 
 @pytest.mark.parametrize("entry", [{"url": "http://a/v1", "key_from_env": "K"}, {"command": SAY, "env": ["K"]}])
-def test_a_project_names_no_keys(entry: dict[str, Any]) -> None:
+def test_a_project_may_not_name_keys(entry: dict[str, Any]) -> None:
     engines, problems = read_engines({"x": entry}, span, of_project=True)
     assert not engines
     assert "your own configuration" in problems[0].hint
 
 
 @pytest.mark.parametrize("name", ["espeak", "hibari", "offline"])
-def test_a_built_in_name_is_taken(name: str) -> None:
+def test_a_built_in_name_is_reserved(name: str) -> None:
     _, problems = read_engines({name: {"command": SAY}}, span, of_project=True)
     assert "built in" in problems[0].hint
 

@@ -1,4 +1,4 @@
-"""A film's checks as thresholds: which layer says what, and what is refused."""
+"""Checks of a film as thresholds: layers, and invalid values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ltxflow.store.traces import Trace
 CLIP = "        prompt:"
 
 
-def told(film: Film, at: str = "hook/a") -> Thresholds | None:
+def thresholds_of(film: Film, at: str = "hook/a") -> Thresholds | None:
     project = film.session().project
     (clip,) = [clip for clip in project.clips if clip.path == at]
     return thresholds(clip, project.profile)
@@ -46,8 +46,8 @@ def checks(film: Film, written: str, before: str = CLIP) -> Film:
     return film.edit(before, f"{before[: len(before) - len(before.lstrip())]}checks: {written}\n{before}")
 
 
-def test_the_profile_says_what_viewers_notice(film: Film) -> None:
-    assert told(film) == Thresholds()
+def test_the_profile_has_thresholds_that_viewers_notice(film: Film) -> None:
+    assert thresholds_of(film) == Thresholds()
 
 
 @pytest.mark.parametrize("profile", ["ltx2-19b", "ltx2.3-22b", "ltx2.5"])
@@ -57,24 +57,24 @@ def test_every_profile_has_every_check_and_every_rule_its_own(profile: str) -> N
     assert set(GROUPS["checks"]) == {"all", *names}
 
 
-def test_a_clip_says_more_than_its_scene_and_that_more_than_the_defaults(film: Film) -> None:
+def test_a_clip_overrides_its_scene_and_a_scene_the_defaults(film: Film) -> None:
     film.edit("scenes:\n", "defaults: {clip: {checks: {frozen: 2s, silent: -50, cut: false}}}\nscenes:\n")
     film.edit("    clips:\n", "    checks: {frozen: 3s, duplicate: 0.9}\n    clips:\n")
     checks(film, "{frozen: false, black: 0.5s}")
     other = Thresholds(freeze_s=3.0, silent_db=-50.0, cuts=False, duplicate=0.9)
-    assert told(film, "hook/b") == other
-    assert told(film) == Thresholds(freeze_s=None, black_s=0.5, silent_db=-50.0, cuts=False, duplicate=0.9)
-    assert told(film, "end/a") == Thresholds(freeze_s=2.0, silent_db=-50.0, cuts=False)
+    assert thresholds_of(film, "hook/b") == other
+    assert thresholds_of(film) == Thresholds(freeze_s=None, black_s=0.5, silent_db=-50.0, cuts=False, duplicate=0.9)
+    assert thresholds_of(film, "end/a") == Thresholds(freeze_s=2.0, silent_db=-50.0, cuts=False)
 
 
-def test_true_is_what_the_profile_says(film: Film) -> None:
+def test_true_is_the_threshold_of_the_profile(film: Film) -> None:
     film.edit("scenes:\n", "defaults: {clip: {checks: {frozen: false, cut: false}}}\nscenes:\n")
-    assert told(checks(film, "{frozen: true, cut: true}")) == Thresholds()
+    assert thresholds_of(checks(film, "{frozen: true, cut: true}")) == Thresholds()
 
 
 def test_all_of_them_are_off_at_once(film: Film) -> None:
-    assert told(checks(film, "false")) is None
-    assert told(film, "hook/b") == Thresholds()
+    assert thresholds_of(checks(film, "false")) is None
+    assert thresholds_of(film, "hook/b") == Thresholds()
 
 
 WANTED = ClipRequirements(97, 24, (768, 512))
@@ -120,7 +120,7 @@ LEVELS = {
 
 
 def codes(film: Film, code: str) -> set[str]:
-    """What a film's review says of its first clip, whose second take has that fault and is like the first, or not."""
+    """Return the review of a film's first clip, whose second take has that fault and may equal the first."""
     project = film.session().project
     (clip,) = [clip for clip in project.clips if clip.path == "hook/a"]
     found = {Digest("1" * 64): FINE, Digest("2" * 64): replace(FINE, **FAULTS[code])}
@@ -141,8 +141,8 @@ def codes(film: Film, code: str) -> set[str]:
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("code", RULES)
-def test_every_rule_is_silenced_at_every_level(film: Film, code: str, level: str) -> None:
-    """By its check, and by its code."""
+def test_every_rule_can_be_ignored_at_every_level(film: Film, code: str, level: str) -> None:
+    """A rule is switched off by its check and by its code."""
     assert codes(film, code) == {code}
     before, after = LEVELS[level]
     written = film.file.read_text()
@@ -151,7 +151,7 @@ def test_every_rule_is_silenced_at_every_level(film: Film, code: str, level: str
         assert codes(film, code) == set()
 
 
-def test_a_stronger_layer_has_the_last_word_on_what_is_ignored(film: Film) -> None:
+def test_a_stronger_layer_decides_what_is_ignored(film: Film) -> None:
     film.edit("scenes:\n", "defaults: {clip: {ignore: [Q101]}}\nscenes:\n")
     film.edit(CLIP, f"        ignore: []\n{CLIP}")
     assert codes(film, "Q101") == {"Q101"}
@@ -161,12 +161,12 @@ ROW = re.compile(r"\| (Q\d{3}) \| `(\w+)` \| [^|]+ \| `([^`]+)` \| `([^`]+)` \| 
 DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "checks.md").read_text()
 
 
-def test_the_docs_have_every_rule_with_its_thresholds_and_what_another_seed_does() -> None:
+def test_the_docs_list_every_rule_with_threshold_and_effect_of_a_seed() -> None:
     profiles = [load_profile(name) for name in ("ltx2-19b", "ltx2.3-22b", "ltx2.5")]
     rows = {row[0]: row[1:] for row in ROW.findall(DOC)}
     assert rows == {
-        rule.code: (rule.check, *(json.dumps(each.checks[rule.check]).strip('"') for each in profiles), rule.seed)
-        for rule in RULES.values()
+        code: (rule.check, *(json.dumps(each.checks[rule.check]).strip('"') for each in profiles), rule.seed)
+        for code, rule in RULES.items()
     }
 
 
@@ -181,7 +181,7 @@ def test_the_docs_have_every_rule_with_its_thresholds_and_what_another_seed_does
         ("seeds=7,8", [7, 8]),
     ],
 )
-def test_the_command_line_says_most(film: Film, setting: str, value: object) -> None:
+def test_the_command_line_overrides(film: Film, setting: str, value: object) -> None:
     settings = settings_of(Namespace(set=[setting], quality=None, takes=None))
     assert settings == {setting.partition("=")[0]: value}
     shown = film.run("show", "hook/a", "--resolved", "--set", setting)
@@ -199,7 +199,7 @@ def test_the_command_line_says_most(film: Film, setting: str, value: object) -> 
         ("{cut: 3}", "cut", "true"),
     ],
 )
-def test_what_is_no_threshold_is_told_where_it_stands(film: Film, written: str, message: str, hint: str) -> None:
+def test_an_invalid_threshold_is_reported_at_its_place(film: Film, written: str, message: str, hint: str) -> None:
     ran = checks(film, written).run("check")
     assert ran.code == 2
     line = film.file.read_text().splitlines().index(f"        checks: {written}") + 1

@@ -104,14 +104,14 @@ def test_what_is_written_as_srt_is_read_back(texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "says", "hint"),
     [
-        (one("One") + "\nTwo\n", 5, "a caption without its times", "00:00:01,000 --> 00:00:02,500"),
-        ("3\nHello\n", 1, "a caption without its times", "write them as"),
+        (one("One") + "\nTwo\n", 5, "a caption has no times", "00:00:01,000 --> 00:00:02,500"),
+        ("3\nHello\n", 1, "a caption has no times", "write them as"),
         ("1\n00:00:01,000 --> 00:00:0x\nOne\n", 2, 'no times in "00:00:01,000 --> 00:00:0x"', "write them as"),
         ("1\n00:00:01 -->\nOne\n", 2, 'no times in "00:00:01 -->"', "write them as"),
         ("1\n-00:00:01,000 --> 00:00:02,000\nOne\n", 2, "begins before the film", "none begins before 00:00:00,000"),
         ("1\n00:00:01,000 --> 00:00:61,000\nOne\n", 2, "more than 59", "write them as"),
-        ("1\n00:00:03,000 --> 00:00:02,000\nOne\n", 2, "ends before it begins", "let it end after it begins"),
-        ("1\n00:00:03,000 --> 00:00:03,000\nOne\n", 2, "ends before it begins", "removing its text"),
+        ("1\n00:00:03,000 --> 00:00:02,000\nOne\n", 2, "ends before it begins", "end it after it begins"),
+        ("1\n00:00:03,000 --> 00:00:03,000\nOne\n", 2, "ends before it begins", "remove its text"),
     ],
 )
 def test_what_cannot_be_is_told_with_its_line(text: str, line: int, says: str, hint: str) -> None:

@@ -314,7 +314,7 @@ def test_corrected_captions_of_what_is_said_otherwise_by_now_are_told(film: Film
         ran = film.build()
         assert ran.code == 0
         assert [(problem["code"], problem["level"]) for problem in ran.envelope["problems"]] == [("D003", "warning")]
-        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build again")
+        assert ran.envelope["problems"][0]["hint"].startswith("move it away and build to write it again")
         assert captions.read_text() == corrected
         assert film.timeline["complete"]
     captions.unlink()
@@ -337,7 +337,7 @@ def test_a_clip_edited_by_hand_is_left_alone_and_reported(film: Film) -> None:
     assert clip.read_bytes() == mine
     assert not film.timeline["complete"]
     assert film.timeline["scenes"][0]["clips"][1]["src"] is None
-    assert "ltxflow verify --repair puts it aside" in film.run("build", "--animatic").err
+    assert "`ltxflow verify --repair`" in film.run("build", "--animatic").err
     assert film.run("verify", "--repair").code == 0
     assert film.build().code == 0
     assert film.timeline["complete"]

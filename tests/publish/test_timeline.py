@@ -266,7 +266,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "half a frame": (lambda t: clip_of(t, 1).update({"from": 109.0}), "not in whole frames"),
     "a clip is elsewhere": (lambda t: clip_of(t, 1).update({"from": 100}), "starts at 100, not 109"),
     "the scene ends elsewhere": (lambda t: t["scenes"][0].update(durationInFrames=218), "does not end with its last"),
-    "another place in the film": (lambda t: clip_of(t, 1).update(absoluteFrom=7), "says 7 for its place"),
+    "another place in the film": (lambda t: clip_of(t, 1).update(absoluteFrom=7), "has 7 as its place"),
     "half a sample": (lambda t: t["scenes"][0]["narration"].update(samples=4.5), "the narration is not in whole"),
     "half a pad": (lambda t: t["scenes"][0].update(tail=0.5), "scene scene-0 is not in whole frames"),
     "the voice is cut off": (lambda t: t["scenes"][0]["narration"].update(startFrame=50), "the narration ends at 263"),

@@ -49,16 +49,16 @@ def test_what_another_verb_said_while_the_film_was_read_is_not_lost(
     assert (entries["hook/a"].status, entries["hook/b"].status) == ("approved", "rejected")
 
 
-def test_who_waited_has_the_film_as_it_was_edited_meanwhile(film: Film) -> None:
-    told: list[Event] = []
+def test_who_waited_has_the_film_as_it_was_edited_while_waiting(film: Film) -> None:
+    output: list[Event] = []
     with ExitStack() as other:
         other.enter_context(hold(film.session(), wait=True, on_wait=None))
 
         def emit(event: Event) -> None:
-            told.append(event)
+            output.append(event)
             film.edit("for hook-a", "for good")
             other.close()
 
         with waited_session(Namespace(project=str(film.folder), root=None), emit, wait=True) as opened:
             assert "for good" in opened.project.clips[0].prompt.text
-    assert len(told) == 1
+    assert len(output) == 1

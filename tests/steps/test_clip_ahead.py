@@ -10,15 +10,15 @@ from harness.film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.steps import clip
+from ltxflow.steps.clip import explain, spec
 from ltxflow.workflow import sandbox
 
 
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test as the first look of a process."""
-    monkeypatch.setattr(clip, "_AHEAD", {})
-    monkeypatch.setattr(clip, "_MADE", {})
+    monkeypatch.setattr(spec, "_prerendered", {})
+    monkeypatch.setattr(explain, "_shape_digests", {})
 
 
 @pytest.fixture
@@ -60,5 +60,5 @@ def test_the_action_names_the_models_as_the_workflow_does(film: Film, monkeypatc
     statuses = list(film.session().look(PlanOptions()).statuses.values())
     roles = [status.node.spec.roles() for status in statuses]
     assert all(roles)
-    monkeypatch.setattr(clip, "render", None)  # ours need no rendering for it
+    monkeypatch.setattr(spec, "render", None)  # ours need no rendering for it
     assert [status.node.spec.roles(status.action) for status in statuses] == roles

@@ -10,7 +10,7 @@ from harness.media import canned
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 
 TARGET = "clip:s/a@1"
 MAPS = {  # by mode: the nodes that compute it, the last of which gives the map, and the model that they use
@@ -33,8 +33,8 @@ def write(film: Film, **control: Any) -> Film:
     return film
 
 
-def shot(film: Film) -> clip_step.ClipSpec:
-    found: clip_step.ClipSpec = film.session().look(PlanOptions()).plan.nodes[TARGET].spec
+def shot(film: Film) -> ClipSpec:
+    found: ClipSpec = film.session().look(PlanOptions()).plan.nodes[TARGET].spec
     return found
 
 
@@ -44,7 +44,7 @@ def key(film: Film) -> str:
 
 def graph(film: Film) -> dict[str, Any]:
     made = shot(film)
-    return clip_step.graph(made, {role: f"{role}.safetensors" for role in made.profile.models}, {}, "x")
+    return made.graph({role: f"{role}.safetensors" for role in made.profile.models}, {}, "x")
 
 
 def said(film: Film) -> list[Problem]:
@@ -116,9 +116,9 @@ def test_there_is_no_map_of_a_video_that_is_none(film: Film, mode: str) -> None:
 def test_the_key_says_which_model_computed_the_map(film: Film, mode: str) -> None:
     made = shot(write(film, mode=mode, preprocess="true"))
     role = MAPS[mode][1]
-    assert role in clip_step.roles(made)
-    assert role not in clip_step.roles(shot(write(film, mode=mode)))
-    token = clip_step.graph(made, made.profile.tokens(made.weights), {}, "x")
+    assert role in made.roles()
+    assert role not in shot(write(film, mode=mode)).roles()
+    token = made.graph(made.profile.tokens(made.weights), {}, "x")
     assert f"ltx-2/19b:{role}@fp16" in str(token)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import Node
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 
 TARGET = "clip:s/a@1"
 TWO = "[{ at: 0f, image: refs/a.png }, { at: 12f, image: refs/b.png, strength: 0.5 }]"
@@ -46,8 +46,8 @@ def node(film: Film) -> Node:
     return film.session().look(PlanOptions()).plan.nodes[TARGET]
 
 
-def shot(film: Film) -> clip_step.ClipSpec:
-    found: clip_step.ClipSpec = node(film).spec
+def shot(film: Film) -> ClipSpec:
+    found: ClipSpec = node(film).spec
     return found
 
 
@@ -57,7 +57,7 @@ def key(film: Film) -> str:
 
 def guides(film: Film) -> list[dict[str, Any]]:
     """What a template gets of the clip's keyframes."""
-    found: list[dict[str, Any]] = clip_step.context(shot(film), {}, {}, "x")["keyframes"]
+    found: list[dict[str, Any]] = shot(film).context({}, {}, "x")["keyframes"]
     return found
 
 
@@ -80,7 +80,7 @@ def test_each_is_a_guide_at_its_frame(film: Film) -> None:
     assert found == [(0, 0, usual), (12, 12, 0.5), (-1, -1, usual)]
     a, b, again = (each["image"] for each in guides(film))
     assert a == again != b
-    assert {asset.name for asset in clip_step.assets(made)} == {a, b}
+    assert {asset.name for asset in made.assets()} == {a, b}
 
 
 def test_the_profile_says_how_firmly_they_are_followed(film: Film) -> None:
@@ -105,7 +105,7 @@ def test_of_doubled_frames_every_other_one_is_sampled(film: Film, profile: str, 
 
 def test_first_and_last_frame_may_come_with_them(film: Film) -> None:
     write(film, TWO, "reference: refs/b.png", "last_frame: refs/a.png")
-    graph = clip_step.graph(shot(film), dict.fromkeys(shot(film).profile.models, "m"), {}, "x")
+    graph = shot(film).graph(dict.fromkeys(shot(film).profile.models, "m"), {}, "x")
     kinds = [node["class_type"] for node in graph.values()]
     stages = 2
     assert kinds.count("LTXVAddGuide") == 3 * stages  # two keyframes and the last frame

@@ -17,10 +17,10 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.store.published import (
     Published,
     PublishedFile,
+    committed,
     found,
     is_ours,
     read_published,
-    settled,
     with_intent,
     without,
     write_published,
@@ -40,7 +40,7 @@ def publish(record: Path, base: Path, data: bytes) -> None:
     write_published(record, published)
     files.make_dir((base / PATH).parent)
     files.write_atomic(base / PATH, data)
-    write_published(record, settled(published, base, {PATH: digest_bytes(data)}))
+    write_published(record, committed(published, base, {PATH: digest_bytes(data)}))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_an_unchanged_file_is_not_read_again(record: Path, base: Path) -> None:
     (base / PATH).chmod(0)
     published, _ = read_published(record)
     lied = Digest("0" * 64)
-    assert found(settled(published, base, {PATH: lied}), base, PATH) == lied
+    assert found(committed(published, base, {PATH: lied}), base, PATH) == lied
 
 
 def test_an_edit_that_restores_size_and_time_is_seen(record: Path, base: Path) -> None:

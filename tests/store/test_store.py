@@ -203,7 +203,7 @@ def test_a_read_only_store_answers_and_a_write_says_why(
     assert [problem.level for problem in problems] == ["advice"]
     with pytest.raises(LtxflowError) as caught:
         fresh.cas.put_bytes(b"b video")
-    assert "read-only" in caught.value.problems[0].hint
+    assert "writable" in caught.value.problems[0].hint
     with pytest.raises(LtxflowError) as caught:
         fresh.record(TRACE)
     assert str(full.traces) in caught.value.problems[0].message
@@ -306,7 +306,7 @@ def test_a_store_that_cannot_be_read_is_no_empty_one(
 
 def test_a_store_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "store").touch()
-    with pytest.raises(LtxflowError, match=r'the store ".*/store" is no folder'):
+    with pytest.raises(LtxflowError, match=r'the store ".*/store" is not a folder'):
         open_store({"LTXFLOW_STORE": str(tmp_path / "store")})
 
 

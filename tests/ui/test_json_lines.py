@@ -11,9 +11,9 @@ from ltxflow.core.events import ActionProgress
 from ltxflow.ui.json_lines import envelope, print_envelope, print_event
 
 
-def test_the_envelope_says_what_ran_and_how_it_went() -> None:
-    told = envelope("plan", {"a": 1}, 5, [Problem("odd", Span("f.yaml", 2, 3), "do this", "P1", "warning")])
-    assert told == {
+def test_the_envelope_shows_what_ran_and_how_it_went() -> None:
+    output = envelope("plan", {"a": 1}, 5, [Problem("odd", Span("f.yaml", 2, 3), "do this", "P1", "warning")])
+    assert output == {
         "schema": "ltxflow.envelope/1",
         "command": "plan",
         "version": __version__,
@@ -53,7 +53,7 @@ def test_an_event_is_one_line_with_its_name() -> None:
     }
 
 
-def test_a_name_that_is_no_unicode_can_be_told() -> None:
+def test_a_name_that_is_not_unicode_can_be_told() -> None:
     out = io.StringIO()
     print_envelope("show", "caf\udce9", 0, out=out)
     assert json.loads(out.getvalue())["data"] == "caf\udce9"

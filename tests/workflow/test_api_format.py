@@ -1,4 +1,4 @@
-"""Promises of comfy/workflow.py: what is no workflow is refused, at its line, with the way out."""
+"""Promises of workflow/api_format.py: any other file is refused, at its line, with a hint."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def refused(text: str) -> Problem:
     return caught.value.problems[0]
 
 
-def test_the_body_of_a_post_is_taken_for_its_workflow() -> None:
+def test_the_workflow_in_the_body_of_a_post_is_read() -> None:
     body = {"prompt": text_to_video(), "client_id": "x"}
     assert read_workflow(json.dumps(body), "x").graph == text_to_video()
 
 
-def test_broken_json_is_told_at_its_line() -> None:
+def test_broken_json_is_reported_at_its_line() -> None:
     problem = refused('{\n "1": {,}\n}')
     assert (problem.span and problem.span.line, problem.code) == (2, "T020")
 
@@ -31,18 +31,18 @@ def test_broken_json_is_told_at_its_line() -> None:
     ("text", "words"),
     [
         ("", "not JSON"),
-        ("[]", "no workflow"),
-        ("{}", "no workflow"),
-        ('"x"', "no workflow"),
-        ('{"1": 5}', '"1" is no node'),
-        ('{"1": {"class_type": "X"}}', 'node "1" has no "inputs"'),
+        ("[]", "not a workflow"),
+        ("{}", "not a workflow"),
+        ('"x"', "not a workflow"),
+        ('{"1": 5}', '"1" is not a node'),
+        ('{"1": {"class_type": "X"}}', '"inputs" of node "1"'),
         ('{"1": {"class_type": "X", "inputs": {}, "_meta": 5}}', '"_meta" of node "1"'),
         ('{"1": {"class_type": "X", "inputs": {"a": ["2", 0]}}}', 'linked to node "2"'),
         ('{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is not JSON"),
         ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" stands twice'),
         ("[" * 100_000, "nested too deep"),
-        ("x" * (MAX_CHARACTERS + 1), "more than the 8,388,608 characters"),
+        ("x" * (MAX_CHARACTERS + 1), "more than 8,388,608 characters"),
     ],
 )
-def test_what_is_no_workflow_is_refused(text: str, words: str) -> None:
+def test_another_file_is_refused(text: str, words: str) -> None:
     assert words in refused(text).message

@@ -1,4 +1,4 @@
-"""Promises of comfy/editor.py, document.py and widgets.py: what the editor saves exports as the editor exports it.
+"""Promises of workflow/editor.py, document.py and widgets.py: a saved workflow converts as the editor exports it.
 
 That the drawings of fakes/editor.py are what the editor saves was tried with ComfyUI's editor 1.49.6: it loads them,
 and exports the graphs that they were drawn from.
@@ -164,7 +164,7 @@ def bypassed(class_: str, source: tuple[int, int], target: tuple[int, str], inpu
     return exported(sheet).graph
 
 
-def test_a_link_through_a_bypassed_node_goes_on_at_an_input_of_its_type() -> None:
+def test_a_link_through_a_bypassed_node_continues_at_an_input_of_its_type() -> None:
     ids = {one["type"]: one["id"] for one in drawn(image_to_video())["nodes"]}
     resize, load = ids["ResizeImageMaskNode"], ids["LoadImage"]
     graph = bypassed("ImageScaleBy", (load, 0), (resize, "input"), ["image"], "IMAGE")
@@ -208,12 +208,12 @@ def values(class_: str, listed: Any, named: dict[str, Any] | None = None) -> dic
     return found.values
 
 
-def test_what_becomes_of_a_seed_is_no_value() -> None:
+def test_the_control_of_a_seed_is_not_a_value() -> None:
     assert values("RandomNoise", [5, "randomize"]) == {"noise_seed": 5}
     assert values("RandomNoise", [5]) == {"noise_seed": 5}  # of a version that did not say it
 
 
-def test_a_choice_brings_its_own_inputs() -> None:
+def test_a_choice_adds_its_inputs() -> None:
     plain = values("ResizeImageMaskNode", ["scale longer dimension", 1536, "area"])
     assert plain == {"resize_type": "scale longer dimension", "resize_type.longer_size": 1536, "scale_method": "area"}
     sizes = values("ResizeImageMaskNode", ["scale dimensions", 1280, 720, "center", "lanczos"])
@@ -260,7 +260,7 @@ def test_missing_values_are_the_defaults() -> None:
     assert values("CreateVideo", None)["fps"] == 30.0
 
 
-def test_a_value_of_another_version_gives_way_to_the_default_and_is_told() -> None:
+def test_a_value_of_another_version_is_replaced_by_the_default_with_a_note() -> None:
     sheet = drawn(text_to_video())
     video = next(one for one in sheet["nodes"] if one["type"] == "CreateVideo")
     video["widgets_values"] = [25.0, "auto"]
@@ -299,7 +299,7 @@ def test_loras_in_a_list_keep_their_places() -> None:
         assert found.values == {"lora_1": one, "lora_2": two}
 
 
-def test_values_without_a_name_are_told() -> None:
+def test_values_without_a_name_are_noted() -> None:
     sheet = drawn(text_to_video())
     noise = next(one for one in sheet["nodes"] if one["type"] == "RandomNoise")
     noise["widgets_values"] += [0.5, {"a": 1}]
@@ -314,7 +314,7 @@ def test_a_class_without_signature_is_named_and_stops_nothing_yet() -> None:
     assert found.unread == {str(id): "Somebodys"}
 
 
-def test_a_list_is_no_link() -> None:
+def test_a_list_is_not_a_link() -> None:
     info = {"X": {"input": {"required": {"names": ["COMBO", {"options": ["a", "b"], "multiselect": True}]}}}}
     sheet = {"nodes": [{"id": 1, "type": "X", "widgets_values": [["a", "b"]]}], "links": []}
     graph = exported(sheet, Signatures.from_object_info(info)).graph
@@ -326,7 +326,7 @@ def test_of_a_choice_in_a_text_the_first_is_taken() -> None:
     graph["20"]["inputs"]["text"] = "a {red|blue} boat"
     found = exported(drawn(graph))
     assert {one["text"] for one in by_class(found.graph, "CLIPTextEncode")} == {"a red boat", "blurry"}
-    assert any("the first is taken" in note for note in found.notes)
+    assert any("the first is used" in note for note in found.notes)
 
 
 def test_a_get_node_reads_a_set_node_around_its_subgraph() -> None:
@@ -341,7 +341,7 @@ def test_a_get_node_reads_a_set_node_around_its_subgraph() -> None:
 # --- what does not hold together
 
 
-def test_a_link_to_nothing_is_left_open_and_told() -> None:
+def test_a_link_to_nothing_is_left_open_with_a_note() -> None:
     sheet = drawn(text_to_video())
     sheet["links"] = [link for link in sheet["links"] if link[3] != 5]
     assert any("linked to nothing" in note for note in exported(sheet).notes)
@@ -357,7 +357,7 @@ def test_a_subgraph_that_contains_itself_is_refused() -> None:
     assert (problem.code, "contains itself" in problem.message) == ("T025", True)
 
 
-def test_reroutes_in_a_circle_are_refused() -> None:
+def test_reroutes_in_a_cycle_are_refused() -> None:
     sheet = drawn(text_to_video())
     one, two = next_id(sheet, sheet), next_id(sheet, sheet) + 1
     for id in (one, two):
@@ -368,7 +368,7 @@ def test_reroutes_in_a_circle_are_refused() -> None:
     connect(sheet, two, 0, one, "")
     sampler = next(n["id"] for n in sheet["nodes"] if n["type"] == "SamplerCustomAdvanced")
     connect(sheet, two, 0, sampler, "noise")
-    assert "go round in a circle" in refused(sheet).message
+    assert "form a cycle" in refused(sheet).message
 
 
 def test_subgraphs_that_multiply_are_refused_early() -> None:
@@ -384,7 +384,7 @@ def test_too_many_nodes_are_refused() -> None:
     assert "more than" in refused({"nodes": nodes, "links": []}).message
 
 
-def test_a_node_that_is_wrong_is_told_at_its_line() -> None:
+def test_a_wrong_node_is_reported_at_its_line() -> None:
     sheet = drawn(text_to_video())
     sheet["nodes"].append(copy.deepcopy(sheet["nodes"][3]))
     problem = refused(sheet)

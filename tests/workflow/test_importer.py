@@ -1,4 +1,4 @@
-"""Promises of comfy/importing.py, wiring.py and rewriting.py: what is found in a workflow, what is left alone."""
+"""Promises of workflow/importer.py, wiring.py and imported.py: which values become variables, and which stay."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ from hypothesis import strategies as st
 from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.workflow.api_format import read_workflow, template_text
-from ltxflow.workflow.importer import MAX_NODES, ImportedWorkflow, recognise
-from ltxflow.workflow.jinja import compiled
+from ltxflow.workflow.api_format import read_workflow
+from ltxflow.workflow.imported import ImportedWorkflow, template_text
+from ltxflow.workflow.importer import MAX_NODES, recognise
+from ltxflow.workflow.jinja import compile_text
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_template, variables
 from ltxflow.workflow.values import Values
@@ -45,7 +46,7 @@ from ltxflow.workflow.wiring import Wiring
 
 
 def spots(found: ImportedWorkflow) -> dict[str, str]:
-    """Where each value stands, `40.width` → what the template says there."""
+    """Return the place of each variable, `40.width` → its text in the template."""
     return {f"{one.node}.{one.input}": one.text for one in found.found}
 
 
@@ -94,7 +95,7 @@ def test_with_the_old_values_the_template_is_the_old_workflow(shape: str, tmp_pa
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_header_names_the_variables_and_what_is_needed(shape: str, tmp_path: Path) -> None:
+def test_the_header_names_the_variables_and_the_needs(shape: str, tmp_path: Path) -> None:
     found, template = imported(SHAPES[shape], tmp_path)
     assert template.header.variables == variables(template) == set(found.variables)
     assert template.header.needs == found.needs == tuple(n for n in ("reference", "last_frame") if n in found.variables)
@@ -139,7 +140,7 @@ def test_two_stages_sample_half_the_size_and_keep_the_second_seed() -> None:
     assert found.stages == 2
     assert spots(found)["40.width"] == "{{ width }}"
     assert "72.noise_seed" not in spots(found)
-    assert any("the seed of a later stage" in sentence and "stays 7" in sentence for sentence in found.left)
+    assert any("the seed of a later stage" in sentence and ": 7, fixed" in sentence for sentence in found.left)
 
 
 def test_one_noise_for_both_stages_is_one_seed() -> None:
@@ -162,7 +163,7 @@ def test_a_zeroed_negative_is_not_the_prompt_again() -> None:
     assert [name for name in recognise(graph).variables if name in ("prompt", "negative")] == ["prompt"]
 
 
-def test_texts_are_told_apart_by_links_not_by_titles() -> None:
+def test_texts_are_distinguished_by_links_not_by_titles() -> None:
     graph = text_to_video()
     graph["20"]["_meta"]["title"], graph["21"]["_meta"]["title"] = "negative", "positive"
     assert spots(recognise(graph))["20.text"] == "{{ prompt }}"
@@ -184,7 +185,7 @@ def test_a_last_frame_by_its_number_moves_with_the_length() -> None:
 def test_a_picture_in_the_middle_is_refused() -> None:
     (problem,) = refused(first_and_last(64))
     assert (problem.code, '"last.png"' in problem.message) == ("T023", True)
-    assert "a clip has a reference, a last_frame" in problem.hint
+    assert "a clip gives a reference, a last_frame" in problem.hint
 
 
 @pytest.mark.parametrize("graph", [cropped(), resized()])
@@ -233,16 +234,16 @@ def test_a_primitive_for_two_things_is_left_and_both_are_written_where_they_are_
     found = recognise(graph)
     assert (spots(found)["40.width"], spots(found)["40.height"]) == ("{{ width }}", "{{ height }}")
     assert "101.value" not in spots(found)
-    assert any('width of node "40"' in sentence and "link is gone" in sentence for sentence in found.left)
+    assert any('width of node "40"' in sentence and "set by the clip" in sentence for sentence in found.left)
 
 
-def test_a_primitive_that_feeds_more_is_told() -> None:
+def test_a_primitive_that_feeds_more_is_noted() -> None:
     graph = with_primitives()
     graph["51"] = node("LTXVScheduler", steps=["106", 0], latent=["50", 0])
     assert any("steps of node" in sentence and "follows seed" in sentence for sentence in recognise(graph).left)
 
 
-def test_what_is_computed_is_decided_where_it_is_used(tmp_path: Path) -> None:
+def test_a_computed_value_is_written_where_it_is_used(tmp_path: Path) -> None:
     found, template = imported(computed(), tmp_path)
     assert found.stages == 2
     assert spots(found)["101.width"] == "{{ decoded_width }}"  # half of it is sampled, as before
@@ -331,7 +332,7 @@ def test_with_the_films_size_picture_and_latent_agree(tmp_path: Path) -> None:
     assert [halves("40", side) for side in ("width", "height")] == [384, 640]
 
 
-def test_a_picture_that_is_resized_to_another_size_gets_that_of_the_film_and_it_is_told() -> None:
+def test_a_picture_that_is_resized_to_another_size_gets_that_of_the_film_with_a_note() -> None:
     graph = halved()
     graph["31"]["inputs"] |= {"resize_type.width": 1920, "resize_type.height": 1088}
     found = recognise(graph)
@@ -357,7 +358,7 @@ def test_a_latent_of_the_pictures_own_size_follows_it() -> None:
     assert not {"40.width", "40.height"} & spots(found).keys()
 
 
-def test_a_size_that_cannot_be_set_is_told_with_its_numbers() -> None:
+def test_a_size_that_cannot_be_set_is_noted_with_its_numbers() -> None:
     graph = two_stages(text_to_video())
     graph["60"]["inputs"]["model_name"] = "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors"
     assert recognise(graph).makes == (1152, 768)
@@ -429,7 +430,7 @@ def test_a_video_that_guides_is_the_clips() -> None:
     assert spots(found)["40.length"] == "{{ frames }}"  # though the video may have fewer
 
 
-def test_what_prepares_a_picture_is_no_stage() -> None:
+def test_preparing_a_picture_is_not_a_stage() -> None:
     graph = guided()
     graph["70x"] = node(
         "SamplerCustomAdvanced",
@@ -453,7 +454,7 @@ def test_what_prepares_a_picture_is_no_stage() -> None:
 # --- what is left out
 
 
-def test_nodes_that_nothing_fetched_needs_are_left_out_and_told() -> None:
+def test_nodes_that_no_fetched_file_needs_are_left_out_with_a_note() -> None:
     graph = text_to_video()
     graph["90"] = node("LoadImage", image="not used.png")
     graph["91"] = node("PreviewAny", source=["20", 0], preview_text="")
@@ -472,7 +473,7 @@ def test_a_draft_that_is_saved_on_the_way_is_left_out() -> None:
     assert not {"84", "85", "99"} & recognise(graph).graph.keys()
 
 
-# --- what will not work is told
+# --- warnings
 
 
 def test_a_video_that_no_clip_can_give_is_refused() -> None:
@@ -488,14 +489,14 @@ def test_a_workflow_that_is_enlarged_otherwise_keeps_its_size() -> None:
     assert any("1.5 times" in sentence for sentence in found.left)
 
 
-def test_nothing_found_is_told_with_what_to_write() -> None:
+def test_a_missing_value_is_a_warning_with_the_text_to_write() -> None:
     graph = {
         "1": node("SomebodysVideo", wish="a vault"),
         "2": node("SaveVideo", video=["1", 0], filename_prefix="x", format="auto", codec="auto"),
     }
-    told = [problem.hint for problem in recognise(graph).problems]
+    hints = [problem.hint for problem in recognise(graph).problems]
     assert [
-        word for word in ("prompt", "seed", "width", "frames", "fps") if any(f"{{{{ {word}" in h for h in told)
+        word for word in ("prompt", "seed", "width", "frames", "fps") if any(f"{{{{ {word}" in h for h in hints)
     ] == [
         "prompt",
         "seed",
@@ -556,19 +557,19 @@ def test_a_workflow_that_saves_no_video_is_refused(graph: Graph) -> None:
     assert (problem.code, "saves no video" in problem.message) == ("T022", True)
 
 
-def test_a_workflow_that_goes_round_in_a_circle_is_refused() -> None:
+def test_a_workflow_with_a_cycle_is_refused() -> None:
     graph = text_to_video()
     graph["40"]["inputs"]["width"] = ["7", 0]
     graph["7"] = node("Reroute", value=["8", 0])
     graph["8"] = node("Reroute", value=["7", 0])
     graph["20"]["inputs"]["text"] = ["7", 0]
-    assert spots(recognise(graph))["40.width"] == "{{ decoded_width }}"  # what the clip decides needs no circle
+    assert spots(recognise(graph))["40.width"] == "{{ decoded_width }}"  # a replaced link forms no cycle
     graph["22"]["inputs"]["positive"] = ["22", 0]
     (problem,) = refused(graph)
     assert (problem.code, 'node "22"' in problem.message) == ("T028", True)
 
 
-def test_a_long_chain_is_no_deep_recursion() -> None:
+def test_a_long_chain_does_not_recurse() -> None:
     graph = text_to_video()
     last = MAX_NODES - 100
     chain = {f"c{n}": node("Reroute", value=[f"c{n + 1}", 0]) for n in range(last)}
@@ -612,4 +613,4 @@ def test_whatever_is_broken_ends_in_a_template_or_one_clear_error(data: st.DataO
     assert all(problem.message and problem.hint and problem.code for problem in problems)
     assert bool(problems) != bool(text)
     if text:
-        compiled("mine.json.j2", text, {})
+        compile_text("mine.json.j2", text, {})

@@ -1,4 +1,4 @@
-"""Every workflow for LTX of ComfyUI's own collection comes in, or is refused for a reason that is listed here.
+"""Every LTX workflow of ComfyUI's collection is imported, or refused for a reason that is listed here.
 
 The collection is the package comfyui-workflow-templates-json, of the development dependencies.
 """
@@ -16,9 +16,9 @@ import pytest
 from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
-from ltxflow.workflow.api_format import template_text
 from ltxflow.workflow.editor import export
 from ltxflow.workflow.import_file import import_workflow, read_source, recorded_signatures
+from ltxflow.workflow.imported import template_text
 from ltxflow.workflow.importer import recognise
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_template
@@ -127,7 +127,7 @@ def test_it_is_refused_for_the_reason_that_is_listed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSED if REFUSED[name][0] == "T026"])
-def test_a_server_says_that_it_is_a_paid_service(name: str) -> None:
+def test_a_server_reports_a_paid_service(name: str) -> None:
     info = {REFUSED[name][1]: {"input": {}, "output": [], "api_node": True}}
     with pytest.raises(LtxflowError) as caught:
         import_workflow(read_source(source(name)), [info])

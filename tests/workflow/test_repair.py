@@ -1,4 +1,4 @@
-"""Promises of comfy/mending.py: a file that would be lost, silent or of another kind is mended, with a word."""
+"""Promises of workflow/repair.py: a file that would be lost, silent or of another format is repaired, with a note."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from fakes.workflows import Graph, by_sound, classic, node, text_to_video
 
 from ltxflow.workflow.importer import recognise
-from ltxflow.workflow.repair import MP4, Mended, mend
+from ltxflow.workflow.repair import MP4, Repaired, repair
 
 
-def changes(mended: Mended) -> list[str]:
-    return [sentence for sentences in mended.changes.values() for sentence in sentences]
+def changes(repaired: Repaired) -> list[str]:
+    return [sentence for sentences in repaired.changes.values() for sentence in sentences]
 
 
 def combined(**inputs: Any) -> Graph:
@@ -21,45 +21,45 @@ def combined(**inputs: Any) -> Graph:
     return graph
 
 
-def test_what_is_right_stays_as_it_is() -> None:
+def test_a_right_workflow_stays_unchanged() -> None:
     for graph in (text_to_video(), classic(), by_sound()):
-        mended = mend(graph)
-        assert mended.graph == graph
-        assert changes(mended) == []
+        repaired = repair(graph)
+        assert repaired.graph == graph
+        assert changes(repaired) == []
 
 
-def test_what_is_given_is_not_changed() -> None:
+def test_the_argument_is_not_changed() -> None:
     graph = combined(save_output=False)
-    mend(graph)
+    repair(graph)
     assert graph["s"]["inputs"]["save_output"] is False
 
 
 @pytest.mark.parametrize("value", [False, ["x", 0], "no"])
 def test_a_file_that_would_not_be_kept_is_kept(value: Any) -> None:
-    mended = mend(combined(save_output=value))
-    assert mended.graph["s"]["inputs"]["save_output"] is True
-    assert changes(mended) == ['node "s" (VHS_VideoCombine) kept no file: save_output is true now']
+    repaired = repair(combined(save_output=value))
+    assert repaired.graph["s"]["inputs"]["save_output"] is True
+    assert changes(repaired) == ['node "s" (VHS_VideoCombine) saved no file: set save_output to true']
 
 
 @pytest.mark.parametrize("format_", ["image/gif", "image/webp", "video/webm", "video/ProRes", "video/h265-mp4"])
 def test_a_video_of_another_kind_is_an_mp4(format_: str) -> None:
-    mended = mend(combined(format=format_, pix_fmt="yuva420p"))
-    assert (mended.graph["s"]["inputs"]["format"], mended.graph["s"]["inputs"]["pix_fmt"]) == (MP4, "yuv420p")
-    assert changes(mended) == [f'node "s" (VHS_VideoCombine) made "{format_}": format is {MP4} now']
+    repaired = repair(combined(format=format_, pix_fmt="yuva420p"))
+    assert (repaired.graph["s"]["inputs"]["format"], repaired.graph["s"]["inputs"]["pix_fmt"]) == (MP4, "yuv420p")
+    assert changes(repaired) == [f'node "s" (VHS_VideoCombine) saved "{format_}": set format to {MP4}']
 
 
 @pytest.mark.parametrize("class_", ["SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveWEBM"])
 def test_pictures_one_after_the_other_become_a_video(class_: str) -> None:
     graph = text_to_video()
     graph["89"] = node(class_, images=["80", 0], filename_prefix="x", fps=25.0)
-    mended = mend(graph)
-    assert mended.graph["89-video"]["inputs"]["images"] == ["80", 0]
-    assert mended.graph["89"]["class_type"] == "SaveVideo"
-    assert mended.graph["89"]["inputs"]["video"] == ["89-video", 0]
-    assert "makes no mp4" in changes(mended)[0]
+    repaired = repair(graph)
+    assert repaired.graph["89-video"]["inputs"]["images"] == ["80", 0]
+    assert repaired.graph["89"]["class_type"] == "SaveVideo"
+    assert repaired.graph["89"]["inputs"]["video"] == ["89-video", 0]
+    assert "saves no mp4" in changes(repaired)[0]
     found = recognise(graph)
     assert {one.node + "." + one.input: one.text for one in found.found}["89-video.fps"] == "{{ fps | float }}"
-    assert any("makes no mp4" in sentence for sentence in found.changed)
+    assert any("saves no mp4" in sentence for sentence in found.changed)
 
 
 @pytest.mark.parametrize(
@@ -73,37 +73,37 @@ def test_pictures_one_after_the_other_become_a_video(class_: str) -> None:
 def test_another_container_or_codec_is_mp4_and_h264(inputs: dict[str, Any]) -> None:
     graph = text_to_video()
     graph["89"]["inputs"] = {"video": ["88", 0], "filename_prefix": "x", **inputs}
-    mended = mend(graph)
-    saved = mended.graph["89"]["inputs"]
+    repaired = repair(graph)
+    saved = repaired.graph["89"]["inputs"]
     assert saved == {"video": ["88", 0], "filename_prefix": "x", "format": "mp4", "codec": "h264"}
-    assert len(changes(mended)) == 1
+    assert len(changes(repaired)) == 1
 
 
 def test_the_newer_spelling_is_the_plain_one_without_a_word() -> None:
     graph = text_to_video()
     graph["89"]["inputs"] |= {"format": "auto", "format.codec": "auto"}
-    mended = mend(graph)
-    assert "format.codec" not in mended.graph["89"]["inputs"]
-    assert changes(mended) == []
+    repaired = repair(graph)
+    assert "format.codec" not in repaired.graph["89"]["inputs"]
+    assert changes(repaired) == []
 
 
 def test_a_silent_video_gets_a_silent_track() -> None:
     graph = text_to_video()
     del graph["88"]["inputs"]["audio"]
-    mended = mend(graph)
-    silence = mended.graph["88"]["inputs"]["audio"][0]
-    assert mended.graph[silence]["class_type"] == "EmptyAudio"
-    assert changes(mended) == ['node "88" (CreateVideo) gets no sound: EmptyAudio adds a silent track']
+    repaired = repair(graph)
+    silence = repaired.graph["88"]["inputs"]["audio"][0]
+    assert repaired.graph[silence]["class_type"] == "EmptyAudio"
+    assert changes(repaired) == ['node "88" (CreateVideo) has no sound: added a silent track by EmptyAudio']
 
 
 def test_a_sound_that_another_node_loads_is_loaded_by_comfyui_itself() -> None:
     graph = by_sound()
     graph["33"] = node("VHS_LoadAudioUpload", audio="speech.mp3", start_time=0)
-    mended = mend(graph)
-    assert mended.graph["33"]["class_type"] == "LoadAudio"
-    assert mended.graph["33"]["inputs"] == {"audio": "speech.mp3"}
-    graph["34"]["inputs"]["duration"] = ["33", 1]  # it tells the length, which LoadAudio does not
-    assert mend(graph).graph["33"]["class_type"] == "VHS_LoadAudioUpload"
+    repaired = repair(graph)
+    assert repaired.graph["33"]["class_type"] == "LoadAudio"
+    assert repaired.graph["33"]["inputs"] == {"audio": "speech.mp3"}
+    graph["34"]["inputs"]["duration"] = ["33", 1]  # the length, which LoadAudio does not return
+    assert repair(graph).graph["33"]["class_type"] == "VHS_LoadAudioUpload"
 
 
 def switched(switch: Any) -> Graph:
@@ -120,7 +120,7 @@ def test_a_switch_that_is_off_needs_nothing_of_its_other_side() -> None:
     found = recognise({**switched(["27", 0]), "27": node("PrimitiveBoolean", value=False)})
     assert not {"24", "25", "26", "27"} & found.graph.keys()
     assert {one.node: one.text for one in found.found}["23"] == "{{ prompt }}"
-    assert any("only that side of it is kept" in sentence for sentence in found.changed)
+    assert any("only that side is kept" in sentence for sentence in found.changed)
 
 
 def test_a_switch_that_is_on_keeps_what_it_needs() -> None:
@@ -134,5 +134,5 @@ def test_a_switch_that_a_number_turns_stays() -> None:
     graph = switched(["27", 2])
     graph["27"] = node("ComfyMathExpression", expression="a > 500", values__a=["28", 0])
     graph["28"] = node("PrimitiveInt", value=768)
-    assert "26" in mend(graph).graph
-    assert mend(graph).graph["20"]["inputs"]["text"] == ["26", 0]
+    assert "26" in repair(graph).graph
+    assert repair(graph).graph["20"]["inputs"]["text"] == ["26", 0]

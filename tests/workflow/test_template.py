@@ -1,4 +1,4 @@
-"""Promises of script/template.py, jinja.py, rendering.py and child.py, and of the templates of our profiles."""
+"""Promises of workflow/template.py, jinja.py, render.py and sandbox.py, and of the templates of our profiles."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def test_extend_delivers_the_new_frames_and_their_sound() -> None:
         (249, 50, 49, 10, 125, 24),
     ],
 )
-def test_sound_that_goes_on_is_whole_blocks(frames: int, fps: int, k: int, blocks: int, sound: int, kept: int) -> None:
+def test_continued_sound_is_whole_blocks(frames: int, fps: int, k: int, blocks: int, sound: int, kept: int) -> None:
     given = context("extend", frames=frames, fps=fps)
     given["extend"] |= {"frames": 200, "k": k}
     inputs = {id: node["inputs"] for id, node in render(OURS["extend"], given).items()}
@@ -401,7 +401,7 @@ def test_frame_rate_has_the_type_each_node_takes() -> None:
     assert isinstance(graph["88"]["inputs"]["fps"], float)
 
 
-def test_decoder_is_tiled_where_the_context_says_so() -> None:
+def test_decoder_is_tiled_if_the_context_has_tiling() -> None:
     small = render(OURS["t2v"], context("t2v", size="3:2"))
     large = render(OURS["t2v"], context("t2v", size="1920x1080"))
     assert small["80"]["class_type"] == "VAEDecode"
@@ -421,7 +421,7 @@ def test_temporal_upscale_doubles_the_rate_between_sampling_and_decoding() -> No
     assert graph["40"]["inputs"]["length"] == 121
 
 
-def test_stage_2_takes_a_seed_of_its_own() -> None:
+def test_stage_2_takes_a_separate_seed() -> None:
     given = context("t2v")
     given["stage2"]["seed"] = 9
     assert render(OURS["t2v"], given)["72"]["inputs"]["noise_seed"] == 9
@@ -593,7 +593,7 @@ def test_missing_variable(tmp_path: Path) -> None:
     assert line(found) == 5
     assert found.span is not None
     assert found.span.file.endswith("t.json.j2")
-    assert "variables" in found.hint
+    assert "docs/how-to/workflows.md" in found.hint
 
 
 def test_syntax_error(tmp_path: Path) -> None:
@@ -637,14 +637,14 @@ def test_error_in_a_part_is_shown_in_the_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("[]", "the template renders to no object of nodes"),
-        ("{}", "the template renders to no object of nodes"),
+        ("[]", "the template does not render to an object of nodes"),
+        ("{}", "the template does not render to an object of nodes"),
         ('{"nodes": [], "links": []}', '"nodes" is not a node: it needs "class_type" and "inputs"'),
         ('{"1": {"class_type": "A"}}', '"1" is not a node: it needs "class_type" and "inputs"'),
         ('{"1": {"class_type": 1, "inputs": {}}}', '"1" is not a node: it needs "class_type" and "inputs"'),
     ],
 )
-def test_what_is_no_graph_is_refused(tmp_path: Path, body: str, message: str) -> None:
+def test_other_json_than_a_graph_is_refused(tmp_path: Path, body: str, message: str) -> None:
     found = problem(tmp_path, body)
     assert found.message == message
     assert "Export (API)" in found.hint
@@ -653,7 +653,7 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, body: str, message: str) ->
 @pytest.mark.parametrize(
     "body", ['{"1": NaN}', '{"1": {"a": 1, "a": 2}}', '{"1": {{ 1e999 }} }', '{"1": {{ range }} }']
 )
-def test_what_is_not_json_is_refused(tmp_path: Path, body: str) -> None:
+def test_other_text_than_json_is_refused(tmp_path: Path, body: str) -> None:
     with pytest.raises(LtxflowError):
         render(template(tmp_path, body), {})
 
@@ -663,7 +663,7 @@ def test_what_is_not_json_is_refused(tmp_path: Path, body: str) -> None:
     [
         ("", "the template has no header", 1),
         ("{# a comment #}\n", "the template has no header", 1),
-        ("{# ltxflow-template: 2\ntitle: a #}\n", "template format 2 is not known", 1),
+        ("{# ltxflow-template: 2\ntitle: a #}\n", "unknown template format 2", 1),
         ("{# ltxflow-template: 1\ntitle: a\nneed: [reference] #}\n", 'unknown header field "need"', 3),
         ("{# ltxflow-template: 1\ntitle: a\n\nneeds: reference #}\n", '"needs" is not a list of names', 4),
     ],
@@ -680,7 +680,7 @@ def test_header_problems_stand_at_their_line(tmp_path: Path, header: str, messag
 # --- parts and shadowing
 
 
-def test_parts_come_only_from_the_template_s_own_folder(tmp_path: Path) -> None:
+def test_parts_come_only_from_the_folder_of_the_template(tmp_path: Path) -> None:
     (tmp_path / "_outside.j2").write_text("secret")
     (tmp_path / "own").mkdir()
     for name in ("../_outside.j2", "/etc/hostname", "own.json.j2", "_missing.j2", "_outside.j2"):
@@ -691,7 +691,7 @@ def test_parts_come_only_from_the_template_s_own_folder(tmp_path: Path) -> None:
 
 
 def test_part_named_by_an_expression_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LtxflowError, match="named by an expression"):
+    with pytest.raises(LtxflowError, match="an expression names a part"):
         template(tmp_path, "{% include prompt %}")
 
 
@@ -720,7 +720,7 @@ def test_project_shadows_ours_and_is_not_trusted(tmp_path: Path) -> None:
     assert found["i2v"].digest == OURS["i2v"].digest
 
 
-def test_a_file_that_cannot_be_read_says_so_where_it_is_used(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_where_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.json.j2").write_text("{}")
     (tmp_path / "templates" / "b.json.j2").write_bytes(b"\xff\xfe")
@@ -787,10 +787,10 @@ def test_child_has_bounds(tmp_path: Path, body: str, monkeypatch: pytest.MonkeyP
     assert found.code in ("T006", "T007")
 
 
-def test_a_template_that_writes_without_end_is_stopped_and_told_as_that(tmp_path: Path) -> None:
+def test_a_template_that_writes_without_end_is_stopped_with_that_reason(tmp_path: Path) -> None:
     found = problem(tmp_path, "{% for a in range(99999) %}" + "x" * 1000 + "{% endfor %}", trusted=False)
     assert (found.code, found.message) == ("T006", "the template writes more than 4 MB")
-    assert found.hint.startswith("a loop without an end?")
+    assert found.hint.startswith("check its loops")
 
 
 @pytest.mark.parametrize(

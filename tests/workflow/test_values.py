@@ -1,4 +1,4 @@
-"""Promises of comfy/values.py: numbers behind primitives, formulas and pictures are computed as ComfyUI does."""
+"""Promises of workflow/values.py: numbers behind primitives, formulas and pictures are computed as ComfyUI does."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_picture_of_a_file_has_the_size_it_is_prepared_for() -> None:
     assert found.from_picture("x", "a")
 
 
-def test_the_frames_of_a_video_are_not_known() -> None:
+def test_the_frames_of_a_video_are_unknown() -> None:
     graph = {
         "1": node("LoadVideo", file="x.mp4"),
         "2": node("GetVideoComponents", video=["1", 0]),
@@ -95,14 +95,14 @@ def test_places_before_an_input_come_farthest_first() -> None:
     assert found.with_spots("x", "a", {("2", 1): 5}, (0, 0)) == 5
 
 
-def test_a_circle_and_a_long_chain_come_to_an_end() -> None:
-    circle = {"1": node("Reroute", value=["2", 0]), "2": node("Reroute", value=["1", 0])}
-    assert value(circle, ["1", 0]) is None
+def test_a_cycle_and_a_long_chain_end() -> None:
+    cycle = {"1": node("Reroute", value=["2", 0]), "2": node("Reroute", value=["1", 0])}
+    assert value(cycle, ["1", 0]) is None
     chain = {str(n): node("Reroute", value=[str(n + 1), 0]) for n in range(5000)}
     assert value({**chain, "5000": node("PrimitiveInt", value=7)}, ["0", 0]) == 7
 
 
-def test_a_video_is_no_number() -> None:
+def test_a_video_is_not_a_number() -> None:
     graph = {"1": node("LoadVideo", file="x.mp4"), "2": node("GetVideoComponents", video=["1", 0])}
     found = values({**graph, "x": node("X", fps=["2", 2])})
     assert [spot for spot in found.spots("x", "fps")[:-1] if found.holds_number(spot)] == []
@@ -146,7 +146,7 @@ def test_formulas(text: str, result: float) -> None:
         "sqrt(-1)",
     ],
 )
-def test_what_is_no_plain_arithmetic_is_not_computed(text: str) -> None:
+def test_only_plain_arithmetic_is_computed(text: str) -> None:
     assert evaluate(text, {"a": 5, "b": None, "s": "x"}) is None
 
 

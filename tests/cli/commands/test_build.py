@@ -72,7 +72,7 @@ def test_the_figures_are_those_of_the_events(film: Film) -> None:
     assert (started["planned"], started["to_make"]) == (4, 1)
 
 
-def test_a_second_build_makes_nothing_and_says_so(film: Film) -> None:
+def test_a_second_build_makes_nothing_and_reports_it(film: Film) -> None:
     film.build()
     ran = film.run("build", "--animatic")
     assert ran.out == "Built 4 clips: 0 drawn, 4 up to date\n→ film/public/scenes  film 12.5s, timeline.json\n"
@@ -80,14 +80,14 @@ def test_a_second_build_makes_nothing_and_says_so(film: Film) -> None:
 
 
 def test_a_log_has_a_line_for_each_clip_and_ends_with_what_and_where(film: Film) -> None:
-    told = [re.sub(r"\d+\.\ds", "…", line) for line in film.run("build", "--animatic").out.splitlines()]
-    assert [line[:9] for line in told[:4]] == [f"  ✓ [{number}/4]" for number in (1, 2, 3, 4)]
-    assert sorted(line[10:] for line in told[:4]) == ["end/a  …", "hook/a  …", "hook/b  …", "middle/a  …"]
-    assert told[4:] == ["Built 4 clips: 4 drawn  in …", "→ film/public/scenes  film …, timeline.json"]
+    output = [re.sub(r"\d+\.\ds", "…", line) for line in film.run("build", "--animatic").out.splitlines()]
+    assert [line[:9] for line in output[:4]] == [f"  ✓ [{number}/4]" for number in (1, 2, 3, 4)]
+    assert sorted(line[10:] for line in output[:4]) == ["end/a  …", "hook/a  …", "hook/b  …", "middle/a  …"]
+    assert output[4:] == ["Built 4 clips: 4 drawn  in …", "→ film/public/scenes  film …, timeline.json"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_jobs_says_how_many_slates_are_drawn_at_once(film: Film, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+def test_jobs_shows_how_many_slates_are_drawn_at_once(film: Film, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
     running: set[str] = set()
     most = 0
 
@@ -160,7 +160,7 @@ def test_fail_fast_starts_nothing_after_a_failure(film: Film, monkeypatch: pytes
     check_figures(ran)
 
 
-def test_a_failure_is_told_with_what_failed_and_the_film_is_called_incomplete(
+def test_a_failure_is_reported_with_what_failed_and_the_film_is_called_incomplete(
     film: Film, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_image(film, "end/a", "vault.png")
@@ -196,7 +196,7 @@ def test_without_a_store_but_with_the_published_files_a_render_is_missing(film: 
     assert film.run("build", "--server", "http://127.0.0.1:9", "--patience", "0s").code == 4
 
 
-def test_a_warning_of_the_film_is_told_before_it_is_built(film: Film) -> None:
+def test_a_warning_of_the_film_is_reported_before_it_is_built(film: Film) -> None:
     film.edit("fps: 25", "fps: 25\ndefaults: { scene: { crossfade: 30f } }")
     ran = film.run("build", "--animatic")
     assert ran.code == 0

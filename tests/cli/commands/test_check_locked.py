@@ -35,7 +35,7 @@ def check(film: Film, *argv: str) -> Ran:
     return run("check", "--locked", "-p", str(film.folder), *argv)
 
 
-def told(film: Film) -> list[str]:
+def printed(film: Film) -> list[str]:
     """`code message` of each disagreement; other words on the film are not of interest."""
     done = check(film, "--json")
     problems = [problem for problem in done.envelope["problems"] if problem["code"] == "K001"]
@@ -44,28 +44,28 @@ def told(film: Film) -> list[str]:
 
 
 def test_a_clone_without_a_store_agrees(film: Film) -> None:
-    assert told(film) == []
+    assert printed(film) == []
     assert not film.store.exists()
 
 
-def test_what_costs_no_render_is_no_disagreement(film: Film) -> None:
+def test_what_costs_no_render_is_not_disagreement(film: Film) -> None:
     film.set("title", "Another").set("scenes/hook/narration", "8.5s")
-    assert told(film) == []
+    assert printed(film) == []
 
 
 def test_an_edited_clip_is_named_and_where_the_store_knows_why_so_is_the_value(film: Film, tmp_path: Path) -> None:
     film.write_data(FILM.replace("brass key", "copper key"))
-    (message,) = told(film)
-    assert message.startswith("hook/a is not as the lock has it: its key is ")
+    (message,) = printed(film)
+    assert message.startswith("hook/a differs from ltxflow.lock: key ")
     shutil.copytree(tmp_path / "store", film.store)
-    assert told(film) == ["hook/a is not as the lock has it: prompt.text"]
+    assert printed(film) == ["hook/a differs from ltxflow.lock: prompt.text"]
 
 
-def test_the_message_says_where_and_what_to_do(film: Film) -> None:
+def test_the_message_shows_where_and_what_to_do(film: Film) -> None:
     film.write_data(FILM.replace("{id: b,", "{id: c,"))
     done = check(film)
     assert done.code == 1
-    assert "project.yaml:9:14: error: hook/c is not in the lock [K001]" in done.err
+    assert "project.yaml:9:14: error: hook/c is not in ltxflow.lock [K001]" in done.err
     assert "→ render it, and commit ltxflow.lock: ltxflow build hook/c" in done.err
 
 
@@ -76,7 +76,7 @@ def test_an_approved_clip_stands_whatever_its_text_says(film: Film, tmp_path: Pa
         assert run("approve", "hook/a", "-p", str(made.folder)).code == 0
     shutil.copy(made.lock_file, film.lock_file)
     film.write_data(FILM.replace("brass key", "copper key"))
-    assert told(film) == []
+    assert printed(film) == []
 
 
 def test_without_the_flag_the_lock_has_no_say(film: Film) -> None:
@@ -86,5 +86,5 @@ def test_without_the_flag_the_lock_has_no_say(film: Film) -> None:
 
 def test_a_film_that_was_never_rendered_is_one_problem(film: Film) -> None:
     film.lock_file.unlink()
-    assert told(film) == ["no clip of this film is in the lock yet"]
+    assert printed(film) == ["no clip of this film is in ltxflow.lock"]
     assert "→ render it, and commit ltxflow.lock: ltxflow build\n" in check(film).err

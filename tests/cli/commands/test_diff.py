@@ -36,7 +36,7 @@ def kinds(film: Film, *argv: str) -> dict[str, str]:
 
 def test_nothing_changed(kept: Film) -> None:
     assert diff(kept)["clips"] == []
-    assert "Since HEAD: no clip is another one.  Film 12.5s, 4 clips." in kept.run("diff").out
+    assert "Since HEAD: no clips changed.  Film 12.5s, 4 clips." in kept.run("diff").out
 
 
 def test_clips_are_changed_added_and_removed_with_their_reasons(kept: Film) -> None:
@@ -58,11 +58,11 @@ def test_a_clip_that_moved_is_the_clip_it_was(kept: Film) -> None:
     assert [reason["field"] for reason in clip["reasons"]] == ["seed"]
 
 
-def test_what_only_shows_is_told_apart(kept: Film) -> None:
+def test_what_only_shows_is_reported_apart(kept: Film) -> None:
     kept.edit("narration: 3.5s", "narration: 3.4s\n    title: The middle")
-    told = diff(kept)
-    assert told["clips"] == []
-    assert told["shown"] == ['middle: title "" → "The middle"', "middle: narration 3.5s → 3.4s"]
+    output = diff(kept)
+    assert output["clips"] == []
+    assert output["shown"] == ['middle: title "" → "The middle"', "middle: narration 3.5s → 3.4s"]
 
 
 def test_selectors_take_what_changed(kept: Film) -> None:
@@ -95,7 +95,7 @@ def test_markdown_shows_texts_as_they_are(kept: Film) -> None:
     assert r"glides \*very\* quickly \| past" in out
 
 
-def test_what_is_to_render_is_told_as_clips_takes_and_references(kept: Film) -> None:
+def test_what_is_to_render_is_reported_as_clips_takes_and_references(kept: Film) -> None:
     kept.edit("      - id: b\n", "      - id: b\n        takes: 3\n        reference: key\n")
     kept.edit("scenes:", "references:\n  key: { generate: { prompt: A brass key on a table. } }\nscenes:")
     kept.edit("pushes slowly", "glides quickly")
@@ -111,7 +111,7 @@ def fields(film: Film) -> dict[str, list[tuple[str, Any, Any]]]:
     }
 
 
-def test_a_clip_that_waits_for_another_tells_what_changed_in_itself(kept: Film) -> None:
+def test_a_clip_that_waits_for_another_shows_what_changed_in_itself(kept: Film) -> None:
     kept.edit("      - id: b\n", "      - id: b\n        extends: a\n")
     kept.edit("scenes:", "references:\n  key: { generate: { prompt: A brass key on a table. } }\nscenes:")
     git(kept.folder, "commit", "-qam", "second")
@@ -120,10 +120,10 @@ def test_a_clip_that_waits_for_another_tells_what_changed_in_itself(kept: Film) 
         "- id: middle\n    narration: 3.5s\n    clips:\n      - id: a\n",
         "- id: middle\n    narration: 3.5s\n    clips:\n      - id: a\n        reference: key\n",
     )
-    told = fields(kept)
-    assert list(told) == ["hook/b", "middle/a"]
-    assert [field for field, _, _ in told["hook/b"]] == ["prompt.text"]
-    assert told["middle/a"] == [("reference.image", None, {"is": "reference:key", "of": "reference:key"})]
+    output = fields(kept)
+    assert list(output) == ["hook/b", "middle/a"]
+    assert [field for field, _, _ in output["hook/b"]] == ["prompt.text"]
+    assert output["middle/a"] == [("reference.image", None, {"is": "reference:key", "of": "reference:key"})]
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def test_the_cut_names_files_that_are_there_from_wherever_it_stands(film: Film) 
         assert int(timeline.tracks[0].duration().value) == film.timeline["durationInFrames"]
 
 
-def test_a_second_export_says_that_nothing_changed(film: Film) -> None:
+def test_a_second_export_shows_that_nothing_changed(film: Film) -> None:
     film.build()
     film.run("export", "otio")
-    assert film.run("export", "otio").out.endswith(" (as it was)\n")
+    assert film.run("export", "otio").out.endswith(" (unchanged)\n")
 
 
 def test_takes_that_are_not_in_the_cut_are_put_beside_it(film: Film) -> None:
@@ -58,7 +58,7 @@ def test_takes_that_are_not_in_the_cut_are_put_beside_it(film: Film) -> None:
     assert all(file.is_file() for file in urls(film.folder / "public/film.otio"))
 
 
-def test_what_somebody_else_wrote_is_left_alone(film: Film) -> None:
+def test_what_others_wrote_is_left_alone(film: Film) -> None:
     film.build()
     cut = film.folder / "public/film.otio"
     film.run("export", "otio")
@@ -68,13 +68,13 @@ def test_what_somebody_else_wrote_is_left_alone(film: Film) -> None:
     (problem,) = ran.envelope["problems"]
     assert problem["code"] == "D001"
     assert problem["message"].endswith('film.otio" was not written by ltxflow, or was changed since; it is left alone')
-    assert problem["hint"] == "name another file, or write over it with --force"
+    assert problem["hint"] == "name another file, or overwrite it with --force"
     assert "my own name" in cut.read_text()
     assert film.run("export", "otio", "--force").code == 0
     assert "my own name" not in cut.read_text()
 
 
-def test_a_film_that_is_edited_and_built_is_exported_anew(film: Film) -> None:
+def test_a_film_that_is_edited_and_built_is_exported_again(film: Film) -> None:
     film.build()
     film.run("export", "edl")
     before = (film.folder / "public/film.edl").read_text()
@@ -85,18 +85,18 @@ def test_a_film_that_is_edited_and_built_is_exported_anew(film: Film) -> None:
     assert (film.folder / "public/film.edl").read_text() != before
 
 
-def test_a_film_that_is_not_built_says_what_to_do(film: Film) -> None:
+def test_a_film_that_is_not_built_shows_what_to_do(film: Film) -> None:
     ran = film.run("export", "fcpxml", "--json")
     assert ran.code == 2
     (problem,) = ran.envelope["problems"]
-    assert problem["message"].startswith("there is no film yet")
-    assert problem["hint"].startswith("build it: ltxflow build")
+    assert problem["message"].startswith("the film is not built")
+    assert problem["hint"].startswith("build it with `ltxflow build`")
 
 
-def test_the_starter_says_the_next_commands(film: Film) -> None:
+def test_the_starter_shows_the_next_commands(film: Film) -> None:
     ran = film.run("export", "remotion", "film/remotion")
     assert ran.code == 0
-    assert "film is not built yet: ltxflow build" in ran.out
+    assert "film is not built yet; run: ltxflow build" in ran.out
     assert "next: cd film/remotion && npm install && npm run dev    or: npm run render" in ran.out
     film.build()
     ran = film.run("export", "remotion", "film/remotion")
@@ -108,7 +108,7 @@ def test_the_starter_needs_a_folder(film: Film) -> None:
     ran = film.run("export", "remotion", "--json")
     assert ran.code == 2
     (problem,) = ran.envelope["problems"]
-    assert problem["hint"] == "ltxflow export remotion remotion"
+    assert problem["hint"] == "write: ltxflow export remotion FOLDER"
 
 
 def test_exports_are_no_files_of_the_film(film: Film) -> None:
@@ -121,7 +121,7 @@ def test_exports_are_no_files_of_the_film(film: Film) -> None:
 
 
 @pytest.mark.parametrize("lost", ["isStandIn", "hasAudio", "name", "captions"])
-def test_a_timeline_that_somebody_damaged_is_told(film: Film, lost: str) -> None:
+def test_a_timeline_that_a_user_damaged_is_reported(film: Film, lost: str) -> None:
     film.build()
     path = film.scenes / "timeline.json"
     path.write_text(re.sub(rf'"{lost}": [^\[{{]*?,', "", path.read_text(), count=1))
@@ -129,4 +129,4 @@ def test_a_timeline_that_somebody_damaged_is_told(film: Film, lost: str) -> None
         ran = film.run(*argv)
         assert ran.code == 2
         assert f'is not as ltxflow writes it: missing key "{lost}"' in ran.err
-        assert "→ put it aside with: ltxflow verify --repair, and build again: ltxflow build\n" in ran.err
+        assert "→ set it aside with `ltxflow verify --repair`, then build again\n" in ran.err

@@ -8,23 +8,23 @@ from harness.film import Film
 
 
 def test_mermaid_has_a_node_for_each_clip_and_the_timeline(film: Film) -> None:
-    told = film.run("graph").out.splitlines()
-    assert told[0] == "flowchart LR"
+    output = film.run("graph").out.splitlines()
+    assert output[0] == "flowchart LR"
     for name in ("hook/a", "hook/b", "middle/a", "end/a", "timeline.json"):
-        assert any(f'["{name}' in line for line in told)
-    nodes = {match[1] for line in told if (match := re.match(r'  (n\d+)\["', line))}
-    links = [match.groups() for line in told if (match := re.match(r"  (n\d+) -->(?:\|[^|]*\|)? (n\d+)$", line))]
+        assert any(f'["{name}' in line for line in output)
+    nodes = {match[1] for line in output if (match := re.match(r'  (n\d+)\["', line))}
+    links = [match.groups() for line in output if (match := re.match(r"  (n\d+) -->(?:\|[^|]*\|)? (n\d+)$", line))]
     assert links
     assert {end for link in links for end in link} <= nodes
-    assert any("|scene-0-a.mp4|" in line for line in told)
+    assert any("|scene-0-a.mp4|" in line for line in output)
 
 
-def test_colours_say_what_is_there(film: Film) -> None:
+def test_colours_show_what_is_there(film: Film) -> None:
     film.build()
     film.edit("hook-a", "hook a")
-    told = film.run("graph", "--animatic").out
-    assert re.search(r'"hook/a<br/>97 frames"\]:::miss', told)
-    assert re.search(r'"hook/b<br/>97 frames"\]:::hit', told)
+    output = film.run("graph", "--animatic").out
+    assert re.search(r'"hook/a<br/>97 frames"\]:::miss', output)
+    assert re.search(r'"hook/b<br/>97 frames"\]:::hit', output)
 
 
 def test_takes_that_are_not_in_the_cut_are_shown_and_every_link_has_its_ends(film: Film) -> None:
@@ -38,11 +38,11 @@ def test_takes_that_are_not_in_the_cut_are_shown_and_every_link_has_its_ends(fil
 
 
 def test_dot_has_the_same_nodes_and_links(film: Film) -> None:
-    told = film.run("graph", "--format", "dot").out
+    output = film.run("graph", "--format", "dot").out
     data = film.run("graph", "--json").data
-    assert told.startswith("digraph film {")
-    assert told.count(" -> ") == len(data["edges"])
-    assert told.count("fillcolor=") == len(data["nodes"])
+    assert output.startswith("digraph film {")
+    assert output.count(" -> ") == len(data["edges"])
+    assert output.count("fillcolor=") == len(data["nodes"])
 
 
 def test_names_cannot_break_out_of_their_quotes(film: Film) -> None:

@@ -29,7 +29,7 @@ def test_a_new_film_has_nothing_wrong_with_it(film: Film) -> None:
     assert new.timeline["complete"]
 
 
-def test_the_first_line_tells_editors_where_the_schema_is(film: Film) -> None:
+def test_the_first_line_shows_editors_where_the_schema_is(film: Film) -> None:
     work = film.folder.parent
     run("init", "one")
     head = (work / "one" / "project.yaml").read_text().splitlines()[0]
@@ -48,7 +48,7 @@ def test_what_is_there_is_never_overwritten(film: Film) -> None:
     before = film.file.read_text()
     ran = run("init", "film")
     assert ran.code == 2
-    assert "is there already" in ran.err
+    assert "already exists" in ran.err
     assert film.file.read_text() == before
 
 
@@ -92,7 +92,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_a_server_that_is_silent_dead_or_wrong_keeps_nobody_waiting(
+def test_a_server_that_is_silent_dead_or_wrong_keeps_no_one_waiting(
     film: Film, monkeypatch: pytest.MonkeyPatch, silent: str
 ) -> None:
     for number, address in enumerate((silent, "http://127.0.0.1:9", "ftp://nowhere")):

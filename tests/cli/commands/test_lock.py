@@ -106,9 +106,9 @@ def test_two_who_decided_differently_are_asked(repository: Film) -> None:
     git(film, "checkout", "-q", "main")
     film.run("pin", "end/a", str(film.scenes / "scene-1-a.mp4"))
     commit(film, "ours")
-    told = git(film, "merge", "--no-edit", "other", code=1)
-    assert "end/a: here take 1 (pinned), there take 1 (approved)" in told
-    assert "git add ltxflow.lock" in told
+    output = git(film, "merge", "--no-edit", "other", code=1)
+    assert "end/a: here take 1 (pinned), there take 1 (approved)" in output
+    assert "git add ltxflow.lock" in output
     entries = read_lock(film.folder / "ltxflow.lock").entries  # no conflict markers: every verb goes on working
     assert entries["end/a"].status == "pinned"
     assert entries["hook/b"].status == "rejected"
@@ -172,7 +172,7 @@ def test_another_revision_and_back_renders_nothing(repository: Film) -> None:
         assert git(film, "status", "--porcelain") == ""
 
 
-def test_what_is_no_lock_is_refused_and_left_alone(film: Film, tmp_path: Path) -> None:
+def test_what_is_not_lock_is_refused_and_left_alone(film: Film, tmp_path: Path) -> None:
     base, ours, theirs = (tmp_path / name for name in ("base", "ours", "theirs"))
     base.write_text("")
     ours.write_text("ltxflow-lock: 1\n")

@@ -55,7 +55,7 @@ def test_every_picture_and_clip_is_found_from_the_page(film: Film) -> None:
         assert (page.parent / clip["poster"]).is_file()
 
 
-def test_a_stale_clip_says_why_word_by_word_and_where(film: Film) -> None:
+def test_a_stale_clip_shows_why_word_by_word_and_where(film: Film) -> None:
     film.render()
     film.run("build")
     film.edit("turns in a heavy", "spins in a heavy")
@@ -77,7 +77,7 @@ def test_a_clip_that_was_never_rendered_waits_for_no_news(film: Film) -> None:
     assert clips_of(film)["hook/b"]["note"] == "hook/b ← hook/a: prompt.text changed"
 
 
-def test_takes_and_a_persons_word_are_told(film: Film) -> None:
+def test_takes_and_a_persons_word_are_reported(film: Film) -> None:
     film.edit("      - id: a\n", "      - id: a\n        takes: 2\n").render()
     film.run("build")
     film.run("reject", "hook/a", "too dark")
@@ -105,11 +105,11 @@ def test_takes_that_the_film_asks_for_no_more_still_match_their_text(film: Film)
 def test_lengths_are_the_timelines(film: Film) -> None:
     film.build()
     data = data_in(page_of(film))
-    told = film.timeline
-    assert data["film"]["frames"] == told["durationInFrames"]
-    for ours, theirs in zip(data["scenes"], told["scenes"], strict=True):
-        assert ours["from"] == theirs["from"] / told["fps"]
-        assert ours["seconds"] == theirs["durationInFrames"] / told["fps"]
+    output = film.timeline
+    assert data["film"]["frames"] == output["durationInFrames"]
+    for ours, theirs in zip(data["scenes"], output["scenes"], strict=True):
+        assert ours["from"] == theirs["from"] / output["fps"]
+        assert ours["seconds"] == theirs["durationInFrames"] / output["fps"]
         assert ours["coverage"]["needed"] == theirs["coverage"]["neededFrames"]
 
 
@@ -162,7 +162,7 @@ def test_json_is_the_same_data(film: Film) -> None:
     assert {**ran.data, "film": {}} == {**data, "film": {}, "page": ran.data["page"]}
 
 
-def test_it_is_no_published_file(film: Film) -> None:
+def test_it_is_not_published_file(film: Film) -> None:
     film.build()
     before = film.published()
     page_of(film)

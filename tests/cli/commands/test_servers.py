@@ -131,6 +131,6 @@ def test_a_server_that_is_written_wrong_is_told_where_it_is_written(film: Film, 
     file.write_text("servers:\n  - http://a\n  - { url: http://x, header_from_env: { A: B } }\n")
     ran = film.run("servers")
     assert ran.code == 2
-    assert f'{file}:3:5: error: user config: a server has an unknown key "header_from_env"' in ran.err
+    assert f'{file}:3:5: error: user config: unknown key "header_from_env" in a server' in ran.err
     file.write_text("servers: ftp://x\n")
-    assert f'{file}:1:10: error: user config: "ftp://x" is no address of a server' in film.run("servers").err
+    assert f'{file}:1:10: error: user config: "ftp://x" is not a valid server address' in film.run("servers").err

@@ -9,15 +9,15 @@ from harness.film import Film, prompt
 
 
 def test_a_clip_is_shown_with_its_length_size_seed_and_prompt(film: Film) -> None:
-    told = film.run("show", "hook/b").out
-    assert told.startswith("hook/b  take 1  key ")
-    assert "not made yet" in told.splitlines()[0]
-    assert "97 frames = 3.9s at 25 fps" in told
-    assert "128x128" in told
-    assert f"text: {prompt('hook-b')}" in told
+    output = film.run("show", "hook/b").out
+    assert output.startswith("hook/b  take 1  key ")
+    assert "not made yet" in output.splitlines()[0]
+    assert "97 frames = 3.9s at 25 fps" in output
+    assert "128x128" in output
+    assert f"text: {prompt('hook-b')}" in output
 
 
-def test_resolved_says_where_every_value_comes_from(film: Film) -> None:
+def test_resolved_shows_where_every_value_comes_from(film: Film) -> None:
     film.edit("fps: 25", "fps: 25\nquality: full\ndefaults: { clip: { negative: [blurry, frozen] } }")
     lines = film.run("show", "hook/a", "--resolved", "--set", "cfg=3").out.splitlines()
     rows = {line.split()[0]: line for line in lines if line.startswith("  ") and len(line.split()) > 2}
@@ -60,9 +60,9 @@ def test_two_steps_are_enough_for_a_schedule(film: Film) -> None:
 
 def test_the_crop_of_an_aspect_is_explained(film: Film) -> None:
     film.edit('size: "128x128"', 'aspect: "16:9"')
-    told = film.run("show", "hook/a").out
-    assert "768x448" in told
-    assert "1536x864" in told
+    output = film.run("show", "hook/a").out
+    assert "768x448" in output
+    assert "1536x864" in output
 
 
 def test_only_the_prompt(film: Film) -> None:
@@ -81,7 +81,7 @@ def test_the_workflow_is_what_would_be_sent(film: Film) -> None:
 def test_one_clip_at_a_time(film: Film) -> None:
     ran = film.run("show", "hook")
     assert ran.code == 2
-    assert '"hook" is more than one clip [U012]\n  → choose one: hook/a, hook/b' in ran.err
+    assert '"hook" matches several clips [U012]\n  → choose one: hook/a, hook/b' in ran.err
     assert [shown["target"] for shown in film.run("show", "hook", "--resolved", "--json").data] == [
         "clip:hook/a@1",
         "clip:hook/b@1",

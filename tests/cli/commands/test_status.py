@@ -28,10 +28,10 @@ def test_a_render_of_an_earlier_text_is_stale(film: Film) -> None:
 
 def test_the_table_shows_each_scene_with_its_narration_and_its_picture(film: Film) -> None:
     film.build()
-    told = film.run("status").out.splitlines()
-    assert told[2].split() == ["scene", "clips", "narration", "picture"]
-    assert told[3] == "  0 hook    a▭ b▭  6.0s planned  150f of 150f needed (97+97, 32 trimmed)"
-    assert told[-1].startswith("0 of 4 clips made, film 12.5s.")
+    output = film.run("status").out.splitlines()
+    assert output[2].split() == ["scene", "clips", "narration", "picture"]
+    assert output[3] == "  0 hook    a▭ b▭  6.0s planned  150f of 150f needed (97+97, 32 trimmed)"
+    assert output[-1].startswith("0 of 4 clips made, film 12.5s.")
 
 
 def test_a_scene_without_narration_has_only_its_picture(film: Film) -> None:

@@ -32,7 +32,7 @@ from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_file
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.config import config_folder
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow import render
 from ltxflow.workflow.template import Template
 
@@ -53,7 +53,7 @@ def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return render.render_many(replace(given, trusted=True), contexts)
 
     if "in_a_child" not in request.fixturenames:
-        monkeypatch.setattr(render, "rendered_apart", render_here)
+        monkeypatch.setattr(render, "render_in_child", render_here)
 
 
 def workflow(graph: dict[str, Any], name: str = "mine_api.json") -> str:
@@ -105,7 +105,7 @@ def test_what_is_found_and_left_and_how_to_use_it_is_told(film: Film) -> None:
     told = " ".join(ran.out.split())
     assert "film/templates/my-look.json.j2" in told
     assert '{{ prompt }} 20 CLIPTextEncode.text "a vault opens"' in told
-    assert "it stays 7" in told
+    assert ": 7, fixed" in told
     assert "distilled.safetensors" in told
     assert "template: my-look stages: 2" in told
     assert "reference: refs/" in told
@@ -212,7 +212,7 @@ def test_what_is_no_workflow_is_refused_with_its_place(film: Film, content: byte
 
 
 def test_a_missing_file_is_told(film: Film) -> None:
-    assert 'cannot read "nowhere.json"' in film.run("template", "import", "nowhere.json").err
+    assert '"nowhere.json" cannot be read' in film.run("template", "import", "nowhere.json").err
     assert film.run("template", "import").code == 2
 
 
@@ -248,7 +248,7 @@ def test_a_size_that_the_film_cannot_change_is_told_with_both(film: Film) -> Non
     graph = two_stages(text_to_video())
     graph["60"]["inputs"]["model_name"] = "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors"
     told = film.run("template", "import", workflow(graph)).out
-    assert "the film is 128x128, and this workflow makes 1152x768" in told
+    assert "the film is 128x128, but this workflow always makes 1152x768" in told
 
 
 def test_a_workflows_own_cut_is_used(film: Film) -> None:
@@ -376,9 +376,9 @@ def test_what_was_changed_and_left_out_is_told(film: Film) -> None:
     graph["s"]["inputs"] |= {"save_output": False, "format": "image/gif"}
     graph["x"] = node("LoadImage", image="not used.png")
     told = film.run("template", "import", workflow(graph)).out
-    assert "save_output is true now" in told
-    assert "format is video/h264-mp4 now" in told
-    assert 'left out: nothing that is fetched needs it\n    node "x" (LoadImage)' in told
+    assert "set save_output to true" in told
+    assert "set format to video/h264-mp4" in told
+    assert 'left out: no saved output needs it\n    node "x" (LoadImage)' in told
     assert "not used.png" not in (film.folder / "templates" / "mine.json.j2").read_text()
 
 
@@ -415,14 +415,14 @@ def test_a_clips_sound_is_uploaded_by_its_bytes(film: Film) -> None:
     graph = graph_of(film)
     assert graph["33"]["inputs"] == {"audio": f"ltxflow/{digest[:32]}.wav"}
     assert graph["105"]["inputs"]["value"] == pytest.approx(graph["40"]["inputs"]["length"] / 25)
-    asset = next(one for one in clip_step.assets(_shot(film)) if one.role == "sound")
+    asset = next(one for one in _shot(film).assets() if one.role == "sound")
     assert (asset.name, asset.recipe) == (graph["33"]["inputs"]["audio"], {"sound": digest})
     assert film.run("check").code == 0
 
 
-def _shot(film: Film) -> clip_step.ClipSpec:
+def _shot(film: Film) -> ClipSpec:
     with film.session() as session:
-        shot: clip_step.ClipSpec = next(iter(session.look(PlanOptions()).plan.nodes.values())).spec
+        shot: ClipSpec = next(iter(session.look(PlanOptions()).plan.nodes.values())).spec
     return shot
 
 
@@ -510,12 +510,12 @@ def test_a_clip_has_what_its_template_needs(film: Film) -> None:
 
 
 def test_files_of_foreign_loaders_are_found_by_a_servers_signatures(film: Film) -> None:
-    shot: clip_step.ClipSpec = next(iter(film.session().look(PlanOptions()).plan.nodes.values())).spec
+    shot: ClipSpec = next(iter(film.session().look(PlanOptions()).plan.nodes.values())).spec
     entry = {"input": {"required": {"video": [["a.mp4"], {"video_upload": True}]}}, "output": ["IMAGE"]}
     signatures = Signatures.from_object_info({"VHS_LoadVideo": entry})
     graph = {"1": node("VHS_LoadVideo", video="/etc/x.mp4")}
-    assert clip_step.foreign_files(shot, graph) == []
-    (problem,) = clip_step.foreign_files(shot, graph, signatures)
+    assert shot.unexpected_file_inputs(graph) == []
+    (problem,) = shot.unexpected_file_inputs(graph, signatures)
     assert '"/etc/x.mp4"' in problem.message
 
 

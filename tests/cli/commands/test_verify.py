@@ -46,7 +46,7 @@ def damage(path: Path, data: bytes) -> None:
 def test_a_film_that_is_whole_is_said_to_be(rendered: Film) -> None:
     ran = rendered.run("verify")
     assert ran.code == 0
-    assert "all is as it should be" in ran.out
+    assert "everything matches" in ran.out
     assert differences(rendered, "--deep") == {}
 
 
@@ -124,9 +124,9 @@ def test_a_video_that_does_not_decode_stops_no_other_repair(rendered: Film) -> N
     """Its blob is what it should be by its name, and is no video."""
     record, posters = rendered.folder / ".ltxflow/published.json", rendered.folder / "public/posters"
     noise = BlobStore(rendered.store / "cas").put_bytes(b"no video at all")
-    told = json.loads(record.read_text())
-    told["files"]["posters/scene-0-a.jpg"]["key"] = noise
-    record.write_text(json.dumps(told))
+    output = json.loads(record.read_text())
+    output["files"]["posters/scene-0-a.jpg"]["key"] = noise
+    record.write_text(json.dumps(output))
     for path in posters.iterdir():
         path.unlink()
     ran = rendered.run("verify", "--repair", "--json")
@@ -188,9 +188,9 @@ def test_deep_finds_what_does_not_decode(rendered: Film) -> None:
     data[at + 800 : at + 1160] = b"\xff" * 360
     place.write_bytes(data)
     record = rendered.folder / ".ltxflow" / "published.json"
-    told = json.loads(record.read_text())
-    told["files"]["scenes/scene-0-a.mp4"]["digests"] = [digest_bytes(data)]
-    record.write_text(json.dumps(told))
+    output = json.loads(record.read_text())
+    output["files"]["scenes/scene-0-a.mp4"]["digests"] = [digest_bytes(data)]
+    record.write_text(json.dumps(output))
     found = differences(rendered, "--deep")
     assert found["scenes/scene-0-a.mp4"] == "undecodable"
     assert "scenes/scene-0-a.mp4" not in differences(rendered)
@@ -201,7 +201,7 @@ def test_a_store_that_is_not_here_is_named_and_its_published_files_bring_back_wh
     assert set(differences(rendered).values()) == {"missing"}
     ran = rendered.run("verify", "--repair", "--json")
     mended = {each["name"]: each["outcome"] for each in ran.data["differences"]}
-    assert mended["hook/a@1 published"] == "brought back from what is published"
+    assert mended["hook/a@1 published"] == "restored from what is published"
     assert mended["hook/a@1 video"] == "the next build makes it again"
 
 
@@ -211,12 +211,12 @@ def test_words_of_the_authors_own_are_no_difference_and_stay(rendered: Film) -> 
     for argv in (("verify",), ("verify", "--repair")):
         done = rendered.run(*argv)
         assert done.code == 0
-        assert "· AI-DISCLOSURE.txt  in words of your own; it stays\n" in done.out
+        assert "· AI-DISCLOSURE.txt  edited by hand; kept\n" in done.out
         assert notice.read_text() == "Made with LTX-2 by me."
     assert rendered.run("verify", "--json").data["reworded"] == ["AI-DISCLOSURE.txt"]
 
 
-def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_one_can_write_no_one_is_waited_for(rendered: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     """A film on a disk that is only read."""
 
     def hold(*args: object, **options: object) -> None:
@@ -226,4 +226,4 @@ def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch
     monkeypatch.setattr("ltxflow.cli.options.os.access", lambda path, mode: path != rendered.folder)
     ran = rendered.run("verify")
     assert ran.code == 0
-    assert "all is as it should be" in ran.out
+    assert "everything matches" in ran.out

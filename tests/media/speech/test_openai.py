@@ -106,7 +106,7 @@ def test_a_wrong_key_is_told_without_the_key(server: FakeSpeech, tmp_path: Path)
         (400, {"error": {"message": "no \u001b[1mvoice\n'x'"}}, "answers 400: no [1mvoice 'x'"),
         (400, {"detail": "bad voice"}, "answers 400: bad voice"),
         (422, {"detail": [{"msg": "bad"}]}, "answers 422"),
-        (404, b"<html>nothing</html>", "/v1 answers 404 | is the url right? it mostly ends in /v1"),
+        (404, b"<html>nothing</html>", "/v1 answers 404 | check the url: it mostly ends in /v1"),
         (400, b"plain", "answers 400: plain"),
         (400, b"\xff\xfe" * 90000, "answers 400"),
         (200, {"error": {"message": "out of memory"}}, "sends no sound: out of memory"),
@@ -122,7 +122,7 @@ def test_an_error_is_quoted_in_one_line(
 def test_a_redirect_is_not_followed(server: FakeSpeech, tmp_path: Path) -> None:
     server.answer(307, b"", Location="http://me:pw@elsewhere.example/v1?key=1")
     told = problem(engine_of(server), tmp_path)
-    assert "sends us on to http://elsewhere.example/v1 " in told
+    assert "redirects to http://elsewhere.example/v1 " in told
     assert "pw" not in told
 
 
@@ -142,7 +142,7 @@ def test_a_server_that_took_the_line_and_does_not_answer_is_not_asked_twice(serv
 def test_a_server_that_is_not_there_is_named(server: FakeSpeech, tmp_path: Path) -> None:
     told = problem(replace(engine_of(server), url="http://127.0.0.1:1/v1"), tmp_path)
     assert "http://127.0.0.1:1/v1: " in told
-    assert "is the server running?" in told
+    assert "check that the server is running" in told
 
 
 def test_a_key_that_is_not_set_is_known_before_anything_is_sent() -> None:
