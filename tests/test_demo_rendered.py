@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio
-from film import Ran, run
+from harness.command import Ran, run
+from harness.studio import Studio
 from PIL import Image
 
 from ltxflow.lock.model import read_lock
@@ -46,15 +46,14 @@ def server() -> Iterator[FakeComfy]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, server: FakeComfy) -> Studio:
     """The demo film at 128x64, rendered once for all tests, which follow each other as edits do."""
-    studio = Studio(tmp_path_factory.mktemp("rendered"))
-    (studio.root / "work" / ".git").mkdir(parents=True)
+    studio = Studio.at(tmp_path_factory.mktemp("rendered"))
     shutil.copytree(DEMO, studio.folder, ignore=shutil.ignore_patterns(".ltxflow", "public", "*.lock"))
     for picture in (studio.folder / "refs").iterdir():
         with Image.open(picture) as image:
             image.resize((128, 72)).save(picture)
     edit(studio, r"(?m)^aspect: .*$", "size: 128x64")
     with pytest.MonkeyPatch.context() as patch:
-        at_home(studio, patch)
+        studio.move_in(patch)
         ran = studio.build(server)
         assert rendered(ran) == STILLS | TAKES
         (event,) = ran.events("run-finished")
@@ -64,13 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, server: FakeComfy) -> Studio:
 
 @pytest.fixture
 def film(made: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    at_home(made, monkeypatch)
-    return made
-
-
-def at_home(film: Studio, patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("LTXFLOW_STORE", str(film.root / "store"))
-    patch.setenv("XDG_CONFIG_HOME", str(film.root / "config"))
+    return made.move_in(monkeypatch)
 
 
 def edit(film: Studio, pattern: str, text: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from film import Film
-from films import write_picture
+from harness.film import Film
+from harness.media import write_picture
 
 from ltxflow.build import approval
 from ltxflow.models.load import templates_folder

@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.plan.plan import PlanOptions

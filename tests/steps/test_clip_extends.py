@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fakes import media
-from film import Film, canned, prompt
+from harness.film import Film, prompt
+from harness.media import canned
 
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
