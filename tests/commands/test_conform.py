@@ -1,4 +1,4 @@
-"""`ltxflow conform`: the finished film, looked at frame by frame and listened to.
+"""`ltxflow conform`: the finished film, inspected frame by frame and by ear.
 
 The slates are real: each frame carries its number, and the hue of its scene.
 """
@@ -133,7 +133,7 @@ def test_speech_starts_where_the_timeline_says(real: Film) -> None:
     heard = read_sound(film_of(real))
     scene = real.timeline["scenes"][0]
     wanted = (scene["from"] + scene["narration"]["startFrame"]) / 25 + 0.4
-    # the voice has a pitch of its own, far below the bells of the slates
+    # the pitch of the voice is far below the bells of the slates
     pitch = np.exp(-2j * np.pi * 210 * np.arange(heard.shape[1]) / 48000) * heard[0]
     steps = np.abs(pitch[: len(pitch) // 240 * 240].reshape(-1, 240).mean(axis=1))  # 5 ms each
     first = int(np.argmax(steps > steps.max() / 2)) * 0.005
@@ -182,7 +182,7 @@ def test_a_proxy_is_smaller_and_shows_the_same(real: Film, monkeypatch: pytest.M
     check_pictures(real, film_of(real), (120, 80))
 
 
-def test_captions_are_burnt_in_on_request_while_they_are_said(real: Film) -> None:
+def test_captions_are_burnt_in_on_request_while_they_are_spoken(real: Film) -> None:
     conform(real)
     plain = list(frames_of(film_of(real)))
     conform(real, "--burn-captions")
@@ -213,7 +213,7 @@ def test_no_prompt_and_no_path_is_in_the_film(real: Film) -> None:
 
 
 def rebuilt(film: Film, *argv: str) -> tuple[set[str], bool]:
-    """Which parts a conform encodes anew, and whether it joins anew."""
+    """Which parts a conform encodes again, and whether it joins again."""
     ran = conform(film, *argv)
     assert ran.code == 0
     done = {event["target"] for event in ran.events("action-finished") if event["outcome"] == "rendered"}
@@ -299,7 +299,7 @@ def test_interrupting_keeps_the_parts_that_are_finished(real: Film, tmp_path: Pa
 # --- what is refused
 
 
-def test_without_a_build_there_is_no_film(film: Film) -> None:
+def test_without_a_build_there_is_not_film(film: Film) -> None:
     ran = film.run("conform")
     assert ran.code == 2
     assert 'the film is not built: no "film/public/scenes/timeline.json"' in ran.err
@@ -338,7 +338,7 @@ def test_a_timeline_may_not_lead_out_of_its_folder(film: Film) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"schema": "ltxflow.timeline/1"}', '{"schema": "ltxflow.timeline/9"}']
 )
-def test_what_is_no_timeline_is_told_without_a_traceback(film: Film, text: str) -> None:
+def test_what_is_not_timeline_is_reported_without_a_traceback(film: Film, text: str) -> None:
     film.build()
     (film.scenes / "timeline.json").write_text(text)
     ran = film.run("conform")
@@ -346,7 +346,7 @@ def test_what_is_no_timeline_is_told_without_a_traceback(film: Film, text: str) 
     assert "timeline.json" in ran.err
 
 
-def test_a_film_of_somebody_else_is_left_alone(real: Film, tmp_path: Path) -> None:
+def test_a_film_of_another_person_is_left_alone(real: Film, tmp_path: Path) -> None:
     for place, argv in ((film_of(real), ()), (tmp_path / "mine.mp4", ("-o", str(tmp_path / "mine.mp4")))):
         place.write_bytes(b"my own film")
         ran = real.run("conform", *argv)
@@ -364,10 +364,10 @@ def test_a_film_of_ours_is_replaced_wherever_it_is(real: Film, tmp_path: Path) -
     assert place.read_bytes() != first
 
 
-def test_a_film_that_changed_since_it_was_built_is_told(real: Film) -> None:
+def test_a_film_that_changed_since_it_was_built_is_reported(real: Film) -> None:
     assert conform(real).envelope["problems"] == []
     real.edit(prompt("hook-b"), "Another picture altogether.")
-    assert conform(real).envelope["problems"] == []  # nothing better stands for a slate
+    assert conform(real).envelope["problems"] == []  # a slate has no better rendition
     real.edit("title: The hook", "title: Another")
     (problem,) = conform(real).envelope["problems"]
     assert (problem["code"], problem["level"]) == ("D011", "warning")
@@ -417,14 +417,14 @@ def corrected(real: Film, *blocks: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def test_captions_without_times_are_told_with_their_line(real: Film) -> None:
+def test_captions_without_times_are_reported_with_their_line(real: Film) -> None:
     corrected(real, "1\n00:00:01,000 --> 00:00:02,000\nHello\n\nno times here\n")
     ran = real.run("conform")
     assert ran.code == 2
     assert "film.srt:5:1: error: a caption has no times [D012]" in ran.err
 
 
-def test_captions_that_are_not_utf_8_are_told_with_their_line(real: Film) -> None:
+def test_captions_that_are_not_utf_8_are_reported_with_their_line(real: Film) -> None:
     corrected(real, "1\n00:00:01,000 --> 00:00:02,000\nUn café\n", encoding="cp1252")
     ran = real.run("conform")
     assert ran.code == 2
@@ -452,14 +452,14 @@ def test_italics_are_italics_in_the_file_and_in_the_picture_and_no_tag_is_shown(
     assert 0.05 < _apart(italic, list(frames_of(film_of(real)))[40]) < 5
 
 
-def test_captions_that_begin_after_the_film_are_told(real: Film) -> None:
+def test_captions_that_begin_after_the_film_are_reported(real: Film) -> None:
     corrected(real, ITALIC, "2\n01:00:00,000 --> 01:00:01,000\nLate\n")
     (problem,) = conform(real).envelope["problems"]
     assert (problem["code"], problem["level"]) == ("D013", "warning")
     assert "1 of 2 captions begin after the film ends" in problem["message"]
 
 
-def test_what_a_person_reads_says_size_time_and_stand_ins(real: Film) -> None:
+def test_what_a_person_reads_states_size_time_and_stand_ins(real: Film) -> None:
     out = real.run("conform").out
     assert "Conformed the film: 5 of 5 parts encoded" in out
     assert "× real time" in out
@@ -485,7 +485,7 @@ def test_the_film_is_neither_an_orphan_nor_a_clip(real: Film) -> None:
         ("", "write --output {}/film.mp4"),
     ],
 )
-def test_a_place_that_is_no_mp4_is_told_with_one_that_is(real: Film, tmp_path: Path, name: str, hint: str) -> None:
+def test_a_place_that_is_not_mp4_is_reported_with_one_that_is(real: Film, tmp_path: Path, name: str, hint: str) -> None:
     place = tmp_path / "out"
     place.mkdir()
     ran = real.run("conform", "--proxy", "--output", str(place / name))

@@ -19,7 +19,7 @@ def urls(path: Path) -> list[Path]:
     return [path.parent / unquote(url) for url in found]
 
 
-def test_the_cut_names_files_that_are_there_from_wherever_it_stands(film: Film) -> None:
+def test_the_cut_names_files_that_are_there_from_wherever_it_is(film: Film) -> None:
     film.build()
     ran = film.run("export", "otio")
     assert ran.code == 0

@@ -43,7 +43,7 @@ def damage(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def test_a_film_that_is_whole_is_said_to_be(rendered: Film) -> None:
+def test_a_film_that_is_whole_is_reported_as_such(rendered: Film) -> None:
     ran = rendered.run("verify")
     assert ran.code == 0
     assert "everything matches" in ran.out
@@ -121,7 +121,7 @@ def test_a_poster_that_other_libraries_draw_otherwise_is_ours_too(
 
 
 def test_a_video_that_does_not_decode_stops_no_other_repair(rendered: Film) -> None:
-    """Its blob is what it should be by its name, and is no video."""
+    """Its blob matches its digest, and is not a video."""
     record, posters = rendered.folder / ".ltxflow/published.json", rendered.folder / "public/posters"
     noise = BlobStore(rendered.store / "cas").put_bytes(b"no video at all")
     output = json.loads(record.read_text())

@@ -130,7 +130,7 @@ def corrections(*captions: Caption) -> dict[str, Any]:
     return {path: json.loads(text) if path.endswith(".json") else text for path, text in texts.items()}
 
 
-def test_the_other_files_say_what_film_srt_was_corrected_to() -> None:
+def test_the_other_files_state_what_film_srt_was_corrected_to() -> None:
     italics = ((1, 0, 6),)
     files = corrections(
         Caption(100, 1800, ("So she told", "nobody R&D."), italics), Caption(2100, 3900, ("Boom <1>!",))

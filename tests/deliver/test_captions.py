@@ -167,7 +167,7 @@ def test_cues_fit_and_can_be_read(text: str, by_sentence: bool) -> None:
 
 
 @given(st.lists(TEXT.filter(lambda text: bool(shown(text))), max_size=5), st.floats(3, 60))
-def test_whatever_is_said_nothing_is_lost_and_nothing_overlaps(texts: list[str], pace: float) -> None:
+def test_whatever_the_words_nothing_is_lost_and_nothing_overlaps(texts: list[str], pace: float) -> None:
     given: list[CaptionPassage] = []
     for text in texts:
         given.append(at_pace(text, pace, given[-1].end if given else 0.0))
@@ -218,7 +218,7 @@ def test_the_last_cue_ends_when_it_must() -> None:
     assert cues([CaptionPassage("One two three.", 0.0, 1.0)], until=1.1)[-1].end == 1.1
 
 
-def test_nothing_said_is_no_cue() -> None:
+def test_no_words_is_not_cue() -> None:
     assert cues([]) == cues([CaptionPassage("", 0.0, 1.0)]) == ()
 
 

@@ -1,4 +1,4 @@
-"""Captions that a person edited: what is read of them, and what is said, with its line, of what cannot be."""
+"""Captions that a person edited: how they are read, and the errors, with lines, for those that cannot be."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_what_is_written_as_srt_is_read_back(texts: list[str]) -> None:
         ("1\n00:00:03,000 --> 00:00:03,000\nOne\n", 2, "ends before it begins", "remove its text"),
     ],
 )
-def test_what_cannot_be_is_told_with_its_line(text: str, line: int, says: str, hint: str) -> None:
+def test_what_cannot_be_is_reported_with_its_line(text: str, line: int, says: str, hint: str) -> None:
     (problem,) = wrong(text)
     assert problem.span is not None
     assert (problem.span.file, problem.span.line, problem.code) == ("film.srt", line, "D012")
@@ -122,7 +122,7 @@ def test_what_cannot_be_is_told_with_its_line(text: str, line: int, says: str, h
     assert hint in problem.hint
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_that_is_wrong_is_reported_at_once() -> None:
     text = "1\n00:00:03,000 --> 00:00:02,000\nOne\n\nno times\n\n2\n00:00:0,1,2 --> 5\nTwo\n"
     assert [problem.span.line for problem in wrong(text) if problem.span] == [2, 5, 8]
 
@@ -137,7 +137,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("1\n00:00:01,000 --> 00:00:02,000\n鍵\n".encode("shift-jis"), 3, 1, "is not UTF-8"),
     ],
 )
-def test_a_file_that_is_not_utf_8_is_told_with_its_line(
+def test_a_file_that_is_not_utf_8_is_reported_with_its_line(
     data: bytes, line: int, column: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -173,7 +173,7 @@ def test_captions_that_are_shown_at_once_are_one_for_as_long_as_they_are() -> No
     assert "the one at line 2 ends" in warning.message
 
 
-def test_a_rounded_end_is_no_overlap() -> None:
+def test_a_rounded_end_is_not_overlap() -> None:
     text = "1\n00:00:01,000 --> 00:00:02,040\nOne\n\n2\n00:00:02,000 --> 00:00:03,000\nTwo\n"
     told = parse(text, "film.srt")
     assert [(caption.start, caption.end) for caption in told.captions] == [(1000, 2000), (2000, 3000)]

@@ -140,7 +140,7 @@ def test_dissolves_reach_over_their_cuts_and_no_further_than_the_files() -> None
     assert [(t.in_offset.value, t.out_offset.value) for t in fades] == [(6, 6), (3, 4), (0, 1)]
 
 
-def test_written_again_by_the_library_it_says_the_same() -> None:
+def test_written_again_by_the_library_it_states_the_same() -> None:
     text = otio_text(cut(DISSOLVES))
     again = opentimelineio.adapters.write_to_string(read(text), "otio_json")
     assert json.loads(again) == json.loads(text)
@@ -199,7 +199,7 @@ def test_final_cut_xml_has_all_tracks_and_the_same_length() -> None:
     assert "scenes/scene-0-a.mp4" in urls
 
 
-def test_without_the_library_its_formats_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_its_formats_state_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(editors, "NEEDED", ("no_such_library",))
     assert render_cut(cut(DISSOLVES), "otio")
     for kind in ("edl", "fcpxml"):
@@ -210,7 +210,7 @@ def test_without_the_library_its_formats_say_how_to_get_it(monkeypatch: pytest.M
         assert problem.hint.startswith("run `pip install 'ltxflow[editors]'`")
 
 
-def test_a_rate_that_has_no_timecode_is_no_edl() -> None:
+def test_a_rate_that_has_no_timecode_is_not_edl() -> None:
     told = {**film([clip("0-a", 97)]), "fps": 17}
     with pytest.raises(LtxflowError) as caught:
         render_cut(cut(told), "edl")

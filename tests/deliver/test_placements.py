@@ -46,7 +46,7 @@ def test_a_forced_slate_does_not_either(film: Film) -> None:
     assert set(sources(film).values()) == {"comfyui"}
 
 
-def test_the_plan_says_what_the_build_will_do(film: Film) -> None:
+def test_the_plan_states_what_the_build_will_do(film: Film) -> None:
     film.render("hook/a")
     film.run("build", "hook/a")
     plan = {change["target"]: change["kind"] for change in film.run("plan", "--animatic", "--json").data["changes"]}
@@ -68,7 +68,7 @@ def test_a_render_of_an_earlier_text_stays_and_is_marked_stale(film: Film) -> No
     assert film.drawn == []
 
 
-def test_stale_is_told_of_clips_that_were_not_asked_for(film: Film) -> None:
+def test_stale_is_reported_of_clips_that_were_not_requested(film: Film) -> None:
     film.render()
     film.run("build")
     film.edit("hook-a", "hook a").edit("end-a", "end a")
@@ -88,7 +88,7 @@ def test_a_revert_makes_it_fresh_again(film: Film) -> None:
     assert not any(clip["isStale"] for clip in clips(film).values())
 
 
-def test_an_animatic_says_nothing_in_the_lock(film: Film) -> None:
+def test_an_animatic_reports_nothing_in_the_lock(film: Film) -> None:
     film.build()
     assert not (film.folder / "ltxflow.lock").exists()
     film.render()
@@ -99,7 +99,7 @@ def test_an_animatic_says_nothing_in_the_lock(film: Film) -> None:
     assert (film.folder / "ltxflow.lock").read_bytes() == before
 
 
-def test_a_clip_that_moved_keeps_what_stands_for_it(film: Film) -> None:
+def test_a_clip_that_moved_keeps_its_rendition(film: Film) -> None:
     film.render()
     film.run("build")
     text = film.file.read_text().replace("- id: middle", "- id: centre")
@@ -127,7 +127,7 @@ def test_a_preview_takes_the_place_of_a_slate_and_a_render_that_of_a_preview(fil
     assert film.published()["scenes/scene-0-a.mp4"] == render
 
 
-def test_only_what_is_asked_for_is_made_and_the_rest_keeps_its_time(film: Film) -> None:
+def test_only_what_is_requested_is_made_and_the_rest_keeps_its_time(film: Film) -> None:
     film.build("middle")
     assert film.drawn == ["middle/a"]
     assert not film.timeline["complete"]

@@ -171,7 +171,7 @@ def test_other_words_rewrite_captions_and_the_timeline(film: Film) -> None:
     assert told == {"captions/film.srt", "captions/film.vtt", "captions/hook.json", "scenes/timeline.json"}
 
 
-def test_a_gain_is_told_as_a_volume(film: Film) -> None:
+def test_a_gain_is_reported_as_a_volume(film: Film) -> None:
     write_voice(film.folder / "vo.wav", 6)
     film.write(narration={"hook": "{ file: vo.wav, gain: -3.5dB }", "middle": "3s"})
     film.edit("      - id: b\n", "      - id: b\n        gain: -6dB\n").build()
@@ -180,7 +180,7 @@ def test_a_gain_is_told_as_a_volume(film: Film) -> None:
     assert hook["narration"]["volume"] == 0.6683
 
 
-def test_a_gain_without_its_unit_is_refused_where_it_stands(film: Film) -> None:
+def test_a_gain_without_its_unit_is_refused_where_it_is_written(film: Film) -> None:
     film.edit("      - id: b\n", "      - id: b\n        gain: -6\n")
     err = film.run("check").err
     assert "project.yaml:14:15: error:" in err
@@ -232,7 +232,7 @@ def test_a_poster_is_drawn_again_only_for_another_clip(film: Film, monkeypatch: 
 # --- honesty
 
 
-def test_the_film_says_that_a_machine_made_it_and_with_which_model(film: Film) -> None:
+def test_the_film_states_that_a_machine_made_it_and_with_which_model(film: Film) -> None:
     film.render("hook/a", "hook/b", "middle/a")
     film.run("build", "hook", "middle")
     film.build()
@@ -287,7 +287,7 @@ def test_the_other_caption_files_follow_a_correction(film: Film) -> None:
     assert {path.name: path.read_text() for path in captions.iterdir()} == written
 
 
-def test_a_correction_that_cannot_be_read_is_told_and_costs_nothing(film: Film) -> None:
+def test_a_correction_that_cannot_be_read_is_reported_and_costs_nothing(film: Film) -> None:
     film.write(narration=SPOKEN)
     film.build()
     captions = film.folder / "public/captions"
@@ -302,7 +302,7 @@ def test_a_correction_that_cannot_be_read_is_told_and_costs_nothing(film: Film) 
     assert (captions / "film.vtt").read_text() == vtt
 
 
-def test_corrected_captions_of_what_is_said_otherwise_by_now_are_told(film: Film) -> None:
+def test_corrected_captions_of_a_changed_narration_are_reported(film: Film) -> None:
     film.write(narration=SPOKEN)
     film.build()
     captions = film.folder / "public/captions/film.srt"
@@ -362,7 +362,7 @@ def test_a_link_in_a_place_of_ours_is_left_alone(film: Film, target: str, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["{}", "not json", '{"schema": "ltxflow.timeline/1", "id": "another-film"}'])
-def test_somebody_elses_timeline_is_left_alone_and_so_are_the_clips(film: Film, text: str) -> None:
+def test_a_foreign_timeline_is_left_alone_and_so_are_the_clips(film: Film, text: str) -> None:
     film.scenes.mkdir(parents=True)
     (film.scenes / "timeline.json").write_text(text)
     assert [code for code, _ in problems_of(film)] == ["D001"]
@@ -401,7 +401,7 @@ def test_without_its_record_a_film_takes_up_its_own_files_again(film: Film) -> N
     assert film.timeline["title"] == "A new title"
 
 
-def test_a_damaged_record_is_told_and_harms_nothing(film: Film) -> None:
+def test_a_damaged_record_is_reported_and_harms_nothing(film: Film) -> None:
     film.build()
     (film.folder / ".ltxflow" / "published.json").write_text("{ torn")
     ran = film.build()
@@ -414,7 +414,7 @@ def test_a_damaged_record_is_told_and_harms_nothing(film: Film) -> None:
 # --- while files are replaced
 
 
-def test_while_files_are_replaced_the_timeline_says_that_it_is_not_complete(film: Film, watch: Watch) -> None:
+def test_while_files_are_replaced_the_timeline_states_that_it_is_not_complete(film: Film, watch: Watch) -> None:
     film.build()
     film.edit("hook-a", "hook a").edit("end-a", "end a")
     seen: list[tuple[str, bool]] = []
@@ -443,7 +443,7 @@ def test_a_whole_timeline_is_written_last_of_all(film: Film, watch: Watch) -> No
     assert names[-2:] == ["published.json", "timeline.json"]
 
 
-def test_files_are_on_the_disk_before_the_record_says_that_they_are_there(film: Film, watch: Watch) -> None:
+def test_files_are_on_the_disk_before_the_record_states_that_they_are_there(film: Film, watch: Watch) -> None:
     """Its bytes before a file has its name, each; the names in a folder once, for all of them."""
     public, done = film.folder / "public", [("", Path())]
     watch(lambda op, path: done.append((op, path)))

@@ -1,4 +1,4 @@
-"""The Remotion starter on disk: complete, renewed where nobody touched it, and never written over what a person did."""
+"""The Remotion starter on disk: complete, renewed where it is unchanged, and never written over a person's changes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_file_that_is_imported_is_there(folder: Path) -> None:
             assert any(wanted.with_name(wanted.name + end).is_file() for end in ("", ".ts", ".tsx")), f"{path}: {name}"
 
 
-def test_every_package_that_is_imported_is_asked_for_and_remotion_is_of_one_version() -> None:
+def test_every_package_that_is_imported_is_requested_and_remotion_is_of_one_version() -> None:
     found = starter_files("film")
     package = json.loads(found["package.json"])
     asked = {**package["dependencies"], **package["devDependencies"]}
@@ -56,7 +56,7 @@ def test_remotion_itself_is_not_among_our_files_and_its_licence_is_named() -> No
     assert "Remotion License" in starter_files("film")["README.md"].decode()
 
 
-def test_the_record_says_where_the_film_is(folder: Path) -> None:
+def test_the_record_states_where_the_film_is(folder: Path) -> None:
     export(folder)
     record = json.loads((folder / RECORD).read_text())
     assert (folder / record["publicDir"] / "scenes").samefile(folder.parent / "public" / "scenes")
@@ -81,7 +81,7 @@ def test_what_a_person_changed_stays_as_long_as_we_have_nothing_new(folder: Path
     assert (folder / "src/Title.tsx").read_text() == "// mine"
 
 
-def test_what_nobody_touched_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_one_touched_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export(folder)
     (folder / "src/Title.tsx").write_text("// mine")
     upgrade(monkeypatch, "src/Film.tsx")
@@ -110,7 +110,7 @@ def test_what_both_have_changed_is_refused_and_nothing_else_is_written(
     assert (folder / "src/Title.tsx").read_text().endswith("// newer\n")
 
 
-def test_a_folder_of_somebody_else_is_left_alone(folder: Path) -> None:
+def test_a_folder_of_another_person_is_left_alone(folder: Path) -> None:
     folder.mkdir()
     (folder / "package.json").write_text("{}")
     (folder / RECORD).write_text('{"schema": "another"}')

@@ -181,7 +181,7 @@ def one_scene(**changes: Any) -> dict[str, Any]:
     return timeline(a_film(scene), {"scene-0": cut}, {p: v for p, v in placements.items() if v}, **options)
 
 
-def test_a_film_is_told_in_whole_frames() -> None:
+def test_a_film_is_reported_in_whole_frames() -> None:
     told = one_scene()
     assert (told["durationInFrames"], told["crossfadeFrames"], told["fps"]) == (219, 12, 25)
     (scene,) = told["scenes"]

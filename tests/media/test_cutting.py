@@ -1,4 +1,4 @@
-"""Parts of a film's picture: the right frames, in the right colours, as many as asked for."""
+"""Parts of a film's picture: the right frames, in the right colours, in the requested number."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def flat(path: Path, rgb: tuple[int, int, int], size: tuple[int, int] = (96, 64)
 
 
 @pytest.mark.parametrize(("first", "frames"), [(0, 60), (0, 1), (7, 20), (24, 2), (25, 30), (59, 1)])
-def test_a_part_has_the_frames_that_are_asked_for(slate: Path, tmp_path: Path, first: int, frames: int) -> None:
+def test_a_segment_has_the_requested_frames(slate: Path, tmp_path: Path, first: int, frames: int) -> None:
     out = tmp_path / "part.mp4"
     cut_part(LOOK, Segment(slate, first, frames), out)
     facts = probe_mp4(out)
@@ -130,8 +130,8 @@ def test_colours_are_those_of_the_source_whatever_matrix_it_has(
     with av.open(str(out)) as container:
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (1, 1)
-        seen = frame.to_ndarray(format="rgb24").mean(axis=(0, 1))
-    assert seen == pytest.approx(rgb, abs=6)  # the wrong matrix would be 20 off, and more
+        mean = frame.to_ndarray(format="rgb24").mean(axis=(0, 1))
+    assert mean == pytest.approx(rgb, abs=6)  # the wrong matrix would be 20 off, and more
 
 
 @pytest.mark.parametrize("size", [(96, 64), (384, 256), (160, 160), (48, 96)])
@@ -143,7 +143,7 @@ def test_another_size_fills_the_film_and_is_cropped_in_the_middle(tmp_path: Path
     assert picture.reshape(-1, 3).std(axis=0).max() < 2  # no bars, no other colours at the edges
 
 
-def test_what_is_cropped_is_the_edges(slate: Path, tmp_path: Path) -> None:
+def test_only_the_edges_are_cropped(slate: Path, tmp_path: Path) -> None:
     out = tmp_path / "part.mp4"
     cut_part(EncodeSettings(128, 128, 25, "veryfast", 5), Segment(slate, 0, 1), out)
     middle = pictures(slate)[0][:, 32:160].astype(int)

@@ -1,4 +1,4 @@
-"""Promises of media/embedded.py: the workflow in a picture or video is found wherever ComfyUI writes it."""
+"""The workflow in a picture or video is found wherever ComfyUI writes it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_video_with_its_workflow_in_the_comment(tmp_path: Path) -> None:
     assert json.loads(embedded_workflow(file)) == GRAPH
 
 
-def test_what_a_server_adds_that_is_no_json_is_null(tmp_path: Path) -> None:
+def test_nan_written_by_a_server_becomes_null(tmp_path: Path) -> None:
     text = '{"1": {"class_type": "X", "inputs": {}, "is_changed": [NaN]}}'
     assert json.loads(embedded_workflow(png(tmp_path / "a.png", prompt=text)))["1"]["is_changed"] == [None]
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         assert 'cannot read "' in refused(file) or "no workflow" in refused(file)
 
 
-def test_what_begins_as_media_does() -> None:
+def test_first_bytes_of_media() -> None:
     assert is_media(b"\x89PNG\r\n\x1a\n0000")
     assert is_media(b"\x00\x00\x00\x18ftypmp42")
     assert not is_media(b'{"nodes": []}')

@@ -104,7 +104,7 @@ def chord():
 
 
 SOUND = tone()
-SMALL = [np.roll(landscape(3, 96, 64), 2 * number, axis=1) for number in range(FRAMES)]  # for what is only heard
+SMALL = [np.roll(landscape(3, 96, 64), 2 * number, axis=1) for number in range(FRAMES)]  # for tests of sound
 
 
 @pytest.fixture(scope="module")
@@ -170,20 +170,20 @@ def test_slow_motion_is_not_frozen(found):
     assert codes(findings) == []
 
 
-def test_faint_noise_on_a_still_is_no_motion(found):
+def test_faint_noise_on_a_still_is_not_motion(found):
     findings = found(grainy(still(), levels=2.5))
     assert codes(findings) == ["Q101"]
     assert findings.frozen_share == 1
     assert findings.motion_mean < 0.01
 
 
-def test_grain_that_is_plainly_seen_is_no_freeze(found):
+def test_strong_grain_is_not_a_freeze(found):
     findings = found(grainy(still(), levels=12))
     assert codes(findings) == []
     assert findings.motion_mean <= 0.1
 
 
-def test_fine_texture_that_moves_is_no_freeze(found):
+def test_fine_texture_that_moves_is_not_a_freeze(found):
     """Single pixels all over the picture: nothing of them is left on the grid."""
     drops = np.random.default_rng(7).integers(0, (HEIGHT, WIDTH), (500, 2))
 
@@ -200,7 +200,7 @@ def test_fine_texture_that_moves_is_no_freeze(found):
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv444p", "gbrp10le"])
-def test_every_kind_of_pixel_is_looked_at(tmp_path, pixels):
+def test_every_pixel_format_is_inspected(tmp_path, pixels):
     path = tmp_path / "clip.mkv"
     for pictures, seconds in ((still(30), 1.2), (pan(0.2, 30), 0.2)):
         with av.open(str(path), "w") as container:
@@ -215,7 +215,7 @@ def test_every_kind_of_pixel_is_looked_at(tmp_path, pixels):
         assert found.frozen.seconds <= seconds
 
 
-def test_the_smallest_picture_is_looked_at(found):
+def test_the_smallest_picture_is_inspected(found):
     assert found([np.full((2, 2), 90.0)] * 5).frozen.seconds == 0.2
 
 
@@ -223,7 +223,7 @@ def test_grain_on_slow_motion_does_not_hide_it(found):
     assert codes(found(grainy(pan(0.03), levels=6))) == []
 
 
-def test_light_that_flickers_is_no_motion(found):
+def test_flickering_light_is_not_motion(found):
     flicker = [picture * (1 + 0.04 * np.sin(1.9 * n)) for n, picture in enumerate(grainy(still(), levels=3))]
     findings = found(flicker)
     assert "Q101" in codes(findings)
@@ -231,7 +231,7 @@ def test_light_that_flickers_is_no_motion(found):
     assert findings.motion_mean < 0.02
 
 
-def test_hard_compression_is_no_motion(found):
+def test_strong_compression_is_not_motion(found):
     assert found(still(), crf=38).frozen_share == 1
 
 
@@ -299,7 +299,7 @@ def test_motion_grows_with_speed(found):
     assert scores[0] < 0.02 < scores[1] < 0.2 < scores[2] < 0.6 < scores[3] < 1.5
 
 
-def test_the_liveliest_tenth_tells_a_burst_from_a_drift(found):
+def test_the_liveliest_tenth_distinguishes_a_burst_from_a_drift(found):
     findings = found([*still(31), *pan(0.4)[:10]])
     assert findings.motion_p90 > 2 * findings.motion_mean
 
@@ -324,7 +324,7 @@ def test_a_cut_is_seen_where_it_is(found):
     assert problem.message == "the picture jumps at 1.20 s"
 
 
-def test_a_first_frame_of_its_own_is_a_cut(found):
+def test_a_different_first_frame_is_a_cut(found):
     assert found([ELSEWHERE, *pan(0.1)]).cuts == (0.04,)
 
 
@@ -355,7 +355,7 @@ def test_light_is_measured(found):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (224, 96), (34, 384)])
-def test_every_size_is_looked_at(found, size):
+def test_every_size_is_inspected(found, size):
     findings = found([np.roll(landscape(3, size[1], size[0]), n * 3, axis=1) for n in range(9)])
     assert findings.frames == 9
     assert findings.motion_mean > 0.1
@@ -376,7 +376,7 @@ def test_no_track_is_missed_unless_none_is_wanted(found):
     assert codes(findings, Thresholds(wants_sound=False)) == []
 
 
-def test_a_silent_track_is_heard_as_such(found):
+def test_a_silent_track_is_found(found):
     findings = found(SMALL, sound=SOUND * 0)
     assert codes(findings) == ["Q106"]
     assert (findings.peak_db, findings.rms_db, findings.lufs) == (QUIETEST_DB, QUIETEST_DB, None)
@@ -404,7 +404,7 @@ def test_a_breath_gets_none(found):
 
 
 @pytest.mark.parametrize("sound", [tone(0, hertz=220), chord()])
-def test_clipped_sound_is_heard(found, sound):
+def test_clipped_sound_is_found(found, sound):
     findings = found(SMALL, sound=np.clip(2 * sound, -1, 1))
     assert codes(findings) == ["Q108"]
     assert findings.top_share > 0.05
@@ -416,7 +416,7 @@ def test_loud_sound_is_not_clipped(found, sound):
     assert codes(found(SMALL, sound=sound)) == []
 
 
-def test_sound_that_begins_late_is_heard(found, tmp_path):
+def test_sound_that_begins_late_is_found(found, tmp_path):
     late = tmp_path / "late.mp4"
     encode.write(late, [np.repeat(p[..., None], 3, 2) for p in SMALL], FPS, tone()[None].astype(np.float32), RATE, 0.4)
     findings = inspect_video(late)
@@ -427,7 +427,7 @@ def test_sound_that_begins_late_is_heard(found, tmp_path):
     assert found(SMALL).sound_start == 0
 
 
-def test_what_the_sound_lacks_is_said_with_its_side(found):
+def test_a_wrong_length_of_sound_is_reported_with_its_side(found):
     (short,) = judge(found(SMALL, sound=tone(seconds=1.2)))
     assert short.message.startswith("the sound ends 0.")
     assert short.message.endswith(" s before the picture, which has 1.64 s")
@@ -440,7 +440,7 @@ def test_sound_of_another_length_is_seen(found):
     assert codes(found(SMALL, sound=tone(seconds=2.0))) == ["Q109"]
 
 
-def test_the_padding_of_the_encoder_is_no_other_length(found):
+def test_the_encoders_padding_is_not_another_length(found):
     findings = found(SMALL, sound=tone(seconds=1.64))
     assert codes(findings) == []
     assert 1.64 <= findings.sound_seconds < 1.64 + 1024 / RATE
@@ -507,7 +507,7 @@ def test_nothing_is_like_nothing(found):
 
 
 @pytest.mark.parametrize("text", ["", "f1:", "f0:AAAA", "f1:????"])
-def test_what_is_no_fingerprint_is_refused(text, moving):
+def test_text_that_is_not_a_fingerprint_is_refused(text, moving):
     with pytest.raises(ValueError, match=r"fingerprint|base64|padding|characters"):
         similarity(moving.fingerprint, text)
 
@@ -515,7 +515,7 @@ def test_what_is_no_fingerprint_is_refused(text, moving):
 # Findings
 
 
-def test_a_slate_is_no_bad_clip(tmp_path):
+def test_a_slate_passes_the_checks(tmp_path):
     draw_slate(SlateSpec(192, 128, 25, 41, "hook", "a", 1, "A vault door opens"), tmp_path / "slate.mp4")
     findings = inspect_video(tmp_path / "slate.mp4")
     assert codes(findings) == []
@@ -534,7 +534,7 @@ def test_findings_survive_json(found):
     ("name", "content", "code"),
     [("gone.mp4", None, "M001"), ("page.mp4", b"<html>no</html>", "M004"), ("empty.mp4", b"", "M004")],
 )
-def test_what_is_no_video_is_refused(tmp_path, name, content, code):
+def test_a_file_that_is_not_a_video_is_refused(tmp_path, name, content, code):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(LtxflowError) as caught:
@@ -581,8 +581,8 @@ def test_a_fine_clip_has_no_problem():
 def test_a_shape_is_compared_with_what_was_wanted(found):
     moving = found(pan(0.1))
     assert judge(moving, wanted=ClipRequirements(FRAMES, FPS, (WIDTH, HEIGHT))) == []
-    told = {p.code: p.message for p in judge(moving, wanted=ClipRequirements(97, 24, (WIDTH * 2, HEIGHT)))}
-    assert told == {
+    messages = {p.code: p.message for p in judge(moving, wanted=ClipRequirements(97, 24, (WIDTH * 2, HEIGHT)))}
+    assert messages == {
         "Q111": "it is 320x192, not 640x192",
         "Q112": "it has 25 frames a second, not 24",
         "Q113": "it has 41 frames, not 97",
@@ -592,7 +592,7 @@ def test_a_shape_is_compared_with_what_was_wanted(found):
 OFF = Thresholds(None, None, None, False, False, None, None, None, 0.7, None, None, False, False, False)
 
 
-def test_a_check_that_is_off_says_nothing():
+def test_a_disabled_check_reports_nothing():
     bad = replace(
         FINE, frozen=FrameRange(0, 4.8), black=FrameRange(0, 1), cuts=(1.0,), motion_mean=0.0, silence=FrameRange(0, 3)
     )
@@ -609,7 +609,7 @@ def test_a_finding_of_an_older_version_can_be_read():
     assert findings_from(data) == FINE
 
 
-def test_a_rule_says_what_another_seed_does_about_it():
+def test_rules_know_the_effect_of_another_seed():
     tried = {code for code, rule in RULES.items() if rule.seed == "tried"}
     assert tried == {"Q101", "Q102", "Q104", "Q106"}
     assert {code for code, rule in RULES.items() if rule.seed == "may help"} == {"Q108", "Q110"}

@@ -44,8 +44,8 @@ def silence(frames: int = FRAMES, click: int | None = None) -> Sound:
 
 
 def join(parts: list[Path], out: Path, sounds: list[Sound] | None = None, **options: object) -> int:
-    told = {"bit_rate": 128_000, "tags": {"title": "Film"}, **options}
-    return join_film(parts, [silence()] if sounds is None else sounds, 25, out, **told)  # type: ignore[arg-type]
+    settings = {"bit_rate": 128_000, "tags": {"title": "Film"}, **options}
+    return join_film(parts, [silence()] if sounds is None else sounds, 25, out, **settings)  # type: ignore[arg-type]
 
 
 def test_every_frame_is_in_its_place(parts: list[Path], tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_sound_is_where_it_was_to_the_sample(parts: list[Path], tmp_path: Path, 
     sound = silence(click=click)
     join(parts, out, [sound[:, : 30 * 1920], sound[:, 30 * 1920 :]])
     with av.open(str(out)) as container:
-        heard = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-    assert abs(int(np.argmax(np.abs(heard[0]))) - click) <= 1
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    assert abs(int(np.argmax(np.abs(sound[0]))) - click) <= 1
 
 
 def test_chapters_and_captions_can_be_read_back(parts: list[Path], tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_chapters_and_captions_can_be_read_back(parts: list[Path], tmp_path: Pat
     captions = [Caption(200, 1400, ("Every coin,", "größer ☕")), Caption(2000, 3000, ("مرحبا",))]
     join(parts, out, chapters=chapters, captions=captions)
     with av.open(str(out)) as container:
-        told = container.chapters()
-        assert [chapter["metadata"]["title"] for chapter in told] == [chapter.title for chapter in chapters]
-        assert [chapter["start"] * chapter["time_base"] for chapter in told] == [0, Fraction(42, 25)]
+        found = container.chapters()
+        assert [chapter["metadata"]["title"] for chapter in found] == [chapter.title for chapter in chapters]
+        assert [chapter["start"] * chapter["time_base"] for chapter in found] == [0, Fraction(42, 25)]
         shown = []
         for packet in container.demux(container.streams.subtitles[0]):
             for text in packet.decode() if packet.size else ():
@@ -113,7 +113,7 @@ def test_chapters_and_captions_can_be_read_back(parts: list[Path], tmp_path: Pat
     assert decode_count(out) == FRAMES
 
 
-def test_sound_is_asked_for_as_late_as_can_be(parts: list[Path], tmp_path: Path) -> None:
+def test_sound_is_read_as_late_as_possible(parts: list[Path], tmp_path: Path) -> None:
     """So that a long film takes no more memory than a short one."""
     shown: list[int] = [0]
     waiting: list[int] = []

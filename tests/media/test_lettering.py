@@ -30,17 +30,17 @@ def drawn(text):
 
 @pytest.mark.parametrize("char", "éñß—→←↑↓…ЖΩł“")
 def test_european_text_and_arrows_are_drawn(char):
-    """A character that no font has is drawn as the box that stands for all of them."""
+    """A character that no font has is drawn as a box."""
     assert not (drawn(char) == drawn("\U0010ffff")).all()
     assert drawn(char).max() > 150
 
 
-def test_what_would_come_out_as_boxes_is_told():
+def test_characters_without_a_font_are_reported():
     assert undrawable("Größe → ½ “Ω” Ж, x²\n…") == ""
     assert undrawable("a \U00013080 b \U00013080\U00013081") == "\U00013080\U00013081"
 
 
-def test_lines_are_no_wider_than_asked_and_lose_nothing():
+def test_wrapped_lines_fit_and_lose_nothing():
     text = plain("a fairly long sentence\nwith breaks, " * 5 + "w" * 200)
     lines = wrapped(text, 150, STYLE)
     assert all(width_of(line, STYLE) <= 150 for line in lines)
@@ -53,7 +53,7 @@ def test_ideographs_break_anywhere_but_before_their_stops():
     assert not any(line[0] in "、。" for line in lines)
 
 
-def test_what_does_not_fit_ends_in_an_ellipsis():
+def test_text_that_does_not_fit_ends_in_an_ellipsis():
     assert clipped("short", 500, STYLE) == "short"
     cut = clipped("much too long for this", 90, STYLE)
     assert cut.endswith("…")
@@ -126,7 +126,7 @@ def test_letters_join_and_turn(monkeypatch):
 
 
 @shaping
-def test_words_of_two_directions_stand_where_a_reader_looks_for_them():
+def test_words_of_two_directions_are_in_reading_order():
     """abc, then Hebrew: the first word is on the left in a Latin line, and on the right in a Hebrew one."""
     needs(SHALOM)
     word, hebrew = "abc", "שלום"
@@ -157,7 +157,7 @@ def test_nothing_of_a_line_is_cut_off():
 
 
 @pytest.mark.parametrize("text", [SALAM, SHALOM, HINDI, f"Bitcoin (24) → {SHALOM} " * 9, "ทดสอบข้อความ" * 20])
-def test_lines_of_any_script_are_no_wider_than_asked_and_lose_nothing(text):
+def test_wrapped_lines_of_any_script_fit_and_lose_nothing(text):
     lines = wrapped(plain(text), 150, STYLE)
     assert all(width_of(line, STYLE) <= 150 for line in lines)
     assert "".join("".join(lines).split()) == "".join(plain(text).split())
@@ -183,7 +183,7 @@ def test_other_scripts_need_no_shaping(text, monkeypatch):
     assert (ink(text) == before).all()
 
 
-def test_what_a_machine_lacks_is_told_with_its_package(monkeypatch):
+def test_a_lack_of_fonts_is_reported_with_the_package(monkeypatch):
     assert lacking("Größe") is None
     assert lacking("\U00013080").hint == "apt install fonts-noto-cjk"
     monkeypatch.setattr(text_layout, "can_shape", lambda: True)

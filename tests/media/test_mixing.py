@@ -39,7 +39,7 @@ def test_speech_is_brought_to_its_loudness(tmp_path: Path, level: float) -> None
     assert integrated_lufs(mix(4 * RATE, [], MixedVoice(voice, 0)), RATE) == pytest.approx(-16, abs=0.3)
 
 
-def test_a_volume_is_heard_after_the_loudness(tmp_path: Path) -> None:
+def test_a_volume_applies_after_the_loudness(tmp_path: Path) -> None:
     voice = write(tmp_path / "v.wav", tone(4, 0.2, 300))
     assert integrated_lufs(mix(4 * RATE, [], MixedVoice(voice, 0, 0.5)), RATE) == pytest.approx(-22, abs=0.3)
 
@@ -51,12 +51,12 @@ def test_the_clips_own_sound_is_beneath(tmp_path: Path) -> None:
     assert integrated_lufs(made, RATE) == pytest.approx(-24, abs=0.3)
 
 
-def test_where_nobody_speaks_it_is_louder(tmp_path: Path) -> None:
+def test_scenes_without_speech_are_louder(tmp_path: Path) -> None:
     bed = write(tmp_path / "b.wav", tone(6, 0.2, 900))
     assert integrated_lufs(mix(6 * RATE, [Bed(bed, 0, 0, 6 * RATE)], None), RATE) == pytest.approx(-20, abs=0.3)
 
 
-def test_what_is_nearly_silent_is_not_pulled_up_into_noise(tmp_path: Path) -> None:
+def test_nearly_silent_sound_is_not_amplified_into_noise(tmp_path: Path) -> None:
     bed = write(tmp_path / "b.wav", tone(6, 0.001, 900))
     made = mix(6 * RATE, [Bed(bed, 0, 0, 6 * RATE)], None)
     assert integrated_lufs(made, RATE) < -50
@@ -104,13 +104,13 @@ def test_two_clips_that_overlap_are_as_loud_there_as_alone(tmp_path: Path) -> No
     assert made[0, 3 * RATE - fade : 3 * RATE].std() == pytest.approx(alone, rel=0.05)
 
 
-def test_a_trimmed_clip_is_heard_from_its_first_frame_on(tmp_path: Path) -> None:
+def test_a_trimmed_clip_plays_from_its_first_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "b.wav", np.concatenate([tone(1, 0.2, 500), tone(2, 0.2, 2000)]))
     made = mix(RATE, [Bed(path, RATE, 0, RATE)], None)
     assert decibels(made, 2000) > decibels(made, 500) + 40
 
 
-def test_what_is_shorter_than_its_picture_ends_in_silence(tmp_path: Path) -> None:
+def test_sound_shorter_than_its_picture_ends_in_silence(tmp_path: Path) -> None:
     path = write(tmp_path / "b.wav", tone(1, 0.2, 500))
     made = mix(3 * RATE, [Bed(path, 0, 0, 3 * RATE)], None)
     assert made.shape == (2, 3 * RATE)
@@ -128,7 +128,7 @@ def test_no_peak_passes_the_limit_and_the_rest_is_untouched() -> None:
     assert np.array_equal(limited(sound * np.float32(0.4)), sound * np.float32(0.4))
 
 
-def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(b"not a sound")
     with pytest.raises(LtxflowError, match=r'"x.wav" cannot be read as sound'):
         read_sound(tmp_path / "x.wav")

@@ -1,4 +1,4 @@
-"""Sounds that run together in one file are read to the last sample, or refused; a header's word is not taken for it."""
+"""Sounds that run together in one file are read to the last sample, or refused; headers are not trusted."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def chunk(name: bytes, content: bytes, pad: bool = True) -> bytes:
         wav(ONE[:0]) + wav(ONE),
     ],
 )
-def test_what_is_around_the_sound_is_not_heard(data: bytes, tmp_path: Path) -> None:
+def test_chunks_around_the_sound_are_ignored(data: bytes, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path, data), ONE)
 
 
@@ -156,7 +156,7 @@ def test_a_wav_that_broke_off_is_refused_and_not_shortened(data: bytes, says: st
 
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 250))
-def test_damage_is_told_and_never_a_crash(noise: bytes, at: int) -> None:
+def test_damage_is_reported_and_never_a_crash(noise: bytes, at: int) -> None:
     data = bytearray(wav(ramp(80), before=chunk(b"JUNK", b"x" * 7)) + wav(ramp(40)))
     data[at : at + len(noise)] = noise
     with tempfile.TemporaryDirectory() as folder, suppress(LtxflowError):

@@ -85,7 +85,7 @@ def test_a_silent_video_is_refused(write_video, tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"not a sound", b"RIFF\0\0\0\0WAVE"])
-def test_what_is_no_sound_is_refused(tmp_path, data):
+def test_a_file_that_is_not_sound_is_refused(tmp_path, data):
     path = tmp_path / "a.wav"
     path.write_bytes(data)
     with pytest.raises(LtxflowError, match=r'"a\.wav"'):
@@ -97,7 +97,7 @@ def test_a_sound_without_samples_is_refused(tmp_path):
         measure_sound(write_wav(tmp_path / "a.wav", samples=0))
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(LtxflowError, match="there is no sound file") as caught:
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(LtxflowError, match="no sound file") as caught:
         measure_sound(tmp_path / "gone.wav")
     assert caught.value.problems[0].code == "M001"

@@ -85,7 +85,7 @@ def box(kind, payload):
 
 @pytest.mark.parametrize("source", ["clip", "clip_index_last"])
 def test_content_credentials_are_left_alone(request, tmp_path, source):
-    """A C2PA manifest stands in a uuid box of its own beside the index, or as plain JUMBF."""
+    """Insert a C2PA manifest in a separate uuid box beside the index, or as plain JUMBF."""
     c2pa = box(b"uuid", C2PA + b"\0\0\0\0manifest\0" + bytes(8) + box(b"jumb", b"signed by the model's maker" * 40))
     jumbf = box(b"jumb", b"who made it")
     xmp = box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x:xmpmeta>secret wallet</x:xmpmeta>")

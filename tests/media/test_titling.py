@@ -49,9 +49,9 @@ def test_all_lines_go_the_way_of_their_caption(
 ) -> None:
     ways = []
 
-    def draw(*told: Any) -> float:
-        ways.append(told[-1])
-        return draw_text(*told)
+    def draw(*arguments: Any) -> float:
+        ways.append(arguments[-1])
+        return draw_text(*arguments)
 
     monkeypatch.setattr(subtitles, "draw_text", draw)
     draw_caption(lines, 640, 360)

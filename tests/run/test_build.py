@@ -95,7 +95,7 @@ def short(target: str) -> str:
 
 @dataclass
 class House:
-    """A store and what was told."""
+    """A store, and the events of a run."""
 
     store: Store
     events: list[Event] = field(default_factory=list)
@@ -114,7 +114,7 @@ class House:
     def build(
         self, *made: Node, places: int = 9, make: Make = write, keep_going: bool = True, force: tuple[str, ...] = ()
     ) -> tuple[RunResult, list[str]]:
-        """Build these nodes; return what became of them and which ran, in order."""
+        """Build these nodes; return how they ended and which ran, in order."""
         self.events.clear()
         plan = build_graph(made, [node.target for node in made])
         found = evaluate(plan, self.store.lookup, frozenset(word(name).target for name in force))
@@ -264,7 +264,7 @@ def test_time_in_a_queue_is_not_an_actions_time(house: House) -> None:
     assert loop_turns == ["a", "b"]
 
 
-def test_progress_from_a_thread_is_told_in_the_loops_thread_and_in_order(house: House) -> None:
+def test_progress_from_a_thread_is_reported_in_the_loops_thread_and_in_order(house: House) -> None:
     async def make(node: Node, job: ActionContext) -> str:
         await asyncio.to_thread(lambda: [job.progress(done / 4, f"{done} of 4") for done in range(1, 5)])
         return str(node.spec)
@@ -292,7 +292,7 @@ def test_what_failed_is_tried_again_by_the_next_build(house: House) -> None:
     assert ran == ["a"]
 
 
-def test_fail_fast_starts_nothing_more_not_even_what_stands_in_the_queue(house: House) -> None:
+def test_fail_fast_starts_nothing_more_not_even_what_waits_in_the_queue(house: House) -> None:
     film = [word(name) for name in "abcde"]
     built, ran = house.build(*film, places=1, make=fails("b"), keep_going=False)
     assert ran == ["a", "b"]
@@ -379,13 +379,13 @@ def test_an_action_that_brings_not_all_its_outputs_has_failed(house: House) -> N
     assert house.store.lookup(built.statuses[word("a").target].key) is None  # type: ignore[arg-type]
 
 
-def test_a_bug_in_a_step_is_not_hidden_and_is_told_once(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_in_a_step_is_not_hidden_and_is_reported_once(house: House, caplog: pytest.LogCaptureFixture) -> None:
     async def make(node: Node, job: ActionContext) -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         house.build(word("a"), word("b"), make=make)
-    assert caplog.records == []  # asyncio logs what nobody asks for: a traceback on the terminal
+    assert caplog.records == []  # asyncio logs errors that are never retrieved, as a traceback on the terminal
 
 
 # --- how much at once
@@ -430,7 +430,7 @@ def test_a_pool_that_is_full_keeps_no_other_waiting(house: House, monkeypatch: p
     assert ran == ["a", "b", "c"]
 
 
-def test_what_another_clip_made_is_no_reason_to_stop_early(house: House) -> None:
+def test_what_another_clip_made_is_not_reason_to_stop_early(house: House) -> None:
     """
     a ──► d
     b ──► e      b is the same as a, and waits for it; d and e are of another pool
@@ -477,7 +477,7 @@ def test_what_was_gathered_is_written_at_the_end(house: House, monkeypatch: pyte
 
 
 def test_what_was_gathered_is_written_while_others_go_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """b ends only once a is written down: nobody waits for the end of the film."""
+    """b ends only once a is written, which does not wait for the end of the film."""
     monkeypatch.setattr(build_module, "GROUP_S", 0.001)
 
     async def make(node: Node, job: ActionContext) -> str:
@@ -526,7 +526,7 @@ def test_ctrl_c_keeps_what_is_finished_and_skips_the_rest(house: House) -> None:
     assert ran == ["b", "c", "d"]
 
 
-def test_a_thread_that_nobody_waits_for_is_stopped_at_its_next_word(house: House) -> None:
+def test_a_thread_that_no_one_waits_for_is_stopped_at_its_next_word(house: House) -> None:
     told: list[BaseException] = []
     is_over = threading.Event()
 

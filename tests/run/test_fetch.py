@@ -39,7 +39,7 @@ def refused(name: str, path: Path, shot: ClipSpec) -> str:
     return caught.value.problem.message
 
 
-def test_what_was_asked_for_is_taken_with_its_facts(tmp_path: Path, shot: ClipSpec) -> None:
+def test_what_was_requested_is_taken_with_its_facts(tmp_path: Path, shot: ClipSpec) -> None:
     facts = verify("video", video(tmp_path, shot.frames), shot)
     assert (facts["frames"], facts["fps"], facts["width"]) == (shot.frames, "25", SIZE[0])
     picture = tmp_path / "last.png"
@@ -47,7 +47,7 @@ def test_what_was_asked_for_is_taken_with_its_facts(tmp_path: Path, shot: ClipSp
     assert verify("last_frame", picture, shot)["pixels"]
 
 
-def test_what_is_another_thing_is_told_apart(tmp_path: Path, shot: ClipSpec) -> None:
+def test_what_is_another_thing_is_distinguished(tmp_path: Path, shot: ClipSpec) -> None:
     assert refused("video", video(tmp_path, 8 + shot.frames), shot).startswith(
         f"the video has frames {shot.frames + 8}"
     )
@@ -74,20 +74,20 @@ def test_sound_that_is_short_by_design_is_taken_and_sound_that_is_missing_is_not
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>502</html>", b"\0" * 5000])
-def test_what_is_no_film_is_told(tmp_path: Path, shot: ClipSpec, data: bytes) -> None:
+def test_what_is_not_film_is_reported(tmp_path: Path, shot: ClipSpec, data: bytes) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(data)
     assert "video.mp4" in refused("video", path, shot)
     assert "video.mp4" in refused("last_frame", path, shot)
 
 
-def test_a_film_that_is_cut_short_is_told(tmp_path: Path, shot: ClipSpec) -> None:
+def test_a_film_that_is_cut_short_is_reported(tmp_path: Path, shot: ClipSpec) -> None:
     path = video(tmp_path, shot.frames)
     os.truncate(path, path.stat().st_size * 2 // 3)
     assert refused("video", path, shot)
 
 
-def test_a_disk_that_is_full_is_no_fault_of_the_file(
+def test_a_disk_that_is_full_is_not_fault_of_the_file(
     tmp_path: Path, shot: ClipSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(video: Path, published: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is sent to a server is what the key was made of, whatever happens to the files meanwhile."""
+"""Uploads have the bytes of the key, whatever happens to the files during a build."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_guide_is_sent_as_it_was_read(tmp_path: Path) -> None:
     assert sent.read_bytes() == BYTES
 
 
-def test_a_guide_that_was_edited_meanwhile_is_not_sent_under_the_old_key(tmp_path: Path) -> None:
+def test_a_guide_that_was_edited_during_a_build_is_not_sent_under_the_old_key(tmp_path: Path) -> None:
     asset = guide(tmp_path / "guide.mp4")
     (tmp_path / "guide.mp4").write_bytes(b"another guide, as we see")
     with pytest.raises(LtxflowError, match=r'"guide\.mp4" changed during the build') as caught:
@@ -69,14 +69,14 @@ def test_a_video_that_is_made_to_fit_is_made_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["abc.mov"]
 
 
-def test_a_video_that_was_edited_meanwhile_is_not_made_to_fit(tmp_path: Path) -> None:
+def test_a_video_that_was_edited_during_a_build_is_not_made_to_fit(tmp_path: Path) -> None:
     asset = footage(tmp_path / "a.mp4")
     (tmp_path / "a.mp4").write_bytes(canned(50, (192, 128), 25, "another"))
     with pytest.raises(LtxflowError, match=r'"a\.mp4" changed during the build'):
         content(asset, job(tmp_path / "work"))
 
 
-def test_what_does_not_decode_is_told_where_it_is_named(tmp_path: Path) -> None:
+def test_what_does_not_decode_is_reported_where_it_is_named(tmp_path: Path) -> None:
     asset = footage(tmp_path / "a.mp4")
     data = bytearray((tmp_path / "a.mp4").read_bytes())
     start = data.index(b"mdat") + 4

@@ -144,7 +144,7 @@ def test_known_speeds_that_waver_by_five_percent_cost_little(count: int) -> None
 
 @pytest.mark.parametrize("count", [20, pytest.param(400, marks=pytest.mark.slow)])
 def test_unknown_speeds_cost_at_most_one_clip_of_the_slowest_server(count: int) -> None:
-    """More cannot be promised: until something is finished nobody can know that a server is slow, and what runs there
+    """More cannot be promised: until something is finished no server is known to be slow, and what runs there
     by then is not thrown away."""
     for film, rates in mixes(3, count):
         longest = max(task.work for task in film) * max(rates)
@@ -236,7 +236,7 @@ def test_a_clip_goes_to_the_server_that_has_read_its_prompt() -> None:
     assert plan == {"A": [], "B": ["a"]}
 
 
-def test_a_barred_server_never_gets_the_clip_and_one_that_nobody_can_make_is_left_out() -> None:
+def test_a_barred_server_never_gets_the_clip_and_one_that_no_one_can_make_is_left_out() -> None:
     film = [Task("a", 1, excluded=frozenset("A")), Task("b", 1, excluded=frozenset("AB")), Task("c", 1)]
     plan = assign(film, [WorkerSlot("A", 9, 1), WorkerSlot("B", 0, 1)])
     assert plan == {"A": [], "B": ["a", "c"]}
@@ -305,7 +305,7 @@ def test_a_measured_speed_counts_until_what_runs_shows_a_slower_one() -> None:
     assert rate_of(2.0, [1.0], elapsed_s=6.0, work=2.0) == 3.0
 
 
-def test_a_server_nobody_has_measured_is_as_fast_as_the_others_until_it_takes_longer() -> None:
+def test_a_server_no_one_has_measured_is_as_fast_as_the_others_until_it_takes_longer() -> None:
     assert rate_of(None, []) == GUESS
     assert rate_of(None, [1.0, 2.0]) == 1.5
     assert rate_of(None, [1.0], elapsed_s=4.0, work=2.0) > 2.0

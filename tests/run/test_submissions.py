@@ -24,7 +24,7 @@ def after(journal: Journal) -> Submissions:
     return Submissions(journal)
 
 
-def test_a_key_that_nobody_heard_of(journal: Journal) -> None:
+def test_a_key_that_no_one_knows(journal: Journal) -> None:
     new = Submissions(journal)
     assert not new.knows(KEY)
     assert new.open_of(KEY) is None
@@ -45,7 +45,7 @@ def test_what_is_being_submitted_is_open_from_then_on(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["lost", "failed", "cancelled"])
-def test_what_ended_otherwise_is_counted_and_said_why(journal: Journal, outcome: str) -> None:
+def test_what_ended_otherwise_is_counted_with_its_cause(journal: Journal, outcome: str) -> None:
     run = Submissions(journal)
     run.submitting(FIRST, KEY, "c", "first")
     run.submitted(FIRST, KEY)

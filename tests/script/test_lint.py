@@ -151,6 +151,10 @@ def test_a_short_prompt_is_reported_with_its_word_count() -> None:
     assert found["P101"].hint.startswith("describe in three to six sentences")
 
 
+def test_a_prompt_of_one_word_has_one_word() -> None:
+    assert lint_of("Vault.")["P101"].message == "the prompt of hook/a has only 1 word"
+
+
 def test_a_long_prompt_is_reported_with_the_limit() -> None:
     found = lint_of(" ".join([GOOD] * 9))
     assert found.keys() == {"P102"}

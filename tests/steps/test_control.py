@@ -1,4 +1,4 @@
-"""A guide video: its map is computed, or it is used as it is. Which of the two is said, and part of the key."""
+"""A guide video: its map is computed, or it is used as it is; which of the two is shown, and part of the key."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_video_is_used_as_it_is(film: Film, mode: str) -> None:
     assert said(film) == []
 
 
-def test_of_edges_the_map_is_computed_unless_the_film_says_otherwise(film: Film) -> None:
+def test_of_edges_the_map_is_computed_unless_the_film_states_otherwise(film: Film) -> None:
     usual = key(write(film, mode="canny"))
     assert "Canny" in kinds(film)
     assert said(film) == []
@@ -88,7 +88,7 @@ def test_of_edges_the_map_is_computed_unless_the_film_says_otherwise(film: Film)
 
 
 @pytest.mark.parametrize("mode", ["depth", "pose"])
-def test_of_others_it_is_said_that_the_video_is_used_as_it_is(film: Film, mode: str) -> None:
+def test_of_others_it_is_noted_that_the_video_is_used_as_it_is(film: Film, mode: str) -> None:
     usual = key(write(film, mode=mode))
     (problem,) = said(film)
     what = {"depth": "depth", "pose": "poses"}[mode]
@@ -103,7 +103,7 @@ def test_of_others_it_is_said_that_the_video_is_used_as_it_is(film: Film, mode: 
 
 
 @pytest.mark.parametrize("mode", ["raw", "detailer"])
-def test_there_is_no_map_of_a_video_that_is_none(film: Film, mode: str) -> None:
+def test_there_is_not_map_of_a_video_that_is_none(film: Film, mode: str) -> None:
     with pytest.raises(LtxflowError) as caught:
         write(film, mode=mode, preprocess="true").session()
     (problem,) = caught.value.problems
@@ -112,7 +112,7 @@ def test_there_is_no_map_of_a_video_that_is_none(film: Film, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["depth", "pose"])
-def test_the_key_says_which_model_computed_the_map(film: Film, mode: str) -> None:
+def test_the_key_states_which_model_computed_the_map(film: Film, mode: str) -> None:
     made = shot(write(film, mode=mode, preprocess="true"))
     role = MAPS[mode][1]
     assert role in made.roles()

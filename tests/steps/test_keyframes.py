@@ -82,7 +82,7 @@ def test_each_is_a_guide_at_its_frame(film: Film) -> None:
     assert {asset.name for asset in made.assets()} == {a, b}
 
 
-def test_the_profile_says_how_firmly_they_are_followed(film: Film) -> None:
+def test_the_profile_states_how_firmly_they_are_followed(film: Film) -> None:
     write(film, profile="ltx2.5")
     last = shot(film).profile.last_frame
     first, second = guides(film)

@@ -1,4 +1,4 @@
-"""Blobs: whole or not there, whatever dies, and never damaged by anybody's edit."""
+"""Blobs: whole or not there, whatever process dies, and safe from edits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def film(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_what_is_put_is_there_read_only_in_private_folders(cas: BlobStore, film: Path, move: bool) -> None:
+def test_blobs_are_read_only_in_private_folders(cas: BlobStore, film: Path, move: bool) -> None:
     assert not cas.has(DIGEST)
     assert cas.size(DIGEST) is None
     assert cas.put(film, move=move) == DIGEST
@@ -61,7 +61,7 @@ def test_an_edit_of_the_source_does_not_reach_the_blob(cas: BlobStore, film: Pat
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_a_file_that_is_not_what_was_promised_is_not_kept(cas: BlobStore, film: Path, move: bool) -> None:
+def test_a_file_of_another_digest_is_not_stored(cas: BlobStore, film: Path, move: bool) -> None:
     promised = digest_bytes(b"something else")
     with pytest.raises(LtxflowError, match="has the sha256"):
         cas.put(film, promised, move=move)
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_what_was_promised_is_not_kept(cas: BlobStore, film: 
     assert film.read_bytes() == FILM
 
 
-def test_a_file_that_is_not_what_was_promised_is_told_even_when_that_blob_is_there(cas: BlobStore, film: Path) -> None:
+def test_a_file_of_another_digest_is_refused_even_if_that_blob_exists(cas: BlobStore, film: Path) -> None:
     cas.put(film)
     film.write_bytes(FILM[::-1])
     with pytest.raises(LtxflowError, match="has the sha256"):
@@ -127,13 +127,13 @@ def test_damage_of_the_right_size_is_found_by_verify(cas: BlobStore, film: Path)
 
 
 @pytest.mark.parametrize("text", ["", "../../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n"])
-def test_what_is_no_digest_leads_nowhere(cas: BlobStore, text: str) -> None:
+def test_text_that_is_not_a_digest_is_refused(cas: BlobStore, text: str) -> None:
     with pytest.raises(LtxflowError) as caught:
         cas.path(Digest(text))
     assert "64 hex digits" in caught.value.problems[0].hint
 
 
-def test_a_missing_source_is_said_with_its_path(cas: BlobStore, tmp_path: Path) -> None:
+def test_a_missing_source_is_named(cas: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match=r"nothing\.mp4"):
         cas.put(tmp_path / "nothing.mp4")
 

@@ -116,7 +116,7 @@ def test_no_death_leaves_half_a_lock(tmp_path: Path) -> None:
 # --- errors
 
 
-def test_a_merge_conflict_is_told_with_its_line() -> None:
+def test_a_merge_conflict_is_reported_with_its_line() -> None:
     lines = lock_text(LOCK).splitlines()
     text = "\n".join([*lines[:3], "<<<<<<< HEAD", lines[3], "=======", lines[3], ">>>>>>> theirs", ""])
     error, span = at(text)
@@ -126,7 +126,7 @@ def test_a_merge_conflict_is_told_with_its_line() -> None:
     assert "ltxflow lock merge" in error.problems[0].hint
 
 
-def test_a_clip_that_stands_twice_is_told() -> None:
+def test_a_clip_that_occurs_twice_is_reported() -> None:
     text = lock_text(LOCK) + lock_text(LOCK).splitlines()[2] + "\n"
     error, span = at(text)
     assert span == Span("ltxflow.lock", 5, 1)
@@ -149,7 +149,7 @@ def test_a_clip_that_stands_twice_is_told() -> None:
         ('hook/a: {"pick": 1, "takes": {"1": {"key": "../x"}}}', 9, '"key" is not 64 hex digits'),
     ],
 )
-def test_a_bad_line_is_told_with_line_column_and_hint(line: str, col: int, message: str) -> None:
+def test_a_bad_line_is_reported_with_line_column_and_hint(line: str, col: int, message: str) -> None:
     error, span = at(f"# x\nltxflow-lock: 1\n{line}\n")
     assert span == Span("ltxflow.lock", 3, col)
     assert message in error.problems[0].message
@@ -157,7 +157,7 @@ def test_a_bad_line_is_told_with_line_column_and_hint(line: str, col: int, messa
     assert error.exit_code == 2
 
 
-def test_bad_values_in_a_take_are_told() -> None:
+def test_bad_values_in_a_take_are_reported() -> None:
     good = lock_text(Lock({"hook/a": LockEntry(1, {1: a_take()})}))
     for old, new, message in [
         ('"seed": 88', '"seed": -1', '"seed"'),
@@ -172,12 +172,12 @@ def test_bad_values_in_a_take_are_told() -> None:
         assert message in error.problems[0].message
 
 
-def test_all_bad_lines_are_told_at_once() -> None:
+def test_all_bad_lines_are_reported_at_once() -> None:
     error, _ = at("ltxflow-lock: 1\nx\nhook/a: {}\n")
     assert [problem.span.line for problem in error.problems if problem.span] == [2, 3]
 
 
-def test_another_version_or_no_lock_at_all_is_told() -> None:
+def test_another_version_or_another_file_is_reported() -> None:
     error, span = at("# c\nltxflow-lock: 2\n")
     assert "upgrade" in error.problems[0].hint
     assert span.line == 2
@@ -185,7 +185,7 @@ def test_another_version_or_no_lock_at_all_is_told() -> None:
     assert '"ltxflow-lock: 1"' in error.problems[0].hint
 
 
-def test_what_is_not_utf8_is_told_with_its_place(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_reported_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "ltxflow.lock"
     path.write_bytes(b"ltxflow-lock: 1\nho\xffok")
     with pytest.raises(LtxflowError) as caught:
@@ -241,7 +241,7 @@ def test_moves_of_clips_and_scenes_once() -> None:
     assert moved(again, [("hook", "intro")]) is again
 
 
-def test_what_the_lock_knows_of_an_output() -> None:
+def test_outputs_in_the_lock() -> None:
     take = a_take()
     assert take.output("video") == Output(take.digest, {"frames": 121, "width": 1536, "fps": 25})
     assert take.output("last_frame") == Output(Digest(take.outputs["last_frame"]))

@@ -1,4 +1,4 @@
-"""What others write to the lock while a verb runs is never lost, and neither is what the verb writes."""
+"""Changes to the lock by others while a verb runs are merged with its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_nobody_else_wrote_is_written_as_it_is(path: Path) -> None:
+def test_a_lock_that_no_other_program_changed_is_written_unmerged(path: Path) -> None:
     file = LockFile(path, "ltxflow.lock")
     lock = with_take(file.read(), "hook/a", 1, take("c"))
     merged = file.save(lock)
@@ -36,7 +36,7 @@ def test_what_nobody_else_wrote_is_written_as_it_is(path: Path) -> None:
     assert read_lock(path) == again
 
 
-def test_what_others_wrote_is_kept_with_it(path: Path) -> None:
+def test_changes_of_others_are_merged(path: Path) -> None:
     file = LockFile(path, "ltxflow.lock")
     lock = with_take(file.read(), "hook/a", 1, take("c"))
     write_lock(path, with_status(lock_of(a="a", b="b", z="e"), "hook/b", "approved", ""))
@@ -51,19 +51,19 @@ def test_what_others_wrote_is_kept_with_it(path: Path) -> None:
     assert file.save(later).lock is later  # once merged it is known
 
 
-def test_two_words_on_one_clip_are_told(path: Path) -> None:
+def test_two_decisions_on_one_clip_are_reported(path: Path) -> None:
     file = LockFile(path, "ltxflow.lock")
     lock = with_status(file.read(), "hook/b", "rejected", "too dark")
     other = with_take(lock_of(a="a", b="b"), "hook/b", 2, take("c"))
     entry = other.entries["hook/b"]
     write_lock(path, Lock({**other.entries, "hook/b": LockEntry(2, entry.takes, "rejected", "")}))
-    told = merge_problems(file.save(lock), "ltxflow.lock")
-    assert [problem.message for problem in told][1:] == [
+    problems = merge_problems(file.save(lock), "ltxflow.lock")
+    assert [problem.message for problem in problems][1:] == [
         "hook/b: here take 1 (rejected), there take 2 (rejected); take 1 is kept"
     ]
 
 
-def test_what_cannot_be_read_is_left_as_it_is(path: Path) -> None:
+def test_an_unreadable_lock_is_not_overwritten(path: Path) -> None:
     file = LockFile(path, "ltxflow.lock")
     lock = with_take(file.read(), "hook/a", 1, take("c"))
     damaged = path.read_text().replace("hook/b", "<<<<<<< HEAD\nhook/b")
@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_left_as_it_is(path: Path) -> None:
     assert file.save(lock).lock == lock
 
 
-def test_a_lock_that_somebody_removed_has_what_was_written_since(path: Path) -> None:
+def test_a_removed_lock_is_written_again_with_later_changes(path: Path) -> None:
     file = LockFile(path, "ltxflow.lock")
     lock = with_take(file.read(), "hook/a", 1, take("c"))
     path.unlink()

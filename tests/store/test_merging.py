@@ -1,4 +1,4 @@
-"""Locks that went apart: takes are united, whoever changed a word has it, and what two people decided is a clash."""
+"""Diverged locks: takes are united, changed decisions win, and contradicting decisions are conflicts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_retakes_of_both_sides_become_two_takes() -> None:
 
 
 def test_the_same_take_rendered_on_both_sides_is_one() -> None:
-    """The same key, other bytes: no number is spent on it, and the approved one stands."""
+    """The same key, other bytes: no number is spent on it, and the approved one is kept."""
     other = replace(B, digest=Digest("e" * 64))
     ours, theirs = LockEntry(1, {1: A, 2: B}), LockEntry(2, {1: A, 2: other}, "approved")
     merged = merge(lock(a=BASE), lock(a=ours), lock(a=theirs))
@@ -51,7 +51,7 @@ def test_the_same_take_rendered_on_both_sides_is_one() -> None:
     assert not merged.conflicts
 
 
-def test_a_take_rendered_anew_on_both_sides_is_ours_unless_theirs_was_approved() -> None:
+def test_a_take_rendered_again_on_both_sides_is_ours_unless_theirs_was_approved() -> None:
     ours, theirs = LockEntry(1, {1: B}), LockEntry(1, {1: C})
     assert merge(lock(a=BASE), lock(a=ours), lock(a=theirs)).lock == lock(a=ours)
     approved = replace(theirs, status="approved")
@@ -59,20 +59,20 @@ def test_a_take_rendered_anew_on_both_sides_is_ours_unless_theirs_was_approved()
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "stands"),
+    ("ours", "theirs", "kept"),
     [(("", 2), ("approved", 3), 3), (("approved", 2), ("", 3), 2), (("accepted", 2), ("rejected", 3), 2)],
 )
-def test_the_stronger_word_stands(ours: tuple[str, int], theirs: tuple[str, int], stands: int) -> None:
+def test_the_stronger_decision_wins(ours: tuple[str, int], theirs: tuple[str, int], kept: int) -> None:
     takes = {1: A, 2: B, 3: C}
     base = LockEntry(1, takes)
     mine, other = (LockEntry(pick, takes, status) for status, pick in (ours, theirs))
     merged = merge(lock(a=base), lock(a=mine), lock(a=other))
-    assert merged.lock.entries["hook/a"].pick == stands
+    assert merged.lock.entries["hook/a"].pick == kept
     assert not merged.conflicts
 
 
 @pytest.mark.parametrize("status", ["", "approved"])
-def test_two_people_who_decided_differently_are_a_clash(status: str) -> None:
+def test_contradicting_decisions_are_a_conflict(status: str) -> None:
     takes = {1: A, 2: B, 3: C}
     ours, theirs = LockEntry(2, takes, status), LockEntry(3, takes, status)
     merged = merge(lock(a=LockEntry(1, takes)), lock(a=ours), lock(a=theirs))
@@ -81,7 +81,7 @@ def test_two_people_who_decided_differently_are_a_clash(status: str) -> None:
     assert (clash.clip, clash.their_take) == ("hook/a", 3)
 
 
-def test_what_one_side_removed_goes_unless_the_other_changed_it() -> None:
+def test_a_clip_removed_on_one_side_is_removed_unless_the_other_changed_it() -> None:
     assert merge(lock(a=BASE), Lock(), lock(a=BASE)).lock == Lock()
     changed = lock(a=LockEntry(1, {1: B}))
     assert merge(lock(a=BASE), Lock(), changed).lock == changed

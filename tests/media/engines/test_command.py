@@ -14,13 +14,13 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, speak
 from ltxflow.media.speech.command import arguments
 
-# Writes what it was told beside the sound: arguments, folder, environment.
+# Writes its call beside the sound: arguments, folder, environment.
 TELLER = f"""
 import json, os, sys
 out = sys.argv[1]
 open(out, "wb").write({tone(0.05)!r})
-told = {{"argv": sys.argv[2:], "cwd": os.getcwd(), "env": dict(os.environ)}}
-json.dump(told, open(os.path.join(os.path.dirname(out), "told.json"), "w"))
+call = {{"argv": sys.argv[2:], "cwd": os.getcwd(), "env": dict(os.environ)}}
+json.dump(call, open(os.path.join(os.path.dirname(out), "call.json"), "w"))
 """
 
 
@@ -41,16 +41,16 @@ def scratch(tmp_path: Path) -> Path:
     return tmp_path / "scratch"
 
 
-def told(scratch: Path) -> dict[str, object]:
-    read: dict[str, object] = json.loads((scratch / "told.json").read_text())
+def call(scratch: Path) -> dict[str, object]:
+    read: dict[str, object] = json.loads((scratch / "call.json").read_text())
     return read
 
 
 def test_placeholders_are_filled_and_the_file_is_the_sound(tmp_path: Path, scratch: Path) -> None:
     engine = program(tmp_path, TELLER, "{out}", "--voice={voice}", "-s", "{speed}", "{text_file}", "{text}", '{"a": 1}')
-    said = say(engine, SpeechRequest("Héllo “you”", "amy", 1.25), scratch)
-    assert said.file.read_bytes() == tone(0.05)
-    argv = told(scratch)["argv"]
+    sound = say(engine, SpeechRequest("Héllo “you”", "amy", 1.25), scratch)
+    assert sound.file.read_bytes() == tone(0.05)
+    argv = call(scratch)["argv"]
     assert argv == ["--voice=amy", "-s", "1.25", str(scratch / "text.txt"), "Héllo “you”", '{"a": 1}']
     assert (scratch / "text.txt").read_text("utf-8") == "Héllo “you”\n"
 
@@ -58,7 +58,7 @@ def test_placeholders_are_filled_and_the_file_is_the_sound(tmp_path: Path, scrat
 def test_no_shell_ever_reads_a_line(tmp_path: Path, scratch: Path) -> None:
     line = "a; touch $(echo hacked) `id` && rm -rf / | 'b' \"c\" {out} {voice}"
     say(program(tmp_path, TELLER, "{out}", "{text}"), SpeechRequest(line), scratch)
-    assert told(scratch)["argv"] == [line]  # placeholders in it stay text, too
+    assert call(scratch)["argv"] == [line]  # placeholders in it stay text, too
 
 
 @pytest.mark.parametrize("line", ["-o /etc/passwd", "--help", "@/etc/passwd", "-"])
@@ -87,10 +87,10 @@ def test_a_command_sees_no_secrets_but_those_that_its_entry_passes(tmp_path: Pat
         ELEVEN_API_KEY="e11",
         DB="pw",
     )
-    seen = told(scratch)["env"]
-    assert isinstance(seen, dict)
-    assert {"HOME": "/h", "LC_ALL": "C.UTF-8", "ELEVEN_API_KEY": "e11"}.items() <= seen.items()
-    assert not {"OPENAI_API_KEY", "DB"} & seen.keys()
+    passed = call(scratch)["env"]
+    assert isinstance(passed, dict)
+    assert {"HOME": "/h", "LC_ALL": "C.UTF-8", "ELEVEN_API_KEY": "e11"}.items() <= passed.items()
+    assert not {"OPENAI_API_KEY", "DB"} & passed.keys()
 
 
 def test_a_projects_command_runs_in_its_folder(tmp_path: Path, scratch: Path) -> None:
@@ -100,12 +100,12 @@ def test_a_projects_command_runs_in_its_folder(tmp_path: Path, scratch: Path) ->
     (film / "say.sh").chmod(0o755)
     engine = replace(program(tmp_path, TELLER), argv=("./say.sh", "{out}", "{text}"), folder=film)
     say(engine, SpeechRequest("Hi."), scratch)
-    assert told(scratch)["cwd"] == str(film)
+    assert call(scratch)["cwd"] == str(film)
 
 
 def test_another_command_runs_in_scratch(tmp_path: Path, scratch: Path) -> None:
     say(program(tmp_path, TELLER, "{out}", "{text}"), SpeechRequest("Hi."), scratch)
-    assert told(scratch)["cwd"] == str(scratch)
+    assert call(scratch)["cwd"] == str(scratch)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_failing_program_is_quoted(tmp_path: Path, scratch: Path, code: str, w
 
 
 def test_a_program_that_is_not_there_is_named(scratch: Path) -> None:
-    with pytest.raises(LtxflowError, match='mine: there is no program "no-such-program"'):
+    with pytest.raises(LtxflowError, match='mine: no program "no-such-program"'):
         say(Engine("mine", "command", argv=("no-such-program", "{text}", "{out}")), SpeechRequest("Hi."), scratch)
 
 
@@ -140,7 +140,7 @@ signal.pause()
 
 
 def is_gone(pid: int) -> bool:
-    """Whether it runs no more; a zombie that nobody has asked after does not."""
+    """Return whether a process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):

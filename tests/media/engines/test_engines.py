@@ -13,13 +13,13 @@ from ltxflow.media import speech
 from ltxflow.media.speech import KINDS, OFFLINE, Engine, SpeechRequest, available, one_line, pick_offline, speak
 
 
-def test_every_kind_has_a_module_that_can_be_asked() -> None:
+def test_every_kind_has_a_module() -> None:
     for kind in KINDS:
         usable, why = available(Engine("x", kind), {"PATH": ""})
         assert usable == (not why)
 
 
-def test_without_a_program_on_the_path_espeak_is_not_there_and_says_what_helps() -> None:
+def test_without_its_program_espeak_is_unavailable_with_a_remedy() -> None:
     usable, why = available(Engine("espeak", "espeak"), {"PATH": ""})
     assert not usable
     assert "apt install espeak-ng" in why
@@ -47,15 +47,15 @@ def test_no_sound_is_an_error_that_quotes_the_line(tmp_path: Path, monkeypatch: 
             return True, ""
 
         async def speak(self, engine: Engine, wanted: SpeechRequest, folder: Path, env: object) -> speech.SpokenSound:
-            (folder / "said.wav").touch()
-            return speech.SpokenSound(folder / "said.wav")
+            (folder / "spoken.wav").touch()
+            return speech.SpokenSound(folder / "spoken.wav")
 
     monkeypatch.setattr(speech, "_module", lambda kind: Mute())
     with pytest.raises(LtxflowError, match='mute: made no sound of "Hello there"'):
         asyncio.run(speak(Engine("mute", "mute"), SpeechRequest("Hello there"), tmp_path, os.environ))
 
 
-def test_what_others_say_is_shown_as_one_printable_line() -> None:
+def test_foreign_output_is_shown_as_one_printable_line() -> None:
     assert one_line("a\n\x1b[31mb\u202e\tc ") == "a [31mb c"
     assert one_line("x" * 400, 10) == "xxxxxxxxx…"
 

@@ -23,15 +23,15 @@ def say(wanted: SpeechRequest, folder: Path) -> SpokenSound:
 
 
 def test_a_line_is_spoken_with_the_times_of_its_words(tmp_path: Path) -> None:
-    said = say(SpeechRequest(LINE), tmp_path / "a")
-    words = [LINE[word.at : word.at + word.length] for word in said.words]
+    sound = say(SpeechRequest(LINE), tmp_path / "a")
+    words = [LINE[word.at : word.at + word.length] for word in sound.words]
     if not words:
         pytest.skip("its library is not installed")
     assert words == ["Schöne", "Grüße", "the", "key", "and", "nothing", "else"]
-    starts = [word.start for word in said.words]
+    starts = [word.start for word in sound.words]
     assert starts == sorted(starts)
-    assert starts[-1] < read_voice(said.file).seconds
-    assert said.version
+    assert starts[-1] < read_voice(sound.file).seconds
+    assert sound.version
 
 
 def test_the_same_line_is_the_same_sound_with_and_without_the_library(
@@ -42,12 +42,12 @@ def test_the_same_line_is_the_same_sound_with_and_without_the_library(
     async def plainly(folder: Path) -> SpokenSound:
         rate = round(espeak.NORMAL_RATE * 1.2)
         return await espeak._speak_plainly(
-            ENGINE, SpeechRequest(LINE, "en-gb", 1.2), "en-gb", rate, folder, os.environ, folder / "said.wav"
+            ENGINE, SpeechRequest(LINE, "en-gb", 1.2), "en-gb", rate, folder, os.environ, folder / "spoken.wav"
         )
 
     (tmp_path / "b").mkdir()
     plain = asyncio.run(plainly(tmp_path / "b"))
-    assert read_voice(plain.file).samples.tobytes() == read_voice(tmp_path / "a" / "said.wav").samples.tobytes()
+    assert read_voice(plain.file).samples.tobytes() == read_voice(tmp_path / "a" / "spoken.wav").samples.tobytes()
     assert whole
 
 
@@ -63,11 +63,11 @@ def test_voices_are_names_and_languages(tmp_path: Path, voice: str) -> None:
 
 @pytest.mark.parametrize("voice", ["klingon-x", "../../etc/passwd", "/etc/passwd", "-q"])
 def test_a_voice_that_is_not_there_is_named(tmp_path: Path, voice: str) -> None:
-    with pytest.raises(LtxflowError, match=f'there is no voice "{voice}"') as error:
+    with pytest.raises(LtxflowError, match=f'no voice "{voice}"') as error:
         say(SpeechRequest("Hello.", voice), tmp_path)
     assert "--voices" in error.value.problems[0].hint
 
 
 def test_markup_in_a_line_does_nothing(tmp_path: Path) -> None:
-    said = say(SpeechRequest('<audio src="/etc/passwd"/> Hi.'), tmp_path)
-    assert said.file.stat().st_size > 1000
+    sound = say(SpeechRequest('<audio src="/etc/passwd"/> Hi.'), tmp_path)
+    assert sound.file.stat().st_size > 1000

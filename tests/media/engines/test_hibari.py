@@ -35,8 +35,8 @@ def test_speed_shortens(tmp_path: Path) -> None:
     assert slow.seconds > 1.5 * fast.seconds
 
 
-def test_a_voice_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(LtxflowError, match='there is no voice "bob"') as error:
+def test_an_unknown_voice_is_reported_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(LtxflowError, match='no voice "bob"') as error:
         say(SpeechRequest("Hello.", "bob"), tmp_path)
     assert "heart" in error.value.problems[0].hint
 
@@ -49,13 +49,13 @@ def test_no_voice_is_fetched_from_the_network(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "none").exists()
 
 
-def test_a_language_it_does_not_speak_is_no_sound(tmp_path: Path) -> None:
-    said = say(SpeechRequest("你好"), tmp_path)
+def test_an_unsupported_language_gives_no_sound(tmp_path: Path) -> None:
+    sound = say(SpeechRequest("你好"), tmp_path)
     with pytest.raises(LtxflowError, match="holds no samples"):
-        canonical(said.file, tmp_path / "out.wav")
+        canonical(sound.file, tmp_path / "out.wav")
 
 
-def test_whoever_is_stopped_leaves_no_thread_behind_that_writes_into_a_folder_that_is_gone(tmp_path: Path) -> None:
+def test_cancelling_waits_for_the_thread_that_writes_into_the_folder(tmp_path: Path) -> None:
     async def stopped() -> None:
         line = SpeechRequest("The key is yours. " * 20)
         speaking = asyncio.create_task(speak(ENGINE, line, tmp_path, os.environ))
@@ -63,6 +63,6 @@ def test_whoever_is_stopped_leaves_no_thread_behind_that_writes_into_a_folder_th
         speaking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await speaking
-        assert (tmp_path / "said.wav").exists()  # its thread has come to its end
+        assert (tmp_path / "spoken.wav").exists()  # its thread has come to its end
 
     asyncio.run(stopped())

@@ -1,4 +1,4 @@
-"""Images from a server with `POST /v1/images/generations`: what it is asked, and what becomes of its answers."""
+"""Images from a server with `POST /v1/images/generations`: its requests, and the use of its answers."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def made(server: FakeImages, folder: Path) -> bytes:
 def problem(server: FakeImages, folder: Path) -> str:
     with pytest.raises(LtxflowError) as error:
         made(server, folder)
-    told = error.value.problems[0]
-    assert KEY not in told.message + told.hint
-    return f"{told.message} | {told.hint}"
+    found = error.value.problems[0]
+    assert KEY not in found.message + found.hint
+    return f"{found.message} | {found.hint}"
 
 
-def test_an_image_is_asked_for_with_its_seed_and_the_key(server: FakeImages, tmp_path: Path) -> None:
+def test_an_image_is_requested_with_its_seed_and_the_key(server: FakeImages, tmp_path: Path) -> None:
     assert made(server, tmp_path) == png("A door 7", (64, 32))
     (asked,) = server.asked
     assert (asked.path, asked.key) == ("/v1/images/generations", KEY)
@@ -59,7 +59,7 @@ def test_an_image_is_asked_for_with_its_seed_and_the_key(server: FakeImages, tmp
 
 
 @pytest.mark.parametrize("declines", [("seed",), ("response_format",), ("seed", "response_format")])
-def test_a_server_that_knows_no_seed_is_asked_without(
+def test_a_server_without_seeds_gets_a_request_without(
     server: FakeImages, tmp_path: Path, declines: tuple[str, ...]
 ) -> None:
     server.declines = declines
@@ -75,7 +75,7 @@ def test_another_no_is_final(server: FakeImages, tmp_path: Path) -> None:
     assert len(server.asked) == 1
 
 
-def test_a_busy_server_is_asked_again(server: FakeImages, tmp_path: Path) -> None:
+def test_a_busy_server_gets_the_request_again(server: FakeImages, tmp_path: Path) -> None:
     server.answer(503)
     server.answer(429, b"", Retry_After="0")
     assert made(server, tmp_path) == png("A door 7", (64, 32))
@@ -83,13 +83,13 @@ def test_a_busy_server_is_asked_again(server: FakeImages, tmp_path: Path) -> Non
 
 def test_an_address_is_not_followed(server: FakeImages, tmp_path: Path) -> None:
     server.sends_url = True
-    told = problem(server, tmp_path)
-    assert "sends an address in place of an image" in told
-    assert "response_format b64_json" in told
+    found = problem(server, tmp_path)
+    assert "sends an address in place of an image" in found
+    assert "response_format b64_json" in found
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"data": []}', b'{"data": [{"b64_json": "*"}]}', b"[", b"<html>"])
-def test_what_is_no_image_is_told(server: FakeImages, tmp_path: Path, body: bytes) -> None:
+def test_an_answer_without_an_image_is_reported(server: FakeImages, tmp_path: Path, body: bytes) -> None:
     server.answer(200, body)
     assert "sends no image" in problem(server, tmp_path)
 
@@ -100,14 +100,14 @@ def test_an_answer_without_end_is_cut(server: FakeImages, tmp_path: Path, monkey
     assert "sends more than 1 MiB for one image" in problem(server, tmp_path)
 
 
-def test_without_its_key_it_is_not_asked(server: FakeImages, tmp_path: Path) -> None:
+def test_without_its_key_no_request_is_sent(server: FakeImages, tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match='the variable "PAID_KEY" for its key is not set'):
         asyncio.run(draw(engine_of(server), WANTED, tmp_path, {}))
     assert not server.asked
 
 
 def test_a_server_that_is_not_there(server: FakeImages, tmp_path: Path) -> None:
-    gone = replace(engine_of(server), url="http://127.0.0.1:9/v1")
+    unreachable = replace(engine_of(server), url="http://127.0.0.1:9/v1")
     with pytest.raises(LtxflowError, match=r"paid: http://127\.0\.0\.1:9/v1") as error:
-        asyncio.run(openai.draw(gone, WANTED, tmp_path, ENV, no_wait))
+        asyncio.run(openai.draw(unreachable, WANTED, tmp_path, ENV, no_wait))
     assert error.value.problems[0].transient

@@ -43,24 +43,24 @@ def say(engine: Engine, folder: Path, wanted: SpeechRequest = HELLO) -> tuple[Sp
 def problem(engine: Engine, folder: Path) -> str:
     with pytest.raises(LtxflowError) as error:
         say(engine, folder)
-    told = error.value.problems[0]
-    assert KEY not in told.message + told.hint
-    return f"{told.message} | {told.hint}"
+    found = error.value.problems[0]
+    assert KEY not in found.message + found.hint
+    return f"{found.message} | {found.hint}"
 
 
-def test_a_line_is_asked_for_as_wav_with_the_key(server: FakeSpeech, tmp_path: Path) -> None:
-    said, waited = say(engine_of(server), tmp_path)
+def test_a_line_is_requested_as_wav_with_the_key(server: FakeSpeech, tmp_path: Path) -> None:
+    sound, waited = say(engine_of(server), tmp_path)
     assert not waited
-    assert read_voice(said.file).seconds == Fraction(7, 10)
+    assert read_voice(sound.file).seconds == Fraction(7, 10)
     (asked,) = server.asked
     assert (asked.path, asked.key) == ("/v1/audio/speech", KEY)
     assert asked.body == {"model": "tts-1", "input": "Hello.", "voice": "alloy", "response_format": "wav"}
 
 
 def test_speed_is_sent_when_it_is_not_normal(server: FakeSpeech, tmp_path: Path) -> None:
-    said, _ = say(engine_of(server), tmp_path, SpeechRequest("Hello.", "alloy", 2.0))
+    sound, _ = say(engine_of(server), tmp_path, SpeechRequest("Hello.", "alloy", 2.0))
     assert server.asked[0].body["speed"] == 2.0
-    assert float(read_voice(said.file).seconds) == 0.45
+    assert float(read_voice(sound.file).seconds) == 0.45
 
 
 def test_without_a_variable_no_key_is_sent(tmp_path: Path) -> None:
@@ -71,12 +71,14 @@ def test_without_a_variable_no_key_is_sent(tmp_path: Path) -> None:
 
 def test_a_server_that_answers_in_another_format_is_fine(server: FakeSpeech, tmp_path: Path) -> None:
     server.answer(200, tone(0.3, 16000), Content_Type="audio/mpeg")
-    said, _ = say(engine_of(server), tmp_path)
-    assert read_voice(said.file).rate == 16000
+    sound, _ = say(engine_of(server), tmp_path)
+    assert read_voice(sound.file).rate == 16000
 
 
 @pytest.mark.parametrize(("status", "asked"), [(429, "7"), (500, None), (503, "600"), (502, "soon")])
-def test_a_busy_server_is_asked_again(server: FakeSpeech, tmp_path: Path, status: int, asked: str | None) -> None:
+def test_a_busy_server_gets_the_request_again(
+    server: FakeSpeech, tmp_path: Path, status: int, asked: str | None
+) -> None:
     server.answer(status, b"busy", **({"Retry_After": asked} if asked else {}))
     _, waited = say(engine_of(server), tmp_path)
     assert waited == [{"7": 7.0, "600": openai.LONGEST_WAIT_S}.get(asked or "", openai.WAITS_S[0])]
@@ -92,11 +94,11 @@ def test_a_server_that_stays_busy_fails_as_transient(server: FakeSpeech, tmp_pat
     assert len(server.asked) == openai.ATTEMPTS
 
 
-def test_a_wrong_key_is_told_without_the_key(server: FakeSpeech, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_without_the_key(server: FakeSpeech, tmp_path: Path) -> None:
     server.key = "another"
-    told = problem(engine_of(server), tmp_path)
-    assert "answers 401: Incorrect API key provided: …." in told
-    assert "PAID_KEY" in told
+    found = problem(engine_of(server), tmp_path)
+    assert "answers 401: Incorrect API key provided: …." in found
+    assert "PAID_KEY" in found
     assert len(server.asked) == 1  # a refusal is not asked again
 
 
@@ -121,9 +123,9 @@ def test_an_error_is_quoted_in_one_line(
 
 def test_a_redirect_is_not_followed(server: FakeSpeech, tmp_path: Path) -> None:
     server.answer(307, b"", Location="http://me:pw@elsewhere.example/v1?key=1")
-    told = problem(engine_of(server), tmp_path)
-    assert "redirects to http://elsewhere.example/v1 " in told
-    assert "pw" not in told
+    found = problem(engine_of(server), tmp_path)
+    assert "redirects to http://elsewhere.example/v1 " in found
+    assert "pw" not in found
 
 
 def test_a_flood_is_cut_off(server: FakeSpeech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,17 +134,17 @@ def test_a_flood_is_cut_off(server: FakeSpeech, tmp_path: Path, monkeypatch: pyt
     assert "sends more than 1 MiB" in problem(engine_of(server), tmp_path)
 
 
-def test_a_server_that_took_the_line_and_does_not_answer_is_not_asked_twice(server: FakeSpeech, tmp_path: Path) -> None:
+def test_a_server_that_accepted_the_line_gets_no_second_request(server: FakeSpeech, tmp_path: Path) -> None:
     server.silent.set()
-    told = problem(replace(engine_of(server), timeout_s=0.5), tmp_path)
-    assert "does not answer within 0.5 s" in told
+    found = problem(replace(engine_of(server), timeout_s=0.5), tmp_path)
+    assert "does not answer within 0.5 s" in found
     assert len(server.asked) <= 1
 
 
 def test_a_server_that_is_not_there_is_named(server: FakeSpeech, tmp_path: Path) -> None:
-    told = problem(replace(engine_of(server), url="http://127.0.0.1:1/v1"), tmp_path)
-    assert "http://127.0.0.1:1/v1: " in told
-    assert "check that the server is running" in told
+    found = problem(replace(engine_of(server), url="http://127.0.0.1:1/v1"), tmp_path)
+    assert "http://127.0.0.1:1/v1: " in found
+    assert "check that the server is running" in found
 
 
 def test_a_key_that_is_not_set_is_known_before_anything_is_sent() -> None:
@@ -151,7 +153,7 @@ def test_a_key_that_is_not_set_is_known_before_anything_is_sent() -> None:
     assert available(engine, ENV) == (True, "")
 
 
-def test_a_key_that_no_header_can_carry_is_told(server: FakeSpeech, tmp_path: Path) -> None:
+def test_a_key_that_no_header_can_carry_is_reported(server: FakeSpeech, tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match="no header can carry"):
         asyncio.run(openai.speak(engine_of(server), SpeechRequest("Hi.", "a"), tmp_path, {"PAID_KEY": "schlüssel"}))
     assert not server.asked

@@ -38,13 +38,13 @@ def test_a_film_is_rendered_and_the_second_build_runs_nothing(studio: Studio, se
     assert len(ours(server)) == 3
 
 
-def test_a_server_of_our_own_is_asked_for_little(studio: Studio, server: FakeComfy) -> None:
+def test_a_server_of_ours_is_requested_little(studio: Studio, server: FakeComfy) -> None:
     studio.write(*"abcdefgh").build(server)
     asked = server.stats()["requests"]
     assert asked["POST /prompt"] == 8
     assert asked["GET /view"] == 16
-    assert asked["GET /api/jobs/{id}"] < 3 * 8  # whether it has it already, and what became of it
-    assert asked.get("GET /prompt", 0) + asked.get("POST /queue", 0) < 8  # the socket tells who else is there
+    assert asked["GET /api/jobs/{id}"] < 3 * 8  # whether it has it already, and how it ended
+    assert asked.get("GET /prompt", 0) + asked.get("POST /queue", 0) < 8  # the socket reports other prompts
 
 
 def test_two_servers_share_a_film(studio: Studio, server: FakeComfy, other: FakeComfy) -> None:
@@ -65,7 +65,7 @@ def test_without_any_server_it_ends_with_4_and_the_reasons(studio: Studio) -> No
     with FakeComfy(token=("X-Token", "secret")) as guarded:
         ran = studio.build("http://127.0.0.1:9", guarded.url)
     assert ran.code == 4
-    assert notices(ran) == ""  # nobody is waited for
+    assert notices(ran) == ""  # no server is waited for
     (problem,) = problems(ran)
     assert "connection refused" in problem["message"]
     assert "401" in problem["message"]
@@ -102,7 +102,7 @@ def test_older_servers_will_do(studio: Studio, version: str) -> None:
 
 @pytest.mark.parametrize("is_silent", [False, True])
 def test_one_prompt_is_kept_where_others_have_theirs(studio: Studio, server: FakeComfy, is_silent: bool) -> None:
-    """The socket tells how many there are; a silent one's server is asked."""
+    """The socket reports how many there are; without one the server is polled."""
     server.hold()
     theirs = server.add_foreign(3)
     if is_silent:
@@ -123,7 +123,7 @@ def test_one_prompt_is_kept_where_others_have_theirs(studio: Studio, server: Fak
 @pytest.mark.parametrize(
     ("version", "is_silent"), [("0.27.0", False), ("0.27.0", True), ("0.3.64", False), ("0.3.64", True)]
 )
-def test_a_clip_behind_other_people_says_so(studio: Studio, version: str, is_silent: bool) -> None:
+def test_a_clip_behind_other_people_reports_it(studio: Studio, version: str, is_silent: bool) -> None:
     with FakeComfy(version=version) as server:
         server.hold()
         server.add_foreign(2)
@@ -145,7 +145,7 @@ def test_a_clip_behind_other_people_says_so(studio: Studio, version: str, is_sil
         }
 
 
-def test_a_clip_behind_our_own_says_nothing(studio: Studio) -> None:
+def test_a_clip_behind_ours_reports_nothing(studio: Studio) -> None:
     with FakeComfy(seconds=3) as server:
 
         def meanwhile() -> None:
@@ -157,7 +157,7 @@ def test_a_clip_behind_our_own_says_nothing(studio: Studio) -> None:
         assert not ran.events("action-waiting")
 
 
-def test_what_somebody_made_already_is_taken_up(studio: Studio, server: FakeComfy) -> None:
+def test_what_a_person_made_already_is_resumed(studio: Studio, server: FakeComfy) -> None:
     studio.build(server)
     studio.forget(server)
     ran = studio.build(server)
@@ -168,7 +168,7 @@ def test_what_somebody_made_already_is_taken_up(studio: Studio, server: FakeComf
     assert (finished["rendered"], finished["resumed"]) == (0, 3)
 
 
-def test_what_somebody_made_on_the_other_server_is_taken_up_there(
+def test_what_a_person_made_on_the_other_server_is_resumed_there(
     studio: Studio, server: FakeComfy, other: FakeComfy
 ) -> None:
     studio.build(other)
@@ -225,7 +225,7 @@ def test_the_server_that_lacks_a_model_gets_nothing_of_it(studio: Studio, other:
         ),
     ],
 )
-def test_a_missing_model_is_told_with_a_way_out(
+def test_a_missing_model_is_reported_with_a_way_out(
     studio: Studio, missing: str, there: list[str], message: str, hint: list[str]
 ) -> None:
     studio.write("a", weights={"checkpoint": "fp8"})
@@ -283,7 +283,7 @@ def test_half_a_graph_is_refused_and_not_left_running(studio: Studio, server: Fa
 
 
 def test_what_only_the_server_knows_is_quoted_at_the_line(studio: Studio, server: FakeComfy) -> None:
-    """A reason that no signature tells: the node's own check."""
+    """A reason in no signature: the node's own check."""
     server.refuse = lambda graph: {
         "40": [
             {

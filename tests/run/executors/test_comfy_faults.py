@@ -1,4 +1,4 @@
-"""Builds on servers that misbehave: survived, or told, and never paid for twice."""
+"""Builds on servers that misbehave: survived, or reported, and never paid for twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def outcomes(server: FakeComfy) -> list[str]:
     ("path", "method"),
     [("^/models/", "GET"), ("^/object_info", "GET"), ("^/prompt$", "POST"), (JOB, "GET"), ("^/view$", "GET")],
 )
-def test_a_question_that_fails_is_asked_again(
+def test_a_question_that_fails_is_polled_again(
     studio: Studio, server: FakeComfy, kind: str, path: str, method: str
 ) -> None:
     studio.write("a", "b")
@@ -52,7 +52,7 @@ def test_a_server_that_is_coming_up_is_waited_for(studio: Studio, server: FakeCo
     assert "answers again" in notices(ran)
 
 
-def test_a_server_that_is_coming_up_is_asked_again_what_it_has(studio: Studio, server: FakeComfy) -> None:
+def test_a_server_that_is_coming_up_is_polled_again_what_it_has(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.status(503, times=2)
     ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 0, ran.out
@@ -113,7 +113,7 @@ def test_a_file_that_never_comes_whole_is_saved_again(studio: Studio, server: Fa
 
 
 @pytest.mark.parametrize("kind", ["silent_socket", "no_websocket"])
-def test_a_server_that_tells_nothing_is_asked(studio: Studio, server: FakeComfy, kind: str) -> None:
+def test_a_server_that_reports_nothing_is_asked(studio: Studio, server: FakeComfy, kind: str) -> None:
     getattr(server.misbehave, kind)()
     ran = studio.build(server, args=PATIENT)
     assert ran.code == 0
@@ -148,7 +148,7 @@ def test_a_bad_file_is_saved_again_and_not_made_again(studio: Studio, server: Fa
     assert not set(first) & set(second)  # else the server would list the old file
 
 
-def test_what_stays_bad_is_made_again_and_then_told(studio: Studio, server: FakeComfy) -> None:
+def test_what_stays_bad_is_made_again_and_then_reported(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.spoil("frames", times=2)
     assert studio.write("a").build(server, args=PATIENT).code == 0
     assert [run["rendered"] for run in runs(server)] == [True, False, True]
@@ -218,7 +218,7 @@ def test_then_elsewhere(studio: Studio, server: FakeComfy, other: FakeComfy) -> 
     assert max(_starts(server).values()) == 2  # of one clip there
 
 
-def test_then_told_with_what_the_profile_advises(studio: Studio, server: FakeComfy) -> None:
+def test_then_reported_with_what_the_profile_advises(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.oom(times=2)
     ran = studio.write("a").build(server, args=PATIENT)
     assert ran.code == 1
@@ -240,7 +240,7 @@ def test_on_a_full_disk_nothing_more_is_rendered(studio: Studio, server: FakeCom
     ran = studio.write("a", "b", "c", "d").build(server, args=PATIENT)
     assert ran.code == 1
     assert len(runs(server)) <= 2  # the second one began when the first one failed
-    (problem,) = problems(ran)  # said once, whatever number of clips it is about
+    (problem,) = problems(ran)  # reported once for all clips
     assert (problem["code"], problem["hint"]) == (
         "C023",
         "free space in its output folder, or make it writable; then build again",
@@ -353,7 +353,7 @@ def test_away_for_a_moment_is_not_lost(studio: Studio, slow: FakeComfy) -> None:
     assert "answers again" in notices(ran)
 
 
-def test_a_proxy_whose_server_is_away_says_nothing_of_the_job(studio: Studio, slow: FakeComfy) -> None:
+def test_a_proxy_whose_server_is_away_reports_nothing_of_the_job(studio: Studio, slow: FakeComfy) -> None:
     def meanwhile() -> None:
         freeze(slow, waiting=0)
         slow.misbehave.status(404, JOB, method="GET", times=3)
@@ -447,7 +447,7 @@ def test_the_only_server_may_be_slow_once(studio: Studio, server: FakeComfy) -> 
     assert "answers again" in notices(ran)
 
 
-def test_the_only_server_that_only_dribbles_is_told_with_exit_code_4(studio: Studio, server: FakeComfy) -> None:
+def test_the_only_server_that_only_dribbles_is_reported_with_exit_code_4(studio: Studio, server: FakeComfy) -> None:
     server.misbehave.dribble("^/system_stats$", times=None)
     ran = studio.write("a").build(server, args=["--patience", "3s"])
     assert ran.code == 4
@@ -467,7 +467,7 @@ def test_what_was_given_away_does_not_run_on(studio: Studio, slow: FakeComfy, ot
     def meanwhile() -> None:
         freeze(slow, waiting=0)
         slow.misbehave.reset(times=None)
-        other.wait(accepted(2))  # one of its own, and the one that was given to it
+        other.wait(accepted(2))  # its first, and the one that was given to it
         slow.misbehave.clear()
         slow.wait(lambda stats: stats["runs"][0]["outcome"] == "interrupted")
         thaw(slow)

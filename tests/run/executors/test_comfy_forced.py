@@ -55,7 +55,7 @@ def test_what_another_server_has_is_not_taken_from_it(studio: Studio, server: Fa
     assert rendered(server) + rendered(other) == [True, True]
 
 
-def test_a_forced_render_that_was_under_way_is_taken_up_and_no_third_begins(studio: Studio) -> None:
+def test_a_forced_render_that_was_under_way_is_resumed_and_no_third_begins(studio: Studio) -> None:
     with FakeComfy(seconds=slow_but("s-a;")) as server:
         studio.write("b")
         server.set_speed(1e6)
@@ -102,7 +102,7 @@ def test_a_bad_file_of_a_forced_render_is_saved_again_and_not_rendered_again(stu
     assert rendered(server) == [True, True, False]
 
 
-def test_a_first_render_that_was_under_way_is_taken_up_by_a_forced_build(studio: Studio) -> None:
+def test_a_first_render_that_was_under_way_is_resumed_by_a_forced_build(studio: Studio) -> None:
     with FakeComfy(seconds=slow_but("s-a;")) as server:
         process = studio.write("b").start(server)
         freeze(server, 1)
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_a_forced_render_and_keeps_what_was_there(studio: Studio) ->
         assert [run["outcome"] for run in runs(server)] == ["success", "interrupted", "success"]
 
 
-def test_what_a_person_approved_is_left_alone_and_told(studio: Studio, server: FakeComfy) -> None:
+def test_what_a_person_approved_is_left_alone_and_reported(studio: Studio, server: FakeComfy) -> None:
     studio.write("a").build(server)
     assert run("approve", "s/a", "-p", str(studio.folder)).code == 0
     ran = studio.build(server, args=["--force"])

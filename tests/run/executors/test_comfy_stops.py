@@ -197,7 +197,7 @@ async def _interrupt(server: FakeComfy, prompt_id: str) -> None:
     server.worker.interrupt(prompt_id)
 
 
-def test_somebody_cancels_ours_on_the_server(studio: Studio, server: FakeComfy) -> None:
+def test_a_person_cancels_ours_on_the_server(studio: Studio, server: FakeComfy) -> None:
     def meanwhile() -> None:
         told = server.wait(started(1))
         server._call(_interrupt(server, told["runs"][0]["prompt_id"]))
@@ -207,7 +207,7 @@ def test_somebody_cancels_ours_on_the_server(studio: Studio, server: FakeComfy) 
     assert "the prompt was cancelled there" in problems(ran)[0]["message"]
 
 
-def test_the_same_prompt_of_somebody_else_is_taken_up_and_never_cancelled(studio: Studio, server: FakeComfy) -> None:
+def test_the_same_prompt_of_another_person_is_resumed_and_never_cancelled(studio: Studio, server: FakeComfy) -> None:
     process = studio.write("b").start(server)
     freeze(server, 1)
     process.kill()

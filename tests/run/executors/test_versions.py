@@ -95,7 +95,7 @@ def test_a_clone_against_the_other_version_renders_nothing(
 # Names of files
 
 
-def test_slashes_are_equal_and_a_doubtful_name_is_said_once(studio: Studio) -> None:
+def test_slashes_are_equal_and_a_doubtful_name_is_reported_once(studio: Studio) -> None:
     """A server on Windows lists backslashes; two files may have one name. Keys know the name that the film writes."""
     listed = ["looks\\style.safetensors", "old\\style.safetensors"]
     models = {**MODELS_LTX2, "loras": [*MODELS_LTX2["loras"], *listed]}
