@@ -22,8 +22,22 @@ from ltxflow.cli.table import COMMANDS
 from ltxflow.core.files import data_dir
 
 PACKAGE = Path(ltxflow.__file__).parent
-COMPLY = ("", "cli", "decisions", "messages", "ui")  # packages that are held to this page; "" is ltxflow itself
-EXCEPT = {"ltxflow.cli.answer_cache": "being rewritten with the memo"}
+COMPLY = (
+    "",
+    "cli",
+    "core",
+    "decisions",
+    "lock",
+    "media",
+    "messages",
+    "store",
+    "ui",
+)  # packages that are held to this page; "" is ltxflow itself
+EXCEPT = {
+    "ltxflow.cli.answer_cache": "being rewritten with the memo",
+    "ltxflow.store.snapshot": "being rewritten with the memo",
+    "ltxflow.store.memo": "being rewritten with the memo",
+}
 
 # Correct English in the wrong register: STYLE.md says what to write.
 BANNED = re.compile(
@@ -39,6 +53,7 @@ NOT_IMPERATIVE = re.compile(
 SMALL = {  # modules, or packages with their modules, that may have fewer than 40 lines, and why
     "ltxflow.__main__": "what `python -m ltxflow` runs",
     "ltxflow.cli.commands": "a command costs one file",
+    "ltxflow.media.speech": "an engine costs one file",
     "ltxflow.messages": "the rules of a package are one file",
 }
 LEAST, MOST = 40, 600  # lines of a module

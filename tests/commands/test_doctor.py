@@ -77,7 +77,7 @@ def test_two_files_that_a_name_may_mean_are_one_warning(film: Film) -> None:
     assert ran.code == 0
     (told,) = found(ran, "server.models", "warning")
     assert '"style.safetensors" in loras matches "a/style.safetensors" and "b/style.safetensors"' in told["message"]
-    assert told["hint"] == 'the first one is used; name the one you mean: "a/style.safetensors"'
+    assert told["hint"] == 'name one of them: "a/style.safetensors"'
 
 
 def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(
@@ -87,7 +87,7 @@ def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(
     assert not found(doctor(film, "--server", comfy.url), "project.letters")
     film.edit(prompt("hook-a"), "باب خزنة قديم")
     (told,) = found(doctor(film, "--server", comfy.url), "project.letters", "warning")
-    assert "run from right to left cannot be set here" in told["message"]
+    assert "run from right to left cannot be drawn on this machine" in told["message"]
     assert told["hint"].startswith("apt install libfribidi0; needed for slates and burnt-in captions")
 
 

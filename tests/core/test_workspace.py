@@ -1,4 +1,4 @@
-"""No write leaves the workspace through a link, reaches `.git`, or follows a link in `.ltxflow`; other writes work as usual."""
+"""No write leaves the workspace through a link, reaches `.git`, or follows a link in `.ltxflow`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where lines break in Chinese, Japanese and Thai: at the ends of words, and never before a mark that begins no line."""
+"""Line breaks in Chinese, Japanese and Thai: at the ends of words, and never before a mark that begins no line."""
 
 from __future__ import annotations
 
