@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from comfy.test_nodes import (
+from comfy.test_checks import (
     NEWEST,
     NONE,
     OLDEST,

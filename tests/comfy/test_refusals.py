@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comfy.test_adapt import PLACES, values
-from comfy.test_nodes import NEWEST, NONE, OLDEST, SAMPLES, SERVERS, image_to_video, node, text_to_video, with_
+from comfy.test_checks import NEWEST, NONE, OLDEST, SAMPLES, SERVERS, image_to_video, node, text_to_video, with_
 from fakes.comfyui import MODELS_LTX2
 from fakes.graphs import Validator, with_models
 from hypothesis import given, settings

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse, watch_writes
 
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
@@ -227,7 +227,7 @@ def test_a_file_system_that_can_shares_the_blocks() -> None:
 
 def test_an_append_without_fsync_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr(files, "crash_point", lambda op, path: done.append(op))
+    watch_writes(monkeypatch, lambda op, path: done.append(op))
     files.append_line(tmp_path / "log", "one", fsync=False)
     assert "fsync" not in done
     files.append_line(tmp_path / "log", "two")

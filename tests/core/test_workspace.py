@@ -1,4 +1,4 @@
-"""No write leaves the workspace through a link, reaches `.git`, or follows a link in `.ltxflow`."""
+"""Writes stay in the workspace: through no link, not below `.git`, and `.ltxflow` holds no link."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse
 
 from ltxflow.core.errors import Problem
 from ltxflow.store.index import BytesOnlyDisk, Index, file_system, is_networked

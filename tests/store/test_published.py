@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.odd import ODD, Put, link_to_itself, link_to_zeros
-from store.crashing import crash_everywhere
+from harness.crashing import crash_everywhere
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from film import canned
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse, watch_writes
+from harness.media import canned
 
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output, digest_bytes
@@ -76,7 +76,7 @@ def test_a_trace_recorded_in_a_group_is_found_at_once(store: Store, monkeypatch:
     """Its row in the index comes later: until then, and for another process, its file is read."""
     put_blobs(store)
     done: list[tuple[str, str]] = []
-    monkeypatch.setattr(files, "crash_point", lambda op, path: done.append((op, path.name)))
+    watch_writes(monkeypatch, lambda op, path: done.append((op, path.name)))
     recorded = store.record(TRACE, in_group=True)
     assert ("index", "index") not in done
     assert (recorded.key, recorded.outputs, recorded.target, recorded.action) == (

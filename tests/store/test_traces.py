@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fakes import odd
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse
 
 from ltxflow.core.digest import Action, Key, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError
