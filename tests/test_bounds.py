@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film, film_text, prompt
+from harness.film import Film, film_text, prompt
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image

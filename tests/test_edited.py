@@ -5,22 +5,21 @@ Each edit is asked about with what was kept of the last look, and again with not
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.images import FakeImages
-from film import Film, prompt
-from films import write_picture
-from test_fast_paths import COARSE_NS, same_but, settle, told
-from test_narration import ENGINE
+from harness.command import Ran
+from harness.files import COARSE_NS, same_but, settle
+from harness.film import Film, prompt
+from harness.media import write_picture
+from harness.speech import configure_engine
 
 from ltxflow.build import pipeline as making
 from ltxflow.lock.model import read_lock
@@ -119,14 +118,14 @@ def swap(film: Film, old: str, new: str) -> None:
     raise AssertionError(old)
 
 
-def slowly(film: Film, *verbs: tuple[str, ...]) -> list[tuple[int, str, str]]:
+def slowly(film: Film, *verbs: tuple[str, ...]) -> list[Ran]:
     """The answers with nothing kept; what was kept is put back."""
     kept = {path: path.read_bytes() for path in _kept(film)}
     for path in kept:
         path.unlink()
     answers = []
     for verb in verbs:
-        answers.append(told(film.run(*verb)))
+        answers.append(film.run(*verb))
         for path in _kept(film):
             path.unlink()
     for path, data in kept.items():
@@ -141,8 +140,8 @@ def _kept(film: Film) -> list[Path]:
 
 
 def is_told_alike(film: Film) -> None:
-    quick = [told(film.run(*verb)) for verb in PLANS]
-    again = [told(film.run(*verb)) for verb in PLANS]
+    quick = [film.run(*verb) for verb in PLANS]
+    again = [film.run(*verb) for verb in PLANS]
     assert quick == again == slowly(film, *PLANS)
 
 
@@ -326,9 +325,9 @@ def is_always_told_alike(film: Film, seed: int, edits: int) -> None:
     for _ in range(edits):
         texts = {path: path.read_bytes() for path in written(film)}
         random_edit(film, dice)
-        quick = told(film.run("plan"))
+        quick = film.run("plan")
         assert [quick] == slowly(film, ("plan",))
-        if quick[0]:  # a mistake: people put it right
+        if quick.code:  # a mistake: people put it right
             for path, text in texts.items():
                 path.write_bytes(text)
 
@@ -426,11 +425,7 @@ VOICED = """\
 @pytest.fixture
 def voiced(film: Film, tmp_path: Path) -> Film:
     """Four scenes that are spoken, all of it made."""
-    engine, config = tmp_path / "engine.py", tmp_path / "config/ltxflow"
-    engine.write_text(ENGINE.format(log=str(tmp_path / "spoken.txt")))
-    config.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(engine), "{text}", "{out}"]
-    (config / "config.yaml").write_text(json.dumps({"engines": {"say": {"command": command}}}))
+    configure_engine(tmp_path, tmp_path / "config")
     head = "ltxflow: 1\nid: tiny\nsize: 128x128\nfps: 25\nspeech: {engine: say}\ndefaults: {clip: {checks: false}}\n"
     scenes = [VOICED.format(id=id, prompt=prompt(f"{id}-a")) for id in ("door", "gate", "lid", "box")]
     film.file.write_text(f"{head}scenes:\n{''.join(scenes)}")
@@ -505,7 +500,7 @@ def test_a_build_that_made_nothing_leaves_what_was_kept(film: Film, parts: list[
     swap(film, "for two-a; metal", "for two-a; old metal")
     assert film.run("build", "--server", "http://127.0.0.1:9", "--patience", "1ms").code != 0
     settle()
-    quick = told(film.run("plan"))
+    quick = film.run("plan")
     assert parts == [["two"]]
     assert [quick] == slowly(film, ("plan",))
 
@@ -569,6 +564,6 @@ def test_what_others_do_while_it_is_built_is_seen_by_the_next_plan(
     settle()
     film.run("build")
     settle()
-    quick = told(film.run("plan"))
+    quick = film.run("plan")
     assert bool(parts) is is_kept
     assert [quick] == slowly(film, ("plan",))

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.lock.model import read_lock
 

@@ -9,7 +9,8 @@ import av
 import pytest
 from fakes import media, simulate
 from fakes.comfyui import FakeComfy
-from film import Film, Ran, prompt
+from harness.command import Ran
+from harness.film import Film, prompt
 from PIL import Image
 
 from ltxflow.lock.model import read_lock

@@ -10,7 +10,8 @@ from typing import Any
 
 import av
 import pytest
-from film import prompt, run
+from harness.command import run
+from harness.film import prompt
 from PIL import Image
 
 from ltxflow.core.digest import Digest, Key, Output

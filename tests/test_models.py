@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
-from film import Film, Ran, prompt
-from films import Data, Project, stale, write_guide, write_picture, write_sound
+from harness.command import Ran
+from harness.data import Data
+from harness.film import Film, prompt, stale
+from harness.media import write_guide, write_picture, write_sound
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.lock.merge import merge
@@ -77,10 +79,9 @@ MADE = ["t2v", "i2v", "flf2v", "extend", "control", "keyframes", "still", "frame
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Project:
+def film(tmp_path: Path) -> Film:
     """Return a rendered film with every kind of clip: eight by the model, one by a custom workflow."""
-    (tmp_path / "work/.git").mkdir(parents=True)
-    project = Project(tmp_path / "work/film", tmp_path / "store", tmp_path / "config").write(EVERYTHING)
+    project = Film.at(tmp_path).write_data(EVERYTHING)
     write_picture(project.folder / "refs/a.png", (200, 30, 30))
     write_picture(project.folder / "refs/b.png", (30, 30, 200))
     write_guide(project.folder / "refs/guide.mp4", 60)
@@ -88,11 +89,11 @@ def film(tmp_path: Path) -> Project:
     (project.folder / "templates").mkdir()
     (project.folder / "templates/own.json.j2").write_text(OWN)
     project.trust()
-    assert project.build().rendered == {*(f"s/{id}@1" for id in [*MADE, "own"]), "hero@1"}
+    assert project.make().rendered == {*(f"s/{id}@1" for id in [*MADE, "own"]), "hero@1"}
     return project
 
 
-def other_profile(project: Project, name: str, text: str) -> None:
+def other_profile(project: Film, name: str, text: str) -> None:
     folder = project.folder / "templates" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "profile.yaml").write_text(f"ltxflow-profile: 1\nname: {name}\n{text}")
@@ -101,7 +102,7 @@ def other_profile(project: Project, name: str, text: str) -> None:
 # --- the key says which model
 
 
-def test_every_file_in_keys_names_the_model(film: Project) -> None:
+def test_every_file_in_keys_names_the_model(film: Film) -> None:
     statuses = film.session().look(PlanOptions()).statuses
     for id in MADE:
         action = json.dumps(statuses[f"clip:s/{id}@1"].action and statuses[f"clip:s/{id}@1"].action.body)  # type: ignore[union-attr]
@@ -112,9 +113,9 @@ def test_every_file_in_keys_names_the_model(film: Project) -> None:
 
 
 @pytest.mark.parametrize("profile", ["ltx2.3-22b", "ltx2.3-22b-distilled", "ltx2.5", "ltx2.5-dev"])
-def test_another_model_re_renders_only_its_clips(film: Project, profile: str) -> None:
+def test_another_model_re_renders_only_its_clips(film: Film, profile: str) -> None:
     if profile in ("ltx2.3-22b-distilled", "ltx2.5"):  # these have no full quality
-        film.set("quality", "distilled").build()
+        film.set("quality", "distilled").make()
     film.set("profile", profile)
     outlook = film.look()
     again = stale(outlook)
@@ -123,18 +124,18 @@ def test_another_model_re_renders_only_its_clips(film: Project, profile: str) ->
     for change in outlook.of_kind("change"):
         assert "profile" in {reason.field for reason in change.reasons}, change.target
     assert film.look(mode="animatic").mode == "animatic"
-    built = film.build("--yes")
+    built = film.make("--yes")
     assert built.rendered == {*(f"s/{id}@1" for id in MADE), "hero@1"}
-    assert film.set("profile", "ltx2-19b").build("--yes").rendered == set(), "the first ones are still there"
+    assert film.set("profile", "ltx2-19b").make("--yes").rendered == set(), "the first ones are still there"
 
 
-def test_one_stage_of_full_changes_the_key_too(film: Project) -> None:
+def test_one_stage_of_full_changes_the_key_too(film: Film) -> None:
     """A past fault: "1 clip unchanged", and the timeline named the wrong model."""
     film.set("profile", "ltx2.3-22b")
     assert "s/t2v@1" in stale(film.look("s/t2v"))
 
 
-def test_keys_of_slates_and_sounds_name_no_model(film: Project) -> None:
+def test_keys_of_slates_and_sounds_name_no_model(film: Film) -> None:
     before = {t: s.key for t, s in film.look(mode="animatic").statuses.items()}
     film.set("profile", "ltx2.5").set("quality", "distilled")
     assert {t: s.key for t, s in film.look(mode="animatic").statuses.items()} == before
@@ -146,7 +147,7 @@ def test_keys_of_slates_and_sounds_name_no_model(film: Project) -> None:
 CHECKPOINT = "models:\n  checkpoint: {weights: {fp8: [%s]}, source: mine}\n"
 
 
-def test_a_profile_with_another_checkpoint_is_another_model(film: Project) -> None:
+def test_a_profile_with_another_checkpoint_is_another_model(film: Film) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\n" + CHECKPOINT % "mine.safetensors")
     film.set("profile", "mine").trust()
     assert stale(film.look()) >= {f"s/{id}@1" for id in MADE}
@@ -154,7 +155,7 @@ def test_a_profile_with_another_checkpoint_is_another_model(film: Project) -> No
     assert "ltx-2/19b:checkpoint@fp8:mine.safetensors" in json.dumps(clip_step.action(node, {}).body)
 
 
-def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Project) -> None:
+def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Film) -> None:
     from ltxflow.models.load import templates_folder
 
     text = (templates_folder() / "ltx2-19b/profile.yaml").read_text()
@@ -172,19 +173,19 @@ def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Proj
         "LTX/ltx-2-19b-dev-fp8.safetensors",
     ],
 )
-def test_a_profile_under_another_name_or_with_more_names_of_a_file_is_the_same_model(film: Project, names: str) -> None:
+def test_a_profile_under_another_name_or_with_more_names_of_a_file_is_the_same_model(film: Film, names: str) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\ntitle: My film's model\n" + CHECKPOINT % names)
     film.set("profile", "mine").trust()
     assert stale(film.look()) == set()
 
 
-def test_a_profile_without_a_model_is_a_separate_model(film: Project) -> None:
+def test_a_profile_without_a_model_is_a_separate_model(film: Film) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\nmodel: null\n")
     film.set("profile", "mine").trust()
     assert "s/t2v@1" in stale(film.look("s/t2v"))
 
 
-def test_a_pinned_file_is_another_model(film: Project) -> None:
+def test_a_pinned_file_is_another_model(film: Film) -> None:
     film.set("weights", {"checkpoint": {"sha256": PIN}})
     outlook = film.look()
     assert stale(outlook) >= {f"s/{id}@1" for id in MADE}
@@ -206,16 +207,14 @@ def test_a_pinned_file_is_another_model(film: Project) -> None:
         ("ltx2.3-22b", {"temporal_upscaler": "bf16", "pose_estimator": "fp16"}, False),
     ],
 )
-def test_each_precision_is_another_file(
-    film: Project, profile: str, weights: Mapping[str, str], is_again: bool
-) -> None:
+def test_each_precision_is_another_file(film: Film, profile: str, weights: Mapping[str, str], is_again: bool) -> None:
     film.set("profile", profile).set("quality", "distilled")
     before = film.look("s/i2v").statuses["clip:s/i2v@1"].key
     after = film.set("weights", weights).look("s/i2v").statuses["clip:s/i2v@1"].key
     assert (after != before) is is_again
 
 
-def test_one_precision_for_all_applies_to_files_that_have_it(film: Project) -> None:
+def test_one_precision_for_all_applies_to_files_that_have_it(film: Film) -> None:
     film.set("profile", "ltx2.3-22b").set("weights", "fp8")
     (node,) = film.look("s/t2v").plan.nodes.values()
     assert {role: node.spec.weights[role] for role in ("checkpoint", "text_encoder", "distilled_lora")} == {
@@ -231,10 +230,9 @@ def test_one_precision_for_all_applies_to_files_that_have_it(film: Project) -> N
 
 
 @pytest.fixture
-def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
     """Return a film that was rendered when keys did not name the model."""
-    (tmp_path / "work/.git").mkdir(parents=True)
-    project = Project(tmp_path / "work/film", tmp_path / "store", tmp_path / "config").write(EVERYTHING)
+    project = Film.at(tmp_path).write_data(EVERYTHING)
     write_picture(project.folder / "refs/a.png", (200, 30, 30))
     write_picture(project.folder / "refs/b.png", (30, 30, 200))
     write_guide(project.folder / "refs/guide.mp4", 60)
@@ -248,20 +246,16 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         then.setattr(Profile, "token", lambda self, role, precision: f"{role}@{precision}")
         then.setattr(clip_step, "made_by", lambda node, action: "")
         then.setattr(reference_step, "made_by", lambda node, action: "")
-        assert len(project.build().rendered) == len(MADE) + 2
+        assert len(project.make().rendered) == len(MADE) + 2
     return project
 
 
-def run(project: Project, *argv: str) -> Ran:
-    from film import run as run_verb
-
+def run(project: Film, *argv: str) -> Ran:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in project.env.items():
-            patch.setenv(name, value)
-        return run_verb(*argv, "-p", str(project.folder))
+        return project.move_in(patch).run(*argv)
 
 
-def test_a_plan_describes_the_upgrade(before: Project) -> None:
+def test_a_plan_describes_the_upgrade(before: Film) -> None:
     upgrades = {each["cause"]: each for each in run(before, "plan", "--json").data["upgrades"]}
     clips, stills = (
         upgrades["ltxflow now keys a clip by its model (version 1 → 2)"],
@@ -272,43 +266,43 @@ def test_a_plan_describes_the_upgrade(before: Project) -> None:
     assert (stills["targets"], stills["waiting"]) == (["reference:hero@1"], ["clip:s/still@1"])
     shown = run(before, "plan").out
     assert "! ltxflow now keys a clip by its model (version 1 → 2): 5 clips would be rendered again" in shown
-    assert "keep what there is with: ltxflow accept --all-upgrades" in shown
+    assert "keep the existing results with: ltxflow accept --all-upgrades" in shown
     assert "s/own" not in stale(before.look())
 
 
-def test_accepting_it_keeps_everything(before: Project) -> None:
+def test_accepting_it_keeps_everything(before: Film) -> None:
     dry = run(before, "accept", "--all-upgrades", "--dry-run", "--json").data
     assert len(dry["named"]) == len(MADE) + 1
     accepted = run(before, "accept", "--all-upgrades", "--json").data["accepted"]
     assert len(accepted) == len(MADE) + 1
     assert stale(before.look()) == set()
     assert run(before, "plan", "--json").data["upgrades"] == []
-    assert before.build().rendered == set()
+    assert before.make().rendered == set()
 
 
-def test_a_clip_edited_as_well_is_not_an_upgrade(before: Project) -> None:
+def test_a_clip_edited_as_well_is_not_an_upgrade(before: Film) -> None:
     before.set("profile", "ltx2.3-22b")
     assert run(before, "plan", "--json").data["upgrades"] == []
 
 
-def test_the_notice_names_the_model_that_made_each_clip(film: Project) -> None:
+def test_the_notice_names_the_model_that_made_each_clip(film: Film) -> None:
     notice = film.folder / "public/AI-DISCLOSURE.txt"
     timeline = film.folder / "public/scenes/timeline.json"
     words = " ".join(notice.read_text().split())
     assert "s/t2v, s/i2v, s/flf2v, s/extend, s/control, s/keyframes, s/still, s/frame with LTX-2 19B" in words
     assert "s/own with mine.safetensors" in words
     assert run(film, "accept", "s/i2v").code == 0  # nothing to accept
-    film.set("profile", "ltx2.3-22b").build("s/t2v", "--yes")
+    film.set("profile", "ltx2.3-22b").make("s/t2v", "--yes")
     words = " ".join(notice.read_text().split())
     assert "s/t2v with LTX-2.3 22B" in words
     assert "s/i2v, s/flf2v" in words
     assert json.loads(timeline.read_text())["generator"]["model"] == "LTX-2.3 22B, LTX-2 19B, mine.safetensors"
 
 
-def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_made_it(before: Project) -> None:
+def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_made_it(before: Film) -> None:
     before.set("profile", "ltx2.3-22b")
     assert run(before, "accept", "s/t2v").code == 0
-    before.build("s/t2v")
+    before.make("s/t2v")
     words = " ".join((before.folder / "public/AI-DISCLOSURE.txt").read_text().split())
     assert "generated with LTX-2 19B, a generative model" in words
 
@@ -319,10 +313,7 @@ def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_mad
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
     """Return a folder with a film of two clips, to be rendered by fake servers."""
-    (tmp_path / "work" / ".git").mkdir(parents=True)
-    made = Film(tmp_path / "work" / "film", tmp_path / "store")
-    monkeypatch.setenv("LTXFLOW_STORE", str(made.store))
-    return made
+    return Film.at(tmp_path).move_in(monkeypatch)
 
 
 def write(film: Film, profile: str = "ltx2-19b", **top: Any) -> Film:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from film import FILM, Film, film_text
+from harness.film import FILM, Film, film_text
 
 
 @pytest.fixture
 def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / ".git").mkdir()
-    return Film(tmp_path / "film", tmp_path / "store").write()
+    return Film(tmp_path / "film", tmp_path / "store", tmp_path / "config").move_in(monkeypatch).write()
 
 
 @pytest.mark.parametrize("time", ["999999999999999999s", "999999999s", "99999999f"])

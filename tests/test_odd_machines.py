@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from film import Film
-from machines import MACHINES, Machine, clock_library, film_in, run_on, wrong
+from harness.film import Film
+from harness.machines import MACHINES, Machine, clock_library, film_in, run_on, wrong
 
 from ltxflow.core import memory_limit
 from ltxflow.core.errors import LtxflowError, Problem

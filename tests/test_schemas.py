@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.lock.model import read_lock, write_lock

@@ -156,7 +156,7 @@ class GraphChange:
 
     @property
     def where(self) -> str:
-        """`CLIPTextEncode (positive).text`"""
+        """Class, way and input of the change: `CLIPTextEncode (positive).text`."""
         node = f"{self.class_} ({self.via})" if self.via else self.class_
         return f"{node}.{self.input}" if self.input else node
 

@@ -15,7 +15,7 @@ class Event:
 
     @property
     def name(self) -> str:
-        """`ActionStarted` → `action-started`"""
+        """The name of its kind in kebab-case, such as `action-started` of `ActionStarted`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
     def as_json(self) -> dict[str, Any]:

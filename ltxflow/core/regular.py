@@ -45,7 +45,7 @@ def _check_mode(mode: int, path: str | Path) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Return the name of the kind of file in a mode: "a folder", "a FIFO", …"""
+    """Return the name of the kind of file in a mode, such as "a folder" or "a FIFO"."""
     kinds = [
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISLNK, "a symbolic link"),

@@ -234,7 +234,7 @@ class _Room:
     keeps_tail: bool
 
 
-def solve(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool = False) -> Cut:
+def solve(need: int, requests: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool = False) -> Cut:
     """Return lengths that cover `need` frames (0: no narration). Raise LengthConflict where none do.
 
     Rendered lengths stay while they cover; the excess is trimmed, from the last clip on. Where they do not, clips not
@@ -246,9 +246,9 @@ def solve(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limi
     >>> solve(315, requests, 12, Limits(97, 257, 121, 161, 497, 48)).frames
     (113, 113, 113)
     """
-    if not asks:
+    if not requests:
         raise LengthConflict(*_text("no-clips"), need, 0)
-    rooms = _rooms(need, asks, crossfade, limits, relength)
+    rooms = _rooms(need, requests, crossfade, limits, relength)
     overlaps = (len(rooms) - 1) * crossfade + sum(r.less for r in rooms)
     if need == 0:
         frames = tuple(r.now or max(r.low, min(r.high, _usual(r, limits))) for r in rooms)
@@ -260,15 +260,15 @@ def solve(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limi
     cut = Cut(frames, trims, need, picture, picture - sum(trims))
     if cut.covered > need:
         return replace(cut, notes=_tail_notes(cut, rooms, crossfade, limits))
-    return replace(cut, notes=_length_notes(cut, asks, rooms, crossfade, limits))
+    return replace(cut, notes=_length_notes(cut, requests, rooms, crossfade, limits))
 
 
 def solve_parts(
-    parts: Sequence[int], asks: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool = False
+    parts: Sequence[int], requests: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool = False
 ) -> Cut:
     """Return lengths for clips that play `parts` frames each before the next begins.
 
-    Each clip is cut where the next one should begin. A clip that is longer than trimming allows, or that another one
+    Each clip is cut where the next one should begin. A clip that is longer than trimming allows, or that another
     continues, plays on; those after it begin later, and play correspondingly less. Raise LengthConflict as `solve`.
 
     >>> requests = [LengthRequest("a"), LengthRequest("b")]
@@ -277,24 +277,24 @@ def solve_parts(
     """
     need, late = sum(parts), 0
     frames, trims, notes = [], [], []
-    for index, (part, room) in enumerate(zip(parts, _rooms(need, asks, crossfade, limits, relength), strict=True)):
+    for index, (part, room) in enumerate(zip(parts, _rooms(need, requests, crossfade, limits, relength), strict=True)):
         if late:
-            notes.append(_text("begins-late", clip=asks[index].name, frames=late)[0])
+            notes.append(_text("begins-late", clip=requests[index].name, frames=late)[0])
         goal = part - late + (crossfade if index < len(parts) - 1 else 0)
-        length = _length_for(goal + room.less, room, asks[index], limits)
+        length = _length_for(goal + room.less, room, requests[index], limits)
         most = 0 if room.keeps_tail else min(limits.trim_max, length - room.less - max(room.overlap, 1))
         trim = max(0, min(length - room.less - goal, most))
         late = length - room.less - trim - goal
         frames.append(length)
         trims.append(trim)
-    overlaps = (len(asks) - 1) * crossfade + sum(ask.new_frames_less for ask in asks)
+    overlaps = (len(requests) - 1) * crossfade + sum(request.new_frames_less for request in requests)
     picture = sum(frames) - overlaps
     if late:
         notes.append(_text("stays-longer", frames=late)[0])
     return Cut(tuple(frames), tuple(trims), need, picture, picture - sum(trims), tuple(notes))
 
 
-def _length_for(goal: int, room: _Room, ask: LengthRequest, limits: Limits) -> int:
+def _length_for(goal: int, room: _Room, request: LengthRequest, limits: Limits) -> int:
     """Return the length of a clip that needs `goal` frames: its present one if sufficient, else the next one."""
     if room.now is not None and room.now >= goal:
         return room.now
@@ -305,7 +305,7 @@ def _length_for(goal: int, room: _Room, ask: LengthRequest, limits: Limits) -> i
     if room.held in ("auto", "sticky") and wanted <= longest_frames:
         return wanted
     have = room.now if room.now is not None and room.held in ("fixed", "explicit") else longest_frames
-    raise LengthConflict(*_text("lines-too-long", clip=ask.name, have=have, need=goal), goal, have)
+    raise LengthConflict(*_text("lines-too-long", clip=request.name, have=have, need=goal), goal, have)
 
 
 def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
@@ -323,18 +323,20 @@ def _fewest(need: int, crossfade: int, limits: Limits) -> int:
     return max(1, -(-(need - crossfade) // each)) if each > 0 else 0
 
 
-def _afresh(need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits) -> tuple[int, ...]:
+def _afresh(need: int, requests: Sequence[LengthRequest], crossfade: int, limits: Limits) -> tuple[int, ...]:
     try:
-        return _lengths(need, _rooms(need, asks, crossfade, limits, True), crossfade, limits)
+        return _lengths(need, _rooms(need, requests, crossfade, limits, True), crossfade, limits)
     except LengthConflict:
         return ()
 
 
 def _rooms(
-    need: int, asks: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool
+    need: int, requests: Sequence[LengthRequest], crossfade: int, limits: Limits, relength: bool
 ) -> tuple[_Room, ...]:
-    last = len(asks) - 1
-    return tuple(_room(need, ask, crossfade * ((i > 0) + (i < last)), limits, relength) for i, ask in enumerate(asks))
+    last = len(requests) - 1
+    return tuple(
+        _room(need, request, crossfade * ((i > 0) + (i < last)), limits, relength) for i, request in enumerate(requests)
+    )
 
 
 def _usual(room: _Room, limits: Limits) -> int:
@@ -346,28 +348,28 @@ def _after_doubling(sampled: int, step: int) -> int:
     return (sampled - 1) * step // STEP + 1
 
 
-def _room(need: int, ask: LengthRequest, overlap: int, limits: Limits, relength: bool) -> _Room:
-    shortest = max(overlap, 1) + ask.new_frames_less
-    low = snap_up(max(_after_doubling(limits.auto_min, ask.step), shortest), ask.step)
-    high = snap_down(min(_after_doubling(limits.auto_max, ask.step), limits.max_frames), ask.step)
+def _room(need: int, request: LengthRequest, overlap: int, limits: Limits, relength: bool) -> _Room:
+    shortest = max(overlap, 1) + request.new_frames_less
+    low = snap_up(max(_after_doubling(limits.auto_min, request.step), shortest), request.step)
+    high = snap_down(min(_after_doubling(limits.auto_max, request.step), limits.max_frames), request.step)
     held, now = "auto", None
-    if ask.fixed and ask.sticky is not None:
-        held, now = "fixed", ask.sticky
-    elif ask.explicit is not None:
-        is_kept = not relength and ask.sticky in ask.around
-        held, now = "explicit", ask.sticky if is_kept else ask.explicit
-        high = max((ask.explicit, *ask.around))
+    if request.fixed and request.sticky is not None:
+        held, now = "fixed", request.sticky
+    elif request.explicit is not None:
+        is_kept = not relength and request.sticky in request.around
+        held, now = "explicit", request.sticky if is_kept else request.explicit
+        high = max((request.explicit, *request.around))
         if now is not None and now < shortest <= high:
             now = high
-    elif not relength and ask.sticky is not None and shortest <= ask.sticky <= limits.max_frames:
-        held, now = "sticky", ask.sticky
+    elif not relength and request.sticky is not None and shortest <= request.sticky <= limits.max_frames:
+        held, now = "sticky", request.sticky
     if held == "explicit" and now is not None and now > limits.max_frames:
         most = limits.max_frames
-        raise LengthConflict(*_text("above-the-model", clip=ask.name, frames=now, most=most), need, most)
+        raise LengthConflict(*_text("above-the-model", clip=request.name, frames=now, most=most), need, most)
     if (high if now is None else now) < (low if now is None else shortest):
-        have = (high if now is None else now) - ask.new_frames_less
-        raise LengthConflict(*_text("crossfades-too-long", clip=ask.name, have=have, overlap=overlap), need, have)
-    return _Room(held, now, low, high, ask.new_frames_less, overlap, ask.step, ask.keeps_tail)
+        have = (high if now is None else now) - request.new_frames_less
+        raise LengthConflict(*_text("crossfades-too-long", clip=request.name, have=have, overlap=overlap), need, have)
+    return _Room(held, now, low, high, request.new_frames_less, overlap, request.step, request.keeps_tail)
 
 
 def _lengths(need: int, rooms: Sequence[_Room], crossfade: int, limits: Limits) -> tuple[int, ...]:
@@ -447,7 +449,7 @@ def _tail_notes(cut: Cut, rooms: Sequence[_Room], crossfade: int, limits: Limits
 
 
 def _length_notes(
-    cut: Cut, asks: Sequence[LengthRequest], rooms: Sequence[_Room], crossfade: int, limits: Limits
+    cut: Cut, requests: Sequence[LengthRequest], rooms: Sequence[_Room], crossfade: int, limits: Limits
 ) -> tuple[str, ...]:
     """Return notes on lengths outside the preferred range, where `--relength` or another number of clips helps."""
     sampled = [(f - 1) * STEP // r.step + 1 for f, r in zip(cut.frames, rooms, strict=True)]
@@ -455,7 +457,7 @@ def _length_notes(
     if not outside or not all(r.held in ("auto", "sticky") for r in rooms):
         return ()
     values: dict[str, Any] = {"frames": outside[0], "low": limits.preferred_min, "high": limits.preferred_max}
-    afresh = _afresh(cut.need, asks, crossfade, limits)
+    afresh = _afresh(cut.need, requests, crossfade, limits)
     if afresh and limits.prefers((f - 1) * STEP // r.step + 1 for f, r in zip(afresh, rooms, strict=True)):
         return _text("outside-preferred", **values, lengths=_list(afresh))[:1]
     instead = suggest(cut.need, crossfade, limits)
@@ -498,7 +500,7 @@ def seed_for(project_seed: int, scene: str, clip: str, take: int, try_: int = 0)
 
 
 def letters(index: int) -> str:
-    """Return the letters of a position from 0: a … z, aa, ab …"""
+    """Return the letters of a position from 0, in the order a … z, aa, ab."""
     name = ""
     index += 1
     while index:

@@ -42,7 +42,7 @@ RULES: Mapping[str, Rule] = {
         "the lock file can be read",
         system=Text('cannot read "{path}": {reason}'),
         encoding=Text("the lock is not UTF-8", "restore the file from git, or save it as UTF-8"),
-        empty=Text("the lock is empty", "restore it with `git checkout {name}`; if there is none in git, remove it"),
+        empty=Text("the lock is empty", "restore it with `git checkout {name}`; remove it if git has none"),
     ),
     "K016": rule(
         "other programs leave the lock alone during a run",

@@ -22,9 +22,9 @@ TEMPLATE = "change what the template saves: it decides that, not the seed"
 _FILES: Mapping[str, Rule] = {
     "M001": rule(
         "a media file exists and can be read",
-        sound=Text('there is no sound file "{name}"', "check the path"),
-        video=Text('there is no video "{name}"', "check the path"),
-        picture=Text('there is no picture "{name}"', "check the path"),
+        sound=Text('no sound file "{name}"', "check the path"),
+        video=Text('no video "{name}"', "check the path"),
+        picture=Text('no picture "{name}"', "check the path"),
         system=Text('cannot read "{name}": {reason}', "check its permissions"),
     ),
     "M002": rule(
@@ -210,7 +210,7 @@ _CHECKS: Mapping[str, Rule] = {
     ),
     "Q105": rule(
         "no sound track",
-        "there is no sound track",
+        "it has no sound track",
         "use a template that makes sound, or allow it with checks: {{sound: false}}",
         level="warning",
         why="the model makes sound with pictures",
@@ -328,8 +328,8 @@ _ENGINES: Mapping[str, Rule] = {
     ),
     "S203": rule(
         "an engine has the voice that is named",
-        unknown=Text('{engine}: there is no voice "{voice}"', "use one of: {voices}"),
-        espeak=Text('{engine}: there is no voice "{voice}"', "choose one of `espeak-ng --voices`"),
+        unknown=Text('{engine}: no voice "{voice}"', "use one of: {voices}"),
+        espeak=Text('{engine}: no voice "{voice}"', "choose one of `espeak-ng --voices`"),
         absent=Text(
             '{engine}: the voice "{voice}" is not on this machine',
             'fetch it once with: hibari --voice {voice} -o hello.wav "Hello."',
@@ -361,7 +361,7 @@ RULES: Mapping[str, Rule] = {**_FILES, **_CHECKS, **_ENGINES}
 # What an engine answers when it cannot be used on this machine: reasons of S200.
 UNAVAILABLE: Mapping[str, str] = {
     "missing": "it is not among your engines: name it under engines: in your configuration",
-    "command": 'there is no program "{program}"',
+    "command": 'no program "{program}"',
     "espeak": "espeak-ng is not installed: apt install espeak-ng, or brew install espeak-ng",
     "hibari": "hibari is not installed: pip install 'ltxflow[tts]'",
     "url": "its entry has no url",

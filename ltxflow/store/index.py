@@ -28,7 +28,7 @@ _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR,
 
 
 class _Refused(ValueError):
-    """A row that we did not write: pickled, or in a file of its own."""
+    """A row that we did not write: pickled, or in a separate file."""
 
 
 class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types

@@ -868,7 +868,7 @@ def test_the_process_outlives_a_killed_client_and_is_set_over_http() -> None:
 
 def test_a_film_of_one_run_is_pixel_for_pixel_what_full_encoding_gives() -> None:
     frames = media.one_colour((184, 72), 128, 96, 20)
-    quick, full = media.mp4(frames, Fraction(24), None, {}), media._encode(frames, Fraction(24))
+    quick, full = media.mp4(frames, Fraction(24), None, {}), media.encode(frames, Fraction(24))
 
     def pixels(data: bytes) -> list[bytes]:
         with av.open(io.BytesIO(data)) as container:

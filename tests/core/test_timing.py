@@ -1,4 +1,4 @@
-"""What timing promises: exact frames, lengths on the grid that cover, and as few changes as possible."""
+"""Timing: exact frames, lengths on the grid that cover, and as few changes as possible."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_times_are_exact(text: str, seconds: Fraction, frames: int) -> None:
         ("١s", '"١s" is not a time', "write frames as 12f or seconds as 0.4s"),
     ],
 )
-def test_a_time_without_its_unit_says_what_to_write(text: str, message: str, hint: str) -> None:
+def test_a_time_without_its_unit_has_a_hint(text: str, message: str, hint: str) -> None:
     with pytest.raises(timing.TimingError) as caught:
         timing.parse_time(text, 25)
     assert (caught.value.message, caught.value.hint) == (message, hint)
@@ -246,7 +246,7 @@ def test_a_longer_narration_changes_the_fewest_lengths(need: int, before: list[i
     assert cost(cut.frames) == min(cost(frames) for frames in possible)
 
 
-asked = st.builds(
+any_request = st.builds(
     LengthRequest,
     name=st.just("a"),
     explicit=st.none() | st.none() | lengths,
@@ -256,13 +256,13 @@ asked = st.builds(
 )
 
 
-@given(st.integers(0, 1500), st.lists(asked, min_size=1, max_size=6), st.integers(0, 60), st.booleans())
+@given(st.integers(0, 1500), st.lists(any_request, min_size=1, max_size=6), st.integers(0, 60), st.booleans())
 def test_every_cut_keeps_its_promises(need: int, asks: list[LengthRequest], crossfade: int, relength: bool) -> None:
     try:
         cut = solve(need, asks, crossfade, LTX2, relength)
     except LengthConflict as refused:
-        said = (refused.message, refused.hint)
-        assert all(said)
+        refusal = (refused.message, refused.hint)
+        assert all(refusal)
         return
     assert_holds(cut, asks, crossfade, LTX2)
 
@@ -340,7 +340,7 @@ def test_no_narration_gives_clips_their_usual_length() -> None:
     assert (cut.frames, cut.trims, cut.notes) == ((121, 97, 161), (0, 0, 0), ())
 
 
-def test_a_scene_that_cannot_be_covered_says_how_many_clips_would() -> None:
+def test_a_scene_that_cannot_be_covered_names_a_sufficient_number_of_clips() -> None:
     with pytest.raises(LengthConflict) as caught:
         solve(700, autos(2), 12, LTX2)
     error = caught.value

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from fakes import media
 from fakes.contexts import context
-from film import canned
-from live.server import Live, new_id
+from harness.live import Live, new_id
+from harness.media import canned
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.frames import Finished, NodeRunning, Progress, Started

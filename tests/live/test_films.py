@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from film import Film, canned, prompt
-from live.server import Live
+from harness.film import Film, prompt
+from harness.live import Live
+from harness.media import canned
 from PIL import Image
 
 from ltxflow.farm.capabilities import files_of, missing_from

@@ -109,11 +109,11 @@ def test_even_one_missing_byte_is_seen(clip, clip_index_last, tmp_path, missing)
         (struct.pack(">I4s8x", 16, b"ftyp"), "M005"),
     ],
 )
-def test_what_is_no_video_is_called_by_its_name(tmp_path, data, code):
+def test_other_files_are_named_by_kind(tmp_path, data, code):
     assert refused(damaged(tmp_path, data))[0] == code
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     assert refused(tmp_path / "gone.mp4")[0] == "M001"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.digest import Action, Digest, canonical, digest_json
 from ltxflow.core.target import Target

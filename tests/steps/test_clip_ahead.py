@@ -1,4 +1,4 @@
-"""A project's own template renders in a process of its own: one for a film, not one for a clip."""
+"""A project's template renders in a child process: one for a film, not one for a clip."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.plan.plan import PlanOptions
@@ -37,7 +37,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def with_own_template(film: Film) -> Film:
-    """Our own text under another name in the project: that is a template of somebody else's."""
+    """Write our text under another name into the project: a template that is not ours."""
     theirs, ours = film.folder / "templates/ltx2-19b", data_dir() / "templates/ltx2-19b"
     theirs.mkdir(parents=True)
     for source, name in (("_parts.j2", "_parts.j2"), ("t2v.json.j2", "mine.json.j2")):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fakes import media
-from film import Film, canned, prompt
+from harness.film import Film, prompt
+from harness.media import canned
 
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
@@ -66,7 +67,7 @@ def shot(film: Film, target: str = "clip:one/b@1") -> ClipSpec:
 
 
 def told(film: Film, target: str = "clip:one/b@1") -> dict[str, Any]:
-    """What its template is told."""
+    """The variables of its template."""
     return shot(film, target).context({}, {}, "x")
 
 
@@ -154,7 +155,7 @@ def test_it_delivers_what_is_new(film: Film) -> None:
     assert cut(film).covered == sum(cut(film).frames) - sum(cut(film).trims) >= 150
 
 
-def test_nothing_is_cut_off_where_another_clip_goes_on(film: Film) -> None:
+def test_nothing_is_cut_off_where_another_clip_continues(film: Film) -> None:
     write(film, scene=["narration: 4s", "crossfade: 0f"])
     assert cut(film).trims[0] == 0 < cut(film).trims[1]
 
@@ -172,7 +173,7 @@ def test_lengths_that_are_rendered_stay(film: Film) -> None:
     assert look(film, relength=True).cuts["one"].frames != frames
 
 
-def test_frames_that_are_looked_at_leave_room_for_new_ones(film: Film) -> None:
+def test_frames_that_are_inspected_leave_room_for_new_ones(film: Film) -> None:
     (problem,) = problems(write(film, b=["extends: { clip: a, frames: 33 }", "length: 33f"]))
     assert (problem.code, "33 of them repeat" in problem.message) == ("L101", True)
     (problem,) = problems(write(film, a=["length: 17f"]))
@@ -216,7 +217,7 @@ def test_frames_and_sound_are_settings(film: Film) -> None:
     assert "SetLatentNoiseMask" not in str(clip_step.action(node(film), {"extends": BEFORE}).body)
 
 
-def test_without_a_continuation_nothing_is_told_of_one(film: Film) -> None:
+def test_without_a_continuation_nothing_is_reported_of_one(film: Film) -> None:
     assert told(write(film, b=[]))["extend"] is None
     assert clip_step.action(node(film), {}).inputs == {}
 
@@ -245,7 +246,7 @@ def test_what_a_continuation_cannot_have_is_refused(film: Film, line: str) -> No
     assert (problem.code, line.partition(":")[0] in problem.hint) == ("L104", True)
 
 
-def test_a_crossfade_over_the_join_is_told(film: Film) -> None:
+def test_a_crossfade_over_the_join_is_reported(film: Film) -> None:
     assert warnings(write(film, scene=["narration: 6s"])) == ["L106"]
     assert warnings(write(film)) == []
 
@@ -325,7 +326,7 @@ def test_a_file_that_is_too_short_is_refused(film: Film, given: dict[str, Any], 
     assert problem.span is not None
 
 
-def test_what_a_fit_costs_is_told(film: Film) -> None:
+def test_what_a_fit_costs_is_reported(film: Film) -> None:
     video(film, size=(128, 64))
     write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"])
     told = [p.message for p in film.session().loaded.problems if p.code == "L022"]

@@ -125,7 +125,7 @@ def pick_offline(env: Mapping[str, str]) -> str | None:
 async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str]) -> SpokenSound:
     """Speak a line into a file in `folder`, with an engine that the user trusts.
 
-    Cancelling ends the program or closes the connection. Raise LtxflowError when there is no sound, transient where the
+    Cancelling ends the program or closes the connection. Raise LtxflowError if that makes no sound, transient where the
     same attempt may succeed later.
     """
     usable, reason = available(engine, env)
@@ -142,7 +142,7 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
 async def draw(engine: Engine, wanted: PictureRequest, folder: Path, env: Mapping[str, str]) -> Path:
     """Make an image as a file in `folder` with an engine that the user trusts, of a kind in DRAWS; return its path.
 
-    Raise LtxflowError when there is no image, transient where the same attempt may succeed later.
+    Raise LtxflowError if that makes no image, transient where the same attempt may succeed later.
     """
     usable, reason = available(engine, env)
     if not usable:

@@ -29,7 +29,7 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
     """Run the engine's command for a line, in the project's folder if it is a command of the project."""
     program = _program(engine, env)
     assert program is not None
-    text_file, out = folder / "text.txt", folder / "said.wav"
+    text_file, out = folder / "text.txt", folder / "spoken.wav"
     text_file.write_text(wanted.text + "\n", "utf-8")
     argv = [program, *arguments(engine, wanted, text_file, out, env)]
     passed = {name: value for name, value in env.items() if _PASSED.fullmatch(name) or name in engine.pass_env}

@@ -46,7 +46,7 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
     voice = wanted.voice or DEFAULT_VOICE
     if not _VOICE.fullmatch(voice):
         raise _no_voice(engine, voice)
-    out = folder / "said.wav"
+    out = folder / "spoken.wav"
     rate = min(max(round(NORMAL_RATE * wanted.speed), SLOWEST), FASTEST)
     passed = {name: env[name] for name in _PASSED if name in env}
     request = {"text": wanted.text, "voice": voice, "rate": rate, "out": str(out)}

@@ -39,7 +39,7 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
         voices.voice_path(name, download_missing=False)
     except FileNotFoundError:
         raise failure(problem("S203.absent", engine=engine.name, voice=name)) from None
-    out = folder / "said.wav"
+    out = folder / "spoken.wav"
     speed = min(max(wanted.speed, SLOWEST), FASTEST)
     save = asyncio.to_thread(lambda: _voice(name).save(wanted.text, str(out), speed=speed, seed=SEED))
     speaking = asyncio.ensure_future(save)

@@ -66,7 +66,7 @@ async def speak(
     if data[:1] == b"{":
         reason = _hidden(_message(data), _key(engine, env))
         raise failure(problem("S204.no-sound", engine=engine.name, server=_origin(engine), reason=reason))
-    out = folder / "said.wav"
+    out = folder / "spoken.wav"
     out.write_bytes(data)
     return SpokenSound(out)
 
