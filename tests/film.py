@@ -169,7 +169,7 @@ class Film:
     def render(self, *clips: str, text: str = "render") -> None:
         """Pretend that a server rendered these clips as they are written now (all without names)."""
         session = self.session()
-        outlook = session.look(PlanOptions())
+        outlook = session.plan(PlanOptions())
         for status in outlook.statuses.values():
             if clips and status.node.clip not in clips:
                 continue

@@ -200,7 +200,7 @@ class Project:
         return opened(open_session(str(self.folder), cwd=self.folder, env=self.env, command_line=settings))
 
     def look(self, *selectors: str, mode: Mode = "render", **settings: Any) -> Plan:
-        return self.session(**settings).look(PlanOptions(mode, selectors))
+        return self.session(**settings).plan(PlanOptions(mode, selectors))
 
     def build(self, *argv: str) -> Built:
         """Build the film; servers and drawings are canned, the figures are those of the events."""

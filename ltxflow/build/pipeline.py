@@ -40,7 +40,6 @@ from ltxflow.plan.upgrades import notices
 from ltxflow.publish.placements import model_in, placements
 from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS
-from ltxflow.session.afterbuild import LookBeforeBuild, eve_of
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import pool_of
@@ -64,7 +63,6 @@ class BuildResult:
     verdicts: Mapping[str, Verdict]
     unspoken: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     stills: tuple[Path, ...] = ()  # where the images that were made for it can be looked at
-    eve: LookBeforeBuild | None = None  # where all of the film was asked for
 
     @property
     def concerns(self) -> list[Problem]:
@@ -120,7 +118,6 @@ def make_film(
         if session.has_new_choices:
             session.save_lock()
             session.has_new_choices = False
-        eve = eve_of(session, outlook) if question == PlanOptions(question.mode) and not outlook.is_all_done else None
         missing = _missing(outlook)
         to_make = sum(status.node.target in outlook.targets for status in missing)
         emit(RunStarted(session.project.id, outlook.mode, len(outlook.targets), to_make))
@@ -134,7 +131,7 @@ def make_film(
         register(session, built.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, outlook, built, delivered, time.monotonic() - started, emit)
     verdicts = _verdicts(session, outlook, built)
-    return BuildResult(outlook, built, delivered, finished, session.lock, verdicts, mute, tuple(stills), eve)
+    return BuildResult(outlook, built, delivered, finished, session.lock, verdicts, mute, tuple(stills))
 
 
 def _without_frames(emit: Emit) -> Emit:
@@ -222,12 +219,12 @@ def _deliver(session: Session, outlook: Plan, built: RunResult, emit: Emit) -> P
     def facts(stand: PublishedClip) -> Mapping[str, Any]:
         return probe_mp4(base / stand.file).as_json()
 
-    stands = session.placed()
+    stands = session.published_clips()
     current = outlook
     if (outlook.mode == "animatic" or len(outlook.plan.nodes) < len(outlook.nodes)) and any(
         stand.rank > RANKS["animatic"] for stand in stands.values()
     ):
-        current = session.look(PlanOptions())  # the whole film, to say which renders are stale
+        current = session.plan(PlanOptions())  # the whole film, to say which renders are stale
 
     def model_of(key: str) -> str:
         trace = session.trace_of(Key(key)) if key else None
@@ -303,7 +300,7 @@ def look_closely(session: Session, question: PlanOptions, emit: Callable[[Event]
     """
     seen: set[str] = set()
     while True:
-        outlook = session.look(question)
+        outlook = session.plan(question)
         unseen = {target: s for target, s in uninspected(session, outlook).items() if s.key not in seen}
         if not unseen:
             return outlook

@@ -115,7 +115,7 @@ def accept(session: Session, named: TakeRef) -> bool:
     Its files are recorded under the new key, so that nothing is rendered; the lock says that a person accepted it.
     """
     take = known_take(session, named)
-    outlook = session.look(PlanOptions(selectors=(f"{named.clip.path}@{named.take}",)))
+    outlook = session.plan(PlanOptions(selectors=(f"{named.clip.path}@{named.take}",)))
     status = outlook.statuses[named.target]
     if status.action is None or status.key is None:
         raise LtxflowError(Problem(f"{named.clip.path} {status.waits}", hint="build that first"))

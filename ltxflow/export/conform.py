@@ -372,8 +372,8 @@ def _changes(session: Session, told: Mapping[str, Any]) -> list[Problem]:
     def facts(stand: PublishedClip) -> Mapping[str, Any]:
         return probe_mp4(project.output / stand.file).as_json()
 
-    outlook = session.look(PlanOptions())
-    wanted = placements(outlook, outlook.statuses, session.placed(), facts, outlook)
+    outlook = session.plan(PlanOptions())
+    wanted = placements(outlook, outlook.statuses, session.published_clips(), facts, outlook)
     heard = {scene["id"]: scene["narration"]["src"] for scene in told["scenes"] if scene["narration"]}
     now = timeline(project, outlook.cuts, {p.clip: p for p in wanted}, complete=True, narrations=heard)
     if outline(now) == outline(told):

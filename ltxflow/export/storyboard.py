@@ -25,10 +25,10 @@ KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": 
 
 def report_data(session: Session, page: Path, now: str) -> Json:
     """Given a session, where the page will stand and the time to write on it, return all that it shows."""
-    outlook = session.look(PlanOptions())
+    outlook = session.plan(PlanOptions())
     takes = _takes(session, outlook)
     posters = _posters(session)
-    placed = session.placed()
+    placed = session.published_clips()
     states = clip_states(outlook, placed)
     scenes, start = [], 0
     for scene in outlook.project.scenes:
@@ -67,7 +67,7 @@ def _takes(session: Session, outlook: Plan) -> dict[str, list[Json]]:
     """What is known of every take that was made, by clip: of those that the film asks for no more, too."""
     clips = outlook.project.clips
     names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
-    of_all = outlook if len(names) == len(clips) else session.look(PlanOptions(selectors=names, also=names))
+    of_all = outlook if len(names) == len(clips) else session.plan(PlanOptions(selectors=names, also=names))
     return {clip.path: [row for row in take_rows(session, of_all, clip) if row["frames"]] for clip in clips}
 
 

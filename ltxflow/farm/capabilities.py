@@ -141,7 +141,7 @@ def settle(session: Session, question: PlanOptions, servers: Servers, emit: Emit
     """
     if question.mode != "render" or not session.project.open_choices:
         return
-    outlook = session.look(question)
+    outlook = session.plan(question)
     if not _renders(outlook):
         if not session.lock.entries and _has_real(outlook, "hit"):  # it is lost: all was found with the first choice
             session.choose({"weights": _needed(session, _firsts(session))})
@@ -274,7 +274,7 @@ def needs_of(session: Session) -> ServerRequirements:
     graphs: list[tuple[str, str, Mapping[str, Any]]] = []
     kinds: set[tuple[Any, ...]] = set()
     weights: Mapping[str, str] = {}
-    for node in session.look(PlanOptions()).plan.nodes.values():
+    for node in session.plan(PlanOptions()).plan.nodes.values():
         if node.kind == "reference" and pool_of(node) == "gpu":
             still: ReferenceSpec = node.spec
             weights = weights or still.weights

@@ -15,6 +15,7 @@ from ltxflow.store.traces import Trace
 
 State = Literal["hit", "miss", "maybe"]
 Lookup = Callable[[Key], Trace | None]
+Enter = Callable[[Node], None]
 Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]  # with what it needs: what stands for it
 
 
@@ -66,15 +67,18 @@ def evaluate(
     held: Callable[[Status], Trace | None] = lambda status: None,
     standing: Standing | None = None,
     known: Memo | None = None,
+    enter: Enter = lambda node: None,
 ) -> dict[str, Status]:
-    """Given a plan and a look-up of traces by key, return a Status for every target, in plan order.
+    """Return the Status of every target of a graph, in its order, with `lookup` to find traces by key.
 
-    `held` may say that another result stands for a target, whatever its key is: a person's word. `standing` may put
-    another try in a target's place; what is forced is made anew as it is. `known` has keys of earlier plans.
+    `held` may return another result for a target, whatever its key is: a person's decision. `standing` may choose
+    another try for a target, unless that is forced. `known` has keys of earlier plans. `enter` is called before a
+    node is evaluated: what is looked up from then on is looked up for it.
     """
-    _render_ahead(plan, lookup, known)
+    _render_ahead(plan, lookup, known, enter)
     found: dict[str, Status] = {}
     for target, node in plan.nodes.items():
+        enter(node)
         before = {need: found[need] for need in plan.needs(target)}
         found[target] = evaluate_node(node, before, lookup, target in force, known)
         trace = held(found[target])
@@ -85,12 +89,13 @@ def evaluate(
     return found
 
 
-def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None) -> None:
-    """Have workflows that each cost a process rendered in one, where they will be asked for."""
+def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: Enter) -> None:
+    """Render in one process all workflows that will be needed and would each take a process."""
     kinds: dict[str, list[Node]] = {}
     for node in plan.nodes.values():
         module = step(node.kind)
         if hasattr(module, "is_rendered_apart") and not node.needs and module.is_rendered_apart(node):
+            enter(node)
             _, key = _remembered(node, {}, known)
             if key is None or lookup(key) is None:
                 kinds.setdefault(node.kind, []).append(node)

@@ -12,7 +12,7 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, raise_errors
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import Lock, moved
-from ltxflow.plan.evaluate import Lookup, Memo, Status, evaluate
+from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
 from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.graph import BuildGraph, build_graph
 from ltxflow.plan.lengths import FROZEN, PendingLine, cut_film, lengths_by_clip
@@ -64,23 +64,33 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The scenes of a film that an outlook leaves out, since they are as they were, with nothing to be done or said.
+class SceneRow:
+    """What a plan needs of a scene with nothing to do and nothing to report. `index` is its place in the film.
 
-    `clips` are the paths of their clips, `kept` is how many takes those are, `frames` what they come to in the film;
-    `qualities` are theirs, each with the place of its first scene. `references` is how many images are made for them.
+    `frames` and `takes` are what it adds to the film; `clips` are paths; `qualities` are in the order of its clips;
+    `stills` are the images made for it: path → how many takes, and the angle as written.
     """
 
-    clips: frozenset[str] = frozenset()
-    kept: int = 0
-    frames: int = 0
-    qualities: Mapping[str, int] = field(default_factory=dict)
-    references: int = 0
+    index: int
+    id: str
+    clips: tuple[str, ...]
+    frames: int
+    takes: int
+    qualities: tuple[str, ...]
+    stills: Mapping[str, tuple[int, str]]
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its clips in the output folder."""
+        return [clip_file_name(self.index, number) for number in range(len(self.clips))]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A film, its lengths, its plan and what a build of it would do; or a part of a film, and the rest of it."""
+    """A film, its lengths, its build graph and what a build would do.
+
+    `rows` are the scenes that were not evaluated, since the memo has them: then `project` has the others alone.
+    """
 
     project: Project
     lock: Lock
@@ -93,7 +103,7 @@ class Plan:
     orphans: tuple[PublishedClip, ...]
     problems: tuple[Problem, ...]
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
-    rest: Rest = Rest()
+    rows: tuple[SceneRow, ...] = ()
     unsaid: tuple[PendingLine, ...] = ()  # lines that a build would have spoken first
 
     @cached_property
@@ -113,12 +123,15 @@ class Plan:
 
     @property
     def film_frames(self) -> int:
-        return sum(cut.covered for cut in self.cuts.values()) + self.rest.frames
+        return sum(cut.covered for cut in self.cuts.values()) + sum(row.frames for row in self.rows)
 
     @property
     def qualities(self) -> list[str]:
         """Those of its clips, in film order."""
-        first = dict(self.rest.qualities)
+        first: dict[str, int] = {}
+        for row in self.rows:
+            for name in row.qualities:
+                first.setdefault(name, row.index)
         for scene in self.project.scenes:
             for clip in scene.clips:
                 name = str(clip.get("quality"))
@@ -133,7 +146,14 @@ class Plan:
 
     def count(self, kind: Kind) -> int:
         """How many takes of the whole film are of a kind."""
-        return len(self.of_kind(kind)) + (self.rest.kept + self.rest.references if kind == "unchanged" else 0)
+        return len(self.of_kind(kind)) + (sum(self.in_rows) if kind == "unchanged" else 0)
+
+    @cached_property
+    def in_rows(self) -> tuple[int, int]:
+        """How many takes of clips, and of references, are in `rows`; a reference that was evaluated counts there."""
+        here = {still.path for still in self.project.stills}
+        stills = {path: takes for row in self.rows for path, (takes, _) in row.stills.items() if path not in here}
+        return sum(row.takes for row in self.rows), sum(stills.values())
 
     def is_worth_a_line(self, change: Change) -> bool:
         """Whether a person is to hear of a change by itself: an approved take that no longer matches its text, too."""
@@ -203,6 +223,8 @@ def make_plan(
     strangers: Mapping[str, Problem] = MappingProxyType({}),
     unspoken: frozenset[str] = frozenset(),
     known: Memo | None = None,
+    rows: Sequence[SceneRow] = (),
+    enter: Enter = lambda node: None,
 ) -> Plan:
     """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
 
@@ -234,12 +256,12 @@ def make_plan(
     force = frozenset(wanted) if question.force else frozenset()
     words, review = Decisions(lock, lookup, trace_of), Review(lock, lookup)
     standing = review.standing if question.mode == "render" else None
-    found = evaluate(plan, lookup, force, words.held, standing, known)
+    found = evaluate(plan, lookup, force, words.held, standing, known, enter)
     if words.lost:
         raise LtxflowError(*words.lost, exit_code=FAILED)
     if question.mode == "render" and not is_named and not question.force:
         plan, found = _without_spares(plan, nodes, found, lock)
-    verdicts = judged(review, found) if question.mode == "render" else {}
+    verdicts = judged(review, found, enter) if question.mode == "render" else {}
     files = {
         picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
         for scene in project.scenes
@@ -253,7 +275,7 @@ def make_plan(
         changes[target] = (
             replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
         )
-    kept = set(files.values())
+    kept = {*files.values(), *(name for row in rows for name in row.files)}
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
     left_alone = [
@@ -262,7 +284,7 @@ def make_plan(
         if change.kind != "unchanged" and change.file in strangers
     ]
     told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
-    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
+    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts, tuple(rows))
 
 
 def _change(
@@ -340,11 +362,16 @@ def _without_spares(
     return fewer, {target: found[target] for target in fewer.nodes}
 
 
-def judged(review: Review, found: Mapping[str, Status]) -> dict[str, Verdict]:
-    """Given a review and statuses, return the verdict on every clip that is made and was inspected, by target."""
-    made = {target: s for target, s in found.items() if s.trace is not None and s.node.kind == "clip"}
-    told = {target: review.verdict(s.node, s.trace) for target, s in made.items() if s.trace is not None}
-    return {target: verdict for target, verdict in told.items() if verdict is not None}
+def judged(review: Review, found: Mapping[str, Status], enter: Enter = lambda node: None) -> dict[str, Verdict]:
+    """Return the verdict on every clip that is made and was inspected, by target."""
+    verdicts: dict[str, Verdict] = {}
+    for target, status in found.items():
+        if status.trace is not None and status.node.kind == "clip":
+            enter(status.node)
+            verdict = review.verdict(status.node, status.trace)
+            if verdict is not None:
+                verdicts[target] = verdict
+    return verdicts
 
 
 DRIFTED = "approved; no longer matches its text"
@@ -523,7 +550,7 @@ def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
     A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
     scene that is gone, and that kept their ids in a new one, are told as one: as the scene.
     """
-    present = {clip.path for clip in outlook.project.clips} | outlook.rest.clips
+    present = {clip.path for clip in outlook.project.clips}.union(*(row.clips for row in outlook.rows))
     gone: dict[str, tuple[object, object]] = {}
     for path in outlook.lock.entries:
         if path in present or path.startswith("reference:"):

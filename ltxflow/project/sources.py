@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -51,6 +51,7 @@ class Sources:
     head: str = ""
     homes: list[tuple[Path, ...]] = field(default_factory=list)
     numbers: tuple[int, ...] | None = None
+    characters: int = 0  # of the prompts of the scenes that are left out
 
 
 @dataclass(frozen=True)
@@ -117,62 +118,64 @@ def how_written(sources: Sources) -> tuple[WrittenScene, ...]:
     return tuple(told)
 
 
-def read_part(
-    file: Path,
-    place: PlaceInFile,
-    head: str,
-    then: Sequence[WrittenScene],
-    is_as_it_was: Callable[[str], bool],
-    pick: Callable[[set[int]], Iterable[int] | None],
-) -> Sources | None:
-    """Given how a film was written, return the part of it that is written otherwise by now.
+@dataclass
+class Outline:
+    """A film before the files of its scenes are read: `head` (of `Sources`) and, by place, how each scene is written.
 
-    `head` is that of its Sources then; `is_as_it_was` says so of a file; `pick` says which scenes are to be read, by
-    their places, where those have changed. None where it says none are, where the film as a whole is another one, and
-    where there is a mistake.
+    Of a scene in a file only the file itself is known, not what that includes.
     """
+
+    head: str
+    written: tuple[WrittenScene, ...]
+    _reader: _Reader
+    _places: list[Path | int]  # of each scene: its file, or its index under `scenes:`
+
+    def read(self, numbers: Iterable[int]) -> Sources | None:
+        """Return the scenes at these places; None where something is wrong: `read_sources` says what."""
+        sources = self._reader.sources
+        document = sources.document
+        sources.numbers = tuple(sorted(numbers))
+        data = _scenes(document)
+        parts: list[Document | int] = []
+        for place in (self._places[number] for number in sources.numbers):
+            if isinstance(place, int):
+                parts.append(place)
+                sources.homes.append(())
+            else:
+                parts.append(self._reader.read(place, shown(place)))
+                sources.homes.append(self._reader.homes[place.resolve()])
+        own = [data[part] for part in parts if isinstance(part, int)]
+        document.keep_items(("scenes",), parts)
+        if not _fits_with(document, own):
+            return None
+        if not all(fits(part.data, "scene") and not part.problems for part in parts if isinstance(part, Document)):
+            return None
+        return sources
+
+    @property
+    def included(self) -> int:
+        """How many files were included so far."""
+        return self._reader.included
+
+
+def read_outline(file: Path, place: PlaceInFile) -> Outline | None:
+    """Read project.yaml and list its scenes; None where something is wrong: `read_sources` says what."""
     sources = Sources(Document("", None, 0))
     reader = _Reader(place, sources)
     document = sources.document = reader.read(file, shown(file))
     scenes = _scenes(document)
-    sources.head = head
-    if document.problems or _head(document.data, scenes) != head:
-        return None
-    found: list[Path | int] = []  # where each scene stands: in a file, or under `scenes:`
+    sources.head = _head(document.data, scenes)
+    places: list[Path | int] = []
     lost: list[Problem] = []
     for index, scene in enumerate(scenes):
-        is_name = isinstance(scene, str)
         span = document.span(("scenes", index))
-        found += reader.scene_files(scene, span, lost) if is_name else [index]
-    if lost or len(found) != len(then):
+        places += reader.scene_files(scene, span, lost) if isinstance(scene, str) else [index]
+    if document.problems or lost:
         return None
-    changed = set()
-    for number, (place_of, was) in enumerate(zip(found, then, strict=True)):
-        if isinstance(place_of, int):
-            is_same = WrittenScene(_values(scenes[place_of])) == was
-        else:
-            is_same = was.home[:1] == (str(place_of),) and all(map(is_as_it_was, was.home))
-        if not is_same:
-            changed.add(number)
-    picked = pick(changed)
-    if picked is None:
-        return None
-    sources.numbers = tuple(sorted(picked))
-    parts: list[Document | int] = []
-    for place_of in (found[number] for number in sources.numbers):
-        if isinstance(place_of, int):
-            parts.append(place_of)
-            sources.homes.append(())
-        else:
-            parts.append(reader.read(place_of, shown(place_of)))
-            sources.homes.append(reader.homes[place_of.resolve()])
-    own = [scenes[part] for part in parts if isinstance(part, int)]
-    document.keep_items(("scenes",), parts)
-    if not _fits_with(document, own):
-        return None
-    if not all(fits(part.data, "scene") and not part.problems for part in parts if isinstance(part, Document)):
-        return None
-    return sources
+    written = tuple(
+        WrittenScene(_values(scenes[at])) if isinstance(at, int) else WrittenScene(home=(str(at),)) for at in places
+    )
+    return Outline(sources.head, written, reader, places)
 
 
 def _scenes(document: Document) -> list[Any]:
@@ -202,7 +205,7 @@ def _checked(document: Document, apart: Sequence[int]) -> list[Problem]:
 
 
 def _fits_with(document: Document, own: Sequence[Any]) -> bool:
-    """Whether project.yaml certainly fits, with these of its scenes alone."""
+    """Return whether project.yaml certainly fits the schema with these of its scenes alone."""
     return fits({**document.data, "scenes": own or [A_SCENE]})
 
 

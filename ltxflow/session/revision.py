@@ -26,7 +26,7 @@ from ltxflow.store.published import Published
 def differs_from(session: Session, ref: str) -> FilmDifference:
     """Given a git revision, return what became of the film since. Raise LtxflowError when it cannot be read there."""
     with film_at(session, ref) as before:
-        return difference(before.look(PlanOptions()), session.look(PlanOptions()))
+        return difference(before.plan(PlanOptions()), session.plan(PlanOptions()))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, c
             else "ltxflow check"
         )
         raise LtxflowError(Problem(f'this film does not read "{name}"', hint=hint, code="U014"))
-    there = replace(session, project=edited, warnings=[]).look(question)
+    there = replace(session, project=edited, warnings=[]).plan(question)
     again = []
     for target, status in there.statuses.items():
         before = outlook.statuses.get(target)

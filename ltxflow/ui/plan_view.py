@@ -124,8 +124,8 @@ def kept_in_words(outlook: Plan, shown: Sequence[Change]) -> str:
     named = {change.target for change in shown}
     kept = [change for change in outlook.of_kind("unchanged") if change.target not in named]
     references = sum(change.target.startswith("reference:") for change in kept)
-    clips, rest = len(kept) - references, outlook.rest
-    told = [(clips + rest.kept, "clip"), (references + rest.references, "reference")]
+    takes, stills = outlook.in_rows
+    told = [(len(kept) - references + takes, "clip"), (references + stills, "reference")]
     return ", ".join(count(number, what) for number, what in told if number)
 
 

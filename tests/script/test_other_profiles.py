@@ -49,7 +49,7 @@ def write(film: Film, profile: str, clip: str = "", **top: str) -> Film:
 
 def graph(film: Film) -> Graph:
     """The workflow of the film's clip, with the profile's names for the files."""
-    (node,) = film.session().look(PlanOptions()).plan.nodes.values()
+    (node,) = film.session().plan(PlanOptions()).plan.nodes.values()
     shot: clip_step.ClipSpec = node.spec
     return clip_step.graph(shot, clip_step.first_names(shot), {}, "x")
 

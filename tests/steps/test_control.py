@@ -33,12 +33,12 @@ def write(film: Film, **control: Any) -> Film:
 
 
 def shot(film: Film) -> clip_step.ClipSpec:
-    found: clip_step.ClipSpec = film.session().look(PlanOptions()).plan.nodes[TARGET].spec
+    found: clip_step.ClipSpec = film.session().plan(PlanOptions()).plan.nodes[TARGET].spec
     return found
 
 
 def key(film: Film) -> str:
-    return str(film.session().look(PlanOptions()).statuses[TARGET].key)
+    return str(film.session().plan(PlanOptions()).statuses[TARGET].key)
 
 
 def graph(film: Film) -> dict[str, Any]:

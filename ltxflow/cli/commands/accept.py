@@ -54,7 +54,7 @@ def _named(session: Session, args: argparse.Namespace) -> list[TakeRef]:
     patterns = [each for each in args.clips if each.removeprefix("clip:").partition("@")[0] not in exact]
     targets: list[str] = []
     if patterns:
-        targets += [change.target for change in session.look(PlanOptions(selectors=tuple(patterns))).of_kind("change")]
+        targets += [change.target for change in session.plan(PlanOptions(selectors=tuple(patterns))).of_kind("change")]
     named += [name(session, target) for target in targets if target.startswith(("clip:", "reference:"))]
     return list({each.target: each for each in named}.values())
 
@@ -63,7 +63,7 @@ def _upgrades(session: Session, is_dry: bool) -> Iterator[TakeRef]:
     """Yield what only upgrades would render again, and once those stand, what is made from them; each once."""
     told: set[str] = set()
     while True:
-        found = upgrades(session.look(PlanOptions()))
+        found = upgrades(session.plan(PlanOptions()))
         targets = [target for upgrade in found for target in upgrade.targets]
         targets += [target for upgrade in found for target in upgrade.waiting] if is_dry else []
         new = [target for target in targets if target not in told]

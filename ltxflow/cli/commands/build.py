@@ -7,9 +7,8 @@ from functools import partial
 
 from ltxflow.build.approval import ApprovalRequired, consent, unasked
 from ltxflow.build.pipeline import make_film
-from ltxflow.cli.options import add_means, add_question, asked_of, means_of, question_of, waited_session
-from ltxflow.session.afterbuild import keep_after
-from ltxflow.session.looks import Seen, footing_of
+from ltxflow.cli.options import add_means, add_question, means_of, question_of, waited_session
+from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.progress import report, watcher
 from ltxflow.ui.terminal import Console
@@ -47,9 +46,6 @@ def run(args: argparse.Namespace, face: Console) -> int:
             }
             return print_envelope("build", data, made.code, [*made.concerns, *made.problems, *session.warnings])
         report(face, made, session.warnings, args.quiet)
-        asked = asked_of(args)
         if made.is_nothing_new and not session.warnings and not question.groups:
-            face.footing = footing_of(asked, Seen(session, made.outlook))
-        elif made.code == 0 and asked and made.eve:
-            keep_after(asked, made.eve)
+            face.footing = PlannedFilm(session, made.outlook).keep
         return made.code

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
         problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
         outlook = None
         if not any(problem.level == "error" for problem in problems):
-            outlook = session.look_on_paper(PlanOptions())  # templates, sizes and keys: everything short of a server
+            outlook = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: everything short of a server
             problems += disagreements(session) if args.locked else []
             problems += _graph_problems(session, outlook.plan.nodes.values())
         problems = sorted(silenced(project, problems), key=_place)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
         found = differs_from(session, args.ref)
-        outlook = session.look(PlanOptions())
+        outlook = session.plan(PlanOptions())
         left = left_to_render(outlook, found.changed)
         gpu = gpu_time(session, outlook, targets=set(left.targets))
         if args.json:

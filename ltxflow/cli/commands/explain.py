@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
-        outlook = session.look(question_of(args, session))
+        outlook = session.plan(question_of(args, session))
         if args.json:
             return print_envelope("explain", plan_json(outlook)["changes"], 0, outlook.problems)
         for change in outlook.changes:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
-        outlook = session.look(question_of(args, session))
+        outlook = session.plan(question_of(args, session))
         nodes, links = _picture(outlook)
         if args.json:
             data = {

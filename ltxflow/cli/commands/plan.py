@@ -7,11 +7,10 @@ import shlex
 from pathlib import Path
 
 from ltxflow.build.approval import check_twins, gpu_time
-from ltxflow.cli.options import add_question, asked_of, question_of, session_of
+from ltxflow.cli.options import add_question, plan_request, question_of, session_of
 from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
-from ltxflow.session.edited import look_at_edited
-from ltxflow.session.looks import Seen, footing_of
+from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import plan_json, print_plan
@@ -30,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, face: Console) -> int:
-    asked = asked_of(args)
-    seen = look_at_edited(asked) if asked and not args.what_if else None
-    with seen.session if seen else session_of(args) as session:
+    request = plan_request(args)
+    planned = plan_film(request) if request and not args.what_if else None
+    with planned.session if planned else session_of(args) as session:
         question = question_of(args, session)
-        outlook = seen.outlook if seen else session.look(question)
+        outlook = planned.plan if planned else session.plan(question)
         check_twins(outlook)
-        if not question.groups:  # these rest on git, too
-            face.footing = footing_of(asked, seen or Seen(session, outlook))
+        if not question.groups:  # these depend on git, too
+            face.footing = (planned or PlannedFilm(session, outlook)).keep
         suggestions = list(moves(outlook, session.trace_of))
         code = CHANGES if args.exit_code and not outlook.is_all_done else 0
         notes = [*session.loaded.problems, *session.warnings, *outlook.problems]

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
-        outlook = session.look(PlanOptions(selectors=(args.selector,)))
+        outlook = session.plan(PlanOptions(selectors=(args.selector,)))
         nodes = [node for node in outlook.plan.nodes.values() if node.target in outlook.plan.wanted]
         if len({node.clip for node in nodes}) > 1 and not args.resolved:
             names = ", ".join(dict.fromkeys(node.clip for node in nodes))

@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
-        outlook = session.look(PlanOptions())
-        face.footing = lambda since_ns: take(session.rests_on(), since_ns)
-        states = clip_states(outlook, session.placed())
+        outlook = session.plan(PlanOptions())
+        face.footing = lambda since_ns: take(session.input_paths(), since_ns)
+        states = clip_states(outlook, session.published_clips())
         problems = [*(problem for told in outlook.concerns.values() for problem in told), *outlook.problems]
         problems += drifted(outlook.project, outlook.statuses)
         if args.json:

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
     with session_of(args) as session:
         clip = name(session, args.clip).clip
         names = tuple(f"{clip.path}@{number}" for number in take_numbers(session, clip))
-        rows = take_rows(session, session.look(PlanOptions(selectors=names, also=names)), clip)
+        rows = take_rows(session, session.plan(PlanOptions(selectors=names, also=names)), clip)
         if args.json:
             return print_envelope("takes", rows, 0)
         told = [("", "take", "frames", "motion", "made", "on", "")]

@@ -96,13 +96,13 @@ class WatchSession:
         with ExitStack() as opened:
             try:
                 session = opened.enter_context(session_of(self.args))
-                outlook = session.look(question_of(self.args, session))
+                outlook = session.plan(question_of(self.args, session))
             except LtxflowError as error:
                 named = {Path(problem.span.file) for problem in error.problems if problem.span}
                 self.eye.rest_on({*self.eye.paths, *around(self.file), *named})
                 self._complain(changed, error.problems, error.exit_code)
                 return
-            self.eye.rest_on(map(Path, session.rests_on()))
+            self.eye.rest_on(map(Path, session.input_paths()))
             self._tell(changed, session, outlook, is_built)
             self.outlook = outlook
 
