@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench bench-checks bench-faults check lint types wheel-test fmt clean
+.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench bench-checks bench-faults check lint types docs docs-serve wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,11 @@ $(VENV)/.dev: $(BIN)/ltxflow
 	@touch $@
 
 setup: $(VENV)/.dev  ## make the virtual environment (.venv) with all that development needs
+
+# mkdocs and its theme, for `make docs` alone
+$(VENV)/.docs: $(BIN)/ltxflow
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml','rb'))['dependency-groups']['docs'])")
+	@touch $@
 
 demo: $(BIN)/ltxflow  ## projects/wallet-explainer as slates with a voice, and film.mp4 to watch (no GPU, no server)
 	$(BIN)/ltxflow build --animatic -p projects/wallet-explainer
@@ -69,6 +74,12 @@ types: $(VENV)/.dev
 
 check: lint types  ## lint and types
 
+docs: $(VENV)/.docs  ## build the documentation into site/; fail on a warning or a dead link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.docs  ## serve the documentation on http://127.0.0.1:8765 while you edit it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8765
+
 wheel-test: $(VENV)/.dev  ## install the built wheel in a clean environment and build the demo with it
 	PYTHON=$(PYTHON) bash tests/wheel.sh
 
@@ -76,4 +87,4 @@ fmt: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 clean:  ## remove what make made
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) dist build site

@@ -1,4 +1,4 @@
-"""How often the checks are right about clips of known kinds, beside FFmpeg's freezedetect: tables of docs/checks.md.
+"""How often the checks are right about clips of known kinds, beside FFmpeg's freezedetect: docs/explanation/checks.md.
 
     python benchmarks/checks.py [--split train] [--processes 2] [--sheets FOLDER]
 

@@ -29,7 +29,7 @@ Made = dict[str, dict[str, Output]]  # key → output name → its file
 
 
 def key_of(action: Any) -> str:
-    """A key as docs/keys.md tells it, by nothing but the standard library."""
+    """A key as docs/reference/keys.md tells it, by nothing but the standard library."""
     plain = json.loads(json.dumps(action.as_json()), parse_float=lambda text: _whole(float(text)))
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -212,16 +212,16 @@ def test_each_number_is_taken_or_refused(worker: Worker, setting: Setting) -> No
 WORD = "w" * 1_000_000
 SHORT = "A brass key turns in a lock; metal clicks."
 MANY = {
-    "a time": ("", "pad: {tail: 999999999s}", "", "9:17", "is not a time that a film can have"),
+    "a time": ("", "pad: {tail: 999999999s}", "", "9:17", "is too long for a film"),
     "a prompt": ("", "", WORD, "11:17", "is longer than 20000 characters"),
     "a look": (f'look: "{WORD}"', "", SHORT, "5:7", "is longer than 20000 characters"),
     "a var": (f'vars: {{a: "{WORD}"}}', "", "A {{ a }} turns", "5:11", "is longer than 20000 characters"),
     "many vars": ("vars: {" + ", ".join(f"a{n}: x" for n in range(9000)) + "}", "", SHORT, "5:7", "at most 2000 items"),
     "vars in a prompt": (
         *(f'vars: {{a: "{"x" * 15_000}"}}', "", "{{ a }} " * 2000, "11:17"),
-        "has more than 20000 characters once its variables are filled in",
+        "has more than 20000 characters after its variables are filled in",
     ),
-    "braces": ("", "", "{{ " * 6000, "11:17", '"{{" stands alone'),
+    "braces": ("", "", "{{ " * 6000, "11:17", '"{{" is unmatched'),
     "words": (f'title: "{WORD}"', "", SHORT, "5:8", "is longer than 500 characters"),
     "tags": ("", f"tags: [{', '.join(f't{n}' for n in range(9000))}]", SHORT, "9:11", "at most 200 items"),
 }
@@ -255,7 +255,7 @@ def test_prompts_that_all_name_a_long_variable_are_bounded_together(film: Film, 
     film.file.write_text(text.replace("A ", "{{ a }} A "))
     code, told = worker.run("plan", "-p", str(film.folder))
     assert code == 2, told
-    assert "the film's prompts have more than 50000000 characters" in told
+    assert "the prompts of the film have more than 50000000 characters" in told
 
 
 @pytest.mark.parametrize("size", [(79_000_000, 1), (1, 79_000_000), (70_000, 2)])
@@ -276,7 +276,7 @@ def test_more_problems_than_anybody_reads_are_counted(film: Film) -> None:
     film.edit("    clips:\n", f"    clips:\n{clips}")
     ran = film.run("plan")
     assert ran.code == 2
-    assert "more [S100]" in ran.err
+    assert "more problems follow [S100]" in ran.err
     assert ran.err.count("error: ") == 101
 
 

@@ -21,7 +21,7 @@ from ltxflow.farm import transfer
 from ltxflow.lock.model import Lock, read_lock, with_take, write_lock
 from ltxflow.media import inspection as media_inspect
 from ltxflow.media.findings import RULES
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.steps import inspect
 from ltxflow.store.store import Store
 

@@ -285,7 +285,7 @@ def test_a_moment_after_the_clips_end(chain: Film) -> None:
 def test_a_circle_is_refused_where_it_is_written(chain: Film) -> None:
     problem = error(chain.edit("id: a, length: 33f", "id: a, length: 33f, reference: { frame_of: c }"))
     assert problem["code"] == "L125"
-    assert problem["message"] == "hook/a would be made from itself: hook/a ← hook/c ← hook/b ← hook/a"
+    assert problem["message"] == "hook/a depends on itself: hook/a ← hook/c ← hook/b ← hook/a"
     assert problem["where"]["line"] == 9
 
 
@@ -309,7 +309,7 @@ def test_a_long_chain_drifts(chain: Film) -> None:
     chain.edit("  - id: end\n", more + "  - id: end\n")
     found = [p for p in chain.run("check", "--json").envelope["problems"] if p["code"] == "L126"]
     assert [p["level"] for p in found] == ["warning"]
-    assert "hook/e is 4 clips away from a start of its own" in found[0]["message"]
+    assert "hook/e is 4 clips away from an independent start" in found[0]["message"]
     assert "hook/e ← hook/d ← hook/c ← hook/b ← hook/a" in found[0]["message"]
     assert found[0]["where"]["line"] == 13
 

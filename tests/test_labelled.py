@@ -1,4 +1,4 @@
-"""The checks on clips of known kinds: what they miss, and what they say that is not so. The table: docs/checks.md."""
+"""The checks on clips of known kinds: misses and false alarms, as in docs/explanation/checks.md."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_freezedetect_is_asked_rightly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("clip", heard("held-out"), ids=lambda clip: clip.name)
 def test_sound_is_judged_right(clip: Clip) -> None:
     if clip.name == "clipped music 16":
-        pytest.xfail("peaks of music that are cut off by little are few: docs/checks.md")
+        pytest.xfail("peaks of music that are cut off by little are few: docs/explanation/checks.md")
     found = look(clip)
     assert found.codes == clip.faults
 
@@ -85,7 +85,7 @@ def test_sound_is_judged_right(clip: Clip) -> None:
 @pytest.mark.parametrize("pair", pairs("held-out"), ids=lambda pair: pair.kind)
 def test_takes_are_alike_that_are_the_same(pair: Pair) -> None:
     if pair.kind == "leaves, another seed":
-        pytest.xfail("what moves by little in a picture that stays is close to the same: docs/checks.md")
+        pytest.xfail("what moves by little in a picture that stays is close to the same: docs/explanation/checks.md")
     assert (likeness(pair) >= (Thresholds().duplicate or 0)) == pair.is_same
 
 

@@ -156,7 +156,7 @@ def test_a_profile_with_another_checkpoint_is_another_model(film: Project) -> No
 
 
 def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Project) -> None:
-    from ltxflow.models.profile import templates_folder
+    from ltxflow.models.load import templates_folder
 
     text = (templates_folder() / "ltx2-19b/profile.yaml").read_text()
     copied = text.split("name: ltx2-19b\n")[1].replace("ltx-2-19b-dev-fp8", "my-19b")

@@ -209,7 +209,7 @@ def test_what_an_engine_made_stays_made_where_it_is_not_configured(film: Project
     assert run("check", "--locked", *at).code == 0
     assert run("show", "hook/a", *at).code == 0
     (advice,) = [p for p in run("check", "--json", *at).envelope["problems"] if p["code"] == "L061"]
-    assert (advice["level"], advice["message"]) == ("advice", 'engine "say" is not among yours')
+    assert (advice["level"], advice["message"]) == ("advice", 'engine "say" is not configured')
     assert film.build().rendered == set()
     assert spoken(film) == sorted(LINES)
 

@@ -407,7 +407,7 @@ def test_what_an_engine_made_stays_made_where_it_is_not_configured(
     assert shared.run("show", "hook/a").code == 0
     advice = [p for p in shared.run("check", "--json").envelope["problems"] if p["code"] == "L122"]
     assert [(p["level"], p["message"]) for p in advice] == [
-        ("advice", 'references.hero: engine "studio" is not among yours')
+        ("advice", 'references.hero: engine "studio" is not configured')
     ]
     assert build(shared, server) == []
     assert len(studio.asked) == asked
@@ -452,7 +452,7 @@ def test_only_an_image_that_must_be_made_needs_its_engine(
             "engine: studio",
             "engine: studia",
             "L122",
-            'references.hero: engine "studia" is not known',
+            'references.hero: unknown engine "studia"',
             'did you mean "studio"?',
             7,
         ),
@@ -468,7 +468,7 @@ def test_only_an_image_that_must_be_made_needs_its_engine(
             "engine: studio",
             "template: t2x",
             "L122",
-            'references.hero: no template "t2x" to make it with',
+            'references.hero: no template "t2x"',
             'did you mean "t2i"?',
             7,
         ),
@@ -476,7 +476,7 @@ def test_only_an_image_that_must_be_made_needs_its_engine(
             "reference: hero,",
             'reference: { angle: "from above" },',
             "L121",
-            "an angle of nothing: no base is named",
+            "an angle has no base",
             "write reference: {base: …, angle: …}",
             11,
         ),
@@ -484,8 +484,8 @@ def test_only_an_image_that_must_be_made_needs_its_engine(
             "reference: hero,",
             'reference: { base: hero, angle: "Seen from the left" },',
             "L121",
-            'the angles "Seen from the left" and "seen from the left" differ in little but their signs',
-            "write both alike, or say more",
+            'the angles "Seen from the left" and "seen from the left" differ only in punctuation or case',
+            "write both alike, or make them differ in words",
             12,
         ),
     ],
@@ -502,7 +502,7 @@ def test_a_file_has_no_other_angle(shared: Film) -> None:
     (shared.folder / "door.png").write_bytes(png("door", (128, 128)))
     shared.edit("scenes:", "  door: { file: door.png }\nscenes:")
     problem = error(shared.edit('{ base: hero, angle: "seen from the left" }', '{ base: door, angle: "from above" }'))
-    assert (problem["code"], problem["message"]) == ("L121", '"door" is a file, and has no other angle')
+    assert (problem["code"], problem["message"]) == ("L121", '"door" is a file and has no other angle')
 
 
 def test_an_engine_of_the_film_needs_trust_and_brings_no_key(film: Film) -> None:

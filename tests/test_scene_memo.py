@@ -443,7 +443,7 @@ def test_an_angle_that_two_scenes_write_differently_is_a_mistake_of_the_whole(sh
     shared.edit("length: 17f, prompt", angle)
     ran = shared.run("plan")
     assert ran.code == 2
-    assert "differ in little but their signs" in ran.err
+    assert "differ only in punctuation or case" in ran.err
 
 
 VOICED = """\

@@ -12,7 +12,7 @@ from film import Film
 from films import write_picture
 
 from ltxflow.build import approval
-from ltxflow.models.profile import templates_folder
+from ltxflow.models.load import templates_folder
 from ltxflow.steps import clip as clip_step
 
 CLIPS = {"hook": list("abcdefgh"), "end": list("abcd")}

@@ -19,8 +19,7 @@ from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
 from ltxflow.core.regular import read_json
-from ltxflow.models import filenames
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 
 LORAS = "loras"
 SHAPES = 8  # graphs of one template with other nodes that are remembered as right: it branches on what a clip has
@@ -57,7 +56,7 @@ class Inventory:
 
     def choose(self, names: Sequence[str], listed: Iterable[str], folder: str, span: Span | None = None) -> str | None:
         """Return the listed file that `names` mean, None without any; where there are two, note the doubt."""
-        found = filenames.find(names, listed)
+        found = matching_files(names, listed)
         if len(found) > 1:
             first, second, *more = (f'"{clean(name, 100)}"' for name in found)
             rest = f" (and {len(more)} more)" if more else ""
@@ -158,7 +157,7 @@ async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None
 
 def find_name(wanted: str, available: Iterable[str]) -> str | None:
     """Return what a server lists for a file name: itself, with or without folder and suffix."""
-    found = filenames.find([wanted], available)
+    found = matching_files([wanted], available)
     return found[0] if found else None
 
 

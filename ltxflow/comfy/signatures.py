@@ -1,6 +1,6 @@
 """ComfyUI's node classes: what they take and return, and which of them are core. Knows no graph check, no server.
 
-The recorded ones (`core_nodes.json`) come from running servers of several versions: see `docs/comfyui.md`. How inputs
+The recorded ones (`core_nodes.json`) come from servers of several versions: see `docs/reference/comfyui.md`. How inputs
 are declared, and how dynamic ones unfold, follows ComfyUI 0.27.0 and 0.33.0: `execution.py` (validate_inputs),
 `comfy_api/latest/_io.py` (parse_class_inputs), `comfy_execution/validation.py` (validate_node_input).
 """

@@ -1,4 +1,4 @@
-"""Where a project is and what it may touch. Reads no file's content."""
+"""Find a project and its workspace, and keep paths inside it. Reads no file content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.workspace import confine_writes
 
 FILE = "project.yaml"
@@ -15,17 +15,17 @@ WINDOWS_RESERVED = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 
-LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes; of a name on nearly any file system, of a path on macOS
+LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes: of a name on nearly any file system, of a path on macOS
 
 
-def find_project(asked: str | None, cwd: Path) -> Path:
-    """Given `-p` (a folder, a file, or a name under `projects/`) or nothing, return the path of project.yaml.
+def find_project(name: str | None, cwd: Path) -> Path:
+    """Find project.yaml by the value of `-p`: a folder, a file, or a name under `projects/`.
 
-    Without `-p` the folders upward are searched, then a `projects/` folder that holds exactly one project.
-    Raise LtxflowError when there is none, or more than one to choose from.
+    Without one, search the folders upward, then for a `projects/` folder with exactly one project. Raise LtxflowError
+    when there is none, or more than one to choose from.
     """
-    if asked is not None:
-        return _named(asked, cwd)
+    if name is not None:
+        return _named(name, cwd)
     for folder in (cwd, *cwd.parents):
         if (folder / FILE).is_file():
             return folder / FILE
@@ -35,20 +35,12 @@ def find_project(asked: str | None, cwd: Path) -> Path:
             return found[0]
         if found:
             names = ", ".join(path.parent.name for path in found)
-            raise LtxflowError(
-                Problem("which project? there are several here", hint=f"choose one with -p: {names}", code="L001")
-            )
-    raise LtxflowError(
-        Problem(
-            f'no {FILE} here or in any folder above "{cwd}"',
-            hint="start one with: ltxflow init my-film",
-            code="L001",
-        )
-    )
+            raise LtxflowError(problem("L001.several", names=names))
+    raise LtxflowError(problem("L001.none", file=FILE, folder=cwd))
 
 
-def _named(asked: str, cwd: Path) -> Path:
-    path = cwd / asked
+def _named(name: str, cwd: Path) -> Path:
+    path = cwd / name
     for candidate in (path, path / FILE):
         if candidate.is_file():
             return candidate
@@ -57,11 +49,11 @@ def _named(asked: str, cwd: Path) -> Path:
         found = _projects_under(folder)
         names += [p.parent.name for p in found]
         for candidate in found:
-            if candidate.parent.name == asked:
+            if candidate.parent.name == name:
                 return candidate
-    near = _closest(asked, names)
+    near = _closest(name, names)
     hint = f'did you mean "{near[0]}"?' if near else "give a folder, a project.yaml, or a name under projects/"
-    raise LtxflowError(Problem(f'no project "{asked}"', hint=hint, code="L001"))
+    raise LtxflowError(problem("L001.unknown", hint=hint, name=name))
 
 
 def _projects_under(folder: Path) -> list[Path]:
@@ -72,13 +64,11 @@ def _projects_under(folder: Path) -> list[Path]:
 
 
 def workspace_of(folder: Path, root: str | None = None) -> Path:
-    """Given a project's folder, return its workspace: `--root`, else the nearest parent with `.git`, else itself."""
+    """Return the workspace of a folder: `root`, else the nearest parent with `.git`, else the folder itself."""
     if root is not None:
         workspace = Path(root).resolve()
         if not folder.resolve().is_relative_to(workspace):
-            raise LtxflowError(
-                Problem(f'the project is not inside --root "{root}"', hint="give a folder above the project")
-            )
+            raise LtxflowError(problem("L002", root=root))
         return workspace
     for parent in (folder.resolve(), *folder.resolve().parents):
         if (parent / ".git").exists():
@@ -86,21 +76,21 @@ def workspace_of(folder: Path, root: str | None = None) -> Path:
     return folder.resolve()
 
 
-def confine(asked: str | None, root: str | None, cwd: Path) -> None:
-    """Let no write of this process leave the workspace: that of the project, and that of the folder it runs in.
+def confine(name: str | None, root: str | None, cwd: Path) -> None:
+    """Confine writes of this process to the workspaces of the project and of the folder it runs in.
 
-    `asked` and `root` as typed; without a project there is only the git checkout around `cwd`, if there is one.
+    `name` and `root` are the values of `-p` and `--root`. Without a project only the git checkout around `cwd` counts.
     """
     if root is not None:
         confine_writes(Path(root))
     elif (home := workspace_of(cwd)) != cwd.resolve() or (home / ".git").exists():
         confine_writes(home)
-    with suppress(LtxflowError):  # the verb says so, if it needs one
-        confine_project(find_project(asked, cwd), root)
+    with suppress(LtxflowError):  # reported by the verb if it needs a project
+        confine_project(find_project(name, cwd), root)
 
 
 def confine_project(file: Path, root: str | None) -> None:
-    """Let no write to this project leave its workspace. Raise LtxflowError where it is not inside `root`."""
+    """Confine writes to the workspace of a project. Raise LtxflowError where it is not inside `root`."""
     confine_writes(workspace_of(file.parent, root), file.parent)
 
 
@@ -112,39 +102,28 @@ def contained(
     trusted: bool = False,
     known: dict[str, str] | None = None,
 ) -> tuple[Path | None, Problem | None]:
-    """Given a path as written, return where it is, or the Problem with it.
+    """Resolve a path as written: return it, or the Problem with it.
 
-    It is relative to the project's folder and must resolve (symlinks too) inside the workspace. An absolute
-    path is taken only from a trusted project. `known` keeps where folders really are, for one reading of a film.
+    It is relative to the project folder and must resolve (symbolic links too) inside the workspace. An absolute path
+    needs a trusted project. `known` caches the resolved paths of folders during one load.
     """
     if "\x00" in name or not name.strip():
-        return None, Problem(f'"{name!r}" is not a path', span, code="L010")
+        return None, problem("L010.name", span, path=repr(name))
     if _is_too_long(name):
-        return None, Problem(
-            f'"{name[:40]}…" is too long for a path', span, hint="give the file a shorter name", code="L010"
-        )
+        return None, problem("L010.long", span, path=name[:40])
     if os.path.isabs(name) or name.startswith("~"):
         if not trusted:
-            return None, Problem(
-                f'absolute path "{name}"',
-                span,
-                hint="write it relative to the project's folder, or allow it with: ltxflow trust",
-                code="L011",
-            )
+            return None, problem("L011", span, path=name)
         return Path(name).expanduser(), None
     path = folder / name
     try:
         inside = _is_inside(path, workspace, {} if known is None else known)
     except (OSError, RuntimeError):
-        return None, Problem(f'cannot resolve "{name}"', span, hint="a loop of links?", code="L010")
+        return None, problem("L010.loop", span, path=name)
     if not inside:
-        return None, Problem(
-            f'"{name}" leaves the workspace {workspace}',
-            span,
-            hint=_from_own_file(name, folder, span)
-            or "keep the project's files in its workspace (the git checkout), or name a wider one with --root",
-            code="L012",
-        )
+        wider = "keep the files in the workspace (the git checkout), or name a wider one with --root"
+        hint = _from_own_file(name, folder, span) or wider
+        return None, problem("L012", span, hint=hint, path=name, workspace=workspace)
     return path, None
 
 
@@ -157,7 +136,7 @@ def _is_too_long(name: str) -> bool:
 
 
 def _is_inside(path: Path, workspace: Path, known: dict[str, str]) -> bool:
-    """Whether a path resolves inside the workspace. A thousand pictures are in few folders: each is resolved once."""
+    """Return whether a path resolves inside the workspace. Each folder is resolved once for all its files."""
     folder, name = os.path.split(str(path))
     if name in ("", ".", ".."):
         return path.resolve().is_relative_to(workspace.resolve())
@@ -172,7 +151,7 @@ def _is_inside(path: Path, workspace: Path, known: dict[str, str]) -> bool:
 
 
 def shown(path: Path, cwd: Path | None = None) -> str:
-    """Given a path, return it as a person standing in `cwd` would type it."""
+    """Return a path relative to `cwd`, or absolute where that would be longer."""
     base = (cwd or Path.cwd()).resolve()
     target = path if path.is_absolute() else base / path
     try:
@@ -186,24 +165,24 @@ def shown(path: Path, cwd: Path | None = None) -> str:
 
 
 def _from_own_file(name: str, folder: Path, span: Span | None) -> str:
-    """A hint for who names a file as seen from the file they are writing: all names start at the project's folder."""
+    """Return a hint for a name relative to the file it is in: names are relative to the project folder."""
     if span is None:
         return ""
     meant = os.path.relpath(Path(span.file).parent / name, folder)
     if meant == os.path.normpath(name) or meant.startswith("..") or not (folder / meant).is_file():
         return ""
-    return f'names start at the folder of {FILE}: write "{Path(meant).as_posix()}"'
+    return f'paths are relative to the folder of {FILE}: write "{Path(meant).as_posix()}"'
 
 
 def nearby(missing: Path, name: str, span: Span | None = None) -> str:
-    """Given where a file should be and its name as written, return a hint: what it may have meant."""
+    """Return a hint for a missing file: a similar name, or the files of its folder."""
     if not name.startswith(("/", "~")) and (hint := _from_own_file(name, _start(missing, name), span)):
         return hint
     folder = missing.parent
     if missing.is_dir():
-        return "it is a folder: name a file in it"
+        return "name a file in that folder"
     if not folder.is_dir():
-        return f"there is no folder {shown(folder)}"
+        return f"create the folder {shown(folder)}, or correct the path"
     names = sorted(child.name for child in folder.iterdir() if child.is_file())
     near = _closest(missing.name, names)
     if near:
@@ -212,11 +191,11 @@ def nearby(missing: Path, name: str, span: Span | None = None) -> str:
 
 
 def _start(missing: Path, name: str) -> Path:
-    """The folder from which a name leads to where the file should be."""
+    """Return the folder that a name is relative to."""
     return missing.parents[len(Path(name).parts) - 1]
 
 
 def _closest(name: str, names: Iterable[str]) -> list[str]:
-    import difflib  # by need: an answer of the last time is given in less time than this takes
+    import difflib  # by need: importing it takes longer than a cached answer
 
     return difflib.get_close_matches(name, list(names), n=1)

@@ -1,6 +1,6 @@
-"""Checks a document against a published JSON Schema and says in plain words what is wrong, and where.
+"""Check a document against a published JSON Schema and explain its errors in plain words, with their places.
 
-The only importer of jsonschema. Knows the shape of files, not whether ids repeat or files exist: load does.
+The only importer of jsonschema. Whether ids repeat or files exist is checked by project.load.
 """
 
 from __future__ import annotations
@@ -11,34 +11,19 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator, ValidationError, validators
+from ltxflow.core.errors import Problem, Span, problem
+from ltxflow.documents.document import Document, KeyPath
+from ltxflow.documents.fast_schema import ANNOTATIONS, compiled, fits, load_schema
 
-from ltxflow.core.errors import Problem, Span
-from ltxflow.documents.fast_schema import ANNOTATIONS, compiled, load_schema
-from ltxflow.documents.yaml import Document
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
-RULES = {
-    "S100": "the value must fit the schema",
-    "S101": "keys are those that the schema names",
-    "S102": "required keys are present",
-    "S103": "a value has the right type: text, number, list or mapping",
-    "S104": "a text has the right form",
-    "S105": "a value is one of the choices",
-    "S106": "a number lies in its range",
-    "S107": "ids are small letters, digits and hyphens, at most 64, and not reserved by Windows",
-    "S108": "durations have a unit: 12f or 0.4s",
-    "S109": "keys that exclude each other are not given together",
-    "S110": "texts, lists and mappings are not empty, too long or repetitive",
-    "S111": "the file's format version is one that this ltxflow reads",
-    "S112": "a key has a value",
-}
+MOST_REPORTED = 100  # problems of one file
 
-MOST_TOLD = 100  # problems of one file: nobody reads more at once
-
-Path_ = tuple[str | int, ...]
-_Said = tuple[str, str, str, Path_, bool]  # code, message, hint, path, whether it points at the key
+_Found = tuple[Problem, KeyPath, bool]  # a problem without a span, the path of its value, whether it points at the key
 
 _TYPES = {
     "string": "a text",
@@ -49,7 +34,16 @@ _TYPES = {
     "object": "a mapping",
     "null": "null",
 }
-# Objects whose keys people put one level too high or too low, by the title that the schema gives them.
+_PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "null": type(None),
+}
+# Objects whose keys people put one level too high or too low, by their title in the schema.
 _PLACES = {
     "project": "the top of the file",
     "scene": "a scene",
@@ -65,40 +59,44 @@ _UNITS = {
 
 
 def check(document: Document, schema_name: str = "project") -> list[Problem]:
-    """Given a document, return what its schema has against it, in the order of the file.
+    """Return the schema's problems of a document, in the order of the file.
 
-    "scene" is the part of the project's schema for one scene. Values that the YAML parser has already refused
-    (`document.problems`) are not reported again.
+    "scene" is the part of the project's schema for one scene. Values that the YAML parser refused
+    (`document.problems`) are not reported again. jsonschema is loaded only for a document that may not fit.
     """
+    if not document.problems and fits(document.data, schema_name):
+        return []
+    return explain(document, schema_name)
+
+
+def explain(document: Document, schema_name: str = "project") -> list[Problem]:
+    """Return the problems that jsonschema finds in a document, as check() does."""
     schema = _resolved(schema_name)
-    refused = {problem.span for problem in document.problems}
+    refused = {each.span for each in document.problems}
     problems: dict[tuple[Span, str], Problem] = {}
     errors = list(_validator(schema_name).iter_errors(document.data))
     misspelled = {tuple(error.absolute_path) for error in errors if error.validator == "pattern"}
     for error in errors:
         if error.validator == "maxLength" and tuple(error.absolute_path) in misspelled:
-            continue  # a text where a duration belongs is not too long, it is something else
-        for code, message, hint, path, is_key in _explain(error, schema, document):
+            continue  # a text in place of a duration is of the wrong form rather than too long
+        for found, path, is_key in _explain(error, schema, document):
             span = document.key_span(path) if is_key else document.span(path)
-            if code != "S102" and span in refused:
+            if found.code != "S102" and span in refused:
                 continue
-            problems.setdefault((span, message), Problem(message, span, hint, code))
-    found = sorted(problems.values(), key=lambda problem: problem.span or Span("", 0, 0))
-    if len(found) > MOST_TOLD:
-        more = Problem(f"and {len(found) - MOST_TOLD} more", found[MOST_TOLD].span, "mend those above first", "S100")
-        return [*found[:MOST_TOLD], more]
-    return found
+            problems.setdefault((span, found.message), replace(found, span=span))
+    ordered = sorted(problems.values(), key=lambda each: each.span or Span("", 0, 0))
+    if len(ordered) > MOST_REPORTED:
+        more = problem("S100.more", ordered[MOST_REPORTED].span, count=len(ordered) - MOST_REPORTED)
+        return [*ordered[:MOST_REPORTED], more]
+    return ordered
 
 
-# ---- the schema, made ready
+# ---- preparing the schema
 
 
 @functools.cache
 def _resolved(name: str) -> dict[str, Any]:
-    """The schema with every `$ref` replaced by what it names: faster to check, simpler to look things up in.
-
-    Our schemas do not recurse.
-    """
+    """Return the schema with every `$ref` resolved, which is faster to check. Our schemas do not recurse."""
     if name == "scene":
         branches = _resolved("project")["properties"]["scenes"]["items"]["anyOf"]
         scene: dict[str, Any] = next(branch for branch in branches if branch["type"] == "object")
@@ -124,14 +122,14 @@ def _resolved(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _validator(name: str) -> Any:
-    return _Validator(_bare(_resolved(name)))
+    return _validator_class()(_bare(_resolved(name)))
 
 
-_UNREAD = ANNOTATIONS - {"title", "patternErrorMessage"}  # these two are read for messages
+_UNREAD = ANNOTATIONS - {"title", "patternErrorMessage"}  # these two are used in messages
 
 
 def _bare(part: Any, is_names: bool = False) -> Any:
-    """The schema without what only readers need: every keyword costs time at every value."""
+    """Return the schema without annotations: every keyword costs time at every value."""
     if isinstance(part, list):
         return [_bare(item) for item in part]
     if not isinstance(part, dict):
@@ -143,48 +141,47 @@ def _bare(part: Any, is_names: bool = False) -> Any:
     }
 
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    is_missing = instance == "" and schema.get("minLength")  # which says so itself
-    if isinstance(instance, str) and not is_missing and not compiled(pattern).search(instance):
-        yield ValidationError("pattern")
+@functools.cache
+def _validator_class() -> Any:
+    """Return a validator with our types and messages. jsonschema is imported here: few documents need it."""
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        is_missing = instance == "" and schema.get("minLength")  # reported by minLength
+        if isinstance(instance, str) and not is_missing and not compiled(pattern).search(instance):
+            yield ValidationError("pattern")
+
+    def required(validator: Any, keys: list[str], instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if isinstance(instance, dict) and not instance.keys() >= set(keys):
+            yield ValidationError("required")  # one error for all missing keys: they have the same place
+
+    def any_of(validator: Any, branches: list[Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
+        """Yield the errors of the branch with the value's type; of several such branches, of the nearest one."""
+        fitting = [(i, branch) for i, branch in enumerate(branches) if _fits(branch, instance)]
+        if not fitting:
+            yield ValidationError("no branch has this type")
+        elif len(fitting) == 1:
+            i, branch = fitting[0]
+            yield from validator.descend(instance, branch, schema_path=i)
+        else:
+            tried = [list(validator.descend(instance, branch, schema_path=i)) for i, branch in fitting]
+            yield from min(tried, key=len)
+
+    def one_of(validator: Any, branches: list[Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
+        errors = list(any_of(validator, branches, instance, schema))
+        yield from errors or Draft202012Validator.VALIDATORS["oneOf"](validator, branches, instance, schema)
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda checker, value: _is_type(value, "integer"))
+    keywords = {"anyOf": any_of, "oneOf": one_of, "pattern": pattern, "required": required}
+    extend: Any = validators.extend  # jsonschema has no types for it
+    return extend(Draft202012Validator, keywords, type_checker=types)
 
 
-def _required(validator: Any, keys: list[str], instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """One error for all missing keys: they are at the same place."""
-    if isinstance(instance, dict) and not instance.keys() >= set(keys):
-        yield ValidationError("required")
-
-
-def _any_of(validator: Any, branches: list[Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """The errors of the branch that fits the value's type; with several such branches, of the nearest one."""
-    fitting = [(i, branch) for i, branch in enumerate(branches) if _fits(branch, instance)]
-    if not fitting:
-        yield ValidationError("no branch has this type")
-    elif len(fitting) == 1:
-        i, branch = fitting[0]
-        yield from validator.descend(instance, branch, schema_path=i)
-    else:
-        tried = [list(validator.descend(instance, branch, schema_path=i)) for i, branch in fitting]
-        yield from min(tried, key=len)
-
-
-def _one_of(validator: Any, branches: list[Any], instance: Any, schema: Any) -> Iterator[ValidationError]:
-    errors = list(_any_of(validator, branches, instance, schema))
-    yield from errors or Draft202012Validator.VALIDATORS["oneOf"](validator, branches, instance, schema)
-
-
-def _is_integer(checker: Any, instance: Any) -> bool:
-    """`25.0` is not a whole number here: what follows counts with it."""
-    return isinstance(instance, int) and not isinstance(instance, bool)
-
-
-_TYPE_CHECKER = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-_extend: Any = validators.extend  # jsonschema's own, without types
-_Validator: Any = _extend(
-    Draft202012Validator,
-    {"anyOf": _any_of, "oneOf": _one_of, "pattern": _pattern, "required": _required},
-    type_checker=_TYPE_CHECKER,
-)
+def _is_type(value: Any, name: str) -> bool:
+    """Return whether a value has a type of JSON Schema, except that `25.0` is not an integer here."""
+    if isinstance(value, bool):
+        return name == "boolean"
+    return isinstance(value, _PYTHON_TYPES[name])
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:
@@ -194,13 +191,13 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
 
 def _fits(schema: Mapping[str, Any], value: Any) -> bool:
     types = _types(schema)
-    return not types or any(_TYPE_CHECKER.is_type(value, name) for name in types)
+    return not types or any(_is_type(value, name) for name in types)
 
 
-# ---- errors in plain words
+# ---- explaining errors
 
 
-def _explain(error: ValidationError, whole: Mapping[str, Any], document: Document) -> Iterator[_Said]:
+def _explain(error: ValidationError, whole: Mapping[str, Any], document: Document) -> Iterator[_Found]:
     path = tuple(error.absolute_path)
     schema = _around(error, whole)
     value: Any = error.instance
@@ -208,7 +205,7 @@ def _explain(error: ValidationError, whole: Mapping[str, Any], document: Documen
     if value is None and keyword in ("type", "enum", "const", "anyOf", "oneOf"):
         example = _example(schema)
         hint = f"write one, such as {example}" if example else "write one, or remove it"
-        yield "S112", f"{_subject(path)} has no value", hint, path, False
+        yield problem("S112", hint=hint, subject=_subject(path)), path, False
     elif keyword == "additionalProperties":
         yield from _explain_unknown(path, schema, value, whole)
     elif keyword == "required":
@@ -218,14 +215,14 @@ def _explain(error: ValidationError, whole: Mapping[str, Any], document: Documen
     elif keyword == "uniqueItems":
         yield from _explain_repeated(path, value)
     elif keyword in ("type", "anyOf", "oneOf"):
-        yield (*_say_type(path, schema, value, document.as_written(path)), path, False)
-    elif keyword in _EXPLAIN:
-        yield (*_EXPLAIN[keyword](path, schema, value), path, False)
+        yield _explain_type(path, schema, value, document.as_written(path)), path, False
+    elif keyword in EXPLANATIONS:
+        yield EXPLANATIONS[keyword](path, schema, value), path, False
     else:
-        yield "S100", f"{_subject(path)} does not fit the schema: {error.message}", "", path, False
+        yield problem("S100.schema", subject=_subject(path), reason=error.message), path, False
 
 
-def _explain_unknown(path: Path_, schema: Any, value: Any, whole: Mapping[str, Any]) -> Iterator[_Said]:
+def _explain_unknown(path: KeyPath, schema: Any, value: Any, whole: Mapping[str, Any]) -> Iterator[_Found]:
     allowed = list(schema.get("properties", {}))
     patterns = list(schema.get("patternProperties", {}))
     for key in value:
@@ -236,9 +233,9 @@ def _explain_unknown(path: Path_, schema: Any, value: Any, whole: Mapping[str, A
             name = re.sub(r"\W+", "_", key, flags=re.ASCII).strip("_")
             name = f"_{name}" if name[:1].isdigit() else name
             hint = "use letters, digits and underscores" + (f": write {name}" if name else "")
-            yield "S104", f'"{key}" cannot be a name in "{path[-1] if path else ""}"', hint, at, True
+            yield problem("S104.key", hint=hint, key=key, parent=path[-1] if path else ""), at, True
         else:
-            yield "S101", f'unknown key "{key}"', _key_hint(key, allowed, whole), at, True
+            yield problem("S101", hint=_key_hint(key, allowed, whole), key=key), at, True
 
 
 def _key_hint(key: str, allowed: Sequence[str], whole: Mapping[str, Any]) -> str:
@@ -255,7 +252,7 @@ def _key_hint(key: str, allowed: Sequence[str], whole: Mapping[str, Any]) -> str
 
 
 def _homes(whole: Any) -> list[tuple[str, frozenset[str]]]:
-    """The places of _PLACES that the schema has, with the keys that each of them takes."""
+    """Return the places of _PLACES that are in the schema, each with its keys."""
     found: dict[str, frozenset[str]] = {}
     todo = [_resolved("project") if whole.get("title") == "scene" else whole]
     while todo:
@@ -270,7 +267,7 @@ def _homes(whole: Any) -> list[tuple[str, frozenset[str]]]:
     return [(place, found[place]) for place in _PLACES.values() if place in found]
 
 
-def _explain_missing(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
+def _explain_missing(path: KeyPath, schema: Any, value: Any) -> Iterator[_Found]:
     title = str(schema.get("title", "mapping")).partition(":")[0]
     name = value.get("id")
     where = f'{title} "{name}"' if isinstance(name, str) and path else f"this {title}"
@@ -278,11 +275,11 @@ def _explain_missing(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
         if key not in value:
             example = _example(schema.get("properties", {}).get(key, {}))
             hint = f"add one, such as {key}: {example}" if example else f'add "{key}"'
-            yield "S102", f'missing key "{key}" in {where}', hint, path, False
+            yield problem("S102", hint=hint, key=key, where=where), path, False
 
 
 def _around(error: ValidationError, whole: Any) -> Any:
-    """The schema that holds the keyword which failed, with what _bare() took from it."""
+    """Return the schema with the keyword that failed, annotations included."""
     part = whole
     for step in list(error.absolute_schema_path)[:-1]:
         part = part[step]
@@ -290,7 +287,7 @@ def _around(error: ValidationError, whole: Any) -> Any:
 
 
 def _example(schema: Mapping[str, Any]) -> str:
-    """The schema's first example that fits on a line, as YAML, or ""."""
+    """Return the first example of the schema that fits on a line, as YAML, or ""."""
     examples = [value for value in schema.get("examples", []) if not isinstance(value, (dict, list))]
     if not examples:
         return ""
@@ -299,35 +296,34 @@ def _example(schema: Mapping[str, Any]) -> str:
     return examples[0] if re.fullmatch(r"[\w./-]+", examples[0]) else f'"{examples[0]}"'
 
 
-def _explain_not(path: Path_, schema: Any, value: Any) -> Iterator[_Said]:
+def _explain_not(path: KeyPath, schema: Any, value: Any) -> Iterator[_Found]:
     refused = schema["not"]
     pairs = [one["required"] for one in refused.get("anyOf", [refused]) if "required" in one]
     keys = next((pair for pair in pairs if isinstance(value, Mapping) and {*pair} <= {*value}), None)
     if not _fits(schema, value):
-        return  # "type" says so
+        return  # reported by "type"
     if keys:
         given = [key for key in value if key in keys]
         both = " and ".join(f'"{key}"' for key in given)
-        yield "S109", f"{both} exclude each other", "keep one of them", (*path, given[-1]), True
+        yield problem("S109", keys=both), (*path, given[-1]), True
     elif schema.get("title") == "id":
-        message = f'"{value}" cannot be an id: Windows reserves that name for a device'
-        yield "S107", message, f"choose another, such as {value}-1", path, False
+        yield problem("S107.reserved", name=value), path, False
     else:
-        yield "S100", f"{_subject(path)} cannot be {_shown(value)}", "choose another value", path, False
+        yield problem("S100.value", subject=_subject(path), value=_shown(value)), path, False
 
 
-def _explain_repeated(path: Path_, value: Any) -> Iterator[_Said]:
-    seen: set[str] = set()
+def _explain_repeated(path: KeyPath, value: Any) -> Iterator[_Found]:
+    items: set[str] = set()
     for i, item in enumerate(value):
-        plain = json.dumps(item, sort_keys=True)  # a mapping is in no set
-        if plain not in seen:
-            seen.add(plain)
+        plain = json.dumps(item, sort_keys=True)  # mappings are not hashable
+        if plain not in items:
+            items.add(plain)
         else:
-            yield "S110", f"{_shown(item)} stands twice in {_subject(path)}", "keep one", (*path, i), False
+            yield problem("S110.repeated", value=_shown(item), subject=_subject(path)), (*path, i), False
 
 
-def _say_type(path: Path_, schema: Any, value: Any, written: str | None) -> tuple[str, str, str]:
-    """A value of no type that is allowed, by one schema or by the branches of an anyOf or oneOf."""
+def _explain_type(path: KeyPath, schema: Any, value: Any, written: str | None) -> Problem:
+    """Explain a value whose type is not allowed by a schema or by any branch of an anyOf or oneOf."""
     shown = written or _shown(value)
     branches = schema.get("anyOf") or schema.get("oneOf") or [schema]
     text: Any = next((branch for branch in branches if "string" in _types(branch)), {})
@@ -335,14 +331,13 @@ def _say_type(path: Path_, schema: Any, value: Any, written: str | None) -> tupl
         return _no_unit(path, value, text)
     types = list(dict.fromkeys(name for branch in branches for name in _types(branch)))
     wanted = _either([_TYPES[name] for name in types])
-    message = f"{_subject(path)} must be {wanted}, not {shown}"
     items: Any = next((branch["items"] for branch in branches if "items" in branch), {})
     hint = _type_hint(types, text, items, value, shown) or _kind_hint(types, schema, wanted)
-    return "S103", message, hint
+    return problem("S103", hint=hint, subject=_subject(path), wanted=wanted, value=shown)
 
 
 def _type_hint(types: Sequence[str], text_schema: Any, items: Any, value: Any, shown: str) -> str:
-    """What to write instead of a value that is none of `types`, if something can be made of it."""
+    """Return a hint that converts a value to one of `types`, or ""."""
     if "string" in types and isinstance(value, (int, float)):
         if "pattern" not in text_schema or compiled(text_schema["pattern"]).search(shown):
             return f'put it in quotes: "{shown}"'
@@ -363,7 +358,7 @@ def _type_hint(types: Sequence[str], text_schema: Any, items: Any, value: Any, s
 
 
 def _kind_hint(types: Sequence[str], schema: Any, wanted: str) -> str:
-    """What to write when nothing can be made of the value itself."""
+    """Return a hint for a value that cannot be converted."""
     if example := _example(schema):
         return f"write {wanted}, such as {example}"
     branches = schema.get("anyOf", [schema])
@@ -373,7 +368,7 @@ def _kind_hint(types: Sequence[str], schema: Any, wanted: str) -> str:
     return f"write {wanted}"
 
 
-def _no_unit(path: Path_, value: Any, schema: Any) -> tuple[str, str, str]:
+def _no_unit(path: KeyPath, value: Any, schema: Any) -> Problem:
     number = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
     frames, seconds = f"{number}f (frames)", f"{number}s (seconds)"
     if not number.isdecimal():
@@ -382,39 +377,38 @@ def _no_unit(path: Path_, value: Any, schema: Any) -> tuple[str, str, str]:
         hint = f"write {seconds} or {frames}"
     else:
         hint = f"write {frames} or {seconds}"
-    return "S108", f"{_name(path)}: {value} has no unit", hint
+    return problem("S108.unit", hint=hint, name=_name(path), value=value)
 
 
-def _say_pattern(path: Path_, schema: Any, value: str) -> tuple[str, str, str]:
+def _explain_pattern(path: KeyPath, schema: Any, value: str) -> Problem:
     title = str(schema.get("title", "value"))
     allowed = str(schema.get("patternErrorMessage", f"it must match {schema['pattern']}"))
     if title in ("duration", "length") and re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII):
         return _no_unit(path, float(value) if "." in value else int(value), schema)
     if title in ("duration", "length") and re.fullmatch(r"\d{6,}(\.\d+)?s|\d{8,}f", value, re.ASCII):
-        hint = "write at most 99999s (a day) or 9999999f"
-        return "S108", f"{_name(path)}: {_shown(value)} is not a time that a film can have", hint
-    better = _mended(title, value)
-    fits = better != value and compiled(schema["pattern"]).search(better)
+        return problem("S108.long", name=_name(path), value=_shown(value))
+    better = _corrected(title, value)
+    is_better = better != value and compiled(schema["pattern"]).search(better)
     if title == "id":
-        hint = f"write {better}" if fits else "choose one, such as hook"
-        return "S107", f"{_shown(value)} is not an id: {allowed}", hint
-    hint = (f'write "{better}"' if title == "aspect" else f"write {better}") if fits else allowed
-    if path[-1:] == ("narration",) and not fits:
-        hint = _spoken(value) or hint
-    article = "an" if title[0] in "aeiou" else "a"
-    code = "S108" if title in ("duration", "length") else "S104"
-    return code, f"{_name(path)}: {_shown(value)} is not {article} {title}", hint
+        hint = f"write {better}" if is_better else "choose one, such as hook"
+        return problem("S107.form", hint=hint, value=_shown(value), allowed=allowed)
+    hint = (f'write "{better}"' if title == "aspect" else f"write {better}") if is_better else allowed
+    if path[-1:] == ("narration",) and not is_better:
+        hint = _narration_hint(value) or hint
+    kind = f"an {title}" if title[0] in "aeiou" else f"a {title}"
+    is_time = title in ("duration", "length")
+    return problem("S108.form" if is_time else "S104.form", hint=hint, name=_name(path), value=_shown(value), kind=kind)
 
 
-def _spoken(value: str) -> str:
-    """A narration that is a text but no duration: a file's name, or what is said, without its key."""
+def _narration_hint(value: str) -> str:
+    """Return a hint for a narration that is a file name or a spoken text without its key."""
     if re.fullmatch(r"\S+\.[A-Za-z0-9]{2,4}", value):
         return f"write {{ file: {value} }}"
     return 'write the words as { text: "…" }' if " " in value.strip() else ""
 
 
-def _mended(title: str, value: str) -> str:
-    """What was probably meant, or the same text."""
+def _corrected(title: str, value: str) -> str:
+    """Return the probable intention of a text, or the same text."""
     if title == "id":
         better = slug(value)
         return f"{better}-1" if re.fullmatch(r"con|prn|aux|nul|(?:com|lpt)\d", better) else better
@@ -444,12 +438,12 @@ def _duration(value: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Given any text, return the id nearest to it, or "": `Hook Scène` → `hook-scene`."""
+    """Return the nearest id to a text, or "": `Hook Scène` → `hook-scene`."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
 
 
-def _say_choice(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
+def _explain_choice(path: KeyPath, schema: Any, value: Any) -> Problem:
     choices = schema["enum"]
     wanted = _either([str(choice) for choice in choices])
     near = _near(value.lower(), [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
@@ -457,22 +451,18 @@ def _say_choice(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
         hint = f"write {value} without quotes"
     else:
         hint = f'did you mean "{near}"?' if near else f"write {wanted}"
-    return "S105", f"{_subject(path)} must be {wanted}, not {_shown(value)}", hint
+    return problem("S105", hint=hint, subject=_subject(path), wanted=wanted, value=_shown(value))
 
 
-def _say_const(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
+def _explain_const(path: KeyPath, schema: Any, value: Any) -> Problem:
     wanted = schema["const"]
     if isinstance(wanted, int) and isinstance(value, int) and not isinstance(value, bool):
-        return (
-            "S111",
-            f"format version {value} is not known",
-            f"this ltxflow reads version {wanted}; update ltxflow if the file is newer",
-        )
+        return problem("S111", version=value, known=wanted)
     hint = f"write {_shown(wanted)}" + (" without quotes" if str(wanted) == value else "")
-    return "S105", f"{_subject(path)} must be {_shown(wanted)}, not {_shown(value)}", hint
+    return problem("S105", hint=hint, subject=_subject(path), wanted=_shown(wanted), value=_shown(value))
 
 
-def _say_range(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
+def _explain_range(path: KeyPath, schema: Any, value: Any) -> Problem:
     low, high, over = schema.get("minimum"), schema.get("maximum"), schema.get("exclusiveMinimum")
     if low is not None and high is not None:
         wanted = f"between {low} and {high}"
@@ -484,59 +474,58 @@ def _say_range(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
             ("below", schema.get("exclusiveMaximum")),
         ]
         wanted = " and ".join(f"{word} {bound}" for word, bound in bounds if bound is not None)
-    return "S106", f"{_subject(path)} must be {wanted}, not {value}", f"write a number {wanted}"
+    return problem("S106", subject=_subject(path), wanted=wanted, value=value)
 
 
-def _say_short(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
+def _explain_short(path: KeyPath, schema: Any, value: Any) -> Problem:
     if isinstance(value, list) and value:
-        return _say_count(path, schema, value)
+        return _explain_count(path, schema, value)
     if isinstance(value, dict):
         hint = f"write one of: {', '.join(schema.get('properties', {}))}"
     elif isinstance(value, list):
         hint = f"write at least one {schema.get('items', {}).get('title', 'item')}"
     else:
         hint = "write a text"
-    return "S110", f"{_subject(path)} is empty", hint
+    return problem("S110.empty", hint=hint, subject=_subject(path))
 
 
-def _say_count(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
+def _explain_count(path: KeyPath, schema: Any, value: Any) -> Problem:
     kind = "Properties" if isinstance(value, dict) else "Items"
     low, high = schema.get(f"min{kind}", 0), schema.get(f"max{kind}")
     wanted = f"{high}" if low == high else f"at most {high}" if len(value) > low else f"at least {low}"
-    return "S110", f"{_subject(path)} must have {wanted} items, not {len(value)}", f"write {wanted} items"
+    return problem("S110.count", subject=_subject(path), wanted=wanted, count=len(value))
 
 
-def _say_long(path: Path_, schema: Any, value: Any) -> tuple[str, str, str]:
-    limit = schema["maxLength"]
-    return "S110", f"{_subject(path)} is longer than {limit} characters", "shorten it"
+def _explain_long(path: KeyPath, schema: Any, value: Any) -> Problem:
+    return problem("S110.long", subject=_subject(path), limit=schema["maxLength"])
 
 
-_EXPLAIN = {
-    "pattern": _say_pattern,
-    "enum": _say_choice,
-    "const": _say_const,
-    "minimum": _say_range,
-    "maximum": _say_range,
-    "exclusiveMinimum": _say_range,
-    "exclusiveMaximum": _say_range,
-    "minLength": _say_short,
-    "minItems": _say_short,
-    "minProperties": _say_short,
-    "maxItems": _say_count,
-    "maxProperties": _say_count,
-    "maxLength": _say_long,
+EXPLANATIONS = {
+    "pattern": _explain_pattern,
+    "enum": _explain_choice,
+    "const": _explain_const,
+    "minimum": _explain_range,
+    "maximum": _explain_range,
+    "exclusiveMinimum": _explain_range,
+    "exclusiveMaximum": _explain_range,
+    "minLength": _explain_short,
+    "minItems": _explain_short,
+    "minProperties": _explain_short,
+    "maxItems": _explain_count,
+    "maxProperties": _explain_count,
+    "maxLength": _explain_long,
 }
 
 
 # ---- words
 
 
-def _name(path: Path_) -> str:
-    """The key to name: `crossfade`; an item of a list is named by its list."""
+def _name(path: KeyPath) -> str:
+    """Return the key to name, such as `crossfade`; for an item of a list the key of the list."""
     return next((step for step in reversed(path) if isinstance(step, str)), "the file")
 
 
-def _subject(path: Path_) -> str:
+def _subject(path: KeyPath) -> str:
     if not path:
         return "the file"
     if isinstance(path[-1], int):
@@ -560,7 +549,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _either(words: Sequence[str]) -> str:
-    """`a, b or c`"""
+    """Join words as `a, b or c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 

@@ -25,8 +25,8 @@ from ltxflow.core.digest import Digest, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, LtxflowError, Problem
 from ltxflow.core.events import Event, RunStarted
 from ltxflow.core.regular import read_json
+from ltxflow.documents.document import Document
 from ltxflow.documents.schema import check
-from ltxflow.documents.yaml import Document
 from ltxflow.media.mix import RATE, Bed, MixedVoice
 from ltxflow.media.mux import Caption, Chapter
 from ltxflow.media.probe import probe_mp4

@@ -19,7 +19,8 @@ from ltxflow.core.events import Event, Notice
 from ltxflow.decisions.lock_update import KEPT, is_stand_in, taken_of
 from ltxflow.farm.options import Servers
 from ltxflow.farm.servers import places_of, reachable
-from ltxflow.models.profile import Profile, shipped_profiles
+from ltxflow.models.load import shipped_profiles
+from ltxflow.models.profile import Profile
 from ltxflow.plan.choices import ResolvedChoice, choose, combinations
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.plan.samples import first_weights, samples

@@ -17,7 +17,7 @@ still, 1 is a tenth of the long side a second. Measured on synthetic pictures of
 of the picture that crosses it in 5 s 0.5, a pan by half the width a second 2.7; flickering light below 0.02. Fine
 texture and slow motion that are lost on the grid count by the real pixels they change, up to 0.1.
 
-How often this is right, on clips of known kinds, and FFmpeg's freezedetect beside it: docs/checks.md.
+How often this is right, on clips of known kinds, and FFmpeg's freezedetect beside it: docs/explanation/checks.md.
 """
 
 from __future__ import annotations

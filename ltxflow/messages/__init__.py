@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -19,14 +19,14 @@ AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → what it i
     "D": ("store, lock and published files", "core store lock publish"),
     "F": ("model profiles", "models"),
     "K": ("decisions and the lock", "lock decisions"),
-    "L": ("the film", "project plan"),
+    "L": ("the film", "project documents plan steps core"),
     "M": ("media files", "media"),
     "N": ("nodes of a workflow", "comfy"),
     "P": ("prompts", "project"),
     "Q": ("clips that came back", "media"),
     "R": ("the build", "build steps"),
-    "S": ("speech", "media"),
-    "T": ("templates", "workflow"),
+    "S": ("speech, and the form of files", "media documents"),
+    "T": ("templates and lengths", "workflow plan"),
     "U": ("the command line", "cli core"),
     "X": ("hand-over", "export"),
     "Y": ("YAML", "documents"),
@@ -76,8 +76,9 @@ def every() -> Iterator[tuple[str, Rule]]:
 
 @cache
 def _table(letter: str) -> Mapping[str, Rule]:
-    """Return the rules of one area, and others that stand in the same modules."""
+    """Return the rules of one area, and others of the same modules. A rule of two packages has the texts of both."""
     found: dict[str, Rule] = {}
     for name in AREAS[letter][1].split():
-        found |= importlib.import_module(f"ltxflow.messages.{name}").RULES
+        for code, each in importlib.import_module(f"ltxflow.messages.{name}").RULES.items():
+            found[code] = replace(found[code], texts={**found[code].texts, **each.texts}) if code in found else each
     return found

@@ -1,4 +1,4 @@
-"""Sizes: what is sampled, what leaves the decoder, and the crop of it that is delivered."""
+"""Compute picture sizes: sampled, decoded, and the delivered crop."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 import re
 from dataclasses import dataclass
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.models.profile import Profile, Size
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes in pixels, (width, height): what is sampled, what leaves the decoder, and the centre crop of it.
+    """Sizes in pixels, (width, height): `base` is sampled, `decoded` leaves the decoder.
 
-    `crop` is (x, y, width, height) in the decoded picture; its width and height are the delivered size.
+    `crop` is (x, y, width, height) of the delivered centre in the decoded picture.
     """
 
     base: tuple[int, int]
@@ -32,10 +32,10 @@ class Geometry:
 
 
 def delivered_size(profile: Profile, wanted: str) -> Size:
-    """Given an aspect ("16:9") or a size ("1536x864"), return width and height of the film in px.
+    """Return width and height of a film in px for an aspect ("16:9") or a size ("1536x864").
 
-    Raise LtxflowError when the aspect is not in the profile, or the size is odd, or too large; the hint says
-    the nearest legal one.
+    Raise LtxflowError for an aspect that is not in the profile, and for a size that is odd, too small or too large; the
+    hint names the nearest legal one.
     """
     text = wanted.strip().lower()
     if text in profile.aspects:
@@ -45,30 +45,23 @@ def delivered_size(profile: Profile, wanted: str) -> Size:
         shape = re.fullmatch(r"[0-9]+(\.[0-9]+)?:[0-9]+", text) is not None
         near = difflib.get_close_matches(text, profile.aspects, n=1) if shape else []
         hint = f'did you mean "{near[0]}"? ' if near else ""
-        raise LtxflowError(
-            Problem(
-                f'unknown aspect "{wanted}"' if shape else f'"{wanted}" is neither an aspect nor a size',
-                hint=f"{hint}{profile.name} has {', '.join(profile.aspects)}; or write a size: 1536x864",
-                code="F010",
-            )
-        )
+        hint += f"use one of {', '.join(profile.aspects)}, or a size such as 1536x864"
+        raise LtxflowError(problem("F010.unknown" if shape else "F010.neither", hint=hint, text=wanted))
     width, height = int(found[1]), int(found[2])
     legal = _nearest_legal(profile, width, height)
     if (width, height) == legal:
         return legal
+    size, nearest, least = f"{width}x{height}", _by(legal), profile.grid.side_two_stage
     if width % 2 or height % 2:
-        reason = "has an odd side: h264 takes even ones only"
-    elif width < profile.grid.side_two_stage or height < profile.grid.side_two_stage:
-        reason = f"is smaller than {profile.grid.side_two_stage} px"
-    else:
-        reason = f"is larger than {_by(profile.grid.largest)}, the most {profile.title} makes"
-    raise LtxflowError(
-        Problem(f"size {width}x{height} {reason}", hint=f"the nearest is {legal[0]}x{legal[1]}", code="F011")
-    )
+        raise LtxflowError(problem("F011.odd", size=size, nearest=nearest))
+    if width < least or height < least:
+        raise LtxflowError(problem("F011.small", size=size, nearest=nearest, least=least))
+    most = _by(profile.grid.largest)
+    raise LtxflowError(problem("F011.large", size=size, nearest=nearest, most=most, model=profile.title))
 
 
 def _nearest_legal(profile: Profile, width: int, height: int) -> Size:
-    """Return the size itself, or the nearest one that is even, not tiny, and no larger than the largest."""
+    """Return the size, or the nearest one that is even and neither too small nor too large."""
     long, short = profile.grid.largest
     shrink = min(1.0, long / max(width, height, 1), math.sqrt(long * short / max(width * height, 1)))
     smallest = profile.grid.side_two_stage
@@ -83,12 +76,11 @@ def _nearest_legal(profile: Profile, width: int, height: int) -> Size:
 def geometry(
     profile: Profile, wanted: str | Size, stages: int = 2, half: bool = False, is_guided: bool = False
 ) -> Geometry:
-    """Given an aspect, or a size in px as text or pair, return what is sampled, decoded and cut out of that.
+    """Return the geometry for an aspect, or for a size in px as text or pair.
 
-    The base is the smallest on the model's grid that covers the size; the rest is cropped off around the
-    centre, at even offsets. With two stages the base is half as large and doubled. `half` (a stand-in) makes
-    half the size; what `is_guided` by a video lies on the grid of the model's IC-LoRAs. Raise LtxflowError as
-    `delivered_size` does.
+    The base is the smallest size on the model's grid that covers the delivered one, which is cropped from the centre at
+    even offsets. With two stages the base is half as large and doubled. `half` (a stand-in) halves the size; a clip
+    that `is_guided` by a video uses the grid of the model's IC-LoRAs. Raise LtxflowError as `delivered_size` does.
     """
     size = delivered_size(profile, wanted if isinstance(wanted, str) else f"{wanted[0]}x{wanted[1]}")
     if half:
@@ -103,7 +95,7 @@ def geometry(
 
 
 def explain_geometry(g: Geometry, side: int = 32) -> str:
-    """Given a geometry and the grid's side in px, say what happens to the picture, and why it is cut."""
+    """Describe what happens to the picture, and why it is cropped. `side` is the grid's, in px."""
     times = g.decoded[0] // g.base[0]
     words = [f"samples {_by(g.base)}"]
     if times > 1:
@@ -117,7 +109,7 @@ def explain_geometry(g: Geometry, side: int = 32) -> str:
     ]
     words.append(f"crops {', '.join(cut for cut in cuts if cut)} to {_by(g.delivered)}")
     off = [f"{n / times:g}" for n in g.delivered if n % (side * times)]
-    if not off:  # it was sampled on a coarser grid, or is smaller than anything that is sampled
+    if not off:  # sampled on a coarser grid, or smaller than the smallest sampled size
         return ", ".join(words)
     are = "is not a multiple" if len(off) == 1 else "are not multiples"
     return f"{', '.join(words)} ({' and '.join(off)} {are} of {side})"

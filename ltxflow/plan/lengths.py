@@ -29,7 +29,7 @@ from ltxflow.plan.evaluate import Enter, Lookup, Status, evaluate
 from ltxflow.plan.graph import BuildGraph, build_graph
 from ltxflow.project.model import Clip, FrameOf, Media, Narration, Project, Scene
 from ltxflow.project.speech import shown
-from ltxflow.project.thresholds import silenced
+from ltxflow.project.thresholds import without_ignored
 from ltxflow.steps import ResolvedInputs, step
 
 FROZEN = frozenset(["approved", "pinned"])
@@ -58,7 +58,7 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
             Problem(f"{scene.id}: {note}", scene.narration.span, code="T102", level="advice", of=(scene.id,))
             for note in cuts[scene.id].notes
         ]
-    return cuts, silenced(project, problems)
+    return cuts, without_ignored(project, problems)
 
 
 def _continued(clip: Clip) -> Iterator[str]:

@@ -341,7 +341,7 @@ def length_in_words(node: Node, fps: int) -> str:
     if length.seconds * fps == frames:
         return ""
     kept = f", as it is rendered; --relength makes it {length.frames}" if frames != length.frames else ""
-    return f"{length.asked} → {frames} frames ({frames / fps:.4g} s){kept}"
+    return f"{length.written} → {frames} frames ({frames / fps:.4g} s){kept}"
 
 
 def _without_spares(

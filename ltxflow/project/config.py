@@ -1,4 +1,4 @@
-"""The user's own configuration and what they trust. Never read from a project: projects come from strangers."""
+"""Read the user's configuration and trust. Never taken from a project: projects come from strangers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from stat import S_ISDIR, S_ISLNK
 from typing import Any
 
 from ltxflow.core.digest import digest_json
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.files import make_dir, write_atomic
 from ltxflow.core.regular import read_json
 from ltxflow.core.workspace import exempt_writes
 from ltxflow.documents import yaml
+from ltxflow.documents.document import Document
 from ltxflow.media.speech import Engine
 from ltxflow.project.speech import read_engines
 
@@ -24,48 +25,49 @@ from ltxflow.project.speech import read_engines
 class Config:
     """`$XDG_CONFIG_HOME/ltxflow/config.yaml`, and `trust.json` beside it.
 
-    Trust is in a file of its own because ltxflow writes it, and it never rewrites what a person wrote by hand.
+    Trust has a separate file because ltxflow writes it, and ltxflow never rewrites a file that people edit.
     """
 
     folder: Path
     store: str | None = None
     servers: tuple[Any, ...] = ()
-    server_spans: tuple[Span, ...] = ()  # where each is written
+    server_spans: tuple[Span, ...] = ()  # the place of each
     allowed_nodes: frozenset[str] = frozenset()
     engines: Mapping[str, Engine] = field(default_factory=dict)
-    ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: rendered again without a question
-    # project folder → what was trusted: part → digest of its content; of older files, one digest of all parts
+    ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: re-rendered without asking
+    # project folder → digest of each trusted part; in older files one digest of all parts
     trust: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def as_servers(self) -> dict[str, Any]:
-        """The servers as `find_servers` takes them."""
+        """Return the servers as arguments of `find_servers`."""
         return {"servers": list(self.servers), "spans": list(self.server_spans)} if self.servers else {}
 
 
 def config_folder(env: Mapping[str, str]) -> Path:
+    """Return the folder of the user's configuration."""
     base = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME", "~")).expanduser() / ".config")
     return Path(base) / "ltxflow"
 
 
 def read_config(env: Mapping[str, str]) -> Config:
-    """Given the environment, return the user's configuration; absent files are empty ones."""
+    """Read the user's configuration; a missing file is an empty one."""
     folder = config_folder(env)
     file = folder / "config.yaml"
     data: Any = {}
     document = yaml.parse("{}", str(file))
-    if _is_there(file):
+    if _exists(file):
         document = yaml.read(file, str(file))
         data = document.data or {}
         if not isinstance(data, dict):
-            raise LtxflowError(Problem("the configuration must be a mapping", document.span(())))
+            raise LtxflowError(problem("L130", document.span(())))
         known = {"servers", "store", "allowed_nodes", "engines", "ask_above"}
         unknown = [
-            Problem(f'unknown key "{key}"', document.key_span((key,)), f"known: {', '.join(sorted(known))}")
+            problem("L131", document.key_span((key,)), key=key, known=", ".join(sorted(known)))
             for key in data
             if key not in known
         ]
-        if unknown or (wrong := list(_misshapen(data, document))):
+        if unknown or (wrong := list(_malformed(data, document))):
             raise LtxflowError(*(unknown or wrong))
     written = data.get("servers") or []
     servers = written if isinstance(written, list) else [written]
@@ -87,50 +89,42 @@ def read_config(env: Mapping[str, str]) -> Config:
     )
 
 
-def _is_there(file: Path) -> bool:
-    """Whether there is a configuration to be read; what stands in its place and is none is not passed over."""
+def _exists(file: Path) -> bool:
+    """Return whether there is a configuration. Raise LtxflowError for a directory or a dangling link in its place."""
     try:
         mode = file.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):  # XDG_CONFIG_HOME=/dev/null is a way to have none
         return False
     if S_ISDIR(mode):
-        hint = "your configuration is one file: move what you want to keep out of the folder, and the folder away"
-        raise LtxflowError(Problem(f'"{file}" is a folder', hint=hint, code="Y001"))
+        raise LtxflowError(problem("Y001.config-folder", file=file))
     if S_ISLNK(mode) and not file.exists():
-        target = os.readlink(file)
-        hint = f'bring "{target}" back, or remove the link to go without a configuration'
-        raise LtxflowError(Problem(f'"{file}" is a link to nothing', hint=hint, code="Y001"))
+        raise LtxflowError(problem("Y001.config-link", file=file, target=os.readlink(file)))
     return True
 
 
-def _misshapen(data: Mapping[str, Any], document: yaml.Document) -> Iterator[Problem]:
-    """A problem for each value that is not of its kind."""
+def _malformed(data: Mapping[str, Any], document: Document) -> Iterator[Problem]:
+    """Yield a problem for each value of the wrong form."""
     store, nodes, servers = (data.get(name) for name in ("store", "allowed_nodes", "servers"))
     if store is not None and not isinstance(store, str):
-        yield Problem("store is a path", document.span(("store",)), "write  store: /disk/ltxflow")
+        yield problem("L132.store", document.span(("store",)))
     if nodes is not None and not (isinstance(nodes, list) and all(isinstance(node, str) for node in nodes)):
-        yield Problem(
-            "allowed_nodes is a list of names", document.span(("allowed_nodes",)), "write  allowed_nodes: [A, B]"
-        )
+        yield problem("L132.nodes", document.span(("allowed_nodes",)))
     for server in servers if isinstance(servers, list) else [] if servers is None else [servers]:
         if not isinstance(server, (str, dict)):
-            hint = "write  servers: [http://bench:8188]"
-            yield Problem(f'"{server}" is no server', document.span(("servers",)), hint)
+            yield problem("L132.server", document.span(("servers",)), server=server)
 
 
-def _limits(written: Any, document: yaml.Document) -> dict[str, float]:
-    """`ask_above: {clips: 10, minutes: 30}`: how much a build renders again before it asks."""
+def _limits(written: Any, document: Document) -> dict[str, float]:
+    """Read `ask_above: {clips: 10, minutes: 30}`: how much a build re-renders before it asks."""
     if written is None:
         return {}
-    hint = "write  ask_above: {clips: 10, minutes: 30}"
     if not isinstance(written, dict):
-        raise LtxflowError(Problem("ask_above is a mapping", document.span(("ask_above",)), hint))
+        raise LtxflowError(problem("L132.limits", document.span(("ask_above",))))
     for name, value in written.items():
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
         if name not in ("clips", "minutes") or not is_number:
-            raise LtxflowError(
-                Problem(f'ask_above: "{name}: {value}" is no limit', document.key_span(("ask_above", name)), hint)
-            )
+            span = document.key_span(("ask_above", name))
+            raise LtxflowError(problem("L132.limit", span, name=name, value=value))
     return {str(name): float(value) for name, value in written.items()}
 
 
@@ -150,16 +144,16 @@ def _read_trust(folder: Path) -> dict[str, str | Mapping[str, str]]:
 
 
 def foreign_digest(foreign: Mapping[str, str]) -> str:
-    """Given what a project brings that needs trust (part → digest of its content), return the one digest of it."""
+    """Return one digest of all parts of a project that need trust (part → digest of its content)."""
     return digest_json(dict(foreign))
 
 
 def is_trusted(
     config: Config, project_folder: Path, foreign: Mapping[str, str], used: Iterable[str] | None = None
 ) -> bool:
-    """Return whether the user allowed what a project brings: all of it, or the parts that are `used`.
+    """Return whether the user trusts the foreign parts of a project: all of them, or those in `used`.
 
-    Trust binds to the content: a change to a part asks again.
+    Trust is bound to the content: a changed part is no longer trusted.
     """
     parts = foreign if used is None else {part: foreign[part] for part in used}
     if not parts:
@@ -171,7 +165,7 @@ def is_trusted(
 
 
 def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, str] | None) -> None:
-    """Given a project's foreign parts, record the user's word for them; None takes it back."""
+    """Record that the user trusts these parts of a project; None revokes the trust."""
     trust = dict(config.trust)
     if foreign is None:
         trust.pop(str(project_folder.resolve()), None)

@@ -1,4 +1,4 @@
-"""Reads a project from disk, checks it and freezes it. The last place that touches the disk before a build."""
+"""Load a project: read its files, check them, and freeze it as a Project."""
 
 from __future__ import annotations
 
@@ -11,49 +11,29 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ltxflow.core.errors import LtxflowError, Problem, Span, raise_errors
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem, raise_errors
 from ltxflow.core.timing import parse_frames, parse_time
 from ltxflow.core.workspace import OWN, is_git_name
 from ltxflow.documents import yaml
-from ltxflow.documents.fast_schema import check
+from ltxflow.documents.document import KeyPath
 from ltxflow.documents.paths import contained, workspace_of
+from ltxflow.documents.schema import check
 from ltxflow.media.speech import Engine
 from ltxflow.models.geometry import geometry
-from ltxflow.models.profile import EMPTY, Profile, load_profile
+from ltxflow.models.load import load_profile
+from ltxflow.models.profile import EMPTY, Profile
 from ltxflow.project.clips import check_continuations, read_clips
 from ltxflow.project.model import Image, Project, Scene, Value
 from ltxflow.project.narration import check_covers, engines_of, read_narration
 from ltxflow.project.prompt import fill, sheets
-from ltxflow.project.reader import Facts, FilmSettings, Path_, Reader, picture_warnings
+from ltxflow.project.reader import FilmSettings, ProbeCache, Reader, picture_warnings
 from ltxflow.project.references import TEXT_TO_IMAGE, ReferenceLibrary, check_frames, with_references
 from ltxflow.project.settings import Layers
-from ltxflow.project.sources import PlaceInFile, Sources, WrittenScene, how_written, read_sources
-from ltxflow.project.thresholds import silenced
+from ltxflow.project.sources import ProjectRoots, Sources, WrittenScene, read_sources, written_scenes
+from ltxflow.project.thresholds import without_ignored
 from ltxflow.project.weights import AUTO, undecided
 from ltxflow.store.memo import Memory
 from ltxflow.workflow.template import Template, read_templates
-
-RULES = {
-    "L013": "the output is a folder of its own",
-    "L030": "a variable in a prompt is defined under vars:",
-    "L031": "prompts take names of vars, not code",
-    "L032": "vars do not use other vars",
-    "L034": "texts are not endless once their variables are filled in",
-    "L040": "the frame rate is one that the model was made for",
-    "L044": "a clip has as many steps as its quality's schedule can have",
-    "L070": "moved: names a clip that is in the film",
-    "L071": "moved: names an earlier clip that is no longer in the film",
-    "L072": "moved: pairs two clips or two scenes",
-    "L080": "a template is one of the profile's or of the project's",
-    "L081": 'a template saves a video, by a node titled "video"',
-    "L082": "weights are a precision that the profile names",
-    "L083": "a clip has what its template needs: a reference, a last frame, a guide video, a sound, what it extends",
-    "L084": "a template reads only files that ltxflow uploads for the clip",
-    "L086": "a sound is given to a clip whose template reads one",
-    "L090": "what a project brings that could do harm is trusted first",
-    "T101": "the clips of a scene cover its narration",
-    "T102": "lengths lie where the model is at its best",
-}
 
 OUTPUT = "public/scenes"
 DEFAULT_ASPECT = "3:2"
@@ -61,13 +41,13 @@ DEFAULT_ASPECT = "3:2"
 
 @dataclass(frozen=True)
 class LoadedProject:
-    """A project, and what is worth saying about it that did not stop it: warnings and advice."""
+    """A project with its warnings and advice, and what it was read from."""
 
     project: Project
     problems: tuple[Problem, ...]
-    files: tuple[Path, ...]  # every file that was read, and every folder that was searched
-    sources: tuple[Path, ...]  # those of them that the film is written in
-    head: str  # how it is written: all but the scenes (Sources.head), and the scenes
+    files: tuple[Path, ...]  # every file read, and every folder searched
+    sources: tuple[Path, ...]  # the YAML and text files among them
+    head: str  # digest of all but the scenes (Sources.head)
     written: tuple[WrittenScene, ...]
 
 
@@ -84,41 +64,39 @@ def load(
     sources: Sources | None = None,
     choices: Mapping[str, Mapping[str, Any]] = EMPTY,
 ) -> LoadedProject:
-    """Given the path of project.yaml, return the film, frozen, with warnings.
+    """Read, check and freeze a project. Raise LtxflowError with every error of its files.
 
-    `command_line` holds settings by dotted name, the strongest layer. `is_trusted` says that the user allowed
-    what this project brings (absolute paths, templates, engines). `engines` are the user's own, and `offline`
-    finds the engine that `engine: offline` means here; `remembered` knows one that is not configured any more, or not
-    here, by what it made. `memory` knows files that are unchanged. `sources` are those
-    that were read already; where they have a part of the film, what is returned is that part. `choices` are what
-    `auto` came to, by the model's name, as the lock has them.
-
-    Raise LtxflowError with every problem of the file.
+    `command_line` has settings by dotted name, the strongest layer. `is_trusted` permits what needs trust: absolute
+    paths, templates, engines. `engines` are the user's; `offline` finds the engine for `engine: offline`; `remembered`
+    finds one that is no longer configured by what it made. `memory` caches probes of files. `sources` have been read
+    already; with part of the film, the result is that part. `choices` are the results of `auto` by model, as the lock
+    has them.
     """
     folder = file.parent
-    place = PlaceInFile(folder, workspace_of(folder, root), is_trusted)
-    sources = sources or read_sources(file, place)
+    roots = ProjectRoots(folder, workspace_of(folder, root), is_trusted)
+    sources = sources or read_sources(file, roots)
     problems = [*sources.problems, *_check_command_line(command_line or {})]
     if problems:
         raise LtxflowError(*problems)
-    reader = Reader(sources.document, folder, place.workspace, is_trusted, files=[*sources.files])
+    reader = Reader(sources.document, folder, roots.workspace, is_trusted, files=[*sources.files])
     reader.numbers, reader.characters = sources.numbers, sources.characters
     reader.foreign |= sources.foreign
     data: Mapping[str, Any] = sources.document.data
     reader.engines = engines_of(reader, engines)
     reader.offline, reader.remembered = offline, remembered
-    reader.facts = Facts(memory)
+    reader.probes = ProbeCache(memory)
     profile = _profile(reader, data)
     project = _project(reader, data, file, profile, dict(command_line or {}), choices.get(profile.model, EMPTY))
     found = sorted(dict.fromkeys(reader.problems), key=lambda p: p.span or Span("", 0, 0))
     raise_errors(found)
     files = tuple(dict.fromkeys(reader.files))
-    told = tuple(silenced(project, found))
-    return LoadedProject(project, told, files, tuple(sources.files), sources.head, how_written(sources))
+    problems = without_ignored(project, found)
+    scenes = written_scenes(sources)
+    return LoadedProject(project, tuple(problems), files, tuple(sources.files), sources.head, scenes)
 
 
 def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
-    """What is set for one run is a clip's: the same schema has its say."""
+    """Return problems of settings from the command line, checked by the schema as those of a clip."""
     clip: dict[str, Any] = {"id": "a", "prompt": "…"}
     for name, value in settings.items():
         plain = int(value) if isinstance(value, float) and value.is_integer() else value
@@ -137,12 +115,8 @@ def _profile(reader: Reader, data: Mapping[str, Any]) -> Profile:
     try:
         return load_profile(name, [reader.folder / "templates"])
     except LtxflowError as error:
-        raise LtxflowError(
-            *(
-                Problem(p.message, p.span or reader.span(("profile",)), p.hint, p.code)
-                for p in (*reader.problems, *error.problems)
-            )
-        ) from None
+        problems = (*reader.problems, *error.problems)
+        raise LtxflowError(*(replace(p, span=p.span or reader.span(("profile",))) for p in problems)) from None
 
 
 def _project(
@@ -155,19 +129,24 @@ def _project(
 ) -> Project:
     fps = int(data.get("fps", profile.fps.default))
     if not profile.fps.minimum <= fps <= profile.fps.maximum:
-        reader.wrong(
-            f"fps {fps} is outside {profile.fps.minimum}–{profile.fps.maximum}",
-            ("fps",),
-            f"{profile.title} was made for {profile.fps.default}",
-            "L040",
+        rates, at = profile.fps, reader.span(("fps",))
+        reader.problems.append(
+            problem(
+                "L040",
+                at,
+                fps=fps,
+                low=rates.minimum,
+                high=rates.maximum,
+                default=rates.default,
+                model=profile.title,
+            )
         )
     wanted = str(data.get("size") or data.get("aspect") or DEFAULT_ASPECT)
     size = _size(reader, profile, wanted, ("size",) if "size" in data else ("aspect",))
     variables = sheets(data.get("vars") or {})
     for key, value in variables.items():
         if "{{" in value:
-            at = ("vars", *key.split("."))
-            reader.wrong(f'var "{key}" uses another variable', at, "vars use no vars: write it out", "L032")
+            reader.problems.append(problem("L032", reader.span(("vars", *key.split("."))), name=key))
     output = _output(reader, str(data.get("output", OUTPUT)))
     templates = _templates(reader, profile)
     if "server" in data:
@@ -202,16 +181,16 @@ def _project(
 
 
 def _library(reader: Reader, film: FilmSettings, templates: Mapping[str, Template]) -> ReferenceLibrary:
-    """What `references:` are read and made with: of our templates one makes an image, the others videos."""
+    """Return an empty library: of the profile's templates only one makes an image, the others make videos."""
 
-    def picture(name: str, path: Path_) -> Image | None:
+    def picture(name: str, path: KeyPath) -> Image | None:
         span = reader.span(path)
         return reader.image(Value(name, "references", span), span, film.profile.reference.fit, film.size)
 
     def filled(text: str, span: Span | None) -> str:
-        told, problems = fill(text, film.variables, span)
+        result, problems = fill(text, film.variables, span)
         reader.problems += problems
-        return told
+        return result
 
     able = [name for name, template in templates.items() if not template.trusted or name == TEXT_TO_IMAGE]
     return ReferenceLibrary(
@@ -219,35 +198,35 @@ def _library(reader: Reader, film: FilmSettings, templates: Mapping[str, Templat
     )
 
 
-def _size(reader: Reader, profile: Profile, wanted: str, path: Path_) -> tuple[int, int]:
+def _size(reader: Reader, profile: Profile, wanted: str, path: KeyPath) -> tuple[int, int]:
     try:
         return geometry(profile, wanted, stages=2, half=False).delivered
     except LtxflowError as error:
-        for problem in error.problems:
-            reader.wrong(problem.message, path, problem.hint, problem.code)
+        reader.problems += [replace(each, span=reader.span(path)) for each in error.problems]
         return (1536, 1024)
 
 
 def _output(reader: Reader, name: str) -> Path:
     if Path(name).is_absolute():
         reader.foreign[f"absolute path {name}"] = name
-    found, problem = contained(name, reader.folder, reader.workspace, reader.span(("output",)), reader.is_trusted)
-    if problem:
-        reader.problems.append(problem)
+    span = reader.span(("output",))
+    found, refusal = contained(name, reader.folder, reader.workspace, span, reader.is_trusted)
+    if refusal:
+        reader.problems.append(refusal)
     real, workspace = (found or reader.folder).resolve(), reader.workspace.resolve()
     below = real.relative_to(workspace).parts if real.is_relative_to(workspace) else ()
     own = next((part for part in below if part == OWN or is_git_name(part)), "")
     if own:
-        reader.wrong(f'output "{name}" is inside "{own}"', ("output",), f"choose a folder, such as {OUTPUT}", "L013")
+        reader.problems.append(problem("L013.inside", span, name=name, folder=own, example=OUTPUT))
     elif found is not None and real == reader.folder.resolve():
-        reader.wrong("output is the project's own folder", ("output",), f"choose a folder, such as {OUTPUT}", "L013")
+        reader.problems.append(problem("L013.project", span, example=OUTPUT))
     elif found is not None and found.exists() and not found.is_dir():
-        reader.wrong(f'output "{name}" is a file', ("output",), f"choose a folder, such as {OUTPUT}", "L013")
+        reader.problems.append(problem("L013.file", span, name=name, example=OUTPUT))
     return found or reader.folder / OUTPUT
 
 
 def _templates(reader: Reader, profile: Profile) -> dict[str, Template]:
-    templates = dict(read_templates(profile.name, reader.folder, reader.facts.memory))
+    templates = dict(read_templates(profile.name, reader.folder, reader.probes.memory))
     for name, template in templates.items():
         if not template.trusted:
             reader.foreign[f"template {name}"] = str(template.digest)
@@ -275,11 +254,11 @@ def _film_values(reader: Reader, data: Mapping[str, Any], profile: Profile, fps:
 def _scenes(reader: Reader, film: FilmSettings, layers: Layers) -> tuple[Scene, ...]:
     data = reader.document.data
     defaults = (data.get("defaults") or {}).get("scene") or {}
-    seen: dict[str, Path_] = {}
+    ids: dict[str, KeyPath] = {}
     scenes = []
     for index, written in enumerate(data.get("scenes") or []):
-        path: Path_ = ("scenes", index)
-        reader.unique(written["id"], (*path, "id"), seen, "scene")
+        path: KeyPath = ("scenes", index)
+        reader.unique(written["id"], (*path, "id"), ids, "scene")
         settings = _scene_settings(reader, written, path, defaults, film.fps)
         clips = read_clips(reader, film, layers, written, path)
         scenes.append(
@@ -304,15 +283,15 @@ def _scenes(reader: Reader, film: FilmSettings, layers: Layers) -> tuple[Scene, 
 
 
 def _scene_settings(
-    reader: Reader, written: Mapping[str, Any], path: Path_, defaults: Mapping[str, Any], fps: int
+    reader: Reader, written: Mapping[str, Any], path: KeyPath, defaults: Mapping[str, Any], fps: int
 ) -> dict[str, Value]:
-    """Pads in seconds and the crossfade in frames, each with its origin."""
+    """Return pads in seconds and the crossfade in frames, each with its origin."""
     values: dict[str, Value] = {
         "pad.head": Value(Fraction(0), "default"),
         "pad.tail": Value(Fraction(0), "default"),
         "crossfade": Value(12, "default"),
     }
-    layers: list[tuple[str, Mapping[str, Any], Path_]] = [
+    layers: list[tuple[str, Mapping[str, Any], KeyPath]] = [
         ("defaults.scene", defaults, ("defaults", "scene")),
         (f"scene {written['id']}", written, path),
     ]
@@ -330,7 +309,10 @@ def _scene_settings(
 
 
 def _moved(reader: Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]) -> tuple[tuple[str, str], ...]:
-    """`moved:` entries, clip paths or scene ids; the new name must exist, or move on later, the old one must not."""
+    """Return the entries of `moved:`, pairs of clip paths or of scene ids.
+
+    The new name must exist, or be moved again by a later entry; the old one must not exist.
+    """
     names = {scene.id for scene in scenes} | {clip.path for scene in scenes for clip in scene.clips}
     entries = []
     written = data.get("moved") or []
@@ -339,14 +321,10 @@ def _moved(reader: Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]) -
         if new not in names and new not in [later["from"] for later in written[index + 1 :]]:
             near = difflib.get_close_matches(new, names, n=1)
             hint = f'did you mean "{near[0]}"?' if near else "name a clip of this film, such as hook/b"
-            reader.wrong(f'moved to "{new}", which is not in the film', ("moved", index, "to"), hint, "L070")
+            reader.problems.append(problem("L070", reader.span(("moved", index, "to")), hint=hint, name=new))
         if old in names:
-            reader.wrong(
-                f'moved from "{old}", which is still in the film', ("moved", index, "from"), "remove this entry", "L071"
-            )
+            reader.problems.append(problem("L071", reader.span(("moved", index, "from")), name=old))
         if ("/" in old) != ("/" in new):
-            reader.wrong(
-                "moved takes two clips or two scenes", ("moved", index), "such as {from: hook/b, to: intro/b}", "L072"
-            )
+            reader.problems.append(problem("L072", reader.span(("moved", index)), old=old, new=new))
         entries.append((old, new))
     return tuple(entries)

@@ -1,4 +1,4 @@
-"""The film as frozen data. Knows how a film is made of scenes and clips; not where it was read from or is kept."""
+"""The project as frozen data: scenes, clips, prompts, pictures, narration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltxflow.models.profile import nothing
 
 @dataclass(frozen=True)
 class Value:
-    """One resolved setting: what it is, which layer said so ("quality distilled", "clip hook/b") and where."""
+    """One resolved setting: its value, the layer it comes from ("quality distilled", "clip hook/b") and its place."""
 
     value: Any
     origin: str
@@ -27,10 +27,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as written: `parts` in the order they are spoken, variables filled in.
+    """A prompt: `parts` in the order the model gets them, variables filled in.
 
-    A prompt written as one text has the single part "text"; one written as a mapping has those of
-    setup, subject, camera, action, mood, audio that were given.
+    A prompt of one text has the single part "text"; a mapping has those of setup, subject, camera, action, mood and
+    audio that were given.
     """
 
     parts: Mapping[str, str]
@@ -47,9 +47,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture the project names: where it is, its size as displayed (px), the digest of its decoded pixels.
+    """An image file of the project: its path, displayed size (px) and the digest of its decoded pixels.
 
-    `made_as` is empty for a file; else what the project says where this picture was made for it.
+    `made_as` is empty for a file; for a generated image it is its name in the project.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Image:
 
 @dataclass(frozen=True)
 class FrameOf:
-    """A moment of another clip. `frame` is its number from 0, None for the last one; `at` as written."""
+    """A frame of another clip. `frame` is its number from 0, None for the last one; `at` as written."""
 
     clip: str  # its path
     at: str = "last"
@@ -76,15 +76,15 @@ class FrameOf:
 
     @property
     def moment(self) -> str:
-        """Its name in a target: `last`, or `37f`."""
+        """Return its name in a target: `last`, or `37f`."""
         return "last" if self.frame is None else f"{self.frame}f"
 
 
 @dataclass(frozen=True)
 class Still:
-    """An image that is made first, by an engine (media.engines.Engine) or the template of that name.
+    """An image to generate first, by an engine (media.speech.Engine) or by the template of that name.
 
-    `prompt` is what it shows, `angle`, if any, included. `size` is in px.
+    `prompt` includes the `angle`, if any. `size` is in px.
     """
 
     name: str
@@ -100,11 +100,11 @@ class Still:
 
     @property
     def path(self) -> str:
-        """`reference:hero`, `reference:hero/seen-from-the-left`: how the lock and people call it."""
+        """Return its name in the lock: `reference:hero`, `reference:hero/seen-from-the-left`."""
         return f"reference:{self.name}/{slug(self.angle)}" if self.angle else f"reference:{self.name}"
 
     def explicit_seed(self, take: int) -> int | None:
-        """Given a take, return the seed that the author wrote for it, None where there is none."""
+        """Return the seed written for a take, None without one."""
         return self.seed if take == 1 else None
 
     @property
@@ -113,12 +113,12 @@ class Still:
 
 
 def slug(text: str) -> str:
-    """Given a text, return it as an id: small letters, digits and hyphens, at most 64."""
+    """Return a text as an id: at most 64 small letters, digits and hyphens."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     found = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if found and len(found) <= 64 and all(char.isascii() for char in text):
         return found
-    return f"{found[:48].strip('-') or 'angle'}-{digest_json(text)[:8]}"  # what was left out tells texts apart
+    return f"{found[:48].strip('-') or 'angle'}-{digest_json(text)[:8]}"  # for texts equal but for other letters
 
 
 Picture = Image | FrameOf | Still
@@ -126,9 +126,9 @@ Picture = Image | FrameOf | Still
 
 @dataclass(frozen=True)
 class Keyframe:
-    """A picture that a clip passes through. `frame` counts from 0 in what is delivered, None for the last one.
+    """A picture that a clip passes through. `frame` counts delivered frames from 0, None for the last one.
 
-    `strength` is None where it is the profile's.
+    `strength` is None for the profile's.
     """
 
     at: str  # as written
@@ -140,14 +140,13 @@ class Keyframe:
 
 @dataclass(frozen=True)
 class Media:
-    """A sound or video file the project names, by the digest of its bytes."""
+    """A sound or video file of the project, with the digest of its bytes."""
 
     path: Path
     name: str
     digest: Digest
-    facts: Mapping[str, Any] = field(
-        default_factory=nothing
-    )  # seconds, samples, sample_rate | of a video, what media.video.probe_video tells
+    # samples and sample_rate of a sound; of a video the result of media.video.probe_video
+    facts: Mapping[str, Any] = field(default_factory=nothing)
     span: Span | None = field(default=None, compare=False)
 
 
@@ -163,9 +162,9 @@ class Lora:
 
 @dataclass(frozen=True)
 class Extends:
-    """What a clip continues: another clip, by its path, or a file. `frames` (8m+1) of its last ones are sampled again.
+    """The clip (by path) or file that a clip continues. Its last `frames` (8m+1) are sampled again.
 
-    `audio` is "pinned" where the sound goes on from the last one, "fresh" where it is made anew.
+    `audio` is "pinned" to continue its sound, "fresh" to generate new sound.
     """
 
     clip: str = ""
@@ -177,7 +176,7 @@ class Extends:
 
 @dataclass(frozen=True)
 class Narration:
-    """What is spoken over a scene. `seconds` is exact for a file, as written for a duration, estimated for text."""
+    """The narration of a scene. `seconds` is exact for a file, as written for a duration, estimated for text."""
 
     kind: str  # "file" | "duration" | "text" | "none"
     seconds: Fraction
@@ -185,20 +184,22 @@ class Narration:
     text: str = ""
     gain_db: Fraction = Fraction(0)
     file: Media | None = None
-    speech: Any = None  # script.speech.Speech, where an engine is to speak it
-    starts: Mapping[str, Fraction] = field(default_factory=nothing)  # line id → when it is said, as sure as `seconds`
+    speech: Any = None  # project.speech.Speech, where an engine speaks it
+    starts: Mapping[str, Fraction] = field(
+        default_factory=nothing
+    )  # line id → start in seconds, exact or estimated like `seconds`
     span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long the author wants a clip: `frames` is None for `auto`, else on the 8n+1 grid; `asked` as written.
+    """The requested length of a clip: `frames` is None for `auto`, else on the 8n+1 grid; `written` is the text.
 
-    `around` are the lengths that are as good for a time: one on either side of it. `seconds` is exact.
+    `around` are the two grid lengths on either side of a time, which fit it equally well. `seconds` is exact.
     """
 
     frames: int | None = None
-    asked: str = "auto"
+    written: str = "auto"
     span: Span | None = field(default=None, compare=False)
     around: tuple[int, ...] = ()
     seconds: Fraction = Fraction(0)
@@ -206,11 +207,11 @@ class Length:
 
 @dataclass(frozen=True)
 class Clip:
-    """The intent of a clip. `settings` holds every resolved leaf by dotted name (`reference.strength`, `cfg`)."""
+    """The intent of a clip. `settings` has every resolved leaf by dotted name (`reference.strength`, `cfg`)."""
 
     id: str
     scene: str
-    index: int  # position in its scene, from 0: only names files
+    index: int  # position in its scene, from 0; used in file names only
     prompt: Prompt
     length: Length
     settings: Mapping[str, Value]
@@ -222,52 +223,52 @@ class Clip:
     extends: Extends | None = None
     keyframes: tuple[Keyframe, ...] = ()
     takes: int = 1
-    covers: tuple[str, ...] = ()  # the ids of the lines that are said while it plays; all of its scene's clips, or none
-    tags: tuple[str, ...] = ()  # its scene's and its own: for selectors, in no key
+    covers: tuple[str, ...] = ()  # ids of the lines spoken while it plays; for all clips of a scene or none
+    tags: tuple[str, ...] = ()  # its scene's and its own, for selectors; in no key
     span: Span | None = field(default=None, compare=False)
 
     @property
     def path(self) -> str:
-        """`hook/b`"""
+        """Return its path: `hook/b`."""
         return f"{self.scene}/{self.id}"
 
     @property
     def way(self) -> str:
-        """How it is made, from what it has: the name of the template that is used unless another one is named."""
+        """Return the name of the template to use unless one is named, chosen by what the clip has."""
         ways = {"extend": self.extends, "control": self.control, "keyframes": self.keyframes, "flf2v": self.last_frame}
         return next((way for way, has in ways.items() if has), "i2v" if self.reference else "t2v")
 
     @property
     def frames_again(self) -> int:
-        """How many of the frames that are sampled repeat what the clip continues: they are not delivered."""
+        """Return how many sampled frames repeat the clip it extends, and are not delivered."""
         return self.extends.frames if self.extends else 0
 
     @property
     def pictures(self) -> dict[str, Picture]:
-        """What it starts from and ends on, by the setting's name."""
+        """Return the pictures it starts from and ends on, by setting."""
         both = {"reference": self.reference, "last_frame": self.last_frame}
         return {group: picture for group, picture in both.items() if picture is not None}
 
     @property
     def upstream(self) -> dict[str, Span | None]:
-        """The paths of the clips it is made from, each with where that is written."""
+        """Return the paths of the clips it is made from, each with the place that names it."""
         frames = [picture for picture in self.pictures.values() if isinstance(picture, FrameOf)]
         found = {frame.clip: frame.span for frame in frames}
         return {self.extends.clip: self.extends.span, **found} if self.extends and self.extends.clip else found
 
     @property
     def is_map_computed(self) -> bool:
-        """Whether the map that guides it is computed from the guide video, which else is used as it is."""
-        wanted = self.get("control.preprocess")
-        return self.control is not None and (self.get("control.mode") == "canny" if wanted is None else bool(wanted))
+        """Return whether its map is computed from the guide video, which is used as it is otherwise."""
+        setting = self.get("control.preprocess")
+        return self.control is not None and (self.get("control.mode") == "canny" if setting is None else bool(setting))
 
     @property
     def is_doubled(self) -> bool:
-        """Whether it is sampled at half the film's frame rate, and doubled by the temporal upscaler."""
+        """Return whether it is sampled at half the frame rate and doubled by the temporal upscaler."""
         return bool(self.get("temporal_upscale", False))
 
     def explicit_seed(self, take: int) -> int | None:
-        """Given a take, return the seed that the author wrote for it, None where there is none."""
+        """Return the seed written for a take, None without one."""
         seeds = self.get("seeds", [])
         if take <= len(seeds):
             return int(seeds[take - 1])
@@ -275,6 +276,7 @@ class Clip:
         return int(seed) if seed is not None and take == 1 else None
 
     def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a setting, `default` where it is missing or null."""
         found = self.settings.get(name)
         return default if found is None or found.value is None else found.value
 
@@ -284,7 +286,7 @@ class Scene:
     """An ordered run of clips under one narration. `crossfade` is in frames; pads in seconds."""
 
     id: str
-    index: int  # position in the film, from 0: only names files
+    index: int  # position in the film, from 0; used in file names only
     clips: tuple[Clip, ...]
     narration: Narration
     title: str = ""
@@ -303,38 +305,39 @@ class Project:
     title: str
     folder: Path  # of project.yaml
     file: Path
-    workspace: Path  # everything a project names resolves inside it
+    workspace: Path  # every path of the project resolves inside it
     output: Path
     fps: int
     size: tuple[int, int]  # delivered, px
     seed: int
-    profile: Any  # script.profile.Profile
+    profile: Any  # models.profile.Profile
     scenes: tuple[Scene, ...]
-    settings: Mapping[str, Value] = field(default_factory=nothing)  # project-level values with their origins
+    settings: Mapping[str, Value] = field(default_factory=nothing)  # film-level values with their origins
     moved: tuple[tuple[str, str], ...] = ()
     vars: Mapping[str, str] = field(default_factory=nothing)
     references: Mapping[str, Image | Still] = field(default_factory=nothing)  # by name, as defined
     server: str = ""  # the project's default; used only from a trusted project
-    choices: Mapping[str, Any] = field(default_factory=nothing)  # what `auto` came to: weights, quality, stages
-    open_choices: frozenset[str] = frozenset()  # what says `auto` and is not in them: "weights", "quality", "stages"
-    templates: Mapping[str, Any] = field(default_factory=nothing)  # name → script.template.Template
-    foreign: Mapping[str, str] = field(
-        default_factory=nothing
-    )  # what needs trust: "template x" → digest of its content
+    choices: Mapping[str, Any] = field(default_factory=nothing)  # results of `auto`: weights, quality, stages
+    open_choices: frozenset[str] = frozenset()  # settings that are `auto` and undecided: "weights", "quality", "stages"
+    templates: Mapping[str, Any] = field(default_factory=nothing)  # name → workflow.template.Template
+    # the parts that need trust: "template x" → digest of its content
+    foreign: Mapping[str, str] = field(default_factory=nothing)
 
     @cached_property
     def clips(self) -> tuple[Clip, ...]:
+        """Return the clips of all scenes in film order."""
         return tuple(clip for scene in self.scenes for clip in scene.clips)
 
     @property
     def stills(self) -> tuple[Still, ...]:
-        """The images to make first: those that clips use, then those that nothing uses yet in any angle."""
+        """Return the images to generate first: those that clips use, then references unused in any angle."""
         used = [p for clip in self.clips for p in clip.pictures.values() if isinstance(p, Still)]
         names = {still.name for still in used}
-        idle = [r for r in self.references.values() if isinstance(r, Still) and r.name not in names]
-        return tuple({still.path: still for still in (*used, *idle)}.values())
+        unused = [r for r in self.references.values() if isinstance(r, Still) and r.name not in names]
+        return tuple({still.path: still for still in (*used, *unused)}.values())
 
     def scene(self, id: str) -> Scene:
+        """Return the scene with this id. Raise KeyError when there is none."""
         return self._by_id[id]
 
     @cached_property

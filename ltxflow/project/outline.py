@@ -1,6 +1,6 @@
-"""The names in a film, for whoever is about to type one: scenes, clips, tags, references. Judges nothing.
+"""List the names in a project for completion: scenes, clips, tags, references.
 
-It imports little and takes what it finds: a film that is being written has errors.
+It imports little and tolerates errors: a project that is being edited has some.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.documents import yaml
+from ltxflow.documents.document import Include
 from ltxflow.documents.paths import contained, workspace_of
-from ltxflow.documents.yaml import Include
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Outline:
 
 
 def outline(file: Path) -> Outline:
-    """Given the path of project.yaml, return the names in it and in its scene files, as far as they can be read."""
+    """Return the names in project.yaml and its scene files, as far as they can be read."""
     found = Outline()
     film = _mapping(_read(file))
     found.references = [name for name in _mapping(_opened(film.get("references"), file.parent)) if name]
@@ -56,14 +56,14 @@ def _scenes(written: Any, folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _named(name: str, folder: Path) -> list[Path]:
-    """The files of a name or a pattern under `scenes:`, as far as they are the project's."""
+    """Return the files of a name or a pattern under `scenes:`, if they belong to the project."""
     path = folder / name
     inside = contained(str(Path(name).parent), folder, workspace_of(folder), None)[0]
     return sorted(path.parent.glob(path.name)) if inside else []
 
 
 def _opened(value: Any, folder: Path) -> Any:
-    """What is included, in its place."""
+    """Return the content of an include, any other value unchanged."""
     if not isinstance(value, Include):
         return value
     file = contained(value.path, folder, workspace_of(folder), None)[0]

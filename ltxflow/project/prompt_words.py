@@ -1,7 +1,7 @@
-"""English words and phrases that tell of camera, motion, sound and habits in a prompt. Data for `lint`; pure.
+"""English words and phrases for camera, motion, sound and habits in prompts. Data for `lint`; pure.
 
-Lists of words know no grammar: "crash" may be a noun. So they hold what is rarely anything else, and what is often
-something else counts in one form only ("waves" is the sea, "waving" a motion), or after a pronoun ("he ties").
+Word lists know no grammar: "crash" may be a noun. So they contain words that are rarely anything else; ambiguous words
+count in one form only ("waves" is the sea, "waving" a motion), or after a pronoun ("he ties").
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cached_property
 
 
 def listed(text: str) -> frozenset[str]:
-    """Return the words of a text."""
+    """Return the words of a text as a set."""
     return frozenset(text.split())
 
 
@@ -50,7 +50,7 @@ def forms(verbs: str, wanted: str = "base s ing") -> frozenset[str]:
 # Motion
 
 # Verbs of motion: those that count in any form; those whose base form is as often something else ("an open
-# vault", "the lower half"); those that only "-ing" tells from a noun ("waves", "locks", "streams of light").
+# vault", "the lower half"); those that only "-ing" distinguishes from a noun ("waves", "locks", "streams of light").
 # Verbs that describe a state ("glowing", "shining") are left out.
 _ALWAYS = """
     accelerate advance amble ascend assemble awaken billow blink bob+ boil bounce brandish breathe bubble budge

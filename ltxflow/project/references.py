@@ -1,4 +1,4 @@
-"""Pictures that are no files: images that are made first, and frames of other clips. Pure; reads and makes nothing."""
+"""Resolve references: files, images to generate first, and frames of other clips. Pure; opens no file."""
 
 from __future__ import annotations
 
@@ -8,53 +8,42 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from ltxflow.core.errors import Problem, Span
+from ltxflow.core.errors import Problem, Span, problem
 from ltxflow.core.timing import parse_time
+from ltxflow.documents.document import KeyPath
 from ltxflow.media.speech import DRAWS, Engine
 from ltxflow.project.model import Clip, FrameOf, Image, Picture, Scene, Still, Value
 from ltxflow.project.speech import MISSING_HINT
 
-RULES = {
-    "L120": "a reference is a file, or one that the film defines under references:",
-    "L121": "an angle is of a reference that is generated",
-    "L122": "an image is made by a server with an images API, or by a template of the project",
-    "L123": "frame_of: names a clip that is in the film",
-    "L124": "frame_of: names a moment that the clip has",
-    "L125": "clips are not made from each other in a circle",
-    "L126": "a chain of clips that are made from one another is short: colours and faces drift",
-}
-
-TEXT_TO_IMAGE = "t2i"  # the template that makes images where neither it nor an engine is named
-
-Path_ = tuple[str | int, ...]
+TEXT_TO_IMAGE = "t2i"  # the template that makes images where no template or engine is named
 
 
 @dataclass(frozen=True)
 class ReferenceLibrary:
-    """A film's references, what they may be made with, and how to tell what is wrong.
+    """A film's references, the engines and templates that can make them, and callbacks to read and report.
 
-    `picture` reads a file named at a path, `fill` puts variables into a text, `span` knows places in the document.
-    `absent` gives what stands in for an engine that is not configured here. `known` are those that could be read, of
-    those that are `defined`: what is wrong with the others is reported once.
+    `picture` reads a file named at a path, `fill` fills variables into a text, `span` finds places in the document,
+    `report` collects problems. `absent` returns a substitute for an engine that is not configured here. `known` are
+    those of the `defined` references that could be read: problems of the others are reported once.
     """
 
     engines: Mapping[str, Engine]
     templates: Collection[str]
     size: tuple[int, int]  # of the film, px
-    picture: Callable[[str, Path_], Image | None]
+    picture: Callable[[str, KeyPath], Image | None]
     fill: Callable[[str, Span | None], str]
-    span: Callable[[Path_], Span]
-    wrong: Callable[[Problem], None]
+    span: Callable[[KeyPath], Span]
+    report: Callable[[Problem], None]
     absent: Callable[[str], Engine | None] = lambda name: None
     defined: Collection[str] = ()
     known: Mapping[str, Image | Still] = field(default_factory=dict)
 
 
 def with_references(written: Mapping[str, Any], library: ReferenceLibrary) -> ReferenceLibrary:
-    """Given the film's `references:`, return the library that knows them."""
+    """Return the library with the film's `references:` added."""
     found: dict[str, Image | Still] = {}
     for name, entry in written.items():
-        path: Path_ = ("references", name)
+        path: KeyPath = ("references", name)
         one: Image | Still | None
         if isinstance(entry, str):
             one = library.picture(entry, path)
@@ -67,7 +56,7 @@ def with_references(written: Mapping[str, Any], library: ReferenceLibrary) -> Re
     return replace(library, defined=tuple(written), known=found)
 
 
-def _still(name: str, written: Mapping[str, Any], path: Path_, library: ReferenceLibrary) -> Still | None:
+def _still(name: str, written: Mapping[str, Any], path: KeyPath, library: ReferenceLibrary) -> Still | None:
     engine, template = written.get("engine"), written.get("template")
     if engine is None and template is None:
         template = TEXT_TO_IMAGE
@@ -76,14 +65,13 @@ def _still(name: str, written: Mapping[str, Any], path: Path_, library: Referenc
     at = spans.get("engine") or spans.get("template") or spans["name"]
     drawn_by = library.engines.get(str(engine)) if engine else None
     if engine and drawn_by is None and (drawn_by := library.absent(str(engine))) is not None:
-        message = f'references.{name}: engine "{engine}" is not among yours'
-        library.wrong(Problem(message, at, MISSING_HINT, "L122", "advice"))
+        library.report(problem("L122.missing", at, hint=MISSING_HINT, level="advice", name=name, engine=engine))
     elif (
-        problem := _wrong_engine(name, str(engine), library)
+        refusal := _refused_engine(name, str(engine), library, at)
         if engine
-        else _wrong_template(name, str(template), library)
+        else _refused_template(name, str(template), library, at)
     ):
-        library.wrong(replace(problem, span=at))
+        library.report(refusal)
         return None
     width, _, height = str(written.get("size") or "{}x{}".format(*library.size)).partition("x")
     return Still(
@@ -99,26 +87,26 @@ def _still(name: str, written: Mapping[str, Any], path: Path_, library: Referenc
     )
 
 
-def _wrong_engine(name: str, engine: str, library: ReferenceLibrary) -> Problem | None:
+def _refused_engine(name: str, engine: str, library: ReferenceLibrary, at: Span) -> Problem | None:
     able = [known for known, entry in library.engines.items() if entry.kind in DRAWS]
     if engine in able:
         return None
-    what = "makes no images" if engine in library.engines else "is not known"
     near = difflib.get_close_matches(engine, able, n=1)
     hint = f'did you mean "{near[0]}"?' if near else "name a server under engines: in your configuration, with its url"
-    return Problem(f'references.{name}: engine "{engine}" {what}', None, hint, "L122")
+    return problem(
+        "L122.images" if engine in library.engines else "L122.unknown", at, hint=hint, name=name, engine=engine
+    )
 
 
-def _wrong_template(name: str, template: str, library: ReferenceLibrary) -> Problem | None:
+def _refused_template(name: str, template: str, library: ReferenceLibrary, at: Span) -> Problem | None:
     if template in library.templates:
         return None
     near = difflib.get_close_matches(template, library.templates, n=1)
-    hint = (
-        f'did you mean "{near[0]}"?' if near else f"put a workflow that makes an image at templates/{template}.json.j2"
-    )
+    file = f"templates/{template}.json.j2"
+    hint = f'did you mean "{near[0]}"?' if near else f"add a workflow that makes an image as {file}"
     if template == TEXT_TO_IMAGE:
-        hint += ", or name an engine: or a template:"
-    return Problem(f'references.{name}: no template "{template}" to make it with', None, hint, "L122")
+        hint += ", or name an engine or a template"
+    return problem("L122.template", at, hint=hint, name=name, template=template)
 
 
 def picture_of(
@@ -129,19 +117,18 @@ def picture_of(
     library: ReferenceLibrary,
     fps: int,
 ) -> Picture | None:
-    """Given a clip's settings, return what its `reference` or `last_frame` is: a file, an image to be made, a frame."""
+    """Return the picture of a clip's `reference` or `last_frame`: a file, an image to generate, or a frame."""
     frame, base, angle, image = (settings.get(f"{group}.{way}") for way in ("frame_of", "base", "angle", "image"))
     if frame is not None and frame.value:
         return frame_of(frame, scene, fps)
     named = next((one for one in (base, image) if one is not None and one.value), None)
     if named is None:
         if angle is not None and angle.value:
-            hint = f"write {group}: {{base: …, angle: …}}"
-            library.wrong(Problem("an angle of nothing: no base is named", angle.span, hint, "L121"))
+            library.report(problem("L121.base", angle.span, group=group))
         return None
     name = str(named.value)
     if named is base and name not in library.defined:
-        library.wrong(Problem(f'no reference "{name}"', named.span, _near(name, library.defined), "L120"))
+        library.report(problem("L120", named.span, hint=_near(name, library.defined), name=name))
         return None
     if name not in library.defined:
         return file(named)
@@ -149,8 +136,7 @@ def picture_of(
     if one is None or angle is None or not angle.value:
         return one
     if isinstance(one, Image):
-        hint = "leave the angle out, or have the reference made: generate: {prompt: …}"
-        library.wrong(Problem(f'"{name}" is a file, and has no other angle', angle.span, hint, "L121"))
+        library.report(problem("L121.file", angle.span, name=name))
         return None
     return _from_angle(one, library.fill(str(angle.value), angle.span), angle.span)
 
@@ -159,7 +145,7 @@ def _near(name: str, defined: Collection[str]) -> str:
     near = difflib.get_close_matches(name, defined, n=1)
     if near:
         return f'did you mean "{near[0]}"?'
-    return f"there are: {', '.join(sorted(defined)[:8])}" if defined else "define it under references: at the top"
+    return f"choose one of {', '.join(sorted(defined)[:8])}" if defined else "define it under references"
 
 
 def _from_angle(still: Still, angle: str, span: Span | None) -> Still:
@@ -169,7 +155,7 @@ def _from_angle(still: Still, angle: str, span: Span | None) -> Still:
 
 
 def frame_of(value: Value, scene: str, fps: int) -> FrameOf:
-    """Given what `frame_of:` says in a clip of this scene, return the moment."""
+    """Return the moment that `frame_of:` names in a clip of this scene."""
     written = value.value if isinstance(value.value, Mapping) else {"clip": value.value}
     clip, at = str(written["clip"]), str(written.get("at", "last"))
     path = clip if "/" in clip else f"{scene}/{clip}"
@@ -182,77 +168,66 @@ def frame_of(value: Value, scene: str, fps: int) -> FrameOf:
 
 
 def check_frames(scenes: Sequence[Scene], limit: int) -> Iterator[Problem]:
-    """Given a film, yield what is wrong with what its clips are made from: clips that are not there, circles, chains.
+    """Yield problems of the clips that clips are made from: unknown clips, cycles, long chains.
 
-    `limit` is how many clips in a row may each be made from the one before, 0 for no limit.
+    `limit` is how many clips in a row may each be made from the previous one, 0 for no limit.
     """
     clips = {clip.path: clip for scene in scenes for clip in scene.clips}
     angles: dict[str, str] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
     for clip in clips.values():
         for group, picture in clip.pictures.items():
             if isinstance(picture, FrameOf) and picture.clip not in clips:
                 near = difflib.get_close_matches(picture.clip, clips, n=1)
-                hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join([*clips][:8])}"
-                message = f'{clip.path}: {group} is a frame of "{picture.clip}", which is not in the film'
-                yield Problem(message, picture.span, hint, "L123")
-            if not isinstance(picture, Still) or picture.path in told:
+                hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join([*clips][:8])}"
+                yield problem("L123", picture.span, hint=hint, clip=clip.path, setting=group, other=picture.clip)
+            if not isinstance(picture, Still) or picture.path in reported:
                 continue
             if angles.setdefault(picture.path, picture.angle) != picture.angle:
-                told.add(picture.path)
-                message = f'the angles "{angles[picture.path]}" and "{picture.angle}" differ in little but their signs'
-                yield Problem(message, picture.span, "write both alike, or say more", "L121")
-    circles = list(_circles(clips))
-    yield from circles
-    if not circles and limit:
+                reported.add(picture.path)
+                yield problem("L121.alike", picture.span, first=angles[picture.path], second=picture.angle)
+    cycles = list(_cycles(clips))
+    yield from cycles
+    if not cycles and limit:
         yield from _long_chains(clips, limit)
 
 
-def _circles(clips: Mapping[str, Clip]) -> Iterator[Problem]:
-    settled: set[str] = set()
+def _cycles(clips: Mapping[str, Clip]) -> Iterator[Problem]:
+    visited: set[str] = set()
     for path in clips:
-        way: list[str] = []
-        circle = _circle(path, clips, way, settled)
-        if circle:
-            clip = clips[circle[0]]
-            span = clip.upstream[circle[1]]
-            told = " ← ".join(circle)
-            hint = "let one of them start from a picture of its own, or from nothing"
-            yield Problem(f"{clip.path} would be made from itself: {told}", span, hint, "L125")
+        if cycle := _cycle(path, clips, [], visited):
+            clip = clips[cycle[0]]
+            yield problem("L125", clip.upstream[cycle[1]], clip=clip.path, cycle=" ← ".join(cycle))
 
 
-def _circle(path: str, clips: Mapping[str, Clip], way: list[str], settled: set[str]) -> list[str]:
-    """Walk up from a clip; return the circle it runs into, from a clip to the same clip. Each is told once."""
-    if path in way:
-        return [*way[way.index(path) :], path]
-    if path in settled or path not in clips:
+def _cycle(path: str, clips: Mapping[str, Clip], walk: list[str], visited: set[str]) -> list[str]:
+    """Walk up from a clip and return the first cycle, from a clip to the same clip. Each is found once."""
+    if path in walk:
+        return [*walk[walk.index(path) :], path]
+    if path in visited or path not in clips:
         return []
-    way.append(path)
+    walk.append(path)
     found: list[str] = []
     for source in clips[path].upstream:
-        found = found or _circle(source, clips, way, settled)
-    way.pop()
-    settled.add(path)
+        found = found or _cycle(source, clips, walk, visited)
+    walk.pop()
+    visited.add(path)
     return found
 
 
 def _long_chains(clips: Mapping[str, Clip], limit: int) -> Iterator[Problem]:
-    """A chain is told at the first clip that is too far down."""
+    """Yield a warning for each chain, at the first clip that is too far from its start."""
     chains: dict[str, tuple[str, ...]] = {}
     for path in clips:
         chain = _chain(path, clips, chains)
         if len(chain) == limit + 2:
             clip = clips[path]
-            message = (
-                f"{path} is {limit + 1} clips away from a start of its own ({' ← '.join(chain)}): "
-                "colours and faces drift a little with each"
-            )
-            hint = "start one of them from a picture of its own, such as a reference"
-            yield Problem(message, clip.upstream[chain[1]], hint, "L126", "warning", of=(path,))
+            span = clip.upstream[chain[1]]
+            yield problem("L126", span, of=(path,), clip=path, count=limit + 1, chain=" ← ".join(chain))
 
 
 def _chain(path: str, clips: Mapping[str, Clip], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The longest way up from a clip, itself first."""
+    """Return the longest walk up from a clip, the clip itself first."""
     if path not in known:
         ways = [_chain(source, clips, known) for source in clips[path].upstream if source in clips]
         known[path] = (path, *max(ways, key=len, default=()))

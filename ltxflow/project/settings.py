@@ -1,7 +1,4 @@
-"""What a film, its defaults, a scene and a clip say of a clip's settings, laid over each other. Reads no file.
-
-Layers of settings: profile < quality < defaults < scene < clip < command line. Pure; knows no file.
-"""
+"""Resolve the settings of clips from layers: profile < quality < defaults < scene < clip < command line. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +8,20 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ltxflow.core.errors import Problem, Span
+from ltxflow.core.errors import Problem, Span, problem
+from ltxflow.documents.document import KeyPath
 from ltxflow.models.profile import EMPTY, Profile, Quality
 from ltxflow.project.model import Value
-from ltxflow.project.reader import Path_, Reader
+from ltxflow.project.reader import Reader
 from ltxflow.project.weights import AUTO
-
-RULES = {"L042": "a quality is one of the profile's"}
 
 
 class Layers:
-    """The settings of a film's clips. What clips share is resolved once, and a clip's own values laid over it.
+    """The settings of a film's clips. Shared layers are resolved once; a clip's values override them.
 
-    `film` are the layers that every clip has, weakest first: the profile's, then the film's. Quality goes between, by
-    clip. `choices` are what `auto` came to; `open` gathers what says `auto` and is not among them: the profile's first
-    choice then.
+    `film` are the layers of every clip, weakest first: the profile's, then the film's. The quality of a clip goes
+    between. `choices` are the results of `auto`; `open` collects settings that are `auto` and not among them, for which
+    the profile's first choice is used.
     """
 
     def __init__(
@@ -35,7 +31,7 @@ class Layers:
         self.open: set[str] = set()
         self._top = Layer("command line", command_line)
         self._below: dict[Any, dict[str, Value]] = {}
-        self._alive: list[Layer] = []  # so that no other layer gets the id of one that `_below` knows
+        self._alive: list[Layer] = []  # keeps layers alive: `_below` has their ids as keys
         self.film = self._of_film(reader.document.data)
 
     def _of_film(self, data: Mapping[str, Any]) -> list[Layer]:
@@ -48,8 +44,8 @@ class Layers:
         film.append(self.of("defaults.clip", defaults, ("defaults", "clip")))
         return [Layer(f"profile {self._profile.name}", self._profile.clip_defaults), *film]
 
-    def of(self, origin: str, written: Mapping[str, Any], path: Path_) -> Layer:
-        """Given what is written at `path`, return it as a layer: every setting in it, with its place."""
+    def of(self, origin: str, written: Mapping[str, Any], path: KeyPath) -> Layer:
+        """Return the settings written at `path` as a layer, each with its place."""
         flat = flatten(written)
         return Layer(
             origin,
@@ -57,9 +53,11 @@ class Layers:
             {name: self._reader.span((*path, *where)) for name, (_, where) in flat.items()},
         )
 
-    def settings(self, shared: Sequence[Layer], own: Layer, path: Path_) -> dict[str, Value]:
-        """Given the layers that a clip shares with others, and its own, return its settings: the quality's parts stand
-        between the profile and what the film says."""
+    def settings(self, shared: Sequence[Layer], own: Layer, path: KeyPath) -> dict[str, Value]:
+        """Resolve a clip's settings from shared layers and its `own`.
+
+        The parts of its quality go between the profile and the film's settings.
+        """
         profile, below = self._profile, self._resolved(shared, None)
         layers = (self._top, own)
         quality = next((each.value("quality") for each in layers if "quality" in each.values), below.get("quality"))
@@ -71,7 +69,7 @@ class Layers:
             preset = profile.qualities[profile.default_quality]
         parts = {name: getattr(preset, name) for name in QUALITY_PARTS}
         named = Layer(f"quality {preset.name}", parts)
-        if quality.origin == "command line":  # asked for as a whole: it wins as a whole
+        if quality.origin == "command line":  # requested as a whole: it overrides as a whole
             resolved = resolve([own, named, self._top], below)
         else:
             resolved = resolve([own, self._top], self._resolved(shared, named))
@@ -90,7 +88,7 @@ class Layers:
         return replace(quality, value=chosen)
 
     def _stages(self, preset: Quality) -> int:
-        """What `stages: auto` comes to: two where they can be had; a stand-in is made as its quality says."""
+        """Return the result of `stages: auto`: two where possible; for a stand-in those of its quality."""
         if preset.stand_in:
             return preset.stages
         if self._choices.get("stages") not in (1, 2):
@@ -98,14 +96,14 @@ class Layers:
             return 2
         return int(self._choices["stages"])
 
-    def _unknown(self, quality: Value, path: Path_) -> Problem:
+    def _unknown(self, quality: Value, path: KeyPath) -> Problem:
         near = difflib.get_close_matches(str(quality.value), self._profile.qualities, n=1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
         hint += f"{self._profile.name} has: {', '.join(self._profile.qualities)}"
-        return Problem(f'unknown quality "{quality.value}"', quality.span or self._reader.span(path), hint, "L042")
+        return problem("L042", quality.span or self._reader.span(path), hint=hint, quality=quality.value)
 
     def _resolved(self, layers: Sequence[Layer], named: Layer | None) -> dict[str, Value]:
-        """The layers that clips share, resolved; those of a quality come after the profile's."""
+        """Resolve the layers that clips share; that of a quality comes after the profile's."""
         written = [layer for layer in layers if layer.values]
         key = (*map(id, written), named.origin if named else "")
         if key not in self._below:
@@ -115,7 +113,7 @@ class Layers:
 
 
 # Settings that are mappings in the file and resolve leaf by leaf, so that `defaults.clip.reference.strength`
-# holds for a clip that names only an image. The first leaf is what a bare value means.
+# applies to a clip that names only an image. A bare value sets the first leaf.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "reference": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
     "last_frame": ("image", "base", "angle", "frame_of", "strength", "compression", "fit", "focus"),
@@ -146,7 +144,7 @@ PLAIN = (
     "gain",
     "ignore",
 )
-# Ways to say the same: a stronger layer's one puts away what weaker layers said in another way.
+# Alternatives: one of them in a stronger layer removes the others of weaker layers.
 _WAYS: Mapping[str, tuple[str, ...]] = {
     f"{group}.{way}": tuple(f"{group}.{other}" for other in ("image", "base", "angle", "frame_of") if other != way)
     for group in ("reference", "last_frame")
@@ -158,7 +156,7 @@ NAMES = frozenset(PLAIN) | {f"{group}.{leaf}" for group, leaves in GROUPS.items(
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of settings: dotted name → value, who said so, and where each was written."""
+    """One source of settings: dotted name → value, with the origin and the place of each."""
 
     origin: str
     values: Mapping[str, Any]
@@ -169,7 +167,7 @@ class Layer:
 
 
 def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]]:
-    """Given a mapping as written, return dotted name → (value, path in the mapping). Other keys are left out."""
+    """Flatten a mapping to dotted name → (value, path in the mapping), leaving out keys that are not settings."""
     flat: dict[str, tuple[Any, tuple[str, ...]]] = {}
     for name, value in written.items():
         if name in PLAIN:
@@ -179,16 +177,16 @@ def flatten(written: Mapping[str, Any]) -> dict[str, tuple[Any, tuple[str, ...]]
             if isinstance(value, Mapping):
                 for leaf, leaf_value in value.items():
                     flat[f"{name}.{leaf}"] = (leaf_value, (name, leaf))
-            else:  # a bare name, or null to take away what a default gave
+            else:  # a bare name, or null to remove a default
                 flat[f"{name}.{first}"] = (value, (name,))
     return flat
 
 
 def resolve(layers: Iterable[Layer], below: Mapping[str, Value] = MappingProxyType({})) -> dict[str, Value]:
-    """Given layers from the weakest to the strongest, return every name with the last one's word on it.
+    """Resolve layers, given from the weakest to the strongest, to one value a name.
 
-    `below` is what still weaker ones come to. What they `ignore` adds up. `seed` and `seeds` are two ways to say one
-    thing: whichever a stronger layer has is all that counts.
+    `below` is the result of weaker layers. Lists of `ignore` add up. `seed` and `seeds` are alternatives: either in a
+    stronger layer overrides both of weaker ones.
     """
     resolved = dict(below)
     for layer in layers:
@@ -203,7 +201,7 @@ def resolve(layers: Iterable[Layer], below: Mapping[str, Value] = MappingProxyTy
 
 
 def _joined(below: Value | None, above: Value) -> Value:
-    """What layers silence adds up; an empty list takes away what weaker ones gave."""
+    """Add up `ignore` of two layers; an empty list removes that of weaker layers."""
     if below is None or not below.value or not above.value:
         return above
     return replace(above, value=[*dict.fromkeys([*below.value, *above.value])])

@@ -1,7 +1,7 @@
-"""Reads the files that a film is written in and joins them into one document: scene files, `!include`.
+"""Read the files of a film into one document: project.yaml, scene files, `!include`.
 
-Every path in them is relative to the project's folder, wherever it stands. Knows the shape of files, not what a film
-is. A unit is what can be judged by itself: project.yaml, or a file with one scene, each with what it includes.
+Every path in them is relative to the project folder, whichever file it is in. The schema checks each unit separately: a
+unit is project.yaml, or a file with one scene, with its includes.
 """
 
 from __future__ import annotations
@@ -16,32 +16,26 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.documents import yaml
-from ltxflow.documents.fast_schema import check, fits
+from ltxflow.documents.document import Document, Include, KeyPath
+from ltxflow.documents.fast_schema import fits
 from ltxflow.documents.paths import contained, nearby, shown
-from ltxflow.documents.yaml import Document, Include
+from ltxflow.documents.schema import check
 
-RULES = {
-    "L110": "an include is a YAML or text file of the project, a file under scenes: a YAML file",
-    "L111": "includes do not go round in circles",
-    "L112": "a pattern under scenes: names files",
-}
-MAX_INCLUDES = 20_000  # in one film: a file that includes two files twice, and so on, would fill the memory
+MAX_INCLUDES = 20_000  # in one film: files that include two files twice, and so on, would exhaust memory
 GLOB = "*?["
-TEXTS = (".txt", ".md")  # included as they are: a prompt needs no quotes then
-A_SCENE = {"id": "a", "clips": [{"id": "a", "prompt": "…"}]}  # stands for those in files of their own
-
-Path_ = tuple[str | int, ...]
+TEXTS = (".txt", ".md")  # included unparsed: a prompt then needs no quotes
+A_SCENE = {"id": "a", "clips": [{"id": "a", "prompt": "…"}]}  # a placeholder for scenes in separate files
 
 
 @dataclass
 class Sources:
-    """A film as it is written, in one document; the files and folders that it rests on, in reading order.
+    """A film as one document, and the files and folders it was read from, in reading order.
 
-    `foreign` names what needs trust: absolute paths. `head` is a digest of all but the scenes. `homes` are for each
-    scene the files that it stands in, where it has its own: first its file, then what that includes. `numbers` are the
-    places of the document's scenes in the film where it has not all of them.
+    `foreign` names the parts that need trust: absolute paths. `head` is a digest of all but the scenes. `homes` has for
+    each scene with a separate file that file and its includes, and () for the others. `numbers` are the positions of
+    the document's scenes in the film, where it has only some of them.
     """
 
     document: Document
@@ -55,45 +49,45 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class PlaceInFile:
-    """Where a project is, and what it may name."""
+class ProjectRoots:
+    """The folders of a project, and whether it may name absolute paths."""
 
     folder: Path
     workspace: Path
     is_trusted: bool = False
 
 
-def read_sources(file: Path, place: PlaceInFile) -> Sources:
-    """Given the path of project.yaml, return the film's document, its shape checked.
+def read_sources(file: Path, roots: ProjectRoots) -> Sources:
+    """Read project.yaml and its files into one document, and check it against the schema.
 
-    Raise LtxflowError for a file that cannot be gone on with: no YAML, not there, includes in a circle. What else is
-    wrong is in `problems`, at the file in which it is written.
+    Raise LtxflowError for a file that is missing or not YAML, and for includes in a cycle. Other problems are collected
+    in `problems`, each at the file it is in.
     """
     sources = Sources(Document("", None, 0))
-    reader = _Reader(place, sources)
+    reader = _Reader(roots, sources)
     document = sources.document = reader.read(file, shown(file))
     scenes = _scenes(document)
     sources.head = _head(document.data, scenes)
     units: list[tuple[int, list[Document]]] = []
-    lost: list[Problem] = []
+    failures: list[Problem] = []
     for index, name in enumerate(scenes):
         if isinstance(name, str):
             span, parts = document.span(("scenes", index)), []
-            for path in reader.scene_files(name, span, lost):
+            for path in reader.scene_files(name, span, failures):
                 try:
                     parts.append(reader.read(path, shown(path), span))
                     sources.homes.append(reader.homes[path.resolve()])
                 except LtxflowError as error:
-                    lost += error.problems
+                    failures += error.problems
             units.append((index, parts))
         else:
             sources.homes.append(())
-    if lost:
-        raise LtxflowError(*document.problems, *lost)
+    if failures:
+        raise LtxflowError(*document.problems, *failures)
     for index, _ in units:
-        scenes[index] = {}  # judged apart
+        scenes[index] = {}  # checked separately
     sources.problems += [*document.problems, *_checked(document, [index for index, _ in units])]
-    for index, parts in reversed(units):  # the places before it still hold
+    for index, parts in reversed(units):  # reversed, so that earlier indexes stay valid
         for part in parts:
             sources.problems += [*part.problems, *check(part, "scene")]
         document.put_items(("scenes",), index, parts)
@@ -102,20 +96,20 @@ def read_sources(file: Path, place: PlaceInFile) -> Sources:
 
 @dataclass(frozen=True)
 class WrittenScene:
-    """A scene as it was written, and where: `values`, a digest of what is there, or `home`, the files of its own."""
+    """A scene as written: `values`, a digest of its values, or `home`, its separate files; and its place."""
 
     values: str = ""
     home: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False)
 
 
-def how_written(sources: Sources) -> tuple[WrittenScene, ...]:
-    """Given a film's sources, return how each of their scenes is written."""
-    document, told = sources.document, []
+def written_scenes(sources: Sources) -> tuple[WrittenScene, ...]:
+    """Return the scenes of the sources as written."""
+    document, scenes = sources.document, []
     for index, (scene, home) in enumerate(zip(document.data["scenes"], sources.homes, strict=True)):
         values = "" if home else _values(scene)
-        told.append(WrittenScene(values, tuple(map(str, home)), document.span(("scenes", index))))
-    return tuple(told)
+        scenes.append(WrittenScene(values, tuple(map(str, home)), document.span(("scenes", index))))
+    return tuple(scenes)
 
 
 @dataclass
@@ -158,19 +152,19 @@ class Outline:
         return self._reader.included
 
 
-def read_outline(file: Path, place: PlaceInFile) -> Outline | None:
+def read_outline(file: Path, roots: ProjectRoots) -> Outline | None:
     """Read project.yaml and list its scenes; None where something is wrong: `read_sources` says what."""
     sources = Sources(Document("", None, 0))
-    reader = _Reader(place, sources)
+    reader = _Reader(roots, sources)
     document = sources.document = reader.read(file, shown(file))
     scenes = _scenes(document)
     sources.head = _head(document.data, scenes)
     places: list[Path | int] = []
-    lost: list[Problem] = []
+    failures: list[Problem] = []
     for index, scene in enumerate(scenes):
         span = document.span(("scenes", index))
-        places += reader.scene_files(scene, span, lost) if isinstance(scene, str) else [index]
-    if document.problems or lost:
+        places += reader.scene_files(scene, span, failures) if isinstance(scene, str) else [index]
+    if document.problems or failures:
         return None
     written = tuple(
         WrittenScene(_values(scenes[at])) if isinstance(at, int) else WrittenScene(home=(str(at),)) for at in places
@@ -184,50 +178,50 @@ def _scenes(document: Document) -> list[Any]:
 
 
 def _head(data: Any, scenes: Sequence[Any]) -> str:
-    """A digest of all but the scenes, and of how these are named."""
+    """Return a digest of all but the scenes, and of the names of scene files."""
     rest = {key: value for key, value in data.items() if key != "scenes"} if isinstance(data, dict) else data
     return _values([rest, [scene if isinstance(scene, str) else None for scene in scenes]])
 
 
 def _values(data: Any) -> str:
-    """A digest of values as they are written, in their order."""
+    """Return a digest of values as written, in their order."""
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
 def _checked(document: Document, apart: Sequence[int]) -> list[Problem]:
-    """What the schema has against a unit, but for the scenes that stand in files of their own."""
+    """Return the schema's problems of project.yaml, without those of scenes in separate files."""
     if apart and not document.problems:
         own = [scene for index, scene in enumerate(document.data["scenes"]) if index not in apart]
         if _fits_with(document, own):
             return []
     places = {document.span(("scenes", index)) for index in apart}
-    return [problem for problem in check(document) if problem.span not in places]
+    return [each for each in check(document) if each.span not in places]
 
 
 def _fits_with(document: Document, own: Sequence[Any]) -> bool:
-    """Return whether project.yaml certainly fits the schema with these of its scenes alone."""
+    """Return whether project.yaml certainly fits its schema with only these of its scenes."""
     return fits({**document.data, "scenes": own or [A_SCENE]})
 
 
 @dataclass
 class _Reader:
-    """One reading: where the project is, what was found so far, which files are being read."""
+    """The state of one reading: the project, the documents read so far, the files being read."""
 
-    place: PlaceInFile
+    roots: ProjectRoots
     sources: Sources
     known: dict[Path, Document] = field(default_factory=dict)
-    homes: dict[Path, tuple[Path, ...]] = field(default_factory=dict)  # a file that was read, and what it includes
+    homes: dict[Path, tuple[Path, ...]] = field(default_factory=dict)  # file → the file and its includes
     opened: list[Path] = field(default_factory=list)
-    scenes: set[Path] = field(default_factory=set)  # a pattern names the rest of a folder
-    real: dict[str, str] = field(default_factory=dict)  # folder → where it really is
+    scenes: set[Path] = field(default_factory=set)  # a pattern matches only files not named before
+    real: dict[str, str] = field(default_factory=dict)  # folder → its resolved path
     included: int = 0
 
     def read(self, file: Path, name: str, span: Span | None = None) -> Document:
-        """Given a file and where it is named, return it with what it includes."""
+        """Read a file with its includes. `span` is the place that names it."""
         at = file.resolve()
         if at in self.opened:
-            circle = " → ".join(shown(path) for path in [*self.opened[self.opened.index(at) :], at])
-            raise LtxflowError(Problem(f"includes go round: {circle}", span, "take one of them out", "L111"))
+            cycle = " → ".join(shown(path) for path in [*self.opened[self.opened.index(at) :], at])
+            raise LtxflowError(problem("L111.cycle", span, cycle=cycle))
         if at in self.known:
             return self.known[at]
         self.sources.files.append(file)
@@ -238,7 +232,7 @@ class _Reader:
             else:
                 document = yaml.read(file, name, includes=True, problems=problems)
         except LtxflowError as error:
-            raise LtxflowError(*(_from(problem, span) for problem in error.problems)) from None
+            raise LtxflowError(*(_named_at(each, span) for each in error.problems)) from None
         self.opened.append(at)
         home = [file]
         for path, include in list(_includes(document.data)):
@@ -248,74 +242,71 @@ class _Reader:
         self.known[at] = replace(document, problems=tuple(problems))
         return self.known[at]
 
-    def include(self, document: Document, path: Path_, include: Include, home: list[Path]) -> list[Problem]:
-        """Put what is included into its place, its files into `home`, and return what is wrong in there."""
+    def include(self, document: Document, path: KeyPath, include: Include, home: list[Path]) -> list[Problem]:
+        """Put an include into its place and its files into `home`. Return the problems in it."""
         span = document.span(path)
         self.included += 1
         if self.included > MAX_INCLUDES:
-            hint = "include less, or fewer times"
-            raise LtxflowError(Problem(f"more than {MAX_INCLUDES} includes", span, hint, "L111"))
+            raise LtxflowError(problem("L111.many", span, most=MAX_INCLUDES))
         if not path:
-            raise LtxflowError(Problem("a file is more than one include", span, "name that file instead", "L110"))
+            raise LtxflowError(problem("L110.whole", span))
         file = self.one(include.path, span)
         part = self.read(file, shown(file), span)
         home += self.homes[file.resolve()]
         document.put(path, part)
-        return [_from(problem, span) for problem in part.problems]
+        return [_named_at(each, span) for each in part.problems]
 
-    def scene_files(self, name: str, span: Span, lost: list[Problem]) -> list[Path]:
-        """Given a name or a pattern under `scenes:`, return the files it names; what is wrong goes to `lost`."""
+    def scene_files(self, name: str, span: Span, failures: list[Problem]) -> list[Path]:
+        """Return the files of a name or a pattern under `scenes:`. Problems are added to `failures`."""
         try:
             files = [file for file in self.named(name, span) if file not in self.scenes]
         except LtxflowError as error:
-            lost += error.problems
+            failures += error.problems
             return []
         self.scenes.update(files)
         return files
 
     def one(self, name: str, span: Span) -> Path:
-        """Given the name of a file as written, return where it is. Raise LtxflowError when it is not there."""
-        place = self.place
-        file, problem = contained(name, place.folder, place.workspace, span, place.is_trusted, self.real)
+        """Return the file of a name as written. Raise LtxflowError when there is none."""
+        roots = self.roots
+        file, refusal = contained(name, roots.folder, roots.workspace, span, roots.is_trusted, self.real)
         if Path(name).is_absolute() or name.startswith("~"):
             self.sources.foreign[f"absolute path {name}"] = name
-        if problem or file is None:
-            raise LtxflowError(*([problem] if problem else []))
+        if refusal or file is None:
+            raise LtxflowError(*([refusal] if refusal else []))
         if not file.is_file():
-            raise LtxflowError(Problem(f'no file "{name}"', span, nearby(file, name, span), "L110"))
+            raise LtxflowError(problem("L110.missing", span, hint=nearby(file, name, span), name=name))
         return file
 
     def named(self, name: str, span: Span) -> list[Path]:
-        """Given a name or a pattern under `scenes:`, return the files it names, by name."""
+        """Return the files of a name or a pattern under `scenes:`, sorted by name. Raise LtxflowError for none."""
         if not any(mark in name for mark in GLOB):
             return [self.one(name, span)]
-        hint = "write one such as scenes/*.yaml"
         if Path(name).is_absolute() or ".." in Path(name).parts or "**" in name:
-            message = f'the pattern "{name}" does not stay in one folder of the project'
-            raise LtxflowError(Problem(message, span, hint, "L112"))
-        folder = (self.place.folder / name).parent
+            raise LtxflowError(problem("L112.folder", span, name=name))
+        folder = (self.roots.folder / name).parent
         self.sources.files.append(folder)  # a new file in there is a new scene
-        found = [] if any(mark in str(folder) for mark in GLOB) else sorted(_fitting(folder, Path(name).name))
+        found = [] if any(mark in str(folder) for mark in GLOB) else sorted(_matching(folder, Path(name).name))
         if not found:
-            raise LtxflowError(Problem(f'no file fits "{name}"', span, hint, "L112"))
+            raise LtxflowError(problem("L112.none", span, name=name))
         above, is_known = Path(name).parent, False
         files = []
-        for file, is_link in found:  # where one that is no link lies in the workspace, all others of them do
+        for file, is_link in found:  # if one that is not a link lies in the workspace, all such files do
             files.append(folder / file if is_known and not is_link else self.one(str(above / file), span))
             is_known = is_known or not is_link
         return files
 
 
-def _fitting(folder: Path, pattern: str) -> Iterator[tuple[str, bool]]:
-    """The names of the files in a folder that fit a pattern, each with whether it is a link."""
+def _matching(folder: Path, pattern: str) -> Iterator[tuple[str, bool]]:
+    """Yield the names of the files in a folder that match a pattern, each with whether it is a link."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
             if fnmatchcase(entry.name, pattern) and entry.is_file():
                 yield entry.name, entry.is_symlink()
 
 
-def _includes(data: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Include]]:
-    """Every include of a document, by its path."""
+def _includes(data: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Include]]:
+    """Yield every include of a document with its path."""
     if isinstance(data, Include):
         yield path, data
     elif isinstance(data, Mapping):
@@ -328,10 +319,10 @@ def _includes(data: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Include]]:
                 yield from _includes(value, (*path, index))
 
 
-def _from(problem: Problem, span: Span | None) -> Problem:
-    """A problem of a file, with where that file is named."""
+def _named_at(found: Problem, span: Span | None) -> Problem:
+    """Add the place that names a file to the hint of a problem in it."""
     if span is None:
-        return problem
+        return found
     where = f"named at {span.file}:{span.line}:{span.col}"
-    hint = f"{problem.hint} ({where})" if problem.hint else where
-    return Problem(problem.message, problem.span or span, hint, problem.code, problem.level)
+    hint = f"{found.hint} ({where})" if found.hint else where
+    return replace(found, span=found.span or span, hint=hint)

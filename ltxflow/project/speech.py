@@ -1,6 +1,6 @@
-"""What is spoken over a scene: its lines, the form in which they are read out, what decides how they sound.
+"""Read the speech of a scene: its lines, the text that engines get, and the values that enter keys.
 
-Text is normalised here once, for speech, captions and estimate. Pure: makes no sound and reads no file.
+Text is normalised here, for speech, captions and estimates alike. Pure: makes no sound and reads no file.
 """
 
 from __future__ import annotations
@@ -15,29 +15,20 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from ltxflow.core.errors import Problem, Span
+from ltxflow.core.errors import Problem, Span, problem
 from ltxflow.core.timing import TimingError, parse_time
+from ltxflow.documents.document import KeyPath
 from ltxflow.media.speech import KINDS, NO_OFFLINE, OFFLINE, Engine
 from ltxflow.models.profile import EMPTY
 from ltxflow.project.sentences import split
 
-RULES = {
-    "L061": "an engine that speaks is built in, or named under engines:; one that is missing speaks nothing new",
-    "L062": "a line's id is used once in its narration",
-    "L063": "a voice is a name of the engine's, and there is one where the engine needs it",
-    "L064": "a line has something to say",
-    "L065": "an engine's entry says where its server is or what its command is, and no more than it may",
-    "L066": "a pause is a time: 12f or 0.4s",
-}
-
-ANY_OFFLINE = "offline"  # whichever engine is installed that needs no network
-MISSING_HINT = "what it made before is used; to make more, name it under engines: in your configuration"
-SPEEDS = (0.5, 2.0)  # what every engine can do
+ANY_OFFLINE = "offline"  # any installed engine that needs no network
+MISSING_HINT = "add it under engines in your configuration to make more than it made before"
+SPEEDS = (0.5, 2.0)  # the range of every engine
 WORDS_PER_SECOND = Fraction(5, 2)  # a calm narrator; 150 words a minute
 DEFAULT_TIMEOUT_S = 120.0
 
-Path_ = tuple[str | int, ...]
-SpanOf = Callable[[Path_], Span | None]
+SpanOf = Callable[[KeyPath], Span | None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Speech:
-    """What is spoken over a scene, by whom. `voice` is never empty where the engine has a default of its entry."""
+    """The lines of a scene with their engine and voice. `voice` is set where the engine's entry has a default."""
 
     engine: Engine
     voice: str
@@ -69,7 +60,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class SpokenText:
-    """A line as it is read out. `origins` has for every character of it the place in the line as it is shown."""
+    """A line as the engine gets it. `origins` has for every character its position in the line as shown."""
 
     text: str
     origins: tuple[int, ...]
@@ -82,7 +73,7 @@ _KEPT_FORMATS = "\u200c\u200d"  # joiners: they change letters in Persian, Hindi
 
 
 def shown(text: str) -> str:
-    """Given a text as written, return it as captions show it: white space folded, nothing invisible in it."""
+    """Return a text as captions show it: white space folded, invisible characters removed."""
     kept = (c for c in unicodedata.normalize("NFC", text) if c.isspace() or not _is_hidden(c))
     return " ".join("".join(kept).split())
 
@@ -93,7 +84,7 @@ def _is_hidden(char: str) -> bool:
 
 @functools.cache
 def _unspaced() -> re.Pattern[str]:
-    """Scripts without spaces between words. Compiled on first use: it takes longer than to plan a scene."""
+    """Match scripts without spaces between words. Compiled on first use: that takes longer than to plan a scene."""
     return re.compile(
         "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
         "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
@@ -101,27 +92,28 @@ def _unspaced() -> re.Pattern[str]:
 
 
 def spoken(text: str, lexicon: Mapping[str, str]) -> SpokenText:
-    """Given a text as written, return what an engine is given: quotes straight, the lexicon's words replaced.
+    """Return a text for an engine: quotes straightened, words of the lexicon replaced.
 
-    Whole words only, the longest entry first, and what was put in is not looked at again. An entry in small
-    letters stands for any case ("defi": DeFi, Defi), any other for just itself ("US" is not "us"). Numbers are
-    the engine's to read.
+    Only whole words are replaced, the longest entry first, and replacements are not searched again. An entry in small
+    letters matches any case ("defi": DeFi, Defi), any other only itself ("US" is not "us"). Numbers are left to the
+    engine.
     """
-    told = shown(text)
-    entries = sorted(((shown(word), said) for word, said in lexicon.items() if shown(word)), key=lambda e: -len(e[0]))
+    plain = shown(text)
+    entries = [(shown(word), replacement) for word, replacement in lexicon.items() if shown(word)]
+    entries.sort(key=lambda entry: -len(entry[0]))
     parts: list[str] = []
     origins: list[int] = []
     at = 0
-    while at < len(told):
-        found = next((entry for entry in entries if _stands_at(told, at, entry[0])), None)
-        part = shown(found[1]) if found else told[at]
+    while at < len(plain):
+        found = next((entry for entry in entries if _matches_at(plain, at, entry[0])), None)
+        part = shown(found[1]) if found else plain[at]
         parts.append(part.translate(_STRAIGHT))
         origins += [at] * len(part)
         at += len(found[0]) if found else 1
     return SpokenText("".join(parts), tuple(origins))
 
 
-def _stands_at(text: str, at: int, word: str) -> bool:
+def _matches_at(text: str, at: int, word: str) -> bool:
     end = at + len(word)
     here = text[at:end].translate(_STRAIGHT)
     wanted = word.translate(_STRAIGHT)
@@ -131,7 +123,7 @@ def _stands_at(text: str, at: int, word: str) -> bool:
 
 
 def _joined(text: str, at: int) -> bool:
-    """Whether a word goes on over the place before text[at]."""
+    """Return whether a word continues across the position before text[at]."""
     if not 0 < at < len(text):
         return False
     left, right = text[at - 1], text[at]
@@ -145,12 +137,12 @@ def _is_wordy(char: str) -> bool:
 
 
 def has_words(text: str) -> bool:
-    """Given a text, return whether there is a letter or a digit in it."""
+    """Return whether a text has a letter or a digit."""
     return any(_is_wordy(char) for char in text)
 
 
 def sentences(text: str) -> tuple[str, ...]:
-    """Return the sentences of a text in order; joined with blanks they are the text again."""
+    """Return the sentences of a text in order; joined by spaces they are the text again."""
     return split(shown(text))
 
 
@@ -158,7 +150,7 @@ def sentences(text: str) -> tuple[str, ...]:
 
 
 def count_words(text: str) -> Fraction:
-    """Given a text, return how many words long it sounds: two signs of Chinese, Japanese or Thai count as one."""
+    """Return the length of a text in words; two signs of Chinese, Japanese or Thai count as one."""
     signs = len(_unspaced().findall(text))
     words = sum(1 for part in _unspaced().sub(" ", text).split() if has_words(part))
     return words + Fraction(signs, 2)
@@ -170,7 +162,7 @@ def line_starts(
     speed: float = 1.0,
     lexicon: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Fraction]:
-    """Given lines, return about when each is said, in seconds from the first one's start, by its id."""
+    """Estimate the start of each line by id, in seconds from the start of the first."""
     starts, at = {}, Fraction(0)
     for line in lines:
         starts[line.id] = at
@@ -179,14 +171,14 @@ def line_starts(
 
 
 def read_lines(
-    narration: Mapping[str, Any], fill: Callable[[str, Path_], str], span: SpanOf, fps: int
+    narration: Mapping[str, Any], fill: Callable[[str, KeyPath], str], span: SpanOf, fps: int
 ) -> tuple[Line, ...]:
-    """Given a scene's narration, return its lines, whoever speaks them; what is wrong with them, read_speech says."""
+    """Return the lines of a narration without an engine. Their problems are reported by read_speech."""
     return _lines(_Reader(narration, {}, span, span, fps), fill)
 
 
 def estimate(speech: Speech, words_per_second: Fraction = WORDS_PER_SECOND) -> Fraction:
-    """Given what is to be spoken, return about how many seconds it takes, pauses included."""
+    """Estimate the length of speech in seconds, pauses included."""
     words = sum((count_words(spoken(line.text, speech.lexicon).text) for line in speech.lines), Fraction(0))
     pauses = sum((line.pause_s for line in speech.lines), Fraction(0))
     return max(words, Fraction(1)) / words_per_second / Fraction(str(speech.speed)) + pauses
@@ -196,7 +188,7 @@ def estimate(speech: Speech, words_per_second: Fraction = WORDS_PER_SECOND) -> F
 
 
 def keyed_line(speech: Speech, line: Line) -> dict[str, Any]:
-    """Given a line, return all that decides how it sounds alone. Ids, pauses and where a server is do not."""
+    """Return all that determines the sound of one line: not ids, pauses or server addresses."""
     return {
         "engine": speech.engine.keyed(),
         "voice": speech.voice,
@@ -206,7 +198,7 @@ def keyed_line(speech: Speech, line: Line) -> dict[str, Any]:
 
 
 def keyed_whole(speech: Speech) -> dict[str, Any]:
-    """Given a scene's speech, return what decides how its spoken lines become one sound."""
+    """Return all that determines how the spoken lines of a scene are joined."""
     return {"pauses_s": [str(line.pause_s) for line in speech.lines], "trim": speech.trim}
 
 
@@ -214,14 +206,14 @@ def keyed_whole(speech: Speech) -> dict[str, Any]:
 
 
 def line_times(speech: Speech, facts: Mapping[str, Any]) -> dict[str, tuple[Fraction, Fraction]]:
-    """Given the facts of a scene's made narration, return when each of its lines begins and ends, in seconds.
+    """Return the start and end of each line in seconds, from the facts of the rendered narration.
 
-    Facts are in the order of the lines and without ids: those may change while the sound stays.
+    Facts are in the order of the lines and have no ids: those may change while the sound stays the same.
     """
     rate = facts["sample_rate"]
     return {
-        line.id: (Fraction(told["start_sample"], rate), Fraction(told["end_sample"], rate))
-        for line, told in zip(speech.lines, facts["lines"], strict=True)
+        line.id: (Fraction(measured["start_sample"], rate), Fraction(measured["end_sample"], rate))
+        for line, measured in zip(speech.lines, facts["lines"], strict=True)
     }
 
 
@@ -241,67 +233,64 @@ def built_in() -> dict[str, Engine]:
 def read_engines(
     written: Mapping[str, Any], span: SpanOf, *, of_project: bool, files: Mapping[str, str] = EMPTY
 ) -> tuple[dict[str, Engine], list[Problem]]:
-    """Given an `engines:` mapping of the user config or of a project, return its engines, and what is wrong.
+    """Read an `engines:` mapping of the user configuration or of a project. Return engines and problems.
 
-    A project names no keys and passes no variables on: those are the user's. `span` knows places below
-    `engines:`; `files` are the words of commands that are files of the project, with their digests, and `folder`
-    is for the caller to fill in.
+    A project may name no keys and pass no variables: those are the user's. `span` finds places below `engines:`;
+    `files` are the words of commands that are files of the project, with their digests. The caller sets `folder`.
     """
     engines: dict[str, Engine] = {}
     problems: list[Problem] = []
     for name, entry in written.items():
-        wrong = list(_wrong_entry(str(name), entry, span, of_project))
-        problems += wrong
-        if not wrong:
+        found = _check_entry(str(name), entry, span, of_project)
+        problems += found
+        if not found:
             engines[str(name)] = _engine(str(name), entry, files)
     return engines, problems
 
 
-def _wrong_entry(name: str, entry: Any, span: SpanOf, of_project: bool) -> list[Problem]:
-    def wrong_entry(message: str, hint: str, *path: str | int) -> Problem:
-        return Problem(f'engine "{name}": {message}', span((name, *path)), hint, "L065")
-
+def _check_entry(name: str, entry: Any, span: SpanOf, of_project: bool) -> list[Problem]:
+    """Return the problems of one engine: the first of its form, or all of its values."""
     if name in (*OFFLINE, ANY_OFFLINE):
-        return [wrong_entry("this name is taken", f"{name} is built in: choose another name")]
+        return [problem("L065.taken", span((name,)), name=name)]
     if not isinstance(entry, Mapping):
-        return [wrong_entry("its entry is no mapping", "write url: and model:, or command:")]
+        return [problem("L065.mapping", span((name,)), name=name)]
     unknown = [key for key in entry if key not in _ENTRY]
     if unknown:
-        return [wrong_entry(f'unknown key "{unknown[0]}"', f"known: {', '.join(sorted(_ENTRY))}", unknown[0])]
+        known = ", ".join(sorted(_ENTRY))
+        return [problem("L065.key", span((name, unknown[0])), name=name, key=unknown[0], known=known)]
     secret = sorted(_SECRET & set(entry)) if of_project else []
     if secret:
-        hint = "put this engine into your own configuration: keys go only where that says"
-        return [wrong_entry(f"{secret[0]} is not a project's to say", hint, secret[0])]
+        return [problem("L065.secret", span((name, secret[0])), name=name, key=secret[0])]
     if ("url" in entry) == ("command" in entry):
-        return [
-            wrong_entry("it needs a url or a command", "write url: http://127.0.0.1:8880/v1, or command: [piper, …]")
-        ]
+        return [problem("L065.origin", span((name,)), name=name)]
     texts = [key for key in ("url", "model", "key_from_env", "voice") if not isinstance(entry.get(key, ""), str)]
     if texts:
-        return [wrong_entry(f"{texts[0]} is no text", "put it in quotes", texts[0])]
-    wrong = []
+        return [problem("L065.text", span((name, texts[0])), name=name, key=texts[0])]
+    problems = []
     if "url" in entry and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#@]*)?", entry["url"]):
-        wrong.append(wrong_entry(f'"{_bare(entry["url"])}" is no url', "such as http://127.0.0.1:8880/v1", "url"))
+        problems.append(problem("L065.url", span((name, "url")), name=name, url=_bare(entry["url"])))
     if _timeout(entry.get("timeout", "120s")) is None:
-        wrong.append(wrong_entry(f'"{entry["timeout"]}" is no time', "write it as 90s or 5m", "timeout"))
+        problems.append(problem("L065.timeout", span((name, "timeout")), name=name, timeout=entry["timeout"]))
     passed = entry.get("env", [])
     if not isinstance(passed, list) or not all(isinstance(item, str) for item in passed):
-        wrong.append(wrong_entry("env is no list of variables", "write env: [ELEVEN_API_KEY]", "env"))
-    return wrong + (_wrong_command(entry["command"], wrong_entry) if "command" in entry else [])
+        problems.append(problem("L065.env", span((name, "env")), name=name))
+    return problems + (_check_command(name, entry["command"], span) if "command" in entry else [])
 
 
-def _wrong_command(command: Any, wrong_entry: Callable[..., Problem]) -> list[Problem]:
-    example = 'write a list: [piper, -m, en.onnx, -i, "{text_file}", -f, "{out}"]'
+def _check_command(name: str, command: Any, span: SpanOf) -> list[Problem]:
+    at = span((name, "command"))
+    example = '[piper, -m, en.onnx, -i, "{text_file}", -f, "{out}"]'
     if not isinstance(command, list) or not command or not all(isinstance(word, str | int | float) for word in command):
-        return [wrong_entry("its command is no list of words", example, "command")]
+        return [problem("L065.command", at, name=name, example=example)]
     words = [str(word) for word in command]
     if "{" in words[0] or not words[0].strip() or words[0].startswith("-"):
-        return [wrong_entry(f'"{words[0]}" is no program', example, "command", 0)]
+        first = span((name, "command", 0))
+        return [problem("L065.program", first, name=name, word=words[0], example=example)]
     rest = " ".join(words[1:])
     missing = [] if "{out}" in rest else ["{out}"]
     missing += [] if "{text}" in rest or "{text_file}" in rest else ["{text} or {text_file}"]
     places = ", ".join(f"{{{place}}}" for place in _PLACES)
-    return [wrong_entry(f"its command has no {missing[0]}", f"it may use {places}", "command")] if missing else []
+    return [problem("L065.placeholder", at, name=name, missing=missing[0], places=places)] if missing else []
 
 
 def _engine(name: str, entry: Mapping[str, Any], files: Mapping[str, str]) -> Engine:
@@ -326,12 +315,12 @@ def _timeout(written: Any) -> float | None:
 
 
 def _bare(url: str) -> str:
-    """An address as it may be shown: without what stands before its `@`, and without its query."""
+    """Return an address as it may be shown: without credentials and query."""
     return re.sub(r"[?#].*", "", re.sub(r"//.*@", "//…@", url, flags=re.DOTALL), flags=re.DOTALL)
 
 
 def needs_trust(engine: Engine) -> dict[str, Any]:
-    """Given an engine that a project brings, return what of it the user's trust is bound to."""
+    """Return the parts of a project's engine that trust is bound to."""
     return {"argv": list(engine.argv), "files": dict(engine.files), "url": engine.url}
 
 
@@ -342,31 +331,29 @@ def read_speech(
     *,
     offline: str | None,
     fps: int,
-    fill: Callable[[str, Path_], str],
+    fill: Callable[[str, KeyPath], str],
     span: SpanOf,
     film_span: SpanOf,
     absent: Callable[[str], Engine | None] = lambda name: None,
 ) -> tuple[Speech | None, list[Problem]]:
-    """Given a scene's narration and the film's `speech:`, return what is spoken; None where no engine is named.
+    """Read a scene's narration and the film's `speech:`. Return the speech, None without an engine, and problems.
 
-    `engines` are all by name, the built-in ones too; `offline` is the one that `engine: offline` means here,
-    None when none is installed: that is advice, not an error. So is an engine that is in none of them, where `absent`
-    has one to stand in for it: what it made before is still made. `fill` puts variables into a text; `span` and
-    `film_span` know places below `narration:` and `speech:`. A scene's value counts before the film's, and its
-    lexicon's entries before the film's. Returned problems may be advice.
+    `engines` are all by name, built-in ones included; `offline` is the engine for `engine: offline`, None when none is
+    installed, which is advice rather than an error. So is an unknown engine for which `absent` has a substitute: the
+    lines it spoke before are still used. `fill` fills in variables; `span` and `film_span` find places below
+    `narration:` and `speech:`. Values and lexicon entries of the scene override those of the film.
     """
     reader = _Reader(narration, film, span, film_span, fps)
-    engine = _chosen(reader, engines, offline, absent)
+    engine = _choose_engine(reader, engines, offline, absent)
     lines = _lines(reader, fill)
     if engine is None or not lines:
         return None, reader.problems
     voice = str(reader.value("voice") or engine.voice)
     lexicon = {str(k): str(v) for k, v in ((film.get("lexicon") or {}) | (narration.get("lexicon") or {})).items()}
     if voice and not _VOICE.fullmatch(voice):
-        hint = "take a name that the engine lists"
-        reader.wrong(f'"{voice}" is no name of a voice', reader.at("voice"), hint, "L063")
+        reader.problems.append(problem("L063.name", reader.at("voice") or reader.span(()), voice=voice))
     if not voice and (engine.kind == "openai" or any("{voice}" in word for word in engine.argv)):
-        reader.wrong(f"{engine.name} needs a voice", reader.at("engine"), "name one: voice: …", "L063")
+        reader.problems.append(problem("L063.missing", reader.at("engine") or reader.span(()), engine=engine.name))
     speed = reader.value("speed")
     speech = Speech(
         engine,
@@ -379,13 +366,13 @@ def read_speech(
     )
     for line in lines:
         if not has_words(spoken(line.text, lexicon).text):
-            reader.wrong(f'there is nothing to say in "{line.text}"', line.span, "write words, or remove it", "L064")
+            reader.problems.append(problem("L064", line.span or reader.span(()), text=line.text))
     return (None if any(p.level == "error" for p in reader.problems) else speech), reader.problems
 
 
 @dataclass
 class _Reader:
-    """What one reading gathers: where values come from, and what is wrong with them."""
+    """The state of one reading: the mappings that values come from, and problems."""
 
     narration: Mapping[str, Any]
     film: Mapping[str, Any]
@@ -402,11 +389,8 @@ class _Reader:
             return self.span((name,))
         return self.film_span((name,)) if name in self.film else None
 
-    def wrong(self, message: str, at: Span | None, hint: str, code: str) -> None:
-        self.problems.append(Problem(message, at or self.span(()), hint, code))
 
-
-def _chosen(
+def _choose_engine(
     reader: _Reader, engines: Mapping[str, Engine], offline: str | None, absent: Callable[[str], Engine | None]
 ) -> Engine | None:
     name = reader.value("engine")
@@ -414,28 +398,27 @@ def _chosen(
         return None
     if name == ANY_OFFLINE:
         if offline is None:
-            at = reader.at("engine")
-            reader.problems.append(Problem("no engine to speak offline is installed", at, NO_OFFLINE, "L061", "advice"))
+            reader.problems.append(problem("L061.offline", reader.at("engine"), hint=NO_OFFLINE, level="advice"))
             return None
         return engines[offline]
     if name not in engines and (missing := absent(str(name))) is not None:
-        message = f'engine "{name}" is not among yours'
         at = reader.at("engine") or reader.span(())
-        reader.problems.append(Problem(message, at, MISSING_HINT, "L061", "advice"))
+        reader.problems.append(problem("L061.missing", at, hint=MISSING_HINT, level="advice", engine=name))
         return missing
     if name not in engines:
         known = [ANY_OFFLINE, *engines]
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
-        hint += f"there are: {', '.join(known)}; others are named under engines: in your configuration"
-        reader.wrong(f'unknown engine "{name}"', reader.at("engine"), hint, "L061")
+        hint += f"use one of {', '.join(known)}, or add it under engines in your configuration"
+        at = reader.at("engine") or reader.span(())
+        reader.problems.append(problem("L061.unknown", at, hint=hint, engine=name))
         return None
     assert engines[name].kind in KINDS
     return engines[name]
 
 
-def _lines(reader: _Reader, fill: Callable[[str, Path_], str]) -> tuple[Line, ...]:
-    """The lines as written; of a text, its sentences, so that each is spoken, kept and timed by itself."""
+def _lines(reader: _Reader, fill: Callable[[str, KeyPath], str]) -> tuple[Line, ...]:
+    """Return the lines; of a text, its sentences, so that each is spoken, stored and timed separately."""
     between = _pause(reader, reader.value("pause"), reader.at("pause"))
     written: Sequence[Any] = reader.narration.get("lines") or ()
     if not written:
@@ -448,13 +431,13 @@ def _lines(reader: _Reader, fill: Callable[[str, Path_], str]) -> tuple[Line, ..
     lines: list[Line] = []
     for index, entry in enumerate(written):
         fields: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"text": entry}
-        path: Path_ = ("lines", index, "text") if isinstance(entry, Mapping) else ("lines", index)
+        path: KeyPath = ("lines", index, "text") if isinstance(entry, Mapping) else ("lines", index)
         at = reader.span(path)
         id = str(fields.get("id", index + 1))
         if id in [line.id for line in lines]:
             first = next(line for line in lines if line.id == id)
-            hint = f"the first is at line {first.span.line}" if first.span else "give it another"
-            reader.wrong(f'line id "{id}" is used twice', reader.span(("lines", index)), hint, "L062")
+            hint = "rename one" + (f": the first is at line {first.span.line}" if first.span else "")
+            reader.problems.append(problem("L062", reader.span(("lines", index)), hint=hint, name=id))
         pause = between if index < len(written) - 1 else Fraction(0)
         if "pause" in fields:
             pause = _pause(reader, fields["pause"], reader.span(("lines", index, "pause")))
@@ -468,5 +451,5 @@ def _pause(reader: _Reader, written: Any, at: Span | None) -> Fraction:
     try:
         return parse_time(str(written), reader.fps)
     except TimingError as error:
-        reader.wrong(error.message, at, error.hint, "L066")
+        reader.problems.append(problem("L066", at or reader.span(()), hint=error.hint, reason=error.message))
         return Fraction(0)

@@ -1,6 +1,6 @@
-"""What is looked for in a clip that came back: a film's `checks:` as thresholds. Pure.
+"""Resolve `checks:` to the thresholds of the clip checks, and apply `ignore:`. Pure.
 
-Which warnings and advice a film does not want to see. Apart from `lint`, whose word lists a plan need not load.
+Separate from `lint`, so that a plan does not load its word lists.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ SWITCHES: Mapping[str, str] = {
 
 
 def thresholds(clip: Clip, profile: Profile) -> Thresholds | None:
-    """Given a clip, return from where on what came back is told; None where its checks are off."""
+    """Return the thresholds for checks of a clip; None where its checks are off."""
     if clip.get("checks.all") is False:
         return None
-    told: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for fields, read in ((SECONDS, _seconds), (NUMBERS, float), (SWITCHES, bool)):
         for name, field in fields.items():
             value = clip.get(f"checks.{name}", True)
             value = profile.checks.get(name, True) if value is True else value
             if value is not True:
-                told[field] = None if value is False and fields is not SWITCHES else read(value)
-    return Thresholds(**told)
+                values[field] = None if value is False and fields is not SWITCHES else read(value)
+    return Thresholds(**values)
 
 
 def _seconds(text: str) -> float:
     return float(str(text).removesuffix("s"))
 
 
-def silenced(project: Project, problems: Iterable[Problem]) -> list[Problem]:
-    """Return problems without the warnings and advice that the film, a scene or a clip silences by `ignore:`.
+def without_ignored(project: Project, problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems without the warnings and advice that the film, a scene or a clip ignores.
 
-    What is about several clips is silent where all of them say so, what is about the film where all of its clips do.
+    A problem of several clips is left out where all of them ignore it, one of the film where all of its clips do.
     """
     of_film = project.settings.get("ignore")
     by_film = frozenset((of_film.value or ()) if of_film else ())
@@ -59,7 +59,7 @@ def silenced(project: Project, problems: Iterable[Problem]) -> list[Problem]:
         by_name.setdefault(clip.path, []).append(clip)
         by_name.setdefault(clip.scene, []).append(clip)
 
-    def is_silent(problem: Problem) -> bool:
+    def is_ignored(problem: Problem) -> bool:
         if problem.level == "error" or not problem.code:
             return False
         if problem.code in by_film:
@@ -67,9 +67,9 @@ def silenced(project: Project, problems: Iterable[Problem]) -> list[Problem]:
         about = [clip for name in problem.of for clip in by_name.get(name, ())] if problem.of else project.clips
         return bool(about) and all(ignores(clip, problem.code) for clip in about)
 
-    return [problem for problem in problems if not is_silent(problem)]
+    return [problem for problem in problems if not is_ignored(problem)]
 
 
 def ignores(clip: Clip, code: str) -> bool:
-    """Return whether a clip, by its own word or by that of its scene or film, silences a rule."""
+    """Return whether a clip, its scene or its film ignores a rule."""
     return code in (clip.get("ignore") or ())

@@ -14,7 +14,7 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.core.timing import clip_file_name
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.plan.evaluate import Status
 from ltxflow.plan.plan import Plan, PublishedClip, published_digest
 from ltxflow.project.model import Clip, Project

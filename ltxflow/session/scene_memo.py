@@ -27,7 +27,7 @@ from ltxflow.media.speech import MISSING
 from ltxflow.plan.plan import Change, Mode, Plan, PlanOptions, SceneRow
 from ltxflow.project.config import read_config
 from ltxflow.project.model import Image, Project, Scene, Still
-from ltxflow.project.sources import MAX_INCLUDES, Outline, PlaceInFile, WrittenScene, read_outline
+from ltxflow.project.sources import MAX_INCLUDES, Outline, ProjectRoots, WrittenScene, read_outline
 from ltxflow.session.session import LOCK, RECORD, Session, open_session
 from ltxflow.store import snapshot
 from ltxflow.store.memo import Memory, memory_of
@@ -127,7 +127,7 @@ class SceneMemo:
         if film is None or _state(film["files"], films := signatures(film["files"])) != film["state"]:
             return None
         request, folder = self.request, self.file.parent
-        outline = read_outline(self.file, PlaceInFile(folder, workspace_of(folder, request.root)))
+        outline = read_outline(self.file, ProjectRoots(folder, workspace_of(folder, request.root)))
         if outline is None or outline.head != film["head"]:
             return None
         records = Records.read(folder, film["output"])

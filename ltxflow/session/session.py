@@ -25,7 +25,7 @@ from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_
 from ltxflow.media.bidi import needs_shaping
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.speech import MISSING, Engine, pick_offline
-from ltxflow.models.profile import templates_folder
+from ltxflow.models.load import templates_folder
 from ltxflow.plan.evaluate import Lookup
 from ltxflow.plan.lengths import SpeechPlan, speak
 from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, SceneRow, make_plan

@@ -251,7 +251,7 @@ def told_prompt(clip: Clip) -> dict[str, str | None]:
 
 def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
     """Given a clip's frames, return them as a field, with what they follow from in the author's words."""
-    follows: dict[str, Any] = {"length": clip.length.asked}
+    follows: dict[str, Any] = {"length": clip.length.written}
     if clip.length.frames is None:
         follows |= {
             "narration": f"{float(scene.narration.seconds):g}s",

@@ -66,7 +66,7 @@ from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.core.regular import read_text
 from ltxflow.documents import yaml
 from ltxflow.documents.paths import shown
-from ltxflow.models.profile import load_profile, templates_folder
+from ltxflow.models.load import load_profile, templates_folder
 from ltxflow.store.memo import Memory
 from ltxflow.workflow import jinja
 

@@ -217,7 +217,7 @@ def test_out_of_memory_is_a_failed_job_that_says_so(server: FakeComfy) -> None:
         events: list[Progress] = []
         await client.socket.open()
         await client.submit(film(), ID)
-        state = await follow(client, ID, events.append, poll=FAST)
+        state = await follow(client, ID, events.append)
         assert state.kind == "failed"
         assert state.error is not None
         assert is_oom(state.error)

@@ -17,7 +17,8 @@ from ltxflow.comfy.discovery import Server
 from ltxflow.comfy.inventory import Inventory, Names, find_name, fit_graph, resolve_names
 from ltxflow.comfy.signatures import core_classes, recorded_info, reported_core
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.models.profile import Profile, load_profile
+from ltxflow.models.load import load_profile
+from ltxflow.models.profile import Profile
 
 ROLES = ("checkpoint", "text_encoder", "distilled_lora", "spatial_upscaler")
 WEIGHTS = {

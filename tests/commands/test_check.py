@@ -7,7 +7,7 @@ import json
 from fakes.comfyui import FakeComfy
 from film import Film
 
-from ltxflow.models.profile import templates_folder
+from ltxflow.models.load import templates_folder
 
 
 def test_all_problems_of_a_file_are_told_at_once(film: Film) -> None:

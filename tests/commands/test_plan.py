@@ -41,7 +41,7 @@ def test_a_time_that_the_model_cannot_make_just_so_is_told_with_what_it_becomes(
     assert changes["clip:hook/b@1"] == "120f → 121 frames (4.84 s)"
     assert "497 frames = 19.9s at 25 fps  (20s → 497 frames (19.88 s))" in film.run("show", "hook/a").out
     told = film.run("check", "--json").envelope["problems"]
-    assert "length 120f becomes 121 frames: a clip has 8n+1 of them" in [problem["message"] for problem in told]
+    assert "length 120f becomes 121 frames: a clip has 8n+1 frames" in [problem["message"] for problem in told]
 
 
 def test_a_rendered_time_stays_as_long_as_it_is(film: Film) -> None:

@@ -101,7 +101,7 @@ def test_a_film_that_starts_with_a_missing_file_goes_on_when_it_is_there(film: F
     film.edit("scenes:\n", "scenes:\n  - scenes/*.yaml\n")
     terminal = watch(film, "--animatic")
     terminals.append(terminal)
-    assert 'no file fits "scenes/*.yaml"' in terminal.until("waiting for it to be mended")
+    assert 'no file matches "scenes/*.yaml"' in terminal.until("waiting for it to be mended")
     (film.folder / "scenes").mkdir()
     (film.folder / "scenes" / "one.yaml").write_text('id: one\nclips: [{id: a, prompt: "A lamp."}]\n')
     assert "+ one/a" in terminal.until("watching")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ltxflow.models.geometry import geometry
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.steps.clip import second_stage
 
 FILES = {

@@ -1,4 +1,4 @@
-"""A real server: the one that LTXFLOW_TEST_SERVER names. See docs/comfyui.md."""
+"""A real server: the one that LTXFLOW_TEST_SERVER names. See docs/reference/comfyui.md."""
 
 from __future__ import annotations
 

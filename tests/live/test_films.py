@@ -15,7 +15,8 @@ from ltxflow.comfy.inventory import find_name
 from ltxflow.farm.capabilities import holding_of, lacks
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
-from ltxflow.models.profile import Profile, shipped_profiles
+from ltxflow.models.load import shipped_profiles
+from ltxflow.models.profile import Profile
 
 PROFILES = {profile.name: profile for profile in shipped_profiles()}
 SEED = random.randrange(2**31)  # a server that ran this before would hand out what it has

@@ -22,7 +22,8 @@ from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.farm.transfer import SOUND_SLACK_S
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
-from ltxflow.models.profile import Profile, shipped_profiles
+from ltxflow.models.load import shipped_profiles
+from ltxflow.models.profile import Profile
 from ltxflow.steps import reference
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_templates

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from ltxflow.models.profile import Profile, load_profile
+from ltxflow.models.load import load_profile
+from ltxflow.models.profile import Profile
 from ltxflow.plan.choices import Files, ResolvedChoice, choose, combinations
 
 ROLES = ("checkpoint", "text_encoder", "distilled_lora")

@@ -87,15 +87,15 @@ def test_a_shorter_line_costs_nothing(film: Project) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message", "hint"),
     [
-        ("[two, three]", "[three]", 'hook/b covers "three", which is not the next line', "the next line is two"),
-        ("[two, three]", "[two]", "no clip covers the line three", "write  covers: [three]"),
-        ("[one]", "[one, won]", 'hook/a covers "won", which is no line of this scene', "the next line is two"),
-        ("[two, three]", "[one, two]", 'hook/b covers "one", which is not the next line', "the next line is two"),
+        ("[two, three]", "[three]", 'hook/b covers "three", which is not the next line', "write two, the next line"),
+        ("[two, three]", "[two]", 'no clip covers line "three"', "write covers: [three]"),
+        ("[one]", "[one, won]", 'hook/a covers "won", which is not a line of this scene', "write two, the next line"),
+        ("[two, three]", "[one, two]", 'hook/b covers "one", which is not the next line', "write two, the next line"),
         (
             "covers: [two, three], ",
             "",
-            "hook/b covers no line, and others of its scene do",
-            "name the lines that are said while it plays, or take covers: from the other clips",
+            "hook/b covers no line, but other clips of its scene do",
+            "name the lines spoken while it plays, or remove covers from the other clips",
         ),
     ],
 )
@@ -115,7 +115,7 @@ def test_lines_of_a_text_have_numbers_and_other_narrations_have_none(film: Proje
     film.write(text + clips)
     assert starts(film) == {"a": 0, "b": 55}
     film.write(FILM[: FILM.index("      lines:")] + "      duration: 9s\n" + clips)
-    with pytest.raises(LtxflowError, match='covers "1", which is no line of this scene') as caught:
+    with pytest.raises(LtxflowError, match='covers "1", which is not a line of this scene') as caught:
         film.session()
     assert caught.value.problems[0].hint == "give the narration lines: [{id: …, text: …}]"
 

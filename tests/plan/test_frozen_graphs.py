@@ -12,7 +12,7 @@ from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
 from ltxflow.core.digest import digest_json
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.plan.samples import first_weights, samples
 from ltxflow.project.model import Still
 from ltxflow.steps import Node, reference

@@ -26,7 +26,7 @@ from ltxflow.media.findings import (
     FrameRange,
     Thresholds,
 )
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.plan.review import Review
 from ltxflow.project.settings import GROUPS
 from ltxflow.project.thresholds import NUMBERS, SECONDS, SWITCHES, thresholds
@@ -158,7 +158,7 @@ def test_a_stronger_layer_has_the_last_word_on_what_is_ignored(film: Film) -> No
 
 
 ROW = re.compile(r"\| (Q\d{3}) \| `(\w+)` \| [^|]+ \| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \| ([a-z ]+) \|")
-DOC = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "checks.md").read_text()
 
 
 def test_the_docs_have_every_rule_with_its_thresholds_and_what_another_seed_does() -> None:

@@ -14,11 +14,11 @@ from ltxflow.project.config import read_config
 
 Wrong = Callable[[Path], object]
 WRONG: dict[str, tuple[Wrong, str, str]] = {
-    "a folder": (Path.mkdir, "is a folder", "move what you want to keep out of the folder, and the folder away"),
+    "a folder": (Path.mkdir, "is a folder", "write the configuration as one file, and move the folder away"),
     "a link to nothing": (
         lambda path: path.symlink_to("gone.yaml"),
-        "is a link to nothing",
-        'bring "gone.yaml" back, or remove the link',
+        "is a dangling symbolic link",
+        'restore "gone.yaml", or remove the link',
     ),
     "a pipe": (os.mkfifo, "is not a file", "name a text file"),
 }

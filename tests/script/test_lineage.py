@@ -8,9 +8,10 @@ import pytest
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.documents import yaml
+from ltxflow.documents.document import Document
 from ltxflow.documents.paths import shown
-from ltxflow.models.inheritance import read_lineage, stamps_of
-from ltxflow.models.profile import Profile, load_profile, templates_folder
+from ltxflow.models.load import load_profile, read_lineage, stamps_of, templates_folder
+from ltxflow.models.profile import Profile
 
 
 def write(place: Path, name: str, text: str) -> Path:
@@ -34,7 +35,7 @@ def problems(place: Path, name: str) -> list[Problem]:
 # --- one document over another
 
 
-def over(own: str, base: str) -> yaml.Document:
+def over(own: str, base: str) -> Document:
     return yaml.parse(own, "own.yaml").over(yaml.parse(base, "base.yaml"))
 
 
@@ -131,7 +132,7 @@ def test_a_change_of_what_it_extends_is_seen(tmp_path: Path) -> None:
 def test_a_base_that_is_not_there_is_shown_where_it_is_written(tmp_path: Path) -> None:
     file = write(tmp_path, "mine", "extends: ltx2-19\n")
     (problem,) = problems(tmp_path, "mine")
-    assert (problem.code, problem.message) == ("F003", 'profile "mine" extends "ltx2-19", which is not there')
+    assert (problem.code, problem.message) == ("F003", 'profile "mine" extends "ltx2-19", which does not exist')
     assert problem.hint == 'did you mean "ltx2-19b"?'
     assert problem.span is not None
     assert (problem.span.file, problem.span.line, problem.span.col) == (shown(file), 3, 10)
@@ -139,7 +140,7 @@ def test_a_base_that_is_not_there_is_shown_where_it_is_written(tmp_path: Path) -
 
 def test_a_profile_that_shadows_none_extends_none_of_its_name(tmp_path: Path) -> None:
     write(tmp_path, "mine", "extends: mine\n")
-    assert problems(tmp_path, "mine")[0].message == 'profile "mine" extends "mine", which is not there'
+    assert problems(tmp_path, "mine")[0].message == 'profile "mine" extends "mine", which does not exist'
 
 
 def test_a_circle_is_shown_whole(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_circle_is_shown_whole(tmp_path: Path) -> None:
     write(tmp_path, "b", "extends: c\n")
     file = write(tmp_path, "c", "title: C\nextends: b\n")
     (problem,) = problems(tmp_path, "a")
-    assert (problem.code, problem.message) == ("F003", "profiles extend each other: b → c → b")
+    assert (problem.code, problem.message) == ("F003", "profiles extend each other in a cycle: b → c → b")
     assert problem.span is not None
     assert (problem.span.file, problem.span.line) == (shown(file), 4)
 

@@ -75,10 +75,8 @@ def top(line: str) -> str:
     return GOOD.replace("id: film\n", f"id: film\n{line}\n")
 
 
-LEAVES = (
-    "leaves the workspace WORK | keep the project's files in its workspace (the git checkout), or name a wider one with"
-)
-ABSOLUTE = "write it relative to the project's folder, or allow it with: ltxflow trust"
+LEAVES = 'leaves the workspace "WORK" | keep the files in the workspace (the git checkout), or name a wider one with'
+ABSOLUTE = "write it relative to the project folder, or allow it with `ltxflow trust`"
 
 
 @pytest.mark.parametrize(
@@ -88,13 +86,13 @@ ABSOLUTE = "write it relative to the project's folder, or allow it with: ltxflow
         ("refs/../../../outside/secret.png", f'L012 "refs/../../../outside/secret.png" {LEAVES} --root'),
         ("refs/out.png", f'L012 "refs/out.png" {LEAVES} --root'),  # a link
         ("elsewhere/secret.png", f'L012 "elsewhere/secret.png" {LEAVES} --root'),  # in a folder that is a link
-        ("refs/loop.png", 'L010 cannot resolve "refs/loop.png" | a loop of links?'),
+        ("refs/loop.png", 'L010 cannot resolve "refs/loop.png" | check for a loop of symbolic links'),
         ("/etc/passwd", f'L011 absolute path "/etc/passwd" | {ABSOLUTE}'),
         ("~/x.png", f'L011 absolute path "~/x.png" | {ABSOLUTE}'),
         ("refs/vautl.png", 'L020 no file "refs/vautl.png" | did you mean "refs/vault.png"?'),
-        ("nowhere/x.png", 'L020 no file "nowhere/x.png" | there is no folder nowhere'),
+        ("nowhere/x.png", 'L020 no file "nowhere/x.png" | create the folder nowhere, or correct the path'),
         ("empty/x.png", 'L020 no file "empty/x.png" | put it in empty'),
-        ("refs", 'L020 no file "refs" | it is a folder: name a file in it'),
+        ("refs", 'L020 no file "refs" | name a file in that folder'),
         (
             "refs/text.png",
             'L021 "text.png" is not a picture that can be read | save it as png, jpeg, webp, avif or tiff',
@@ -128,8 +126,8 @@ def test_an_absolute_path_is_read_once_the_project_is_trusted() -> None:
         ("../../..", f'L012 "../../.." {LEAVES} --root'),
         ("../../public", f'L012 "../../public" {LEAVES} --root'),
         ("elsewhere/scenes", f'L012 "elsewhere/scenes" {LEAVES} --root'),
-        (".", "L013 output is the project's own folder | choose a folder, such as public/scenes"),
-        ("refs/..", "L013 output is the project's own folder | choose a folder, such as public/scenes"),
+        (".", "L013 output is the project folder itself | choose a folder, such as public/scenes"),
+        ("refs/..", "L013 output is the project folder itself | choose a folder, such as public/scenes"),
         ("project.yaml", 'L013 output "project.yaml" is a file | choose a folder, such as public/scenes'),
         ("/tmp/scenes", f'L011 absolute path "/tmp/scenes" | {ABSOLUTE}'),
     ],
@@ -151,8 +149,8 @@ def test_an_output_beside_the_project_is_fine() -> None:
         ),
         ("control: {lora: x.safetensors, video: g.mp4}", '47 L020 no file "g.mp4" | put it in . (there: project.yaml)'),
         ("control: {lora: x.safetensors, video: /g.mp4}", f'47 L011 absolute path "/g.mp4" | {ABSOLUTE}'),
-        ("length: 30s", "17 L043 length 30s is 753 frames: LTX-2 19B ends at 497 at 25 fps | split it into several"),
-        ("length: 1000f", "17 L043 length 1000f is 1001 frames: LTX-2 19B ends at 497 at 25 fps | split it"),
+        ("length: 30s", "17 L043 length 30s is 753 frames: LTX-2 19B makes at most 497 at 25 fps | split it into"),
+        ("length: 1000f", "17 L043 length 1000f is 1001 frames: LTX-2 19B makes at most 497 at 25 fps | split it"),
         (
             "quality: ful",
             '18 S105 "quality" must be preview, distilled, full or auto, not "ful" | did you mean "full"?',
@@ -169,7 +167,7 @@ def test_a_setting_that_cannot_be_used(line: str, message: str) -> None:
 def test_a_guide_video_needs_its_lora() -> None:
     write_guide(Path("refs/guide.mp4"))
     assert told(clip("control: {video: refs/guide.mp4, mode: raw}")) == [
-        "10:26 L046 a guide video needs an IC-LoRA | add its file to control:, such as lora: my-control.safetensors"
+        "10:26 L046 a guide video needs an IC-LoRA | add its file to control, such as lora: my-control.safetensors"
     ]
     (found,) = read(clip("control: {video: refs/guide.mp4, mode: canny}")).project.clips
     assert found.get("control.lora") == "ltx-2-19b-ic-lora-canny-control.safetensors"  # the profile's
@@ -180,8 +178,11 @@ def test_a_guide_video_needs_its_lora() -> None:
     ("line", "message"),
     [
         ("aspect: '16:10'", '9 F010 unknown aspect "16:10" | did you mean "1:1"?'),
-        ("size: 129x128", "7 F011 size 129x128 has an odd side: h264 takes even ones only | the nearest is 130x128"),
-        ("fps: 60", "6 L040 fps 60 is outside 1–50 | LTX-2 19B was made for 25"),
+        (
+            "size: 129x128",
+            "7 F011 size 129x128 has an odd side, and h264 needs even ones | write 130x128, the nearest size",
+        ),
+        ("fps: 60", "6 L040 fps 60 is outside 1–50 | write fps: 25, the frame rate LTX-2 19B was made for"),
         ("profile: ltx2-19", '10 F001 unknown profile "ltx2-19" | did you mean "ltx2-19b"?'),
     ],
 )
@@ -194,12 +195,12 @@ def test_a_value_of_the_film_that_cannot_be_used(line: str, message: str) -> Non
     ("prompt", "messages"),
     [
         ("'{{ lok }} key'", ['17 L030 unknown variable "lok" | did you mean "look"?']),
-        ("'{{ zebra }} key'", ['17 L030 unknown variable "zebra" | define it under vars: at the top of the file']),
-        ("'{{ 1 + 1 }} keys'", ['17 L031 "{{ 1 + 1 }}" is not a name | prompts take names of vars, not code']),
-        ("'{{ look.upper() }}'", ['17 L031 "{{ look.upper() }}" is not a name | prompts take names of vars, not code']),
-        ("'{{ look }'", ['17 L031 "{{" stands alone | write {{ name }}']),
-        ("'{% raw %}'", ['17 L031 "{%" stands alone | prompts take names of vars, not code']),
-        ("'   '", ["17 L033 the prompt is empty | say what is seen, how it moves and how it sounds"]),
+        ("'{{ zebra }} key'", ['17 L030 unknown variable "zebra" | define it under vars at the top of the file']),
+        ("'{{ 1 + 1 }} keys'", ['17 L031 "{{ 1 + 1 }}" is not a variable name | use names of vars, not code']),
+        ("'{{ look.upper() }}'", ['17 L031 "{{ look.upper() }}" is not a variable name | use names of vars, not code']),
+        ("'{{ look }'", ['17 L031 "{{" is unmatched | write {{ name }}']),
+        ("'{% raw %}'", ['17 L031 "{%" is code | use names of vars, not code']),
+        ("'   '", ["17 L033 the prompt is empty | describe what is seen, how it moves and how it sounds"]),
         (
             "{setup: '{{ lok }}', camera: 'x {{ zebra }}'}",
             ['25 L030 unknown variable "lok" | did you mean "look"?', '46 L030 unknown variable "zebra" | define it'],
@@ -216,7 +217,7 @@ def test_a_prompt_that_cannot_be_used(prompt: str, messages: list[str]) -> None:
     ("narration", "message"),
     [
         ("{text: '{{ lok }}'}", '23 L030 unknown variable "lok" | did you mean "look"?'),
-        ("{text: '  '}", "23 L060 the narration has no words | write what is said, or a duration"),
+        ("{text: '  '}", "23 L060 the narration has no words | write the words, or a duration"),
         ("{file: nope.wav}", '23 L020 no file "nope.wav" | put it in . (there: project.yaml)'),
         ("{file: refs/text.png}", '23 L024 "text.png" has no sound track | give a sound file: wav, flac, mp3'),
         ("{file: /x.wav}", f'23 L011 absolute path "/x.wav" | {ABSOLUTE}'),
@@ -229,15 +230,15 @@ def test_a_narration_that_cannot_be_used(narration: str, message: str) -> None:
 
 def test_a_variable_that_uses_another_one() -> None:
     assert told(GOOD.replace("deep blue}", "'{{ other }}', other: x}")) == [
-        '3:14 L032 var "look" uses another variable | vars use no vars: write it out'
+        '3:14 L032 variable "look" uses another variable | write the text out in full'
     ]
 
 
 def test_an_id_that_is_used_twice() -> None:
     text = GOOD + "      - id: a\n        prompt: x\n  - id: hook\n    clips: [{id: a, prompt: y}]\n"
     assert told(text) == [
-        '10:13 L050 clip id "a" is used twice | the first is at line 8',
-        '12:9 L050 scene id "hook" is used twice | the first is at line 5',
+        '10:13 L050 clip id "a" is used twice | rename one: the first is at line 8',
+        '12:9 L050 scene id "hook" is used twice | rename one: the first is at line 5',
     ]
 
 
@@ -266,7 +267,11 @@ def test_a_film_without_scenes_or_a_scene_without_clips(text: str, messages: lis
         ("{from: old, to: hok}", '21 L070 moved to "hok", which is not in the film | did you mean "hook"?'),
         ("{from: old/a, to: x/y}", '23 L070 moved to "x/y", which is not in the film | name a clip of this film, such'),
         ("{from: hook, to: hook}", '12 L071 moved from "hook", which is still in the film | remove this entry'),
-        ("{from: old/a, to: hook}", "5 L072 moved takes two clips or two scenes | such as {from: hook/b, to: intro/b}"),
+        (
+            "{from: old/a, to: hook}",
+            '5 L072 moved pairs a clip with a scene: "old/a" and "hook"'
+            " | write two clips, such as {from: hook/b, to: intro/b}, or two scenes",
+        ),
     ],
 )
 def test_a_move_that_leads_nowhere(entry: str, message: str) -> None:
@@ -357,7 +362,7 @@ def test_how_long_a_narration_is(narration: str, seconds: Fraction, kind: str) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "frames"),
+    ("written", "frames"),
     [
         ("auto", None),
         ("121f", 121),
@@ -371,9 +376,9 @@ def test_how_long_a_narration_is(narration: str, seconds: Fraction, kind: str) -
         ("0.1s", 9),
     ],
 )
-def test_a_length_becomes_one_that_the_model_makes(asked: str, frames: int | None) -> None:
-    only = read(clip(f"length: {asked}")).project.clips[0]
-    assert (only.length.frames, only.length.asked) == (frames, asked)
+def test_a_length_becomes_one_that_the_model_makes(written: str, frames: int | None) -> None:
+    only = read(clip(f"length: {written}")).project.clips[0]
+    assert (only.length.frames, only.length.written) == (frames, written)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +396,7 @@ def test_a_number_of_frames_that_is_none_is_told() -> None:
         return [(p.level, p.message, p.hint) for p in read(clip(f"length: {length}")).problems if p.code == "L047"]
 
     assert found("120f") == [
-        ("advice", "length 120f becomes 121 frames: a clip has 8n+1 of them", "write 121f, or a time such as 4s")
+        ("advice", "length 120f becomes 121 frames: a clip has 8n+1 frames", "write 121f, or a time such as 4s")
     ]
     assert found("121f") == found("4s") == []
 

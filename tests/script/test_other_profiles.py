@@ -13,7 +13,8 @@ from films import write_picture
 import ltxflow
 from ltxflow.comfy.signatures import recorded_info
 from ltxflow.documents import yaml
-from ltxflow.models.profile import Profile, ProfileRequirements, load_profile, templates_folder
+from ltxflow.models.load import load_profile, templates_folder
+from ltxflow.models.profile import Profile, ProfileRequirements
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import clip as clip_step
 from ltxflow.workflow.render import Graph

@@ -11,7 +11,8 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.core.timing import is_on_grid
 from ltxflow.documents import yaml
 from ltxflow.models.geometry import delivered_size, explain_geometry, geometry
-from ltxflow.models.profile import Profile, load_profile, templates_folder
+from ltxflow.models.load import load_profile, templates_folder
+from ltxflow.models.profile import Profile
 
 OURS = templates_folder() / "ltx2-19b" / "profile.yaml"
 
@@ -180,7 +181,7 @@ def test_profile_name_is_no_path(name: str) -> None:
         (("default_quality: distilled", "default_quality: destilled"), 'no quality "destilled"'),
         (("base: [768, 448]", "base: [768, 432]"), "768x432 is not on the grid of 32"),
         (("upscaled: [1536, 896]", "upscaled: [1536, 898]"), "1536x898 is not twice the base"),
-        (("crop: [1536, 864]", "crop: [1536, 964]"), "1536x964 is more than there is"),
+        (("crop: [1536, 864]", "crop: [1536, 964]"), "1536x964 is larger than the upscaled picture"),
         (("name: ltx2-19b", "name: other"), 'the profile is named "other" but its folder "ltx2-19b"'),
     ],
 )
@@ -269,18 +270,18 @@ def test_nothing_smaller_than_the_nodes_take_is_sampled(profile: Profile) -> Non
 @pytest.mark.parametrize(
     ("wanted", "message", "hint"),
     [
-        ("1535x864", "size 1535x864 has an odd side: h264 takes even ones only", "the nearest is 1536x864"),
+        ("1535x864", "size 1535x864 has an odd side, and h264 needs even ones", "write 1536x864, the nearest size"),
         (
             "7680x4320",
             "size 7680x4320 is larger than 3840x2160, the most LTX-2 19B makes",
-            "the nearest is 3840x2160",
+            "write 3840x2160, the nearest size",
         ),
         (
             "2160x4000",
             "size 2160x4000 is larger than 3840x2160, the most LTX-2 19B makes",
-            "the nearest is 2072x3840",
+            "write 2072x3840, the nearest size",
         ),
-        ("20x720", "size 20x720 is smaller than 64 px", "the nearest is 64x720"),
+        ("20x720", "size 20x720 is smaller than 64 px", "write 64x720, the nearest size"),
     ],
 )
 def test_illegal_size_names_the_nearest_legal_one(profile: Profile, wanted: str, message: str, hint: str) -> None:
@@ -288,7 +289,7 @@ def test_illegal_size_names_the_nearest_legal_one(profile: Profile, wanted: str,
         geometry(profile, wanted)
     assert caught.value.problems[0].message == message
     assert caught.value.problems[0].hint == hint
-    nearest = hint.removeprefix("the nearest is ")
+    nearest = hint.removeprefix("write ").removesuffix(", the nearest size")
     assert delivered_size(profile, nearest) == tuple(map(int, nearest.split("x")))
 
 

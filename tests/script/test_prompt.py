@@ -47,12 +47,12 @@ def test_names_of_vars_are_filled_in_and_white_space_folded(text: str, filled: s
     ("text", "code", "message", "hint"),
     [
         ("{{ lok }}", "L030", 'unknown variable "lok"', 'did you mean "look"?'),
-        ("{{ quux }}", "L030", 'unknown variable "quux"', "define it under vars: at the top of the file"),
-        ("{{ look | upper }}", "L031", '"{{ look | upper }}" is not a name', "prompts take names of vars, not code"),
-        ("{{ }}", "L031", '"{{ }}" is not a name', "prompts take names of vars, not code"),
-        ("{{ look }", "L031", '"{{" stands alone', "write {{ name }}"),
-        ("look }}", "L031", '"}}" stands alone', "write {{ name }}"),
-        ("{% set x = 1 %}", "L031", '"{%" stands alone', "prompts take names of vars, not code"),
+        ("{{ quux }}", "L030", 'unknown variable "quux"', "define it under vars at the top of the file"),
+        ("{{ look | upper }}", "L031", '"{{ look | upper }}" is not a variable name', "use names of vars, not code"),
+        ("{{ }}", "L031", '"{{ }}" is not a variable name', "use names of vars, not code"),
+        ("{{ look }", "L031", '"{{" is unmatched', "write {{ name }}"),
+        ("look }}", "L031", '"}}" is unmatched', "write {{ name }}"),
+        ("{% set x = 1 %}", "L031", '"{%" is code', "use names of vars, not code"),
     ],
 )
 def test_what_is_no_name_is_told_with_its_place(text: str, code: str, message: str, hint: str) -> None:

@@ -1,4 +1,4 @@
-"""The labelled prompts: what the rules say of each, and that docs/checks.md has the figures."""
+"""The labelled prompts: what the rules say of each, and that docs/explanation/checks.md has the figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltxflow.project.lint import RULES, lint
 from ltxflow.project.model import Clip, Image, Length, Narration, Project, Prompt, Scene
 
 LABELLED = Path(__file__).parent / "labelled" / "prompts.txt"
-CHECKS = Path(__file__).parents[2] / "docs" / "checks.md"
+CHECKS = Path(__file__).parents[2] / "docs" / "explanation" / "checks.md"
 OF_PROMPTS = ("P101", "P103", "P104", "P105", "P106", "P107", "P112", "P113", "P114", "P116")
 VAULT = Image(Path("vault.png"), "vault.png", Digest("0" * 64), 1536, 864)
 

@@ -90,7 +90,7 @@ def test_every_file_and_the_folder_of_a_pattern_is_rested_on(film: Path) -> None
             f"id: b\nclips: [{{id: a, prompt: {PROMPT}}}]\n",
             "scenes/a.yaml:1:5",
             'scene id "b" is used twice',
-            "the first is at line 1 of scenes/b.yaml",
+            "rename one: the first is at line 1 of scenes/b.yaml",
         ),
         (
             "prompts/a.yaml",
@@ -104,21 +104,21 @@ def test_every_file_and_the_folder_of_a_pattern_is_rested_on(film: Path) -> None
             "camera: '{{ nobody }}'\n",
             "prompts/a.yaml:1:9",
             'unknown variable "nobody"',
-            "define it under vars: at the top of the file",
+            "define it under vars at the top of the file",
         ),
         (
             "prompts/a.yaml",
             "a: !include prompts/a.yaml\n",
             "prompts/a.yaml:1:4",
-            "includes go round: prompts/a.yaml → prompts/a.yaml",
-            "take one of them out",
+            "includes form a cycle: prompts/a.yaml → prompts/a.yaml",
+            "remove one of them",
         ),
         (
             "prompts/a.yaml",
             "!include prompts/b.yaml\n",
             "prompts/a.yaml:1:1",
-            "a file is more than one include",
-            "name that file instead",
+            "a file cannot consist of one include",
+            "name the included file instead",
         ),
         (
             "scenes/c.yaml",
@@ -131,36 +131,36 @@ def test_every_file_and_the_folder_of_a_pattern_is_rested_on(film: Path) -> None
             "scenes/c.yaml",  # as seen from scenes/, and out of the workspace as seen from the film
             SCENE.format(id="c", prompt="!include ../prompts/a.yaml"),
             "scenes/c.yaml:3:25",
-            '"../prompts/a.yaml" leaves the workspace WORKSPACE',
-            'names start at the folder of project.yaml: write "prompts/a.yaml"',
+            '"../prompts/a.yaml" leaves the workspace "WORKSPACE"',
+            'paths are relative to the folder of project.yaml: write "prompts/a.yaml"',
         ),
         (
             "scenes/c.yaml",
             SCENE.format(id="c", prompt="!include a.yaml"),
             "scenes/c.yaml:3:25",
             'no file "a.yaml"',
-            'names start at the folder of project.yaml: write "scenes/a.yaml"',
+            'paths are relative to the folder of project.yaml: write "scenes/a.yaml"',
         ),
         (
             "scenes/c.yaml",
             SCENE.format(id="c", prompt=PROMPT).replace("prompt:", "reference: b.yaml, prompt:"),
             "scenes/c.yaml:3:28",
             'no file "b.yaml"',
-            'names start at the folder of project.yaml: write "scenes/b.yaml"',
+            'paths are relative to the folder of project.yaml: write "scenes/b.yaml"',
         ),
         (
             "project.yaml",
             FILM.replace("scenes/b.yaml", "scene/*.yaml"),
             "project.yaml:4:5",
-            'no file fits "scene/*.yaml"',
-            "write one such as scenes/*.yaml",
+            'no file matches "scene/*.yaml"',
+            "write a pattern such as scenes/*.yaml",
         ),
         (
             "project.yaml",
             FILM.replace("scenes/b.yaml", "../*.yaml"),
             "project.yaml:4:5",
-            'the pattern "../*.yaml" does not stay in one folder of the project',
-            "write one such as scenes/*.yaml",
+            'pattern "../*.yaml" leaves its folder of the project',
+            "write a pattern such as scenes/*.yaml",
         ),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_text_in_which_git_left_a_conflict_is_no_prompt(film: Path) -> None:
     write(film, "scenes/c.yaml", SCENE.format(id="c", prompt="!include prompts/c.txt"))
     (told,) = problems(film)
     assert (str(told.span), told.code) == ("prompts/c.txt:2:1", "Y020")
-    assert told.message == 'an unresolved merge conflict: "<<<<<<< HEAD"'
+    assert told.message == 'unresolved merge conflict: "<<<<<<< HEAD"'
 
 
 def test_an_include_stays_in_the_workspace(film: Path) -> None:
@@ -201,7 +201,7 @@ def test_an_include_stays_in_the_workspace(film: Path) -> None:
 
 def test_includes_are_bounded(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_INCLUDES", 1)
-    assert problems(film)[0].message == "more than 1 includes"
+    assert problems(film)[0].message == "the film has more than 1 includes"
 
 
 def test_a_text_file_is_included_as_it_is(film: Path) -> None:

@@ -319,7 +319,7 @@ def test_entries_of_the_user_config_are_read() -> None:
         ({"command": ["say", "{out}"]}, "x/command", "{text}"),
         ({"command": ["{text}", "{text}", "{out}"]}, "x/command/0", "write a list"),
         ({"command": SAY, "timeout": 5}, "x/timeout", "90s"),
-        ({"command": SAY, "shell": True}, "x/shell", "known"),
+        ({"command": SAY, "shell": True}, "x/shell", "use one of command"),
         ({"command": SAY, "env": "A"}, "x/env", "[ELEVEN"),
     ],
 )

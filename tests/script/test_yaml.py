@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.documents import yaml
-from ltxflow.documents.yaml import Include, parse, read
+from ltxflow.documents.document import Include
+from ltxflow.documents.yaml import parse, read
+from ltxflow.messages.documents import RULES as CATALOGUE
 
 FILE = "project.yaml"
+RULES = {code for code in CATALOGUE if code.startswith("Y")}
 
 
 @pytest.fixture(params=["libyaml", "pure"])
@@ -44,8 +47,8 @@ GOLDEN = [
         2,
         4,
         "Y005",
-        'a ":" is not expected here',
-        'check the indentation, and that the line above has its own ":"',
+        'unexpected ":"',
+        'check the indentation, and that the line above has its ":"',
     ),
     (
         "a: 1\nb\n",
@@ -62,7 +65,7 @@ GOLDEN = [
         8,
         "Y005",
         "text after the end of a value",
-        "put the whole text in quotes; inside '…' an apostrophe is written ''",
+        "put the whole text in quotes; write an apostrophe inside '…' as ''",
     ),
     (
         'a: "x" y',
@@ -77,7 +80,7 @@ GOLDEN = [
         1,
         5,
         "Y005",
-        "a backslash sequence that YAML does not know",
+        "unknown backslash sequence",
         "write \\\\ for a backslash, or use single quotes",
     ),
     (
@@ -127,7 +130,7 @@ GOLDEN = [
         4,
         "Y005",
         "a list item cannot start here",
-        'put "- " on a line of its own, or quote the text',
+        'put "- " on a separate line, or quote the text',
     ),
     (
         "a: ]",
@@ -135,7 +138,7 @@ GOLDEN = [
         4,
         "Y005",
         'unexpected "]"',
-        "remove it, or quote the text if it is meant to start with it",
+        "remove it, or quote the text if it should start with it",
     ),
     (
         "a: >x\n  b",
@@ -143,7 +146,7 @@ GOLDEN = [
         5,
         "Y005",
         'unexpected text after ">"',
-        "start the text on the next line, or quote it if it is meant to start with >",
+        "start the text on the next line, or quote it if it should start with >",
     ),
     ("\ta: 1", 1, 1, "Y006", "a tab where spaces are expected", "indent with spaces"),
     ("a:\n\tb: 1", 2, 1, "Y006", "a tab where spaces are expected", "indent with spaces"),
@@ -155,7 +158,7 @@ GOLDEN = [
         1,
         "Y007",
         "a second document starts here",
-        'keep one document in a file: remove the "---"',
+        'remove the "---" to keep one document in a file',
     ),
     (
         "a: 1\n...\nb: 2",
@@ -171,11 +174,11 @@ GOLDEN = [
         3,
         "Y008",
         'duplicate key "seed"',
-        "the first is at line 2, column 3; keep one of them",
+        "keep one of them: the first is at line 2, column 3",
     ),
     ("a: {1: x}", 1, 5, "Y009", 'the key "1" is not text', 'put it in quotes: "1"'),
     ("true: x", 1, 1, "Y009", 'the key "true" is not text', 'put it in quotes: "true"'),
-    ("? [a]\n: x", 1, 3, "Y009", "a list cannot be a key", "keys are text; put it in quotes"),
+    ("? [a]\n: x", 1, 3, "Y009", "a list cannot be a key", "write a text, or put it in quotes"),
     ("a: {{ look }}", 1, 4, "Y009", "{{ look }} is not in quotes", 'write "{{ look }}"'),
     ("a: {{ look }} b", 1, 4, "Y009", "{{ look }} is not in quotes", 'write "{{ look }}"'),
     (
@@ -200,7 +203,7 @@ GOLDEN = [
         4,
         "Y011",
         f'"1:30" {AMBIGUOUS} the number 90',
-        'write 90s if it is a time, or "1:30" in quotes if it is text',
+        'write "1:30" in quotes, or 90s if it is a time',
     ),
     (
         "a: 0777",
@@ -210,8 +213,8 @@ GOLDEN = [
         '"0777" has a leading zero: some readers take it for an octal number',
         'write 777, or "0777" in quotes if it is text',
     ),
-    ("a: -.inf", 1, 4, "Y013", '"-.inf" is not a number to work with', "write a finite number"),
-    ("a: .NaN", 1, 4, "Y013", '".NaN" is not a number to work with', "write a finite number"),
+    ("a: -.inf", 1, 4, "Y013", '"-.inf" is not a finite number', "write a finite number"),
+    ("a: .NaN", 1, 4, "Y013", '".NaN" is not a finite number', "write a finite number"),
     ("a: 1e999", 1, 4, "Y013", 'the number "1e999" is too large', "put it in quotes if it is text"),
     (
         "a: 9223372036854775808",
@@ -227,7 +230,7 @@ GOLDEN = [
         3,
         "Y014",
         'merge keys "<<" are not supported',
-        "put what is shared under defaults, or repeat it",
+        "move shared settings to defaults, or repeat them",
     ),
     ("a: !foo b", 1, 4, "Y015", 'the tag "!foo" is not supported', "remove it; for text, use quotes"),
     (
@@ -252,16 +255,16 @@ GOLDEN = [
         1,
         4,
         "Y016",
-        'no anchor "&b" stands above "*b"',
-        "put the text in quotes if it is meant to start with *",
+        'no anchor "&b" above "*b"',
+        "put the text in quotes if it should start with *",
     ),
     (
         "a: &a [*a]",
         1,
         8,
         "Y016",
-        '"*a" stands inside what it names',
-        "name something that is complete above it",
+        '"*a" is inside the anchor it names',
+        "name an anchor that is complete above it",
     ),
     (
         "[" * 41 + "]" * 41,
@@ -285,8 +288,8 @@ GOLDEN = [
         2,
         1,
         "Y020",
-        'an unresolved merge conflict: "<<<<<<< HEAD"',
-        "keep what is right of the two versions, and take the lines with <<<<<<<, ======= and >>>>>>> out",
+        'unresolved merge conflict: "<<<<<<< HEAD"',
+        "keep one version, and remove the lines with <<<<<<<, ======= and >>>>>>>",
     ),
 ]
 
@@ -301,8 +304,7 @@ def test_refusal_says_where_what_and_how_to_fix(
 
 def test_every_rule_is_described_and_tried() -> None:
     tried = {row[3] for row in GOLDEN} | {"Y001", "Y002", "Y003", "Y017"}  # which have tests of their own
-    assert tried == set(yaml.RULES)
-    assert all(yaml.RULES.values())
+    assert tried == RULES
 
 
 @pytest.mark.usefixtures("loader")
@@ -424,7 +426,7 @@ def test_a_hundred_aliases_are_allowed_and_no_more() -> None:
     text = "a: &x 1\nb: [" + ", ".join(["*x"] * 100) + "]\n"
     assert parse(text, FILE).data["b"] == [1] * 100
     assert problems(text + "c: *x\n") == [
-        Problem("more than 100 aliases", Span(FILE, 3, 4), "write defaults, or vars, instead", "Y017")
+        Problem("more than 100 aliases", Span(FILE, 3, 4), "use defaults or vars instead", "Y017")
     ]
 
 
@@ -433,7 +435,7 @@ def test_a_bomb_of_aliases_is_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     assert problems("\n".join(lines)) == [
-        Problem("aliases add more than 100,000 values", Span(FILE, 6, 10), "write defaults instead", "Y017")
+        Problem("aliases add more than 100,000 values", Span(FILE, 6, 10), "use defaults instead", "Y017")
     ]
 
 
@@ -478,7 +480,7 @@ def test_any_text_is_a_document_or_a_problem_with_a_place(text: str) -> None:
     except LtxflowError as error:
         for problem in error.problems:
             assert problem.span is not None
-            assert problem.code in yaml.RULES
+            assert problem.code in RULES
             assert problem.message
             assert 1 <= problem.span.line <= text.count("\n") + 2
 
@@ -546,7 +548,7 @@ def test_a_file_inside_a_file_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert refusal(tmp_path / "file" / "project.yaml") == Problem(
         '"films/project.yaml" cannot be read: not a directory',
-        hint="check the file's permissions",
+        hint="check the permissions of the file",
         code="Y001",
     )
 
@@ -558,7 +560,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     path.chmod(0)
     assert refusal(path) == Problem(
         '"films/project.yaml" cannot be read: permission denied',
-        hint="check the file's permissions",
+        hint="check the permissions of the file",
         code="Y001",
     )
 

@@ -132,9 +132,9 @@ def test_selecting_a_continuation_brings_all_it_needs(film: Film) -> None:
 
 def test_clips_that_continue_each_other_are_refused(film: Film) -> None:
     (problem,) = problems(write(film, a=["extends: b"]))
-    assert problem.message == "one/a would be made from itself: one/a ← one/b ← one/a"
+    assert problem.message == "one/a depends on itself: one/a ← one/b ← one/a"
     (problem,) = problems(write(film, b=["extends: b"]))
-    assert problem.message == "one/b would be made from itself: one/b ← one/b"
+    assert problem.message == "one/b depends on itself: one/b ← one/b"
 
 
 def test_its_template_is_that_of_continuations(film: Film) -> None:
@@ -313,13 +313,13 @@ def test_a_phones_video_is_seen_upright(film: Film) -> None:
     [
         ({"frames": 17}, "has 17 frames, and extends takes 25"),
         ({"frames": 1}, "has 1 frame, and extends takes 25"),
-        ({"frames": 24, "fps": 50}, "has 12 frames at 25 a second, and extends takes 25"),
+        ({"frames": 24, "fps": 50}, "has 12 frames at 25 fps, and extends takes 25"),
     ],
 )
 def test_a_file_that_is_too_short_is_refused(film: Film, given: dict[str, Any], says: str) -> None:
     video(film, **given)
     (problem,) = problems(write(film, b=["extends: { file: refs/before.mp4 }"]))
-    assert (problem.code, problem.message) == ("L102", f"refs/before.mp4 {says}")
+    assert (problem.code, problem.message) == ("L102", f'"refs/before.mp4" {says}')
     assert problem.hint
     assert problem.span is not None
 
@@ -337,7 +337,7 @@ def test_what_a_fit_costs_is_told(film: Film) -> None:
 def test_the_sound_of_a_silent_file_cannot_go_on(film: Film) -> None:
     video(film).write_bytes(media.mp4(media.one_colour((9, 9), 128, 128, 49), Fraction(25), None, {}))
     (problem,) = problems(write(film, b=["extends: { file: refs/before.mp4 }"]))
-    assert (problem.code, problem.message) == ("L103", "refs/before.mp4 has no sound")
+    assert (problem.code, problem.message) == ("L103", '"refs/before.mp4" has no sound')
     write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"])
     assert told(film)["extend"]["audio"] == "fresh"
 

@@ -93,7 +93,7 @@ def test_of_others_it_is_said_that_the_video_is_used_as_it_is(film: Film, mode: 
     (problem,) = said(film)
     what = {"depth": "depth", "pose": "poses"}[mode]
     assert (problem.code, problem.level) == ("L049", "warning")
-    assert problem.message == f'control mode "{mode}": "refs/guide.mp4" is used as it is, a map of {what} already'
+    assert problem.message == f'control mode "{mode}": "refs/guide.mp4" is used as it is, as a map of {what}'
     assert "preprocess: true" in problem.hint
     assert problem.span is not None
     assert problem.span.line == 9
@@ -108,7 +108,7 @@ def test_there_is_no_map_of_a_video_that_is_none(film: Film, mode: str) -> None:
         write(film, mode=mode, preprocess="true").session()
     (problem,) = caught.value.problems
     assert (problem.code, problem.hint) == ("L048", "write preprocess: false, or mode: canny, depth, pose")
-    assert problem.message == f"nothing can be computed of a guide video for mode {mode}"
+    assert problem.message == f'no map can be computed from a guide video for mode "{mode}"'
 
 
 @pytest.mark.parametrize("mode", ["depth", "pose"])

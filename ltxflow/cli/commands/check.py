@@ -13,7 +13,7 @@ from ltxflow.lock.model import moved
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.lint import lint
-from ltxflow.project.thresholds import silenced
+from ltxflow.project.thresholds import without_ignored
 from ltxflow.session.session import Session
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
             outlook = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: everything short of a server
             problems += disagreements(session) if args.locked else []
             problems += _graph_problems(session, outlook.plan.nodes.values())
-        problems = sorted(silenced(project, problems), key=_place)
+        problems = sorted(without_ignored(project, problems), key=_place)
         counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0

@@ -18,7 +18,7 @@ from ltxflow.documents.paths import find_project
 from ltxflow.farm.capabilities import ServerRequirements, holding_of, needs_of, ours, usual_needs
 from ltxflow.farm.journal import Journal, submissions
 from ltxflow.farm.servers import JOURNAL
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 from ltxflow.project.config import Config, read_config
 from ltxflow.session.session import Session, open_session
 from ltxflow.store.store import open_store

@@ -6,35 +6,21 @@ import argparse
 
 from ltxflow.comfy import checks
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.documents import schema, yaml
 from ltxflow.media import findings
-from ltxflow.project import clips, lint, load, narration, reader, references, settings, sources, speech
+from ltxflow.messages import documents, project
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns
 from ltxflow.workflow import api_format, importer
 
 TABLES = (
-    *(
-        yaml.RULES,
-        schema.RULES,
-        sources.RULES,
-        load.RULES,
-        reader.RULES,
-        settings.RULES,
-        clips.RULES,
-        clips.EXTENDS_RULES,
-    ),
-    *(narration.RULES, references.RULES, speech.RULES, checks.RULES, api_format.RULES, importer.RULES),
+    {code: rule.title for table in (documents.RULES, project.RULES) for code, rule in table.items() if code[0] != "P"},
+    {
+        "T101": "the clips of a scene cover its narration",
+        "T102": "lengths are where the model is at its best",
+    },
+    *(checks.RULES, api_format.RULES, importer.RULES),
 )
-MILDER = {
-    "L022": "warning",
-    "L025": "warning",
-    "L047": "advice",
-    "L049": "warning",
-    "L106": "warning",
-    "L126": "warning",
-    "T102": "advice",
-}  # the rest: errors
+MILDER = {"T102": "advice"}  # the rest: as in the catalogue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +48,13 @@ def _line(rule: dict[str, str]) -> str:
 
 
 def _rules() -> dict[str, dict[str, str]]:
-    told: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for table in TABLES:
         for code, title in table.items():
-            told[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
-    graded: list[lint.PromptRule | findings.CheckRule] = [*lint.RULES.values(), *findings.RULES.values()]
-    for rule in graded:
-        told[rule.code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
-    for code, rule in findings.RULES.items():
-        told[code] |= {"check": rule.check, "seed": rule.seed}
-    return dict(sorted(told.items()))
+            found[code] = {"level": MILDER.get(code, "error"), "title": title, "why": "", "source": ""}
+    for code, rule in [*documents.RULES.items(), *project.RULES.items()]:
+        found[code] = {"level": rule.level, "title": rule.title, "why": rule.why, "source": rule.source}
+    for code, check in findings.RULES.items():
+        found[code] = {"level": check.level, "title": check.title, "why": check.why, "source": check.source}
+        found[code] |= {"check": check.check, "seed": check.seed}
+    return dict(sorted(found.items()))

@@ -12,7 +12,7 @@ from ltxflow.models.geometry import explain_geometry
 from ltxflow.plan.explain import show
 from ltxflow.plan.plan import Plan, PlanOptions, length_in_words
 from ltxflow.project.model import Clip, Project, Value
-from ltxflow.project.weights import weights_of, wish_for
+from ltxflow.project.weights import requested_precision, weights_of
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 from ltxflow.ui.json_lines import print_envelope
@@ -97,7 +97,7 @@ def _weights(project: Project) -> dict[str, Value]:
     first = f"profile {project.profile.name}"
 
     def origin(role: str) -> str:
-        return asked.origin if wish_for(project, role) else "lock" if role in chosen else first
+        return asked.origin if requested_precision(project, role) else "lock" if role in chosen else first
 
     return {f"weights.{role}": Value(word, origin(role), asked.span) for role, word in weights_of(project).items()}
 

@@ -21,7 +21,8 @@ from ltxflow.core.digest import digest_bytes, digest_there
 from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.models.geometry import geometry
-from ltxflow.models.profile import Profile, load_profile, templates_folder
+from ltxflow.models.load import load_profile, templates_folder
+from ltxflow.models.profile import Profile
 from ltxflow.plan.samples import try_template
 from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import load

@@ -15,7 +15,7 @@ from film import run
 
 from ltxflow.comfy.signatures import versions
 from ltxflow.media.probe import probe_mp4
-from ltxflow.models.profile import load_profile
+from ltxflow.models.load import load_profile
 
 CLIPS = [*"abcd", "e: length: 17f", "f: stages: 1"]
 SAVE = '"format": "mp4", "codec": "h264"'
