@@ -50,7 +50,7 @@ test-remotion: $(VENV)/.dev  ## really render the Remotion starter; needs node, 
 
 schemas: $(BIN)/ltxflow  ## what is generated from schemas/timeline.schema.json: TypeScript types, zod
 	$(BIN)/ltxflow schema timeline --as typescript > schemas/timeline.ts
-	$(BIN)/ltxflow schema timeline --as zod > schemas/timeline.zod.ts
+	$(BIN)/python schemas/make_zod.py
 
 SIZES ?= 100,1000,10000
 PEERS ?= all

@@ -3,8 +3,8 @@
     python docs/generate.py FOLDER      write them into FOLDER, to read them
     mkdocs build                        calls `on_files`, which adds them to the site
 
-They are not kept in git. Everything is read from the installed program (`ltxflow VERB --help`, `ltxflow rules --json`)
-and from schemas/, so that a page cannot disagree with them.
+They are not kept in git. Everything is read from the program (its table of commands, `ltxflow COMMAND --help`, `ltxflow
+rules --json`) and from schemas/, so that a page cannot disagree with them.
 """
 
 from __future__ import annotations
@@ -19,43 +19,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ltxflow.cli.table import COMMANDS, groups
+from ltxflow.messages import AREAS
+
 ROOT = Path(__file__).resolve().parents[1]
 LTXFLOW = Path(sys.executable).parent / "ltxflow"
-GROUPS = {
-    "Write": ("init", "check", "show", "watch", "narrate"),
-    "Build": ("plan", "build", "explain", "status", "diff", "graph"),
-    "Review": ("report", "takes", "pick", "approve", "reject", "retake", "accept", "pin", "forget"),
-    "Hand over": ("conform", "export"),
-    "Servers and workflows": ("doctor", "servers", "template", "trust"),
-    "Store and lock": ("verify", "cache", "lock", "clean"),
-    "The tool": ("completion", "rules", "schema"),
-}
-AREAS = {  # by the first letter of a code; `area` of a rule wins, where the program states one
-    "C": "Servers",
-    "D": "Store, lock and published files",
-    "F": "Model profiles",
-    "K": "Decisions and the lock",
-    "L": "The film",
-    "M": "Media files",
-    "N": "Nodes of a workflow",
-    "P": "Prompts",
-    "Q": "Clips that came back",
-    "R": "The build",
-    "S": "Speech",
-    "T": "Templates",
-    "U": "The command line",
-    "X": "Hand-over",
-    "Y": "YAML",
-}
 
 
 def pages() -> dict[str, str]:
     """Return the Markdown of every generated page by its path in the site."""
-    verbs = verbs_of(help_of())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        helps = dict(zip(verbs, pool.map(help_of, verbs), strict=True))
+        helps = dict(zip(COMMANDS, pool.map(help_of, COMMANDS), strict=True))
     return {
-        "reference/commands.md": commands_page(help_of(), verbs, helps),
+        "reference/commands.md": commands_page(help_of(), helps),
         "reference/rules.md": rules_page(json.loads(output_of("rules", "--json"))["data"]),
         "reference/project.md": schema_page("project"),
         "reference/profile.md": schema_page("profile"),
@@ -87,20 +63,13 @@ def output_of(*args: str) -> str:
     return done.stdout.decode()
 
 
-def help_of(*verb: str) -> str:
-    """Return the help of a verb, or of the program."""
-    return output_of(*verb, "--help").rstrip()
+def help_of(*command: str) -> str:
+    """Return the help of a command, or of the program."""
+    return output_of(*command, "--help").rstrip()
 
 
-def verbs_of(text: str) -> dict[str, str]:
-    """Return every verb with its line, from the help of the program."""
-    listed = text.partition("\noptions of every verb")[0]
-    return dict(re.findall(r"^ +([a-z][a-z-]*) {2,}(\S.*)$", listed, re.M))
-
-
-def commands_page(overview: str, verbs: Mapping[str, str], helps: Mapping[str, str]) -> str:
-    grouped = {verb for group in GROUPS.values() for verb in group}
-    groups = {**GROUPS, "More": tuple(verb for verb in verbs if verb not in grouped)}
+def commands_page(overview: str, helps: Mapping[str, str]) -> str:
+    """Return the reference of all commands, by the groups of `ltxflow --help`."""
     lines = [
         "# Commands",
         "",
@@ -108,10 +77,9 @@ def commands_page(overview: str, verbs: Mapping[str, str], helps: Mapping[str, s
         "See also [exit codes](exit-codes.md) and [JSON output](json.md).",
         "",
     ]
-    for title, group in groups.items():
-        if present := [verb for verb in group if verb in verbs]:
-            rows = [f"| [`{verb}`](#ltxflow-{verb}) | {cell(verbs[verb])} |" for verb in present]
-            lines += [f"**{title}**", "", "| command | purpose |", "|---|---|", *rows, ""]
+    for title, names in groups().items():
+        rows = [f"| [`{name}`](#ltxflow-{name}) | {cell(COMMANDS[name].help)} |" for name in names]
+        lines += [f"**{title.capitalize()}**", "", "| command | purpose |", "|---|---|", *rows, ""]
     lines += [
         "## Naming clips",
         "",
@@ -125,10 +93,8 @@ def commands_page(overview: str, verbs: Mapping[str, str], helps: Mapping[str, s
         *fenced(overview),
         "",
     ]
-    for group in groups.values():
-        for verb in group:
-            if verb in verbs:
-                lines += [f"## ltxflow {verb}", "", *fenced(helps[verb]), ""]
+    for name in COMMANDS:
+        lines += [f"## ltxflow {name}", "", *fenced(helps[name]), ""]
     return "\n".join(lines)
 
 
@@ -157,7 +123,7 @@ def rules_page(rules: Iterable[Mapping[str, str]]) -> str:
     """Return the table of all rules, grouped by the first letter of their code."""
     by_group: dict[str, list[Mapping[str, str]]] = {}
     for rule in rules:
-        by_group.setdefault(rule.get("area") or AREAS.get(rule["code"][0], "Other"), []).append(rule)
+        by_group.setdefault(AREAS[rule["code"][0]][0], []).append(rule)
     lines = [
         "# Rules",
         "",
@@ -166,7 +132,7 @@ def rules_page(rules: Iterable[Mapping[str, str]]) -> str:
         "",
     ]
     for title, group in sorted(by_group.items()):
-        lines += [f"## {title}", "", "| code | level | rule | why |", "|---|---|---|---|"]
+        lines += [f"## {title[0].upper()}{title[1:]}", "", "| code | level | rule | why |", "|---|---|---|---|"]
         for rule in group:
             why = " – ".join(filter(None, (rule.get("why", ""), rule.get("source", ""))))
             lines.append(f"| `{rule['code']}` | {rule['level']} | {cell(rule['title'])} | {cell(why)} |")

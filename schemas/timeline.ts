@@ -38,7 +38,7 @@ export interface TimelineGenerator {
   model: string;
   /** Say so to those who watch it. */
   machineMade: true;
-  /** The speech engines whose voice is heard; empty where nobody speaks, or a person does. */
+  /** The speech engines that spoke the narration; empty without one, or with recorded narration. */
   voices: string[];
   /** The notice to keep with the film, relative to public/. */
   disclosure: string;
@@ -103,7 +103,7 @@ export interface SceneNarration {
   samples: number;
   /** Samples a second. */
   sampleRate: number;
-  /** What is said. */
+  /** The words of the narration. */
   text: string;
   /** Relative to public/. */
   captions: string | null;
@@ -132,7 +132,7 @@ export interface Clip {
   src: string | null;
   /** Who made the file. */
   source: "comfyui" | "animatic" | null;
-  /** A slate or a preview: not the render it stands for. */
+  /** A slate or a preview: not the final render. */
   isStandIn: boolean;
   /** The clip's text or settings have changed since. */
   isStale: boolean;

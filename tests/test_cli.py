@@ -17,7 +17,8 @@ from film import Film, command, film_text, run, run_alone
 from ltxflow import __version__
 from ltxflow.cli import boundary
 from ltxflow.cli.commands import check as check_verb
-from ltxflow.cli.main import VERBS, main
+from ltxflow.cli.main import main
+from ltxflow.cli.table import COMMANDS
 from ltxflow.ui.json_lines import ENVELOPE_SCHEMA
 
 ALONE = ["init", "check", "plan", "build", "explain", "show", "status", "graph", "clean", "trust", "rules", "schema"]
@@ -34,29 +35,31 @@ def argv_of(verb: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        ("pick hook/a", "ltxflow pick needs TAKE", "write: ltxflow pick CLIP TAKE"),
-        ("show", "ltxflow show needs CLIP", "write: ltxflow show CLIP"),
-        ("reject", "ltxflow reject needs CLIP", "write: ltxflow reject CLIP [REASON]"),
-        ("pick", "ltxflow pick needs CLIP and TAKE", "write: ltxflow pick CLIP TAKE"),
-        ("pick hook/a two", 'TAKE is a whole number, not "two"', "write one such as 2"),
-        ("export remotoin", 'ltxflow export knows no "remotoin"', 'did you mean "remotion"?'),
-        ("schema all", 'ltxflow schema knows no "all"', "say one of: project, timeline, event, lock, profile"),
-        ("graph --format dto", '--format knows no "dto"', 'did you mean "dot"?'),
+        ("pick hook/a", 'no take number in "hook/a"', "write: ltxflow pick hook/a@2"),
+        ("show", "ltxflow show needs TAKE", "write: ltxflow show TAKE"),
+        ("reject", "ltxflow reject needs TAKE", "write: ltxflow reject TAKE [REASON]"),
+        ("pin hook/a", "ltxflow pin needs FILE", "write: ltxflow pin TAKE FILE [REASON]"),
+        ("pin", "ltxflow pin needs TAKE and FILE", "write: ltxflow pin TAKE FILE [REASON]"),
+        ("pick hook/a two", 'NUMBER must be a whole number, not "two"', "write one such as 2"),
+        ("plan --takes two", '--takes must be a whole number, not "two"', "write one such as 2"),
+        ("export remotoin", 'ltxflow export does not accept "remotoin"', 'did you mean "remotion"?'),
+        ("schema all", 'ltxflow schema does not accept "all"', "choose from: project, timeline, event, lock, profile"),
+        ("graph --format dto", '--format does not accept "dto"', 'did you mean "dot"?'),
     ],
 )
-def test_words_that_are_missing_or_wrong_are_told_with_the_right_ones(words: str, message: str, hint: str) -> None:
+def test_usage_errors_name_the_missing_or_mistyped_argument(words: str, message: str, hint: str) -> None:
     ran = run(*words.split())
     assert (ran.code, ran.err) == (2, f"error: {message} [U002]\n  → {hint}\n")
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert run("--version").out == f"ltxflow {__version__}\n"
 
 
 def test_the_help_names_every_verb_and_every_exit_code() -> None:
     ran = run("--help")
     assert ran.code == 0
-    for verb in VERBS:
+    for verb in COMMANDS:
         assert f"  {verb} " in ran.out
     for code in ("0 ok", "1 something failed", "2 usage", "3 a bug", "4 no server", "5 `plan", "130 interrupted"):
         assert code in ran.out
@@ -64,10 +67,10 @@ def test_the_help_names_every_verb_and_every_exit_code() -> None:
 
 def test_without_a_verb_the_help_is_shown_and_the_exit_code_says_usage() -> None:
     assert run().code == 2
-    assert "usage: ltxflow VERB" in run().out
+    assert "usage: ltxflow COMMAND" in run().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_verb_has_help(verb: str) -> None:
     ran = run(verb, "--help")
     assert ran.code == 0
@@ -80,7 +83,7 @@ def test_every_verb_has_help(verb: str) -> None:
 def test_a_misspelt_verb_is_recognised() -> None:
     ran = run("biuld")
     assert ran.code == 2
-    assert ran.err == 'error: no verb "biuld" [U001]\n  → did you mean "build"?\n'
+    assert ran.err == 'error: no command "biuld" [U001]\n  → did you mean "build"?\n'
 
 
 def test_a_misspelt_option_is_recognised(film: Film) -> None:
@@ -94,7 +97,7 @@ def test_a_misspelt_option_is_recognised(film: Film) -> None:
 @pytest.mark.parametrize(("verb", "words"), [("cache", "ls, stats, verify, gc, rebuild"), ("lock", "merge, setup")])
 def test_a_verb_that_needs_a_word_more_says_which(verb: str, words: str) -> None:
     ran = run(verb)
-    assert (ran.code, ran.err) == (2, f"error: ltxflow {verb} does what? [U002]\n  → say one of: {words}\n")
+    assert (ran.code, ran.err) == (2, f"error: ltxflow {verb}: missing subcommand [U002]\n  → choose from: {words}\n")
 
 
 def test_an_option_is_not_guessed_from_its_beginning(film: Film) -> None:
@@ -198,11 +201,9 @@ def test_a_bug_is_exit_code_3_with_the_traceback_in_a_file(film: Film, monkeypat
     monkeypatch.setattr(check_verb, "run", broken)
     ran = film.run("check")
     assert ran.code == 3
-    assert ran.err.startswith(
-        "error: a bug in ltxflow: ZeroDivisionError: of our own [U003]\n  → please report it with "
-    )
+    assert ran.err.startswith("error: a bug in ltxflow: ZeroDivisionError: of our own [U003]\n  → report it with ")
     assert "Traceback" not in ran.err + ran.out
-    log = Path(ran.err.split("please report it with ")[1].strip())
+    log = Path(ran.err.split("report it with ")[1].strip())
     assert log.is_relative_to(os.environ["XDG_STATE_HOME"])
     text = log.read_text()
     assert f"ltxflow check -p {film.folder}" in text
@@ -212,9 +213,9 @@ def test_a_bug_is_exit_code_3_with_the_traceback_in_a_file(film: Film, monkeypat
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(errno.EACCES, "give yourself permission to use it"), (errno.EIO, "look after that disk, and run it again")],
+    [(errno.EACCES, "change its permissions"), (errno.EIO, "check the disk, then run it again")],
 )
-def test_what_the_system_refuses_is_no_bug(
+def test_an_error_of_the_system_is_exit_code_2(
     film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, hint: str
 ) -> None:
     def refused(*args: object) -> int:
@@ -223,8 +224,7 @@ def test_what_the_system_refuses_is_no_bug(
     monkeypatch.setattr(check_verb, "run", refused)
     ran = film.run("check")
     assert ran.code == 2
-    told = f'error: "{tmp_path / "blob"}" cannot be used: {os.strerror(number).lower()} [U006]\n  → {hint}\n'
-    assert ran.err == told
+    assert ran.err == f'error: cannot use "{tmp_path / "blob"}": {os.strerror(number).lower()} [U006]\n  → {hint}\n'
     assert film.run("check", "--json").envelope["problems"][0]["code"] == "U006"
 
 
@@ -236,7 +236,7 @@ def test_another_error_of_the_system_is_a_bug(film: Film, monkeypatch: pytest.Mo
     assert film.run("check").code == 3
 
 
-def test_a_bug_is_told_where_no_log_can_be_kept(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_bug_is_reported_without_a_log(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(boundary.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
@@ -434,7 +434,7 @@ def test_output_that_a_full_disk_does_not_take_is_told_and_fails(film: Film, wor
     with open("/dev/full", "w") as full:
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
-    assert "error: the output cannot be written: no space left on device" in done.stderr.lower()
+    assert "error: cannot write the output: no space left on device" in done.stderr.lower()
     assert "Traceback" not in done.stderr
 
 
@@ -513,4 +513,4 @@ def test_a_folder_that_was_removed_is_told(tmp_path: Path) -> None:
     program = f"import os, sys; os.rmdir({str(gone)!r}); from ltxflow.cli.main import main; sys.exit(main(['plan']))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=gone, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert "error: the folder you are in was removed [U005]\n  → go into one that is there: cd ~\n" in ran.stderr
+    assert "error: the current folder was removed [U005]\n  → change to an existing directory: cd ~\n" in ran.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,14 @@ def test_each_call_gives_what_its_text_needs() -> None:
             given = {keyword.arg for keyword in call.keywords}
             needs = fields(text, with_hint="hint" not in given)
             assert None in given or needs == {name for name in given - GIVEN if name}, f"{place}: {id}"
+
+
+def test_every_rule_is_found_by_its_code() -> None:
+    for path in sorted((PACKAGE / "messages").glob("[!_]*.py")):
+        for code, rule in importlib.import_module(f"ltxflow.messages.{path.stem}").RULES.items():
+            assert path.stem in messages.AREAS[code[0]][1].split(), f"{path.stem}: {code}"
+            for name, text in rule.texts.items():
+                assert messages.find(f"{code}.{name}" if name else code)[1] == text
 
 
 def test_codes_are_of_one_scheme() -> None:

@@ -172,7 +172,7 @@ def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Project)
     assert "lost its voice" in problem["message"]
     assert built.done.data["unspoken"] == ["hook"]
     assert (
-        "hook could not be spoken: 2 clips wait, since its length is a guess"
+        "narration failed: hook; 2 clips wait for it, since its length is only an estimate"
         in run("build", "-p", str(film.folder)).err
     )
 
@@ -221,7 +221,7 @@ def test_only_a_line_that_must_be_spoken_needs_its_engine(film: Project) -> None
     film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
     planned = run("plan", *at)
     assert planned.code == 0
-    assert "1 of 3 lines will be spoken by say, which is not among your engines" in planned.out
+    assert "1 of 3 lines will be spoken by say, which is not configured" in planned.out
     built = film.build()
     assert built.done.code == 1
     (problem,) = [problem for problem in built.done.envelope["problems"] if problem["code"] == "speech"]
@@ -239,7 +239,7 @@ def test_a_clone_without_store_and_engine_is_planned_and_checked(film: Project, 
     assert run("check", "--locked", *at).code == 0
     planned = run("plan", *at)
     assert planned.code == 0
-    assert "3 lines will be spoken by say, which is not among your engines" in planned.out
+    assert "3 lines will be spoken by say, which is not configured" in planned.out
 
 
 def test_an_engine_that_a_film_brings_needs_trust(film: Project) -> None:

@@ -281,8 +281,8 @@ def test_one_more_take_a_word_and_a_file_by_hand(shared: Film, server: FakeComfy
 def test_a_name_that_is_no_reference(shared: Film) -> None:
     done = shared.run("takes", "reference:hera")
     assert done.code == 2
-    assert '"reference:hera" is no reference that is made for this film' in done.err
-    assert "references: reference:hero, reference:hero/seen-from-the-left" in done.err
+    assert 'no generated reference "reference:hera"' in done.err
+    assert "choose from: reference:hero, reference:hero/seen-from-the-left" in done.err
 
 
 def test_a_name_of_which_only_angles_are_made(shared: Film) -> None:
@@ -290,8 +290,8 @@ def test_a_name_of_which_only_angles_are_made(shared: Film) -> None:
     shared.file.write_text(text.replace("reference: hero,", "reference: {base: hero, angle: from behind},"))
     done = shared.run("takes", "reference:hero")
     assert done.code == 2
-    assert 'of "reference:hero" only other angles are made for this film' in done.err
-    assert "references: reference:hero/from-behind, reference:hero/seen-from-the-left\n" in done.err
+    assert '"reference:hero" itself is not generated, only its angles' in done.err
+    assert "choose from: reference:hero/from-behind, reference:hero/seen-from-the-left\n" in done.err
 
 
 # --- by a template
@@ -323,9 +323,22 @@ def test_check_doctor_and_show_know_it(drawn: Film, server: FakeComfy) -> None:
     assert "t2i" in drawn.run("show", "reference:hero").out
     graph = drawn.run("show", "reference:hero", "--graph", "--json").data
     assert "A young locksmith in a leather apron" in str(graph)
-    assert drawn.run("template", "check", "t2i").out.startswith("✓ t2i  fits the nodes of ComfyUI, in 1 shape")
+    assert drawn.run("template", "check", "t2i").out.startswith(
+        "✓ t2i  fits the nodes of ComfyUI in 1 setting combination"
+    )
     assert "node classes of i2v, t2i" in drawn.run("doctor", "--server", server.url).out
     assert '"reference:hero"' in drawn.run("graph").out
+
+
+@pytest.mark.parametrize("name", ["reference:hero", "reference:hero@1"])
+def test_every_command_that_takes_a_take_knows_a_reference(drawn: Film, server: FakeComfy, name: str) -> None:
+    build(drawn, server)
+    for argv in (("show", name), ("takes", name), ("explain", name), ("plan", name), ("build", name)):
+        assert drawn.run(*argv, "--json").code == 0, argv
+    assert drawn.run("show", name, "--json").data[0]["target"] == HERO
+    assert [row["take"] for row in drawn.run("takes", name, "--json").data] == [1]
+    for verb in ("approve", "reject", "accept", "forget"):
+        assert drawn.run(verb, name).code == 0, verb
 
 
 def test_without_either_the_model_of_the_film_draws_it(film: Film, server: FakeComfy) -> None:

@@ -1,8 +1,9 @@
-"""A choice between attempts: what a person says of takes, and what that costs."""
+"""Decisions about takes: how they are named, what they change, what they cost."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from film import canned, film_text, run
@@ -50,10 +51,10 @@ def test_a_take_that_was_never_rendered_cannot_be_picked(film: Project) -> None:
     assert "ltxflow build hook/b@2 --takes 2" in done.err
 
 
-def test_a_name_that_is_no_clip_is_told(film: Project) -> None:
+def test_an_unknown_clip_is_an_error(film: Project) -> None:
     done = run("approve", "hook/z", "-p", str(film.folder))
     assert done.code == 2
-    assert '"hook/z" is no clip of this film' in done.err
+    assert 'no clip "hook/z"' in done.err
 
 
 def test_takes_lists_them_with_the_pick_and_what_still_matches(film: Project) -> None:
@@ -89,7 +90,7 @@ def test_rejecting_an_approved_take_lets_the_edit_through(film: Project) -> None
     assert stale(film.look()) == {"hook/b@1"}
 
 
-def test_accept_lets_the_result_stand_for_the_edited_text(film: Project) -> None:
+def test_accept_keeps_the_result_for_the_edited_text(film: Project) -> None:
     before = film.files()
     edit(film, "scenes/hook/clips/b")
     say(film, "accept", "hook/b")
@@ -120,7 +121,7 @@ def test_a_pinned_file_takes_the_place_and_stays_there(film: Project, canned_mp4
     assert stale(film.look()) == {"end/a@1"}
 
 
-def test_a_pinned_file_that_does_not_cover_its_scene_is_told_at_once_with_a_way_out(
+def test_pin_warns_of_a_file_that_does_not_cover_its_scene(
     film: Project, tmp_path: Path
 ) -> None:
     short = tmp_path / "short.mp4"
@@ -138,10 +139,10 @@ def test_a_file_of_another_size_is_not_pinned(film: Project, canned_mp4: Path) -
     film.set("size", "256x256")
     done = run("pin", "end/a", str(canned_mp4), "-p", str(film.folder))
     assert done.code == 1
-    assert "128x128, not 256x256" in done.err
+    assert "128x128 instead of 256x256" in done.err
 
 
-def test_a_forgotten_take_is_made_anew(film: Project) -> None:
+def test_a_forgotten_take_is_rendered_again(film: Project) -> None:
     say(film, "forget", "hook/a@3")
     assert stale(film.look()) == {"hook/a@3"}
     assert sorted(film.lock.entries["hook/a"].takes) == [1, 2]
@@ -152,6 +153,45 @@ def test_a_single_take_that_is_picked_is_the_only_one_kept_up_to_date(film: Proj
     film.drop("scenes/hook/clips/a/takes")
     edit(film)
     assert stale(film.look()) == {"hook/a@2"}
+
+
+@pytest.mark.parametrize("spelling", [("hook/a@2",), ("clip:hook/a@2",), ("hook/a", "2")])
+def test_a_take_is_picked_by_any_spelling(film: Project, spelling: tuple[str, ...]) -> None:
+    assert run("pick", *spelling, "--json", "-p", str(film.folder)).data == {
+        "clip": "hook/a",
+        "take": 2,
+        "changed": True,
+    }
+    assert film.lock.entries["hook/a"].pick == 2
+
+
+@pytest.mark.parametrize("name", ["hook/a@2", "clip:hook/a@2"])
+def test_every_command_that_takes_a_take_knows_it_by_that_name(film: Project, name: str, canned_mp4: Path) -> None:
+    def data(*argv: str) -> Any:
+        done = run(*argv, "--json", "-p", str(film.folder))
+        assert done.code == 0, done.err
+        return done.data
+
+    assert [row["target"] for row in data("show", name)] == ["clip:hook/a@2"]
+    assert [row["take"] for row in data("takes", name)] == [2]
+    assert [row["target"] for row in data("explain", name)] == ["clip:hook/a@2"]
+    assert [row["target"] for row in data("plan", name)["changes"]] == ["clip:hook/a@2"]
+    assert data("build", name)["totals"]["planned"] == 1
+    assert data("approve", name, "good")["take"] == 2
+    assert data("reject", name, "or not")["take"] == 2
+    assert data("accept", name)["named"] == ["clip:hook/a@2"]
+    assert data("pin", name, str(canned_mp4))["take"] == 2
+    assert data("forget", name)["take"] == 2
+
+
+def test_takes_of_a_take_that_was_never_rendered_is_an_error(film: Project) -> None:
+    done = run("takes", "hook/b@4", "-p", str(film.folder))
+    assert (done.code, "hook/b has no take 4 yet" in done.err) == (2, True)
+
+
+def test_a_retake_with_a_reason_rejects_the_take_that_it_names(film: Project) -> None:
+    done = run("retake", "hook/a@2", "too dark", "-p", str(film.folder))
+    assert (done.code, "take 2 of hook/a is not in the cut [U036]" in done.err) == (2, True)
 
 
 @pytest.fixture

@@ -282,7 +282,7 @@ def _finish(
         failed=count["failed"],
         skipped=len(outlook.targets) - count.total(),
         seconds=round(seconds, 3),
-        output=os.path.relpath(session.project.output if told else session.own / OWN_FOLDER),
+        output=os.path.relpath(session.project.output if told else session.previews),
         complete=bool(told.get("complete", True)),
         film_seconds=told["durationInFrames"] / told["fps"] if told else 0.0,
         references=len(outlook.targets) - len(clips),
@@ -343,16 +343,9 @@ def _told(emit: Callable[[Event], None]) -> Callable[[Event], None]:
     return tell
 
 
-OWN_FOLDER = "references"
-
-
 def file_name(path: str, take: int) -> str:
     """`reference:hero/seen-from-the-left`, 2 → `hero--seen-from-the-left@2.png`"""
     return f"{path.removeprefix('reference:').replace('/', '--')}@{take}.png"
-
-
-def folder_of(session: Session) -> Path:
-    return session.own / OWN_FOLDER
 
 
 def show_stills(session: Session, found: Mapping[str, Status]) -> list[Path]:
@@ -364,7 +357,7 @@ def show_stills(session: Session, found: Mapping[str, Status]) -> list[Path]:
     for status in found.values():
         if status.node.kind != "reference" or status.trace is None:
             continue
-        file = folder_of(session) / file_name(status.node.entry, status.node.take)
+        file = session.previews / file_name(status.node.entry, status.node.take)
         digest = status.trace.outputs["image"].digest
         if digest_there(file) != digest:
             make_own_folder(session)

@@ -1,28 +1,26 @@
-"""Runs one verb: parses its arguments, and turns errors into messages and exit codes. The only catch-all."""
+"""Run one command, and turn its errors into messages and exit codes. The only catch-all."""
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import difflib
 import errno
 import gc
-import importlib
 import os
-import re
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
 
 from ltxflow.cli import answer_cache
+from ltxflow.cli.parser import did_you_mean, parser_of
+from ltxflow.cli.table import COMMANDS
 from ltxflow.core import memory_limit
-from ltxflow.core.errors import BUG, FAILED, INTERRUPTED, USAGE, LtxflowError, Problem
+from ltxflow.core.errors import BUG, FAILED, INTERRUPTED, USAGE, LtxflowError, Problem, problem
 from ltxflow.documents.paths import confine
 from ltxflow.store.snapshot import CachedAnswer, entry_of, keep
 from ltxflow.ui.json_lines import print_envelope
@@ -30,126 +28,72 @@ from ltxflow.ui.terminal import UNWRITABLE, Console, let_go
 
 DENIALS = {errno.EACCES, errno.EPERM}
 REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
-# Verbs that load libraries for pictures and sound: without memory these end the process, or send it a signal.
-HEAVY = frozenset(["build", "conform", "doctor", "export", "narrate", "pin", "report", "retake", "status", "watch"])
 _GLOBAL = {"-p", "--project", "--root"}
 
 
-def run(argv: list[str], verbs: Mapping[str, str]) -> int:
-    """Given all arguments, run the verb among them and return its exit code."""
-    gc.set_threshold(200_000, 20, 50)  # a film of 10,000 clips is made of millions of objects, and nearly all stay
-    atexit.register(gc.freeze)  # all of it goes with the process: no reason to look for garbage in it first
-    _line_by_line()
-    face, verb, is_json = Console(), "", "--json" in argv
+def run(argv: list[str]) -> int:
+    """Run the command in `argv` and return its exit code."""
+    gc.set_threshold(200_000, 20, 50)  # a film of 10,000 clips has millions of objects, and nearly all of them stay
+    atexit.register(gc.freeze)  # the process ends with all of them: skip the last collection
+    _buffer_lines()
+    console, name, is_json = Console(), "", "--json" in argv
     try:
-        _stand_somewhere()
+        _check_folder()
         started_ns = _now_ns()
-        verb, rest = _verb_first(argv)
-        if verb not in verbs:
-            raise LtxflowError(_unknown(verb, verbs))
-        if verb in HEAVY:
+        name, rest = _command_first(argv)
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = did_you_mean(near, "run ltxflow --help to list the commands")
+            raise LtxflowError(problem("U001", name=name, hint=hint))
+        if COMMANDS[name].uses_media:
             memory_limit.require()
-        module = importlib.import_module(f"ltxflow.cli.commands.{verb}")
-        parser = Parser(
-            prog=f"ltxflow {verb}",
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        common(parser)
-        module.add_arguments(parser)
-        args = parser.parse_intermixed_args(rest)  # `plan hook -v middle`, too
+        args = parser_of(name).parse_intermixed_args(rest)  # `plan hook -v middle`, too
         is_json = args.json
         confine(args.project, args.root, Path.cwd())
-        code = int(module.run(args, face))
+        code = int(args.run(args, console))
         sys.stdout.flush()
-        if face.footing and (asked := answer_cache.ask([verb, *rest])) and (footing := face.footing(started_ns)):
-            answer = CachedAnswer("".join(face.said), "".join(face.warned), code)
-            keep(asked.path, entry_of(answer, footing, first=asked.project))
+        if console.input_manifest and (key := answer_cache.ask([name, *rest])):
+            inputs = console.input_manifest(started_ns)
+            if inputs is not None:
+                answer = CachedAnswer("".join(console.printed), "".join(console.printed_errors), code)
+                keep(key.path, entry_of(answer, inputs, first=key.project))
         return code
     except LtxflowError as error:
-        return _tell(face, verb, is_json, error.exit_code, error.problems)
+        return _report(console, name, is_json, error.exit_code, error.problems)
     except SystemExit as leave:  # argparse has printed its help
         return leave.code if isinstance(leave.code, int) else USAGE
     except KeyboardInterrupt as error:
         if memory_limit.is_lack(error):  # OpenBLAS sends itself SIGINT where it gets no thread
-            return _tell(face, verb, is_json, FAILED, memory_limit.lack().problems)
-        hint = "what is finished is kept: run it again to go on"
-        return _tell(face, verb, is_json, INTERRUPTED, [Problem("interrupted", hint=hint, code="U004")])
-    except BrokenPipeError:  # `| head` has seen enough
+            return _report(console, name, is_json, FAILED, memory_limit.lack().problems)
+        return _report(console, name, is_json, INTERRUPTED, [problem("U004")])
+    except BrokenPipeError:  # the reader left, as `head` does
         let_go(sys.stdout)
         return 0
     except Exception as error:
         if memory_limit.is_lack(error):
-            return _tell(face, verb, is_json, FAILED, memory_limit.lack().problems)
-        refused = _refused(error)
-        return _tell(face, verb, is_json, USAGE if refused else BUG, [refused or _bug(argv)])
+            return _report(console, name, is_json, FAILED, memory_limit.lack().problems)
+        refusal = _refusal(error)
+        return _report(console, name, is_json, USAGE if refusal else BUG, [refusal or _bug(argv)])
 
 
-def _stand_somewhere() -> None:
-    """Raise LtxflowError where the folder that the user stands in was removed: nothing can be found from there."""
+def _check_folder() -> None:
+    """Raise LtxflowError where the current folder was removed: no path can be resolved from there."""
     try:
         os.getcwd()
     except FileNotFoundError:
-        hint = "go into one that is there: cd ~"
-        raise LtxflowError(Problem("the folder you are in was removed", hint=hint, code="U005")) from None
+        raise LtxflowError(problem("U005")) from None
 
 
 def _now_ns() -> int:
-    """Return the time, in ns since 1970. Raise LtxflowError for a clock that no file's time can be compared with."""
+    """Return the time in ns since 1970. Raise LtxflowError for a clock that no file's time compares with."""
     try:
         return time.time_ns()
     except OverflowError:  # from the year 2262 on, ns do not fit 64 bits
-        hint = "set the clock, such as with: timedatectl set-ntp true"
-        raise LtxflowError(Problem("the clock of this machine is centuries ahead", hint=hint, code="U008")) from None
+        raise LtxflowError(problem("U008")) from None
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors told the way all others are."""
-
-    def error(self, message: str) -> NoReturn:
-        words = next((action.choices for action in self._actions if not action.option_strings and action.choices), None)
-        if words and "required: " in message:
-            raise LtxflowError(
-                Problem(f"{self.prog} does what?", hint=f"say one of: {', '.join(map(str, words))}", code="U002")
-            )
-        options = [option for action in self._actions for option in action.option_strings]
-        unknown = message.split() if message.startswith("unrecognized") else []
-        wrong = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        near = [match for word in wrong for match in difflib.get_close_matches(word, options, n=1)]
-        hint = f'did you mean "{near[0]}"?' if near else f"{self.prog} --help lists the options"
-        raise LtxflowError(self._in_words(message) or Problem(message, hint=hint, code="U002"))
-
-    def _in_words(self, message: str) -> Problem | None:
-        """What argparse complains of most, as a person would say it. Its texts: Lib/argparse.py."""
-        if found := re.fullmatch(r"the following arguments are required: (.+)", message):
-            words = [action for action in self._actions if not action.option_strings]
-            named = [f"{word.metavar or word.dest}" for word in words]
-            told = [name if word.required else f"[{name}]" for name, word in zip(named, words, strict=True)]
-            usage = " ".join([self.prog, *told])
-            return Problem(f"{self.prog} needs {found[1].replace(', ', ' and ')}", hint=f"write: {usage}", code="U002")
-        if found := re.fullmatch(r"argument (\S+): invalid int value: '(.*)'", message):
-            return Problem(f'{found[1]} is a whole number, not "{found[2]}"', hint="write one such as 2", code="U002")
-        if found := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.+)\)", message):
-            known = [word.strip("'") for word in found[3].split(", ")]
-            near = difflib.get_close_matches(found[2], known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"say one of: {', '.join(known)}"
-            who = found[1] if found[1].startswith("-") else self.prog
-            return Problem(f'{who} knows no "{found[2]}"', hint=hint, code="U002")
-        return None
-
-
-def common(parser: argparse.ArgumentParser) -> None:
-    """Given a verb's parser, add the options that every verb has."""
-    parser.add_argument("-p", "--project", metavar="P", help="a folder, a project.yaml, or a name under projects/")
-    parser.add_argument("--root", metavar="DIR", help="the workspace that everything must stay in")
-    parser.add_argument("--json", action="store_true", help="machine-readable output")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say less")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more")
-
-
-def _verb_first(argv: list[str]) -> tuple[str, list[str]]:
-    """`ltxflow -p films/x plan` is `ltxflow plan -p films/x`."""
+def _command_first(argv: list[str]) -> tuple[str, list[str]]:
+    """Split `-p films/x plan` into `plan` and `-p films/x`."""
     before: list[str] = []
     rest = list(argv)
     while rest and rest[0].startswith("-"):
@@ -159,40 +103,35 @@ def _verb_first(argv: list[str]) -> tuple[str, list[str]]:
     return (rest[0], [*before, *rest[1:]]) if rest else (argv[0], [])
 
 
-def _unknown(verb: str, verbs: Iterable[str]) -> Problem:
-    near = difflib.get_close_matches(verb, verbs, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else "ltxflow --help lists the verbs"
-    return Problem(f'no verb "{verb}"', hint=hint, code="U001")
-
-
-def _line_by_line() -> None:
-    """A log shows each line when it is written."""
+def _buffer_lines() -> None:
+    """Flush after every line, so that a log shows each when it is written."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True)
 
 
-def _tell(face: Console, verb: str, is_json: bool, code: int, problems: Iterable[Problem]) -> int:
-    told = list(problems)
-    if is_json and not any(problem.code == UNWRITABLE for problem in told):
-        return print_envelope(verb, None, code, told)
-    face.problems(told)
+def _report(console: Console, name: str, is_json: bool, code: int, problems: Iterable[Problem]) -> int:
+    found = list(problems)
+    if is_json and not any(each.code == UNWRITABLE for each in found):
+        return print_envelope(name, None, code, found)
+    console.problems(found)
     return code
 
 
-def _refused(error: Exception) -> Problem | None:
-    """What the system refuses is no bug of ours, wherever it is met: who may read a file, what a disk can do."""
+def _refusal(error: Exception) -> Problem | None:
+    """Return the problem for a file that permissions or the disk refuse; None for a bug."""
     if not isinstance(error, OSError) or error.errno not in REFUSALS:
         return None
     if not isinstance(error.filename, (str, bytes)):
         return None
-    path = os.fsdecode(error.filename)
-    hint = "give yourself permission to use it" if error.errno in DENIALS else "look after that disk, and run it again"
-    return Problem(f'"{path}" cannot be used: {(error.strerror or "refused").lower()}', hint=hint, code="U006")
+    path, cause = os.fsdecode(error.filename), (error.strerror or "refused").lower()
+    if error.errno in DENIALS:
+        return problem("U006.denied", path=path, cause=cause)
+    return problem("U006.disk", path=path, cause=cause)
 
 
 def _bug(argv: list[str]) -> Problem:
-    """Keep the traceback in a file and say where: it helps us, not the person in front of the terminal."""
+    """Write the traceback to a file and return the problem that names it."""
     text = f"ltxflow {' '.join(argv)}\n\n{traceback.format_exc()}"
     last = traceback.format_exc().strip().splitlines()[-1]
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ltxflow"
@@ -201,5 +140,5 @@ def _bug(argv: list[str]) -> Problem:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=folder, prefix="bug-", suffix=".log", delete=False) as file:
                 file.write(text.encode(errors="backslashreplace"))
-            return Problem(f"a bug in ltxflow: {last}", hint=f"please report it with {file.name}", code="U003")
-    return Problem(f"a bug in ltxflow: {last}", hint="please report it", code="U003")
+            return problem("U003", error=last, hint=f"report it with {file.name}")
+    return problem("U003", error=last)

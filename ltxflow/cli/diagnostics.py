@@ -1,7 +1,6 @@
-"""What works here and what does not: libraries, store, project, servers and what they have. Repairs nothing.
+"""Diagnose libraries, store, project and servers, for `doctor` and `servers`. Repairs nothing.
 
-A finding is one thing that was looked at, good or bad, and the next step for what is not. Nobody's secrets and no
-home folder are in it: people paste such reports into bug trackers.
+Findings contain no secrets and no home folder: people paste them into bug trackers.
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ Level = Literal["ok", "warning", "error"]
 
 LIBRARIES = ("pyyaml", "jinja2", "jsonschema", "networkx", "httpx", "websockets", "diskcache", "numpy", "rich")
 PYTHON = (3, 11)
-LOW_SPACE, NO_SPACE = 5 << 30, 500 << 20  # bytes: a clip and what it leaves behind is 5 to 50 MB
-OLD, GOOD = (0, 3, 64), (0, 27, 0)  # of ComfyUI: below, prompt ids were not kept; from there all is seen to work
-SMALL_VRAM = 16 << 30  # bytes; Lightricks asks for 32 GB, fp8 with the text encoder in RAM runs in less
+LOW_SPACE, NO_SPACE = 5 << 30, 500 << 20  # bytes; a clip and its records take 5 to 50 MB
+OLD, GOOD = (0, 3, 64), (0, 27, 0)  # of ComfyUI: before OLD it drops prompt ids; from GOOD on all was tested
+SMALL_VRAM = 16 << 30  # bytes; Lightricks recommends 32 GB, fp8 with the text encoder in RAM needs less
 SKEW_S = 120.0
-GUESS_S, NAMED_S = 2.0, 10.0  # how long a server is waited for
+GUESS_S, NAMED_S = 2.0, 10.0  # how long to wait for a server
 
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing that was looked at. `name` is stable, for scripts: "store.space", "server.models"; `where` a server."""
+    """The result of one check. `name` is stable, for scripts ("store.space"); `where` is a server."""
 
     name: str
     level: Level
@@ -78,7 +77,7 @@ class Diagnostic:
 
 
 def without_home(finding: Diagnostic, homes: Iterable[str]) -> Diagnostic:
-    """Given a finding and what the home folder is called, return it with `~` in its place."""
+    """Return the finding with `~` in place of the home folder."""
 
     def short(text: str) -> str:
         for home in sorted({home.rstrip("/") for home in homes}, key=len, reverse=True):
@@ -90,23 +89,23 @@ def without_home(finding: Diagnostic, homes: Iterable[str]) -> Diagnostic:
 
 
 def of_problem(name: str, problem: Problem, level: Level = "error", where: str = "") -> Diagnostic:
-    """Given a problem, return it as a finding, with its place in front."""
+    """Return a problem as a finding, with its position in front."""
     place = f"{problem.span}: " if problem.span else ""
-    told: Level = "warning" if problem.level != "error" else level
-    return Diagnostic(name, told, f"{place}{problem.message}", problem.hint, where)
+    own: Level = "warning" if problem.level != "error" else level
+    return Diagnostic(name, own, f"{place}{problem.message}", problem.hint, where)
 
 
 # --- this machine ---------------------------------------------------------------------------------
 
 
 def machine_findings() -> Iterator[Diagnostic]:
-    """Yield what is to say of Python and the libraries."""
+    """Check Python and the libraries."""
     python = platform.python_version()
-    told = f"ltxflow {__version__} on Python {python}, {platform.system()} {platform.machine()}"
+    versions = f"ltxflow {__version__} on Python {python}, {platform.system()} {platform.machine()}"
     if sys.version_info[:2] < PYTHON:
-        yield Diagnostic("python", "error", told, "ltxflow needs Python 3.11 or newer")
+        yield Diagnostic("python", "error", versions, "install Python 3.11 or newer")
     else:
-        yield Diagnostic("python", "ok", told)
+        yield Diagnostic("python", "ok", versions)
     found, missing = [], []
     for name in LIBRARIES:
         try:
@@ -122,8 +121,8 @@ def machine_findings() -> Iterator[Diagnostic]:
         yield Diagnostic(
             "media",
             "error",
-            f"FFmpeg inside PyAV has no {', '.join(lacking)}",
-            "install PyAV's own wheel: pip install --force-reinstall --only-binary av av",
+            f"the FFmpeg in PyAV lacks {', '.join(lacking)}",
+            "install the PyAV wheel: pip install --force-reinstall --only-binary av av",
         )
 
 
@@ -131,13 +130,13 @@ def machine_findings() -> Iterator[Diagnostic]:
 
 
 def store_findings(store: Store, source: str, mounts: Path = Path("/proc/mounts")) -> Iterator[Diagnostic]:
-    """Given the store and what named it, yield whether it is there, ours alone, local, roomy and in order."""
+    """Check that the store exists, is private, local and indexed, and has space. `source` is what named it."""
     root = store.root
     if not root.exists():
-        yield Diagnostic("store", "ok", f"{root} ({source}): made by the first build")
+        yield Diagnostic("store", "ok", f"{root} ({source}): the first build creates it")
     elif not root.is_dir():
         yield Diagnostic(
-            "store", "error", f"{root} is no folder", "move it away, or name another store in LTXFLOW_STORE"
+            "store", "error", f"{root} is not a folder", "move it away, or name another store in LTXFLOW_STORE"
         )
         return
     else:
@@ -162,34 +161,34 @@ def _rights(root: Path) -> Iterator[Diagnostic]:
     info = root.stat()
     mode = stat.S_IMODE(info.st_mode)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-        yield Diagnostic("store.rights", "error", f"{root} cannot be written ({mode:04o})", f"chmod 700 {root}")
+        yield Diagnostic("store.rights", "error", f"{root} is not writable (mode {mode:04o})", f"chmod 700 {root}")
     elif hasattr(os, "getuid") and info.st_uid != os.getuid():
-        yield Diagnostic("store.rights", "warning", f"{root} belongs to somebody else", f"chown -R $USER {root}")
+        yield Diagnostic("store.rights", "warning", f"{root} belongs to another user", f"chown -R $USER {root}")
     elif mode & 0o077:
-        message = f"others on this machine can look into it ({mode:04o}): prompts and pictures are there"
+        message = f"readable by other users (mode {mode:04o}); it holds prompts and images"
         yield Diagnostic("store.rights", "warning", message, f"chmod 700 {root}")
     else:
-        yield Diagnostic("store.rights", "ok", f"yours alone ({mode:04o})")
+        yield Diagnostic("store.rights", "ok", f"store is private ({mode:04o})")
 
 
 def _index(store: Store) -> Iterator[Diagnostic]:
     number = len([*store.keys()])
     store.index.get("health")  # opens it
     if store.index.disabled:
-        hint = "everything works without it, a little slower; a store on a local disk has one"
+        hint = "put the store on a local disk for faster lookups; everything works without it"
         yield Diagnostic("store.index", "warning", f"the index is not used: {store.index.disabled}", hint)
     else:
-        yield Diagnostic("store.index", "ok", f"{number} traces, and an index of them")
+        yield Diagnostic("store.index", "ok", f"{number} traces, indexed")
     store.close()
 
 
 def space_findings(name: str, folder: Path) -> Iterator[Diagnostic]:
-    """Given a folder that is written to, yield how much room its disk has."""
+    """Check the free space of the disk that a folder is on."""
     try:
         free = shutil.disk_usage(_existing(folder)).free
     except OSError as error:
         yield Diagnostic(
-            name, "error", f"cannot look at {folder}: {(error.strerror or 'failed').lower()}", "check its path"
+            name, "error", f"cannot read {folder}: {(error.strerror or 'failed').lower()}", "check its path"
         )
         return
     level: Level = "error" if free < NO_SPACE else "warning" if free < LOW_SPACE else "ok"
@@ -221,39 +220,37 @@ def _bytes(size: float) -> str:
 
 
 def project_findings(session: Session) -> Iterator[Diagnostic]:
-    """Given an open project, yield how its own files are."""
+    """Check the files of an open project."""
     project = session.project
     yield Diagnostic("project", "ok", f"{project.file}: {len(project.scenes)} scenes, {len(project.clips)} clips")
     if session.lock_path.exists():
         takes = sum(len(entry.takes) for entry in session.lock.entries.values())
-        yield Diagnostic("project.lock", "ok", f"ltxflow.lock is readable: {takes} takes")
+        yield Diagnostic("project.lock", "ok", f"ltxflow.lock has {takes} takes")
     for name, folder in (("project.own", session.own), ("project.output", project.output)):
         there = _existing(folder)
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-            yield Diagnostic(name, "ok", f"{folder} can be written")
+            yield Diagnostic(name, "ok", f"{folder} is writable")
         else:
-            yield Diagnostic(
-                name, "error", f"{folder} cannot be written", f"give yourself the right to write in {there}"
-            )
+            yield Diagnostic(name, "error", f"{folder} is not writable", f"make {there} writable")
     if os.stat(_existing(project.output)).st_dev != os.stat(_existing(session.store.root)).st_dev:
         yield from space_findings("project.space", project.output)
-    yield from _letter_findings(session)
+    yield from _glyph_findings(session)
     for problem in session.warnings:
         yield of_problem("project", problem, "warning")
 
 
-def _letter_findings(session: Session) -> Iterator[Diagnostic]:
-    """Whether slates and burnt captions can show what the film says."""
+def _glyph_findings(session: Session) -> Iterator[Diagnostic]:
+    """Check that slates and burnt-in captions can show the text of the film."""
     project = session.project
-    said = [scene.narration.text for scene in project.scenes]
+    spoken = [scene.narration.text for scene in project.scenes]
     shown = [text for clip in project.clips for text in (clip.prompt.text, clip.prompt.camera)]
-    if lack := lacking(" ".join((*shown, *said))):
-        hint = f"{lack.remedy}; it is for slates and burnt-in captions, clips need nothing"
+    if lack := lacking(" ".join((*shown, *spoken))):
+        hint = f"{lack.remedy}; needed for slates and burnt-in captions only"
         yield Diagnostic("project.letters", "warning", f"the film's text: {lack.message}", hint)
 
 
 def closed_project_findings(file: Path, root: str | None, config: Config, error: LtxflowError) -> Iterator[Diagnostic]:
-    """Given a project that does not open, yield why. One that only lacks trust is in order."""
+    """Report why a project does not open; that it is not trusted is only a warning."""
     try:
         project = load(file, root=root, is_trusted=True).project
         untrusted = not is_trusted(config, file.parent, project.foreign, foreign_in_use(project))
@@ -269,7 +266,7 @@ def closed_project_findings(file: Path, root: str | None, config: Config, error:
 
 @dataclass
 class ServerReport:
-    """A server as it answered, or why it did not. `seconds` is one round trip; `skew_s` its clock less ours."""
+    """The answer of a server, or why there is none. `seconds` is a round trip; `skew_s` its clock minus ours."""
 
     place: ServerAddress
     problem: Problem | None = None
@@ -314,20 +311,20 @@ class ServerReport:
         }
 
 
-def places_for(asked: Sequence[str], env: Mapping[str, str], config: Config, default: str = "") -> list[ServerAddress]:
-    """Given `--server`, the environment, the user config and a trusted project's default, return the places."""
+def places_for(named: Sequence[str], env: Mapping[str, str], config: Config, default: str = "") -> list[ServerAddress]:
+    """Return the servers by `--server`, environment, user config or a trusted project's default."""
     servers = config.as_servers
-    return find_servers(asked, env, servers, default or None)
+    return find_servers(named, env, servers, default or None)
 
 
 def source_findings(places: Sequence[ServerAddress], env: Mapping[str, str], config: Config) -> Iterator[Diagnostic]:
-    """Given the places that won, yield which source named them, and which others are set and not used."""
+    """Report which source names the servers, and which other sources are set but unused."""
     if not places:
         return
     won = places[0].reason
     if places[0].is_guess:
         tried = ", ".join(urlsplit(place.url).netloc for place in places)
-        yield Diagnostic("servers", "ok", f"nobody named a server: looked at {tried}")
+        yield Diagnostic("servers", "ok", f"no server configured; tried {tried}")
     else:
         yield Diagnostic("servers", "ok", f"{', '.join(str(place.server) for place in places)} (from {won})")
     weaker = {name: env.get(name, "").strip() for name in ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")}
@@ -335,133 +332,135 @@ def source_findings(places: Sequence[ServerAddress], env: Mapping[str, str], con
     below = order[order.index(won) + 1 :] if won in order else []
     unused = [name for name in below if weaker.get(name) or (name == "user config" and config.servers)]
     if unused:
-        yield Diagnostic("servers.unused", "ok", f"also set, and not used: {', '.join(unused)} ({won} is stronger)")
+        yield Diagnostic("servers.unused", "ok", f"also set, but unused: {', '.join(unused)} ({won} takes precedence)")
     gateway = read_gateway()
     if gateway:
-        yield Diagnostic("wsl", "ok", f"this is WSL; the Windows host is {gateway}")
+        yield Diagnostic("wsl", "ok", f"running in WSL; the Windows host is {gateway}")
 
 
-async def see(
+async def probe_server(
     place: ServerAddress, ours: Collection[str] = (), *, tries_socket: bool = False
 ) -> tuple[ServerReport, Client | None]:
-    """Given a place and the ids of our prompts, return what is seen there, and the open client if it answers."""
+    """Ask a server for its state; return the report, and the open client if it answers. `ours` are prompt ids."""
     patience = GUESS_S if place.is_guess else NAMED_S
-    seen = ServerReport(place)
+    report = ServerReport(place)
     try:
         client = Client(place.server, timeout_s=patience, connect_s=min(patience, 5.0))
     except LtxflowError as error:
-        seen.problem = error.problems[0]
-        return seen, None
+        report.problem = error.problems[0]
+        return report, None
     try:
         began = time.monotonic()
-        seen.stats = await client.system_stats()
-        seen.seconds = time.monotonic() - began
-        seen.queue = await client.queue(ours)
-        seen.has_jobs = bool(client.has_jobs)
-        told = await client.server_time()
-        if told is not None:
-            seen.skew_s = round((told - datetime.now(UTC)).total_seconds(), 1)
+        report.stats = await client.system_stats()
+        report.seconds = time.monotonic() - began
+        report.queue = await client.queue(ours)
+        report.has_jobs = bool(client.has_jobs)
+        clock = await client.server_time()
+        if clock is not None:
+            report.skew_s = round((clock - datetime.now(UTC)).total_seconds(), 1)
         if tries_socket:
-            seen.has_socket = await _has_socket(client)
+            report.has_socket = await _has_socket(client)
     except LtxflowError as error:
         problem = error.problems[0]
-        seen.problem = replace(problem, message=problem.message.removeprefix(f"{place.server}: "))
-        if seen.stats is None:
+        report.problem = replace(problem, message=problem.message.removeprefix(f"{place.server}: "))
+        if report.stats is None:
             await client.close()
-            return seen, None
-    return seen, client
+            return report, None
+    return report, client
 
 
 async def _has_socket(client: Client) -> bool:
-    """Whether the WebSocket opens: without it builds work, and tell no steps."""
+    """Return whether the WebSocket opens: without it builds work, but show no steps."""
     try:
         async with asyncio.timeout(NAMED_S):
             async for _ in client.socket.watch():
-                return True  # the server greets with its queue
+                return True  # the server sends its queue first
     except TimeoutError:
         pass
     return False
 
 
-def server_findings(seen: ServerReport) -> Iterator[Diagnostic]:
-    """Given a server that was looked at, yield what is to say of it without regard to a film."""
-    where = seen.name
-    if seen.stats is None:
-        problem = seen.problem or Problem("it does not answer")
-        hint = problem.hint or "start ComfyUI there, or name another with --server"
+def server_findings(report: ServerReport) -> Iterator[Diagnostic]:
+    """Report the state of a server, independent of a film."""
+    where = report.name
+    if report.stats is None:
+        problem = report.problem or Problem("no answer")
+        hint = problem.hint or "start ComfyUI there, or name another server with --server"
         yield Diagnostic("server.reachable", "error", problem.message, hint, where)
         return
-    millis = f"{seen.seconds * 1000:.0f} ms"
-    yield Diagnostic("server.reachable", "ok", f"{seen.place.url} answers in {millis} ({seen.place.reason})", "", where)
-    if seen.problem:
-        yield of_problem("server.reachable", seen.problem, "error", where)
-    yield _version(seen.stats, where)
-    yield from _memory(seen.stats, where)
-    total = len(seen.queue)
-    told = f"{seen.ours} of ours, {seen.others} of others" if total else "empty"
-    yield Diagnostic("server.queue", "ok", f"queue: {told}", "", where)
-    if seen.has_jobs:
-        yield Diagnostic("server.jobs", "ok", "knows /api/jobs", "", where)
+    millis = f"{report.seconds * 1000:.0f} ms"
+    yield Diagnostic(
+        "server.reachable", "ok", f"{report.place.url} answers in {millis} ({report.place.reason})", "", where
+    )
+    if report.problem:
+        yield of_problem("server.reachable", report.problem, "error", where)
+    yield _version(report.stats, where)
+    yield from _memory(report.stats, where)
+    total = len(report.queue)
+    queue = f"{report.ours} of ours, {report.others} of others" if total else "empty"
+    yield Diagnostic("server.queue", "ok", f"queue: {queue}", "", where)
+    if report.has_jobs:
+        yield Diagnostic("server.jobs", "ok", "has /api/jobs", "", where)
     else:
-        hint = "ComfyUI 0.14 or newer has it; until then the history and the whole queue are asked"
+        hint = "update ComfyUI to 0.14 or newer to poll single jobs"
         yield Diagnostic("server.jobs", "ok", "has no /api/jobs", hint, where)
-    if seen.skew_s is not None and abs(seen.skew_s) > SKEW_S:
-        later = "ahead of" if seen.skew_s > 0 else "behind"
-        message = f"its clock is {abs(seen.skew_s):.0f} s {later} this one"
-        yield Diagnostic("server.clock", "warning", message, "set both by a time server", where)
-    elif seen.skew_s is not None:
-        yield Diagnostic("server.clock", "ok", "its clock agrees", "", where)
-    yield from _open_line(seen.place)
+    if report.skew_s is not None and abs(report.skew_s) > SKEW_S:
+        later = "ahead of" if report.skew_s > 0 else "behind"
+        message = f"its clock is {abs(report.skew_s):.0f} s {later} this one"
+        yield Diagnostic("server.clock", "warning", message, "synchronize both with a time server", where)
+    elif report.skew_s is not None:
+        yield Diagnostic("server.clock", "ok", "clock in sync", "", where)
+    yield from _open_line(report.place)
 
 
 def _version(stats: SystemStats, where: str) -> Diagnostic:
     numbers = tuple(int(part) for part in re.findall(r"\d+", stats.version)[:3])
-    told = f"ComfyUI {stats.version or 'of an unknown version'}"
+    name = f"ComfyUI {stats.version or 'of an unknown version'}"
     if not numbers:
-        return Diagnostic("server.version", "warning", told, "update it: 0.27 or newer is known to work", where)
+        return Diagnostic("server.version", "warning", name, "update it: 0.27 or newer is known to work", where)
     if numbers < OLD:
         return Diagnostic(
-            "server.version", "warning", f"{told} is old", "update it: 0.27 or newer is known to work", where
+            "server.version", "warning", f"{name} is old", "update it: 0.27 or newer is known to work", where
         )
     hint = "" if numbers >= GOOD else "0.27 or newer is known to work"
-    return Diagnostic("server.version", "ok", told, hint, where)
+    return Diagnostic("server.version", "ok", name, hint, where)
 
 
 def _memory(stats: SystemStats, where: str) -> Iterator[Diagnostic]:
     cards = [device for device in stats.devices if device.type != "cpu"]
     if not cards:
-        hint = "LTX-2 needs a card of 16 GB or more; for a look without one: ltxflow build --animatic"
-        yield Diagnostic("server.memory", "warning", "it computes on the processor: a clip takes hours", hint, where)
+        hint = "use a GPU of 16 GB or more; without one: ltxflow build --animatic"
+        yield Diagnostic("server.memory", "warning", "it runs on the CPU: a clip takes hours", hint, where)
     for card in cards:
-        told = f"{card.name}: {_bytes(card.vram_free)} of {_bytes(card.vram_total)} free"
+        memory = f"{card.name}: {_bytes(card.vram_free)} of {_bytes(card.vram_total)} free"
         if card.vram_total and card.vram_total < SMALL_VRAM:
-            hint = "quality: preview, short clips and weights: {text_encoder: fp4} ask least of it"
-            yield Diagnostic("server.memory", "warning", told, hint, where)
+            hint = "use quality: preview, short clips and weights: {text_encoder: fp4} to need less"
+            yield Diagnostic("server.memory", "warning", memory, hint, where)
         else:
-            yield Diagnostic("server.memory", "ok", told, "", where)
+            yield Diagnostic("server.memory", "ok", memory, "", where)
 
 
 def _open_line(place: ServerAddress) -> Iterator[Diagnostic]:
     if not place.url.startswith("http://") or is_loopback(place.url):
         return
     if urlsplit(place.url).hostname == read_gateway():
-        return  # the same machine, under WSL's own wire
-    secret = ", and so do the headers with your secret" if place.headers else ""
+        return  # the same machine, seen from WSL
+    secret = ", with your secret in the headers" if place.headers else ""
     yield Diagnostic(
         "server.line",
         "warning",
-        f"prompts and pictures go there unencrypted{secret}; ComfyUI itself asks nobody who they are",
-        "reach it through ssh -L 8188:127.0.0.1:8188, or a proxy with https and a login",
+        f"prompts and images are sent unencrypted{secret}; ComfyUI has no login",
+        "connect through ssh -L 8188:127.0.0.1:8188, or an https proxy with a login",
         str(place.server),
     )
 
 
 async def film_findings(
-    seen: ServerReport, client: Client, needs: ServerRequirements, config: Config
+    report: ServerReport, client: Client, needs: ServerRequirements, config: Config
 ) -> list[Diagnostic]:
-    """Given a server that answers and what a film needs, return what is there and what is missing."""
+    """Return what a server has and lacks of the models, files and nodes that a film needs."""
     found: list[Diagnostic] = []
-    inventory = Inventory(client, seen.stats)
+    inventory = Inventory(client, report.stats)
     level: Level = "error" if needs.is_sure else "warning"
     present: list[str] = []
     wanted: list[tuple[list[str], list[tuple[str, Span | None]], str]] = [
@@ -469,7 +468,7 @@ async def film_findings(
     ]
     wanted += [([], [(name, span)], user) for name, (user, span) in needs.loras.items()]
     try:
-        weights = {**needs.weights, **await _had(inventory, needs)}
+        weights = {**needs.weights, **await _available_precisions(inventory, needs)}
         for roles, loras, user in wanted:
             try:
                 names = await resolve_names(inventory, needs.profile, weights, roles, loras, user)
@@ -477,8 +476,8 @@ async def film_findings(
                 if any(problem.code != "C010" for problem in error.problems):
                     raise
                 for problem in error.problems:
-                    told = replace(problem, message=problem.message.removeprefix(f"{client.server}: "))
-                    found.append(of_problem("server.models", told, level, seen.name))
+                    short = replace(problem, message=problem.message.removeprefix(f"{client.server}: "))
+                    found.append(of_problem("server.models", short, level, report.name))
             else:
                 present += [*names.models.values(), *names.loras.values()]
         for template, folder, name in needs.named():
@@ -487,37 +486,37 @@ async def film_findings(
             if file:
                 present.append(file)
             else:
-                found.append(_missing(template, folder, name, available, seen.name))
+                found.append(_missing(template, folder, name, available, report.name))
         for doubt in inventory.news():
             doubt = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
-            found.append(of_problem("server.models", doubt, "warning", seen.name))
+            found.append(of_problem("server.models", doubt, "warning", report.name))
         if present:
-            found.append(Diagnostic("server.models", "ok", f"has {', '.join(dict.fromkeys(present))}", "", seen.name))
+            found.append(Diagnostic("server.models", "ok", f"has {', '.join(dict.fromkeys(present))}", "", report.name))
         if needs.graphs:
             info = await client.object_info()
-            found += _node_findings(seen.name, needs, Signatures.from_object_info(info), config)
+            found += _node_findings(report.name, needs, Signatures.from_object_info(info), config)
     except LtxflowError as error:
-        found += [of_problem("server.models", problem, "error", seen.name) for problem in error.problems]
+        found += [of_problem("server.models", problem, "error", report.name) for problem in error.problems]
     return found
 
 
-async def _had(inventory: Inventory, needs: ServerRequirements) -> dict[str, str]:
-    """Of the roles that are open, the first precision that a server has."""
-    had: dict[str, str] = {}
+async def _available_precisions(inventory: Inventory, needs: ServerRequirements) -> dict[str, str]:
+    """Return the first precision that a server has of each model whose precision is not set."""
+    found: dict[str, str] = {}
     for role in needs.open & needs.roles.keys():
         model = needs.profile.models[role]
         listed = await inventory.names(model.folder)
         there = next((precision for precision in model.order if model.find(precision, listed)), None)
-        had |= {role: there} if there else {}
-    return had
+        found |= {role: there} if there else {}
+    return found
 
 
 def model_findings(holding: ServerFiles) -> Iterator[Diagnostic]:
-    """Yield the largest of our models that a server can run, and what the others lack."""
+    """Report the largest profile that a server can run, and what it lacks for the others."""
     found, where = newest_of(holding, models := ours()), holding.server
     if found is None:
-        message = "none of the models that ltxflow knows can be run here"
-        yield Diagnostic("server.largest", "warning", message, "the next lines say what each of them lacks", where)
+        message = "none of the built-in profiles can run here"
+        yield Diagnostic("server.largest", "warning", message, "see below for what each of them lacks", where)
     else:
         message = f"the largest model this server can run: {found.title} (profile: {found.name})"
         yield Diagnostic("server.largest", "ok", message, "", where)
@@ -532,7 +531,7 @@ def model_findings(holding: ServerFiles) -> Iterator[Diagnostic]:
 def _missing(template: str, folder: str, name: str, available: Sequence[str], where: str) -> Diagnostic:
     near = difflib.get_close_matches(name, available, n=1, cutoff=0.4)
     closest = f'; closest there: "{clean(near[0], 100)}"' if near else ""
-    message = f'no "{name}" in {folder}, which template "{template}" names'
+    message = f'no "{name}" in {folder}, required by template "{template}"'
     return Diagnostic("server.models", "error", message, f"put it in ComfyUI/models/{folder}{closest}", where)
 
 
@@ -548,10 +547,8 @@ def _node_findings(where: str, needs: ServerRequirements, signatures: Signatures
         )
         for problem in problems:
             if problem.level != "advice":
-                told = of_problem(
-                    "server.nodes", replace(problem, message=f"{clip}: {problem.message}"), "error", where
-                )
-                found.setdefault(problem.message, told)
+                named = replace(problem, message=f"{clip}: {problem.message}")
+                found.setdefault(problem.message, of_problem("server.nodes", named, "error", where))
     if any(finding.level == "error" for finding in found.values()):
         return list(found.values())
     classes = {node["class_type"] for _, _, graph in needs.graphs for node in graph.values()}
@@ -560,15 +557,15 @@ def _node_findings(where: str, needs: ServerRequirements, signatures: Signatures
     return [*found.values(), ok]
 
 
-def eased(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """Given what was found of several servers, return it: what one server lacks and another has is only a warning."""
+def ease(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Turn what one server lacks and another has into a warning."""
     lacking = [f for f in findings if f.name == "server.models" and f.level == "error"]
     servers = {f.where for f in findings if f.name == "server.reachable" and f.level == "ok"}
     complete = servers - {f.where for f in lacking}
     if not complete:
         return list(findings)
     return [
-        replace(f, level="warning", hint=f"{f.hint}; until then {', '.join(sorted(complete))} makes those clips")
+        replace(f, level="warning", hint=f"{f.hint}; until then {', '.join(sorted(complete))} renders those clips")
         if f in lacking
         else f
         for f in findings

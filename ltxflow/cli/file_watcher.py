@@ -1,6 +1,6 @@
-"""Single keys from a terminal, without Enter, while waiting for something else. Knows no meaning of any key.
+"""Wait for a key of the terminal, or for files to change.
 
-Notices when what a film rests on has changed, by the signatures of files. Knows no keyboard and no screen.
+A change is seen in the stat signature of a file: size, mtime, ctime and inode.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import Any, TextIO
 
 
 class Keyboard:
-    """The terminal that `stream` is; where it is none, or has gone, no key is ever pressed. Ctrl-C stays what it is."""
+    """Reads single keys from a terminal, without Enter. On another stream no key is ever pressed. Ctrl-C interrupts."""
 
     def __init__(self, stream: TextIO) -> None:
         self.fd = stream.fileno() if stream.isatty() else -1
         self._before: Any = None
 
     def __enter__(self) -> Keyboard:
-        if self.is_there:
+        if self.is_open:
             self._before = termios.tcgetattr(self.fd)
             tty.setcbreak(self.fd, termios.TCSANOW)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._before and self.is_there:
+        if self._before and self.is_open:
             termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)
 
     @property
-    def is_there(self) -> bool:
+    def is_open(self) -> bool:
         return self.fd >= 0
 
     def wait(self, seconds: float) -> str:
-        """Return the key that is pressed within this time, or "" when none is."""
-        if not self.is_there:
+        """Return the key that is pressed within this time, or an empty string."""
+        if not self.is_open:
             time.sleep(seconds)
             return ""
         ready, _, _ = select.select([self.fd], [], [], seconds)
@@ -48,23 +48,23 @@ class Keyboard:
             return ""
         try:
             pressed = os.read(self.fd, 1)
-        except OSError:  # the terminal is gone
+        except OSError:  # the terminal was closed
             pressed = b""
         if not pressed:
             self.fd = -1
         return pressed.decode("ascii", "replace")
 
 
-PAUSE_S = 0.25  # between two looks at the files
-SETTLED_S = 0.05  # many editors empty a file, then fill it: it is read when it has stayed the same for this long
-SHARE = 20  # a pause is at least this many times what looking takes: a film of 10,000 clips shall not keep one busy
+PAUSE_S = 0.25  # between two checks of the files
+SETTLED_S = 0.05  # editors may truncate a file, then write it: wait until it is stable for this long
+SHARE = 20  # a pause lasts at least this many times as long as a check, so that large films use little CPU
 NOT_WRITTEN = {"node_modules", "__pycache__"}
 
 Signature = tuple[int, ...]
 
 
 def signature(path: Path) -> Signature:
-    """Given a path, return size, mtime, ctime and inode of what stands there; nothing where nothing does."""
+    """Return size, mtime, ctime and inode of a path; an empty tuple where nothing exists."""
     try:
         facts = os.stat(path)
     except (OSError, ValueError):
@@ -73,7 +73,7 @@ def signature(path: Path) -> Signature:
 
 
 def around(file: Path) -> set[Path]:
-    """Given the path of project.yaml, return what is beside and below it: any of that may mend its errors."""
+    """Return all files and folders beside and below project.yaml: an edit of any may fix its errors."""
     found = {file}
     for folder, folders, names in os.walk(file.parent):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_WRITTEN]
@@ -83,32 +83,34 @@ def around(file: Path) -> set[Path]:
 
 @dataclass
 class FileWatcher:
-    """Files and folders, as they were before they were last read: an edit while they are read is noticed, too."""
+    """Files and folders as they were before they were last read, so that an edit during the read is seen."""
 
     paths: set[Path]
-    seen: dict[Path, Signature] = field(default_factory=dict)
+    signatures: dict[Path, Signature] = field(default_factory=dict)
     pause_s: float = PAUSE_S
 
     def open(self) -> None:
-        """Remember how everything is. Then read it."""
-        self.seen = {path: signature(path) for path in self.paths}
+        """Record all signatures. Call it before reading the files."""
+        self.signatures = {path: signature(path) for path in self.paths}
 
-    def rest_on(self, paths: Iterable[Path]) -> None:
-        """From now on look at these."""
+    def watch(self, paths: Iterable[Path]) -> None:
+        """Watch these paths instead; those watched before keep their signatures."""
         self.paths = {path.absolute() for path in paths}
-        self.seen = {path: self.seen[path] if path in self.seen else signature(path) for path in self.paths}
+        self.signatures = {
+            path: self.signatures[path] if path in self.signatures else signature(path) for path in self.paths
+        }
 
     def changed(self) -> list[Path]:
-        """Return what is no longer as it was when the eye was opened, once it has settled."""
+        """Return the paths that differ from their signatures, once they are stable."""
         started = time.monotonic()
-        found = sorted(path for path, seen in self.seen.items() if signature(path) != seen)
+        found = sorted(path for path, before in self.signatures.items() if signature(path) != before)
         self.pause_s = max(PAUSE_S, SHARE * (time.monotonic() - started))
         _settle(found)
         return found
 
 
 def _settle(paths: Iterable[Path]) -> None:
-    """Return when none of these is being written any more."""
+    """Wait until none of these paths changes."""
     before, now = None, [signature(path) for path in paths]
     while before != now and now:
         time.sleep(SETTLED_S)

@@ -1,7 +1,4 @@
-"""The options that several verbs share, and what they come to as settings. Knows argparse, not what a verb does.
-
-Opens a project for a verb that changes it, alone: another process that holds it is waited for.
-"""
+"""Options that several commands share, and what they mean: plan and build options, settings, an open project."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.documents.paths import find_project
 from ltxflow.farm.options import BuildOptions, Servers
@@ -27,36 +24,32 @@ from ltxflow.session.session import Session, hold, open_session
 from ltxflow.store.leases import gate
 
 
-def add_question(parser: argparse.ArgumentParser) -> None:
-    """Given a verb's parser, add selectors and what changes the question: mode, quality, settings, lengths."""
-    parser.add_argument(
-        "selectors",
-        nargs="*",
-        metavar="SELECTOR",
-        help="hook, hook/b, hook/b@2, globs, tag:night, changed:main, !outro",
-    )
-    parser.add_argument("--animatic", action="store_true", help="slates in place of renders: no GPU, no server")
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change what is planned: mode, quality, settings, lengths."""
+    parser.add_argument("--animatic", action="store_true", help="draw slates instead of rendering: no GPU, no server")
     add_settings(parser)
-    parser.add_argument(
-        "--only", choices=["references"], default="", help="only the images that clips start from: stills to look at"
+    parser.add_argument("--only", choices=["references"], default="", help="make only the images that clips start from")
+    parser.add_argument("--relength", action="store_true", help="solve lengths again, even of rendered clips")
+    parser.add_argument("--force", action="store_true", help="make the selected clips again, changed or not")
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that limit a build: servers, GPU time, processes, and what a failure stops."""
+    add_server_options(parser)
+    limit_help = "stop starting clips past this much GPU time (e.g. 30m)"
+    parser.add_argument("--max-gpu", type=seconds_of, metavar="TIME", help=limit_help)
+    parser.add_argument("--jobs", type=count_of, metavar="N", help="slates drawn at once (default: one per CPU)")
+    failure = parser.add_mutually_exclusive_group()
+    failure.add_argument(
+        "--keep-going", action="store_true", default=True, help="continue after a failed clip (default)"
     )
-    parser.add_argument("--relength", action="store_true", help="solve lengths afresh, even of rendered clips")
-    parser.add_argument("--force", action="store_true", help="make the chosen clips again, though nothing changed")
-
-
-def add_means(parser: argparse.ArgumentParser) -> None:
-    """Given a verb's parser, add what a build may use: servers, time, processors, and what a failure stops."""
-    add_servers(parser)
-    parser.add_argument("--max-gpu", type=seconds_of, metavar="TIME", help="start nothing that would pass this, as 30m")
-    parser.add_argument("--jobs", type=count_of, metavar="N", help="slates drawn at once (default: one a processor)")
-    going = parser.add_mutually_exclusive_group()
-    going.add_argument("--keep-going", action="store_true", default=True, help="a failed clip stops no other (default)")
-    going.add_argument("--fail-fast", dest="keep_going", action="store_false", help="start nothing after a failure")
+    failure.add_argument("--fail-fast", dest="keep_going", action="store_false", help="start nothing after a failure")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options that override settings of the project for one run."""
     parser.add_argument("--quality", metavar="Q", help="preview, distilled or full, for this run")
-    parser.add_argument("--takes", type=int, metavar="N", help="how many takes of each clip, for this run")
+    parser.add_argument("--takes", type=int, metavar="N", help="the number of takes of each clip, for this run")
     parser.add_argument(
         "--set",
         action="append",
@@ -66,8 +59,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_servers(parser: argparse.ArgumentParser) -> None:
-    """Given a verb's parser, add where the servers are."""
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name servers and say how long to wait for them."""
     parser.add_argument(
         "--server",
         action="append",
@@ -87,42 +80,42 @@ def add_servers(parser: argparse.ArgumentParser) -> None:
         type=seconds_of,
         default=15.0,
         metavar="TIME",
-        help="how long a server may refuse connections before another one makes its clip (default: 15s)",
+        help="how long a server may refuse connections before its clips move to others (default: 15s)",
     )
 
 
 def count_of(text: str) -> int:
-    """Given a number of at least 1, return it. Raise ArgumentTypeError for anything else."""
+    """Parse a number of at least 1. Raise ArgumentTypeError for anything else."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from 1 on')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a positive whole number')
     return int(text)
 
 
 def seconds_of(text: str) -> float:
-    """Given `90s`, `30m` or `1.5h`, return seconds. Raise ArgumentTypeError for anything else."""
+    """Parse `90s`, `30m` or `1.5h` as seconds. Raise ArgumentTypeError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text.strip())
     if match is None:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a time: write 90s, 30m or 1.5h')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a duration: write 90s, 30m or 1.5h')
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Given parsed arguments, return the command line's layer of settings. Raise LtxflowError for unknown names."""
-    told: dict[str, Any] = {}
+    """Return the command line's layer of settings. Raise LtxflowError for unknown names and wrong values."""
+    settings: dict[str, Any] = {}
     for pair in args.set:
         name, equals, value = pair.partition("=")
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1)
             hint = f'did you mean "{near[0]}"?' if near else f"settings: {', '.join(sorted(NAMES))}"
-            raise LtxflowError(Problem(f'--set {pair}: no setting "{name}"', hint=hint, code="U011"))
+            raise LtxflowError(problem("U011.unknown", pair=pair, name=name, hint=hint))
         if not equals:
-            raise LtxflowError(Problem(f"--set {pair}: no value", hint=f"write --set {name}=VALUE", code="U011"))
-        told[name] = _value(name, value)
+            raise LtxflowError(problem("U011.no-value", pair=pair, name=name))
+        settings[name] = _value(name, value)
     if args.quality is not None:
-        told["quality"] = args.quality
+        settings["quality"] = args.quality
     if args.takes is not None:
-        told["takes"] = args.takes
-    return told
+        settings["takes"] = args.takes
+    return settings
 
 
 _NUMBERS = {"seed": int, "steps": int, "stages": int, "takes": int, "reseed": int, "cfg": float}
@@ -140,10 +133,10 @@ def _value(name: str, text: str) -> Any:
             across, down = map(float, text.split(","))
             return [across, down]
     except ValueError:
-        raise LtxflowError(Problem(f'--set {name}: "{text}" is not a number', code="U011")) from None
+        raise LtxflowError(problem("U011.not-a-number", name=name, value=text)) from None
     if name == "temporal_upscale":
         if text not in ("true", "false"):
-            raise LtxflowError(Problem(f'--set {name}: "{text}" is neither true nor false', code="U011"))
+            raise LtxflowError(problem("U011.not-boolean", name=name, value=text))
         return text == "true"
     if name.startswith("checks."):
         number = re.fullmatch(r"-?\d+(\.\d+)?", text)
@@ -153,23 +146,23 @@ def _value(name: str, text: str) -> Any:
     return None if text in ("null", "none") else text
 
 
-def question_of(args: argparse.Namespace, session: Session) -> PlanOptions:
-    """Given parsed arguments, return what they ask of the film; git is asked for `changed:REF`."""
+def plan_options(args: argparse.Namespace, session: Session) -> PlanOptions:
+    """Return the plan options of a command line; `changed:REF` selectors are resolved through git."""
     mode: Mode = "animatic" if args.animatic else "render"
     if args.animatic and args.only:
-        hint = "leave out --animatic, or --only"
-        raise LtxflowError(Problem("slates stand in for clips alone: they need no references", hint=hint, code="U014"))
+        raise LtxflowError(problem("U014.animatic-references"))
     selectors = tuple(args.selectors)
-    asked = PlanOptions(mode, selectors, args.relength, args.force, _recorded(session, selectors), only=args.only)
-    if not revisions(asked.selectors):
-        return asked
-    from ltxflow.session.revision import with_groups  # by need: few ask git
+    recorded = _recorded(session, selectors)
+    options = PlanOptions(mode, selectors, args.relength, args.force, recorded, only=args.only)
+    if not revisions(options.selectors):
+        return options
+    from ltxflow.session.revision import with_groups  # few command lines need git
 
-    return with_groups(session, asked)
+    return with_groups(session, options)
 
 
 def _recorded(session: Session, selectors: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the selectors that name a take which was made: it may be more than the film asks for by now."""
+    """Return the selectors that name a take in the lock: its number may exceed what the film requests."""
     named = [selector.removeprefix("clip:").partition("@") for selector in selectors if "@" in selector]
     entries = session.lock.entries
     return tuple(
@@ -180,7 +173,7 @@ def _recorded(session: Session, selectors: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def plan_request(args: argparse.Namespace) -> PlanRequest | None:
-    """Return the plan that is asked for; None where it is of a part of the film, or every clip is to be listed."""
+    """Return the plan that is asked for; None for a part of the film, or where every clip is to be listed."""
     if args.selectors or args.relength or args.force or args.only or args.json or args.verbose:
         return None
     mode: Mode = "animatic" if args.animatic else "render"
@@ -188,27 +181,28 @@ def plan_request(args: argparse.Namespace) -> PlanRequest | None:
 
 
 def servers_of(args: argparse.Namespace) -> Servers:
+    """Return the servers of a command line, and how long to wait for them."""
     return Servers(tuple(args.server), args.patience, getattr(args, "max_gpu", None), args.dead_after)
 
 
-def means_of(args: argparse.Namespace) -> BuildOptions:
-    """Given parsed arguments, return what a build may use."""
+def build_options(args: argparse.Namespace) -> BuildOptions:
+    """Return the build options of a command line."""
     return BuildOptions(servers_of(args), args.jobs or 0, args.keep_going)
 
 
 def session_of(args: argparse.Namespace) -> Session:
-    """Given parsed arguments, open the project they name, with their settings on top."""
+    """Open the project of a command line, with its settings on top."""
     command_line = settings_of(args) if hasattr(args, "set") else {}
     return open_session(args.project, cwd=Path.cwd(), env=os.environ, root=args.root, command_line=command_line)
 
 
 @contextmanager
 def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, wait: bool) -> Iterator[Session]:
-    """Given parsed arguments, open the project for a build, alone; `emit` is told when another is waited for."""
+    """Open the project for a build, with its lock held; emit a notice while another process holds it."""
 
     def waiting(owner: Mapping[str, Any]) -> None:
-        who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
-        emit(Notice(f"another build holds this project ({who}); waiting for it", "warning"))
+        process = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
+        emit(Notice(f"waiting for another build of this project ({process})", "warning"))
 
     with _held_session(args, waiting, wait=wait) as session:
         yield session
@@ -216,10 +210,10 @@ def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, w
 
 @contextmanager
 def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
-    """Given parsed arguments, open the project for a change of its lock, alone: others are waited for."""
+    """Open the project to change ltxflow.lock, waiting for other processes to release it."""
 
     def waiting(owner: Mapping[str, Any]) -> None:
-        warn(f"process {owner.get('pid', '?')} holds this project; waiting for it")
+        warn(f"waiting for process {owner.get('pid', '?')} to release this project")
 
     with _held_session(args, waiting, wait=True) as session:
         with gate(session.store.root):
@@ -229,8 +223,10 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
 
 @contextmanager
 def steady_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
-    """Given parsed arguments, open the project to read what must not be written meanwhile: alone, but where nobody can
-    write there is nobody to wait for."""
+    """Open the project to read it while nothing writes to it.
+
+    A folder that cannot be written needs no lock.
+    """
     folder = find_project(args.project, Path.cwd()).parent
     with locked_session(args, warn) if os.access(folder, os.W_OK) else session_of(args) as session:
         yield session
@@ -240,20 +236,20 @@ def steady_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
 def _held_session(
     args: argparse.Namespace, waiting: Callable[[Mapping[str, Any]], None], *, wait: bool
 ) -> Iterator[Session]:
-    """Open the project, so that its problems are told before anybody waits, and hold it.
+    """Open the project, so that its problems are reported before any wait, then hold it.
 
-    Whoever waited opens it anew: it may have been edited meanwhile. Else only what verbs write is read again, since
-    one may just have ended.
+    After a wait it is opened again, since it may have been edited. Without one only records are read again: a command
+    that writes them may just have ended.
     """
-    waited: list[Mapping[str, Any]] = []
+    owners: list[Mapping[str, Any]] = []
 
     def noted(owner: Mapping[str, Any]) -> None:
-        waited.append(owner)
+        owners.append(owner)
         waiting(owner)
 
     with session_of(args) as session, hold(session, wait=wait, on_wait=noted):
         damage = session.warnings
-        if not waited:
+        if not owners:
             session.read_records()
             yield session
             return

@@ -1,1 +1,1 @@
-"""What people decide about takes, and how it enters ltxflow.lock."""
+"""Decisions about takes, and what a build writes to the lock."""

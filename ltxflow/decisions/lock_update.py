@@ -1,6 +1,6 @@
-"""What the lock learns from a finished clip. Stand-ins teach it nothing.
+"""Write finished clips to the lock, and compare a film with its lock (`check --locked`).
 
-Whether a film and its lock agree. Needs no store and no GPU: what is in git will do.
+Stand-ins are not recorded. The comparison needs no store and no GPU, only what is in git.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import Problem, problem
+from ltxflow.core.target import Target
 from ltxflow.lock.file import LockConflict
 from ltxflow.lock.model import Lock, LockTake, moved, with_take
 from ltxflow.plan.evaluate import Status
@@ -26,40 +27,39 @@ KEPT = ("clip", "reference")
 
 
 class LockUpdater:
-    """Called with each finished node: the clip's line in the lock. `write` writes all lines that are new.
+    """Updates the lock with each finished node; `write` saves the new lines.
 
-    A line may wait for others, since it follows from the trace, which is on the disk by then: a run that is killed in
-    between finds it, and then writes the line (`keep_hits`). The lock that is written carries the film's `moved:`
-    entries out, once something was made.
+    Lines may be saved late, since they follow from the trace, which is on disk already: a build that is killed in
+    between writes them in its next run (`keep_hits`). The first save also applies the `moved:` entries of the film.
     """
 
-    def __init__(self, session: Session, outlook: Plan) -> None:
-        session.lock = outlook.lock
-        self.session, self.outlook = session, outlook
-        self.taken = taken_of(outlook)
+    def __init__(self, session: Session, plan: Plan) -> None:
+        session.lock = plan.lock
+        self.session, self.plan = session, plan
+        self.taken = taken_of(plan)
         self.written = session.lock
 
     def __call__(self, node: Node, trace: Trace) -> None:
-        if node.kind not in KEPT or is_stand_in(self.outlook, self.taken[node.entry]):
+        if node.kind not in KEPT or is_stand_in(self.plan, self.taken[node.entry]):
             return
         made = lock_take(self.session, self.taken[node.entry], node.take, trace, node.spec.seed)
         self.session.lock = with_take(self.session.lock, node.entry, node.take, made)
 
     def write(self) -> None:
         if self.session.lock is not self.written:
-            with suppress(LockConflict):  # it is told in the end, when it may have been put in order
+            with suppress(LockConflict):  # reported at the end, if it still holds
                 self.session.save_lock()
             self.written = self.session.lock
 
 
-def keep_hits(session: Session, outlook: Plan, found: Mapping[str, Status]) -> None:
-    """Given what is made, bring the lock in line with it: after a revert the lock names the older key again.
+def keep_hits(session: Session, plan: Plan, found: Mapping[str, Status]) -> None:
+    """Update the lock from the final statuses: after a revert it names the older key again.
 
-    The film's `moved:` entries are carried out too, unless all of it is a stand-in.
+    Also applies the `moved:` entries of the film, unless all of it is a stand-in.
     """
-    session.lock = moved(session.lock, outlook.project.moved)  # is so already where something was made
-    taken = taken_of(outlook)
-    final = [s for s in found.values() if s.node.kind in KEPT and not is_stand_in(outlook, taken[s.node.entry])]
+    session.lock = moved(session.lock, plan.project.moved)  # done already where something was made
+    taken = taken_of(plan)
+    final = [s for s in found.values() if s.node.kind in KEPT and not is_stand_in(plan, taken[s.node.entry])]
     for status in final:
         node, trace = status.node, status.trace
         known = session.lock.take(node.entry, node.take)
@@ -75,47 +75,46 @@ def keep_hits(session: Session, outlook: Plan, found: Mapping[str, Status]) -> N
             session.warnings += [_unwritten(session, problem) for problem in error.problems]
 
 
-def _unwritten(session: Session, problem: Problem) -> Problem:
-    message = f"{session.lock_file.name} was written by somebody else meanwhile, and cannot be read: {problem.message}"
-    hint = f"{problem.hint}; what was made is in the store, and the next build writes it down"
-    return replace(problem, message=message, hint=hint.removeprefix("; "), level="warning")
+def _unwritten(session: Session, error: Problem) -> Problem:
+    found = problem("K101", error.span, file=session.lock_file.name, cause=error.message, fix=error.hint)
+    return replace(found, code=error.code or found.code, hint=found.hint.removeprefix("; "))
 
 
 def _with_frames(lock: Lock, found: Mapping[str, Status]) -> Lock:
-    """Keep the pixels of frames that clips start from with the takes they are of: so those clips have a key without
-    a store."""
+    """Record the pixels of frames that clips start from with their takes, so that keys need no store."""
     for status in found.values():
         node, trace = status.node, status.trace
         if node.kind != "frame" or trace is None:
             continue
-        frame, number = node.spec.frame, int(node.target.rpartition("@")[2])
+        frame, number = node.spec.frame, Target(node.target).take
         take = lock.take(frame.clip, number)
         if take is None or trace.action.get("inputs", {}).get("clip") not in (take.digest, *take.outputs.values()):
-            continue  # it is of a stand-in, or the lock's own word
+            continue  # the frame of a stand-in, or a trace made from the lock
         image = trace.outputs["image"]
-        told = {**take.facts.get("taken", {}), frame.moment: {"digest": image.digest, **image.facts}}
-        facts = {**take.facts, "taken": dict(sorted(told.items()))}
+        taken = {**take.facts.get("taken", {}), frame.moment: {"digest": image.digest, **image.facts}}
+        facts = {**take.facts, "taken": dict(sorted(taken.items()))}
         if facts != take.facts:
             lock = with_take(lock, frame.clip, number, replace(take, facts=facts))
     return lock
 
 
-def taken_of(outlook: Plan) -> dict[str, Clip | Still]:
-    """Given an outlook, return all that has takes, as the lock calls it."""
-    both: list[Clip | Still] = [*outlook.project.clips, *outlook.project.stills]
+def taken_of(plan: Plan) -> dict[str, Clip | Still]:
+    """Return the clips and references of a plan, by their names in the lock."""
+    both: list[Clip | Still] = [*plan.project.clips, *plan.project.stills]
     return {one.path: one for one in both}
 
 
-def is_stand_in(outlook: Plan, clip: Clip | Still) -> bool:
+def is_stand_in(plan: Plan, clip: Clip | Still) -> bool:
+    """Return whether the quality of a clip only stands in for the final one."""
     if isinstance(clip, Still):
         return False
-    return bool(outlook.project.profile.qualities[str(clip.get("quality"))].stand_in)
+    return bool(plan.project.profile.qualities[str(clip.get("quality"))].stand_in)
 
 
 def lock_take(session: Session, clip: Clip | Still, take: int, trace: Trace, seed: int | None = None) -> LockTake:
-    """Given a finished take and the seed it was made with, return its record.
+    """Return the lock's record of a finished take that was made with `seed`.
 
-    Its seed is a derived one, of whichever try stands; None while all were explicit.
+    The recorded seed is derived, that of the try that was kept; None while all seeds were explicit.
     """
     known = session.lock.take(clip.path, take)
     derived = known.seed if known else None
@@ -136,25 +135,20 @@ def lock_take(session: Session, clip: Clip | Still, take: int, trace: Trace, see
     )
 
 
-CODE = "K001"
-HINT = "render it, and commit ltxflow.lock"
-
-
 def disagreements(session: Session) -> list[Problem]:
-    """Given a session, return a problem for each clip of which the lock has no take, or one of another key; one for all
-    where it has none of any.
+    """Return a problem for each clip whose take in the lock is missing or has a different key.
 
-    Clips in a quality that only stands in are in no lock. A narration that is not spoken here leaves rendered lengths
-    as they are: only its speaker knows better.
+    A lock without any clip is one problem. Stand-ins are not checked. Rendered lengths are kept where the narration
+    is not synthesized here, since its length is unknown.
     """
     spoken = session.speech()
     lock = moved(session.lock, spoken.project.moved)
     project = _as_rendered(spoken.project, lock, frozenset(spoken.unmade))
-    outlook = make_plan(project, lock, PlanOptions(), session.locked, session.trace_of, {})
-    clips = [clip for clip in project.clips if not is_stand_in(outlook, clip)]
+    plan = make_plan(project, lock, PlanOptions(), session.locked, session.trace_of, {})
+    clips = [clip for clip in project.clips if not is_stand_in(plan, clip)]
     if clips and not any(clip.path in lock.entries for clip in clips):
-        return [Problem("no clip of this film is in the lock yet", None, f"{HINT}: ltxflow build", CODE)]
-    return [problem for clip in clips for problem in _disagreement(session, outlook, clip)]
+        return [problem("K001.empty")]
+    return [each for clip in clips for each in _disagreement(session, plan, clip)]
 
 
 def _as_rendered(project: Project, lock: Lock, unspoken: frozenset[str]) -> Project:
@@ -166,19 +160,18 @@ def _as_rendered(project: Project, lock: Lock, unspoken: frozenset[str]) -> Proj
     return replace(project, scenes=tuple(scene(each) for each in project.scenes))
 
 
-def _disagreement(session: Session, outlook: Plan, clip: Clip) -> Iterator[Problem]:
-    status = outlook.statuses[outlook.picked(clip)]
+def _disagreement(session: Session, plan: Plan, clip: Clip) -> Iterator[Problem]:
+    status = plan.statuses[plan.picked(clip)]
     if status.state == "hit":
         return
-    entry = outlook.lock.entries.get(clip.path)
+    entry = plan.lock.entries.get(clip.path)
     take = entry.picked if entry else None
-    hint = f"{HINT}: ltxflow build {clip.path}"
     if take is None:
-        yield Problem(f"{clip.path} is not in the lock", clip.span, hint, CODE)
+        yield problem("K001.missing", clip.span, clip=clip.path)
     elif status.key is None:
-        yield Problem(f"{clip.path} {status.waits}, which is not as the lock has it", clip.span, hint, CODE)
+        yield problem("K001.blocked", clip.span, clip=clip.path, cause=status.waits)
     else:
-        told = reasons(status.node, status.action, session.trace_of(Key(take.key)))
-        what = ", ".join(reason.field for reason in told) or f"its key is {status.key[:8]}…, not {take.key[:8]}…"
-        where = next((reason.span for reason in told if reason.span), clip.span)
-        yield Problem(f"{clip.path} is not as the lock has it: {what}", where, hint, CODE)
+        found = reasons(status.node, status.action, session.trace_of(Key(take.key)))
+        what = ", ".join(reason.field for reason in found) or f"key {status.key[:8]}… instead of {take.key[:8]}…"
+        where = next((reason.span for reason in found if reason.span), clip.span)
+        yield problem("K001.differs", where, clip=clip.path, what=what)

@@ -1,4 +1,4 @@
-"""What a person says of takes: in the cut, approved, rejected, accepted, pinned, forgotten. Writes lock and store."""
+"""Change what the lock records of takes: pick, approve, reject, accept, pin, forget."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.digest import Action, Output
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
+from ltxflow.core.target import Target
 from ltxflow.decisions.lock_update import lock_take
 from ltxflow.lock.model import LockEntry, LockTake, with_entry, with_pick, with_status, with_take
 from ltxflow.media.fit import ImageFacts
-from ltxflow.media.image import open_image, read_image, save_png
-from ltxflow.media.metadata import strip_mp4
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.plan.plan import Plan, PlanOptions, picked_take
 from ltxflow.plan.review import SETTLED, Review
@@ -27,130 +26,128 @@ from ltxflow.store.traces import Trace
 
 @dataclass(frozen=True)
 class TakeRef:
-    """A clip or a made reference that was named, and the take: the one after `@`, or the one that is picked."""
+    """A take of a clip or of a generated reference."""
 
     clip: Clip | Still
     take: int
 
     @property
-    def target(self) -> str:
-        return f"{'' if isinstance(self.clip, Still) else 'clip:'}{self.clip.path}@{self.take}"
+    def target(self) -> Target:
+        return Target(f"{'' if isinstance(self.clip, Still) else 'clip:'}{self.clip.path}@{self.take}")
 
 
-def name(session: Session, selector: str) -> TakeRef:
-    """Given `hook/b`, `hook/b@2` or `reference:hero`, return what it names. Raise LtxflowError without such a one."""
-    path, _, take = selector.removeprefix("clip:").partition("@")
+def find_take(session: Session, text: str) -> TakeRef:
+    """Return the take that `hook/b@2` or `reference:hero@1` names; without `@`, the picked one.
+
+    Raise LtxflowError where the film has no such clip or generated reference.
+    """
+    path, _, take = text.removeprefix("clip:").partition("@")
     is_still = path.startswith("reference:")
     known: list[Clip | Still] = [*(session.project.stills if is_still else session.project.clips)]
     found = next((one for one in known if one.path == path), None)
     if found is None or (take and not take.isdecimal()):
         angles = [one for one in known if one.path.startswith(f"{path}/")] if is_still else []
         names = ", ".join(one.path for one in (angles or known)[:12]) or "none"
-        what = "reference that is made for this film" if is_still else "clip of this film"
-        said = f'of "{path}" only other angles are made for this film' if angles else f'"{selector}" is no {what}'
-        hint = f"{'references' if is_still else 'clips'}: {names}"
-        raise LtxflowError(Problem(said, hint=hint, code="U010"))
+        if angles:
+            raise LtxflowError(problem("U010.angle", path=path, names=names))
+        raise LtxflowError(problem("U010.reference" if is_still else "U010.clip", name=text, names=names))
     return TakeRef(found, int(take) if take else picked_take(session.lock, found))
 
 
-def known_take(session: Session, named: TakeRef) -> LockTake:
-    """Given a take, return its record in the lock. Raise LtxflowError when it was never rendered."""
-    take = session.lock.take(named.clip.path, named.take)
+def recorded_take(session: Session, ref: TakeRef) -> LockTake:
+    """Return the record of a take in the lock. Raise LtxflowError for one that was never rendered."""
+    take = session.lock.take(ref.clip.path, ref.take)
     if take is None:
-        raise LtxflowError(
-            Problem(
-                f"{named.clip.path} has no take {named.take} yet",
-                hint=f"ltxflow retake {named.clip.path}"
-                if isinstance(named.clip, Still)
-                else f"ltxflow build {named.clip.path}@{named.take} --takes {named.take}",
-                code="U030",
-            )
-        )
+        path = ref.clip.path
+        build = f"build {path}@{ref.take} --takes {ref.take}"
+        command = f"retake {path}" if isinstance(ref.clip, Still) else build
+        raise LtxflowError(problem("U030", clip=path, take=ref.take, command=command))
     return take
 
 
-def pick(session: Session, named: TakeRef) -> bool:
-    """Put a take into the cut; return whether that changed anything. The next build publishes it."""
-    known_take(session, named)
+def pick(session: Session, ref: TakeRef) -> bool:
+    """Put a take into the cut; return whether that changed the lock. The next build publishes it."""
+    recorded_take(session, ref)
     before = session.lock
-    session.lock = with_pick(session.lock, named.clip.path, named.take)
+    session.lock = with_pick(session.lock, ref.clip.path, ref.take)
     if session.lock == before:
         return False
     session.save_lock()
     return True
 
 
-def judge(session: Session, named: TakeRef, status: str, reason: str) -> None:
-    """Write a person's word on a take, which thereby is the one in the cut when it is approved."""
-    known_take(session, named)
+def set_status(session: Session, ref: TakeRef, status: str, reason: str) -> None:
+    """Approve or reject a take; an approved one is picked. Raise LtxflowError to reject one that is not picked."""
+    recorded_take(session, ref)
     if status == "approved":
-        session.lock = with_pick(session.lock, named.clip.path, named.take)
-    elif named.take != picked_take(session.lock, named.clip):
-        raise LtxflowError(Problem(f"take {named.take} is not in the cut", hint="only the picked take can be rejected"))
-    session.lock = with_status(session.lock, named.clip.path, status, reason)
+        session.lock = with_pick(session.lock, ref.clip.path, ref.take)
+    elif ref.take != picked_take(session.lock, ref.clip):
+        raise LtxflowError(problem("U036", clip=ref.clip.path, take=ref.take))
+    session.lock = with_status(session.lock, ref.clip.path, status, reason)
     session.save_lock()
 
 
 def next_take(session: Session, clip: Clip | Still) -> TakeRef:
-    """Given a clip or a reference, return its next take: the number after all that are asked for, or were ever made."""
+    """Return the next take: its number follows all that the film requests and all in the lock."""
     entry = session.lock.entries.get(clip.path)
     return TakeRef(clip, max(clip.takes, *(entry.takes if entry else ()), 0) + 1)
 
 
-def refuse(session: Session, clip: Clip | Still, reason: str) -> None:
-    """Say of the take in the cut why there must be another. Raise LtxflowError where a person had said it will do."""
-    entry = session.lock.entries.get(clip.path)
+def reject_for_retake(session: Session, ref: TakeRef, reason: str) -> None:
+    """Reject the take that a retake replaces. Raise LtxflowError where it is approved, accepted or pinned."""
+    entry = session.lock.entries.get(ref.clip.path)
     if entry is None:
-        return  # nothing is there that could be refused
+        return  # never rendered
     if entry.status in SETTLED:
-        message = f"take {entry.pick} of {clip.path} is {entry.status}: a reason would reject it"
-        hint = f'leave the reason out, or say it first: ltxflow reject {clip.path} "{reason}"'
-        raise LtxflowError(Problem(message, clip.span, hint, "U033"))
-    judge(session, TakeRef(clip, entry.pick), "rejected", reason)
+        span, path = ref.clip.span, ref.clip.path
+        raise LtxflowError(problem("U033", span, clip=path, take=entry.pick, status=entry.status, reason=reason))
+    set_status(session, ref, "rejected", reason)
 
 
-def accept(session: Session, named: TakeRef) -> bool:
-    """Let the existing result stand for what the clip is now; return whether that was needed.
+def accept(session: Session, ref: TakeRef) -> bool:
+    """Keep the existing result for the clip as it is now; return whether that was needed.
 
-    Its files are recorded under the new key, so that nothing is rendered; the lock says that a person accepted it.
+    Its files are recorded under the new key, so that nothing is rendered; the lock records who accepted it.
     """
-    take = known_take(session, named)
-    outlook = session.plan(PlanOptions(selectors=(f"{named.clip.path}@{named.take}",)))
-    status = outlook.statuses[named.target]
+    take = recorded_take(session, ref)
+    plan = session.plan(PlanOptions(selectors=(f"{ref.clip.path}@{ref.take}",)))
+    status = plan.statuses[ref.target]
     if status.action is None or status.key is None:
-        raise LtxflowError(Problem(f"{named.clip.path} {status.waits}", hint="build that first"))
+        raise LtxflowError(problem("U037", clip=ref.clip.path, cause=status.waits))
     if status.key == take.key:
         return False
     old = session.lookup(take.key)
     if old is None:
-        raise _gone(named, take)
+        raise _missing_files(ref, take)
     module = step(status.node.kind)
     new = replace(
         old,
         key=status.key,
         action=status.action.as_json(),
         fields=module.fields(status.node),
-        target=named.target,
-        model=model_in(old),  # its fields are replaced, and what made it is not
+        target=ref.target,
+        model=model_in(old),  # the fields of the old trace are replaced, the model that made it stays
     )
     session.store.record(new)
-    _keep(session, named, replace(take, key=status.key), "accepted", f"rendered as {take.key[:12]}")
+    _record(session, ref, replace(take, key=status.key), "accepted", f"rendered as {take.key[:12]}")
     return True
 
 
-def pin(session: Session, named: TakeRef, file: Path, reason: str) -> VideoFacts | ImageFacts:
-    """Put a file made by hand into a clip's or a reference's place; a clip is checked as a render is."""
-    if isinstance(named.clip, Still):
-        return _pin_picture(session, named, file, reason)
+def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> VideoFacts | ImageFacts:
+    """Put a file in the place of a clip or a reference; check a clip as a render is checked."""
+    if isinstance(ref.clip, Still):
+        return _pin_image(session, ref, file, reason)
     facts = probe_mp4(file)
     project = session.project
     wrong = []
     if (facts.width, facts.height) != project.size:
-        wrong.append(f"{facts.width}x{facts.height}, not {project.size[0]}x{project.size[1]}")
+        wrong.append(f"{facts.width}x{facts.height} instead of {project.size[0]}x{project.size[1]}")
     if facts.fps != project.fps:
-        wrong.append(f"{facts.fps} frames a second, not {project.fps}")
+        wrong.append(f"{facts.fps} fps instead of {project.fps}")
     if wrong:
-        raise LtxflowError(Problem(f'"{file}" has {" and ".join(wrong)}', hint="convert it first"), exit_code=FAILED)
+        raise LtxflowError(problem("U038", file=str(file), wrong=" and ".join(wrong)), exit_code=FAILED)
+    from ltxflow.media.metadata import strip_mp4  # on first use: to list takes needs no media library
+
     cas = session.store.cas
     with session.store.scratch() as folder:
         stripped = folder / "published.mp4"
@@ -160,80 +157,78 @@ def pin(session: Session, named: TakeRef, file: Path, reason: str) -> VideoFacts
             "published": Output(cas.put(stripped), facts.as_json(), stripped.stat().st_size),
         }
     action = Action("pinned", "1", {"video": outputs["video"].digest}, {}, ("published", "video"))
-    _pin(session, named, action, outputs, "comfyui", reason or file.name)
+    _record_pin(session, ref, action, outputs, "comfyui", reason or file.name)
     return facts
 
 
-def _pin_picture(session: Session, named: TakeRef, file: Path, reason: str) -> ImageFacts:
+def _pin_image(session: Session, ref: TakeRef, file: Path, reason: str) -> ImageFacts:
+    from ltxflow.media.image import open_image, read_image, save_png  # on first use, as above
+
     cas = session.store.cas
     with session.store.scratch() as folder:
         plain = folder / "image.png"
         save_png(open_image(file), plain)
         facts = read_image(plain)
-        told = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}
-        outputs = {"image": Output(cas.put(plain), told, plain.stat().st_size)}
+        fields = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}
+        outputs = {"image": Output(cas.put(plain), fields, plain.stat().st_size)}
     action = Action("pinned", "1", {"image": outputs["image"].digest}, {}, ("image",))
-    _pin(session, named, action, outputs, "reference", reason or file.name)
+    _record_pin(session, ref, action, outputs, "reference", reason or file.name)
     return facts
 
 
-def _pin(
-    session: Session, named: TakeRef, action: Action, outputs: Mapping[str, Output], source: str, reason: str
+def _record_pin(
+    session: Session, ref: TakeRef, action: Action, outputs: Mapping[str, Output], source: str, reason: str
 ) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    trace = Trace(action.key, action.as_json(), outputs, named.target, source=source, made_at=now)
+    trace = Trace(action.key, action.as_json(), outputs, ref.target, source=source, made_at=now)
     session.store.record(trace)
-    _keep(session, named, lock_take(session, named.clip, named.take, trace), "pinned", reason)
+    _record(session, ref, lock_take(session, ref.clip, ref.take, trace), "pinned", reason)
 
 
-def forget(session: Session, named: TakeRef) -> None:
-    """Drop a take's trace and its record: the next build makes it anew. The blobs stay until `cache gc`."""
-    take = known_take(session, named)
+def forget(session: Session, ref: TakeRef) -> None:
+    """Drop the trace and the record of a take: the next build renders it. The blobs stay until `cache gc`."""
+    take = recorded_take(session, ref)
     session.store.forget(take.key)
-    entry = session.lock.entries[named.clip.path]
-    takes = {number: each for number, each in entry.takes.items() if number != named.take}
+    entry = session.lock.entries[ref.clip.path]
+    takes = {number: each for number, each in entry.takes.items() if number != ref.take}
     if takes:
-        kept = min(takes) if entry.pick == named.take else entry.pick
-        session.lock = with_entry(session.lock, named.clip.path, LockEntry(kept, takes))
+        kept = min(takes) if entry.pick == ref.take else entry.pick
+        session.lock = with_entry(session.lock, ref.clip.path, LockEntry(kept, takes))
     else:
-        entries = {path: each for path, each in session.lock.entries.items() if path != named.clip.path}
+        entries = {path: each for path, each in session.lock.entries.items() if path != ref.clip.path}
         session.lock = replace(session.lock, entries=entries)
     session.save_lock()
 
 
-def _keep(session: Session, named: TakeRef, take: LockTake, status: str, reason: str) -> None:
-    session.lock = with_take(session.lock, named.clip.path, named.take, take)
-    if named.take == picked_take(session.lock, named.clip):
-        session.lock = with_status(session.lock, named.clip.path, status, reason)
+def _record(session: Session, ref: TakeRef, take: LockTake, status: str, reason: str) -> None:
+    session.lock = with_take(session.lock, ref.clip.path, ref.take, take)
+    if ref.take == picked_take(session.lock, ref.clip):
+        session.lock = with_status(session.lock, ref.clip.path, status, reason)
     session.save_lock()
 
 
-def _gone(named: TakeRef, take: LockTake) -> LtxflowError:
+def _missing_files(ref: TakeRef, take: LockTake) -> LtxflowError:
     return LtxflowError(
-        Problem(
-            f"the files of {named.clip.path}@{named.take} ({take.digest[:12]}…) are not in this store",
-            hint="copy them from the store where it was rendered (LTXFLOW_STORE), or pin a file in its place",
-            code="U031",
-        ),
+        problem("U031.accept", clip=ref.clip.path, take=ref.take, digest=take.digest[:12]),
         exit_code=FAILED,
     )
 
 
 def take_numbers(session: Session, clip: Clip | Still) -> list[int]:
-    """Given a clip or a reference, return the numbers of its takes: all that are asked for, or were ever made."""
+    """Return the numbers of all takes of a clip or reference that the film requests or the lock records."""
     entry = session.lock.entries.get(clip.path)
     return sorted({*range(1, clip.takes + 1), *(entry.takes if entry else ())})
 
 
-def take_rows(session: Session, outlook: Plan, clip: Clip | Still) -> list[dict[str, Any]]:
-    """Given a clip or a reference, return what is known of each of its takes, by number."""
+def take_rows(session: Session, plan: Plan, clip: Clip | Still) -> list[dict[str, Any]]:
+    """Return the facts of each take of a clip or reference, by number."""
     entry = session.lock.entries.get(clip.path)
     recorded: Mapping[int, LockTake] = entry.takes if entry else {}
     review = Review(session.lock, session.lookup)
     rows = []
     for number in take_numbers(session, clip):
         take = recorded.get(number)
-        status = outlook.statuses.get(TakeRef(clip, number).target)
+        status = plan.statuses.get(TakeRef(clip, number).target)
         trace = session.trace_of(take.key) if take else None
         is_picked = number == picked_take(session.lock, clip)
         video = take.outputs.get("published") if take else None

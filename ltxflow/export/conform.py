@@ -37,8 +37,7 @@ from ltxflow.plan.graph import build_graph
 from ltxflow.plan.plan import PlanOptions, PublishedClip
 from ltxflow.publish.caption_files import CAPTIONS, ODD, EditedCaptions, read_captions
 from ltxflow.publish.placements import placements
-from ltxflow.publish.publish import TIMELINE
-from ltxflow.publish.timeline import TIMELINE_SCHEMA, broken, timeline
+from ltxflow.publish.timeline import TIMELINE, TIMELINE_SCHEMA, broken, timeline
 from ltxflow.session.session import Session
 from ltxflow.steps import Node
 from ltxflow.steps.conform import ConformSpec, SceneSound

@@ -16,7 +16,7 @@ from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip
 from ltxflow.plan.review import plain
 from ltxflow.project.model import Clip, Scene
-from ltxflow.publish.publish import TIMELINE
+from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
 
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The catalogue: every message and hint of ltxflow, by code. `ltxflow rules` and the docs are made from it.
+"""The catalogue of all messages and hints, by code. `ltxflow rules` and the docs are generated from it.
 
 A code is a letter for the area and three digits. A rule has one or more texts; a rule with several names them:
 `problem("L044.too-many", span, steps=9)`. Each module here holds the rules of one package.
@@ -14,27 +14,27 @@ from typing import Literal, NamedTuple
 
 Level = Literal["error", "warning", "advice"]
 
-AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → what it is about, the modules that hold its rules
+AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → its subject, the modules with its rules
     "C": ("servers", "comfy farm"),
     "D": ("store, lock and published files", "core store lock publish"),
     "F": ("model profiles", "models"),
     "K": ("decisions and the lock", "lock decisions"),
     "L": ("the film", "project documents plan steps core"),
     "M": ("media files", "media"),
-    "N": ("nodes of a workflow", "comfy"),
+    "N": ("nodes of a workflow", "comfy cli"),
     "P": ("prompts", "project"),
     "Q": ("clips that came back", "media"),
     "R": ("the build", "build steps"),
     "S": ("speech, and the form of files", "media documents"),
-    "T": ("templates and lengths", "workflow plan"),
-    "U": ("the command line", "cli core"),
+    "T": ("templates and lengths", "workflow plan cli"),
+    "U": ("the command line", "cli core decisions plan"),
     "X": ("hand-over", "export"),
     "Y": ("YAML", "documents"),
 }
 
 
 class Text(NamedTuple):
-    """One message and its hint, with `{name}` where a value belongs. `hint` may be empty, or be given by the caller."""
+    """A message and its hint, with `{name}` for a value. An empty hint may be given by the caller."""
 
     message: str
     hint: str = ""
@@ -42,9 +42,9 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """What holds (`title`), how grave a breach is, why it matters and who says so, and the texts by name.
+    """What must hold (`title`), the level of a violation, why it matters, the source, and the texts by name.
 
-    `check` is the key under `checks:` that switches a rule about clips, `seed` whether another seed may help.
+    `check` is the key under `checks:` that disables a rule about clips, `seed` whether another seed may help.
     """
 
     title: str
@@ -56,14 +56,24 @@ class Rule:
     seed: str = ""
 
 
-def rule(title: str, *text: str, level: Level = "error", why: str = "", source: str = "", **texts: Text) -> Rule:
+def rule(
+    title: str,
+    *text: str,
+    level: Level = "error",
+    why: str = "",
+    source: str = "",
+    check: str = "",
+    seed: str = "",
+    **texts: Text,
+) -> Rule:
     """Return a rule with one unnamed text (`message`, `hint`), or with the named `texts` (`too_many` is `too-many`)."""
     own = {"": Text(*text)} if text else {}
-    return Rule(title, own | {name.replace("_", "-"): each for name, each in texts.items()}, level, why, source)
+    named = {name.replace("_", "-"): each for name, each in texts.items()}
+    return Rule(title, own | named, level, why, source, check, seed)
 
 
 def find(id: str) -> tuple[Rule, Text]:
-    """Return the rule and the text of `L044` or `L044.too-many`. Raise KeyError for one that is not there."""
+    """Return the rule and the text of `L044` or `L044.too-many`. Raise KeyError for an unknown id."""
     code, _, name = id.partition(".")
     found = _table(code[0])[code]
     return found, found.texts[name]
@@ -76,7 +86,7 @@ def every() -> Iterator[tuple[str, Rule]]:
 
 @cache
 def _table(letter: str) -> Mapping[str, Rule]:
-    """Return the rules of one area, and others of the same modules. A rule of two packages has the texts of both."""
+    """Return the rules of one area. A rule that several packages use has the texts of all of them."""
     found: dict[str, Rule] = {}
     for name in AREAS[letter][1].split():
         for code, each in importlib.import_module(f"ltxflow.messages.{name}").RULES.items():

@@ -172,6 +172,11 @@ class Session:
         return self.project.folder / OWN
 
     @property
+    def previews(self) -> Path:
+        """The folder of copies of generated references, for people to look at."""
+        return self.own / "references"
+
+    @property
     def lock_path(self) -> Path:
         return self.lock_file.path
 
@@ -299,7 +304,7 @@ class Session:
     def input_paths(self) -> set[str | Path]:
         """Return everything that an answer about this film depends on: what was read, and where files could appear."""
         project = self.project
-        paths: set[str | Path] = {*self.loaded.files, self.lock_path, self.record_path, self.own / "references"}
+        paths: set[str | Path] = {*self.loaded.files, self.lock_path, self.record_path, self.previews}
         output = project.output.parent
         paths |= {f"{output}/{path}" for path in (*self.published.entries, *_files(project))}
         paths |= {self.store.root, self.store.root / SPEEDS}

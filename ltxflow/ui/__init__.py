@@ -1,1 +1,1 @@
-"""What people see: terminal, live progress, JSON lines."""
+"""Output: terminal, live progress, JSON lines."""

@@ -1,4 +1,4 @@
-"""Machine output: one versioned envelope a verb, and for a build an event a line before it."""
+"""JSON output: one versioned envelope per command; a build prints its events before it, one per line."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ EVENT_SCHEMA = "ltxflow.event/1"
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:
+    """Return a problem as it appears in an envelope."""
     span = problem.span
     place = {"file": span.file, "line": span.line, "col": span.col} if span else None
     return {
@@ -32,7 +33,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
 
 
 def envelope(command: str, data: Any, exit_code: int, problems: Iterable[Problem] = ()) -> dict[str, Any]:
-    """Given a verb's result, return the document that every verb ends with."""
+    """Return the document that ends the output of every command."""
     return {
         "schema": ENVELOPE_SCHEMA,
         "command": command,
@@ -47,15 +48,15 @@ def envelope(command: str, data: Any, exit_code: int, problems: Iterable[Problem
 def print_envelope(
     command: str, data: Any, exit_code: int, problems: Iterable[Problem] = (), out: TextIO | None = None
 ) -> int:
-    """Print a verb's result as its last line, and return the exit code."""
+    """Print the result of a command as its last line, and return the exit code."""
     put(_line(envelope(command, data, exit_code, problems)), out or sys.stdout)
     return exit_code
 
 
 def print_event(event: Event, out: TextIO | None = None) -> None:
-    """One event, one line, at once: a reader in another process follows the build with it."""
+    """Print an event as one line and flush it, so that another process can follow the build."""
     put(_line({"schema": EVENT_SCHEMA, **event.as_json()}), out or sys.stdout)
 
 
 def _line(data: dict[str, Any]) -> str:
-    return json.dumps(data)  # ASCII: any pipe takes it, and no control character gets to a terminal
+    return json.dumps(data)  # ASCII: valid in any encoding, and free of control characters

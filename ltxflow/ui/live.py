@@ -1,4 +1,4 @@
-"""A build as it is shown on a terminal: a moving line for each running clip. The only user of rich."""
+"""Show a build on a terminal: a live line for each running clip. The only user of rich."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, RunStarted
-from ltxflow.ui.progress import PlainWatcher, behind, clock, short
+from ltxflow.core.target import Target
+from ltxflow.ui.log import PlainWatcher, behind
 from ltxflow.ui.terminal import WIDEST, Console, clean, rendered
+
+
+def clock(seconds: float) -> str:
+    """Return whole seconds as `1:03`, from an hour on as `1:02:33`."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 @dataclass
 class _Row:
-    """A clip that runs, or waits behind other people's jobs, as it is shown."""
+    """A clip that runs, or waits behind foreign jobs."""
 
     name: str
     where: str
@@ -29,18 +37,18 @@ class _Row:
 
 
 class LiveWatcher(PlainWatcher):
-    """A live line for each running clip and one for the whole, with the time that is left."""
+    """Shows a live line for each running clip, and one for the build with the time left."""
 
-    def __init__(self, face: Console, quiet: bool = False, verbose: bool = False) -> None:
-        super().__init__(face, quiet, verbose)
-        self.console = RichConsole(
-            file=face.out, highlight=False, markup=False, emoji=False, no_color=not face.has_color, soft_wrap=True
+    def __init__(self, console: Console, quiet: bool = False, verbose: bool = False) -> None:
+        super().__init__(console, quiet, verbose)
+        self.rich = RichConsole(
+            file=console.out, highlight=False, markup=False, emoji=False, no_color=not console.has_color, soft_wrap=True
         )
-        if not 0 < self.console.width <= WIDEST:  # by $COLUMNS, which may be any number
-            self.console.width = face.width
+        if not 0 < self.rich.width <= WIDEST:  # from $COLUMNS, which may be any number
+            self.rich.width = console.width
         self.rows: dict[str, _Row] = {}
         self.since = time.monotonic()
-        self.live = Live(get_renderable=self.picture, console=self.console, refresh_per_second=8, transient=True)
+        self.live = Live(get_renderable=self.picture, console=self.rich, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> LiveWatcher:
         self.live.start()
@@ -54,7 +62,7 @@ class LiveWatcher(PlainWatcher):
             self.since = time.monotonic()
         elif isinstance(event, ActionStarted):
             where = "" if event.where == "local" else clean(event.where)
-            self.rows[event.target] = _Row(short(event.target), where)
+            self.rows[event.target] = _Row(Target(event.target).short, where)
         elif isinstance(event, ActionWaiting):
             self._wait(event)
         elif isinstance(event, ActionProgress) and event.target in self.rows:
@@ -65,28 +73,28 @@ class LiveWatcher(PlainWatcher):
         super().__call__(event)
 
     def _wait(self, event: ActionWaiting) -> None:
-        """Show a clip that waits behind other people's jobs; one that waits for ours alone is not shown."""
+        """Show a clip that waits behind foreign jobs; one that waits only for ours is hidden."""
         row = self.rows.get(event.target)
         if row is not None and not row.is_waiting:
-            return  # it runs
+            return  # it is running
         if not event.ahead:
             self.rows.pop(event.target, None)
             return
         if row is None:
-            row = self.rows[event.target] = _Row(short(event.target), "", is_waiting=True)
+            row = self.rows[event.target] = _Row(Target(event.target).short, "", is_waiting=True)
         row.where, row.text = clean(event.where), behind(event.ahead)
 
-    def waits(self, event: ActionWaiting) -> None:
-        """It moves with the queue: no line of it stays."""
+    def show_waiting(self, event: ActionWaiting) -> None:
+        """Print nothing: the live line shows the queue."""
 
     def say(self, line: str) -> None:
-        self.console.print(Text.from_ansi(rendered(self.face.fitted(line), self.face.has_color)))
+        self.rich.print(Text.from_ansi(rendered(self.console.fitted(line), self.console.has_color)))
 
     def picture(self) -> Table:
-        """The screen's last lines as they are now: the running clips, as many as there is room for, and the whole."""
+        """Return the live lines: the running clips, as many as fit, and the build."""
         now, rows = time.monotonic(), list(self.rows.values())
-        room = max(1, self.console.height - 4)
-        width = self.console.width
+        room = max(1, self.rich.height - 4)
+        width = self.rich.width
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
         table.add_column(width=max(6, min(28, width // 4)))
@@ -98,11 +106,11 @@ class LiveWatcher(PlainWatcher):
             self._add(table, f"  {row.name}", row.fraction, now - row.since, text)
         if self.total:
             ready = min(self.total, self.done + sum(row.fraction for row in rows))
-            told = [f"and {len(rows) - room} more"] if len(rows) > room else []
+            notes = [f"and {len(rows) - room} more"] if len(rows) > room else []
             if 0 < ready < self.total and now - self.since >= 1:
-                told.append(f"eta {clock((now - self.since) * (self.total - ready) / ready)}")
+                notes.append(f"eta {clock((now - self.since) * (self.total - ready) / ready)}")
             name = f"  {self.done} of {self.total}"
-            self._add(table, name, ready / self.total, now - self.since, " · ".join(told))
+            self._add(table, name, ready / self.total, now - self.since, " · ".join(notes))
         return table
 
     def _add(self, table: Table, name: str, fraction: float, seconds: float, text: str) -> None:

@@ -1,6 +1,6 @@
-"""How it looks on a terminal and in a plain log: problems, plans, a build's progress. Reads events; decides nothing.
+"""Write to a terminal or a log: colours, line breaks, columns, problems with their source lines.
 
-A film's storyboard as one page that opens from a folder: data and all in it, but for pictures and clips.
+Also fills the storyboard page (report.html), which holds its data and opens from a folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.regular import open_regular
 
 if TYPE_CHECKING:
@@ -36,28 +36,28 @@ CODES = {
     "struck": "9;31",
 }
 UNWRITABLE = "U007"
-NARROWEST, WIDEST = 20, 1000  # cells: what is narrower is left to the terminal to break
+NARROWEST, WIDEST = 20, 1000  # cells; narrower terminals break lines themselves
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # ECMA-48 control sequences: colours, cursor moves
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # operating system commands: titles, links, the clipboard
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-    r"|[\u202a-\u202e\u2066-\u2069]"  # what turns the order of the text around
+    r"|[\u202a-\u202e\u2066-\u2069]"  # bidirectional overrides
 )
-# `paint` marks a style with this until it is known which stream the text goes to; no text from outside can hold it.
+# `paint` marks styles with this until the stream of the text is known. It is random, so that no other text has it.
 _MARK = f"\x1b{os.urandom(6).hex()}"
 _STYLE = re.compile(f"{_MARK}([0-9;]+)m")
-_EXCERPT = re.compile(r" *\d* *│ ")  # a line of a file under a problem: cut to the width already
+_EXCERPT = re.compile(r" *\d* *│ ")  # a source line under a problem, already cut to the width
 
 
 def clean(text: str) -> str:
-    """Given text from anywhere, a server or a stranger's file, return it without control characters."""
+    """Remove control characters from text of a server or a file."""
     return _CONTROL.sub("", text)
 
 
 def put(line: str, stream: TextIO) -> None:
-    """Given a line, write it at once, whole. Where the reader has left (`| head`) it vanishes: work goes on.
+    """Write a line and flush it. After the reader has left (`| head`), discard it and continue.
 
-    Raise LtxflowError where what is told cannot be kept, on a full disk say: nobody would know what was done.
+    Raise LtxflowError where standard output fails otherwise, such as on a full disk: the result would be lost.
     """
     try:
         stream.write(f"{line}\n")
@@ -69,13 +69,12 @@ def put(line: str, stream: TextIO) -> None:
 
 
 def unwritable(error: OSError) -> Problem:
-    """Given why standard output took nothing more, return that as a problem."""
-    hint = "look where it goes to, and run it again: what is finished is kept"
-    return Problem(f"the output cannot be written: {(error.strerror or 'refused').lower()}", None, hint, UNWRITABLE)
+    """Return the problem for an error of standard output."""
+    return problem("U007", cause=(error.strerror or "refused").lower())
 
 
 def let_go(stream: TextIO) -> None:
-    """Given a stream whose reader has left, let all that is still written to it vanish."""
+    """Redirect a stream whose reader has left to the null device."""
     with suppress(OSError, ValueError):  # a stream without a descriptor
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -83,9 +82,9 @@ def let_go(stream: TextIO) -> None:
 
 
 def takes_color(stream: TextIO, env: Mapping[str, str]) -> bool:
-    """Given a stream, return whether it takes colour: a terminal does, unless NO_COLOR or TERM=dumb says no.
+    """Return whether to write colour to a stream: to terminals, unless NO_COLOR or TERM=dumb is set.
 
-    FORCE_COLOR says yes for any stream. Source: no-color.org, force-color.org; both count when not empty.
+    FORCE_COLOR enables it for any stream. Source: no-color.org, force-color.org; both count when not empty.
     """
     if env.get("NO_COLOR"):
         return False
@@ -93,7 +92,7 @@ def takes_color(stream: TextIO, env: Mapping[str, str]) -> bool:
 
 
 class Console:
-    """Where a verb writes, and whether that takes colour and live lines. No control character passes through."""
+    """The output of a command: two streams with their width and colour. Removes control characters."""
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None, env: Mapping[str, str] | None = None):
         env = os.environ if env is None else env
@@ -103,35 +102,36 @@ class Console:
         self.has_color = takes_color(self.out, env)
         self._err_has_color = takes_color(self.err, env)
         self.width = min(max(shutil.get_terminal_size((100, 24)).columns, NARROWEST), WIDEST)
-        self.said: list[str] = []
-        self.warned: list[str] = []
-        # What the answer rests on, if it may be given again: asked with the time at which it was asked for.
-        self.footing: Callable[[int], InputManifest | None] | None = None
+        self.printed: list[str] = []
+        self.printed_errors: list[str] = []
+        # Returns the inputs of an answer that may be cached, from the time at which the command started.
+        self.input_manifest: Callable[[int], InputManifest | None] | None = None
 
     def paint(self, text: str, *styles: str) -> str:
-        """Given a text and styles, return it marked; `say` turns the marks into codes, or drops them."""
+        """Return the text marked with styles; `say` turns the marks into codes, or drops them."""
         return f"{_MARK}{';'.join(CODES[style] for style in styles)}m{text}{_MARK}0m" if text else text
 
     def say(self, text: str = "") -> None:
-        """Write a line, fitted to the terminal if there is one. A text of several lines is data, and goes as it is."""
+        """Write a line, broken to the width of a terminal. Text of several lines is data, written unchanged."""
         line = rendered(text if "\n" in text else self.fitted(text), self.has_color)
-        self.said.append(f"{line}\n")
+        self.printed.append(f"{line}\n")
         put(line, self.out)
 
     def warn(self, text: str) -> None:
+        """Write lines to standard error."""
         lines = [
             line if _EXCERPT.match(_STYLE.sub("", line)) else self.fitted(line, self.err) for line in text.split("\n")
         ]
         line = rendered("\n".join(lines), self._err_has_color)
-        self.warned.append(f"{line}\n")
+        self.printed_errors.append(f"{line}\n")
         put(line, self.err)
 
     def fitted(self, line: str, stream: TextIO | None = None) -> str:
-        """Given a line that may be wider than its terminal, return it broken between words. Logs keep long lines."""
+        """Break a line between words to the width of its terminal. Logs keep long lines."""
         return broken(line, self.width) if (stream or self.out).isatty() else line
 
     def confirm(self, question: str) -> bool:
-        """Given a question, ask it where a person sits at a terminal; return whether they said yes. Elsewhere: no."""
+        """Ask a yes-or-no question on a terminal and return the answer; return False without a terminal."""
         if not (self.out.isatty() and sys.stdin.isatty()):
             return False
         put(rendered(f"{self.paint('?', 'yellow')} {question} [y/N]", self.has_color), self.out)
@@ -139,11 +139,12 @@ class Console:
 
     def problems(self, problems: Sequence[Problem], source: Callable[[str], list[str]] | None = None) -> None:
         """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read."""
-        lines = functools.cache(source or read_lines)  # many are of one file
-        for problem in problems:
-            self.warn(self.problem(problem, lines))
+        lines = functools.cache(source or read_lines)  # many problems share a file
+        for each in problems:
+            self.warn(self.problem(each, lines))
 
     def problem(self, problem: Problem, source: Callable[[str], list[str]]) -> str:
+        """Return the text of a problem; `source` returns the lines of a file."""
         style = {"error": "red", "warning": "yellow", "advice": "cyan"}[problem.level]
         place = f"{self.paint(str(problem.span), 'bold')}: " if problem.span else ""
         code = self.paint(f" [{problem.code}]", "dim") if problem.code else ""
@@ -156,12 +157,12 @@ class Console:
 
     def _quoted(self, problem: Problem, text: list[str], style: str) -> list[str]:
         span = problem.span
-        if span is not None and span.line == len(text) + 1:  # what ends too early: where it ends
+        if span is not None and span.line == len(text) + 1:  # the file ends too early: point at its end
             last = next((number for number in range(len(text), 0, -1) if text[number - 1].strip()), 0)
             span = replace(span, line=last, col=len(text[last - 1].rstrip()) + 1) if last else None
         if span is None or not 0 < span.line <= len(text):
             return []
-        line = clean(text[span.line - 1].replace("\t", " "))  # now, so that the caret stands where it should
+        line = clean(text[span.line - 1].replace("\t", " "))  # before the caret is placed
         start, room = 0, max(10, self.width - 9)
         if len(line) > room:  # keep the caret in view
             start = max(0, min(span.col - 1 - room // 3, len(line) - room))
@@ -173,9 +174,9 @@ class Console:
 
 
 def broken(line: str, width: int) -> str:
-    """Given a line with painted parts, return it as lines of at most `width` cells, where its words allow that.
+    """Break a painted line between words into lines of at most `width` cells.
 
-    What goes on stands under what follows the last gap of two spaces in the left half: under its column.
+    Further lines are indented to the column after the last gap of two spaces in the left half.
     """
     plain = _STYLE.sub("", line)
     if len(plain) + _extra_cells(plain) <= width:
@@ -200,21 +201,21 @@ def broken(line: str, width: int) -> str:
 
 
 def _extra_cells(text: str) -> int:
-    """How many cells a text takes beyond one a character: two for Han, kana and Hangul, none for a mark."""
+    """Count the cells beyond one per character: Han, kana and Hangul take two, combining marks none."""
     if text.isascii():
         return 0
     return sum((unicodedata.east_asian_width(char) in ("W", "F")) - (unicodedata.combining(char) > 0) for char in text)
 
 
 def rendered(text: str, has_color: bool) -> str:
-    """Given a text with painted parts, return it for a terminal: styles as ANSI codes or gone, the rest cleaned."""
+    """Turn the marks of `paint` into ANSI codes, or remove them; clean the text between them."""
     parts = _STYLE.split(text)  # text, codes, text, codes … text
     codes = [f"\x1b[{code}m" if has_color else "" for code in parts[1::2]]
     return "".join(clean(part) + code for part, code in zip(parts[::2], [*codes, ""], strict=True))
 
 
 def read_lines(file: str) -> list[str]:
-    """Given a file's name as shown, return its lines, or none where it cannot be read."""
+    """Return the lines of a file, or none where it cannot be read."""
     try:
         with open(open_regular(file), "rb") as raw:
             data = raw.read(8_000_000)
@@ -225,7 +226,7 @@ def read_lines(file: str) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """`63.7` → `1m 03.7s`"""
+    """Return seconds as `12.3s`, `1m 03.7s` or `1h 02m`."""
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(seconds, 60)
@@ -236,26 +237,27 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """Return `1 clip` or `2 clips`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def counted(*numbers: tuple[int, str]) -> str:
-    """Given numbers of things, name those that are not zero: `2 clips, 1 more take and 3 references`."""
+    """Join the counts that are not zero: `2 clips, 1 more take and 3 references`."""
     *most, last = [count(number, noun) for number, noun in numbers if number] or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def size(number: int) -> str:
-    """Given a number of bytes, return it for people: `3.4 GB`."""
-    told, units = float(number), ["B", "kB", "MB", "GB", "TB"]
-    while told >= 999.95 and len(units) > 1:
-        told /= 1000
+    """Return bytes as `3.4 GB`."""
+    value, units = float(number), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.95 and len(units) > 1:
+        value /= 1000
         units.pop(0)
-    return f"{told:.0f} B" if units[0] == "B" else f"{told:.1f} {units[0]}"
+    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
 def columns(rows: Iterable[Sequence[str]], gap: int = 2) -> list[str]:
-    """Given rows of plain cells, return lines with the cells aligned; the last column runs free."""
+    """Align rows of plain cells in columns; the last column is not padded."""
     table = [list(row) for row in rows]
     if not table:
         return []
@@ -271,9 +273,9 @@ PLACE = "/*DATA*/null"
 
 
 def report_page(data: Mapping[str, Any]) -> str:
-    """Given what a report shows, return the page. A browser reads no file beside it: the data stands in it.
+    """Return the storyboard page with its data inside, since a browser reads no file beside it.
 
-    Nothing in the data can end the script it stands in: `<` is written as an escape.
+    `<`, `>` and `&` are escaped, so that no data can end the script element.
     """
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":

@@ -58,16 +58,16 @@ def test_what_costs_no_render_is_no_disagreement(film: Project) -> None:
 def test_an_edited_clip_is_named_and_where_the_store_knows_why_so_is_the_value(film: Project, tmp_path: Path) -> None:
     film.write(FILM.replace("brass key", "copper key"))
     (message,) = told(film)
-    assert message.startswith("hook/a is not as the lock has it: its key is ")
+    assert message.startswith("hook/a differs from ltxflow.lock: key ")
     shutil.copytree(tmp_path / "store", film.store)
-    assert told(film) == ["hook/a is not as the lock has it: prompt.text"]
+    assert told(film) == ["hook/a differs from ltxflow.lock: prompt.text"]
 
 
 def test_the_message_says_where_and_what_to_do(film: Project) -> None:
     film.write(FILM.replace("{id: b,", "{id: c,"))
     done = check(film)
     assert done.code == 1
-    assert "project.yaml:9:14: error: hook/c is not in the lock [K001]" in done.err
+    assert "project.yaml:9:14: error: hook/c is not in ltxflow.lock [K001]" in done.err
     assert "→ render it, and commit ltxflow.lock: ltxflow build hook/c" in done.err
 
 
@@ -88,5 +88,5 @@ def test_without_the_flag_the_lock_has_no_say(film: Project) -> None:
 
 def test_a_film_that_was_never_rendered_is_one_problem(film: Project) -> None:
     film.lock_file.unlink()
-    assert told(film) == ["no clip of this film is in the lock yet"]
+    assert told(film) == ["no clip of this film is in ltxflow.lock"]
     assert "→ render it, and commit ltxflow.lock: ltxflow build\n" in check(film).err

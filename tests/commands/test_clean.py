@@ -22,7 +22,7 @@ def test_orphans_are_listed_and_stay_until_yes(film: Film) -> None:
         "  - scenes/scene-2-a.mp4",
         "  - posters/scene-0-b.jpg",
         "  - posters/scene-2-a.jpg",
-        "4 files of no clip in the film; remove with: ltxflow clean --yes",
+        "4 files without a clip in the film; remove with: ltxflow clean --yes",
     ]
     assert (film.scenes / "scene-0-b.mp4").exists()
     assert film.run("clean", "--yes", "--json").data["removed"] == [

@@ -1,9 +1,7 @@
-"""`ltxflow completion`: what a shell offers, and bash really doing so."""
+"""`ltxflow completion`: what a shell offers, and completion in a real bash."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import shutil
 import subprocess
 import sys
@@ -13,8 +11,7 @@ import pytest
 from fakes.terminal import Terminal
 from film import Film, run
 
-from ltxflow.cli import completion
-from ltxflow.cli.main import VERBS
+from ltxflow.cli.table import ARGUMENTS, COMMANDS
 
 BASH = " \t\n\"'@><=;|&(:"  # COMP_WORDBREAKS as bash sets it
 
@@ -23,20 +20,14 @@ def offered(line: str, breaks: str = "") -> list[str]:
     return run("__complete", breaks, f"ltxflow {line}").out.splitlines()
 
 
-def test_the_verbs_that_name_clips_are_those_whose_parsers_say_so() -> None:
-    taking = {}
-    for verb in VERBS:
-        parser = argparse.ArgumentParser()
-        importlib.import_module(f"ltxflow.cli.commands.{verb}").add_arguments(parser)
-        places = tuple(action.metavar for action in parser._actions if not action.option_strings)
-        if places and places[0] in ("CLIP", "SELECTOR", "REF"):
-            taking[verb] = places
-    assert taking == {verb: places for verb, places in completion.PLACES.items() if verb in VERBS}
+def test_the_table_uses_known_kinds_of_arguments() -> None:
+    words = [word.strip("[].") for command in COMMANDS.values() for word in command.arguments.split()]
+    assert set(words) == set(ARGUMENTS)
 
 
-def test_a_verb_is_completed_and_after_it_the_film(film: Film) -> None:
+def test_commands_and_names_in_the_film_are_completed(film: Film) -> None:
     assert offered("pl") == ["plan"]
-    assert set(offered("")) == set(VERBS)
+    assert set(offered("")) == set(COMMANDS)
     at = f"-p {film.folder}"
     assert offered(f"show {at} ") == ["hook/a", "hook/b", "middle/a", "end/a"]
     assert offered(f"{at} show hook/") == ["hook/a", "hook/b"]
@@ -56,7 +47,7 @@ def test_tags_takes_and_scene_files_are_offered(film: Film) -> None:
     assert offered(f"show {at} one/a@", BASH) == ["1"]
 
 
-def test_revisions_are_offered_where_one_is_compared_with(film: Film) -> None:
+def test_diff_completes_revisions(film: Film) -> None:
     git = ["git", "-C", str(film.folder)]
     subprocess.run([*git, "init", "-q", "-b", "trunk"], check=True)
     subprocess.run([*git, "add", "project.yaml"], check=True)
@@ -101,7 +92,7 @@ def test_the_script_is_data_too(film: Film) -> None:
     assert run("completion", "bash", "--json").data["script"] == run("completion", "bash").out
     ran = run("completion", "csh")
     assert ran.code == 2
-    assert 'ltxflow completion knows no "csh" [U002]' in ran.err
+    assert 'ltxflow completion does not accept "csh" [U002]' in ran.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -113,7 +104,7 @@ def test_the_scripts_are_what_their_shells_can_read(shell: str) -> None:
 
 @pytest.fixture
 def bash() -> Iterator[Terminal]:
-    """A bash somebody types at, which knows `ltxflow` as the one that is tested."""
+    """An interactive bash in which `ltxflow` is the one under test."""
     if shutil.which("bash") is None:
         pytest.skip("no bash here")
     terminal = Terminal("bash", "--norc", "--noprofile", "-i")
@@ -138,5 +129,5 @@ def test_bash_completes_a_clip_a_tag_and_an_option(film: Film, bash: Terminal) -
     bash.press("\x15ltxflow build --set ste\t")
     bash.until("--set steps=")
     bash.press("6 hook/\t\t")
-    told = bash.until("hook/b")
-    assert "hook/a" in told
+    output = bash.until("hook/b")
+    assert "hook/a" in output

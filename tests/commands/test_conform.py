@@ -464,7 +464,7 @@ def test_what_a_person_reads_says_size_time_and_stand_ins(real: Film) -> None:
     assert "Conformed the film: 5 of 5 parts encoded" in out
     assert "× real time" in out
     assert "→ film/public/film.mp4" in out
-    assert "192×128, 4 stand-ins in it" in out
+    assert "192×128, 4 stand-ins" in out
     assert "nothing to encode" in real.run("conform").out
 
 

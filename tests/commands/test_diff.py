@@ -36,7 +36,7 @@ def kinds(film: Film, *argv: str) -> dict[str, str]:
 
 def test_nothing_changed(kept: Film) -> None:
     assert diff(kept)["clips"] == []
-    assert "Since HEAD: no clip is another one.  Film 12.5s, 4 clips." in kept.run("diff").out
+    assert "Since HEAD: no clips changed.  Film 12.5s, 4 clips." in kept.run("diff").out
 
 
 def test_clips_are_changed_added_and_removed_with_their_reasons(kept: Film) -> None:

@@ -88,7 +88,7 @@ def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(
     film.edit(prompt("hook-a"), "باب خزنة قديم")
     (told,) = found(doctor(film, "--server", comfy.url), "project.letters", "warning")
     assert "run from right to left cannot be set here" in told["message"]
-    assert told["hint"].startswith("apt install libfribidi0; it is for slates and burnt-in captions")
+    assert told["hint"].startswith("apt install libfribidi0; needed for slates and burnt-in captions")
 
 
 def test_every_complaint_has_a_next_step(film: Film, comfy: FakeComfy) -> None:
@@ -103,7 +103,7 @@ def test_for_people_it_is_a_line_each_and_a_sum(film: Film, comfy: FakeComfy) ->
     ran = film.run("doctor", "--server", comfy.url)
     assert ran.code == 0
     assert f"✓ {comfy.url.removeprefix('http://')}  ComfyUI 0.27.0" in ran.out
-    assert ran.out.splitlines()[-1] == "all is well"
+    assert ran.out.splitlines()[-1] == "no problems"
     assert "ComfyUI 0.27.0" not in film.run("doctor", "-q", "--server", comfy.url).out
 
 
@@ -150,7 +150,7 @@ def test_which_source_won_and_which_did_not(film: Film, comfy: FakeComfy, monkey
     ran = doctor(film)
     assert ran.code == 0
     assert "(from LTXFLOW_SERVERS)" in found(ran, "servers")[0]["message"]
-    assert "COMFYUI_URL (LTXFLOW_SERVERS is stronger)" in found(ran, "servers.unused")[0]["message"]
+    assert "COMFYUI_URL (LTXFLOW_SERVERS takes precedence)" in found(ran, "servers.unused")[0]["message"]
 
 
 def test_the_first_guess_that_answers_is_used(film: Film, monkeypatch: pytest.MonkeyPatch, comfy: FakeComfy) -> None:
@@ -288,7 +288,7 @@ def test_plain_http_to_another_machine_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("skew", "level", "word"), [(-3.0, "ok", "agrees"), (600, "warning", "ahead"), (-600, "warning", "behind")]
+    ("skew", "level", "word"), [(-3.0, "ok", "in sync"), (600, "warning", "ahead"), (-600, "warning", "behind")]
 )
 def test_a_clock_that_is_off_is_told(skew: float, level: str, word: str) -> None:
     (told,) = [f for f in server_findings(seen("http://localhost", skew_s=skew)) if f.name == "server.clock"]

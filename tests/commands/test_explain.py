@@ -6,14 +6,14 @@ from film import Film
 
 
 def test_each_kind_is_told_in_words(film: Film) -> None:
-    assert "+ hook/a will be made: there is no earlier one" in film.run("explain", "--animatic").out
+    assert "+ hook/a will be rendered for the first time" in film.run("explain", "--animatic").out
     film.build()
     assert "= hook/a is up to date" in film.run("explain", "hook/a", "--animatic").out
     film.edit("hook-a", "hook a")
     assert "~ hook/a is STALE: 1 of " in film.run("explain", "hook/a", "--animatic").out
     film.build()
     film.edit("hook a", "hook-a")
-    assert "< hook/a is in the store, and will be put in its place" in film.run("explain", "hook/a", "--animatic").out
+    assert "< hook/a will be restored from the store" in film.run("explain", "hook/a", "--animatic").out
 
 
 def test_a_take_that_the_film_asks_for_no_more_can_be_asked_about(film: Film) -> None:

@@ -37,7 +37,7 @@ def test_the_cut_names_files_that_are_there_from_wherever_it_stands(film: Film) 
 def test_a_second_export_says_that_nothing_changed(film: Film) -> None:
     film.build()
     film.run("export", "otio")
-    assert film.run("export", "otio").out.endswith(" (as it was)\n")
+    assert film.run("export", "otio").out.endswith(" (unchanged)\n")
 
 
 def test_takes_that_are_not_in_the_cut_are_put_beside_it(film: Film) -> None:
@@ -96,7 +96,7 @@ def test_a_film_that_is_not_built_says_what_to_do(film: Film) -> None:
 def test_the_starter_says_the_next_commands(film: Film) -> None:
     ran = film.run("export", "remotion", "film/remotion")
     assert ran.code == 0
-    assert "film is not built yet: ltxflow build" in ran.out
+    assert "film is not built yet; run: ltxflow build" in ran.out
     assert "next: cd film/remotion && npm install && npm run dev    or: npm run render" in ran.out
     film.build()
     ran = film.run("export", "remotion", "film/remotion")
@@ -108,7 +108,7 @@ def test_the_starter_needs_a_folder(film: Film) -> None:
     ran = film.run("export", "remotion", "--json")
     assert ran.code == 2
     (problem,) = ran.envelope["problems"]
-    assert problem["hint"] == "ltxflow export remotion remotion"
+    assert problem["hint"] == "write: ltxflow export remotion FOLDER"
 
 
 def test_exports_are_no_files_of_the_film(film: Film) -> None:

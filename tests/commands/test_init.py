@@ -47,7 +47,7 @@ def test_what_is_there_is_never_overwritten(film: Film) -> None:
     before = film.file.read_text()
     ran = run("init", "film")
     assert ran.code == 2
-    assert "is there already" in ran.err
+    assert "already exists" in ran.err
     assert film.file.read_text() == before
 
 

@@ -17,7 +17,7 @@ def test_a_new_film_is_all_to_be_created(film: Film) -> None:
         "  + hook/b      97f  new",
         "  + middle/a    97f  new",
         "  + end/a       97f  new",
-        "  · assumes checkpoint: fp8, text_encoder: bf16; the first build chooses by what its servers have",
+        "  · assumes checkpoint: fp8, text_encoder: bf16; the first build chooses what its servers have",
         "",
         "Plan: 4 to create.  Film 12.5s (313 frames).",
         f"Apply it: ltxflow build -p {shlex.quote(str(film.folder))}",
@@ -125,7 +125,7 @@ def test_orphans_are_listed_with_what_removes_them(film: Film) -> None:
     film.build()
     film.write({"hook": ["a", "b"], "middle": ["a"]})
     out = film.run("plan", "--animatic").out
-    assert "  - scene-2-a.mp4  orphan: kept; remove it with: ltxflow clean --yes" in out
+    assert "  - scene-2-a.mp4  orphan, kept; remove it with: ltxflow clean --yes" in out
     assert "3 unchanged, 1 orphan." in out
 
 
@@ -171,7 +171,7 @@ def test_a_clip_under_another_id_is_recognised(film: Film) -> None:
     film.run("build")
     film.file.write_text(film.file.read_text().replace("- id: middle", "- id: centre"))
     out = film.run("plan").out
-    assert "  · centre looks like middle under another id\n" in out
+    assert "  · centre looks like middle with a new id\n" in out
     assert "    keep its takes with  moved: [{ from: middle, to: centre }]\n" in out
 
 

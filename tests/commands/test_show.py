@@ -81,7 +81,7 @@ def test_the_workflow_is_what_would_be_sent(film: Film) -> None:
 def test_one_clip_at_a_time(film: Film) -> None:
     ran = film.run("show", "hook")
     assert ran.code == 2
-    assert '"hook" is more than one clip [U012]\n  → choose one: hook/a, hook/b' in ran.err
+    assert '"hook" matches several clips [U012]\n  → choose one: hook/a, hook/b' in ran.err
     assert [shown["target"] for shown in film.run("show", "hook", "--resolved", "--json").data] == [
         "clip:hook/a@1",
         "clip:hook/b@1",

@@ -247,7 +247,7 @@ def test_a_size_that_the_film_cannot_change_is_told_with_both(film: Film) -> Non
     graph = two_stages(text_to_video())
     graph["60"]["inputs"]["model_name"] = "ltx-2.3-spatial-upscaler-x1.5-1.0.safetensors"
     told = film.run("template", "import", workflow(graph)).out
-    assert "the film is 128x128, and this workflow makes 1152x768" in told
+    assert "the film is 128x128, but this workflow always makes 1152x768" in told
 
 
 def test_a_workflows_own_cut_is_used(film: Film) -> None:
@@ -377,7 +377,7 @@ def test_what_was_changed_and_left_out_is_told(film: Film) -> None:
     told = film.run("template", "import", workflow(graph)).out
     assert "save_output is true now" in told
     assert "format is video/h264-mp4 now" in told
-    assert 'left out: nothing that is fetched needs it\n    node "x" (LoadImage)' in told
+    assert 'left out: no saved output needs it\n    node "x" (LoadImage)' in told
     assert "not used.png" not in (film.folder / "templates" / "mine.json.j2").read_text()
 
 

@@ -10,7 +10,7 @@ from film import Film
 
 
 def test_a_film_that_brings_nothing_needs_none(film: Film) -> None:
-    assert film.run("trust").out == "this project brings nothing that needs trust\n"
+    assert film.run("trust").out == "this project needs no trust\n"
 
 
 def test_an_absolute_path_is_trusted_by_name_and_may_be_revoked(film: Film, tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_an_absolute_path_is_trusted_by_name_and_may_be_revoked(film: Film, tmp_
     assert film.run("plan").code == 2
     assert "not trusted; allow it with: ltxflow trust" in film.run("trust", "--show").out
     assert film.run("plan").code == 2
-    assert "trusted, until any of these changes" in film.run("trust").out
+    assert "trusted until any of these changes" in film.run("trust").out
     assert film.run("plan").code == 0
     kept = Path(os.environ["XDG_CONFIG_HOME"]) / "ltxflow" / "trust.json"
     assert str(film.folder) in json.loads(kept.read_text())

@@ -46,7 +46,7 @@ def damage(path: Path, data: bytes) -> None:
 def test_a_film_that_is_whole_is_said_to_be(rendered: Film) -> None:
     ran = rendered.run("verify")
     assert ran.code == 0
-    assert "all is as it should be" in ran.out
+    assert "everything matches" in ran.out
     assert differences(rendered, "--deep") == {}
 
 
@@ -211,7 +211,7 @@ def test_words_of_the_authors_own_are_no_difference_and_stay(rendered: Film) -> 
     for argv in (("verify",), ("verify", "--repair")):
         done = rendered.run(*argv)
         assert done.code == 0
-        assert "· AI-DISCLOSURE.txt  in words of your own; it stays\n" in done.out
+        assert "· AI-DISCLOSURE.txt  edited by hand; kept\n" in done.out
         assert notice.read_text() == "Made with LTX-2 by me."
     assert rendered.run("verify", "--json").data["reworded"] == ["AI-DISCLOSURE.txt"]
 
@@ -226,4 +226,4 @@ def test_where_nobody_can_write_nobody_is_waited_for(rendered: Film, monkeypatch
     monkeypatch.setattr("ltxflow.cli.options.os.access", lambda path, mode: path != rendered.folder)
     ran = rendered.run("verify")
     assert ran.code == 0
-    assert "all is as it should be" in ran.out
+    assert "everything matches" in ran.out

@@ -54,7 +54,7 @@ def test_a_save_tells_what_it_changed_and_a_key_draws_it(film: Film, terminals: 
     assert "[1/1] hook/a" in told
     assert "4 unchanged." in told
     save(film, "title: ", "# a word\ntitle: ")
-    terminal.until("nothing that is rendered changed")
+    terminal.until("no rendered clip is affected")
     terminal.press("q")
     assert terminal.leave() == 0
 
@@ -74,7 +74,7 @@ def test_a_line_that_will_be_spoken_is_told_at_every_save(
     told = terminal.until("watching")
     assert re.search(r'narration:hook +1 of 2 lines will be spoken by say\s+"It shuts."', told)
     save(film, "fps: 25", "# one\nfps: 25")
-    assert "spoken" not in terminal.until("nothing that is rendered changed")
+    assert "spoken" not in terminal.until("no rendered clip is affected")
     terminal.press("q")
     assert terminal.leave() == 0
 
@@ -84,11 +84,11 @@ def test_a_project_with_errors_is_told_and_waited_for(film: Film, terminals: lis
     terminals.append(terminal)
     terminal.until("watching")
     save(film, "fps: 25", "fsp: 25")
-    told = terminal.until("waiting for it to be mended")
+    told = terminal.until("waiting for you to fix it")
     assert 'unknown key "fsp"' in told
     assert "project.yaml:5:1" in told
     save(film, "    clips:\n", "    clips:\n      - id: new\n        prompt: A lamp.\n")
-    terminal.until("the same as before")
+    terminal.until("same problems")
     save(film, "fsp: 25", "fps: 25")
     told = terminal.until("watching")
     assert "+ hook/new" in told
@@ -101,7 +101,7 @@ def test_a_film_that_starts_with_a_missing_file_goes_on_when_it_is_there(film: F
     film.edit("scenes:\n", "scenes:\n  - scenes/*.yaml\n")
     terminal = watch(film, "--animatic")
     terminals.append(terminal)
-    assert 'no file matches "scenes/*.yaml"' in terminal.until("waiting for it to be mended")
+    assert 'no file matches "scenes/*.yaml"' in terminal.until("waiting for you to fix it")
     (film.folder / "scenes").mkdir()
     (film.folder / "scenes" / "one.yaml").write_text('id: one\nclips: [{id: a, prompt: "A lamp."}]\n')
     assert "+ one/a" in terminal.until("watching")

@@ -15,10 +15,10 @@ LONG = "one two three four five six seven eight nine ten eleven twelve"
 
 
 def told(old: object, new: object, **env: str) -> str:
-    face = Console(io.StringIO(), io.StringIO(), env)
-    face.say(difference(face, Reason("field", old, new)))
-    assert isinstance(face.out, io.StringIO)
-    return face.out.getvalue().rstrip("\n")
+    console = Console(io.StringIO(), io.StringIO(), env)
+    console.say(difference(console, Reason("field", old, new)))
+    assert isinstance(console.out, io.StringIO)
+    return console.out.getvalue().rstrip("\n")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from ltxflow.core.events import (
     RunFinished,
     RunStarted,
 )
-from ltxflow.ui.live import LiveWatcher
-from ltxflow.ui.progress import PlainWatcher, clock, short, summary
+from ltxflow.ui.live import LiveWatcher, clock
+from ltxflow.ui.log import PlainWatcher
+from ltxflow.ui.progress import summary
 from ltxflow.ui.terminal import Console
 
 KEY = "k" * 64
@@ -39,12 +40,12 @@ BUILD: list[Event] = [
 
 
 def lines(events: Iterable[Event], quiet: bool = False, verbose: bool = False) -> list[str]:
-    face = Console(io.StringIO(), io.StringIO(), {})
-    with PlainWatcher(face, quiet, verbose) as watcher:
+    console = Console(io.StringIO(), io.StringIO(), {})
+    with PlainWatcher(console, quiet, verbose) as watcher:
         for event in events:
             watcher(event)
-    assert isinstance(face.out, io.StringIO)
-    return face.out.getvalue().splitlines()
+    assert isinstance(console.out, io.StringIO)
+    return console.out.getvalue().splitlines()
 
 
 def test_a_log_has_a_line_when_a_clip_is_settled_and_what_is_worth_knowing() -> None:
@@ -59,7 +60,7 @@ def test_a_log_has_a_line_when_a_clip_is_settled_and_what_is_worth_knowing() -> 
 
 def test_a_clip_that_waits_behind_others_has_one_line() -> None:
     waits = [ActionWaiting("clip:hook/a@1", "bench", ahead) for ahead in (3, 2, 1, 0, 1)]
-    assert lines([RunStarted("film", "render", 1, 1), *waits]) == ["  · hook/a  waits behind 3 jobs on bench"]
+    assert lines([RunStarted("film", "render", 1, 1), *waits]) == ["  · hook/a  waiting behind 3 jobs on bench"]
     assert lines([RunStarted("film", "render", 1, 1), *waits], quiet=True) == []
 
 
@@ -87,16 +88,16 @@ def test_verbose_adds_beginnings_and_what_was_restored() -> None:
 
 
 def live(events: Iterable[Event], width: int = 80, height: int = 24) -> LiveWatcher:
-    face = Console(io.StringIO(), io.StringIO(), {})
-    watcher = LiveWatcher(face)
-    watcher.console = RichConsole(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
+    console = Console(io.StringIO(), io.StringIO(), {})
+    watcher = LiveWatcher(console)
+    watcher.rich = RichConsole(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
     for event in events:
         watcher(event)
     return watcher
 
 
 def screen(watcher: LiveWatcher) -> list[str]:
-    console = RichConsole(width=watcher.console.width, file=io.StringIO(), no_color=True, force_terminal=False)
+    console = RichConsole(width=watcher.rich.width, file=io.StringIO(), no_color=True, force_terminal=False)
     console.print(watcher.picture())
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
@@ -131,7 +132,7 @@ def test_a_clip_that_waits_behind_others_has_a_line_until_it_runs_or_goes_elsewh
         return screen(live([RunStarted("film", "render", 2, 2), *events]))
 
     waits = [ActionWaiting("clip:hook/a@1", "bench", ahead) for ahead in (2, 1)]
-    assert told(*waits)[0].endswith("bench · waits behind 1 job")
+    assert told(*waits)[0].endswith("bench · waiting behind 1 job")
     assert told(*waits, ActionStarted("clip:hook/a@1", KEY, 9, "bench"), waits[0])[0].endswith("bench")
     assert len(told(*waits, ActionWaiting("clip:hook/a@1", "bench", 0))) == 1
     assert len(told(*waits, ActionFinished("clip:hook/a@1", "resumed", KEY, 1.0, "bench"))) == 1
@@ -174,13 +175,6 @@ def test_a_live_build_ends_with_its_lines_and_leaves_nothing_behind() -> None:
 # --- words
 
 
-@pytest.mark.parametrize(
-    ("target", "name"), [("clip:hook/b@1", "hook/b"), ("clip:hook/b@2", "hook/b@2"), ("slate:a/b@1", "a/b")]
-)
-def test_the_first_take_goes_without_its_number(target: str, name: str) -> None:
-    assert short(target) == name
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (63.7, "1:03"), (3753, "1:02:33"), (-1, "0:00")])
 def test_a_clock_has_whole_seconds(seconds: float, text: str) -> None:
     assert clock(seconds) == text
@@ -188,12 +182,12 @@ def test_a_clock_has_whole_seconds(seconds: float, text: str) -> None:
 
 def test_the_summary_says_what_was_made_and_where() -> None:
     def told(**changes: object) -> list[str]:
-        face = Console(io.StringIO(), io.StringIO(), {})
+        console = Console(io.StringIO(), io.StringIO(), {})
         figures = {"planned": 14, "hit": 8, "rendered": 5, "restored": 1, "failed": 0, "skipped": 0}
         rest = {"seconds": 391.0, "output": "public/scenes", "complete": True, "film_seconds": 63.7}
-        summary(face, RunFinished(**{**figures, **rest, **changes}), "render")  # type: ignore[arg-type]
-        assert isinstance(face.out, io.StringIO)
-        return face.out.getvalue().splitlines()
+        summary(console, RunFinished(**{**figures, **rest, **changes}), "render")  # type: ignore[arg-type]
+        assert isinstance(console.out, io.StringIO)
+        return console.out.getvalue().splitlines()
 
     assert told() == [
         "Built 14 clips: 5 rendered, 1 restored, 8 up to date  in 6m 31.0s",

@@ -17,17 +17,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def face(out: io.StringIO | None = None, err: io.StringIO | None = None, **env: str) -> Console:
+def console(out: io.StringIO | None = None, err: io.StringIO | None = None, **env: str) -> Console:
     return Console(out or io.StringIO(), err or io.StringIO(), {"TERM": "xterm", **env})
 
 
-def said(face: Console) -> str:
-    assert isinstance(face.out, io.StringIO)
-    return face.out.getvalue()
+def said(console: Console) -> str:
+    assert isinstance(console.out, io.StringIO)
+    return console.out.getvalue()
 
 
 def lines_at(width: int, text: str, **env: str) -> list[str]:
-    one = face(Terminal(), Terminal(), **env)
+    one = console(Terminal(), Terminal(), **env)
     one.width = width
     one.say(text)
     return said(one).splitlines()
@@ -50,7 +50,7 @@ def test_a_line_without_columns_goes_on_two_cells_in() -> None:
 
 
 def test_a_style_stops_at_the_end_of_a_line_and_goes_on_in_the_next() -> None:
-    one = face(Terminal())
+    one = console(Terminal())
     one.width = 20
     one.say(f"was {one.paint('one two three four', 'struck')} now")
     assert said(one) == "was \x1b[9;31mone two three\x1b[0m\n  \x1b[9;31mfour\x1b[0m now\n"
@@ -67,7 +67,7 @@ def test_wide_letters_count_twice_and_a_word_too_long_is_left_whole() -> None:
 def test_logs_and_texts_of_several_lines_stay_as_they_are() -> None:
     text = "graph LR\n" + "a label that is longer than the terminal is wide " * 2
     assert lines_at(20, text) == text.splitlines()
-    log = face(io.StringIO())
+    log = console(io.StringIO())
     log.width = 20
     log.say("a line that a tool may want to look for")
     assert said(log) == "a line that a tool may want to look for\n"
@@ -77,7 +77,7 @@ def test_logs_and_texts_of_several_lines_stay_as_they_are() -> None:
 def test_a_problem_fits_the_terminal_and_its_caret_stays_under_its_word(width: int, tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text(f"{'before ' * 9}promt: {'after ' * 9}\n", encoding="utf-8")
-    one = face(err=Terminal(), NO_COLOR="1")
+    one = console(err=Terminal(), NO_COLOR="1")
     one.width = width
     one.problems([Problem("there is no such key as this one", Span(str(file), 1, 64), "did you mean prompt?", "S001")])
     told = one.err.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -105,14 +105,14 @@ def test_a_problem_fits_the_terminal_and_its_caret_stays_under_its_word(width: i
 def test_colour_is_for_terminals_unless_somebody_says_otherwise(
     is_terminal: bool, env: dict[str, str], has_color: bool
 ) -> None:
-    one = face(Terminal() if is_terminal else io.StringIO(), **env)
+    one = console(Terminal() if is_terminal else io.StringIO(), **env)
     one.say(f"a {one.paint('red', 'red', 'bold')} word")
     assert one.has_color == has_color
     assert said(one) == ("a \x1b[31;1mred\x1b[0m word\n" if has_color else "a red word\n")
 
 
 def test_each_stream_decides_for_itself() -> None:
-    one = face(Terminal(), io.StringIO())
+    one = console(Terminal(), io.StringIO())
     one.say(one.paint("x", "red"))
     one.problems([Problem("wrong")])
     assert "\x1b" in said(one)
@@ -121,8 +121,8 @@ def test_each_stream_decides_for_itself() -> None:
 
 @pytest.mark.parametrize(("env", "is_live"), [({}, True), ({"CI": "true"}, False), ({"TERM": "dumb"}, False)])
 def test_live_lines_are_for_terminals_that_people_look_at(env: dict[str, str], is_live: bool) -> None:
-    assert face(Terminal(), **env).is_live == is_live
-    assert not face(io.StringIO(), **env).is_live
+    assert console(Terminal(), **env).is_live == is_live
+    assert not console(io.StringIO(), **env).is_live
 
 
 # --- what never passes
@@ -147,7 +147,7 @@ EVIL = [
 @pytest.mark.parametrize("evil", EVIL)
 @pytest.mark.parametrize("has_color", [False, True])
 def test_no_control_sequence_of_others_passes(evil: str, has_color: bool) -> None:
-    one = face(Terminal() if has_color else None)
+    one = console(Terminal() if has_color else None)
     one.say(f"a{evil}b {one.paint(f'c{evil}d', 'red')}")
     one.warn(f"a{evil}b")
     one.problems([Problem(f"a{evil}b", Span(f"a{evil}b", 1, 1), f"a{evil}b", f"a{evil}b")])
@@ -164,7 +164,7 @@ def test_clean_keeps_what_is_text() -> None:
 
 def test_a_problem_shows_its_line_and_a_caret() -> None:
     problem = Problem('unknown key "promt"', Span("film.yaml", 3, 7), 'did you mean "prompt"?', "S001")
-    one = face()
+    one = console()
     one.problems([problem], lambda name: ["one", "two", "    - promt: x"])
     assert one.err.getvalue() == (  # type: ignore[attr-defined]
         'film.yaml:3:7: error: unknown key "promt" [S001]\n'
@@ -175,7 +175,7 @@ def test_a_problem_shows_its_line_and_a_caret() -> None:
 
 
 def test_a_tab_does_not_shift_the_caret() -> None:
-    one = face()
+    one = console()
     one.problems([Problem("a tab", Span("f", 1, 2))], lambda name: ["a\tb"])
     line, caret = one.err.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
     assert (line, caret.index("^") - caret.index("│")) == ("    1 │ a b", 3)
@@ -184,20 +184,20 @@ def test_a_tab_does_not_shift_the_caret() -> None:
 def test_a_line_of_a_utf16_file_is_quoted_as_it_reads(tmp_path: Path) -> None:
     path = tmp_path / "project.yaml"
     path.write_text("id: été\n", encoding="utf-16")
-    one = face()
+    one = console()
     one.problems([Problem("the file is UTF-16, not UTF-8", Span(str(path), 1, 1))])
     assert one.err.getvalue().splitlines()[1] == "    1 │ id: été"  # type: ignore[attr-defined]
 
 
 def test_a_file_that_ends_too_early_is_quoted_where_it_ends() -> None:
-    one = face()
+    one = console()
     one.problems([Problem("the file ends", Span("f", 4, 1))], lambda name: ["a: 1", "b: [1,", ""])
     assert one.err.getvalue() == "f:4:1: error: the file ends\n    2 │ b: [1,\n      │       ^\n"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("before", "cells"), [("abc", 3), ("山谷", 4), ("한글", 4), ("e\u0301te\u0301", 3)])
 def test_the_caret_stands_below_its_place_in_any_script(before: str, cells: int) -> None:
-    one = face()
+    one = console()
     one.problems([Problem("here", Span("f", 1, len(before) + 1))], lambda name: [f"{before}HERE"])
     caret = one.err.getvalue().splitlines()[2]  # type: ignore[attr-defined]
     assert caret == "      │ " + " " * cells + "^"
@@ -205,7 +205,7 @@ def test_the_caret_stands_below_its_place_in_any_script(before: str, cells: int)
 
 def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    one = face()
+    one = console()
     one.problems([Problem("here", Span("f", 1, 301))], lambda name: ["x" * 300 + "HERE" + "y" * 300])
     line, caret = one.err.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
     assert len(line) <= 60
@@ -213,7 +213,7 @@ def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.
 
 
 def test_a_problem_without_a_readable_file_is_told_all_the_same() -> None:
-    one = face()
+    one = console()
     one.problems([Problem("gone", Span("/nowhere/film.yaml", 9, 1)), Problem("no place", level="warning")])
     assert one.err.getvalue() == "/nowhere/film.yaml:9:1: error: gone\nwarning: no place\n"  # type: ignore[attr-defined]
 

@@ -71,8 +71,8 @@ def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhi
     ran = film.run("build")
     path = film.folder / "ltxflow.lock"
     assert ran.code == 0
-    assert "cannot be read: unresolved merge conflict" in ran.err
-    assert "the next build writes it down" in ran.err
+    assert "is unreadable: an unresolved merge conflict" in ran.err
+    assert "the next build records what is in the store" in ran.err
     assert "<<<<<<< HEAD" in path.read_text()
     assert film.timeline["complete"]
     path.write_text(path.read_text().replace("<<<<<<< HEAD\n", ""))

@@ -1,4 +1,4 @@
-"""The command line's layer of settings, and the question that selectors and modes ask."""
+"""The settings and plan options of a command line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import argparse
 import pytest
 from film import Film
 
-from ltxflow.cli.options import add_question, question_of, seconds_of, settings_of
+from ltxflow.cli.options import plan_options, seconds_of, settings_of
+from ltxflow.cli.parser import parser_of
 from ltxflow.core.errors import LtxflowError
 from ltxflow.plan.plan import PlanOptions
 
 
 def parsed(*argv: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_question(parser)
-    return parser.parse_args(argv)
+    return parser_of("plan").parse_intermixed_args(argv)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +35,13 @@ def test_a_setting_for_this_run(text: str, name: str, value: object) -> None:
     assert settings_of(parsed("--set", text)) == {name: value}
 
 
-def test_quality_and_takes_have_options_of_their_own() -> None:
+def test_quality_and_takes_have_separate_options() -> None:
     assert settings_of(parsed("--quality", "full", "--takes", "3")) == {"quality": "full", "takes": 3}
     assert settings_of(parsed()) == {}
 
 
 @pytest.mark.parametrize("text", ["prompt=hello", "=3"])
-def test_an_unknown_setting_is_told_with_all_that_there_are(text: str) -> None:
+def test_an_unknown_setting_is_an_error_that_lists_all(text: str) -> None:
     with pytest.raises(LtxflowError) as error:
         settings_of(parsed("--set", text))
     (problem,) = error.value.problems
@@ -51,15 +50,15 @@ def test_an_unknown_setting_is_told_with_all_that_there_are(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["steps=many", "cfg=high", "seed=1.5", "reference.strength=strong"])
-def test_a_number_that_is_none_is_told(text: str) -> None:
+def test_a_value_that_is_not_a_number_is_an_error(text: str) -> None:
     with pytest.raises(LtxflowError, match="is not a number"):
         settings_of(parsed("--set", text))
 
 
-def test_the_question_holds_mode_and_selectors(film: Film) -> None:
+def test_the_plan_options_hold_mode_and_selectors(film: Film) -> None:
     session = film.session()
-    assert question_of(parsed("hook", "!end", "--animatic"), session) == PlanOptions("animatic", ("hook", "!end"))
-    assert question_of(parsed("--relength", "--force"), session) == PlanOptions("render", (), True, True)
+    assert plan_options(parsed("hook", "!end", "--animatic"), session) == PlanOptions("animatic", ("hook", "!end"))
+    assert plan_options(parsed("--relength", "--force"), session) == PlanOptions("render", (), True, True)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
@@ -96,7 +95,7 @@ def test_a_value_that_the_file_could_not_have_is_refused_on_the_command_line_too
     ("text", "message", "hint"),
     [
         ("stepz=3", '--set stepz=3: no setting "stepz"', 'did you mean "steps"?'),
-        ("steps", "--set steps: no value", "write --set steps=VALUE"),
+        ("steps", "--set steps: missing value", "write: --set steps=VALUE"),
     ],
 )
 def test_a_setting_written_wrongly_is_corrected(text: str, message: str, hint: str) -> None:

@@ -26,7 +26,7 @@ def test_an_edit_while_the_film_is_read_is_noticed_after_it(tmp_path: Path) -> N
     eye = FileWatcher({file})
     eye.open()
     file.write_text("while it is read")
-    eye.rest_on({file, tmp_path / "b.yaml"})
+    eye.watch({file, tmp_path / "b.yaml"})
     assert eye.changed() == [file]
 
 

@@ -1,1 +1,1 @@
-"""One verb, one file: arguments in, exit code out. Verbs never import each other."""
+"""One command per file: arguments in, exit code out. Commands never import each other."""

@@ -1,7 +1,7 @@
-"""The store: what is in it (ls, stats), is it whole (verify), is it too large (gc), and its index made anew (rebuild).
+"""List (ls, stats), check (verify) and shrink (gc) the store, or rebuild its index (rebuild).
 
-`gc` removes nothing without --yes, and no render without --renders. What any film's lock names, here or at the tip of
-any branch, what is published, and what a build under way counts on always stays.
+`gc` removes nothing without --yes, and no render without --renders. It always keeps what the lock of any film names,
+here or at the tip of any branch, what is published, and what a running build depends on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
+from ltxflow.core.target import Target
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.project.config import read_config
 from ltxflow.session.gc_roots import GcRoots, needs_of
@@ -42,26 +43,26 @@ from ltxflow.ui.terminal import Console, columns, count, size
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
-SHOWN = 40  # lines of a list that is not asked for
+SHOWN = 40  # lines of a list without --verbose
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["ls", "stats", "verify", "gc", "rebuild"], help="what to do")
-    parser.add_argument("patterns", nargs="*", metavar="CLIP", help="ls: only of these, such as hook/b or 'hook/*'")
-    parser.add_argument("--unneeded", action="store_true", help="ls: only what no film needs")
-    parser.add_argument("--repair", action="store_true", help="verify: bring bad blobs back, or set them aside")
-    parser.add_argument("--yes", action="store_true", help="gc: really remove it")
-    parser.add_argument("--renders", action="store_true", help="gc: also what was paid for, if no film needs it")
-    parser.add_argument("--max-size", type=bytes_of, metavar="SIZE", help="gc: only until it is below, as 50G")
-    parser.add_argument("--older-than", type=age_of, metavar="AGE", help="gc: only what came before, as 30d")
-    parser.add_argument("--no-git", action="store_true", help="gc: do not look at branches and tags")
+    parser.add_argument("patterns", nargs="*", metavar="CLIP", help="ls: list only these, such as hook/b or 'hook/*'")
+    parser.add_argument("--unneeded", action="store_true", help="ls: list only what no film needs")
+    parser.add_argument("--repair", action="store_true", help="verify: restore damaged blobs, or set them aside")
+    parser.add_argument("--yes", action="store_true", help="gc: remove it")
+    parser.add_argument("--renders", action="store_true", help="gc: include renders that no film needs")
+    parser.add_argument("--max-size", type=bytes_of, metavar="SIZE", help="gc: stop below this size, such as 50G")
+    parser.add_argument("--older-than", type=age_of, metavar="AGE", help="gc: only what is older, such as 30d")
+    parser.add_argument("--no-git", action="store_true", help="gc: ignore the locks of branches and tags")
     parser.add_argument(
-        "--give-up", action="append", default=[], metavar="FOLDER", help="gc: a film that is gone needs nothing more"
+        "--give-up", action="append", default=[], metavar="FOLDER", help="gc: release what a deleted film needed"
     )
 
 
 def bytes_of(text: str) -> int:
-    """Given `50G`, `800M` or a number, return bytes. Raise ArgumentTypeError for anything else."""
+    """Parse `50G`, `800M` or a number as bytes. Raise ArgumentTypeError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     if found is None:
         raise argparse.ArgumentTypeError(f'"{text}" is not a size: write 50G or 800M')
@@ -69,35 +70,35 @@ def bytes_of(text: str) -> int:
 
 
 def age_of(text: str) -> float:
-    """Given `12h`, `30d` or `8w`, return seconds. Raise ArgumentTypeError for anything else."""
+    """Parse `12h`, `30d` or `8w` as seconds. Raise ArgumentTypeError for anything else."""
     found = re.fullmatch(r"(\d+)([hdw])", text.strip())
     if found is None:
         raise argparse.ArgumentTypeError(f'"{text}" is not an age: write 12h, 30d or 8w')
     return float(int(found[1]) * AGES[found[2]])
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     if args.patterns and args.what != "ls":
-        raise LtxflowError(Problem(f"`cache {args.what}` is about the whole store", hint="leave the clips out"))
-    heard: list[Problem] = []
-    store = open_store(os.environ, read_config(os.environ).store, heard.append)
+        raise LtxflowError(problem("U002.no-clips", what=args.what))
+    damage: list[Problem] = []
+    store = open_store(os.environ, read_config(os.environ).store, damage.append)
     try:
         code, data = {"ls": _ls, "stats": _stats, "verify": _verify, "gc": _gc, "rebuild": _rebuild}[args.what](
-            args, face, store
+            args, console, store
         )
     finally:
         store.close()
     if args.json:
-        return print_envelope("cache", {"store": str(store.root), **data}, code, heard)
-    face.problems([problem for problem in heard if problem.level != "advice"])
+        return print_envelope("cache", {"store": str(store.root), **data}, code, damage)
+    console.problems([each for each in damage if each.level != "advice"])
     return code
 
 
-# --- who needs what
+# --- gc roots
 
 
 def _needs(args: argparse.Namespace, store: Store) -> list[GcRoots]:
-    """Of all films that the store knows, and the one we stand in."""
+    """Return the gc roots of all films that the store knows, and of the one in the current folder."""
     known = films(store.root)
     try:
         here = find_project(args.project, Path.cwd()).parent.resolve()
@@ -109,12 +110,11 @@ def _needs(args: argparse.Namespace, store: Store) -> list[GcRoots]:
     unknown = given_up - {film.folder for film in known}
     if unknown:
         there = ", ".join(str(film.folder) for film in known) or "none"
-        raise LtxflowError(Problem(f'this store knows no film in "{min(unknown)}"', hint=f"it knows: {there}"))
+        raise LtxflowError(problem("U022.unknown", folder=min(unknown), known=there))
     needs = [needs_of(film, with_git=not args.no_git) for film in known]
     present = [need for need in needs if need.film.folder in given_up and not need.is_gone]
     if present:
-        message = f'"{present[0].film.folder}" is there: its film is not given up'
-        raise LtxflowError(Problem(message, hint="only films whose folder is gone can be"))
+        raise LtxflowError(problem("U022.present", folder=present[0].film.folder))
     return [need for need in needs if need.film.folder not in given_up]
 
 
@@ -122,16 +122,18 @@ def _names(needs: Iterable[GcRoots], under_way: Iterable[Run]) -> set[str]:
     return {name for need in needs for name in need.names} | {key for run in under_way for key in run.keys}
 
 
-# --- the verbs
+# --- subcommands
 
 
-def _ls(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
+def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
     with gate(store.root):
         kept, needs = stock(store), _needs(args, store)
     needed, _ = closure(kept, _names(needs, ()), _names(needs, ()))
-    rows = sorted(kept.made.values(), key=lambda made: (made.target, made.made_at, made.key))
-    rows = [made for made in rows if _is_asked(made, args.patterns) and not (args.unneeded and made.key in needed)]
-    data = [{**_row(made, kept), "needed": made.key in needed} for made in rows]
+    rows = sorted(kept.made.values(), key=lambda action: (action.target, action.made_at, action.key))
+    rows = [
+        action for action in rows if _matches(action, args.patterns) and not (args.unneeded and action.key in needed)
+    ]
+    data = [{**_row(action, kept), "needed": action.key in needed} for action in rows]
     if not args.json:
         table = [
             (
@@ -145,29 +147,29 @@ def _ls(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dic
             for row in data
         ]
         for line in columns(table):
-            face.say(line)
-        face.say(f"{count(len(rows), 'trace')}, {size(kept.size_of(d for made in rows for d in made.outputs))}")
+            console.say(line)
+        console.say(f"{count(len(rows), 'trace')}, {size(kept.size_of(d for action in rows for d in action.outputs))}")
     return 0, {"traces": data}
 
 
-def _is_asked(made: StoredAction, patterns: Sequence[str]) -> bool:
-    name = made.target.partition(":")[2]
-    clip = name.partition("@")[0]
-    return not patterns or any(fnmatchcase(each, pattern) for pattern in patterns for each in (name, clip, made.key))
+def _matches(action: StoredAction, patterns: Sequence[str]) -> bool:
+    target = Target(action.target)
+    names = (target.partition(":")[2], target.path, action.key)
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def _row(made: StoredAction, kept: StoreInventory) -> dict[str, Any]:
+def _row(action: StoredAction, kept: StoreInventory) -> dict[str, Any]:
     return {
-        "target": made.target,
-        "key": made.key,
-        "source": made.source,
-        "made_at": made.made_at,
-        "seconds": made.seconds,
-        "bytes": kept.size_of(made.outputs),
+        "target": action.target,
+        "key": action.key,
+        "source": action.source,
+        "made_at": action.made_at,
+        "seconds": action.seconds,
+        "bytes": kept.size_of(action.outputs),
     }
 
 
-def _stats(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
+def _stats(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
     with gate(store.root):
         kept, needs = stock(store), _needs(args, store)
         under_way = runs(store.root)
@@ -178,16 +180,16 @@ def _stats(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, 
     free = shutil.disk_usage(store.root).free if store.root.exists() else 0
     if not args.json:
         held = f"{size(kept.size)} in {count(len(kept.blobs), 'blob')}, {count(len(kept.made), 'trace')}"
-        face.say(f"{face.paint(str(store.root), 'bold')}: {held}; {size(free)} free")
+        console.say(f"{console.paint(str(store.root), 'bold')}: {held}; {size(free)} free")
         rows = [
-            (source, count(told["traces"], "trace"), size(told["bytes"]), f"{told['minutes']} min to make")
-            for source, told in sources.items()
+            (source, count(facts["traces"], "trace"), size(facts["bytes"]), f"{facts['minutes']} min to make")
+            for source, facts in sources.items()
         ]
         for line in columns(rows):
-            face.say(f"  {line}")
-        _say_films(face, needs, kept, under_way)
+            console.say(f"  {line}")
+        _print_films(console, needs, kept, under_way)
         if idle:
-            face.say(f"  {count(idle, 'trace')} that no film needs: ltxflow cache ls --unneeded, ltxflow cache gc")
+            console.say(f"  {count(idle, 'trace')} without a film; see: ltxflow cache ls --unneeded, ltxflow cache gc")
     return 0, {
         "bytes": kept.size,
         "blobs": len(kept.blobs),
@@ -203,17 +205,17 @@ def _stats(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, 
 
 
 def _by_source(kept: StoreInventory) -> dict[str, dict[str, Any]]:
-    """What made it → how many traces, bytes, and minutes of work."""
+    """Return the number of traces, bytes and minutes of work by what made them."""
     sources: dict[str, list[StoredAction]] = {}
-    for made in kept.made.values():
-        sources.setdefault(made.source or "other", []).append(made)
+    for action in kept.made.values():
+        sources.setdefault(action.source or "other", []).append(action)
     return {
         source: {
-            "traces": len(made),
-            "bytes": kept.size_of(digest for each in made for digest in each.outputs),
-            "minutes": round(minutes(made), 1),
+            "traces": len(actions),
+            "bytes": kept.size_of(digest for each in actions for digest in each.outputs),
+            "minutes": round(minutes(actions), 1),
         }
-        for source, made in sorted(sources.items())
+        for source, actions in sorted(sources.items())
     }
 
 
@@ -228,28 +230,27 @@ def _film(need: GcRoots, kept: StoreInventory) -> dict[str, Any]:
     }
 
 
-def _say_films(face: Console, needs: Sequence[GcRoots], kept: StoreInventory, under_way: Sequence[Run]) -> None:
+def _print_films(console: Console, needs: Sequence[GcRoots], kept: StoreInventory, under_way: Sequence[Run]) -> None:
     rows = []
     for need in needs:
-        told = _film(need, kept)
+        film = _film(need, kept)
         folder = shown(need.film.folder, Path.cwd())
-        rows.append(("  needed by", told["id"], size(told["bytes"]), folder, need.told))
+        rows.append(("  needed by", film["id"], size(film["bytes"]), folder, need.told))
     for line in columns(rows):
-        face.say(line)
+        console.say(line)
     for run_ in under_way:
-        face.say(f"  needed by a run under way: {run_.owner}, {run_.folder}")
+        console.say(f"  needed by a running build: {run_.owner}, {run_.folder}")
 
 
-def _gc(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
+def _gc(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
     with ExitStack() as stack:
-        # even a dry run: what it lists is what there is at one moment, and no run is half-way into the gate
+        # a dry run, too, lists the store at one moment, while no build enters it
         if store.root.exists():
-            wait = "a run is putting something into the store; waiting for it"
-            stack.enter_context(gate_closed(store.root, lambda: face.warn(wait)))
+            wait = "waiting for a build to finish writing to the store"
+            stack.enter_context(gate_closed(store.root, lambda: console.warn(wait)))
         needs, under_way = _needs(args, store), runs(store.root)
         if args.renders and not needs:
-            hint = "run `ltxflow build` once in each film that uses it, then again"
-            raise LtxflowError(Problem("this store knows of no film: any render may be somebody's", hint=hint))
+            raise LtxflowError(problem("U023"))
         kept, names = stock(store), _names(needs, under_way)
         swept = sweep(
             kept,
@@ -264,90 +265,93 @@ def _gc(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dic
             for folder in args.give_up:
                 forget_film(store.root, Path(folder).expanduser().absolute())
     if not args.json:
-        _say_gc(args, face, needs, under_way, kept, swept)
+        _print_gc(args, console, needs, under_way, kept, swept)
     data = {
         "bytes": kept.size,
         "films": [_film(need, kept) for need in needs],
         "running": [run.owner for run in under_way],
-        "traces": [_row(made, kept) for made in swept.traces],
+        "traces": [_row(action, kept) for action in swept.traces],
         "blobs": list(swept.blobs),
         "damaged": [str(path.relative_to(store.root)) for path in swept.damaged],
         "freed": swept.size,
-        "spared": [_row(made, kept) for made in swept.spared],
+        "spared": [_row(action, kept) for action in swept.spared],
         "over": swept.over,
         "removed": args.yes,
     }
     return 0, data
 
 
-def _say_gc(
+def _print_gc(
     args: argparse.Namespace,
-    face: Console,
+    console: Console,
     needs: Sequence[GcRoots],
     under_way: Sequence[Run],
     kept: StoreInventory,
     swept: Sweep,
 ) -> None:
-    face.say(f"{size(kept.size)} in {count(len(kept.blobs), 'blob')}, {count(len(kept.made), 'trace')}")
-    _say_films(face, needs, kept, under_way)
+    console.say(f"{size(kept.size)} in {count(len(kept.blobs), 'blob')}, {count(len(kept.made), 'trace')}")
+    _print_films(console, needs, kept, under_way)
     for need in needs:
         if need.is_gone:
-            face.say(f"    {need.film.folder} is not there; if it never will be: --give-up {need.film.folder}")
-    mark = face.paint("-", "red")
+            console.say(f"    {need.film.folder} was not found; if it was deleted, add: --give-up {need.film.folder}")
+    mark = console.paint("-", "red")
     shown_traces = swept.traces if args.verbose else swept.traces[:SHOWN]
-    rows = [(made.target, made.source, size(kept.size_of(made.outputs)), made.made_at[:10]) for made in shown_traces]
+    rows = [
+        (action.target, action.source, size(kept.size_of(action.outputs)), action.made_at[:10])
+        for action in shown_traces
+    ]
     for line in columns(rows):
-        face.say(f"  {mark} {line}")
+        console.say(f"  {mark} {line}")
     if len(swept.traces) > len(shown_traces):
-        face.say(f"  {mark} and {len(swept.traces) - len(shown_traces)} more (-v shows all)")
-    stray = set(swept.blobs) - {digest for made in swept.traces for digest in made.outputs}
+        console.say(f"  {mark} and {len(swept.traces) - len(shown_traces)} more (-v shows all)")
+    stray = set(swept.blobs) - {digest for action in swept.traces for digest in action.outputs}
     if stray:
-        face.say(f"  {mark} {count(len(stray), 'blob')} of no trace, {size(kept.size_of(stray))}")
+        console.say(f"  {mark} {count(len(stray), 'blob')} without a trace, {size(kept.size_of(stray))}")
     for path in swept.damaged:
-        face.say(f"  {mark} {path.name}, which was damaged and set aside")
+        console.say(f"  {mark} {path.name}, damaged and set aside earlier")
     if swept.spared:
-        told = f"{count(len(swept.spared), 'render')} that no film needs, {size(swept.spared_size)}"
+        spared = f"{count(len(swept.spared), 'render')} that no film needs, {size(swept.spared_size)}"
         worth = f"{minutes(swept.spared):.0f} minutes of work"
-        more = "" if args.renders else "; they go with --renders"
-        face.say(f"  {face.paint('=', 'dim')} kept: {told}, {worth}{more}")
+        more = "" if args.renders else "; remove them with --renders"
+        console.say(f"  {console.paint('=', 'dim')} kept: {spared}, {worth}{more}")
     if swept.over:
-        face.say(f"  still {size(swept.over)} above the cap: the rest is needed, or was paid for")
+        console.say(f"  still {size(swept.over)} above --max-size: the rest is needed, or was rendered")
     if swept.is_empty:
-        face.say("nothing to remove")
+        console.say("nothing to remove")
     elif args.yes:
-        face.say(f"removed, {size(swept.size)} freed")
+        console.say(f"removed, {size(swept.size)} freed")
     else:
         again = " ".join(["ltxflow cache gc", *(["--renders"] if args.renders else []), "--yes"])
-        face.say(f"{size(swept.size)} would be freed; remove it with: {face.paint(again, 'bold')}")
+        console.say(f"{size(swept.size)} would be freed; remove it with: {console.paint(again, 'bold')}")
 
 
-def _verify(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
+def _verify(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
     with gate(store.root):
         found = list(faults(store))
         copies = _copies(store) if args.repair else {}
         outcomes = {
-            fault.digest: _mend(store, fault, copies.get(fault.digest, [])) if args.repair else "" for fault in found
+            fault.digest: _repair(store, fault, copies.get(fault.digest, [])) if args.repair else "" for fault in found
         }
     is_bad = any(not outcome for outcome in outcomes.values())
     if not args.json:
         rows = [
-            (fault.kind, f"{fault.digest[:12]}…", ", ".join(fault.targets) or "of no trace", outcomes[fault.digest])
+            (fault.kind, f"{fault.digest[:12]}…", ", ".join(fault.targets) or "without a trace", outcomes[fault.digest])
             for fault in found
         ]
         for line in columns(rows):
-            face.say(f"  {face.paint('✗' if is_bad else '✓', 'red' if is_bad else 'green')} {line}")
+            console.say(f"  {console.paint('✗' if is_bad else '✓', 'red' if is_bad else 'green')} {line}")
         if not found:
-            face.say(f"{face.paint('✓', 'green')} every blob is what its name says")
+            console.say(f"{console.paint('✓', 'green')} all checksums match")
         elif is_bad:
-            face.say(f"{count(len(found), 'blob')} not as they should be. Mend it: ltxflow cache verify --repair")
-    told = [
+            console.say(f"{count(len(found), 'blob')} damaged. Repair: ltxflow cache verify --repair")
+    data = [
         {"kind": f.kind, "digest": f.digest, "targets": list(f.targets), "outcome": outcomes[f.digest]} for f in found
     ]
-    return FAILED if is_bad else 0, {"faults": told}
+    return FAILED if is_bad else 0, {"faults": data}
 
 
 def _copies(store: Store) -> dict[str, list[Path]]:
-    """Digest → where films have published it."""
+    """Return the published files of all films by digest."""
     found: dict[str, list[Path]] = {}
     for film in films(store.root):
         record = film.folder / ".ltxflow" / "published.json"
@@ -360,16 +364,16 @@ def _copies(store: Store) -> dict[str, list[Path]]:
     return found
 
 
-def _mend(store: Store, fault: BlobFault, copies: Sequence[Path]) -> str:
+def _repair(store: Store, fault: BlobFault, copies: Sequence[Path]) -> str:
     if repair(store.cas, fault.digest, copies):
-        return "brought back from what is published"
-    return ("" if fault.kind == "missing" else "set aside: ") + "the next build of its film makes it again"
+        return "restored from a published file"
+    return ("" if fault.kind == "missing" else "set aside: ") + "the next build of its film renders it again"
 
 
-def _rebuild(args: argparse.Namespace, face: Console, store: Store) -> tuple[int, dict[str, Any]]:
+def _rebuild(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
     kept = store.rebuild_index()
     total = len(list(store.keys()))
     if not args.json:
-        told = f"the index is not used: {store.index.disabled}" if store.index.disabled else f"{kept} of {total} in it"
-        face.say(f"made anew from {count(total, 'trace')}: {told}")
+        state = f"the index is not used: {store.index.disabled}" if store.index.disabled else f"{kept} of {total} in it"
+        console.say(f"rebuilt from {count(total, 'trace')}: {state}")
     return 0, {"indexed": kept, "traces": total, "index": store.index.disabled or "used"}

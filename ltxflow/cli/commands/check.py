@@ -1,4 +1,4 @@
-"""Reads the project, its prompts and its arithmetic, and says what is wrong and what could be better. No server."""
+"""Check the project, its prompts and its timing, without a server."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ from ltxflow.ui.plan_view import header
 from ltxflow.ui.terminal import Console, count, duration
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="warnings fail the check, too")
-    parser.add_argument("--locked", action="store_true", help="fail where film and lock disagree, for CI")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="exit 1 for warnings, too")
+    parser.add_argument("--locked", action="store_true", help="exit 1 where film and lock disagree, for CI")
     add_settings(parser)
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         project = session.speech().project
         _, lengths = cut_film(project, moved(session.lock, project.moved))
         problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
-        outlook = None
+        plan = None
         if not any(problem.level == "error" for problem in problems):
-            outlook = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: everything short of a server
+            plan = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: all that needs no server
             problems += disagreements(session) if args.locked else []
-            problems += _graph_problems(session, outlook.plan.nodes.values())
+            problems += _graph_problems(session, plan.plan.nodes.values())
         problems = sorted(without_ignored(project, problems), key=_place)
         counts = {level: sum(p.level == level for p in problems) for level in ("error", "warning", "advice")}
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0
         if args.json:
             return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
-        face.problems([p for p in problems if p.level != "advice" or not args.quiet])
-        if outlook and not args.quiet:
+        console.problems([p for p in problems if p.level != "advice" or not args.quiet])
+        if plan and not args.quiet:
             if problems:
-                face.say()
-            seconds = outlook.film_frames / project.fps
-            face.say(face.paint(header(outlook), "bold"))
+                console.say()
+            seconds = plan.film_frames / project.fps
+            console.say(console.paint(header(plan), "bold"))
             numbers = f"{count(len(project.scenes), 'scene')}, {count(len(project.clips), 'clip')}"
-            face.say(f"{numbers}, film {duration(seconds)}; every scene covers its narration.")
-        told = ", ".join(
+            console.say(f"{numbers}, film {duration(seconds)}; every scene covers its narration.")
+        totals = ", ".join(
             count(number, level) if level != "advice" else f"{count(number, 'piece')} of advice"
             for level, number in counts.items()
             if number
         )
-        mark = face.paint("✗", "red", "bold") if failed else face.paint("✓", "green", "bold")
-        face.say(f"{mark} {told or 'nothing to complain of'}")
+        mark = console.paint("✗", "red", "bold") if failed else console.paint("✓", "green", "bold")
+        console.say(f"{mark} {totals or 'no problems'}")
         return code
 
 
 def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
-    """What is wrong with the graphs of clips and references, by the recorded nodes and those of servers met before."""
+    """Check the workflows of clips and references against the recorded nodes and those of known servers."""
     allowed, kinds = core_classes() | session.config.allowed_nodes, [*nodes]
 
     def check(allowed: frozenset[str]) -> list[Problem]:
@@ -71,7 +71,9 @@ def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
         return found + reference.check([node for node in kinds if node.kind == "reference"], allowed)
 
     problems = check(allowed)
-    if any(problem.code == "N102" for problem in problems):  # it may be core in a newer ComfyUI: that reads files
+    if any(
+        problem.code == "N102" for problem in problems
+    ):  # it may be core in a newer ComfyUI; finding out reads files
         problems = check(allowed | reported_core(session.own / FOLDER))
     return problems
 

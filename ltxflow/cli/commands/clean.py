@@ -1,4 +1,4 @@
-"""Lists files of clips that are no longer in the film. Dry unless --yes; removes only what ltxflow wrote."""
+"""List published files of clips that the film no longer has; with --yes, remove those that ltxflow wrote."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ from ltxflow.ui.terminal import Console, count
 KINDS = ("narration", "poster", "captions")  # of files that go with scenes and clips
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="really remove them; their renders stay in the store")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="remove them; their renders stay in the store")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     if not args.yes:
-        return _clean(args, face)
+        return _clean(args, console)
     with session_of(args) as session:
-        held = hold(session, wait=True, on_wait=lambda owner: face.say(f"waiting for process {owner.get('pid')}"))
-    with held:
-        return _clean(args, face)
+        lock = hold(
+            session,
+            wait=True,
+            on_wait=lambda owner: console.say(f"waiting for process {owner.get('pid')} to release this project"),
+        )
+    with lock:
+        return _clean(args, console)
 
 
 def _beside(scene: Scene) -> Iterator[str]:
-    """The files that may stand beside a scene's clips; captions of the whole film go with any scene."""
+    """Yield the files published beside a scene's clips; captions of the whole film belong to every scene."""
     spoken = scene.narration
     if spoken.file or spoken.speech:
         yield f"narration/{scene.id}{spoken.file.path.suffix.lower() if spoken.file else '.wav'}"
@@ -44,7 +48,7 @@ def _beside(scene: Scene) -> Iterator[str]:
     yield from (f"{CAPTIONS}/{name}" for name in (f"{scene.id}.json", "film.srt", "film.vtt"))
 
 
-def _clean(args: argparse.Namespace, face: Console) -> int:
+def _clean(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         base, folder = session.project.output.parent, session.project.output.name
         orphans = [f"{folder}/{orphan.file}" for orphan in session.plan(PlanOptions(mode="animatic")).orphans]
@@ -57,16 +61,16 @@ def _clean(args: argparse.Namespace, face: Console) -> int:
         removed = []
         if args.yes:
             for path in orphans:
-                if is_ours(session.published, base, path):  # asked again at the last moment
+                if is_ours(session.published, base, path):  # checked again right before
                     files.remove(base / path)
                     removed.append(path)
             write_published(session.record_path, without(session.published, removed))
         if args.json:
             return print_envelope("clean", {"orphans": orphans, "removed": removed}, 0)
         for path in orphans:
-            face.say(f"  {face.paint('-', 'red')} {path}{'  removed' if path in removed else ''}")
+            console.say(f"  {console.paint('-', 'red')} {path}{'  removed' if path in removed else ''}")
         if not orphans:
-            face.say("nothing to clean")
+            console.say("nothing to clean")
         elif not args.yes:
-            face.say(f"{count(len(orphans), 'file')} of no clip in the film; remove with: ltxflow clean --yes")
+            console.say(f"{count(len(orphans), 'file')} without a clip in the film; remove with: ltxflow clean --yes")
         return 0

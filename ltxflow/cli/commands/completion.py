@@ -1,4 +1,4 @@
-"""Prints a script that makes your shell complete verbs, options, clips, scenes, tags and takes.
+"""Print a script with which your shell completes commands, options, clips, scenes, tags and takes.
 
 bash: eval "$(ltxflow completion bash)" in ~/.bashrc
 zsh:  eval "$(ltxflow completion zsh)"  in ~/.zshrc, after compinit
@@ -71,13 +71,13 @@ complete --command ltxflow --no-files --keep-order --arguments '(__ltxflow_compl
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=list(SCRIPTS), metavar="SHELL", help="bash, zsh or fish")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
-    """The scripts ask `ltxflow __complete` at every key: they know no verb and no option themselves."""
+def run(args: argparse.Namespace, console: Console) -> int:
+    # the scripts run `ltxflow __complete` at every press of the key, and contain no names themselves
     if args.json:
         return print_envelope("completion", {"shell": args.shell, "script": SCRIPTS[args.shell]}, 0)
-    face.say(SCRIPTS[args.shell].rstrip())
+    console.say(SCRIPTS[args.shell].rstrip())
     return 0

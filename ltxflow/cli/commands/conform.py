@@ -1,4 +1,4 @@
-"""Makes the finished film: one mp4 from what is published, with narration, crossfades, chapters and captions."""
+"""Encode the finished film: one mp4 of the published clips with narration, crossfades, chapters and captions."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ from ltxflow.ui.progress import watcher
 from ltxflow.ui.terminal import Console, count, duration
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--proxy", action="store_true", help="small and quick to make: for a look")
-    parser.add_argument("--burn-captions", action="store_true", help="captions in the picture, not beside it")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where (default: public/film.mp4)")
-    parser.add_argument("--jobs", type=count_of, metavar="N", help="parts encoded at once (default: one a processor)")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--proxy", action="store_true", help="encode a small film, quickly")
+    parser.add_argument("--burn-captions", action="store_true", help="draw captions into the picture")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the file to write (default: public/film.mp4)"
+    )
+    parser.add_argument("--jobs", type=count_of, metavar="N", help="parts encoded at once (default: one per CPU)")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
-    watch = watcher(face, args.json, args.quiet, args.verbose)
+def run(args: argparse.Namespace, console: Console) -> int:
+    watch = watcher(console, args.json, args.quiet, args.verbose)
     finish = Finish(args.proxy, args.burn_captions)
     with waited_session(args, watch, wait=True) as session, gate(session.store.root):
         with watch:
-            made = conform(session, finish, args.output and args.output.absolute(), args.jobs or 0, watch)
-        problems = [*made.problems, *session.warnings]
+            result = conform(session, finish, args.output and args.output.absolute(), args.jobs or 0, watch)
+        problems = [*result.problems, *session.warnings]
     if args.json:
-        return print_envelope("conform", _data(made), made.code, problems)
-    face.problems(problems)
-    if made.is_interrupted:
-        face.warn("interrupted: the parts that are finished are kept; run it again to go on")
-    elif made.code == 0 and not args.quiet:
-        _say(face, made, args.proxy)
-    return made.code
+        return print_envelope("conform", _data(result), result.code, problems)
+    console.problems(problems)
+    if result.is_interrupted:
+        console.warn("interrupted; finished parts are kept, run the command again to continue")
+    elif result.code == 0 and not args.quiet:
+        _print(console, result, args.proxy)
+    return result.code
 
 
-def _say(face: Console, made: Conformed, is_proxy: bool) -> None:
-    facts = made.facts
-    told = f"{made.encoded} of {count(made.parts, 'part')} encoded" if made.encoded else "nothing to encode"
-    speed = f", {made.film_seconds / made.seconds:.1f}× real time" if made.encoded == made.parts else ""
-    face.say(f"{face.paint('Conformed', 'green', 'bold')} the film: {told}  in {duration(made.seconds)}{speed}")
+def _print(console: Console, result: Conformed, is_proxy: bool) -> None:
+    facts = result.facts
+    parts = f"{result.encoded} of {count(result.parts, 'part')} encoded" if result.encoded else "nothing to encode"
+    speed = f", {result.film_seconds / result.seconds:.1f}× real time" if result.encoded == result.parts else ""
+    console.say(
+        f"{console.paint('Conformed', 'green', 'bold')} the film: {parts}  in {duration(result.seconds)}{speed}"
+    )
     size = f"{facts['width']}×{facts['height']}{' (proxy)' if is_proxy else ''}"
-    stands = f", {count(made.stand_ins, 'stand-in')} in it" if made.stand_ins else ""
-    stands += face.paint(f", {count(made.stale, 'stale clip')}", "yellow") if made.stale else ""
-    face.say(f"→ {os.path.relpath(made.path)}  {duration(made.film_seconds)}, {size}{stands}")
+    notes = f", {count(result.stand_ins, 'stand-in')}" if result.stand_ins else ""
+    notes += console.paint(f", {count(result.stale, 'stale clip')}", "yellow") if result.stale else ""
+    console.say(f"→ {os.path.relpath(result.path)}  {duration(result.film_seconds)}, {size}{notes}")
 
 
-def _data(made: Conformed) -> dict[str, object]:
+def _data(result: Conformed) -> dict[str, object]:
     return {
-        "output": str(made.path),
-        "parts": made.parts,
-        "encoded": made.encoded,
-        "standIns": made.stand_ins,
-        "stale": made.stale,
-        "filmSeconds": made.film_seconds,
-        "seconds": made.seconds,
-        **{name: made.facts[name] for name in ("frames", "fps", "width", "height") if name in made.facts},
+        "output": str(result.path),
+        "parts": result.parts,
+        "encoded": result.encoded,
+        "standIns": result.stand_ins,
+        "stale": result.stale,
+        "filmSeconds": result.film_seconds,
+        "seconds": result.seconds,
+        **{name: result.facts[name] for name in ("frames", "fps", "width", "height") if name in result.facts},
     }

@@ -1,4 +1,4 @@
-"""What became of the film since a git revision: clips and why, seconds, GPU time. --markdown for a pull request."""
+"""Show what changed since a git revision: clips with reasons, film length, GPU time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from ltxflow.ui.plan_view import markdown, print_difference
 from ltxflow.ui.terminal import Console
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ref", metavar="REF", nargs="?", default="HEAD", help="a branch, tag or commit (default: HEAD)")
-    parser.add_argument("--markdown", action="store_true", help="as Markdown, for a pull request")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, for a pull request")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         found = differs_from(session, args.ref)
-        outlook = session.plan(PlanOptions())
-        left = left_to_render(outlook, found.changed)
-        gpu = gpu_time(session, outlook, targets=set(left.targets))
+        plan = session.plan(PlanOptions())
+        left = left_to_render(plan, found.changed)
+        gpu = gpu_time(session, plan, targets=set(left.targets))
         if args.json:
             data = {
                 "ref": args.ref,
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace, face: Console) -> int:
             }
             return print_envelope("diff", data, 0)
         if args.markdown:
-            face.say(markdown(session.project.title, found, args.ref, left, gpu))
+            console.say(markdown(session.project.title, found, args.ref, left, gpu))
         else:
-            print_difference(face, found, args.ref, left, gpu)
+            print_difference(console, found, args.ref, left, gpu)
         return 0

@@ -1,4 +1,4 @@
-"""What works here and what does not: libraries, store, project, servers, models. Each finding with a next step."""
+"""Check libraries, store, project, servers and models, and print the next step for each problem."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ DEFAULT_PROFILE = "ltx2-19b"
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--server", action="append", default=[], metavar="URL", help="look at this server; repeatable, or a name"
+        "--server", action="append", default=[], metavar="URL", help="a server to check, by URL or name; repeatable"
     )
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     with ExitStack() as opened:
-        patient = _look_around(args, opened)
-    findings = [diagnostics.without_home(finding, _homes()) for finding in patient.findings]
+        report = _examine(args, opened)
+    findings = [diagnostics.without_home(finding, _homes()) for finding in report.findings]
     errors = sum(finding.level == "error" for finding in findings)
     code = FAILED if errors else 0
-    if args.server and not any(seen.stats for seen in patient.servers):
+    if args.server and not any(server.stats for server in report.servers):
         code = UNREACHABLE
     if args.json:
         data = {
             "findings": [finding.as_json() for finding in findings],
-            "servers": [seen.as_json() for seen in patient.servers],
+            "servers": [server.as_json() for server in report.servers],
             "counts": {level: sum(f.level == level for f in findings) for level in MARKS},
         }
         return print_envelope("doctor", data, code)
@@ -54,14 +54,14 @@ def run(args: argparse.Namespace, face: Console) -> int:
         if finding.level == "ok" and args.quiet:
             continue
         mark, colour = MARKS[finding.level]
-        where = f"{face.paint(finding.where, 'bold')}  " if finding.where else ""
-        face.say(f"{face.paint(mark, colour, 'bold')} {where}{finding.message}")
+        where = f"{console.paint(finding.where, 'bold')}  " if finding.where else ""
+        console.say(f"{console.paint(mark, colour, 'bold')} {where}{finding.message}")
         if finding.hint:
-            face.say(f"    {face.paint('→', colour)} {finding.hint}")
+            console.say(f"    {console.paint('→', colour)} {finding.hint}")
     warnings = sum(finding.level == "warning" for finding in findings)
-    told = ", ".join(count(n, what) for n, what in ((errors, "error"), (warnings, "warning")) if n)
-    face.say()
-    face.say(told or "all is well")
+    totals = ", ".join(count(n, what) for n, what in ((errors, "error"), (warnings, "warning")) if n)
+    console.say()
+    console.say(totals or "no problems")
     return code
 
 
@@ -71,8 +71,8 @@ def _homes() -> list[str]:
 
 
 @dataclass
-class _Patient:
-    """What was found so far."""
+class _Report:
+    """The findings so far, and what later checks need."""
 
     config: Config
     session: Session | None = None
@@ -80,85 +80,85 @@ class _Patient:
     servers: list[ServerReport] = field(default_factory=list)
 
 
-def _look_around(args: argparse.Namespace, opened: ExitStack) -> _Patient:
+def _examine(args: argparse.Namespace, opened: ExitStack) -> _Report:
     findings = list(diagnostics.machine_findings())
     try:
         config = read_config(os.environ)
     except LtxflowError as error:
         findings += [diagnostics.of_problem("config", problem) for problem in error.problems]
         config = Config(Path(os.devnull))
-    patient = _Patient(config, findings=findings)
-    _look_at_store(patient)
-    _look_at_project(args, patient, opened)
-    _look_at_servers(args, patient)
-    return patient
+    report = _Report(config, findings=findings)
+    _examine_store(report)
+    _examine_project(args, report, opened)
+    _examine_servers(args, report)
+    return report
 
 
-def _look_at_store(patient: _Patient) -> None:
-    source = "LTXFLOW_STORE" if os.environ.get("LTXFLOW_STORE") else "user config" if patient.config.store else "usual"
+def _examine_store(report: _Report) -> None:
+    source = "LTXFLOW_STORE" if os.environ.get("LTXFLOW_STORE") else "user config" if report.config.store else "default"
     try:
-        store = open_store(os.environ, patient.config.store)
+        store = open_store(os.environ, report.config.store)
     except LtxflowError as error:
-        patient.findings += [diagnostics.of_problem("store", problem) for problem in error.problems]
+        report.findings += [diagnostics.of_problem("store", problem) for problem in error.problems]
         return
-    patient.findings += diagnostics.store_findings(store, source)
+    report.findings += diagnostics.store_findings(store, source)
 
 
-def _look_at_project(args: argparse.Namespace, patient: _Patient, opened: ExitStack) -> None:
+def _examine_project(args: argparse.Namespace, report: _Report, opened: ExitStack) -> None:
     try:
         file = find_project(args.project, Path.cwd())
     except LtxflowError as error:
         if args.project is not None:
             raise
         hint = error.problems[0].hint
-        patient.findings.append(Diagnostic("project", "ok", "no project here: only the rest is looked at", hint))
+        report.findings.append(Diagnostic("project", "ok", "no project here: project checks are skipped", hint))
         return
     try:
         session = opened.enter_context(open_session(str(file), cwd=Path.cwd(), env=os.environ, root=args.root))
     except LtxflowError as error:
-        told = {finding.message for finding in patient.findings}  # of the store, which a project needs, too
-        if all(problem.message in told for problem in error.problems):
+        known = {finding.message for finding in report.findings}  # problems of the store, which a project needs, too
+        if all(problem.message in known for problem in error.problems):
             return
-        patient.findings += diagnostics.closed_project_findings(file, args.root, patient.config, error)
+        report.findings += diagnostics.closed_project_findings(file, args.root, report.config, error)
         return
-    patient.session = session
-    patient.findings += diagnostics.project_findings(session)
+    report.session = session
+    report.findings += diagnostics.project_findings(session)
 
 
-def _look_at_servers(args: argparse.Namespace, patient: _Patient) -> None:
-    default = patient.session.project.server if patient.session else ""
+def _examine_servers(args: argparse.Namespace, report: _Report) -> None:
+    default = report.session.project.server if report.session else ""
     try:
-        places = diagnostics.places_for(args.server, os.environ, patient.config, default)
+        places = diagnostics.places_for(args.server, os.environ, report.config, default)
     except LtxflowError as error:
-        patient.findings += [diagnostics.of_problem("servers", problem) for problem in error.problems]
+        report.findings += [diagnostics.of_problem("servers", problem) for problem in error.problems]
         return
-    patient.findings += diagnostics.source_findings(places, os.environ, patient.config)
-    needs = _needs(patient)
-    asyncio.run(_ask(patient, places, needs))
+    report.findings += diagnostics.source_findings(places, os.environ, report.config)
+    needs = _needs(report)
+    asyncio.run(_examine_all(report, places, needs))
 
 
-def _needs(patient: _Patient) -> ServerRequirements:
-    if patient.session is None:
+def _needs(report: _Report) -> ServerRequirements:
+    if report.session is None:
         return usual_needs(load_profile(DEFAULT_PROFILE))
     try:
-        return needs_of(patient.session)
+        return needs_of(report.session)
     except LtxflowError as error:
-        patient.findings += [diagnostics.of_problem("project", problem) for problem in error.problems]
-        return usual_needs(patient.session.project.profile)
+        report.findings += [diagnostics.of_problem("project", problem) for problem in error.problems]
+        return usual_needs(report.session.project.profile)
 
 
-async def _ask(patient: _Patient, places: list[ServerAddress], needs: ServerRequirements) -> None:
-    """Look at all servers at once; of mere guesses only the first that answers would be used."""
-    ours = _our_prompts(patient.session)
-    answers = await asyncio.gather(*(diagnostics.see(place, ours) for place in places))
+async def _examine_all(report: _Report, places: list[ServerAddress], needs: ServerRequirements) -> None:
+    """Check all servers at once; of guessed ones, only the first that answers would be used."""
+    ours = _our_prompts(report.session)
+    answers = await asyncio.gather(*(diagnostics.probe_server(place, ours) for place in places))
     try:
         if places and places[0].is_guess:
-            answers = _first_guess(patient, answers)
-        found = [await _of_server(seen, client, needs, patient.config) for seen, client in answers]
+            answers = _first_guess(report, answers)
+        found = [await _of_server(server, client, needs, report.config) for server, client in answers]
     finally:
         await asyncio.gather(*(client.close() for _, client in answers if client))
-    patient.servers = [seen for seen, _ in answers]
-    patient.findings += diagnostics.eased([finding for some in found for finding in some])
+    report.servers = [server for server, _ in answers]
+    report.findings += diagnostics.ease([finding for some in found for finding in some])
 
 
 def _our_prompts(session: Session | None) -> set[str]:
@@ -167,24 +167,24 @@ def _our_prompts(session: Session | None) -> set[str]:
 
 
 def _first_guess(
-    patient: _Patient, answers: list[tuple[ServerReport, Client | None]]
+    report: _Report, answers: list[tuple[ServerReport, Client | None]]
 ) -> list[tuple[ServerReport, Client | None]]:
-    there = [(seen, client) for seen, client in answers if seen.stats]
+    there = [(server, client) for server, client in answers if server.stats]
     if not there:
         hint = "start ComfyUI, or name a server with --server or COMFY_URL; slates need none: ltxflow build --animatic"
-        patient.findings.append(Diagnostic("servers", "ok", "no server: animatic only", hint))
-    for seen, _ in there[1:]:
-        message = f"{seen.place.url} answers, too, and is not used"
-        patient.findings.append(Diagnostic("servers", "warning", message, "choose by COMFY_URL, or name both"))
+        report.findings.append(Diagnostic("servers", "ok", "no server: animatic only", hint))
+    for server, _ in there[1:]:
+        message = f"{server.place.url} answers, too, and is not used"
+        report.findings.append(Diagnostic("servers", "warning", message, "choose with COMFY_URL, or name both"))
     return there[:1]
 
 
 async def _of_server(
-    seen: ServerReport, client: Client | None, needs: ServerRequirements, config: Config
+    server: ServerReport, client: Client | None, needs: ServerRequirements, config: Config
 ) -> list[Diagnostic]:
-    found = list(diagnostics.server_findings(seen))
-    if client is not None and seen.stats is not None:
-        found += await diagnostics.film_findings(seen, client, needs, config)
-        with suppress(LtxflowError):  # what it does not tell of a film's models is among its findings already
+    found = list(diagnostics.server_findings(server))
+    if client is not None and server.stats is not None:
+        found += await diagnostics.film_findings(server, client, needs, config)
+        with suppress(LtxflowError):  # that it lists no models is among its findings already
             found += diagnostics.model_findings(await holding_of(client, ours()))
     return found

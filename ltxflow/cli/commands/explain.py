@@ -1,10 +1,11 @@
-"""Why a clip is, or is not, rendered again: every value that changed, from what to what, and where it is written."""
+"""Show why a clip is, or is not, rendered again: every value that changed, old and new, and where it is set."""
 
 from __future__ import annotations
 
 import argparse
 
-from ltxflow.cli.options import add_question, question_of, session_of
+from ltxflow.cli.options import add_plan_options, plan_options, session_of
+from ltxflow.core.target import Target
 from ltxflow.plan.explain import Reason
 from ltxflow.plan.plan import Change, Plan
 from ltxflow.steps import step
@@ -12,57 +13,57 @@ from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import MARKS, difference, name, plan_json
 from ltxflow.ui.terminal import Console
 
-SAYS = {
-    "create": "will be made: there is no earlier one",
+STATES = {
+    "create": "will be rendered for the first time",
     "change": "is STALE",
-    "restore": "is in the store, and will be put in its place",
+    "restore": "will be restored from the store",
     "unchanged": "is up to date",
-    "maybe": "may be made: that is known once what it needs is there",
+    "maybe": "may be rendered; decided once the clips it depends on are rendered",
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_question(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_plan_options(parser)
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        outlook = session.plan(question_of(args, session))
+        plan = session.plan(plan_options(args, session))
         if args.json:
-            return print_envelope("explain", plan_json(outlook)["changes"], 0, outlook.problems)
-        for change in outlook.changes:
-            explain(face, outlook, change)
+            return print_envelope("explain", plan_json(plan)["changes"], 0, plan.problems)
+        for change in plan.changes:
+            explain(console, plan, change)
         return 0
 
 
-def explain(face: Console, outlook: Plan, change: Change) -> None:
-    """Say of one target what becomes of it and why: the same reasons that `plan_json` has as data."""
+def explain(console: Console, plan: Plan, change: Change) -> None:
+    """Print what a build does with one target, and why."""
     mark, style = MARKS[change.kind]
-    node = outlook.statuses[change.target].node
+    node = plan.statuses[change.target].node
     fields = step(node.kind).fields(node)
-    told = SAYS[change.kind]
+    state = STATES[change.kind]
     if change.kind == "change":
-        told += f": {len(change.reasons)} of {len(fields)} values changed" if change.reasons else f": {change.note}"
+        state += f": {len(change.reasons)} of {len(fields)} values changed" if change.reasons else f": {change.note}"
     elif change.note and change.kind in ("restore", "maybe", "unchanged"):
-        told += f" ({change.note})"
-    face.say(f"{face.paint(mark, style, 'bold')} {face.paint(name(change), 'bold')} {told}")
-    face.say(f"    key {change.key[:12]}…  {told_place(change)}")
+        state += f" ({change.note})"
+    console.say(f"{console.paint(mark, style, 'bold')} {console.paint(name(change), 'bold')} {state}")
+    console.say(f"    key {change.key[:12]}…  {_place(change)}")
     for reason in change.reasons:
-        _tell(face, reason)
+        _print_reason(console, reason)
     if change.reasons:
         changed = {reason.field for reason in change.reasons}
         same = [field for field, value in fields.items() if field not in changed and value not in (None, [], False)]
-        face.say(face.paint(f"    unchanged: {', '.join(same)}", "dim"))
+        console.say(console.paint(f"    unchanged: {', '.join(same)}", "dim"))
 
 
-def told_place(change: Change) -> str:
-    if change.target.startswith("reference:"):
+def _place(change: Change) -> str:
+    if Target(change.target).is_reference:
         return "an image that clips start from"
     return f"{change.frames} frames  → {change.file or 'not in the cut'}"
 
 
-def _tell(face: Console, reason: Reason) -> None:
-    place = face.paint(f"  {reason.span}", "dim") if reason.span else ""
+def _print_reason(console: Console, reason: Reason) -> None:
+    place = console.paint(f"  {reason.span}", "dim") if reason.span else ""
     detail = f" ({reason.detail})" if reason.detail else ""
-    face.say(f"    {face.paint(reason.field, 'bold')}{detail}{place}")
-    face.say(f"      {difference(face, reason)}")
+    console.say(f"    {console.paint(reason.field, 'bold')}{detail}{place}")
+    console.say(f"      {difference(console, reason)}")

@@ -1,10 +1,10 @@
-"""The plan as a graph: Mermaid for a README or a pull request, DOT for graphviz."""
+"""Print the build graph: Mermaid for a README or a pull request, DOT for Graphviz."""
 
 from __future__ import annotations
 
 import argparse
 
-from ltxflow.cli.options import add_question, question_of, session_of
+from ltxflow.cli.options import add_plan_options, plan_options, session_of
 from ltxflow.core.timing import clip_file_name
 from ltxflow.plan.graph import edges
 from ltxflow.plan.plan import Plan
@@ -16,40 +16,40 @@ from ltxflow.ui.terminal import Console
 COLOURS = {"hit": "#bfe5bf", "miss": "#f6d9a8", "maybe": "#f3efb5"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_question(parser)
-    parser.add_argument("--format", choices=["mermaid", "dot"], default="mermaid", help="default: mermaid")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_plan_options(parser)
+    parser.add_argument("--format", choices=["mermaid", "dot"], default="mermaid", help="the format (default: mermaid)")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        outlook = session.plan(question_of(args, session))
-        nodes, links = _picture(outlook)
+        plan = session.plan(plan_options(args, session))
+        nodes, links = _picture(plan)
         if args.json:
             data = {
                 "nodes": [{"id": id, "label": label, "state": state} for id, label, state in nodes],
                 "edges": [list(link) for link in links],
             }
             return print_envelope("graph", data, 0)
-        face.say(_mermaid(nodes, links) if args.format == "mermaid" else _dot(nodes, links))
+        console.say(_mermaid(nodes, links) if args.format == "mermaid" else _dot(nodes, links))
         return 0
 
 
-def _picture(outlook: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
-    """Nodes as (id, label, state) and edges as (from, to, label): sources, what is made, the timeline."""
+def _picture(plan: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+    """Return nodes as (id, label, state) and edges as (from, to, label): sources, outputs, the timeline."""
     nodes: dict[str, tuple[str, str]] = {}
     links: list[tuple[str, str, str]] = []
-    for scene in outlook.project.scenes:
+    for scene in plan.project.scenes:
         if scene.narration.kind != "none":
             kind = scene.narration.file.name if scene.narration.file else scene.narration.kind
             nodes[f"narration:{scene.id}"] = (f"{kind} {float(scene.narration.seconds):.1f}s", "hit")
         for clip in scene.clips:
-            target = outlook.picked(clip)
-            if target not in outlook.plan.nodes:
+            target = plan.picked(clip)
+            if target not in plan.plan.nodes:
                 continue
             file = clip_file_name(scene.index, clip.index)
-            frames = outlook.plan.nodes[target].frames
-            nodes[target] = (f"{clip.path}\\n{frames} frames", outlook.statuses[target].state)
+            frames = plan.plan.nodes[target].frames
+            nodes[target] = (f"{clip.path}\\n{frames} frames", plan.statuses[target].state)
             nodes["timeline"] = ("timeline.json", "hit")
             links.append((target, "timeline", file))
             for image in [p for p in clip.pictures.values() if isinstance(p, Image)]:
@@ -57,14 +57,14 @@ def _picture(outlook: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[str,
                 links.append((f"image:{image.name}", target, ""))
             if scene.narration.kind != "none":
                 links.append((f"narration:{scene.id}", target, "frames"))
-    for target, node in outlook.plan.nodes.items():  # frames, made images, and takes that are not in the cut
-        nodes.setdefault(target, (name_of(node), outlook.statuses[target].state))
-    links += [(source, target, name) for source, target, name in edges(outlook.plan)]
+    for target, node in plan.plan.nodes.items():  # frames, made images, and takes that are not in the cut
+        nodes.setdefault(target, (name_of(node), plan.statuses[target].state))
+    links += [(source, target, name) for source, target, name in edges(plan.plan)]
     return [(id, label, state) for id, (label, state) in nodes.items()], links
 
 
 def name_of(node: Node) -> str:
-    """`reference:hero`, `hook/a/last`; with its take, if it is not the first."""
+    """Return `reference:hero` or `hook/a/last`, with the take if it is not the first."""
     return node.entry if node.take == 1 else f"{node.entry}@{node.take}"
 
 

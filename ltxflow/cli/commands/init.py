@@ -1,6 +1,6 @@
-"""Starts a film: a folder with a project.yaml that checks, plans and builds as it stands.
+"""Create a project: a folder with a project.yaml that checks, plans and builds without an edit.
 
-Its model is the newest one that a server can run, where one answers at once; else LTX-2 19B.
+Its model is the newest one that a server can run, if one answers at once; else LTX-2 19B.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ltxflow.comfy.discovery import find_servers
 from ltxflow.core import files
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.documents.paths import FILE, WINDOWS_RESERVED, shown, workspace_of
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console
@@ -26,7 +26,7 @@ from ltxflow.ui.terminal import Console
 SCHEMA = "project.schema.json"
 DEFAULT_PROFILE = "ltx2-19b"
 NAMING = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
-GUESS_S, NAMED_S = 1.0, 3.0  # how long servers are waited for: a film can be begun without any
+GUESS_S, NAMED_S = 1.0, 3.0  # how long to wait for servers: none is needed yet
 
 SAMPLE = """\
 # yaml-language-server: $schema={schema}
@@ -38,7 +38,7 @@ fps: 25
 profile: {profile} # the model: {why}
 seed: 1 # every clip's own seed follows from this one and the clip's ids
 
-look: "Soft morning light with muted greens and golds." # said in every prompt
+look: "Soft morning light with muted greens and golds." # added to every prompt
 vars: {{ valley: "a wide valley with a winding river" }} # for prompts: {{{{ valley }}}}
 
 speech: {{ engine: offline }} # a voice on this machine reads the texts; without one their length is estimated
@@ -69,7 +69,7 @@ scenes:
           audio: "Wind rushes past and a distant church bell rings."
 
   - id: closing
-    narration: {{ text: "A film begins with a sentence. Change it, build again, and only what changed is made anew." }}
+    narration: {{ text: "A film begins with a sentence. Change it, build again, and only what changed is rendered." }}
     clips:
       - id: a
         prompt:
@@ -80,22 +80,24 @@ scenes:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", default=None, metavar="FOLDER", help="where (default: here)")
-    parser.add_argument("--title", help="the film's title (default: from the folder's name)")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", nargs="?", default=None, metavar="FOLDER", help="the folder to create it in (default: here)"
+    )
+    parser.add_argument("--title", help="the title (default: from the name of the folder)")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     folder = Path.cwd() / (args.folder or args.project or ".")
     file = folder / FILE
     if file.exists():
-        raise LtxflowError(Problem(f'"{shown(file)}" is there already', hint="choose another folder", code="U020"))
+        raise LtxflowError(problem("U020", file=shown(file)))
     name = folder.resolve().name
     id = slug(name)
     title = (args.title or titled(name)).replace("\\", "\\\\").replace('"', '\\"')
     files.make_dir(folder)
     schema = _schema(folder, args.root)
-    profile, why = _profile(face)
+    profile, why = _profile(console)
     files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title, profile=profile, why=why))
     files.make_dir(folder / "refs")
     ignore = folder / ".gitignore"
@@ -103,24 +105,24 @@ def run(args: argparse.Namespace, face: Console) -> int:
         files.write_atomic(ignore, ".ltxflow/\npublic/\n")
     if args.json:
         return print_envelope("init", {"id": id, "file": str(file), "profile": profile, "why": why}, 0)
-    face.say(f"{face.paint('✓', 'green')} {shown(file)}")
-    face.say(f"  model: {profile}, {why}")
+    console.say(f"{console.paint('✓', 'green')} {shown(file)}")
+    console.say(f"  model: {profile}, {why}")
     at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
-    face.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
+    console.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
     return 0
 
 
-def _profile(face: Console) -> tuple[str, str]:
-    """Return the profile of a new film, and why that one: what a server has decides, if one answers at once."""
+def _profile(console: Console) -> tuple[str, str]:
+    """Return the profile of a new project, and why: the newest that a server runs, if one answers at once."""
     env = os.environ
-    if not (any(env.get(name) for name in NAMING) or _config(env).exists() or _is_anybody_there()):
+    if not (any(env.get(name) for name in NAMING) or _config(env).exists() or _is_server_listening()):
         return DEFAULT_PROFILE, "the default; no server answered"
-    from ltxflow.farm.capabilities import newest_profile  # by need: it asks a server, and mostly there is none
+    from ltxflow.farm.capabilities import newest_profile  # only where a server may answer
 
     try:
         name, why = newest_profile(env, (GUESS_S, NAMED_S))
-    except LtxflowError as error:  # a wrong address, or a configuration that cannot be read: a film needs neither
-        face.warn(error.problems[0].message)
+    except LtxflowError as error:  # a wrong address or an unreadable config must not stop it
+        console.warn(error.problems[0].message)
         name, why = "", "the default"
     return name or DEFAULT_PROFILE, why
 
@@ -130,8 +132,8 @@ def _config(env: Mapping[str, str]) -> Path:
     return Path(base) / "ltxflow" / "config.yaml"
 
 
-def _is_anybody_there() -> bool:
-    """Whether anything listens where a server would be guessed."""
+def _is_server_listening() -> bool:
+    """Return whether anything listens where a server would be guessed."""
     guesses = [urlsplit(place.url) for place in find_servers([], {}, {})]
 
     def listens(url: SplitResult) -> bool:
@@ -146,20 +148,20 @@ def _is_anybody_there() -> bool:
 
 
 def slug(name: str) -> str:
-    """Given a folder's name, return an id: small letters, digits and hyphens."""
+    """Turn the name of a folder into an id: lowercase letters, digits and hyphens."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     id = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64] or "film"
     return f"{id}-1" if id in WINDOWS_RESERVED else id
 
 
 def titled(name: str) -> str:
-    """Given a folder's name, return a title: `my-film` → `My film`."""
+    """Turn the name of a folder into a title: `my-film` → `My film`."""
     words = " ".join(re.split(r"[-_\s]+", name)).strip()
     return words[:1].upper() + words[1:] or "Film"
 
 
 def _schema(folder: Path, root: str | None) -> str:
-    """Where editors find the schema: the workspace's own copy, else one beside the project, kept in git with it."""
+    """Return where editors find the schema: the copy of the workspace, else one written beside the project."""
     workspace = workspace_of(folder, root)
     known = workspace / "schemas" / SCHEMA
     if known.is_file():

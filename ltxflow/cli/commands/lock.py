@@ -1,8 +1,8 @@
-"""ltxflow.lock and git.
+"""Merge ltxflow.lock in git.
 
-`lock setup` tells git, in this checkout, to merge locks with ltxflow. `lock merge BASE OURS THEIRS` is what git then
-calls: it unites the takes of both sides, and writes the result to OURS. `lock merge` alone resolves a lock that git
-left in conflict. Where two people decided differently about one clip, ours stands and the exit code is 1.
+`lock setup` configures git, in this checkout, to merge locks with ltxflow. Git then runs `lock merge BASE OURS THEIRS`,
+which unites the takes of both sides and writes the result to OURS. `lock merge` alone resolves a lock that git left in
+conflict. Where both sides decided differently about one clip, ours is kept and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from ltxflow.core import files, git
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, hint_for
+from ltxflow.core.errors import FAILED, LtxflowError, hint_for, problem
 from ltxflow.core.regular import read_text
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.lock.merge import Merged, merge, sides
@@ -26,43 +26,43 @@ ATTRIBUTE = f"{LOCK} merge={DRIVER}"
 COMMAND = "ltxflow lock merge %O %A %B"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["merge", "setup"], help="what to do")
-    parser.add_argument("files", nargs="*", metavar="BASE OURS THEIRS", help="merge: as git names them, %%O %%A %%B")
+    parser.add_argument(
+        "files", nargs="*", metavar="BASE OURS THEIRS", help="merge: the files that git passes as %%O %%A %%B"
+    )
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     if args.what == "setup":
-        return _setup(args, face)
+        return _setup(args, console)
     if args.files and len(args.files) != 3:
-        raise LtxflowError(
-            Problem("three files are merged: BASE OURS THEIRS", hint="or none: ltxflow lock merge resolves a conflict")
-        )
+        raise LtxflowError(problem("U002.three-files"))
     if args.files:
         base, ours, theirs = map(Path, args.files)
         for path in (ours, theirs):
             if not path.is_file():
-                raise LtxflowError(Problem(f'no file "{path}"', hint="git names them: ltxflow lock merge %O %A %B"))
+                raise LtxflowError(problem("U021.merge", file=path))
         merged = merge(_lenient(base), read_lock(ours, LOCK), read_lock(theirs, LOCK))
         files.write_atomic(ours, lock_text(merged.lock))
-        return _report(args, face, merged, "merged")
+        return _report(args, console, merged, "merged")
     folder = find_project(args.project, Path.cwd()).parent
     place = folder / LOCK
     merged = merge(*_in_conflict(folder))
     files.write_atomic(place, lock_text(merged.lock))
-    code = _report(args, face, merged, f"{shown(place, Path.cwd())}: merged")
+    code = _report(args, console, merged, f"{shown(place, Path.cwd())}: merged")
     if not code and not args.json:
-        face.say(f"Then: git add {shown(place, Path.cwd())}")
+        console.say(f"Next: git add {shown(place, Path.cwd())}")
     return code
 
 
 def _lenient(path: Path) -> Lock:
-    """The version both came from may be empty: both sides made theirs anew."""
+    """Read the common base, which is empty where both sides created the lock."""
     return read_lock(path, LOCK) if path.is_file() and path.stat().st_size else Lock()
 
 
 def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
-    """What git kept of a conflict: the version both came from, ours, theirs. If it kept nothing: what the marks say."""
+    """Return base, ours and theirs of a conflict, from git's index, else from the conflict markers."""
     listed = git.git(folder, "ls-files", "--unmerged", "--", LOCK).decode().split("\n")
     stages = {line.split()[2]: line.split()[1] for line in listed if line}
     if stages:
@@ -71,24 +71,25 @@ def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
     elif (place := folder / LOCK).is_file() and (found := sides(_text(place))):
         base, ours, theirs = found
     else:
-        message = f'git has no conflict in "{folder / LOCK}"'
-        raise LtxflowError(Problem(message, hint="nothing is to be merged"))
+        raise LtxflowError(problem("U024", file=folder / LOCK))
     return parse_lock(base, LOCK), parse_lock(ours, LOCK), parse_lock(theirs, LOCK)
 
 
 def _text(path: Path) -> str:
-    """The text of a file that git keeps. Raise LtxflowError for what is none."""
+    """Read a text file. Raise LtxflowError where it is not readable UTF-8."""
     try:
         return read_text(path)
     except UnicodeDecodeError as error:
-        raise LtxflowError(Problem(f'"{path}" is not UTF-8', hint="save it as UTF-8")) from error
+        raise LtxflowError(problem("U025.encoding", file=path)) from error
     except OSError as error:
-        raise LtxflowError(Problem(f'cannot read "{path}": {error.strerror}', hint=hint_for(error))) from error
+        raise LtxflowError(problem("U025.unreadable", file=path, cause=error.strerror, hint=hint_for(error))) from error
 
 
-def _report(args: argparse.Namespace, face: Console, merged: Merged, told: str) -> int:
+def _report(args: argparse.Namespace, console: Console, merged: Merged, done: str) -> int:
     code = FAILED if merged.clashes else 0
-    problems = [Problem(clash.message, hint=f"{clash.hint}; then: git add {LOCK}") for clash in merged.clashes]
+    problems = [
+        problem("U026", message=each.message, hint=f"{each.hint}; then: git add {LOCK}") for each in merged.clashes
+    ]
     if args.json:
         data = {
             "clips": len(merged.lock.entries),
@@ -97,14 +98,14 @@ def _report(args: argparse.Namespace, face: Console, merged: Merged, told: str) 
         }
         return print_envelope("lock", data, code, problems)
     for clip, old, new in merged.renumbered:
-        face.warn(f"{clip}: their take {old} is take {new} now, since ours is another take {old}")
-    face.problems(problems)
+        console.warn(f"{clip}: their take {old} is now take {new}, since ours has a different take {old}")
+    console.problems(problems)
     if not args.quiet:
-        face.say(f"{told}, {count(len(merged.lock.entries), 'clip')}")
+        console.say(f"{done}, {count(len(merged.lock.entries), 'clip')}")
     return code
 
 
-def _setup(args: argparse.Namespace, face: Console) -> int:
+def _setup(args: argparse.Namespace, console: Console) -> int:
     folder = find_project(args.project, Path.cwd()).parent
     git.git(folder, "config", f"merge.{DRIVER}.name", "unites the takes of two ltxflow.lock files")
     git.git(folder, "config", f"merge.{DRIVER}.driver", COMMAND)
@@ -115,7 +116,7 @@ def _setup(args: argparse.Namespace, face: Console) -> int:
         files.write_atomic(attributes, text + ("" if not text or text.endswith("\n") else "\n") + ATTRIBUTE + "\n")
     if args.json:
         return print_envelope("lock", {"driver": COMMAND, "attributes": str(attributes), "written": is_new}, 0)
-    face.say(f"git merges locks with: {COMMAND}")
+    console.say(f"configured git to merge locks with: {COMMAND}")
     if is_new:
-        face.say(f"written: {shown(attributes, Path.cwd())}; commit it, and run `ltxflow lock setup` in every clone")
+        console.say(f"wrote {shown(attributes, Path.cwd())}; commit it, and run `ltxflow lock setup` in every clone")
     return 0

@@ -1,4 +1,4 @@
-"""Speaks the narration and nothing else: what each scene comes to, before a clip is paid for."""
+"""Synthesize the narration and print its length by scene, before any clip is rendered."""
 
 from __future__ import annotations
 
@@ -16,32 +16,28 @@ from ltxflow.ui.json_lines import print_envelope, print_event
 from ltxflow.ui.terminal import Console, columns
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
-
-
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     def emit(event: Event) -> None:
         if args.json:
             print_event(event)
         elif isinstance(event, Notice) and not args.quiet:
-            face.say(f"  {event.target}  {event.message}")
+            console.say(f"  {event.target}  {event.message}")
 
     def waiting(owner: Mapping[str, Any]) -> None:
-        emit(Notice(f"process {owner.get('pid', '?')} holds this project; waiting for it", "warning"))
+        emit(Notice(f"waiting for process {owner.get('pid', '?')} to release this project", "warning"))
 
     with session_of(args) as session:
         with hold(session, wait=True, on_wait=waiting):
             failed = speak_film(session, emit)
         project = session.speech().project
-    problems = [problem for told in failed.values() for problem in told]
+    problems = [problem for found in failed.values() for problem in found]
     code = FAILED if failed else 0
     if args.json:
         return print_envelope("narrate", [_data(scene) for scene in project.scenes], code, problems)
-    face.problems(problems)
+    console.problems(problems)
     rows = [(scene.id, f"{float(scene.narration.seconds):.2f}s", _kind(scene)) for scene in project.scenes]
     for line in columns([("scene", "narration", ""), *rows]):
-        face.say(f"  {line}")
+        console.say(f"  {line}")
     return code
 
 

@@ -1,4 +1,4 @@
-"""What a build would render, and why: + create, ~ change, < restore, = unchanged, - orphan. Writes nothing."""
+"""Show what a build would render, and why: + create, ~ change, < restore, = unchanged, - orphan."""
 
 from __future__ import annotations
 
@@ -7,59 +7,57 @@ import shlex
 from pathlib import Path
 
 from ltxflow.build.approval import check_twins, gpu_time
-from ltxflow.cli.options import add_question, plan_request, question_of, session_of
+from ltxflow.cli.options import add_plan_options, plan_options, plan_request, session_of
 from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.plan_view import plan_json, print_plan
+from ltxflow.ui.plan_view import plan_json, print_plan, print_what_if
 from ltxflow.ui.terminal import Console
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_question(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_plan_options(parser)
     parser.add_argument(
-        "--what-if", action="append", default=[], metavar="FILE", help="what an edit of this file would render again"
+        "--what-if", action="append", default=[], metavar="FILE", help="show what an edit of this file would re-render"
     )
-    parser.add_argument(
-        "--server", action="append", default=[], metavar="URL", help="a server the build would use, for the estimate"
-    )
-    parser.add_argument("--exit-code", action="store_true", help="exit 5 when there is something to do")
+    parser.add_argument("--server", action="append", default=[], metavar="URL", help="a server to estimate for")
+    parser.add_argument("--exit-code", action="store_true", help="exit 5 if there is something to do")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     request = plan_request(args)
     planned = plan_film(request) if request and not args.what_if else None
     with planned.session if planned else session_of(args) as session:
-        question = question_of(args, session)
-        outlook = planned.plan if planned else session.plan(question)
-        check_twins(outlook)
-        if not question.groups:  # these depend on git, too
-            face.footing = (planned or PlannedFilm(session, outlook)).keep
-        suggestions = list(moves(outlook, session.trace_of))
-        code = CHANGES if args.exit_code and not outlook.is_all_done else 0
-        notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
+        options = plan_options(args, session)
+        plan = planned.plan if planned else session.plan(options)
+        check_twins(plan)
+        if not options.groups:  # these depend on git, too
+            console.input_manifest = (planned or PlannedFilm(session, plan)).keep
+        suggestions = list(moves(plan, session.trace_of))
+        code = CHANGES if args.exit_code and not plan.is_all_done else 0
+        notes = [*session.loaded.problems, *session.warnings, *plan.problems]
         if args.what_if:
-            return _what_if(args, face, session, outlook)
+            return _what_if(args, console, session, plan)
         if args.json:
-            gpu = gpu_time(session, outlook, args.server)
-            return print_envelope("plan", plan_json(outlook, suggestions, gpu), code, notes)
+            gpu = gpu_time(session, plan, args.server)
+            return print_envelope("plan", plan_json(plan, suggestions, gpu), code, notes)
         if not args.quiet:
-            face.problems([note for note in notes if note.level == "warning" or args.verbose])
-        gpu = gpu_time(session, outlook, args.server)
-        print_plan(face, outlook, quiet=args.quiet, verbose=args.verbose, apply=_build(args), gpu=gpu)
+            console.problems([note for note in notes if note.level == "warning" or args.verbose])
+        gpu = gpu_time(session, plan, args.server)
+        print_plan(console, plan, quiet=args.quiet, verbose=args.verbose, apply=_build_command(args), gpu=gpu)
         for old, new in suggestions:
-            face.say(f"  {face.paint('·', 'cyan')} {new} looks like {old} under another id")
+            console.say(f"  {console.paint('·', 'cyan')} {new} looks like {old} with a new id")
         if suggestions:
             entries = ", ".join(f"{{ from: {old}, to: {new} }}" for old, new in suggestions)
-            them = "its" if len(suggestions) == 1 else "their"
-            face.say(f"    keep {them} takes with  moved: [{entries}]")
+            whose = "its" if len(suggestions) == 1 else "their"
+            console.say(f"    keep {whose} takes with  moved: [{entries}]")
         return code
 
 
-def _build(args: argparse.Namespace) -> str:
-    """The command that builds what was asked about, from here: the same clips, in the same mode and settings."""
+def _build_command(args: argparse.Namespace) -> str:
+    """Return the command that builds what was planned: the same clips, mode and settings."""
     words = ["ltxflow", "build", *args.selectors]
     words += [f"--{name}" for name in ("animatic", "relength", "force") if getattr(args, name)]
     for name in ("only", "quality", "takes"):
@@ -73,13 +71,12 @@ def _build(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _what_if(args: argparse.Namespace, face: Console, session: Session, outlook: Plan) -> int:
-    from ltxflow.session.what_if import what_if  # to be made
-    from ltxflow.ui.plan_view import print_what_if  # by need: they take longer to be imported than most plans
+def _what_if(args: argparse.Namespace, console: Console, session: Session, plan: Plan) -> int:
+    from ltxflow.session.what_if import what_if  # takes longer to import than most plans take
 
-    question = question_of(args, session)
-    found = [what_if(session, question, outlook, file, Path.cwd()) for file in args.what_if]
+    options = plan_options(args, session)
+    found = [what_if(session, options, plan, file, Path.cwd()) for file in args.what_if]
     if args.json:
         return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
-    print_what_if(face, outlook, found)
+    print_what_if(console, plan, found)
     return 0

@@ -1,4 +1,4 @@
-"""The film's storyboard as a page for a browser: pictures, prompts, takes, what is stale and why, words, checks."""
+"""Write the storyboard as an HTML page: images, prompts, takes, stale clips with reasons, narration, checks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,15 @@ from ltxflow.ui.terminal import Console, count, report_page
 NAME = "report.html"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
-
-
 def _now() -> datetime:
-    """The time of day here; where $TZ names no time that there is, in UTC."""
+    """Return the local time; UTC where $TZ is not valid."""
     try:
         return datetime.now().astimezone()
     except (ValueError, OverflowError):
         return datetime.now(UTC)
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         page: Path = make_own_folder(session) / NAME
         data = report_data(session, page, _now().isoformat(timespec="minutes"))
@@ -41,10 +37,10 @@ def run(args: argparse.Namespace, face: Console) -> int:
         if not args.quiet:
             clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
             states = Counter(clip["state"] for clip in clips)
-            told = ", ".join(
+            totals = ", ".join(
                 count(number, state) if state == "slate" else f"{number} {state}"
                 for state, number in states.most_common()
             )
-            face.say(f"{face.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {told}")
-            face.say(f"  open it: {page.resolve().as_uri()}")
+            console.say(f"{console.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {totals}")
+            console.say(f"  open it: {page.resolve().as_uri()}")
         return 0

@@ -1,4 +1,4 @@
-"""Templates: bring in a workflow of your own, list what there is, show one, check that each fits ComfyUI's nodes."""
+"""Import your ComfyUI workflow as a template; list and show templates; check them against the nodes of ComfyUI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltxflow.comfy.discovery import ServerAddress, find_servers
 from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes, digest_there
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.models.geometry import geometry
 from ltxflow.models.load import load_profile, templates_folder
@@ -46,43 +46,42 @@ EXAMPLES = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = __doc__
+def add_options(parser: argparse.ArgumentParser) -> None:
     choices = ["list", "show", "check", "import"]
     parser.add_argument("what", nargs="?", choices=choices, default="list", help="what to do (default: list)")
     parser.add_argument(
         "names",
         nargs="*",
         metavar="FILE|NAME",
-        help="the workflow to import, also in a picture or video that ComfyUI made, or names of templates",
+        help="names of templates; import: a workflow, or an image or video that ComfyUI made",
     )
-    parser.add_argument("--name", help="import: what the template is called (default: as the file)")
-    parser.add_argument("--force", action="store_true", help="import: replace a template of that name")
-    parser.add_argument("--variables", action="store_true", help="show: the variables it reads, and what they are")
-    parser.add_argument("--profile", metavar="P", help="the model, where there is no project (default: ltx2-19b)")
+    parser.add_argument("--name", help="import: the name of the template (default: from the file)")
+    parser.add_argument("--force", action="store_true", help="import: replace a template of this name")
+    parser.add_argument("--variables", action="store_true", help="show: list the variables it reads")
+    parser.add_argument("--profile", metavar="P", help="the model profile, without a project (default: ltx2-19b)")
     parser.add_argument(
         "--server",
         action="append",
         default=[],
         metavar="URL",
-        help="check: against the nodes this server has, too; import: read values by them",
+        help="check: also against the nodes of this server; import: read values by them",
     )
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     if args.what == "import":
-        return _import(args, face)
+        return _import(args, console)
     library = _library(args)
     if args.what == "list":
-        return _list(args, face, library)
+        return _list(args, console, library)
     if args.what == "show":
-        return _show(args, face, library)
-    return _check(args, face, library)
+        return _show(args, console, library)
+    return _check(args, console, library)
 
 
 @dataclass(frozen=True)
 class TemplateLibrary:
-    """The templates in reach: those of a profile, and of the project if there is one."""
+    """The templates of a profile, and of the project if there is one."""
 
     profile: Profile
     templates: dict[str, Template]
@@ -93,7 +92,7 @@ class TemplateLibrary:
     def get(self, name: str) -> Template:
         if name not in self.templates:
             there = ", ".join(sorted(self.templates))
-            raise LtxflowError(Problem(f'no template "{name}" for {self.profile.name}', hint=f"there are: {there}"))
+            raise LtxflowError(problem("U027", name=name, profile=self.profile.name, names=there))
         return self.templates[name]
 
     def readable(self, name: str) -> Template:
@@ -115,7 +114,7 @@ def _library(args: argparse.Namespace) -> TemplateLibrary:
 
 
 def _project_file(args: argparse.Namespace) -> Path | None:
-    """The project's file; without one, or with --profile, None: our own templates need no film."""
+    """Return the project file; None without one or with --profile, since built-in templates need no project."""
     if args.profile and args.project is None:
         return None
     try:
@@ -129,7 +128,7 @@ def _project_file(args: argparse.Namespace) -> Path | None:
 # --- list and show --------------------------------------------------------------------------------
 
 
-def _list(args: argparse.Namespace, face: Console, library: TemplateLibrary) -> int:
+def _list(args: argparse.Namespace, console: Console, library: TemplateLibrary) -> int:
     data = [_facts(library, template) for _, template in sorted(library.templates.items())]
     if args.json:
         return print_envelope("template", data, 0)
@@ -141,7 +140,7 @@ def _list(args: argparse.Namespace, face: Console, library: TemplateLibrary) -> 
         trusted = "yes" if one["trusted"] else "no: ltxflow trust"
         rows.append((one["name"], ", ".join(one["needs"]) or "-", one["origin"], trusted, makes))
     for number, line in enumerate(columns(rows)):
-        face.say(face.paint(line, "dim") if number == 0 else line)
+        console.say(console.paint(line, "dim") if number == 0 else line)
     return 0
 
 
@@ -161,24 +160,26 @@ def _facts(library: TemplateLibrary, template: Template) -> dict[str, Any]:
     }
 
 
-def _show(args: argparse.Namespace, face: Console, library: TemplateLibrary) -> int:
+def _show(args: argparse.Namespace, console: Console, library: TemplateLibrary) -> int:
     if len(args.names) != 1:
-        raise LtxflowError(Problem("show takes one template", hint="ltxflow template list tells what there is"))
+        raise LtxflowError(problem("U002.one-template"))
     template = library.readable(args.names[0])
     used = variables(template)
-    told = {name: _documented().get(name, "not a variable that ltxflow gives") for name in sorted(used)}
+    used_by_name = {name: _documented().get(name, "not a variable of ltxflow") for name in sorted(used)}
     if args.json:
-        return print_envelope("template", {**_facts(library, template), "text": template.text, "variables": told}, 0)
+        return print_envelope(
+            "template", {**_facts(library, template), "text": template.text, "variables": used_by_name}, 0
+        )
     if args.variables:
-        for line in columns(told.items()):
-            face.say(line)
+        for line in columns(used_by_name.items()):
+            console.say(line)
     else:
-        face.say(template.text.rstrip())
+        console.say(template.text.rstrip())
     return 0
 
 
 def _documented() -> dict[str, str]:
-    """Variable → what it is, from the table where they are documented: the module's docstring."""
+    """Return the description of each variable, from the table in the docstring of `workflow.template`."""
     rows = re.findall(r"^\| ([a-z_0-9, ]+) \| (.+) \|$", templates_module.__doc__ or "", re.MULTILINE)
     return {name.strip(): text for names, text in rows for name in names.split(",")}
 
@@ -186,7 +187,7 @@ def _documented() -> dict[str, str]:
 # --- check ----------------------------------------------------------------------------------------
 
 
-def _check(args: argparse.Namespace, face: Console, library: TemplateLibrary) -> int:
+def _check(args: argparse.Namespace, console: Console, library: TemplateLibrary) -> int:
     chosen = [library.get(name) for name in args.names] or [t for _, t in sorted(library.templates.items())]
     allowed = core_classes() | library.config.allowed_nodes
     results = []
@@ -205,14 +206,14 @@ def _check(args: argparse.Namespace, face: Console, library: TemplateLibrary) ->
             for t, number, problems in results
         ]
         return print_envelope("template", data, code, found)
-    face.problems([problem for problem in found if problem.level != "advice" or not args.quiet])
+    console.problems([problem for problem in found if problem.level != "advice" or not args.quiet])
     for template, number, problems in results:
         bad = _errors(problems)
-        mark = face.paint("✗", "red", "bold") if bad else face.paint("✓", "green", "bold")
-        told = count(len(bad), "error") if bad else f"fits the nodes of ComfyUI, in {count(number, 'shape')}"
-        face.say(f"{mark} {template.name}  {told}")
+        mark = console.paint("✗", "red", "bold") if bad else console.paint("✓", "green", "bold")
+        state = f"fits the nodes of ComfyUI in {count(number, 'setting combination')}"
+        console.say(f"{mark} {template.name}  {count(len(bad), 'error') if bad else state}")
     if args.server and not _errors(found):
-        face.say(f"{face.paint('✓', 'green', 'bold')} and what {', '.join(args.server)} has")
+        console.say(f"{console.paint('✓', 'green', 'bold')} and those of {', '.join(args.server)}")
     return code
 
 
@@ -227,7 +228,7 @@ async def _live(
     allowed: frozenset[str],
     known: list[Problem],
 ) -> list[Problem]:
-    """What is wrong by the nodes and files that servers really have, and is not `known` already."""
+    """Return the problems with the nodes and files of real servers that are not `known` already."""
     config = {"servers": list(library.config.servers)} if library.config.servers else {}
     found: list[Problem] = []
     for place in find_servers(args.server, os.environ, config):
@@ -252,10 +253,9 @@ def _at(problem: Problem, server: str) -> Problem:
 # --- import ---------------------------------------------------------------------------------------
 
 
-def _import(args: argparse.Namespace, face: Console) -> int:
+def _import(args: argparse.Namespace, console: Console) -> int:
     if len(args.names) != 1:
-        hint = f"{EXPORT_HINT}, then: ltxflow template import my_workflow.json"
-        raise LtxflowError(Problem("import takes one file", hint=hint, code="U002"))
+        raise LtxflowError(problem("U002.one-file", export=EXPORT_HINT))
     source = Path(args.names[0])
     workflow = read_source(source)
     config = read_config(os.environ)
@@ -276,27 +276,29 @@ def _import(args: argparse.Namespace, face: Console) -> int:
     template = read_template(file, trusted=False)
     allowed = core_classes() | config.allowed_nodes | frozenset(recognised.foreign)
     signatures = Signatures.from_object_info(infos[0]) if infos else Signatures.recorded()
-    _, wrong = try_template(profile, template, signatures, allowed, {} if infos else None)  # its files, too
-    wrong = [problem for problem in wrong if problem.code not in ("L084", "N103")]  # those are told in plainer words
+    _, wrong = try_template(profile, template, signatures, allowed, {} if infos else None)  # with its files
+    wrong = [
+        problem for problem in wrong if problem.code not in ("L084", "N103")
+    ]  # notes above word these for an import
     if args.json:
         return print_envelope("template", _as_data(name, file, imported, profile), 0, [*notes, *wrong])
-    _tell_import(face, args, file, imported)
+    _print_import(console, args, file, imported)
     for note in notes:
-        face.say(f"  {face.paint('!', 'yellow', 'bold')} {note.message}")
+        console.say(f"  {console.paint('!', 'yellow', 'bold')} {note.message}")
         if note.hint:
-            face.say(f"      {note.hint}")
+            console.say(f"      {note.hint}")
     if wrong:
         by = args.server[0] if infos else "ComfyUI 0.27"
-        face.say(f"  {face.paint('!', 'yellow', 'bold')} by the nodes of {by} something is wrong in it:")
+        console.say(f"  {console.paint('!', 'yellow', 'bold')} it does not fit the nodes of {by}:")
         if not infos:
-            face.say(f"      a newer server may differ: ltxflow template check {name} --server URL")
-        face.problems(wrong)
-    _tell_use(face, args, name, recognised, profile)
+            console.say(f"      a newer server may differ: ltxflow template check {name} --server URL")
+        console.problems(wrong)
+    _print_use(console, args, name, recognised, profile)
     return 0
 
 
 async def _object_infos(args: list[str], config: Config) -> list[dict[str, Any]]:
-    """The nodes that servers have. Raise LtxflowError for one that does not answer."""
+    """Return the nodes of servers. Raise LtxflowError for one that does not answer."""
     found = []
     for place in find_servers(args, os.environ, config.as_servers):
         async with Client(place.server) as client:
@@ -305,7 +307,7 @@ async def _object_infos(args: list[str], config: Config) -> list[dict[str, Any]]
 
 
 def _discovered(config: Config) -> Iterator[dict[str, Any]]:
-    """Yield the nodes of the servers that are found, one by one; one that does not answer is passed over."""
+    """Yield the nodes of each discovered server; skip those that do not answer."""
     for place in find_servers([], os.environ, config.as_servers):
         with suppress(LtxflowError):
             yield asyncio.run(_object_info(place))
@@ -317,7 +319,7 @@ async def _object_info(place: ServerAddress) -> dict[str, Any]:
 
 
 def _name_of(source: Path) -> str:
-    """`My Workflow_api.json` → `my-workflow`"""
+    """Return the name of a template for a file: `My Workflow_api.json` → `my-workflow`."""
     stem = re.sub(r"\.(json|png|webp|jpe?g|mp4|mov|mkv|webm)$", "", source.name, flags=re.IGNORECASE)
     stem = re.sub(r"[ _.-]?api$", "", stem, flags=re.IGNORECASE)
     return re.sub(r"[^a-z0-9_.]+", "-", stem.lower()).strip("-._")[:64] or "workflow"
@@ -325,20 +327,17 @@ def _name_of(source: Path) -> str:
 
 def _refuse_name(name: str, file: Path, profile: Profile, made: str, is_forced: bool) -> None:
     if not NAME.fullmatch(name):
-        hint = "letters, digits, hyphens: ltxflow template import FILE --name my-look"
-        raise LtxflowError(Problem(f'"{name}" is no name for a template', hint=hint, code="T024"))
+        raise LtxflowError(problem("T024.invalid", name=name))
     if is_forced:
         return
     if os.path.lexists(file) and digest_there(file) != digest_bytes(made.encode()):
-        hint = "--force replaces it, --name gives the new one another name"
-        raise LtxflowError(Problem(f'there is a template "{name}": {shown(file)}', hint=hint, code="T024"))
+        raise LtxflowError(problem("T024.exists", name=name, file=shown(file)))
     if (templates_folder() / profile.name / f"{name}{SUFFIX}").is_file():
-        hint = f"--name gives it another name; --force lets it stand for ours: every clip made by {name} uses it then"
-        raise LtxflowError(Problem(f'"{name}" is a template of {profile.name}', hint=hint, code="T024"))
+        raise LtxflowError(problem("T024.built-in", name=name, profile=profile.name))
 
 
 def _film(project: Path, root: str | None) -> tuple[Profile, tuple[int, int] | None]:
-    """The film's profile and size; of a project that cannot be read yet, the usual profile and no size."""
+    """Return the profile and size of the film; the default profile and no size where it cannot be read yet."""
     try:
         film = load(project, root=root, is_trusted=True).project
     except LtxflowError:
@@ -348,35 +347,26 @@ def _film(project: Path, root: str | None) -> tuple[Profile, tuple[int, int] | N
 
 
 def _size_notes(recognised: ImportedWorkflow, profile: Profile, size: tuple[int, int] | None) -> Iterator[Problem]:
-    """Say where the film's size does not reach the workflow, with both sizes."""
+    """Yield a warning where the size of the film does not reach the workflow."""
     if size is None or recognised.has_crop or recognised.cut:
         return
     wanted = "x".join(map(str, size))
     if recognised.makes:
         makes = "x".join(f"{side:g}" for side in recognised.makes)
-        hint = "set the workflow's own size to the film's, and import it again"
-        message = f"the film is {wanted}, and this workflow makes {makes}, whatever the film's size is"
-        yield Problem(message, None, hint, "", "warning")
+        yield problem("U028.fixed-size", wanted=wanted, makes=makes)
     elif {"width", "decoded_width"} & {*recognised.variables}:
         sizes = geometry(profile, size, recognised.stages)
         if sizes.is_cropped:
             made = "x".join(map(str, sizes.decoded))
-            hint = "put an ImageCrop after its decoder and import it again, or give the film a size that is sampled"
-            message = f"the film is {wanted}, and this workflow makes {made}: it cuts nothing off"
-            yield Problem(message, None, hint, "", "warning")
+            yield problem("U028.no-crop", wanted=wanted, makes=made)
 
 
 def _allowance(recognised: ImportedWorkflow, config: Config) -> Iterator[Problem]:
     missing = [name for name in recognised.foreign if name not in config.allowed_nodes]
     if missing:
-        yield Problem(
-            f"it uses nodes that not every project may use: {', '.join(missing)}",
-            None,
-            f"if you trust them, write in {config.folder / 'config.yaml'}:  "
-            f"allowed_nodes: {json.dumps(sorted({*config.allowed_nodes, *missing}))}",
-            "N102",
-            "warning",
-        )
+        allowed = json.dumps(sorted({*config.allowed_nodes, *missing}))
+        file = config.folder / "config.yaml"
+        yield problem("N102.imported", level="warning", nodes=", ".join(missing), file=file, allowed=allowed)
 
 
 def _as_data(name: str, file: Path, imported: Imported, profile: Profile) -> dict[str, Any]:
@@ -399,41 +389,41 @@ def _as_data(name: str, file: Path, imported: Imported, profile: Profile) -> dic
     }
 
 
-def _tell_import(face: Console, args: argparse.Namespace, file: Path, imported: Imported) -> None:
+def _print_import(console: Console, args: argparse.Namespace, file: Path, imported: Imported) -> None:
     recognised = imported.recognised
     kept = len(recognised.graph)
     nodes = count(kept, "node") if kept >= imported.nodes else f"{kept} of {count(imported.nodes, 'node')}"
-    face.say(f"{face.paint('✓', 'green', 'bold')} {shown(file)}  from {args.names[0]}, {nodes}")
+    console.say(f"{console.paint('✓', 'green', 'bold')} {shown(file)}  from {args.names[0]}, {nodes}")
     if args.quiet:
         return
-    face.say()
-    face.say("  found, and now decided by the clip")
+    console.say()
+    console.say("  values that the clip now decides")
     rows = []
     for one in recognised.found:
         value = json.dumps(one.was, ensure_ascii=False) if one.was is not None else "computed"
         cut = value if len(value) <= SHOWN else f"{value[: SHOWN - 1]}…"
         rows.append((one.text if len(one.text) < 40 else f"{{{{ {one.variable} … }}}}", _place(one), cut))
     for line in columns(rows):
-        face.say(f"    {line}")
+        console.say(f"    {line}")
     changed = [*imported.notes, *recognised.changed]
     if recognised.cut:
         last = f'"{recognised.cut.source[0]}" ({recognised.graph[recognised.cut.source[0]]["class_type"]})'
-        changed.append(f"a size that the model does not sample is cut out of a larger picture, after node {last}")
-    _tell_part(face, "changed", changed)
-    _tell_part(face, "left out: nothing that is fetched needs it", recognised.dropped, DROPPED)
-    kept_as = [*recognised.left, "a clip's loras, steps, cfg and weights do not reach it"]
-    _tell_part(face, "left as it was", kept_as)
+        changed.append(f"a film size that the model does not sample is cropped from a larger image, after node {last}")
+    _print_part(console, "changed", changed)
+    _print_part(console, "left out: no saved output needs it", recognised.dropped, DROPPED)
+    kept_as = [*recognised.left, "loras, steps, cfg and weights of a clip do not reach it"]
+    _print_part(console, "unchanged", kept_as)
 
 
-def _tell_part(face: Console, title: str, sentences: Sequence[str], most: int = 0) -> None:
+def _print_part(console: Console, title: str, sentences: Sequence[str], most: int = 0) -> None:
     if not sentences:
         return
-    face.say(f"  {title}")
+    console.say(f"  {title}")
     some = sentences[:most] if most else sentences
     for sentence in some:
-        face.say(f"    {sentence}")
+        console.say(f"    {sentence}")
     if len(some) < len(sentences):
-        face.say(f"    and {len(sentences) - len(some)} more")
+        console.say(f"    and {len(sentences) - len(some)} more")
 
 
 def _place(one: Any) -> str:
@@ -441,7 +431,7 @@ def _place(one: Any) -> str:
 
 
 def _settings(recognised: ImportedWorkflow) -> Iterator[tuple[str, Any]]:
-    """What a clip needs to say so that the template does as the workflow did."""
+    """Yield the settings with which a clip renders as the workflow did."""
     yield "stages", recognised.stages
     if any(one.variable == "fps * 2" for one in recognised.found):
         yield "temporal_upscale", True
@@ -449,19 +439,19 @@ def _settings(recognised: ImportedWorkflow) -> Iterator[tuple[str, Any]]:
         yield "negative", recognised.was("negative")
 
 
-def _tell_use(
-    face: Console, args: argparse.Namespace, name: str, recognised: ImportedWorkflow, profile: Profile
+def _print_use(
+    console: Console, args: argparse.Namespace, name: str, recognised: ImportedWorkflow, profile: Profile
 ) -> None:
     if args.quiet:
         return
-    face.say()
-    face.say("  use it on a clip")
-    face.say(f"    template: {name}")
+    console.say()
+    console.say("  use it on a clip")
+    console.say(f"    template: {name}")
     for setting, value in _settings(recognised):
-        face.say(f"    {setting}: {json.dumps(value, ensure_ascii=False)}")
+        console.say(f"    {setting}: {json.dumps(value, ensure_ascii=False)}")
     for need in recognised.needs:
-        face.say(f"    {need}: {EXAMPLES[need]}")
-    face.say()
+        console.say(f"    {need}: {EXAMPLES[need]}")
+    console.say()
     where = f" -p {args.project}" if args.project else ""
-    face.say("  a template decides what a server does: look at it, then allow it")
-    face.say(f"    ltxflow trust{where}")
+    console.say("  a template decides what a server runs: read it, then allow it")
+    console.say(f"    ltxflow trust{where}")

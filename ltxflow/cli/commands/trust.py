@@ -1,4 +1,4 @@
-"""Allows what a project brings that could do harm: its own templates, absolute paths. Bound to their content."""
+"""Allow the templates, commands, URLs and absolute paths that a project brings, as they are now."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--show", action="store_true", help="only list what it brings")
-    parser.add_argument("--revoke", action="store_true", help="take the trust back")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--show", action="store_true", help="list them without allowing them")
+    parser.add_argument("--revoke", action="store_true", help="withdraw trust")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     file = find_project(args.project, Path.cwd())
     config = read_config(os.environ)
     if args.revoke:
         remember_trust(config, file.parent, None)
         if args.json:
             return print_envelope("trust", {"brings": {}, "trusted": False}, 0)
-        face.say(f"no longer trusted: {file.parent}")
+        console.say(f"no longer trusted: {file.parent}")
         return 0
     foreign = dict(load(file, root=args.root, is_trusted=True, engines=config.engines).project.foreign)
     trusted = is_trusted(config, file.parent, foreign)
@@ -35,9 +35,9 @@ def run(args: argparse.Namespace, face: Console) -> int:
     if args.json:
         return print_envelope("trust", {"brings": foreign, "trusted": trusted}, 0)
     for name, digest in sorted(foreign.items()):
-        face.say(f"  {name}  {digest[:16]}")
+        console.say(f"  {name}  {digest[:16]}")
     if not foreign:
-        face.say("this project brings nothing that needs trust")
+        console.say("this project needs no trust")
     else:
-        face.say("trusted, until any of these changes" if trusted else "not trusted; allow it with: ltxflow trust")
+        console.say("trusted until any of these changes" if trusted else "not trusted; allow it with: ltxflow trust")
     return 0

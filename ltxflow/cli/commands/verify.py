@@ -1,4 +1,4 @@
-"""Reads what the lock names and what is published, byte by byte, and says what differs. --repair mends what it can."""
+"""Compare published files and the files that the lock names with their checksums; with --repair, restore them."""
 
 from __future__ import annotations
 
@@ -14,47 +14,48 @@ from ltxflow.ui.terminal import Console, columns, count, size
 STYLES: Mapping[str, str] = {"extra": "cyan", "unfinished": "yellow", "disagrees": "yellow"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repair", action="store_true", help="bring back what can be; the next build makes the rest")
-    parser.add_argument("--deep", action="store_true", help="decode every film file as well, to its end")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair", action="store_true", help="restore what the store has; the next build makes the rest"
+    )
+    parser.add_argument("--deep", action="store_true", help="decode every video file to its end, too")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
-    with (locked_session if args.repair else steady_session)(args, face.warn) as session:
-        seen = verify(session, deep=args.deep)
-        found = mend(session, seen.differences) if args.repair else seen.differences
+def run(args: argparse.Namespace, console: Console) -> int:
+    with (locked_session if args.repair else steady_session)(args, console.warn) as session:
+        result = verify(session, deep=args.deep)
+        found = mend(session, result.differences) if args.repair else result.differences
     code = FAILED if any(not difference.is_mended for difference in found) else 0
     if args.json:
         data = {
-            "blobs": seen.blobs,
-            "published": seen.published,
-            "bytes": seen.size,
-            "reworded": seen.reworded,
+            "blobs": result.blobs,
+            "published": result.published,
+            "bytes": result.size,
+            "reworded": result.reworded,
             "differences": [difference.as_json() for difference in found],
         }
         return print_envelope("verify", data, code, session.warnings)
-    face.problems(session.warnings)
-    read = (
-        f"{count(seen.published, 'published file')} and {count(seen.blobs, 'blob')} of the lock read, {size(seen.size)}"
-    )
-    for line in _lines(face, found):
-        face.say(line)
-    for path in seen.reworded:
-        face.say(face.paint(f"  · {path}  in words of your own; it stays", "dim"))
+    console.problems(session.warnings)
+    files = f"{count(result.published, 'published file')} and {count(result.blobs, 'locked blob')}"
+    checked = f"{files} checked, {size(result.size)}"
+    for line in _lines(console, found):
+        console.say(line)
+    for path in result.reworded:
+        console.say(console.paint(f"  · {path}  edited by hand; kept", "dim"))
     if not found:
-        face.say(f"{face.paint('✓', 'green')} all is as it should be: {read}")
+        console.say(f"{console.paint('✓', 'green')} everything matches: {checked}")
         return code
-    face.say(f"{count(len(found), 'difference')}: {read}")
+    console.say(f"{count(len(found), 'difference')}: {checked}")
     if not args.repair and any(difference.kind != "extra" for difference in found):
-        face.say(f"Mend it: {face.paint('ltxflow verify --repair', 'bold')}")
+        console.say(f"Repair: {console.paint('ltxflow verify --repair', 'bold')}")
     elif any("next build" in difference.outcome for difference in found):
-        face.say(f"Then: {face.paint('ltxflow build', 'bold')}")
+        console.say(f"Next: {console.paint('ltxflow build', 'bold')}")
     return code
 
 
-def _lines(face: Console, found: list[FileDifference]) -> list[str]:
+def _lines(console: Console, found: list[FileDifference]) -> list[str]:
     rows = [(each.kind, each.name, each.outcome or each.told) for each in found]
     plain = columns(rows)
     styles = [STYLES.get(each.kind, "red") if not each.is_mended else "green" for each in found]
-    marks = [face.paint("✓" if each.is_mended else "✗", style) for each, style in zip(found, styles, strict=True)]
+    marks = [console.paint("✓" if each.is_mended else "✗", style) for each, style in zip(found, styles, strict=True)]
     return [f"  {mark} {line}" for mark, line in zip(marks, plain, strict=True)]

@@ -1,8 +1,8 @@
-"""Looks at the film again at every save, and says what changed; a key renders it.
+"""Plan again after every save and print what changed; a key starts a build.
 
-r renders, a draws the animatic, p shows the whole plan, q leaves. A project with errors is waited for.
-`--auto` builds by itself what a save changes, once: what failed is tried again when something else changes, or by key.
-With --json every look is an envelope of its own with the plan, a build is its events.
+r renders, a draws the animatic, p prints the whole plan, q quits. A project with errors is read again once it is saved.
+`--auto` builds by itself what a save changes, once: a failed clip is tried again after another change, or by key.
+With --json every new plan is an envelope, and a build prints its events.
 """
 
 from __future__ import annotations
@@ -17,189 +17,198 @@ from pathlib import Path
 
 from ltxflow.build.pipeline import make_film
 from ltxflow.cli.file_watcher import FileWatcher, Keyboard, around
-from ltxflow.cli.options import add_means, add_question, means_of, question_of, session_of, waited_session
-from ltxflow.core.errors import INTERRUPTED, LtxflowError, Problem
+from ltxflow.cli.options import (
+    add_build_options,
+    add_plan_options,
+    build_options,
+    plan_options,
+    session_of,
+    waited_session,
+)
+from ltxflow.core.errors import INTERRUPTED, LtxflowError, Problem, problem
 from ltxflow.documents.paths import find_project, shown
 from ltxflow.plan.plan import Change, Mode, Plan
 from ltxflow.plan.plan_diff import gone, news
 from ltxflow.session.session import Session
 from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.plan_view import name, plan_json, print_change, print_plan, print_unsaid, totals
-from ltxflow.ui.progress import report, watcher
+from ltxflow.ui.plan_view import name, plan_json, print_change, print_plan, print_unspoken, totals
+from ltxflow.ui.progress import print_result, watcher
 from ltxflow.ui.terminal import Console
 
 BUILDS: dict[str, Mode] = {"r": "render", "a": "animatic"}
-NAMED = 3  # files that changed, by name; more are counted
+NAMED = 3  # changed files that are listed by name; more are counted
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_question(parser)
-    add_means(parser)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_plan_options(parser)
+    add_build_options(parser)
     parser.add_argument("--auto", action="store_true", help="build what a save changes, without a key")
 
 
-def run(args: argparse.Namespace, face: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     file = find_project(args.project, Path.cwd())
-    desk = WatchSession(args, face, file, FileWatcher({path.absolute() for path in around(file)}))
+    watch = WatchSession(args, console, file, FileWatcher({path.absolute() for path in around(file)}))
     with Keyboard(sys.stdin) as keyboard:
-        desk.has_keys = keyboard.is_there
-        desk.look([])
+        watch.has_keys = keyboard.is_open
+        watch.refresh([])
         while True:
-            key = keyboard.wait(desk.eye.pause_s)
+            key = keyboard.wait(watch.files.pause_s)
             if key in ("q", "\x04"):
                 return 0
             if key in BUILDS:
-                desk.build(BUILDS[key])
+                watch.build(BUILDS[key])
             elif key == "p":
-                desk.forget()
-                desk.look([])
-            elif changed := desk.eye.changed():
-                desk.look(changed)
-            elif args.auto and desk.is_untried:
-                desk.build("animatic" if args.animatic else "render")
+                watch.reset()
+                watch.refresh([])
+            elif changed := watch.files.changed():
+                watch.refresh(changed)
+            elif args.auto and watch.has_untried:
+                watch.build("animatic" if args.animatic else "render")
 
 
 @dataclass
 class WatchSession:
-    """What is known of the film, and what was said of it: only what is new is said again."""
+    """The plan of the last save, and what was printed of it: only differences are printed."""
 
     args: argparse.Namespace
-    face: Console
+    console: Console
     file: Path
-    eye: FileWatcher
+    files: FileWatcher
     has_keys: bool = False
-    outlook: Plan | None = None
-    said: str = ""  # the totals
-    complained: frozenset[Problem] = frozenset()
-    tried: set[str] = field(default_factory=set)  # keys that a build has been started for
+    plan: Plan | None = None
+    printed_totals: str = ""
+    printed_problems: frozenset[Problem] = frozenset()
+    tried: set[str] = field(default_factory=set)  # keys that a build was started for
 
     @property
     def keys(self) -> str:
         return "r render · a animatic · p plan · q quit" if self.has_keys else "Ctrl-C quits"
 
     @property
-    def is_untried(self) -> bool:
-        """Whether there is something to make that no build has tried."""
-        return self.outlook is not None and bool(_todo(self.outlook) - self.tried)
+    def has_untried(self) -> bool:
+        """Whether the plan has something to make that no build has tried."""
+        return self.plan is not None and bool(_to_make(self.plan) - self.tried)
 
-    def forget(self) -> None:
-        self.outlook, self.said, self.complained = None, "", frozenset()
+    def reset(self) -> None:
+        """Forget what was printed, so that the next plan is printed whole."""
+        self.plan, self.printed_totals, self.printed_problems = None, "", frozenset()
 
-    def look(self, changed: Sequence[Path], *, is_built: bool = False) -> None:
-        """Read the film, and tell what is new; with errors, tell them and keep looking at all that may mend them.
+    def refresh(self, changed: Sequence[Path], *, is_built: bool = False) -> None:
+        """Plan, and print what is new; print errors, and watch every file that may fix them.
 
-        After a build what it made is no news: the totals are.
+        After a build, what it made is not printed again; the totals are.
         """
-        self.face.said.clear()
-        self.face.warned.clear()  # nobody asks for them here, and a day is long
-        self.eye.open()
+        self.console.printed.clear()
+        self.console.printed_errors.clear()  # only a cached answer needs them, and a watch may run for days
+        self.files.open()
         with ExitStack() as opened:
             try:
                 session = opened.enter_context(session_of(self.args))
-                outlook = session.plan(question_of(self.args, session))
+                plan = session.plan(plan_options(self.args, session))
             except LtxflowError as error:
-                named = {Path(problem.span.file) for problem in error.problems if problem.span}
-                self.eye.rest_on({*self.eye.paths, *around(self.file), *named})
-                self._complain(changed, error.problems, error.exit_code)
+                named = {Path(each.span.file) for each in error.problems if each.span}
+                self.files.watch({*self.files.paths, *around(self.file), *named})
+                self._print_errors(changed, error.problems, error.exit_code)
                 return
-            self.eye.rest_on(map(Path, session.input_paths()))
-            self._tell(changed, session, outlook, is_built)
-            self.outlook = outlook
+            self.files.watch(map(Path, session.input_paths()))
+            self._print_changes(changed, session, plan, is_built)
+            self.plan = plan
 
     def build(self, mode: Mode) -> None:
-        """Make what is to be made, and look at what became of it. Whatever goes wrong, the watch goes on."""
-        args, watch = self.args, watcher(self.face, self.args.json, self.args.quiet, self.args.verbose)
-        if self.outlook is not None:
-            self.tried |= _todo(self.outlook)
+        """Build, then plan again. An error is printed and the watch continues."""
+        args, watch = self.args, watcher(self.console, self.args.json, self.args.quiet, self.args.verbose)
+        if self.plan is not None:
+            self.tried |= _to_make(self.plan)
         try:
             with waited_session(args, watch, wait=True) as session:
-                question = replace(question_of(args, session), mode=mode)
+                options = replace(plan_options(args, session), mode=mode)
                 with watch:
-                    made = make_film(session, question, means_of(args), watch)
+                    result = make_film(session, options, build_options(args), watch)
                 if not args.json:
-                    report(self.face, made, session.warnings, args.quiet)
-                    self.face.say()
+                    print_result(self.console, result, session.warnings, args.quiet)
+                    self.console.say()
         except LtxflowError as error:
-            self._told(error.problems, error.exit_code)
-        except KeyboardInterrupt:  # before anything was begun; later it is the build that is told
-            self._told([Problem("interrupted: nothing was begun", code="U004")], INTERRUPTED)
-        self.look([], is_built=True)
+            self._print_problems(error.problems, error.exit_code)
+        except KeyboardInterrupt:  # before the build began; later it handles the interrupt itself
+            self._print_problems([problem("U004.before-build")], INTERRUPTED)
+        self.refresh([], is_built=True)
 
-    def _complain(self, changed: Sequence[Path], problems: Sequence[Problem], code: int) -> None:
-        if frozenset(problems) == self.complained:
+    def _print_errors(self, changed: Sequence[Path], problems: Sequence[Problem], code: int) -> None:
+        if frozenset(problems) == self.printed_problems:
             if changed and not self.args.json:
-                self._headline(changed)
-                self.face.say(self.face.paint("  the same as before", "dim"))
+                self._print_headline(changed)
+                self.console.say(self.console.paint("  same problems", "dim"))
             return
-        self.complained, self.said = frozenset(problems), ""
-        self._headline(changed)
-        self._told(problems, code)
+        self.printed_problems, self.printed_totals = frozenset(problems), ""
+        self._print_headline(changed)
+        self._print_problems(problems, code)
         if not self.args.json:
-            self.face.say(self.face.paint(f"waiting for it to be mended · {self.keys}", "dim"))
+            self.console.say(self.console.paint(f"waiting for you to fix it · {self.keys}", "dim"))
 
-    def _told(self, problems: Sequence[Problem], code: int) -> None:
+    def _print_problems(self, problems: Sequence[Problem], code: int) -> None:
         if self.args.json:
             print_envelope("watch", None, code, problems)
         else:
-            self.face.problems(problems)
+            self.console.problems(problems)
 
-    def _tell(self, changed: Sequence[Path], session: Session, outlook: Plan, is_built: bool) -> None:
-        """What is new since the last look: warnings, clips, and what the film comes to."""
-        face, args = self.face, self.args
-        notes = [*session.loaded.problems, *session.warnings, *outlook.problems]
-        is_first = self.outlook is None
+    def _print_changes(self, changed: Sequence[Path], session: Session, plan: Plan, is_built: bool) -> None:
+        """Print what is new since the last plan: warnings, clips, totals."""
+        console, args = self.console, self.args
+        notes = [*session.loaded.problems, *session.warnings, *plan.problems]
+        is_first = self.plan is None
         written = {path.absolute() for path in session.loaded.files}
         is_saved = any(path in written for path in changed)
-        before: Sequence[Change] = self.outlook.changes if self.outlook else ()
-        fresh, left = news(before, outlook.changes), gone(before, outlook.changes)
-        said = totals(face, outlook)
-        heard = {line.key for line in self.outlook.unsaid} if self.outlook else set()
-        is_unheard = any(line.key not in heard for line in outlook.unsaid)
-        is_new = bool(fresh or left or is_built or is_unheard) or said != self.said
+        before: Sequence[Change] = self.plan.changes if self.plan else ()
+        fresh, left = news(before, plan.changes), gone(before, plan.changes)
+        line = totals(console, plan)
+        known = {each.key for each in self.plan.unsaid} if self.plan else set()
+        has_new_lines = any(each.key not in known for each in plan.unsaid)
+        is_new = bool(fresh or left or is_built or has_new_lines) or line != self.printed_totals
         if is_built:
             fresh = [change for change in fresh if change.kind != "unchanged"]
         if args.json:
             if is_new:
-                print_envelope("watch", plan_json(outlook), 0, notes)
-            self.said, self.complained = said, frozenset()
+                print_envelope("watch", plan_json(plan), 0, notes)
+            self.printed_totals, self.printed_problems = line, frozenset()
             return
-        warnings = [note for note in notes if note.level == "warning" and note not in self.complained]
+        warnings = [note for note in notes if note.level == "warning" and note not in self.printed_problems]
         if is_new or warnings or is_saved:
-            self._headline(changed)
-        face.problems([] if args.quiet else warnings)
+            self._print_headline(changed)
+        console.problems([] if args.quiet else warnings)
         if is_first:
             print_plan(
-                face,
-                outlook,
+                console,
+                plan,
                 quiet=args.quiet,
                 verbose=args.verbose,
                 apply="press r" if self.has_keys else "ltxflow build",
             )
         elif is_new:
-            print_unsaid(face, outlook, heard)
+            print_unspoken(console, plan, known)
             width = max(map(len, map(name, [*fresh, *left])), default=0)
             for change in fresh:
-                print_change(face, change, width)
+                print_change(console, change, width)
             for change in left:
-                face.say(f"  {face.paint('-', 'red')} {name(change).ljust(width)}  no longer in the film")
-            face.say(said)
+                console.say(f"  {console.paint('-', 'red')} {name(change).ljust(width)}  no longer in the film")
+            console.say(line)
         if is_first or is_new:
-            face.say(face.paint(f"watching · {self.keys}", "dim"))
+            console.say(console.paint(f"watching · {self.keys}", "dim"))
         elif is_saved:
-            face.say(face.paint("  nothing that is rendered changed", "dim"))
-        self.said, self.complained = said, frozenset(note for note in notes if note.level == "warning")
+            console.say(console.paint("  no rendered clip is affected", "dim"))
+        self.printed_totals = line
+        self.printed_problems = frozenset(note for note in notes if note.level == "warning")
 
-    def _headline(self, changed: Sequence[Path]) -> None:
-        """`21:40:12  project.yaml`"""
+    def _print_headline(self, changed: Sequence[Path]) -> None:
+        """Print `21:40:12  project.yaml`."""
         if self.args.json or not changed:
             return
         files = [shown(path) for path in changed if not path.is_dir()] or [shown(path) for path in changed]
         more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-        told = f"{time.strftime('%H:%M:%S')}  {', '.join(files[:NAMED])}{more}"
-        self.face.say(self.face.paint(told, "bold"))
+        line = f"{time.strftime('%H:%M:%S')}  {', '.join(files[:NAMED])}{more}"
+        self.console.say(self.console.paint(line, "bold"))
 
 
-def _todo(outlook: Plan) -> set[str]:
-    """Keys, or targets where no key is known yet, of all that a build would make, have spoken or put in its place."""
-    made = {change.key or change.target for change in outlook.of_kind("create", "change", "maybe", "restore")}
-    return made | {line.key for line in outlook.unsaid}
+def _to_make(plan: Plan) -> set[str]:
+    """Return the keys of all that a build would make, speak or restore; targets where no key is known yet."""
+    found = {change.key or change.target for change in plan.of_kind("create", "change", "maybe", "restore")}
+    return found | {line.key for line in plan.unsaid}
