@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import oracle
+import pytest
 from fakes.comfyui import FakeProcess
 from film import Ran, canned, run
 from films import Data, dump, write_picture
@@ -30,10 +31,14 @@ from ltxflow.core import files
 from ltxflow.core.digest import digest_file
 from ltxflow.core.errors import LtxflowError
 from ltxflow.lock.model import read_lock
+from ltxflow.project import reader
+from ltxflow.steps import step
+from ltxflow.store import snapshot
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
 KINDS_STALE, KINDS_THERE = ("create", "change"), ("restore", "unchanged")
 Edit = Callable[[Data, int, int], None]
+ASKED = (("plan",), ("plan", "--animatic"), ("status",))
 
 
 def _clip(id: str, words: str = "turns") -> Data:
@@ -246,10 +251,13 @@ class World:
     told: list[str] = field(default_factory=list)  # what happened, to read when something is wrong
     excused: set[str] = field(default_factory=set)  # keys that were lost or given up: made again, and rightly so
 
+    versions: dict[str, str] = field(default_factory=dict)  # of steps, where they were raised
+
     _agreed: tuple[int, Verdict | None] | None = None
 
     def __post_init__(self) -> None:
         (self.root / "work" / ".git").mkdir(parents=True)
+        (self.root / "code").mkdir()
         number = next(_worlds)
         self.data = first_film(number * 100)
         self._write()
@@ -270,7 +278,7 @@ class World:
         return self.folder / "ltxflow.lock"
 
     def run(self, *argv: str, folder: Path | None = None) -> Ran:
-        with _environment(self.root):
+        with _environment(self.root, self.versions):
             return run(*argv, "-p", str(folder or self.folder))
 
     def _write(self) -> None:
@@ -373,7 +381,7 @@ class World:
     # What the program does
 
     def judge(self, mode: Any = "render") -> Verdict:
-        with _environment(self.root):
+        with _environment(self.root, self.versions):
             return oracle.judge(self.folder, self.store, self.root / "config", self.root / "work" / "apart", mode)
 
     def agree(self) -> Verdict | None:
@@ -404,15 +412,28 @@ class World:
             reasons = change["reasons"]
             assert not reasons or change["kind"] == "change" or change["note"], self._why(change)
             assert change["kind"] != "change" or reasons or change["note"], self._why(change)
-        self.shortcut_agrees()
+        self.caches_agree()
         return verdict
 
-    def shortcut_agrees(self) -> None:
-        """The answer of last time, if it still holds, is the answer."""
-        quick = [self.run(verb) for verb in ("plan", "status")]  # as it was kept before what happened last
-        (self.folder / ".ltxflow" / "snapshot.json").unlink(missing_ok=True)
-        slow = [self.run(verb) for verb in ("plan", "status")]
+    def caches_agree(self) -> None:
+        """What is answered with all that was kept before what happened last is answered with nothing kept."""
+        quick = [self.run(*verb) for verb in ASKED]
+        kept = [self.folder / ".ltxflow/snapshots", self.store / "memory"]
+        for number, folder in enumerate(kept):
+            if folder.exists():
+                folder.rename(self.root / f"kept{number}")
+        slow = [self.run(*verb) for verb in ASKED]
+        for number, folder in enumerate(kept):
+            shutil.rmtree(folder, ignore_errors=True)
+            if (self.root / f"kept{number}").exists():
+                (self.root / f"kept{number}").rename(folder)
         assert quick == slow, self._why(slow)
+
+    def revise(self, kind: str) -> None:
+        """Raise the version of a step, as who works on ltxflow does: its sources change, too."""
+        self.versions[kind] = str(int(self.versions.get(kind, "50")) + 1)
+        self.told.append(f"revise {kind}")
+        (self.root / "code" / f"{kind}.py").write_text(self.versions[kind])
 
     def build(self, *argv: str) -> None:
         """Render. What is made is what the oracle named, nothing else; then nothing is left to do."""
@@ -537,7 +558,7 @@ class World:
 
             files._before = before
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            with _environment(self.root), open(os.devnull, "w") as null:
+            with _environment(self.root, self.versions), open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), 1)
                 os.dup2(null.fileno(), 2)
                 code = main(["build", "--json", "--server", self.server.url, "-p", str(self.folder)])
@@ -553,13 +574,19 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def _environment(root: Path) -> Iterator[None]:
-    """The world's own store and settings."""
+def _environment(root: Path, versions: Mapping[str, str]) -> Iterator[None]:
+    """The world's own store, settings and code. A file is old after 10 ms, as long as this file system's clock takes."""
     ours = {"LTXFLOW_STORE": str(root / "store"), "XDG_CONFIG_HOME": str(root / "config")}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(snapshot, "PACKAGE", str(root / "code"))
+            patch.setattr(snapshot, "RACY_NS", 10_000_000)
+            patch.setattr(reader, "RACY_NS", 10_000_000)
+            for kind, version in versions.items():
+                patch.setattr(step(kind), "VERSION", version)
+            yield
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

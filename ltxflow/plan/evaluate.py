@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from ltxflow.core.digest import Action, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.plan.graph import BuildGraph
 from ltxflow.steps import Node, bound, step
 from ltxflow.store.traces import Trace
@@ -152,6 +152,7 @@ def output_of(trace: Trace, names: str, node: Node) -> Output:
     for name in (names or "video").split("|"):
         if name in trace.outputs:
             return trace.outputs[name]
-    message = f'{node.target} needs "{names}" of {trace.target}, and that made only {", ".join(sorted(trace.outputs))}'
-    hint = 'give a save node of its template that title in "_meta"'
-    raise LtxflowError(Problem(message, node.span, hint, "L081"))
+    made = ", ".join(sorted(trace.outputs))
+    raise LtxflowError(
+        problem("L081.output", node.span, target=node.target, output=names, source=trace.target, names=made)
+    )

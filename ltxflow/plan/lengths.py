@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import Problem, problem
 from ltxflow.core.timing import (
     STEP,
     Cut,
@@ -52,10 +52,10 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
             cuts[scene.id] = _cut(project, scene, lock, relength, continued)
         except LengthConflict as error:
             hint = f"{error.hint}{_to_free(scene, lock)}"
-            problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, hint, "T101"))
+            problems.append(problem("T101", scene.narration.span, hint=hint, scene=scene.id, problem=error))
             continue
         problems += [
-            Problem(f"{scene.id}: {note}", scene.narration.span, code="T102", level="advice", of=(scene.id,))
+            problem("T102", scene.narration.span, of=(scene.id,), scene=scene.id, note=note)
             for note in cuts[scene.id].notes
         ]
     return cuts, without_ignored(project, problems)

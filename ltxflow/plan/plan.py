@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, raise_errors
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
@@ -391,8 +391,8 @@ def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
 
 
 def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
-    """Given a film, return what to do about approved takes whose text was edited since."""
-    told = []
+    """Return a warning for each approved take whose prompt was edited since."""
+    problems = []
     mine: dict[str, list[Status]] = {}
     for status in found.values():
         if status.node.kind == "clip":
@@ -400,48 +400,34 @@ def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
     for clip in project.clips:
         for status in mine.get(clip.path, ()):
             if _drift(status) == DRIFTED:
-                message = f"{clip.path}: the approved take {status.node.take} no longer matches its text, and stays"
-                hint = (
-                    f"ltxflow explain {clip.path} says what changed; for a new one: ltxflow reject {clip.path}, "
-                    f"to keep it with the new text: ltxflow accept {clip.path}"
-                )
-                told.append(Problem(message, clip.span, hint, "U034", "warning"))
-    return told
+                problems.append(problem("U034", clip.span, clip=clip.path, take=status.node.take))
+    return problems
 
 
 def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
-    """Return what to do about takes that `--force` leaves alone, since a person approved or pinned them."""
-    kept = [s for s in found.values() if s.is_forced and s.state == "hit"]
+    """Return a warning for each take that `--force` leaves, since a person approved or pinned it."""
+    kept = [s.node for s in found.values() if s.is_forced and s.state == "hit"]
     return [
-        Problem(
-            f"{status.node.entry}: take {status.node.take} is {lock.entries[status.node.entry].status}, "
-            "and --force leaves it alone",
-            status.node.span,
-            f"make another take beside it with: ltxflow retake {status.node.entry}",
-            "U035",
-            "warning",
-        )
-        for status in kept
+        problem("U035", node.span, clip=node.entry, take=node.take, status=lock.entries[node.entry].status)
+        for node in kept
     ]
 
 
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
-    """Given a film, return what to do about takes that a person rejected and that are in the cut all the same."""
-    told = []
+    """Return a warning for each take that a person rejected and that is still in the cut."""
+    problems = []
     for clip in project.clips:
         entry = lock.entries.get(clip.path)
         if entry is None or entry.status != "rejected":
             continue
         status = found.get(picked_target(lock, "render", clip))
         if status is None or status.trace is None:
-            continue  # it is not looked at, or will be made anew
-        why = f" ({entry.reason})" if entry.reason else ""
+            continue  # not evaluated, or to be made again
+        reason = f" ({entry.reason})" if entry.reason else ""
         others = [number for number in sorted(entry.takes) if number != entry.pick]
-        instead = f", or: ltxflow pick {clip.path} {'|'.join(map(str, others))}" if others else ""
-        message = f"{clip.path}: take {entry.pick} was rejected{why}, and is in the cut until there is another"
-        hint = f"make one more with: ltxflow retake {clip.path}{instead}"
-        told.append(Problem(message, clip.span, hint, "U032", "warning"))
-    return told
+        instead = f", or pick one: ltxflow pick {clip.path}@{'|'.join(map(str, others))}" if others else ""
+        problems.append(problem("U032", clip.span, clip=clip.path, take=entry.pick, reason=reason, instead=instead))
+    return problems
 
 
 def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Change]) -> str:
@@ -491,9 +477,9 @@ class Decisions:
         if entry.status in FROZEN:
             trace = self.lookup(entry.picked.key)
             if trace is None:
-                message = f"the {entry.status} take {entry.pick} of {node.entry} is not in this store"
-                hint = "copy its files from the store where it was made, or give it up with: ltxflow forget "
-                self.lost.append(Problem(message, node.span, hint + node.entry, "U031"))
+                self.lost.append(
+                    problem("U031.frozen", node.span, status=entry.status, take=entry.pick, clip=node.entry)
+                )
             return trace
         if entry.status != "accepted" or status.state == "hit" or entry.picked.key == status.key:
             return None

@@ -15,10 +15,10 @@ from typing import Any, Self
 
 from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.regular import read_json
 from ltxflow.core.timing import clip_file_name
-from ltxflow.core.workspace import LINK, OWN, check_own, check_writes
+from ltxflow.core.workspace import OWN, check_own, check_writes
 from ltxflow.documents.paths import confine_project, find_project, shown
 from ltxflow.lock.file import LockFile, merge_problems
 from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
@@ -111,9 +111,9 @@ class Session:
         is_part = bool(self.rows)
         self.lock = self.lock_file.read(is_known=is_part)
         left_out = {f"{self.project.output.name}/{name}" for row in self.rows for name in row.files}
-        self.published, problem = read_published(self.record_path, AllBut(left_out) if is_part else None)
+        self.published, damage = read_published(self.record_path, AllBut(left_out) if is_part else None)
         self._locked = self._taken = None
-        self.warnings += [problem] if problem else []
+        self.warnings += [damage] if damage else []
         self._measure_locked()
 
     def _measure_locked(self) -> None:
@@ -134,8 +134,16 @@ class Session:
                 wrong += ["frames"] if measured and take.facts.get("frames", take.frames) != take.frames else []
                 is_right = is_right and bool(measured) and not wrong
                 if wrong:
-                    was, now = facts[wrong[0]], measured[wrong[0]]
-                    self.warnings.append(_mismeasured(self.lock_file.name, f"{path}@{number}", wrong[0], was, now))
+                    self.warnings.append(
+                        problem(
+                            "D004",
+                            lock=self.lock_file.name,
+                            take=f"{path}@{number}",
+                            fact=wrong[0],
+                            measured=measured[wrong[0]],
+                            recorded=facts[wrong[0]],
+                        )
+                    )
                     right = replace(take, frames=measured["frames"], facts={**take.facts, **measured})
                     self.lock = with_take(self.lock, path, number, right)
         if is_right and not self.rows:
@@ -298,8 +306,7 @@ class Session:
         except (OSError, ValueError):
             pass
         self.store.cas.set_aside(digest)
-        message = f"the file of {target} in the store is damaged: {digest[:12]}…; it is set aside"
-        raise LtxflowError(Problem(message, hint="ltxflow build makes it again", code="D002"), exit_code=FAILED)
+        raise LtxflowError(problem("D002.timing", target=target, digest=digest[:12]), exit_code=FAILED)
 
     def input_paths(self) -> set[str | Path]:
         """Return everything that an answer about this film depends on: what was read, and where files could appear."""
@@ -372,12 +379,6 @@ class AllBut(Container[str]):
         return name not in self.names
 
 
-def _mismeasured(lock: str, take: str, what: str, was: object, measured: object) -> Problem:
-    message = f'{lock}: {take} has {what} "{measured}" by its file, not "{was}"'
-    hint = "look at what changed in the lock with: git diff; the file counts, and the next build writes it down"
-    return Problem(message, hint=hint, code="D004", level="warning")
-
-
 def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:
     """`clip:hook/b@1` under its new id, so that what stands for a moved clip still stands for it."""
     kind, _, rest = target.partition(":")
@@ -444,13 +445,8 @@ def open_session(
     check_published(project)
     used = foreign_in_use(project)
     if not is_trusted(config, project.folder, project.foreign, used):
-        raise LtxflowError(
-            Problem(
-                f"this project brings {', '.join(sorted(used))}",
-                hint=f"look at it, then allow it with: ltxflow trust -p {shown(project.folder, cwd)}",
-                code="L090",
-            )
-        )
+        parts = ", ".join(sorted(used))
+        raise LtxflowError(problem("L090.untrusted", parts=parts, folder=shown(project.folder, cwd)))
     session = Session(
         project,
         loaded,
@@ -472,8 +468,7 @@ def open_session(
 def _check_lock(path: Path) -> None:
     """Raise LtxflowError for a lock that is a link: a new version of it would take the link's place."""
     if path.is_symlink():
-        message = f'"{path}" is a symbolic link to "{os.readlink(path)}": the lock is a file of its film'
-        raise LtxflowError(Problem(message, hint="put the file itself in its place", code=LINK))
+        raise LtxflowError(problem("L014.lock", file=path, target=os.readlink(path)))
 
 
 def check_published(project: Project) -> None:

@@ -11,8 +11,6 @@ from typing import Any
 
 from ltxflow.core.digest import canonical, parse_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.workflow import jinja
-from ltxflow.workflow.sandbox import rendered_apart, serve
 from ltxflow.workflow.template import Structure, Template
 
 Graph = dict[str, Any]
@@ -46,6 +44,8 @@ def render(template: Template, context: Mapping[str, Any]) -> Graph:
 
 def render_many(template: Template, contexts: Sequence[Mapping[str, Any]]) -> list[Graph]:
     """Given a template and several contexts, return their graphs. One child serves all. Raise as `render`."""
+    from ltxflow.workflow.sandbox import rendered_apart  # on first use: a plan of what is made renders nothing
+
     if template.trusted:
         return [_render(template, context) for context in contexts]
     graphs: list[Graph] = rendered_apart(template, contexts) if contexts else []
@@ -74,6 +74,8 @@ def _render(template: Template, context: Mapping[str, Any]) -> Graph:
 
 
 def _graph(template: Template, context: Mapping[str, Any], is_known: bool = False) -> Graph:
+    from ltxflow.workflow import jinja
+
     text = jinja.written(template.compiled, context, template.shown, template.parts)
     try:
         data = parse_json(text, is_known=is_known)
@@ -159,6 +161,8 @@ def _origin(template: Template, context: Mapping[str, Any], before: str) -> Span
     The template is rendered once more with a mark in every line of its own text; only on the way to an error.
     White space is not counted: the marks keep Jinja from trimming it.
     """
+    from ltxflow.workflow import jinja
+
     compiled = jinja.compiled(template.shown, template.text, template.parts, jinja.with_marks)
     marked = jinja.written(compiled, context, template.shown, template.parts)
     wanted = len("".join(before.split()))
@@ -173,4 +177,6 @@ def _origin(template: Template, context: Mapping[str, Any], before: str) -> Span
 
 
 if __name__ == "__main__":
+    from ltxflow.workflow.sandbox import serve
+
     serve(render_many)
