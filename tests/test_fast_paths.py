@@ -259,7 +259,7 @@ def test_a_film_that_is_looked_at_at_once_is_looked_at_again(film: Film, monkeyp
     forget(film)
     film.run("plan", "-v")
     rows = b"".join(path.read_bytes() for path in film.store.glob("memory/*"))
-    assert b" image " not in rows
+    assert b" image /" not in rows  # by its place; by its content it may be
     assert b" key " in rows
 
 

@@ -121,9 +121,7 @@ def test_a_pinned_file_takes_the_place_and_stays_there(film: Project, canned_mp4
     assert stale(film.look()) == {"end/a@1"}
 
 
-def test_pin_warns_of_a_file_that_does_not_cover_its_scene(
-    film: Project, tmp_path: Path
-) -> None:
+def test_pin_warns_of_a_file_that_does_not_cover_its_scene(film: Project, tmp_path: Path) -> None:
     short = tmp_path / "short.mp4"
     short.write_bytes(canned(41, (128, 128), 25, "mine"))
     done = run("pin", "end/a", str(short), "-p", str(film.folder))

@@ -575,7 +575,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def _environment(root: Path, versions: Mapping[str, str]) -> Iterator[None]:
-    """The world's own store, settings and code. A file is old after 10 ms, as long as this file system's clock takes."""
+    """The world's own store, settings and code. A file is old after 10 ms."""
     ours = {"LTXFLOW_STORE": str(root / "store"), "XDG_CONFIG_HOME": str(root / "config")}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

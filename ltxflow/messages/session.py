@@ -40,7 +40,9 @@ RULES: Mapping[str, Rule] = {
     "U050": rule(
         "a git revision can be read",
         no_checkout=Text('"{folder}" is in no git checkout', "run it for a project in a git checkout"),
-        unknown=Text('unknown git revision "{revision}"', "name a branch, a tag or a commit, e.g. origin/main"),
+        unknown=Text(
+            'unknown git revision "{revision}"', "name a branch, a tag or a commit, e.g. HEAD~1 or origin/main"
+        ),
     ),
     "U051": rule("the film exists at the revision", "no {file} at {revision}", "name a later revision"),
     "U052": rule("the film can be read at the revision", "cannot read the film at {revision}: {cause}"),
