@@ -54,7 +54,7 @@ SLATES = """\
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from film import canned
+from harness.media import canned
 from ltxflow.steps import slate
 root = Path({root!r})
 def draw(spec, out, reference=None, progress=None):

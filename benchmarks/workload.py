@@ -157,7 +157,7 @@ def fill(folder: Path, env: dict[str, str]) -> int:
 
     Each was inspected, too, and found well.
     """
-    from film import canned  # the tests' folder is no package of the project
+    from harness.media import canned  # the tests' folder is no package of the project
 
     from ltxflow.core.digest import Output
     from ltxflow.plan.plan import PlanOptions

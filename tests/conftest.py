@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaign import Campaign
-from film import OPENED, Film, canned_drawing
+from harness.campaign import Campaign
+from harness.command import close_sessions
+from harness.film import Film
+from harness.slates import canned_drawing
 
 from ltxflow.steps import slate as slate_step
 
@@ -30,16 +32,13 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def _sessions() -> Iterator[None]:
     """Verbs close what they open; a test leaves its own sessions to this."""
     yield
-    while OPENED:
-        OPENED.pop().close()
+    close_sessions()
 
 
 @pytest.fixture
 def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
     """Three scenes, four clips, in a workspace of their own; slates are canned."""
-    (tmp_path / "work" / ".git").mkdir(parents=True)
-    made = Film(tmp_path / "work" / "film", tmp_path / "store")
-    monkeypatch.setenv("LTXFLOW_STORE", str(made.store))
+    made = Film.at(tmp_path).move_in(monkeypatch)
     monkeypatch.setattr(slate_step, "draw_slate", canned_drawing(made.drawn))
     monkeypatch.chdir(tmp_path / "work")
     return made.write()

@@ -22,7 +22,7 @@ from ltxflow.plan.explain import only_upstream_differs
 from ltxflow.plan.lengths import cut_film, lengths_by_clip
 from ltxflow.plan.plan import KINDS_OF, Mode, picked_take, seeds
 from ltxflow.session.session import Session, open_session
-from ltxflow.steps import Node, ResolvedInputs, bound, step
+from ltxflow.steps import Node, ResolvedInputs, step
 from ltxflow.store.traces import read_trace
 
 Made = dict[str, dict[str, Output]]  # key → output name → its file
@@ -165,7 +165,7 @@ def _look(node: Node, look: Any, lock: Lock, made: Made, told: Verdict, traces: 
                 told.unsure.add(node.target)
             return held
         inputs[name] = next(before[one] for one in (output or "video").split("|") if one in before)
-    bare = bound(node, inputs)
+    bare = step(node.kind).bind_inputs(node, inputs)
     action = step(node.kind).action(bare, inputs)
     key = key_of(action)
     if key in made:

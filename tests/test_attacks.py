@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from fakes import odd
-from film import Film, run
-from stage import Stage, replaced, staged, tried
+from harness.command import run
+from harness.film import Film
+from harness.stage import Stage, replaced, staged, tried
 
 from ltxflow.core.digest import digest_file
 from ltxflow.core.files import TEMP_PREFIX

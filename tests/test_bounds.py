@@ -1,6 +1,6 @@
 """Numbers and texts of any size: an error at their line, or a film. Work and memory grow no faster than the text.
 
-What is tried runs in a process with little memory, so that something boundless fails its test and not the machine.
+Verbs run in a process with little memory, so that unbounded work fails its test instead of the machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import Film, film_text, prompt
+from harness.film import Film, film_text, prompt
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -46,7 +46,7 @@ for line in sys.stdin:
 
 
 class Worker:
-    """A process with little memory that runs verbs. One that dies is replaced, and its last verb has failed."""
+    """A process with little memory that runs verbs. If it dies, it is replaced, and its last verb failed."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.env = env
@@ -71,8 +71,8 @@ class Worker:
             code = self.process.wait()
             self.process = self._start()
             return code, "the process ended"
-        code, said = json.loads(line)
-        return int(code), str(said)
+        code, output = json.loads(line)
+        return int(code), str(output)
 
     def close(self) -> None:
         self.process.kill()
@@ -94,7 +94,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a number, or a time, is written, and its bounds as the schema has them."""
+    """A path to a number or a time, with its bounds in the schema."""
 
     path: tuple[Step, ...]
     kind: str  # "integer", "number" or "time"
@@ -105,7 +105,7 @@ class Setting:
 
 
 def numbers(schema: Json, whole: Json, path: tuple[Step, ...] = ()) -> Iterator[Setting]:
-    """Every leaf of a schema that is a number or a time; of lists the first item."""
+    """Yield every leaf of a schema that is a number or a time; of lists the first item."""
     while "$ref" in schema:
         target: Any = whole
         for step in schema["$ref"].removeprefix("#/").split("/"):
@@ -145,7 +145,7 @@ FILM: Json = {
 
 
 def with_value(path: tuple[Step, ...], value: Any) -> Json:
-    """The film with a setting at a path; what is missing on the way there is made."""
+    """Return the film with a setting at a path, adding missing mappings."""
     data = copy.deepcopy(FILM)
     place: Any = data
     for step, after in pairwise(path):
@@ -177,9 +177,9 @@ def values(setting: Setting) -> st.SearchStrategy[Any]:
 def attempt(worker: Worker, setting: Setting, value: Any) -> None:
     Path(worker.env["FILM"]).write_text(json.dumps(with_value(setting.path, value), default=str))
     for verb in ("check", "plan"):
-        code, said = worker.run(verb, "-p", str(Path(worker.env["FILM"]).parent))
-        assert code in (0, 1, 2), f"{setting}: {value!r}: `{verb}` ends with {code}: {said}"
-        assert "Traceback" not in said
+        code, output = worker.run(verb, "-p", str(Path(worker.env["FILM"]).parent))
+        assert code in (0, 1, 2), f"{setting}: {value!r}: `{verb}` ends with {code}: {output}"
+        assert "Traceback" not in output
 
 
 def test_numbers_are_found_in_the_schema() -> None:
@@ -228,22 +228,22 @@ MANY = {
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_what_has_no_bounds_is_refused_where_it_is_written(worker: Worker, tmp_path: Path, name: str) -> None:
-    top, scene, text, at, said = MANY[name]
+def test_unbounded_values_are_refused_at_their_place(worker: Worker, tmp_path: Path, name: str) -> None:
+    top, scene, text, at, message = MANY[name]
     lines = ["ltxflow: 1", "id: tiny", "size: 128x128", "fps: 25", top or "seed: 1", "scenes:", "  - id: hook"]
     lines += ["    narration: 3s", f"    {scene or 'crossfade: 0f'}", "    clips:"]
     lines += [f"      - prompt: {json.dumps(text or SHORT)}", "        id: a"]
     (tmp_path / "project.yaml").write_text("\n".join(lines) + "\n")
     for verb in ("plan", "build --animatic"):
-        code, told = worker.run(*verb.split(), "-p", str(tmp_path))
-        assert code == 2, told
-        assert f"project.yaml:{at}: error: " in told
-        assert said in told
-        assert "→ " in told
-        assert len(told) < 2000, "a line that is quoted is clipped"
+        code, output = worker.run(*verb.split(), "-p", str(tmp_path))
+        assert code == 2, output
+        assert f"project.yaml:{at}: error: " in output
+        assert message in output
+        assert "→ " in output
+        assert len(output) < 2000, "a line that is quoted is clipped"
 
 
-def test_a_narration_of_one_endless_word_is_refused_where_it_is_written(film: Film) -> None:
+def test_a_narration_of_one_endless_word_is_refused_at_its_place(film: Film) -> None:
     film.edit("narration: 6s", f'narration: {{ text: "{WORD}" }}')
     ran = film.run("plan")
     assert ran.code == 2
@@ -253,9 +253,9 @@ def test_a_narration_of_one_endless_word_is_refused_where_it_is_written(film: Fi
 def test_prompts_that_all_name_a_long_variable_are_bounded_together(film: Film, worker: Worker) -> None:
     text = film_text({f"s{scene}": ["a"] for scene in range(4000)}, "3s", vars={"a": "x" * 15_000})
     film.file.write_text(text.replace("A ", "{{ a }} A "))
-    code, told = worker.run("plan", "-p", str(film.folder))
-    assert code == 2, told
-    assert "the prompts of the film have more than 50000000 characters" in told
+    code, output = worker.run("plan", "-p", str(film.folder))
+    assert code == 2, output
+    assert "the prompts of the film have more than 50000000 characters" in output
 
 
 @pytest.mark.parametrize("size", [(79_000_000, 1), (1, 79_000_000), (70_000, 2)])
@@ -266,12 +266,12 @@ def test_a_picture_of_no_shape_is_refused_where_it_is_named(film: Film, worker: 
     finally:
         Image.MAX_IMAGE_PIXELS = before
     film.edit("      - id: a\n", "      - id: a\n        reference: odd.png\n")
-    code, told = worker.run("plan", "-p", str(film.folder))
-    assert code == 2, told
-    assert f'project.yaml:12:20: error: "odd.png" is {size[0]}x{size[1]} px; at most 65535 px a side are read' in told
+    code, output = worker.run("plan", "-p", str(film.folder))
+    assert code == 2, output
+    assert f'project.yaml:12:20: error: "odd.png" is {size[0]}x{size[1]} px; at most 65535 px a side are read' in output
 
 
-def test_more_problems_than_anybody_reads_are_counted(film: Film) -> None:
+def test_further_problems_are_counted(film: Film) -> None:
     clips = "".join(f"      - {{id: c{n}, promt: x}}\n" for n in range(900))
     film.edit("    clips:\n", f"    clips:\n{clips}")
     ran = film.run("plan")
@@ -284,7 +284,7 @@ def test_more_problems_than_anybody_reads_are_counted(film: Film) -> None:
 
 
 def measured(limit: int, act: Any) -> int:
-    """How many lines of Python an act takes, at most `limit`: a measure of work that no load disturbs."""
+    """Count the lines of Python an act runs, up to `limit`: a measure of work that does not depend on load."""
     count = 0
 
     def trace(frame: Any, event: str, arg: Any) -> Any:
@@ -315,7 +315,7 @@ def test_lengths_of_a_short_text_take_no_longer_for_large_numbers(need: int) -> 
     assert measured(20_000, act) < 20_000
 
 
-def test_lengths_of_many_clips_are_found_in_the_time_that_so_many_take() -> None:
+def test_lengths_of_many_clips_take_linear_time() -> None:
     def work(clips: int) -> int:
         asks = [LengthRequest(str(number)) for number in range(clips)]
         return measured(10**7, lambda: solve(clips * 150, asks, 12, LIMITS))
@@ -326,7 +326,7 @@ def test_lengths_of_many_clips_are_found_in_the_time_that_so_many_take() -> None
 @given(need=st.integers(0, 4000), clips=st.integers(1, 9), crossfade=st.integers(0, 40))
 @example(need=315, clips=3, crossfade=12)
 def test_the_shortest_clip_grows_first(need: int, clips: int, crossfade: int) -> None:
-    """As the definition says, by asking every clip each time."""
+    """Compute the lengths by their definition, checking every clip each time."""
     try:
         found = solve(need, [LengthRequest(str(number)) for number in range(clips)], crossfade, LIMITS)
     except LengthConflict:

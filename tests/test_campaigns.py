@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from campaign import Campaign
 from fakes import odd
 from fakes.comfyui import FakeComfy, FakeProcess
 from fakes.misbehave import HOSTILE_NAMES, LUCKLESS, SPOILS
-from fakes.studio import Studio
-from film import command
-from machines import MACHINES, VERBS, Machine, clock_library, film_in, run_on, wrong
-from stage import Hung, Stage, staged, tried
-from stage import wrong as wrong_word
+from harness.campaign import Campaign
+from harness.command import command
+from harness.machines import MACHINES, VERBS, Machine, clock_library, film_in, run_on, wrong
+from harness.stage import Hung, Stage, staged, tried
+from harness.stage import wrong as wrong_word
+from harness.studio import Studio
 
 pytestmark = pytest.mark.slow
 
@@ -122,11 +122,9 @@ def test_little_memory_pays_for_nothing_twice(
     chance = random.Random(SEED)
     for number in range(40):
         root = tmp_path / str(number)
-        monkeypatch.setenv("LTXFLOW_STORE", str(root / "store"))
-        monkeypatch.setenv("XDG_CONFIG_HOME", str(root / "config"))
         most = chance.randrange(250, 800, 5) << 20
         with FakeProcess("--seconds", "0.05") as server:
-            studio = Studio(root).write(*"abcdef")
+            studio = Studio.at(root).move_in(monkeypatch).write(*"abcdef")
             argv = command("build", "--json", "-p", str(studio.folder), "--server", server.url, setup="")
             found = []
             for limit in (most, resource.RLIM_INFINITY):
@@ -138,7 +136,7 @@ def test_little_memory_pays_for_nothing_twice(
                     check=False,
                 )
                 try:
-                    studio._note()
+                    studio.note()
                     studio.check(server)
                 except AssertionError as error:
                     found.append(f"{most >> 20} MB: {error}")
@@ -184,9 +182,7 @@ def test_servers_that_misbehave(tmp_path: Path, campaign: Campaign, monkeypatch:
     chance = random.Random(SEED)
     for number in range(60):
         root = tmp_path / str(number)
-        monkeypatch.setenv("LTXFLOW_STORE", str(root / "store"))
-        monkeypatch.setenv("XDG_CONFIG_HOME", str(root / "config"))
-        studio, found = Studio(root).write(*"abc"), []
+        studio, found = Studio.at(root).move_in(monkeypatch).write(*"abc"), []
         # where a render takes no time, a copy that a proxy queued has run before it can be taken back
         with FakeComfy(seconds=0.3) as server:
             names = [misbehave(server, chance) for _ in range(2)]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fakes.comfyui import FakeComfy
 from fakes.misbehave import LUCKLESS
-from fakes.studio import Studio, notices, problems
-from film import Ran, command, run
+from harness.command import Ran, command, run
+from harness.studio import Studio, notices, problems
 
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.timing import seed_for
@@ -31,9 +31,7 @@ FILM_SEED = 3  # of every Studio
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return Studio(tmp_path)
+    return Studio.at(tmp_path).move_in(monkeypatch)
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from film import Film, canned_drawing, command
-from store.crashing import Died
+from harness.command import command
+from harness.crashing import Died, watch_writes
+from harness.film import Film
+from harness.slates import canned_drawing, gated
 
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
@@ -36,19 +38,6 @@ def traces(film: Film) -> set[str]:
         assert digest_bytes(blob.read_bytes()) == digest, "a trace promises a blob that is not whole"
         found.add(path.stem)
     return found
-
-
-def look_as_a_player(film: Film, known: set[str]) -> None:
-    """Read the published tree as a player may at any moment: every file whole, a whole timeline true."""
-    for path in (film.folder / "public").rglob("*"):
-        if path.suffix == ".mp4" and not path.name.startswith(TEMP_PREFIX):
-            assert digest_bytes(path.read_bytes()) in known, f"{path.name} is not whole"
-    place = film.scenes / "timeline.json"
-    if place.exists():
-        told = json.loads(place.read_text())
-        for clip in (clip for scene in told["scenes"] for clip in scene["clips"] if told["complete"]):
-            data = (film.folder / "public" / clip["src"]).read_bytes()
-            assert digest_bytes(data) == clip["sha256"], f"{clip['src']} is not what a whole timeline says"
 
 
 def published(film: Film) -> dict[str, bytes]:
@@ -103,14 +92,14 @@ def test_killed_at_any_write_the_next_build_is_right(
         def hook(op: str, path: Path) -> None:
             nonlocal count, is_seen
             if not is_seen:
-                look_as_a_player(film, after | earlier)
+                film.watch(after | earlier)
             is_seen = not path.is_relative_to(public)  # what is done elsewhere changes nothing there
             count += 1
             if dies_at is not None and count > dies_at:
                 raise Died
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_before", hook)
+            watch_writes(patch, hook)
             if dies_at is not None:
                 patch.setattr(files, "_token", lambda pid: "deadbeef")  # as another process would have it
             try:
@@ -123,7 +112,7 @@ def test_killed_at_any_write_the_next_build_is_right(
         for folder in begun:
             copy_to(before / Path(folder).name, Path(folder))
         is_through = build(step)
-        look_as_a_player(film, after | earlier)
+        film.watch(after | earlier)
         made = traces(film)
         assert build(None)
         assert published(film) == right
@@ -135,16 +124,6 @@ def test_killed_at_any_write_the_next_build_is_right(
 
 
 # --- two at once
-
-
-def gated(gate: Path) -> str:
-    """A process whose first slate waits at a gate, so that another can come meanwhile."""
-    return (
-        "from ltxflow.steps import slate; from film import canned_drawing\n"
-        "drawn = []\n"
-        f"first = lambda spec: drawn or open({str(gate)!r}).read()\n"
-        "slate.draw_slate = canned_drawing(drawn, first)\n"
-    )
 
 
 def test_a_second_build_says_who_is_first_and_waits_and_draws_nothing(film: Film, tmp_path: Path) -> None:

@@ -9,25 +9,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from film import Film, film_text
-from store.crashing import Died
+from harness.crashing import Died, watch_writes
+from harness.film import Film, film_text
+from harness.speech import configure_engine
 
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.files import TEMP_PREFIX
 from ltxflow.lock.model import read_lock
 
-ENGINE = """\
-import sys, wave
-with wave.open(sys.argv[2], "wb") as file:
-    file.setnchannels(1); file.setsampwidth(2); file.setframerate(8000)
-    file.writeframes(b"\\0\\x20\\0\\xe0" * (len(sys.argv[1].split()) * 2000))
-"""
 LOCK = "ltxflow.lock"
 
 
@@ -63,12 +57,7 @@ def idle(film: Film) -> None:
 
 
 def unspoken(film: Film) -> None:
-    engine = film.folder.parent / "engine.py"
-    engine.write_text(ENGINE)
-    config = Path(os.environ["XDG_CONFIG_HOME"]) / "ltxflow"
-    config.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(engine), "{text}", "{out}"]
-    (config / "config.yaml").write_text(json.dumps({"engines": {"say": {"command": command}}}))
+    configure_engine(film.folder.parent, Path(os.environ["XDG_CONFIG_HOME"]))
     said = json.dumps({"text": "Every coin has one key. Lose it and it is gone."})
     film.file.write_text(film_text({"hook": ["a"]}, said, speech={"engine": "say"}))
 
@@ -169,7 +158,7 @@ def test_killed_at_any_write_it_can_be_said_again(
             count += 1
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_before", hook)
+            watch_writes(patch, hook)
             if dies_at is not None:
                 patch.setattr(files, "_token", lambda pid: "deadbeef")
             try:

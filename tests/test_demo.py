@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from film import run
+from harness.command import run
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError

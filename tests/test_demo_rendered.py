@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio
-from film import Ran, run
+from harness.command import Ran, run
+from harness.studio import Studio
 from PIL import Image
 
 from ltxflow.lock.model import read_lock
@@ -46,15 +46,14 @@ def server() -> Iterator[FakeComfy]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, server: FakeComfy) -> Studio:
     """The demo film at 128x64, rendered once for all tests, which follow each other as edits do."""
-    studio = Studio(tmp_path_factory.mktemp("rendered"))
-    (studio.root / "work" / ".git").mkdir(parents=True)
+    studio = Studio.at(tmp_path_factory.mktemp("rendered"))
     shutil.copytree(DEMO, studio.folder, ignore=shutil.ignore_patterns(".ltxflow", "public", "*.lock"))
     for picture in (studio.folder / "refs").iterdir():
         with Image.open(picture) as image:
             image.resize((128, 72)).save(picture)
     edit(studio, r"(?m)^aspect: .*$", "size: 128x64")
     with pytest.MonkeyPatch.context() as patch:
-        at_home(studio, patch)
+        studio.move_in(patch)
         ran = studio.build(server)
         assert rendered(ran) == STILLS | TAKES
         (event,) = ran.events("run-finished")
@@ -64,13 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, server: FakeComfy) -> Studio:
 
 @pytest.fixture
 def film(made: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    at_home(made, monkeypatch)
-    return made
-
-
-def at_home(film: Studio, patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("LTXFLOW_STORE", str(film.root / "store"))
-    patch.setenv("XDG_CONFIG_HOME", str(film.root / "config"))
+    return made.move_in(monkeypatch)
 
 
 def edit(film: Studio, pattern: str, text: str) -> None:
@@ -149,7 +142,7 @@ def test_another_drawing_of_the_device_is_three_stills_and_the_clips_that_start_
 
 def test_what_an_edit_would_cost_is_told_before_it(film: Studio) -> None:
     told = run("plan", "--what-if", str(film.folder / "refs" / "hook.png"), "-p", str(film.folder)).out.splitlines()
-    assert re.fullmatch(r"  ~ phishing/a +\d+f  would be made again", told[1])  # its length is the narrator's
+    assert re.fullmatch(r"  ~ phishing/a +\d+f  would be rendered again", told[1])  # its length is the narrator's
     assert re.fullmatch(r"  \? phishing/b +\d+f  waits for a frame of phishing/a", told[2])
     assert told[3:] == ["  = 15 clips, 3 references unchanged"]
 

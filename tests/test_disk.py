@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from film import Film, run_alone
-from test_crash import look_as_a_player
+from harness.command import run_alone
+from harness.crashing import watch_writes
+from harness.film import Film
 
-from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes
 from ltxflow.lock.model import read_lock
 from ltxflow.store.blobs import BlobStore
@@ -45,7 +45,7 @@ def test_refused_at_any_write_it_says_so_and_the_next_build_is_right(
                 raise OSError(code, os.strerror(code))
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_before", refuse)
+            watch_writes(patch, refuse)
             ran = film.run("build", "--animatic")
         assert ran.code in (0, 1), f"{step}: {ran.err}"
         assert "a bug in ltxflow" not in ran.err
@@ -55,7 +55,7 @@ def test_refused_at_any_write_it_says_so_and_the_next_build_is_right(
             assert "→" in ran.err, "a next step"
         again = film.build()
         assert again.code == 0, again.out
-        look_as_a_player(film, before | mp4s(film))
+        film.watch(before | mp4s(film))
         assert film.timeline["complete"]
         before = mp4s(film)
         if not is_reached:
@@ -195,8 +195,8 @@ def test_a_blob_that_changes_while_it_is_copied_is_refused(film: Film, monkeypat
         if op == "clone":
             source.write_bytes(b"two")
 
-    monkeypatch.setattr(files, "_before", before)
-    with pytest.raises(Exception, match=r"is not what it should be|changed while"):
+    watch_writes(monkeypatch, before)
+    with pytest.raises(Exception, match=r"has the sha256|changed while"):
         cas.put(source)
     monkeypatch.undo()
     assert not list(cas.iter())

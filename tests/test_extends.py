@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from fakes.comfyui import FakeComfy
-from film import Film, Ran, canned, prompt
+from harness.command import Ran
+from harness.film import Film, prompt
+from harness.media import canned
 
 from ltxflow.lock.model import read_lock
 from ltxflow.media.probe import VideoFacts, probe_mp4

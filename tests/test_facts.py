@@ -1,4 +1,4 @@
-"""Numbers that are kept beside a file – in its trace, in the lock – are those of the file, whatever a bit says."""
+"""Facts kept beside a file, in its trace and in the lock, are those of the file even if a bit flips."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.lock.model import read_lock
 
@@ -17,7 +17,7 @@ SCENES = {"hook": ["a", "b"]}
 
 @pytest.fixture
 def rendered(film: Film) -> Film:
-    """Two clips, rendered, published and locked."""
+    """Return a film of two clips, rendered, published and locked."""
     film.write(SCENES, "6s")
     film.render()
     assert film.run("build").code == 0
@@ -31,7 +31,7 @@ def trace_of(film: Film, target: str) -> Path:
 
 @pytest.mark.parametrize(("old", "new"), [('"frames":97', '"frames":17'), ('"fps":"25"', '"fps":"24"')])
 @pytest.mark.parametrize("has_index", [True, False])
-def test_a_trace_that_lies_costs_no_render_and_changes_no_timeline(
+def test_a_wrong_trace_costs_no_render_and_changes_no_timeline(
     rendered: Film, old: str, new: str, has_index: bool
 ) -> None:
     film, before = rendered, rendered.timeline
@@ -48,7 +48,7 @@ def test_a_trace_that_lies_costs_no_render_and_changes_no_timeline(
 
 
 @pytest.mark.parametrize("name", ["frames", "fps", "width"])
-def test_a_lock_that_lies_is_put_right_by_the_files(rendered: Film, name: str) -> None:
+def test_a_wrong_lock_is_corrected_from_the_files(rendered: Film, name: str) -> None:
     film, lock = rendered, rendered.folder / "ltxflow.lock"
     before, whole = film.timeline, lock.read_text()
     wrong = re.sub(rf'("{name}": "?\d*)(\d)', lambda found: f"{found[1]}{int(found[2]) ^ 1}", whole, count=1)
@@ -66,7 +66,7 @@ def test_a_lock_that_lies_is_put_right_by_the_files(rendered: Film, name: str) -
     assert again.facts[name] == json.loads(whole.split("hook/a: ")[1].split("\n")[0])["takes"]["1"]["facts"][name]
 
 
-def test_a_lock_that_is_right_is_measured_once(rendered: Film) -> None:
+def test_a_correct_lock_is_measured_once(rendered: Film) -> None:
     assert not [p for p in rendered.run("plan", "--json").envelope["problems"] if p["code"] == "D004"]
     session = rendered.session()
     assert session.memory.get(f"lock {session.lock_file.digest}") is True

@@ -12,20 +12,18 @@ import os
 import random
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from film import Film, Ran
-from films import write_picture, write_sound
+from harness.files import COARSE_NS, same_but, settle
+from harness.film import Film
+from harness.media import write_picture, write_sound
 
 from ltxflow.cli import answer_cache
 from ltxflow.project import reader
 from ltxflow.steps import clip as clip_step
 from ltxflow.store import snapshot
-
-COARSE_NS = 10_000_000  # this file system's clock ticks every few ms
 
 
 @pytest.fixture
@@ -58,13 +56,6 @@ def film(film: Film, monkeypatch: pytest.MonkeyPatch) -> Film:
 VERBS = (("plan",), ("status",), ("plan", "-v"), ("plan", "--animatic"))
 
 
-def settle() -> None:
-    """Let the file system's clock move on: what was written so far is no longer new."""
-    began = time.time_ns()
-    while time.time_ns() - began <= 2 * COARSE_NS:
-        pass
-
-
 def forget(film: Film, *, snapshots: bool = True, memory: bool = True) -> None:
     if snapshots:
         shutil.rmtree(film.folder / ".ltxflow/snapshots", ignore_errors=True)
@@ -73,23 +64,7 @@ def forget(film: Film, *, snapshots: bool = True, memory: bool = True) -> None:
             shutil.rmtree(store)
 
 
-def told(ran: Ran) -> tuple[int, str, str]:
-    return ran.code, ran.out, ran.err
-
-
 # --- what may happen to a film
-
-
-def same_but(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Change a file's bytes in place; size and mtime stay."""
-    seen, data = path.stat(), path.read_bytes()
-    new = change(data)
-    assert len(new) == len(data)
-    assert new != data
-    path.chmod(0o644)
-    path.write_bytes(new)
-    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
 
 
 def flipped(data: bytes) -> bytes:
@@ -216,12 +191,12 @@ def test_quick_and_slow_give_the_same_answer(film: Film, name: str) -> None:
     MUTATIONS[name](film)
     build = _answer_of(film, "build")
     kept = snapshot.recall(build) if build else None
-    quick = [told(film.run(*verb)) for verb in VERBS]
-    again = [told(film.run(*verb)) for verb in VERBS]  # what was remembered after the mutation holds, too
+    quick = [film.run(*verb) for verb in VERBS]
+    again = [film.run(*verb) for verb in VERBS]  # what was remembered after the mutation holds, too
     forget(film, memory=False)
-    remembered = [told(film.run(*verb)) for verb in VERBS]
+    remembered = [film.run(*verb) for verb in VERBS]
     forget(film)
-    slow = [told(film.run(*verb)) for verb in VERBS]
+    slow = [film.run(*verb) for verb in VERBS]
     for answers in (quick, again, remembered):
         assert [answer[:2] for answer in answers] == [answer[:2] for answer in slow]
         assert answers == slow or name in HEALED
@@ -290,12 +265,12 @@ def test_a_damaged_memory_is_never_believed(film: Film, how: str) -> None:
     whole = {path: path.read_bytes() for path in film.store.glob("memory/*")}
     assert len(whole) > 1, "what is remembered in general, and the rows of scenes"
     forget(film)
-    slow = [told(film.run(*verb)) for verb in VERBS]
+    slow = [film.run(*verb) for verb in VERBS]
     for number in range(5):
         forget(film, memory=False)
         for path, data in whole.items():
             path.write_bytes(damaged(data, how, random.Random(f"{how} {number}")))
-        assert [told(film.run(*verb)) for verb in VERBS] == slow
+        assert [film.run(*verb) for verb in VERBS] == slow
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import av
 import pytest
 from fakes import media, simulate
 from fakes.comfyui import FakeComfy
-from film import Film, Ran, prompt
+from harness.command import Ran
+from harness.film import Film, prompt
 from PIL import Image
 
 from ltxflow.lock.model import read_lock
@@ -277,7 +278,7 @@ def test_a_clip_that_is_not_there(chain: Film) -> None:
 def test_a_moment_after_the_clips_end(chain: Film) -> None:
     problem = error(chain.edit("at: 0.5s", "at: 33f"))
     assert problem["code"] == "L124"
-    assert problem["message"] == "end/a asks for hook/a at 33f, and hook/a ends after 33 frames, 1.38s"
+    assert problem["message"] == "end/a uses hook/a at 33f, and hook/a ends after 33 frames, 1.38s"
     assert problem["hint"] == "write at: last, or a time before 1.38s"
     assert problem["where"]["line"] == 14
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from film import prompt, run
-from films import Project, stale, templates_read_once
+from harness.command import run
+from harness.film import Film, prompt, stale
+from harness.templates import templates_read_once
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,22 +79,20 @@ def _quick() -> Any:
 @given(st.data())
 def test_what_costs_nothing_costs_nothing_in_any_order(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as temp, pytest.MonkeyPatch.context() as patch:
-        film = Project(Path(temp) / "film", Path(temp) / "store", Path(temp) / "config")
-        patch.setenv("LTXFLOW_STORE", str(film.store))
-        patch.setenv("XDG_CONFIG_HOME", str(film.config))
+        film = Film.at(Path(temp)).move_in(patch)
         scenes = [scene(id, clips, 6.0 * len(clips)) for id, clips in SCENES.items()]
         scenes[1]["clips"][0]["takes"] = 2
-        film.write({"ltxflow": 1, "id": "free", "size": "128x128", "fps": 25, "scenes": scenes})
-        assert len(film.build().rendered) == 7
+        film.write_data({"ltxflow": 1, "id": "free", "size": "128x128", "fps": 25, "scenes": scenes})
+        assert len(film.make().rendered) == 7
         for turn in range(data.draw(st.integers(1, 5), label="edits")):
             written = film.data
             edit = data.draw(st.sampled_from(list(EDITS)), label="edit")
             EDITS[edit](written, data, turn)
-            film.write(written)
+            film.write_data(written)
             new = {f"new-{turn}/a@1"} if edit == "insert" else set()
             assert stale(film.look()) == new, edit
             if new or data.draw(st.booleans(), label="build"):
-                assert film.build().rendered == new
+                assert film.make().rendered == new
             takes = [path for path, entry in film.lock.entries.items() if len(entry.takes) == 2]
             if takes and takes[0] in {clip.path for clip in film.session().project.clips}:
                 take = str(data.draw(st.sampled_from([1, 2]), label="pick"))

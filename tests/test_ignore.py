@@ -1,4 +1,4 @@
-"""Every rule that is a warning or advice can be silenced: by a clip, by its scene, by the film."""
+"""Every rule that is a warning or advice can be ignored by a clip, its scene or the film."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import av
 import pytest
-from film import prompt, run
+from harness.command import run
+from harness.film import prompt
 from PIL import Image
 
 from ltxflow.core.digest import Digest, Key, Output
@@ -134,9 +135,9 @@ MIXED = {"L061": "advice", "P108": "warning"}  # of rules that are errors as wel
 
 
 def mild() -> set[str]:
-    """The rules that are never an error, but for those about what came back."""
-    told = {rule["code"]: rule["level"] for rule in run("rules", "--json").data}
-    return {code for code, level in told.items() if level != "error" and code not in findings.RULES}
+    """Return the rules that are never an error, except the checks of rendered clips."""
+    levels = {rule["code"]: rule["level"] for rule in run("rules", "--json").data}
+    return {code for code, level in levels.items() if level != "error" and code not in findings.RULES}
 
 
 def write(folder: Path, made: Film) -> None:
@@ -146,48 +147,47 @@ def write(folder: Path, made: Film) -> None:
     (folder / "project.yaml").write_text(json.dumps(made))
 
 
-def told(folder: Path) -> dict[str, str]:
+def levels_of(folder: Path) -> dict[str, str]:
     problems = run("check", "--json", "-p", str(folder)).envelope["problems"]
     return {problem["code"]: problem["level"] for problem in problems}
 
 
-@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
-def test_each_mild_rule_has_a_film_here() -> None:
+def test_each_mild_rule_has_a_test_film() -> None:
     assert mild() - set(FILMS) == set()
 
 
 @pytest.mark.parametrize("code", sorted(FILMS))
-def test_a_rule_is_silenced_by_clip_scene_or_film(code: str, tmp_path: Path) -> None:
+def test_a_rule_is_ignored_by_clip_scene_or_film(code: str, tmp_path: Path) -> None:
     if code not in mild() | set(MIXED):
         pytest.skip("no such rule any more")
     write(tmp_path, FILMS[code](tmp_path))
-    assert told(tmp_path).get(code) in ("warning", "advice")
+    assert levels_of(tmp_path).get(code) in ("warning", "advice")
     for where in ("film", "scene", "clips"):
         made = FILMS[code](tmp_path)
         places = {"film": [made], "scene": made["scenes"], "clips": made["scenes"][0]["clips"]}[where]
         for place in places:
             place["ignore"] = [code]
         write(tmp_path, made)
-        assert code not in told(tmp_path), where
+        assert code not in levels_of(tmp_path), where
 
 
-def test_what_film_scene_and_clip_silence_adds_up(tmp_path: Path) -> None:
+def test_lists_of_film_scene_and_clip_add_up(tmp_path: Path) -> None:
     made = film("A vault.", ignore=["P104"])
     made["scenes"][0] |= {"ignore": ["P105"]}
     made["scenes"][0]["clips"][0]["ignore"] = ["P106"]
     write(tmp_path, made)
-    assert set(told(tmp_path)) == {"P101", "P109"}
+    assert set(levels_of(tmp_path)) == {"P101", "P109"}
 
 
-def test_an_empty_list_takes_away_what_those_above_gave(tmp_path: Path) -> None:
+def test_an_empty_list_removes_inherited_codes(tmp_path: Path) -> None:
     made = film("A vault.")
     made["scenes"][0] |= {"ignore": ["P104", "P105"]}
     made["scenes"][0]["clips"][0]["ignore"] = []
     write(tmp_path, made)
-    assert set(told(tmp_path)) == {"P101", "P104", "P105", "P106", "P109"}
+    assert set(levels_of(tmp_path)) == {"P101", "P104", "P105", "P106", "P109"}
 
 
-def test_a_clip_does_not_silence_what_is_said_of_another(tmp_path: Path) -> None:
+def test_a_clip_does_not_ignore_problems_of_another(tmp_path: Path) -> None:
     made = film("A vault.", "A hall.")
     made["scenes"][0]["clips"][0]["ignore"] = ["P101"]
     write(tmp_path, made)
@@ -195,23 +195,21 @@ def test_a_clip_does_not_silence_what_is_said_of_another(tmp_path: Path) -> None
     assert [p["message"] for p in problems if p["code"] == "P101"] == ["the prompt of hook/b has only 2 words"]
 
 
-def test_a_picture_of_two_clips_is_silent_where_both_say_so(tmp_path: Path) -> None:
+def test_a_problem_of_a_shared_picture_is_ignored_where_both_clips_do(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "small.png")
     made = film(prompt("hook-a"), prompt("hook-b"))
     for clip in made["scenes"][0]["clips"]:
         clip["reference"] = "small.png"
     made["scenes"][0]["clips"][0]["ignore"] = ["L022"]
     write(tmp_path, made)
-    assert "L022" in told(tmp_path)
+    assert "L022" in levels_of(tmp_path)
     made["scenes"][0]["clips"][1]["ignore"] = ["L022"]
     write(tmp_path, made)
-    assert "L022" not in told(tmp_path)
+    assert "L022" not in levels_of(tmp_path)
 
 
 @pytest.mark.parametrize("code", sorted(findings.RULES))
-def test_a_finding_is_silenced_and_is_no_cause_for_another_seed(
-    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ignored_finding_causes_no_reseed(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = findings.RULES[code]
     monkeypatch.setattr(
         "ltxflow.plan.review.judge", lambda *args: [Problem("something is odd", None, "", code, rule.level)]

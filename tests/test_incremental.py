@@ -19,21 +19,10 @@ from typing import Any
 
 import pytest
 import yaml
-from films import (
-    Data,
-    Project,
-    dump,
-    get,
-    leaves,
-    line_of,
-    stale,
-    templates_read_once,
-    with_value,
-    without,
-    write_guide,
-    write_picture,
-    write_sound,
-)
+from harness.data import Data, dump, get, leaves, line_of, with_value, without
+from harness.film import Film, stale
+from harness.media import write_guide, write_picture, write_sound
+from harness.templates import templates_read_once
 
 from ltxflow.cli.commands.explain import explain
 from ltxflow.core.digest import digest_json
@@ -171,24 +160,23 @@ def _fast() -> Iterator[None]:
         yield
 
 
-def start(folder: Path) -> Project:
+def start(folder: Path) -> Film:
     """The film in a workspace of its own, nothing built yet."""
-    (folder / "work/.git").mkdir(parents=True)
-    project = Project(folder / "work/film", folder / "store", folder / "config").write(FILM)
+    project = Film.at(folder).write_data(FILM)
     write_files(project.folder)
     return project
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Film:
     """The film, rendered. Tests that share it edit the project file alone."""
     project = start(tmp_path_factory.mktemp("built"))
-    assert project.build().rendered == set(EVERYTHING)
+    assert project.make().rendered == set(EVERYTHING)
     return project
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Project:
+def film(tmp_path: Path) -> Film:
     """The film, not built."""
     return start(tmp_path)
 
@@ -512,7 +500,7 @@ ADDED = [
     Case("defaults/clip/cfg", 2.0, "* -talk/a -still"),
     Case("defaults/clip/stages", 1, "* -guided/b -still"),
 ]
-ELSEWHERE = {"extends", "sound"}  # see tests/test_extends.py, and tests/commands/test_template.py
+ELSEWHERE = {"extends", "sound"}  # see tests/test_extends.py, and tests/cli/commands/test_template.py
 
 
 def test_every_leaf_has_a_case() -> None:
@@ -529,9 +517,9 @@ SHOWN_IN = {
     "test_narration.py": {"speech", "engine", "engines", "command", "voice"},
     "steps/test_narration.py": {"lines"},
     "steps/test_line.py": {"speed"},
-    "script/test_speech.py": {"lexicon", "pause", "trim", "url", "timeout"},
-    "plan/test_covers.py": {"covers"},
-    "comfy/test_places.py": {"server"},
+    "project/test_speech.py": {"lexicon", "pause", "trim", "url", "timeout"},
+    "plan/test_lengths.py": {"covers"},
+    "comfy/test_discovery.py": {"server"},
     "test_models.py": {
         *("diffusion_model", "video_vae", "audio_vae", "distilled_lora", "spatial_upscaler", "temporal_upscaler"),
         *("depth_estimator", "pose_estimator", "precision", "sha256"),
@@ -594,18 +582,18 @@ def test_every_setting_stands_on_a_clip_somewhere() -> None:
 
 
 @pytest.mark.parametrize("case", [*CHANGED, *ADDED], ids=str)
-def test_a_changed_value_renders_what_it_reaches_and_says_so(built: Project, case: Case) -> None:
+def test_a_changed_value_renders_what_it_reaches_and_says_so(built: Film, case: Case) -> None:
     old = get(FILM, case.leaf) if case in CHANGED else None
     expect(built, with_value(FILM, case.leaf, case.new), case, old)
 
 
 @pytest.mark.parametrize("case", REMOVED, ids=str)
-def test_a_removed_key_renders_what_it_reached_and_says_so(built: Project, case: Case) -> None:
+def test_a_removed_key_renders_what_it_reached_and_says_so(built: Film, case: Case) -> None:
     expect(built, without(FILM, case.leaf), replace(case, at=""), None)
 
 
-def expect(built: Project, data: Data, case: Case, old: Any) -> None:
-    built.write(data)
+def expect(built: Film, data: Data, case: Case, old: Any) -> None:
+    built.write_data(data)
     outlook = built.look()
     assert stale(outlook) == targets(case.again)
     text = built.file.read_text()
@@ -641,8 +629,8 @@ def given(outlook: Plan, change: Change) -> list[str]:
     return [reason["field"] for reason in told["reasons"]]
 
 
-def test_another_profile_is_another_model(film: Project) -> None:
-    film.write(SMALL).build()
+def test_another_profile_is_another_model(film: Film) -> None:
+    film.write_data(SMALL).make()
     theirs = film.folder / "templates/twin"
     theirs.mkdir(parents=True)
     ours = data_dir() / "templates/ltx2-19b"
@@ -668,10 +656,10 @@ def ids_of(data: Data) -> list[str]:
 
 
 @pytest.mark.parametrize("leaf", ids_of(FILM))
-def test_another_id_concerns_what_it_names_alone(built: Project, leaf: str) -> None:
+def test_another_id_concerns_what_it_names_alone(built: Film, leaf: str) -> None:
     place = leaf.split("/")[1::2][:2] if leaf.count("/") > 2 else [leaf.split("/")[1]]
     old, new = "/".join(place), "/".join([*place[:-1], "renamed"])
-    built.write(with_value(without(FILM, "moved"), leaf, "renamed"))
+    built.write_data(with_value(without(FILM, "moved"), leaf, "renamed"))
     kept = {target for target in EVERYTHING if not re.match(rf"{old}[/@]", target)}
     seeded = {"hook/b@1"}  # its seed is written: it is the same under any name
     renamed = {re.sub(f"^{old}", new, target) for target in EVERYTHING if target not in kept | seeded}
@@ -718,22 +706,22 @@ REARRANGED: dict[str, tuple[Callable[[Data], Data | str], set[str]]] = {
 
 
 @pytest.mark.parametrize("what", REARRANGED)
-def test_what_is_only_arranged_differently_renders_nothing(built: Project, what: str) -> None:
+def test_what_is_only_arranged_differently_renders_nothing(built: Film, what: str) -> None:
     change, again = REARRANGED[what]
-    built.write(change(FILM))
+    built.write_data(change(FILM))
     assert stale(built.look()) == again
 
 
-def test_the_same_prompt_in_parts_renders_nothing(built: Project) -> None:
+def test_the_same_prompt_in_parts_renders_nothing(built: Film) -> None:
     text = "The camera rises over a valley while mist opens and a heron takes off."
     parts = {"camera": "The camera rises over a valley", "action": "while mist opens and a heron takes off."}
     assert get(FILM, "scenes/talk/clips/b/prompt") == text
-    built.write(with_value(FILM, "scenes/talk/clips/b/prompt", parts))
+    built.write_data(with_value(FILM, "scenes/talk/clips/b/prompt", parts))
     assert stale(built.look()) == set()
 
 
-def test_the_same_picture_in_another_file_renders_nothing(film: Project) -> None:
-    film.write(SMALL).build()
+def test_the_same_picture_in_another_file_renders_nothing(film: Film) -> None:
+    film.write_data(SMALL).make()
     write_picture(film.folder / "refs/key.png", KEY, compress_level=0, dpi=(72, 72))
     assert stale(film.look()) == set()
     write_picture(film.folder / "refs/moved/key.webp", KEY, lossless=True)
@@ -775,15 +763,15 @@ TEMPLATE_EDITS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("what", TEMPLATE_EDITS)
-def test_a_template_that_runs_the_same_renders_nothing(built: Project, what: str) -> None:
-    session = built.write(FILM).session()
+def test_a_template_that_runs_the_same_renders_nothing(built: Film, what: str) -> None:
+    session = built.write_data(FILM).session()
     templates = edited(session, "i2v", TEMPLATE_EDITS[what])
     assert templates["i2v"].digest != session.project.templates["i2v"].digest
     assert stale(look_with(session, templates=templates)) == set()
 
 
-def test_a_template_that_runs_otherwise_renders_its_clips_and_says_where(built: Project) -> None:
-    session = built.write(FILM).session()
+def test_a_template_that_runs_otherwise_renders_its_clips_and_says_where(built: Film) -> None:
+    session = built.write_data(FILM).session()
     templates = edited(session, "i2v", lambda text: text.replace('"bypass": false', '"bypass": true'))
     outlook = look_with(session, templates=templates)
     assert stale(outlook) == {"hook/a@1", "hook/b@1"}
@@ -794,8 +782,8 @@ def test_a_template_that_runs_otherwise_renders_its_clips_and_says_where(built: 
         assert {Path(reason.span.file).name for reason in change.reasons if reason.span} == {"i2v.json.j2"}
 
 
-def test_a_template_is_named_beside_what_the_author_changed(built: Project) -> None:
-    session = built.write(with_value(FILM, f"{HOOK_B}/prompt/mood", "Loud.")).session()
+def test_a_template_is_named_beside_what_the_author_changed(built: Film) -> None:
+    session = built.write_data(with_value(FILM, f"{HOOK_B}/prompt/mood", "Loud.")).session()
     comments = edited(session, "i2v", TEMPLATE_EDITS["comments"])
     outlook = look_with(session, templates=comments)
     assert {reason.field for change in outlook.of_kind("change") for reason in change.reasons} == {"prompt.mood"}
@@ -822,13 +810,13 @@ PROFILE_EDITS: dict[str, Callable[[Profile], Profile]] = {
 
 
 @pytest.mark.parametrize("what", PROFILE_EDITS)
-def test_what_a_profile_only_advises_renders_nothing(built: Project, what: str) -> None:
-    session = built.write(FILM).session()
+def test_what_a_profile_only_advises_renders_nothing(built: Film, what: str) -> None:
+    session = built.write_data(FILM).session()
     assert stale(look_with(session, profile=PROFILE_EDITS[what](session.project.profile))) == set()
 
 
-def test_what_a_profile_gives_to_templates_renders_and_says_so(built: Project) -> None:
-    session = built.write(FILM).session()
+def test_what_a_profile_gives_to_templates_renders_and_says_so(built: Film) -> None:
+    session = built.write_data(FILM).session()
     profile = session.project.profile
     distilled = replace(profile.qualities["distilled"], sampler="heun")
     outlook = look_with(session, profile=replace(profile, qualities={**profile.qualities, "distilled": distilled}))
@@ -868,48 +856,48 @@ ALL_SMALL = {"hook/a@1", "hook/b@1", "end/a@1"}
 
 
 @pytest.fixture
-def small(film: Project) -> Project:
+def small(film: Film) -> Film:
     """Two scenes, three clips, rendered."""
-    assert film.write(SMALL).build().rendered == ALL_SMALL
+    assert film.write_data(SMALL).make().rendered == ALL_SMALL
     return film
 
 
-def test_a_second_build_renders_nothing(small: Project) -> None:
+def test_a_second_build_renders_nothing(small: Film) -> None:
     before = small.files(), small.lock_file.read_bytes()
-    again = small.build()
+    again = small.make()
     assert again.rendered == set()
     assert again.done.totals == {"planned": 3, "hit": 3, "rendered": 0, "restored": 0, "failed": 0, "skipped": 0}
     assert (small.files(), small.lock_file.read_bytes()) == before
 
 
-def test_a_reverted_edit_renders_nothing_and_the_old_file_is_back(small: Project) -> None:
+def test_a_reverted_edit_renders_nothing_and_the_old_file_is_back(small: Film) -> None:
     before, lock = small.files(), small.lock_file.read_bytes()
-    assert small.set("scenes/end/clips/a/prompt", "The camera sinks into a desk.").build().rendered == {"end/a@1"}
+    assert small.set("scenes/end/clips/a/prompt", "The camera sinks into a desk.").make().rendered == {"end/a@1"}
     edited = small.files()
     assert {name for name in before if before[name] != edited[name]} == {"scene-1-a.mp4"}
-    back = small.write(SMALL).build()
+    back = small.write_data(SMALL).make()
     assert back.rendered == set()
     assert back.done.totals["restored"] == 1
     assert small.files() == before
     assert small.lock_file.read_bytes() == lock
 
 
-def test_scenes_in_another_order_are_renamed_not_rendered(small: Project) -> None:
+def test_scenes_in_another_order_are_renamed_not_rendered(small: Film) -> None:
     before = small.files()
-    assert small.write({**SMALL, "scenes": SMALL["scenes"][::-1]}).build().rendered == set()
+    assert small.write_data({**SMALL, "scenes": SMALL["scenes"][::-1]}).make().rendered == set()
     after = small.files()
     assert (after["scene-0-a.mp4"], after["scene-1-a.mp4"]) == (before["scene-1-a.mp4"], before["scene-0-a.mp4"])
 
 
 @pytest.mark.parametrize("lock", [True, False], ids=["with its lock", "without a lock"])
-def test_a_second_clone_that_shares_the_store_renders_nothing(small: Project, tmp_path: Path, lock: bool) -> None:
+def test_a_second_clone_that_shares_the_store_renders_nothing(small: Film, tmp_path: Path, lock: bool) -> None:
     clone = small.clone(tmp_path / "work/clone", lock=lock)
-    assert clone.build().rendered == set()
+    assert clone.make().rendered == set()
     assert clone.files() == small.files()
     assert clone.lock_file.read_bytes() == small.lock_file.read_bytes()
 
 
-def test_a_clone_without_the_store_is_told_that_its_clips_were_made_elsewhere(small: Project, tmp_path: Path) -> None:
+def test_a_clone_without_the_store_is_told_that_its_clips_were_made_elsewhere(small: Film, tmp_path: Path) -> None:
     clone = small.clone(tmp_path / "work/clone", store=tmp_path / "empty")
     outlook = clone.look()
     assert {change.kind for change in outlook.changes} == {"change"}
@@ -919,45 +907,45 @@ def test_a_clone_without_the_store_is_told_that_its_clips_were_made_elsewhere(sm
     }
 
 
-def test_a_lost_blob_is_rendered_again_under_the_same_key(small: Project) -> None:
+def test_a_lost_blob_is_rendered_again_under_the_same_key(small: Film) -> None:
     key = small.lock.entries["end/a"].takes[1].key
     session = small.session()
     session.store.cas.remove(session.lock.entries["end/a"].takes[1].outputs["published"])
     outlook = small.look()
     assert stale(outlook) == {"end/a@1"}
     assert [change.note for change in outlook.of_kind("change")] == ["its file is missing from the store"]
-    assert small.build().rendered == {"end/a@1"}
+    assert small.make().rendered == {"end/a@1"}
     assert small.lock.entries["end/a"].takes[1].key == key
 
 
-def test_a_narration_recorded_anew_at_the_same_length_renders_nothing(small: Project) -> None:
+def test_a_narration_recorded_anew_at_the_same_length_renders_nothing(small: Film) -> None:
     write_sound(small.folder / "narration/spoken.wav", 10.5, pitch=5)
-    again = small.build()
+    again = small.make()
     assert again.rendered == set()
     assert (small.folder / "public/narration/hook.wav").read_bytes() == (
         small.folder / "narration/spoken.wav"
     ).read_bytes()
 
 
-def test_a_shorter_narration_renders_nothing_and_a_longer_one_the_fewest_clips(small: Project) -> None:
+def test_a_shorter_narration_renders_nothing_and_a_longer_one_the_fewest_clips(small: Film) -> None:
     lengths = {path: entry.takes[1].frames for path, entry in small.lock.entries.items()}
     write_sound(small.folder / "narration/spoken.wav", 9)
-    assert small.build().rendered == set()
+    assert small.make().rendered == set()
     write_sound(small.folder / "narration/spoken.wav", 11.2)
     outlook = small.look()
     ((reason,),) = [change.reasons for change in outlook.of_kind("change")]
     assert (reason.field, reason.old, reason.detail) == ("frames", lengths["hook/b"], "narration 10.5s → 11.2s")
-    assert small.build().rendered == {"hook/b@1"}
+    assert small.make().rendered == {"hook/b@1"}
     write_sound(small.folder / "narration/spoken.wav", 10.5)
-    assert small.build().rendered == set()  # the longer clip is kept, its tail trimmed
+    assert small.make().rendered == set()  # the longer clip is kept, its tail trimmed
     assert small.lock.entries["hook/b"].takes[1].frames > lengths["hook/b"]
 
 
-def test_a_rendered_length_is_solved_afresh_only_when_asked(small: Project) -> None:
-    small.set("scenes/end/narration", "6s").build()
+def test_a_rendered_length_is_solved_afresh_only_when_asked(small: Film) -> None:
+    small.set("scenes/end/narration", "6s").make()
     small.set("scenes/end/narration", "4s")
-    assert small.build().rendered == set()
-    assert small.build("--relength").rendered == set()  # the short one is in the store
+    assert small.make().rendered == set()
+    assert small.make("--relength").rendered == set()  # the short one is in the store
     assert (
         small.files()["scene-1-a.mp4"]
         == small.session().store.cas.path(small.lock.entries["end/a"].takes[1].outputs["published"]).read_bytes()
@@ -967,43 +955,43 @@ def test_a_rendered_length_is_solved_afresh_only_when_asked(small: Project) -> N
 # --- ids that move
 
 
-def test_a_moved_clip_keeps_its_render_and_its_seed(small: Project) -> None:
+def test_a_moved_clip_keeps_its_render_and_its_seed(small: Film) -> None:
     before, files = small.lock.entries["hook/b"], small.files()
     renamed = with_value(SMALL, "scenes/hook/clips/b/id", "key")
-    assert stale(small.write(renamed).look()) == {"hook/key@1"}
-    small.write({**renamed, "moved": [{"from": "hook/b", "to": "hook/key"}]})
+    assert stale(small.write_data(renamed).look()) == {"hook/key@1"}
+    small.write_data({**renamed, "moved": [{"from": "hook/b", "to": "hook/key"}]})
     assert stale(small.look()) == set()
-    assert small.build().rendered == set()
+    assert small.make().rendered == set()
     assert small.lock.entries["hook/key"] == before
     assert "hook/b" not in small.lock.entries
     assert small.files() == files
-    assert small.write(renamed).build().rendered == set()  # the entry may go
+    assert small.write_data(renamed).make().rendered == set()  # the entry may go
     assert small.lock.entries["hook/key"] == before
 
 
-def test_a_moved_scene_keeps_its_renders_and_their_seeds(small: Project) -> None:
+def test_a_moved_scene_keeps_its_renders_and_their_seeds(small: Film) -> None:
     before, files = small.lock.entries, small.files()
     renamed = with_value(SMALL, "scenes/hook/id", "opening")
-    small.write({**renamed, "moved": [{"from": "hook", "to": "opening"}]})
-    assert small.build().rendered == set()
+    small.write_data({**renamed, "moved": [{"from": "hook", "to": "opening"}]})
+    assert small.make().rendered == set()
     assert small.lock.entries == {path.replace("hook", "opening"): entry for path, entry in before.items()}
-    assert small.write(renamed).build().rendered == set()
+    assert small.write_data(renamed).make().rendered == set()
     assert small.files() == files
 
 
-def test_a_clip_moved_to_another_scene_and_edited_keeps_its_seed(small: Project) -> None:
+def test_a_clip_moved_to_another_scene_and_edited_keeps_its_seed(small: Film) -> None:
     seed = small.lock.entries["hook/b"].takes[1].seed
     clip = get(SMALL, "scenes/hook/clips/b") | {"prompt": "The camera circles a key while snow falls on it."}
     data = without(SMALL, "scenes/hook/clips/b")
     data = with_value(data, "scenes/end/clips", [*get(data, "scenes/end/clips"), clip])
     data = with_value(data, "scenes/hook/narration", "5s")
-    small.write({**data, "moved": [{"from": "hook/b", "to": "end/b"}]})
-    assert small.build().rendered == {"end/b@1"}
+    small.write_data({**data, "moved": [{"from": "hook/b", "to": "end/b"}]})
+    assert small.make().rendered == {"end/b@1"}
     assert small.lock.entries["end/b"].takes[1].seed == seed
     assert set(small.lock.entries) == {"hook/a", "end/a", "end/b"}
 
 
-def test_a_clip_that_reappears_under_another_id_is_suggested(small: Project) -> None:
+def test_a_clip_that_reappears_under_another_id_is_suggested(small: Film) -> None:
     small.set("scenes/hook/clips/b/id", "key").set("scenes/end/id", "outro")
     session = small.session()
     outlook = session.plan(PlanOptions())
@@ -1013,13 +1001,13 @@ def test_a_clip_that_reappears_under_another_id_is_suggested(small: Project) -> 
     assert moves(session.plan(PlanOptions()), session.trace_of) == [("end", "outro")]
 
 
-def test_a_scene_under_another_id_is_suggested_as_one_and_parts_of_it_by_themselves(small: Project) -> None:
+def test_a_scene_under_another_id_is_suggested_as_one_and_parts_of_it_by_themselves(small: Film) -> None:
     small.set("scenes/hook/id", "opening")
     session = small.session()
     assert moves(session.plan(PlanOptions()), session.trace_of) == [("hook", "opening")]
     b = get(small.data, "scenes/opening/clips/b")
-    small.write(without(small.data, "scenes/opening/clips/b"))
-    small.write(with_value(small.data, "scenes/end/clips", [*get(small.data, "scenes/end/clips"), b]))
+    small.write_data(without(small.data, "scenes/opening/clips/b"))
+    small.write_data(with_value(small.data, "scenes/end/clips", [*get(small.data, "scenes/end/clips"), b]))
     small.set("scenes/opening/narration", "3s").set("scenes/end/narration", "6s")
     session = small.session()
     assert moves(session.plan(PlanOptions()), session.trace_of) == [("hook/a", "opening/a"), ("hook/b", "end/b")]
@@ -1028,50 +1016,50 @@ def test_a_scene_under_another_id_is_suggested_as_one_and_parts_of_it_by_themsel
 # --- seeds and takes
 
 
-def test_a_derived_seed_is_kept_while_an_explicit_one_comes_and_goes(small: Project) -> None:
+def test_a_derived_seed_is_kept_while_an_explicit_one_comes_and_goes(small: Film) -> None:
     derived = seed_for(7, "end", "a", 1)
     assert small.lock.entries["end/a"].takes[1].seed == derived
     before = small.files()
-    assert small.set("scenes/end/clips/a/seed", 5).build().rendered == {"end/a@1"}
+    assert small.set("scenes/end/clips/a/seed", 5).make().rendered == {"end/a@1"}
     assert small.lock.entries["end/a"].takes[1].seed == derived
-    assert small.write({**SMALL, "seed": 8}).build().rendered == set()
+    assert small.write_data({**SMALL, "seed": 8}).make().rendered == set()
     assert small.lock.entries["end/a"].takes[1].seed == derived
     assert small.files() == before
 
 
-def test_a_clip_that_began_with_an_explicit_seed_derives_one_when_it_goes(film: Project) -> None:
-    film.write(with_value(SMALL, "scenes/end/clips/a/seed", 5)).build()
+def test_a_clip_that_began_with_an_explicit_seed_derives_one_when_it_goes(film: Film) -> None:
+    film.write_data(with_value(SMALL, "scenes/end/clips/a/seed", 5)).make()
     assert film.lock.entries["end/a"].takes[1].seed is None  # none was derived yet
-    assert film.write({**SMALL, "seed": 8}).build().rendered == {"end/a@1"}
+    assert film.write_data({**SMALL, "seed": 8}).make().rendered == {"end/a@1"}
     assert film.lock.entries["end/a"].takes[1].seed == seed_for(8, "end", "a", 1)
 
 
-def test_takes_that_come_and_go_are_rendered_once(small: Project) -> None:
+def test_takes_that_come_and_go_are_rendered_once(small: Film) -> None:
     before = small.files()
-    assert small.set("scenes/end/clips/a/takes", 3).build().rendered == {"end/a@2", "end/a@3"}
+    assert small.set("scenes/end/clips/a/takes", 3).make().rendered == {"end/a@2", "end/a@3"}
     assert small.files() == before  # the first is still the pick
     assert len({take.seed for take in small.lock.entries["end/a"].takes.values()}) == 3
-    assert small.set("scenes/end/clips/a/takes", 1).build().rendered == set()
+    assert small.set("scenes/end/clips/a/takes", 1).make().rendered == set()
     assert set(small.lock.entries["end/a"].takes) == {1, 2, 3}
-    assert small.build("end", "--takes", "3").rendered == set()
+    assert small.make("end", "--takes", "3").rendered == set()
 
 
-def test_a_picked_take_stays_in_the_cut_while_others_are_made(small: Project) -> None:
-    small.set("scenes/end/clips/a/takes", 2).build()
+def test_a_picked_take_stays_in_the_cut_while_others_are_made(small: Film) -> None:
+    small.set("scenes/end/clips/a/takes", 2).make()
     picked = with_pick(small.lock, "end/a", 2)
     write_lock(small.lock_file, picked)
-    assert small.build().rendered == set()
+    assert small.make().rendered == set()
     published = picked.entries["end/a"].takes[2].outputs["published"]
     assert small.files()["scene-1-a.mp4"] == small.session().store.cas.path(published).read_bytes()
     assert small.lock == picked
 
 
-def test_the_picked_take_alone_is_made_where_one_take_is_asked_for(small: Project) -> None:
-    small.build("end", "--takes", "2")
+def test_the_picked_take_alone_is_made_where_one_take_is_asked_for(small: Film) -> None:
+    small.make("end", "--takes", "2")
     write_lock(small.lock_file, with_pick(small.lock, "end/a", 2))
     assert stale(small.look()) == set()
-    assert small.build().rendered == set()
-    assert small.set("scenes/end/clips/a/prompt", "The camera sinks into a desk.").build().rendered == {"end/a@2"}
+    assert small.make().rendered == set()
+    assert small.set("scenes/end/clips/a/prompt", "The camera sinks into a desk.").make().rendered == {"end/a@2"}
     published = small.lock.entries["end/a"].takes[2].outputs["published"]
     assert small.files()["scene-1-a.mp4"] == small.session().store.cas.path(published).read_bytes()
 
@@ -1079,45 +1067,45 @@ def test_the_picked_take_alone_is_made_where_one_take_is_asked_for(small: Projec
 # --- stand-ins
 
 
-def test_a_preview_touches_no_lock_and_replaces_no_render(small: Project) -> None:
+def test_a_preview_touches_no_lock_and_replaces_no_render(small: Film) -> None:
     before, lock = small.files(), small.lock_file.read_bytes()
-    assert small.build("--quality", "preview").rendered == ALL_SMALL
+    assert small.make("--quality", "preview").rendered == ALL_SMALL
     assert (small.files(), small.lock_file.read_bytes()) == (before, lock)
-    assert small.build().rendered == set()
+    assert small.make().rendered == set()
 
 
-def test_a_preview_does_not_carry_out_moves(small: Project) -> None:
+def test_a_preview_does_not_carry_out_moves(small: Film) -> None:
     lock = small.lock_file.read_bytes()
     data = with_value(SMALL, "scenes/hook/id", "opening") | {"moved": [{"from": "hook", "to": "opening"}]}
-    small.write(data).build("--quality", "preview")
+    small.write_data(data).make("--quality", "preview")
     assert small.lock_file.read_bytes() == lock
 
 
-def test_a_preview_stands_where_nothing_better_does_until_it_is_rendered(film: Project) -> None:
-    film.write(SMALL).build("--quality", "preview")
+def test_a_preview_stands_where_nothing_better_does_until_it_is_rendered(film: Film) -> None:
+    film.write_data(SMALL).make("--quality", "preview")
     previews = film.files()
     assert not film.lock_file.exists()
     assert len(previews) == 3
-    assert film.build().rendered == ALL_SMALL
+    assert film.make().rendered == ALL_SMALL
     assert all(film.files()[name] != previews[name] for name in previews)
 
 
-def test_an_animatic_touches_no_lock_and_replaces_no_render(film: Project) -> None:
-    assert film.write(SMALL).build("--animatic").rendered == ALL_SMALL
+def test_an_animatic_touches_no_lock_and_replaces_no_render(film: Film) -> None:
+    assert film.write_data(SMALL).make("--animatic").rendered == ALL_SMALL
     assert not film.lock_file.exists()
     slates = film.files()
-    assert film.build().rendered == ALL_SMALL
+    assert film.make().rendered == ALL_SMALL
     renders, lock = film.files(), film.lock_file.read_bytes()
     assert all(renders[name] != slates[name] for name in slates)
-    assert film.build("--animatic").rendered == set()
-    film.set("scenes/end/clips/a/prompt", "The camera sinks into a desk.").build("--animatic")
+    assert film.make("--animatic").rendered == set()
+    film.set("scenes/end/clips/a/prompt", "The camera sinks into a desk.").make("--animatic")
     assert (film.files(), film.lock_file.read_bytes()) == (renders, lock)
 
 
-def test_an_animatic_fills_the_place_of_a_new_clip_alone(small: Project) -> None:
+def test_an_animatic_fills_the_place_of_a_new_clip_alone(small: Film) -> None:
     before = small.files()
-    small.write({**SMALL, "scenes": [*SMALL["scenes"], NEW_SCENE]})
-    assert small.build("--animatic").rendered == {"new/a@1"}
+    small.write_data({**SMALL, "scenes": [*SMALL["scenes"], NEW_SCENE]})
+    assert small.make("--animatic").rendered == {"new/a@1"}
     after = small.files()
     assert {name: after[name] for name in before} == before
     timeline = json.loads((small.folder / "public/scenes/timeline.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ltxflow.core.digest import ACTION_FORMAT
 from ltxflow.steps import step
 
 DOC = (Path(__file__).parents[1] / "docs" / "reference" / "keys.md").read_text()
-KINDS = sorted(path.stem for path in Path(ltxflow.steps.__file__).parent.glob("[a-z]*.py"))
+KINDS = sorted(each.name for each in pkgutil.iter_modules(ltxflow.steps.__path__))
 
 
 @pytest.mark.parametrize("kind", KINDS)

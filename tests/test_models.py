@@ -1,6 +1,6 @@
-"""The key says which model: another one renders again what the model makes, and only that; upgrades cost nothing.
+"""Keys name the model: another model re-renders only its clips, and upgrades cost nothing.
 
-And `auto`: what a film leaves open is chosen once, by what its servers have, and kept.
+`auto` is decided once, by the files of the servers, and recorded in the lock.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from fakes.comfyui import MODELS_LTX2, MODELS_LTX23, FakeComfy
-from film import Film, Ran, prompt
-from films import Data, Project, stale, write_guide, write_picture, write_sound
+from harness.command import Ran
+from harness.data import Data
+from harness.film import Film, prompt, stale
+from harness.media import write_guide, write_picture, write_sound
 
-import ltxflow.build.loop as building
 from ltxflow.core.errors import LtxflowError
 from ltxflow.lock.merge import merge
 from ltxflow.lock.model import Lock, parse_lock, read_lock, with_choices
@@ -53,7 +54,7 @@ EVERYTHING: Data = {
     "size": "256x256",
     "fps": 24,
     "seed": 7,
-    "quality": "full",  # in one stage nothing but the checkpoint's file tells these models apart
+    "quality": "full",  # in one stage nothing but the checkpoint's file distinguishes these models
     "references": {"hero": {"generate": {"prompt": "A brass lock on an oak door."}}},
     "scenes": [
         {
@@ -78,10 +79,9 @@ MADE = ["t2v", "i2v", "flf2v", "extend", "control", "keyframes", "still", "frame
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Project:
-    """A film with a clip of every way, rendered: eight by the model, one by a workflow of its own."""
-    (tmp_path / "work/.git").mkdir(parents=True)
-    project = Project(tmp_path / "work/film", tmp_path / "store", tmp_path / "config").write(EVERYTHING)
+def film(tmp_path: Path) -> Film:
+    """Return a rendered film with every kind of clip: eight by the model, one by a custom workflow."""
+    project = Film.at(tmp_path).write_data(EVERYTHING)
     write_picture(project.folder / "refs/a.png", (200, 30, 30))
     write_picture(project.folder / "refs/b.png", (30, 30, 200))
     write_guide(project.folder / "refs/guide.mp4", 60)
@@ -89,11 +89,11 @@ def film(tmp_path: Path) -> Project:
     (project.folder / "templates").mkdir()
     (project.folder / "templates/own.json.j2").write_text(OWN)
     project.trust()
-    assert project.build().rendered == {*(f"s/{id}@1" for id in [*MADE, "own"]), "hero@1"}
+    assert project.make().rendered == {*(f"s/{id}@1" for id in [*MADE, "own"]), "hero@1"}
     return project
 
 
-def other_profile(project: Project, name: str, text: str) -> None:
+def other_profile(project: Film, name: str, text: str) -> None:
     folder = project.folder / "templates" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "profile.yaml").write_text(f"ltxflow-profile: 1\nname: {name}\n{text}")
@@ -102,7 +102,7 @@ def other_profile(project: Project, name: str, text: str) -> None:
 # --- the key says which model
 
 
-def test_every_file_of_the_model_is_named_with_it(film: Project) -> None:
+def test_every_file_in_keys_names_the_model(film: Film) -> None:
     statuses = film.session().plan(PlanOptions()).statuses
     for id in MADE:
         action = json.dumps(statuses[f"clip:s/{id}@1"].action and statuses[f"clip:s/{id}@1"].action.body)  # type: ignore[union-attr]
@@ -113,9 +113,9 @@ def test_every_file_of_the_model_is_named_with_it(film: Project) -> None:
 
 
 @pytest.mark.parametrize("profile", ["ltx2.3-22b", "ltx2.3-22b-distilled", "ltx2.5", "ltx2.5-dev"])
-def test_another_model_renders_again_what_the_model_made_and_only_that(film: Project, profile: str) -> None:
+def test_another_model_re_renders_only_its_clips(film: Film, profile: str) -> None:
     if profile in ("ltx2.3-22b-distilled", "ltx2.5"):  # these have no full quality
-        film.set("quality", "distilled").build()
+        film.set("quality", "distilled").make()
     film.set("profile", profile)
     outlook = film.look()
     again = stale(outlook)
@@ -124,18 +124,18 @@ def test_another_model_renders_again_what_the_model_made_and_only_that(film: Pro
     for change in outlook.of_kind("change"):
         assert "profile" in {reason.field for reason in change.reasons}, change.target
     assert film.look(mode="animatic").mode == "animatic"
-    built = film.build("--yes")
+    built = film.make("--yes")
     assert built.rendered == {*(f"s/{id}@1" for id in MADE), "hero@1"}
-    assert film.set("profile", "ltx2-19b").build("--yes").rendered == set(), "the first ones are still there"
+    assert film.set("profile", "ltx2-19b").make("--yes").rendered == set(), "the first ones are still there"
 
 
-def test_one_stage_of_full_is_another_one_too(film: Project) -> None:
-    """Seen before: "1 clip unchanged", and the timeline named a model that had not made it."""
+def test_one_stage_of_full_changes_the_key_too(film: Film) -> None:
+    """A past fault: "1 clip unchanged", and the timeline named the wrong model."""
     film.set("profile", "ltx2.3-22b")
     assert "s/t2v@1" in stale(film.look("s/t2v"))
 
 
-def test_slates_and_sounds_do_not_know_of_models(film: Project) -> None:
+def test_keys_of_slates_and_sounds_name_no_model(film: Film) -> None:
     before = {t: s.key for t, s in film.look(mode="animatic").statuses.items()}
     film.set("profile", "ltx2.5").set("quality", "distilled")
     assert {t: s.key for t, s in film.look(mode="animatic").statuses.items()} == before
@@ -147,7 +147,7 @@ def test_slates_and_sounds_do_not_know_of_models(film: Project) -> None:
 CHECKPOINT = "models:\n  checkpoint: {weights: {fp8: [%s]}, source: mine}\n"
 
 
-def test_a_profile_with_another_checkpoint_is_another_model(film: Project) -> None:
+def test_a_profile_with_another_checkpoint_is_another_model(film: Film) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\n" + CHECKPOINT % "mine.safetensors")
     film.set("profile", "mine").trust()
     assert stale(film.look()) >= {f"s/{id}@1" for id in MADE}
@@ -155,7 +155,7 @@ def test_a_profile_with_another_checkpoint_is_another_model(film: Project) -> No
     assert "ltx-2/19b:checkpoint@fp8:mine.safetensors" in json.dumps(clip_step.action(node, {}).body)
 
 
-def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Project) -> None:
+def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Film) -> None:
     from ltxflow.models.load import templates_folder
 
     text = (templates_folder() / "ltx2-19b/profile.yaml").read_text()
@@ -173,19 +173,19 @@ def test_a_copy_of_a_profile_with_another_checkpoint_is_another_model(film: Proj
         "LTX/ltx-2-19b-dev-fp8.safetensors",
     ],
 )
-def test_a_profile_under_another_name_or_with_more_names_of_a_file_is_the_same_model(film: Project, names: str) -> None:
+def test_a_profile_under_another_name_or_with_more_names_of_a_file_is_the_same_model(film: Film, names: str) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\ntitle: My film's model\n" + CHECKPOINT % names)
     film.set("profile", "mine").trust()
     assert stale(film.look()) == set()
 
 
-def test_a_profile_without_a_model_is_its_own(film: Project) -> None:
+def test_a_profile_without_a_model_is_a_separate_model(film: Film) -> None:
     other_profile(film, "mine", "extends: ltx2-19b\nmodel: null\n")
     film.set("profile", "mine").trust()
     assert "s/t2v@1" in stale(film.look("s/t2v"))
 
 
-def test_a_pinned_file_is_another_model(film: Project) -> None:
+def test_a_pinned_file_is_another_model(film: Film) -> None:
     film.set("weights", {"checkpoint": {"sha256": PIN}})
     outlook = film.look()
     assert stale(outlook) >= {f"s/{id}@1" for id in MADE}
@@ -207,16 +207,14 @@ def test_a_pinned_file_is_another_model(film: Project) -> None:
         ("ltx2.3-22b", {"temporal_upscaler": "bf16", "pose_estimator": "fp16"}, False),
     ],
 )
-def test_each_precision_is_another_file(
-    film: Project, profile: str, weights: Mapping[str, str], is_again: bool
-) -> None:
+def test_each_precision_is_another_file(film: Film, profile: str, weights: Mapping[str, str], is_again: bool) -> None:
     film.set("profile", profile).set("quality", "distilled")
     before = film.look("s/i2v").statuses["clip:s/i2v@1"].key
     after = film.set("weights", weights).look("s/i2v").statuses["clip:s/i2v@1"].key
     assert (after != before) is is_again
 
 
-def test_one_word_for_all_is_for_what_has_it(film: Project) -> None:
+def test_one_precision_for_all_applies_to_files_that_have_it(film: Film) -> None:
     film.set("profile", "ltx2.3-22b").set("weights", "fp8")
     (node,) = film.look("s/t2v").plan.nodes.values()
     assert {role: node.spec.weights[role] for role in ("checkpoint", "text_encoder", "distilled_lora")} == {
@@ -232,10 +230,9 @@ def test_one_word_for_all_is_for_what_has_it(film: Project) -> None:
 
 
 @pytest.fixture
-def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The film, rendered when keys did not name the model, and looked at now."""
-    (tmp_path / "work/.git").mkdir(parents=True)
-    project = Project(tmp_path / "work/film", tmp_path / "store", tmp_path / "config").write(EVERYTHING)
+def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
+    """Return a film that was rendered when keys did not name the model."""
+    project = Film.at(tmp_path).write_data(EVERYTHING)
     write_picture(project.folder / "refs/a.png", (200, 30, 30))
     write_picture(project.folder / "refs/b.png", (30, 30, 200))
     write_guide(project.folder / "refs/guide.mp4", 60)
@@ -247,68 +244,65 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         then.setattr(clip_step, "VERSION", "1")
         then.setattr(reference_step, "VERSION", "1")
         then.setattr(Profile, "token", lambda self, role, precision: f"{role}@{precision}")
-        then.setattr(building, "made_by", lambda node, action: "")
-        assert len(project.build().rendered) == len(MADE) + 2
+        then.setattr(clip_step, "made_by", lambda node, action: "")
+        then.setattr(reference_step, "made_by", lambda node, action: "")
+        assert len(project.make().rendered) == len(MADE) + 2
     return project
 
 
-def run(project: Project, *argv: str) -> Ran:
-    from film import run as run_verb
-
+def run(project: Film, *argv: str) -> Ran:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in project.env.items():
-            patch.setenv(name, value)
-        return run_verb(*argv, "-p", str(project.folder))
+        return project.move_in(patch).run(*argv)
 
 
-def test_a_plan_names_the_upgrade_by_what_it_is(before: Project) -> None:
-    told = {each["cause"]: each for each in run(before, "plan", "--json").data["upgrades"]}
+def test_a_plan_describes_the_upgrade(before: Film) -> None:
+    upgrades = {each["cause"]: each for each in run(before, "plan", "--json").data["upgrades"]}
     clips, stills = (
-        told["ltxflow now keys a clip by its model (version 1 → 2)"],
-        told["ltxflow now keys a still by its model (version 1 → 2)"],
+        upgrades["ltxflow now keys a clip by its model (version 1 → 2)"],
+        upgrades["ltxflow now keys a still by its model (version 1 → 2)"],
     )
     assert {*clips["targets"]} == {f"clip:s/{id}@1" for id in MADE if id not in ("extend", "still", "frame")}
     assert {*clips["waiting"]} == {"clip:s/extend@1", "clip:s/frame@1"}
     assert (stills["targets"], stills["waiting"]) == (["reference:hero@1"], ["clip:s/still@1"])
     shown = run(before, "plan").out
     assert "! ltxflow now keys a clip by its model (version 1 → 2): 5 clips would be rendered again" in shown
-    assert "keep what there is with: ltxflow accept --all-upgrades" in shown
+    assert "keep the existing results with: ltxflow accept --all-upgrades" in shown
     assert "s/own" not in stale(before.look())
 
 
-def test_accepting_it_keeps_everything(before: Project) -> None:
+def test_accepting_it_keeps_everything(before: Film) -> None:
     dry = run(before, "accept", "--all-upgrades", "--dry-run", "--json").data
     assert len(dry["named"]) == len(MADE) + 1
     accepted = run(before, "accept", "--all-upgrades", "--json").data["accepted"]
     assert len(accepted) == len(MADE) + 1
     assert stale(before.look()) == set()
     assert run(before, "plan", "--json").data["upgrades"] == []
-    assert before.build().rendered == set()
+    assert before.make().rendered == set()
 
 
-def test_what_its_author_changed_too_is_no_upgrade(before: Project) -> None:
+def test_a_clip_edited_as_well_is_not_an_upgrade(before: Film) -> None:
     before.set("profile", "ltx2.3-22b")
     assert run(before, "plan", "--json").data["upgrades"] == []
 
 
-def test_the_notice_names_the_model_that_made_each_clip(film: Project) -> None:
+def test_the_notice_names_the_model_that_made_each_clip(film: Film) -> None:
     notice = film.folder / "public/AI-DISCLOSURE.txt"
     timeline = film.folder / "public/scenes/timeline.json"
     words = " ".join(notice.read_text().split())
     assert "s/t2v, s/i2v, s/flf2v, s/extend, s/control, s/keyframes, s/still, s/frame with LTX-2 19B" in words
     assert "s/own with mine.safetensors" in words
     assert run(film, "accept", "s/i2v").code == 0  # nothing to accept
-    film.set("profile", "ltx2.3-22b").build("s/t2v", "--yes")
+    film.set("profile", "ltx2.3-22b").make("s/t2v", "--yes")
     words = " ".join(notice.read_text().split())
     assert "s/t2v with LTX-2.3 22B" in words
     assert "s/i2v, s/flf2v" in words
     assert json.loads(timeline.read_text())["generator"]["model"] == "LTX-2.3 22B, LTX-2 19B, mine.safetensors"
 
 
-def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_made_it(before: Project) -> None:
+def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_made_it(before: Film) -> None:
     before.set("profile", "ltx2.3-22b")
     assert run(before, "accept", "s/t2v").code == 0
-    before.build("s/t2v")
+    before.make("s/t2v")
     words = " ".join((before.folder / "public/AI-DISCLOSURE.txt").read_text().split())
     assert "generated with LTX-2 19B, a generative model" in words
 
@@ -318,11 +312,8 @@ def test_a_clip_that_was_accepted_for_another_model_is_still_of_the_one_that_mad
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    """A folder for a film of two clips, to be rendered by fake servers."""
-    (tmp_path / "work" / ".git").mkdir(parents=True)
-    made = Film(tmp_path / "work" / "film", tmp_path / "store")
-    monkeypatch.setenv("LTXFLOW_STORE", str(made.store))
-    return made
+    """Return a folder with a film of two clips, to be rendered by fake servers."""
+    return Film.at(tmp_path).move_in(monkeypatch)
 
 
 def write(film: Film, profile: str = "ltx2-19b", **top: Any) -> Film:
@@ -350,7 +341,7 @@ FP4 = ["gemma_3_12B_it_fp4_mixed.safetensors"]
 RANK_111 = ["ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors"]
 
 
-def test_the_first_choice_is_what_it_was_without_auto(small: Film) -> None:
+def test_the_first_choice_equals_the_default_without_auto(small: Film) -> None:
     with FakeComfy() as server:
         ran = write(small).run("build", "--json", "--server", server.url)
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
@@ -358,7 +349,7 @@ def test_the_first_choice_is_what_it_was_without_auto(small: Film) -> None:
     assert "text_encoder: bf16 (gemma_3_12B_it.safetensors), for this film from now on" in notices(ran)
 
 
-def test_what_the_server_has_is_chosen_and_kept(small: Film) -> None:
+def test_files_of_the_server_are_chosen_and_recorded(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         ran = write(small).run("build", "--json", "--server", server.url)
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
@@ -372,14 +363,14 @@ def test_what_the_server_has_is_chosen_and_kept(small: Film) -> None:
     assert lock_of(small).choices["ltx-2/19b"]["weights"]["text_encoder"] == "fp4"
 
 
-def test_the_distilled_lora_of_the_official_templates_will_do(small: Film) -> None:
+def test_the_distilled_lora_of_the_official_templates_is_accepted(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX23, loras=RANK_111)) as server:
         ran = write(small, "ltx2.3-22b").run("build", "--json", "--server", server.url)
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
     assert lock_of(small).choices["ltx-2.3/22b"]["weights"]["distilled_lora"] == "rank-111"
 
 
-def test_the_best_that_one_server_has_whole_is_taken_and_others_are_not_used(small: Film) -> None:
+def test_the_best_complete_set_of_one_server_is_chosen(small: Film) -> None:
     poor = having(MODELS_LTX2, text_encoders=FP4)
     with FakeComfy(models=poor) as one, FakeComfy() as two:
         ran = write(small).run("build", "--json", "--server", one.url, "--server", two.url)
@@ -389,16 +380,16 @@ def test_the_best_that_one_server_has_whole_is_taken_and_others_are_not_used(sma
     assert lock_of(small).choices["ltx-2/19b"]["weights"]["text_encoder"] == "bf16"
 
 
-def test_a_plan_says_what_it_assumes_until_it_is_settled(small: Film) -> None:
-    told = write(small).run("plan").out
-    assert "assumes checkpoint: fp8, text_encoder: bf16" in told
+def test_a_plan_shows_its_assumptions_until_decided(small: Film) -> None:
+    out = write(small).run("plan").out
+    assert "assumes checkpoint: fp8, text_encoder: bf16" in out
     assert small.run("plan", "--json").data["assumed"] == {"checkpoint": "fp8", "text_encoder": "bf16"}
     with FakeComfy() as server:
         small.run("build", "--server", server.url)
     assert "assumes" not in small.edit("length: 9f", "length: 17f").run("plan").out
 
 
-def test_what_the_film_writes_wins_over_what_was_chosen(small: Film) -> None:
+def test_settings_of_the_film_override_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     write(small, weights={"text_encoder": "bf16"})
@@ -407,7 +398,7 @@ def test_what_the_film_writes_wins_over_what_was_chosen(small: Film) -> None:
     assert stale(small.session().plan(PlanOptions())) == set()
 
 
-def test_a_clone_without_store_or_server_uses_what_was_chosen(small: Film) -> None:
+def test_a_clone_without_store_or_server_uses_the_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     clone = Film(small.folder.parent / "clone", small.folder.parent / "nowhere")
@@ -419,7 +410,7 @@ def test_a_clone_without_store_or_server_uses_what_was_chosen(small: Film) -> No
         assert clone.run("check", "--locked").code == 0
 
 
-def test_a_film_that_was_made_before_keeps_the_first_choice(small: Film) -> None:
+def test_an_earlier_film_keeps_the_first_choice(small: Film) -> None:
     with FakeComfy() as server:
         assert (
             write(small, weights={"checkpoint": "fp8", "text_encoder": "bf16"})
@@ -438,7 +429,7 @@ def test_a_film_that_was_made_before_keeps_the_first_choice(small: Film) -> None
     assert lock_of(small).choices["ltx-2/19b"]["weights"] == {"checkpoint": "fp8", "text_encoder": "bf16"}
 
 
-def test_a_lock_that_is_lost_comes_back_with_what_was_chosen(small: Film) -> None:
+def test_a_lost_lock_is_restored_with_the_choices(small: Film) -> None:
     with FakeComfy(models=MODELS_LTX2) as server:
         write(small).run("build", "--server", server.url)
         before = lock_of(small)
@@ -448,7 +439,7 @@ def test_a_lock_that_is_lost_comes_back_with_what_was_chosen(small: Film) -> Non
     assert lock_of(small) == before
 
 
-def test_another_profile_is_chosen_for_by_itself(small: Film) -> None:
+def test_another_profile_has_separate_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     with FakeComfy(models=having(MODELS_LTX23, loras=RANK_111)) as server:
@@ -467,7 +458,7 @@ def test_another_profile_is_chosen_for_by_itself(small: Film) -> None:
         (("latent_upscale_models", "loras"), "full", 1),
     ],
 )
-def test_quality_and_stages_are_what_the_server_has_the_files_for(
+def test_quality_and_stages_follow_the_files_of_the_server(
     small: Film, lacks: tuple[str, ...], quality: str, stages: int
 ) -> None:
     with FakeComfy(models=having(MODELS_LTX2, **{folder: [] for folder in lacks})) as server:
@@ -483,7 +474,7 @@ def test_quality_and_stages_are_what_the_server_has_the_files_for(
     assert stale(small.session().plan(PlanOptions())) == set()
 
 
-def test_what_a_server_lacks_is_named_and_nothing_is_kept(small: Film) -> None:
+def test_missing_files_are_named_and_nothing_is_recorded(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4, latent_upscale_models=[])) as server:
         ran = write(small).run("build", "--json", "--server", server.url)
     assert ran.code == 1
@@ -492,7 +483,7 @@ def test_what_a_server_lacks_is_named_and_nothing_is_kept(small: Film) -> None:
     assert not (small.folder / "ltxflow.lock").exists()
 
 
-def test_stand_ins_teach_the_lock_nothing(small: Film) -> None:
+def test_stand_ins_record_no_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         ran = write(small).run("build", "--json", "--quality", "preview", "--server", server.url)
         assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
@@ -501,7 +492,7 @@ def test_stand_ins_teach_the_lock_nothing(small: Film) -> None:
     assert not (small.folder / "ltxflow.lock").exists()
 
 
-def test_no_server_is_asked_where_nothing_is_rendered(small: Film) -> None:
+def test_no_server_is_contacted_where_nothing_is_rendered(small: Film) -> None:
     with FakeComfy() as server:
         write(small).run("build", "--server", server.url)
     assert small.run("build", "--server", "http://127.0.0.1:9").code == 0
@@ -513,7 +504,7 @@ def test_no_server_is_asked_where_nothing_is_rendered(small: Film) -> None:
 LINE = 'model:ltx-2/19b: {"weights": {"checkpoint": "fp8"}, "quality": "full", "stages": 1}\n'
 
 
-def test_what_was_chosen_is_a_line_of_the_lock() -> None:
+def test_choices_are_a_line_of_the_lock() -> None:
     from ltxflow.lock.model import lock_text
 
     lock = parse_lock(f"ltxflow-lock: 1\n{LINE}", "ltxflow.lock")
@@ -531,7 +522,7 @@ def test_what_was_chosen_is_a_line_of_the_lock() -> None:
         ('model:ltx-2/19b: {"stages": 3}', '"stages" is 3'),
         ('model:ltx-2/19b: {"quality": 1}', '"quality" is not text'),
         ('model:ltx-2/19b: {"pick": 1}', 'a model has no "pick"'),
-        (LINE + LINE, "stands here twice"),
+        (LINE + LINE, "occurs twice"),
     ],
 )
 def test_a_line_that_is_damaged_is_an_error(line: str, message: str) -> None:
@@ -553,13 +544,15 @@ def chosen(**weights: str) -> Lock:
 def test_choices_of_two_branches_are_united_and_a_clash_is_shown() -> None:
     merged = merge(Lock(), chosen(checkpoint="fp8"), chosen(text_encoder="fp4"))
     assert merged.lock.choices == {"ltx-2/19b": {"weights": {"checkpoint": "fp8", "text_encoder": "fp4"}}}
-    assert merged.clashes == ()
+    assert merged.conflicts == ()
     merged = merge(chosen(checkpoint="fp8"), chosen(checkpoint="fp8"), chosen(checkpoint="bf16"))
     assert merged.lock.choices["ltx-2/19b"]["weights"] == {"checkpoint": "bf16"}
     for taken_back in ((chosen(), chosen(checkpoint="fp8")), (chosen(checkpoint="fp8"), chosen())):
         assert merge(chosen(checkpoint="fp8"), *taken_back).lock.choices == {}
     merged = merge(Lock(), chosen(checkpoint="fp8"), chosen(checkpoint="bf16"))
     assert merged.lock.choices["ltx-2/19b"]["weights"] == {"checkpoint": "fp8"}
-    (clash,) = merged.clashes
-    assert clash.message == ("model:ltx-2/19b: here checkpoint fp8, there checkpoint bf16: checkpoint fp8 stands")
-    assert clash.hint == "talk about it; to take theirs: write  weights: {checkpoint: bf16}"
+    (clash,) = merged.conflicts
+    assert clash.problem.message == (
+        "model:ltx-2/19b: here checkpoint fp8, there checkpoint bf16; checkpoint fp8 is kept"
+    )
+    assert clash.problem.hint == "agree on one; to take theirs: write  weights: {checkpoint: bf16}"

@@ -5,58 +5,42 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from film import film_text, run
-from films import Project, line_of, stale
+from harness.command import run
+from harness.data import line_of
+from harness.film import Film, film_text, stale
+from harness.speech import configure_engine
 
-ENGINE = """\
-import sys, wave
-text, out = sys.argv[1:]
-with open({log!r}, "a") as log:
-    print(text, file=log)
-if "cough" in text:
-    sys.exit("lost its voice")
-with wave.open(out, "wb") as file:
-    file.setnchannels(1); file.setsampwidth(2); file.setframerate(8000)
-    file.writeframes(b"\\0\\x20\\0\\xe0" * (len(text.split()) * 2000))  # half a second a word
-"""
 LINES = ["Every coin has one key.", "Lose it and the coin is gone.", "Share it and it is not yours."]
 
 
 @pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
     """hook with three sentences over two clips, end with a planned duration; an engine of the user's own."""
-    engine, config = tmp_path / "engine.py", tmp_path / "config"
-    engine.write_text(ENGINE.format(log=str(tmp_path / "spoken.txt")))
-    (config / "ltxflow").mkdir(parents=True)
-    command = [sys.executable, str(engine), "{text}", "{out}"]
-    (config / "ltxflow/config.yaml").write_text(json.dumps({"engines": {"say": {"command": command}}}))
-    made = Project(tmp_path / "film", tmp_path / "store", config)
+    made = Film(tmp_path / "film", tmp_path / "store", tmp_path / "config").move_in(monkeypatch)
+    configure_engine(tmp_path, tmp_path / "config")
     narration = {"hook": json.dumps({"text": " ".join(LINES)}), "end": "3s"}
-    made.write(film_text({"hook": ["a", "b"], "end": ["a"]}, narration, speech={"engine": "say"}))
-    for name, value in (("LTXFLOW_STORE", str(made.store)), ("XDG_CONFIG_HOME", str(config))):
-        monkeypatch.setenv(name, value)
+    made.write_data(film_text({"hook": ["a", "b"], "end": ["a"]}, narration, speech={"engine": "say"}))
     return made
 
 
-def spoken(film: Project) -> list[str]:
+def spoken(film: Film) -> list[str]:
     log = film.folder.parent / "spoken.txt"
     return sorted(log.read_text().splitlines()) if log.exists() else []
 
 
-def narrate(film: Project) -> None:
+def narrate(film: Film) -> None:
     done = run("narrate", "-p", str(film.folder))
     assert done.code == 0, done.err
 
 
-def kinds(film: Project) -> dict[str, str]:
+def kinds(film: Film) -> dict[str, str]:
     return {change.clip: change.kind for change in film.look().changes}
 
 
-def test_clips_whose_length_waits_for_speech_are_a_maybe(film: Project) -> None:
+def test_clips_whose_length_waits_for_speech_are_a_maybe(film: Film) -> None:
     assert kinds(film) == {"hook/a": "maybe", "hook/b": "maybe", "end/a": "create"}
     change = next(change for change in film.look().changes if change.clip == "hook/a")
     assert change.note == "waits for narration:hook, estimated 7.6s"
@@ -64,18 +48,18 @@ def test_clips_whose_length_waits_for_speech_are_a_maybe(film: Project) -> None:
     assert kinds(film) == {"hook/a": "create", "hook/b": "create", "end/a": "create"}
 
 
-def test_a_line_is_never_spoken_twice(film: Project) -> None:
+def test_a_line_is_never_spoken_twice(film: Film) -> None:
     narrate(film)
     assert spoken(film) == sorted(LINES)
     narrate(film)
-    film.build()
+    film.make()
     assert spoken(film) == sorted(LINES)
     film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
     narrate(film)
     assert spoken(film) == sorted([*LINES, "Guard it with your life."])
 
 
-def test_a_plan_tells_what_will_be_spoken_and_by_whom(film: Project) -> None:
+def test_a_plan_tells_what_will_be_spoken_and_by_whom(film: Film) -> None:
     at = ("-p", str(film.folder))
     assert "  + narration:hook  3 lines will be spoken by say\n" in run("plan", *at).out
     narrate(film)
@@ -83,9 +67,9 @@ def test_a_plan_tells_what_will_be_spoken_and_by_whom(film: Project) -> None:
     assert run("plan", "--json", *at).data["unsaid"] == []
 
 
-def test_a_changed_line_is_told_when_its_clips_stay_as_they_are(film: Project) -> None:
+def test_a_changed_line_is_told_when_its_clips_stay_as_they_are(film: Film) -> None:
     at = ("-p", str(film.folder))
-    film.set("scenes/hook/clips/a/length", "129f").set("scenes/hook/clips/b/length", "121f").build()
+    film.set("scenes/hook/clips/a/length", "129f").set("scenes/hook/clips/b/length", "121f").make()
     assert run("plan", "--animatic", "--exit-code", *at).code == 0
     film.set("scenes/hook/narration/text", " ".join([LINES[0], "Lose it, and it is gone.", LINES[0]]))
     ran = run("plan", "--animatic", "--exit-code", *at)
@@ -110,24 +94,24 @@ def test_a_changed_line_is_told_when_its_clips_stay_as_they_are(film: Project) -
     }
     assert data["totals"]["unsaid"] == 1
     assert "Plan: 1 line to speak, 1 unchanged." in run("plan", "--animatic", "-q", "end", *at).out
-    assert film.build().rendered == set()
+    assert film.make().rendered == set()
     assert spoken(film) == sorted([*LINES, "Lose it, and it is gone."])
     assert run("plan", "--animatic", "--exit-code", *at).code == 0
 
 
-def test_a_line_that_two_scenes_share_is_spoken_once_and_counted_once(film: Project) -> None:
+def test_a_line_that_two_scenes_share_is_spoken_once_and_counted_once(film: Film) -> None:
     film.set("scenes/end/narration", {"text": LINES[0]})
     assert [line.target for line in film.look().unsaid] == [f"line:hook/{number}" for number in (1, 2, 3)]
     narrate(film)
     assert spoken(film) == sorted(LINES)
 
 
-def test_for_stills_alone_nothing_is_spoken(film: Project) -> None:
+def test_for_stills_alone_nothing_is_spoken(film: Film) -> None:
     film.set("references", {"key": {"generate": {"prompt": "A brass key on grey stone"}}})
     assert run("plan", "--only", "references", "--json", "-p", str(film.folder)).data["unsaid"] == []
 
 
-def test_lengths_follow_what_was_measured(film: Project) -> None:
+def test_lengths_follow_what_was_measured(film: Film) -> None:
     narrate(film)
     session = film.session()
     hook = session.speech().project.scene("hook").narration
@@ -137,16 +121,16 @@ def test_lengths_follow_what_was_measured(film: Project) -> None:
     assert cut.covered == 238
 
 
-def test_build_speaks_before_it_makes_clips(film: Project) -> None:
-    assert film.build().rendered == {"hook/a@1", "hook/b@1", "end/a@1"}
+def test_build_speaks_before_it_makes_clips(film: Film) -> None:
+    assert film.make().rendered == {"hook/a@1", "hook/b@1", "end/a@1"}
     timeline = json.loads((film.folder / "public/scenes/timeline.json").read_text())
     told = timeline["scenes"][0]["narration"]
     assert (told["src"], told["samples"], told["durationInFrames"]) == ("narration/hook.wav", 76000, 238)
     assert (film.folder / "public/narration/hook.wav").is_file()
 
 
-def test_captions_come_with_it(film: Project) -> None:
-    film.build()
+def test_captions_come_with_it(film: Film) -> None:
+    film.make()
     timeline = json.loads((film.folder / "public/scenes/timeline.json").read_text())
     assert timeline["captions"] == {"srt": "captions/film.srt", "vtt": "captions/film.vtt"}
     words = json.loads((film.folder / "public" / timeline["scenes"][0]["narration"]["captions"]).read_text())
@@ -154,18 +138,18 @@ def test_captions_come_with_it(film: Project) -> None:
     assert "Lose it and the coin is gone." in (film.folder / "public/captions/film.srt").read_text()
 
 
-def test_shorter_speech_renders_nothing_and_longer_the_fewest(film: Project) -> None:
-    film.build()
+def test_shorter_speech_renders_nothing_and_longer_the_fewest(film: Film) -> None:
+    film.make()
     film.set("scenes/hook/narration/text", " ".join(LINES[:2]))
-    assert film.build().rendered == set()
+    assert film.make().rendered == set()
     film.set("scenes/hook/narration/text", " ".join([*LINES, *LINES[:1] * 4]))
     narrate(film)
     assert stale(film.look()) <= {"hook/a@1", "hook/b@1"}
 
 
-def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Project) -> None:
+def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Film) -> None:
     film.set("scenes/hook/narration/text", "A cough. Another line.")
-    built = film.build()
+    built = film.make()
     assert built.done.code == 1
     assert built.ran == ["clip:end/a@1"]
     (problem,) = built.done.envelope["problems"]
@@ -178,18 +162,18 @@ def test_a_scene_that_cannot_be_spoken_is_not_rendered_to_a_guess(film: Project)
 
 
 @pytest.mark.parametrize("verb", [["narrate"], ["build", "--animatic"]])
-def test_what_an_engine_complains_of_is_told_once_a_scene_where_that_is_written(film: Project, verb: list[str]) -> None:
+def test_what_an_engine_complains_of_is_told_once_a_scene_where_that_is_written(film: Film, verb: list[str]) -> None:
     film.set("scenes/hook/narration/text", "A cough. Another cough.")
     told = run(*verb, "--json", "-p", str(film.folder)).envelope["problems"]
-    (problem,) = [problem for problem in told if problem["code"] == "speech"]
+    (problem,) = [problem for problem in told if problem["code"] == "S202"]
     assert problem["message"].startswith("hook: say: ")
     assert problem["message"].endswith("lost its voice")
     assert Path(problem["where"]["file"]).resolve() == film.file.resolve()
     assert problem["where"]["line"] == line_of(film.file.read_text(), "scenes/hook/narration")
-    assert problem["hint"].endswith("mend that, then: ltxflow narrate")
+    assert problem["hint"].endswith("fix that, then: ltxflow narrate")
 
 
-def test_an_unknown_engine_is_told_where_it_is_named(film: Project) -> None:
+def test_an_unknown_engine_is_told_where_it_is_named(film: Film) -> None:
     film.set("speech/engine", "sya")
     done = run("check", "-p", str(film.folder))
     assert done.code == 2
@@ -197,41 +181,41 @@ def test_an_unknown_engine_is_told_where_it_is_named(film: Project) -> None:
     assert 'did you mean "say"?' in done.err
 
 
-def unconfigured(film: Project) -> None:
+def unconfigured(film: Film) -> None:
     (film.folder.parent / "config/ltxflow/config.yaml").write_text("{}")
 
 
-def test_what_an_engine_made_stays_made_where_it_is_not_configured(film: Project) -> None:
+def test_what_an_engine_made_stays_made_where_it_is_not_configured(film: Film) -> None:
     at = ("-p", str(film.folder))
-    film.build()
+    film.make()
     unconfigured(film)
     assert run("plan", "--exit-code", *at).code == 0
     assert run("check", "--locked", *at).code == 0
     assert run("show", "hook/a", *at).code == 0
     (advice,) = [p for p in run("check", "--json", *at).envelope["problems"] if p["code"] == "L061"]
     assert (advice["level"], advice["message"]) == ("advice", 'engine "say" is not configured')
-    assert film.build().rendered == set()
+    assert film.make().rendered == set()
     assert spoken(film) == sorted(LINES)
 
 
-def test_only_a_line_that_must_be_spoken_needs_its_engine(film: Project) -> None:
+def test_only_a_line_that_must_be_spoken_needs_its_engine(film: Film) -> None:
     at = ("-p", str(film.folder))
-    film.build()
+    film.make()
     unconfigured(film)
     film.set("scenes/hook/narration/text", " ".join([LINES[0], "Guard it with your life.", LINES[2]]))
     planned = run("plan", *at)
     assert planned.code == 0
     assert "1 of 3 lines will be spoken by say, which is not configured" in planned.out
-    built = film.build()
+    built = film.make()
     assert built.done.code == 1
-    (problem,) = [problem for problem in built.done.envelope["problems"] if problem["code"] == "speech"]
+    (problem,) = [problem for problem in built.done.envelope["problems"] if problem["code"] == "S200"]
     assert "say: it is not among your engines: name it under engines: in your configuration" in problem["message"]
     assert spoken(film) == sorted(LINES)
 
 
-def test_a_clone_without_store_and_engine_is_planned_and_checked(film: Project, tmp_path: Path) -> None:
+def test_a_clone_without_store_and_engine_is_planned_and_checked(film: Film, tmp_path: Path) -> None:
     at = ("-p", str(film.folder))
-    film.build()
+    film.make()
     unconfigured(film)
     shutil.rmtree(film.store)
     shutil.rmtree(film.folder / ".ltxflow")
@@ -242,7 +226,7 @@ def test_a_clone_without_store_and_engine_is_planned_and_checked(film: Project, 
     assert "3 lines will be spoken by say, which is not configured" in planned.out
 
 
-def test_an_engine_that_a_film_brings_needs_trust(film: Project) -> None:
+def test_an_engine_that_a_film_brings_needs_trust(film: Film) -> None:
     film.set("engines", {"own": {"command": ["make-noise", "{text}", "{out}"]}})
     film.set("speech/engine", "own")
     done = run("plan", "-p", str(film.folder))

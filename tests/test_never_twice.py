@@ -26,12 +26,12 @@ from typing import Any, Literal
 
 import pytest
 from fakes.comfyui import FakeComfy, FakeProcess
-from fakes.studio import Studio
-from film import command
+from harness.command import command
+from harness.crashing import at_each_write
+from harness.studio import Studio
 from PIL import Image
 
 from ltxflow.cli.main import main
-from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_file
 from ltxflow.core.files import TEMP_PREFIX
 from ltxflow.core.timing import seed_for
@@ -270,17 +270,18 @@ def _be_the_build(arguments: list[str], into: int, counter: Path, moment: Moment
         os.dup2(into, 1)
         sys.stdout = os.fdopen(1, "w")
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # this process ends without closing anything
-        if moment is not None and moment.kind == "write":
-            numbers = count()
+        numbers = count()
 
-            def before(op: str, path: Path) -> None:
-                number = next(numbers)
-                if number >= moment.at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                counter.write_text(str(number))
+        def before(op: str, path: Path) -> None:
+            if moment is None or moment.kind != "write":
+                return
+            number = next(numbers)
+            if number >= moment.at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            counter.write_text(str(number))
 
-            files._before = before
-        code = main(arguments)
+        with at_each_write(before):
+            code = main(arguments)
         sys.stdout.flush()
     finally:
         os._exit(code)
@@ -361,13 +362,11 @@ def test_a_prompt_that_is_pulled_back_from_a_slow_server_never_starts_there(stud
         assert [run["outcome"] for run in slow.stats()["runs"]] == ["success"]
         assert len(fast.stats()["runs"]) == 4
     pulled = [event for event in studio.events("finished") if event["outcome"] == "cancelled"]
-    assert [event["cause"] for event in pulled] == ["pulled back for a server that ends it sooner"]
+    assert [event["cause"] for event in pulled] == ["withdrawn for a server that finishes it sooner"]
     assert len(sent) == 6
     assert len(studio.films) == 5
 
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return Studio(tmp_path)
+    return Studio.at(tmp_path).move_in(monkeypatch)

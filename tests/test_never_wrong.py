@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import pytest
 from fakes.comfyui import FakeProcess
-from films import templates_read_once
+from harness.templates import templates_read_once
+from harness.world import EDITS, World
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from world import EDITS, World
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -35,7 +35,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="world-"))
-        self.world = World(self.root, self.server)
+        self.world = World.at(self.root, server=self.server)
 
     def teardown(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
@@ -124,7 +124,7 @@ def test_plan_build_and_oracle_agree_in_a_long_campaign(server: FakeProcess) -> 
 
 @pytest.fixture
 def world(server: FakeProcess, tmp_path: Path) -> World:
-    return World(tmp_path, server)
+    return World.at(tmp_path, server=server)
 
 
 @pytest.mark.parametrize("after", range(8, 28, 3))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from film import FILM, Film, film_text
+from harness.film import FILM, Film, film_text
 
 
 @pytest.fixture
 def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / ".git").mkdir()
-    return Film(tmp_path / "film", tmp_path / "store").write()
+    return Film(tmp_path / "film", tmp_path / "store", tmp_path / "config").move_in(monkeypatch).write()
 
 
 @pytest.mark.parametrize("time", ["999999999999999999s", "999999999s", "99999999f"])
@@ -82,8 +80,8 @@ def test_a_setting_of_another_kind_is_told_where_it_is_written(
 @pytest.mark.parametrize(
     ("folder", "file", "hint"),
     [
-        ("ltxflow.lock", "", "a folder stands where the file belongs: move it away"),
-        ("", ".ltxflow", "a file stands where a folder belongs: move it away"),
+        ("ltxflow.lock", "", "move away the folder that is in the file's place"),
+        ("", ".ltxflow", "move away the file in the middle of that path"),
     ],
 )
 def test_a_folder_where_a_file_belongs_is_told_and_the_other_way_round(

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from film import Film
-from machines import MACHINES, Machine, clock_library, film_in, run_on, wrong
+from harness.film import Film
+from harness.machines import MACHINES, Machine, clock_library, film_in, run_on, wrong
 
 from ltxflow.core import memory_limit
 from ltxflow.core.errors import LtxflowError, Problem
@@ -42,7 +42,7 @@ def test_too_little_memory_is_said_before_anything_is_drawn(tmp_path: Path, mega
     assert isinstance(machine, Machine)
     ran = run_on(machine, tmp_path / "root", film_in(tmp_path / "root", machine), ("build", "--animatic"))
     assert ran.code == 1
-    assert "error: not enough memory: this process may not have 256 MB more [U009]" in ran.err
+    assert "error: not enough memory: 256 MB more are refused [U009]" in ran.err
     assert "ulimit -v unlimited" in ran.err
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import pytest
 from fakes.comfyui import FakeComfy
-from fakes.studio import Studio
-from film import run
+from harness.command import run
+from harness.studio import Studio
 from PIL import Image
 
 from ltxflow.comfy.files import Transfers
@@ -28,10 +28,8 @@ def server() -> Iterator[FakeComfy]:
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    monkeypatch.setenv("LTXFLOW_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    made = Studio(tmp_path)
+    made = Studio.at(tmp_path).move_in(monkeypatch)
     return made.write("a", "b", scene='crossfade: 2f\nnarration: {duration: 0.5s, text: "One key."}')
 
 
@@ -108,7 +106,7 @@ def test_a_file_that_changes_between_network_and_store_is_not_kept(
     monkeypatch.setattr(Transfers, "download", spoiled)
     ran = studio.build(server)
     assert ran.code == 1
-    assert any("is not what it should be: its sha256 is" in p["message"] for p in ran.envelope["problems"])
+    assert any("has the sha256" in p["message"] for p in ran.envelope["problems"])
     monkeypatch.setattr(Transfers, "download", came)
     assert studio.build(server).code == 0
     store = Store(studio.root / "store")

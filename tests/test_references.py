@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fakes.comfyui import FakeComfy
 from fakes.images import TEMPLATE, FakeImages, png
-from film import Film, Ran, film_text, prompt, run
+from harness.command import Ran, run
+from harness.film import Film, film_text, prompt
 from PIL import Image
 
 from ltxflow.lock.model import lock_text, read_lock
@@ -205,7 +206,7 @@ def test_equal_pixels_stop_there(shared: Film, server: FakeComfy, studio: FakeIm
     build(shared, server)
     shared.edit("leather", "linen")
     before = next(asked for asked in studio.asked if "left" not in asked.body["prompt"])
-    studio._answers.append(studio._reply(before))  # the server shows the same for another prompt
+    studio.answers.append(studio.reply(before))  # the server shows the same for another prompt
     assert build(shared, server, "hook/a") == [HERO]
 
 

@@ -26,7 +26,8 @@ import av
 import numpy as np
 import pytest
 import websockets
-from film import command, film_text
+from harness.command import command
+from harness.film import film_text
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError

@@ -1,4 +1,4 @@
-"""What is published validates against what is promised: the schemas in `schemas/`."""
+"""Published files validate against the schemas in `schemas/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.lock.model import read_lock, write_lock
@@ -21,7 +21,7 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 
 
 def without_description(schema: Any, place: str = "") -> list[str]:
-    """Every property of a schema that an editor could not explain."""
+    """Return the properties of a schema without a description."""
     if not isinstance(schema, dict):
         return []
     found = []
@@ -37,7 +37,7 @@ def without_description(schema: Any, place: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_schema_is_one(name: str) -> None:
+def test_a_schema_is_valid(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(validator(name).schema)
 
 
@@ -72,7 +72,7 @@ def test_every_line_of_a_build_validates(film: Film) -> None:
     }
 
 
-def test_a_line_with_another_shape_does_not(film: Film) -> None:
+def test_a_line_of_another_form_does_not_validate(film: Film) -> None:
     (event, *_) = film.build().events("action-finished")
     assert not validator("event").is_valid({**event, "outcome": "perhaps"})
     assert not validator("event").is_valid({k: v for k, v in event.items() if k != "target"})
@@ -89,7 +89,7 @@ def test_the_lock_after_a_render_validates(film: Film) -> None:
     assert list(data)[1:] == sorted(list(data)[1:])
 
 
-def test_the_lock_is_not_written_when_it_says_the_same(film: Film) -> None:
+def test_an_unchanged_lock_is_not_written(film: Film) -> None:
     film.render()
     film.run("build")
     path = film.folder / "ltxflow.lock"

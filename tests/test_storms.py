@@ -1,4 +1,4 @@
-"""No rerun storms: what an upgrade would render again is named, kept with a word, and asked about before it is paid."""
+"""No rerun storms: what an upgrade would render again is named, kept on request, confirmed before it is paid for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from film import Film
-from films import write_picture
+from harness.film import Film
+from harness.media import write_picture
 
 from ltxflow.build import approval
 from ltxflow.models.load import templates_folder
@@ -44,7 +44,7 @@ def test_a_plan_names_the_upgrade_and_how_to_keep_what_there_is(upgraded: Film) 
     assert upgrade["cause"] == "ltxflow makes clips another way (version 2 → 99)"
     assert len(upgrade["targets"]) == 12
     told = upgraded.run("plan").out
-    assert "12 clips would be rendered again; keep what there is with: ltxflow accept --all-upgrades" in told
+    assert "12 clips would be rendered again; keep the existing results with: ltxflow accept --all-upgrades" in told
 
 
 def test_accepting_all_upgrades_renders_nothing(upgraded: Film) -> None:
@@ -55,10 +55,10 @@ def test_accepting_all_upgrades_renders_nothing(upgraded: Film) -> None:
     assert upgraded.run("plan", "--json").data["upgrades"] == []
     built = upgraded.run("build", "--json")
     assert (built.code, built.totals["rendered"], built.totals["hit"]) == (0, 0, 12)
-    assert "no upgrade would render anything again" in upgraded.run("accept", "--all-upgrades").out
+    assert "no upgrade would re-render anything" in upgraded.run("accept", "--all-upgrades").out
 
 
-def test_a_build_of_few_says_so_and_asks_nothing(upgraded: Film) -> None:
+def test_a_build_of_few_reports_it_and_asks_nothing(upgraded: Film) -> None:
     with FakeComfy() as server:
         ran = upgraded.run("build", "hook/a", "end/b", "--json", "--server", server.url)
     (notice,) = [event["message"] for event in ran.events("notice") if "another way" in event["message"]]
@@ -77,7 +77,7 @@ def test_accepting_takes_selectors(upgraded: Film) -> None:
     assert upgraded.run("accept", "nowhere").code == 2
 
 
-def test_a_clip_whose_author_changed_it_too_is_no_upgrade(upgraded: Film) -> None:
+def test_a_clip_whose_author_changed_it_too_is_not_upgrade(upgraded: Film) -> None:
     upgraded.edit("hook-a", "hook a")
     (upgrade,) = upgraded.run("plan", "--json").data["upgrades"]
     assert len(upgrade["targets"]) == 11
@@ -102,10 +102,10 @@ def test_a_template_that_changed_is_named(film: Film, monkeypatch: pytest.Monkey
     assert len(upgrade["targets"]) == 12
 
 
-def test_a_build_that_nobody_watches_does_not_pay_again_for_many(upgraded: Film) -> None:
+def test_a_build_that_no_one_watches_does_not_pay_again_for_many(upgraded: Film) -> None:
     ran = upgraded.run("build")
     assert ran.code == 2
-    assert "12 clips that were paid for would be rendered again" in ran.err
+    assert "the build re-renders 12 finished clips" in ran.err
     assert "since ltxflow makes clips another way" in ran.err
     assert "--yes" in ran.err
     assert "ltxflow accept --all-upgrades" in ran.err
@@ -114,12 +114,12 @@ def test_a_build_that_nobody_watches_does_not_pay_again_for_many(upgraded: Film)
 
 
 @pytest.mark.parametrize("options", [("--yes",), ("--force",), ("hook/a",)])
-def test_with_yes_or_for_a_few_it_goes_on(upgraded: Film, options: tuple[str, ...]) -> None:
+def test_with_yes_or_for_a_few_it_continues(upgraded: Film, options: tuple[str, ...]) -> None:
     ran = upgraded.run("build", "--server", "http://127.0.0.1:9", *options)
     assert ran.code == 4, "it went on to look for a server"
 
 
-def test_a_new_film_and_a_few_edits_are_built_unasked(film: Film, tmp_path: Path) -> None:
+def test_a_new_film_and_a_few_edits_are_built_without_asking(film: Film, tmp_path: Path) -> None:
     for clip in "abc":
         film.edit(f"hook-{clip}", f"hook {clip}")
     assert film.run("build", "--server", "http://127.0.0.1:9").code == 4
@@ -137,16 +137,16 @@ def test_the_limits_are_the_users(upgraded: Film, tmp_path: Path, monkeypatch: p
     (upgraded.store / "speeds.json").write_text(json.dumps({"a": {"rate": 1e-4, "count": 20, "spread": 0.1}}))
     ran = upgraded.run("build", "--server", "http://127.0.0.1:9")
     assert ran.code == 2
-    assert "minutes of GPU" in ran.err
+    assert "min of GPU" in ran.err
     (folder / "config.yaml").write_text("ask_above: {clips: many}\n")
     ran = upgraded.run("plan")
     assert ran.code == 2
     assert "config.yaml:1:13" in ran.err
-    assert "write  ask_above:" in ran.err
+    assert "write ask_above:" in ran.err
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 4), ("\n", 2), ("no\n", 2)])
-def test_somebody_at_a_terminal_is_asked(
+def test_a_person_at_a_terminal_is_asked(
     upgraded: Film, answer: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -158,8 +158,7 @@ def test_somebody_at_a_terminal_is_asked(
     monkeypatch.setattr("ltxflow.ui.terminal.Console.confirm", confirm)
     assert upgraded.run("build", "--server", "http://127.0.0.1:9").code == code
     assert asked == [
-        "12 clips that were paid for would be rendered again, since ltxflow makes clips another way "
-        "(version 2 → 99). Go on?"
+        "the build re-renders 12 finished clips, since ltxflow makes clips another way (version 2 → 99). Go on?"
     ]
 
 
@@ -170,7 +169,7 @@ def test_defaults_are_written_down() -> None:
 # --- before the edit
 
 
-def test_what_if_a_picture_were_another_one(film: Film) -> None:
+def test_what_if_a_picture_were_different(film: Film) -> None:
     write_picture(film.folder / "refs" / "hero.png", (200, 10, 10))
     text = film.file.read_text()
     for clip in ("hook-a", "hook-c"):
@@ -185,21 +184,21 @@ def test_what_if_a_picture_were_another_one(film: Film) -> None:
     assert told["maybe"] == {}
     shown = film.run("plan", "--what-if", "refs/hero.png")
     assert shown.code == 0
-    assert "  ~ hook/a    49f  would be made again" in shown.out
+    assert "  ~ hook/a    49f  would be rendered again" in shown.out
     assert "10 clips unchanged" in shown.out
     write_picture(film.folder / "refs" / "hero.png", (10, 10, 200))
     assert targets(film) == told["again"], "the edit does what was said"
 
 
-def test_what_if_is_told_in_columns(film: Film) -> None:
+def test_what_if_is_reported_in_columns(film: Film) -> None:
     write_picture(film.folder / "refs" / "hero.png", (200, 10, 10))
     film.edit("- id: a", "- id: a-longer-name\n        length: 121f\n        reference: refs/hero.png")
     film.edit("- id: c", "- id: c\n        reference: refs/hero.png")
     shown = film.run("plan", "--what-if", "refs/hero.png", "--what-if", "project.yaml").out.splitlines()
     told = [line for line in shown if line.startswith(("  ~", "  ?"))]
     assert told[:4] == [
-        "  ~ hook/a-longer-name   121f  would be made again",
-        "  ~ hook/c                49f  would be made again",
+        "  ~ hook/a-longer-name   121f  would be rendered again",
+        "  ~ hook/c                49f  would be rendered again",
         "  ? hook/a-longer-name   121f  if its prompt changes",
         "  ? hook/b                49f  if its prompt changes",
     ]
@@ -211,7 +210,7 @@ def test_what_if_of_a_file_that_the_film_does_not_read(film: Film) -> None:
     assert 'the film does not read "refs/nobody.png"' in ran.err
 
 
-def test_what_if_a_template_were_another_one(film: Film) -> None:
+def test_what_if_a_template_were_different(film: Film) -> None:
     template = templates_folder() / "ltx2-19b" / "t2v.json.j2"
     (told,) = film.run("plan", "--what-if", str(template), "--json").data["what_if"]
     assert set(told["maybe"].values()) == {"if what the template makes changes"}

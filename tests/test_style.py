@@ -22,13 +22,26 @@ from ltxflow.cli.table import COMMANDS
 from ltxflow.core.files import data_dir
 
 PACKAGE = Path(ltxflow.__file__).parent
-COMPLY = ("", "cli", "decisions", "messages", "ui")  # packages that are held to this page; "" is ltxflow itself
-EXCEPT = {"ltxflow.cli.answer_cache": "being rewritten with the memo"}
+PENDING = ("plan", "session")  # packages whose words are still being rewritten
+EXCEPT = {  # modules that are not held to this page, and why
+    "ltxflow.cli.answer_cache": "being rewritten with the memo",
+    "ltxflow.store.index": "being rewritten with the memo",
+    "ltxflow.store.memo": "being rewritten with the memo",
+    "ltxflow.store.snapshot": "being rewritten with the memo",
+    "ltxflow.build.loop": "to be rewritten",
+    "ltxflow.core.timing": "to be rewritten",
+    "ltxflow.farm.options": "to be rewritten",
+    "ltxflow.farm.schedule": "to be rewritten",
+    "ltxflow.farm.workers": "to be rewritten",
+    "ltxflow.project.prompt_words": "lists words of prompts",
+    "ltxflow.project.sentences": "lists words of prompts",
+    "ltxflow.steps.slate": "its words are in keys",
+}
 
 # Correct English in the wrong register: STYLE.md says what to write.
 BANNED = re.compile(
     r"\b(told|tells|said|says who|heard|asked about|looked at|by now|anew|meanwhile|nobody|somebody|whoever"
-    r"|another one|goes on|is no(?! longer)|of (?:its|their|your|our) own|stands for|what became of)\b",
+    r"|another one|goes on|(?<!there )is no(?! longer)|of (?:its|their|your|our) own|stands for|what became of)\b",
     re.IGNORECASE,
 )
 # First words of a function's docstring that do not begin an imperative sentence.
@@ -39,6 +52,7 @@ NOT_IMPERATIVE = re.compile(
 SMALL = {  # modules, or packages with their modules, that may have fewer than 40 lines, and why
     "ltxflow.__main__": "what `python -m ltxflow` runs",
     "ltxflow.cli.commands": "a command costs one file",
+    "ltxflow.media.speech": "an engine costs one file",
     "ltxflow.messages": "the rules of a package are one file",
 }
 LEAST, MOST = 40, 600  # lines of a module
@@ -56,7 +70,7 @@ def package_of(module: str) -> str:
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-HELD = [module for module in MODULES if package_of(module) in COMPLY and module not in EXCEPT]
+HELD = [module for module in MODULES if package_of(module) not in PENDING and module not in EXCEPT]
 
 
 def docstrings(module: str) -> Iterator[tuple[ast.AST, str]]:
@@ -74,10 +88,10 @@ def is_property(node: ast.AST) -> bool:
 
 
 def texts(module: str) -> Iterator[tuple[int, str]]:
-    """Yield the strings and comments of a module, with their lines."""
+    """Yield the strings of several words and the comments of a module, with their lines."""
     source = MODULES[module].read_text()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
             yield node.lineno, node.value
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -88,8 +102,10 @@ def texts(module: str) -> Iterator[tuple[int, str]]:
 def test_docstrings_begin_with_a_short_sentence(module: str) -> None:
     for node, text in docstrings(module):
         first = text.partition("\n")[0].rstrip()
+        if re.match(r"`.*`$", first):
+            continue  # an example says it all
         place = f"{module}:{getattr(node, 'lineno', 1)}: {first}"
-        assert first.endswith((".", ":", "?")), place
+        assert first.endswith((".", ":", "?", "…")), place
         assert len(first) + getattr(node, "col_offset", 0) <= WIDEST, place
         assert not first.startswith("Given"), place
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not is_property(node):

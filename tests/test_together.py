@@ -9,14 +9,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from film import Film, command
-from test_crash import gated
+from harness.command import command
+from harness.film import Film
+from harness.slates import gated
 
 from ltxflow.lock.model import read_lock
 from ltxflow.store.store import Store
 
 
-def start(film: Film, *argv: str, setup: str = "import film; film.use_canned()") -> subprocess.Popen[str]:
+def start(
+    film: Film, *argv: str, setup: str = "from harness import slates; slates.use_canned()"
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(*argv, "-p", str(film.folder), setup=setup),
         stdout=subprocess.PIPE,

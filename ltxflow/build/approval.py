@@ -1,11 +1,11 @@
-"""What a build would cost, and whether a person should be asked first: renders that were paid for once already."""
+"""The approval of a build: what it would cost, and whether to ask before clips that were paid for render again."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from ltxflow.core.errors import USAGE, LtxflowError, Problem, raise_errors
+from ltxflow.core.errors import USAGE, LtxflowError, problem, raise_errors
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.plan.plan import Plan
 from ltxflow.plan.upgrades import paid_again, upgrades
@@ -13,81 +13,82 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node, pool_of
 from ltxflow.store.speeds import read_speeds
 
-CLIPS, MINUTES = 10, 30.0  # rendered again without a question, unless the user's configuration says otherwise
+CLIPS, MINUTES = 10, 30.0  # re-rendered without a question, unless the user's configuration has other limits
+
+Approve = Callable[[Session, Plan], None]
 
 
 class ApprovalRequired(LtxflowError):
-    """More would be rendered again than a person may have meant. `question` is what to ask where one can be asked."""
+    """A build would re-render more than a person may have meant. `question` is the text to confirm."""
 
     def __init__(self, question: str, hint: str) -> None:
         self.question = question
-        super().__init__(Problem(f"{question}: say so with --yes", hint=hint, code="R001"), exit_code=USAGE)
+        super().__init__(problem("R001", question=question, hint=hint), exit_code=USAGE)
 
 
-def check_twins(outlook: Plan) -> None:
-    """Raise LtxflowError where a clip is to be rendered that moves word for word as another of its scene [P108].
+def approve_all(session: Session, plan: Plan) -> None:
+    """Approve everything: the caller named the clips."""
 
-    What is rendered already, and further takes of it, are not held up.
+
+def require_approval(session: Session, plan: Plan, servers: Sequence[str] = ()) -> None:
+    """Raise ApprovalRequired where a build would re-render more finished clips than the user's limits allow.
+
+    `servers` are those of the command line.
     """
-    if outlook.mode != "render":
-        return
-    due = {change.clip for change in outlook.changes if change.kind in ("create", "change", "maybe") and change.file}
-    scenes = [scene for scene in outlook.project.scenes if any(clip.path in due for clip in scene.clips)]
-    if not scenes:
-        return
-    from ltxflow.project.lint import same_motion  # by need: its lists of words take longer than a plan of what is made
-
-    raise_errors(problem for scene in scenes for problem in same_motion(scene) if due.intersection(problem.of))
-
-
-Consent = Callable[[Session, Plan], None]
-
-
-def unasked(session: Session, outlook: Plan) -> None:
-    """Whoever asks for this asked for it by name."""
-
-
-def consent(session: Session, outlook: Plan, servers: Sequence[str] = ()) -> None:
-    """Given what a build would do, raise Unsure where it would pay again for more than the user's limits.
-
-    `servers` are those named on the command line.
-    """
-    again = {target for target in paid_again(outlook) if pool_of(outlook.plan.nodes[target]) == "gpu"}
+    again = {target for target in paid_again(plan) if pool_of(plan.plan.nodes[target]) == "gpu"}
     if not again:
         return
     limits: Mapping[str, float] = session.config.ask_above
-    spent = gpu_time(session, outlook, servers, again)
+    spent = gpu_time(session, plan, servers, again)
     minutes = spent.gpu_s / 60 if spent else 0.0
     if len(again) <= limits.get("clips", CLIPS) and minutes <= limits.get("minutes", MINUTES):
         return
-    told = upgrades(outlook)
-    why = f", since {told[0].cause}" if told else ""
-    worth = f" (about {minutes:.0f} minutes of GPU)" if spent else ""
-    clips = f"{len(again)} clip{'s' if len(again) != 1 else ''}"
-    hint = "`ltxflow plan` says why of each; "
-    hint += "keep them with: ltxflow accept --all-upgrades; " if told else ""
-    hint += "the limits are `ask_above` in your configuration"
-    raise ApprovalRequired(f"{clips} that were paid for would be rendered again{worth}{why}", hint)
+    found = upgrades(plan)
+    cost = f" (≈ {minutes:.0f} min of GPU)" if spent else ""
+    cause = f", since {found[0].cause}" if found else ""
+    clips = f"{len(again)} finished clip{'s' if len(again) != 1 else ''}"
+    hint = "see `ltxflow plan` for each reason; "
+    hint += "keep them with `ltxflow accept --all-upgrades`; " if found else ""
+    hint += "set the limits with `ask_above` in your configuration"
+    raise ApprovalRequired(f"the build re-renders {clips}{cost}{cause}", hint)
+
+
+def check_same_motion(plan: Plan) -> None:
+    """Raise LtxflowError where a clip to be rendered moves word for word like another of its scene [P108].
+
+    Clips that are rendered already, and their further takes, pass.
+    """
+    if plan.mode != "render":
+        return
+    due = {change.clip for change in plan.changes if change.kind in ("create", "change", "maybe") and change.file}
+    scenes = [scene for scene in plan.project.scenes if any(clip.path in due for clip in scene.clips)]
+    if not scenes:
+        return
+    from ltxflow.project.lint import same_motion  # late: its word lists take longer than a plan without changes
+
+    raise_errors(each for scene in scenes for each in same_motion(scene) if due.intersection(each.of))
 
 
 def gpu_time(
-    session: Session, outlook: Plan, named: Sequence[str] = (), targets: set[str] | None = None
+    session: Session, plan: Plan, named: Sequence[str] = (), targets: set[str] | None = None
 ) -> Estimate | None:
-    """Given an outlook, return what its renders (or those `targets`) will take on the servers a build would use, by
-    what earlier ones took there; None where nothing is known. `named` are servers of the command line."""
+    """Return an estimate for the renders of a plan (or those of `targets`) on the servers of a build.
+
+    It follows from earlier renders there; None where there are none. `named` are the servers of the command line.
+    """
     missing: list[Node] = [
         status.node
-        for target, status in outlook.statuses.items()
+        for target, status in plan.statuses.items()
         if status.state != "hit" and pool_of(status.node) == "gpu" and (targets is None or target in targets)
     ]
     speeds = read_speeds(session.store.root) if missing else {}
     if not speeds:
         return None
-    from ltxflow.comfy.discovery import find_servers  # by need: mostly there is nothing to render, or nothing known
+    from ltxflow.comfy.discovery import find_servers  # late: mostly nothing is to be rendered, or nothing is known
 
     try:
-        places = find_servers(list(named), os.environ, session.config.as_servers, session.project.server or None)
-    except LtxflowError:  # a server that is named wrongly is for the build to tell
+        addresses = find_servers(list(named), os.environ, session.config.as_servers, session.project.server or None)
+    except LtxflowError:  # the build reports a wrong address
         return None
-    is_guess = any(place.is_guess for place in places)
-    return estimate(missing, speeds, [place.url for place in places], is_guess=is_guess)
+    is_guess = any(address.is_guess for address in addresses)
+    return estimate(missing, speeds, [address.url for address in addresses], is_guess=is_guess)

@@ -1,8 +1,7 @@
-"""The life of an action as a small state machine. Pure; one function makes every transition.
+"""The build loop: run what a build graph is missing, each action as soon as its inputs are made.
 
-The build loop: runs what a plan says is missing, as soon as what it needs is there. Knows no server and no face.
-
-Runs actions on this machine, a few at a time.
+The life of an action is a small state machine in which one function makes every transition. Knows no server and no
+user interface; `LocalExecutor` runs actions on this machine.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from typing import Literal, Protocol
 
 from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Key, Output
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, Notice, Outcome
 from ltxflow.plan.evaluate import Lookup, Status, evaluate_node, output_of
 from ltxflow.plan.graph import BuildGraph
 from ltxflow.plan.review import Review, is_inspected, shown
-from ltxflow.steps import ActionContext, Node, inspect, made_by, pool_of, step
+from ltxflow.steps import ActionContext, Node, inspect, pool_of, step
 from ltxflow.store.store import Store
 from ltxflow.store.traces import Trace
 
@@ -46,12 +45,12 @@ SETTLED = frozenset[State](["made", "failed", "skipped"])
 
 @dataclass
 class States:
-    """The state of every target of a run, in plan order."""
+    """The state of every target of a run, in the order of the graph."""
 
     of: dict[str, State] = field(default_factory=dict)
 
     def set(self, target: str, state: State) -> None:
-        """Every transition passes here; a forbidden one is a bug of ours."""
+        """Change the state of a target. A forbidden transition is a bug of ours."""
         now = self.of.get(target)
         if now is not None and state not in MOVES[now]:
             raise AssertionError(f"{target}: {now} → {state}")
@@ -66,22 +65,22 @@ class States:
 
 
 Emit = Callable[[Event], None]
-Putting = Callable[[], AbstractContextManager[Callable[[Iterable[str]], None]]]
+Storing = Callable[[], AbstractContextManager[Callable[[Iterable[str]], None]]]
 
-AHEAD = 128  # targets that are started before others have ended: more than the schedule of servers looks at
-GROUP_S = 0.25  # so long at most does what can be had from traces wait to be written together
+AHEAD = 128  # targets started before others have ended: more than the schedule of servers considers
+GROUP_S = 0.25  # the longest wait before what follows from traces is written together
 
 
 class Executor(Protocol):
     """Where actions run, and how many at once."""
 
     async def run(self, status: Status, job: ActionContext) -> None:
-        """Make the status' action: fill `job.out` and `job.facts`. Raise LtxflowError when it cannot be made."""
+        """Run the action of a status: fill `job.out` and `job.facts`. Raise LtxflowError when it fails."""
 
 
 @dataclass
 class RunResult:
-    """What became of every target of a run."""
+    """How every target of a run ended."""
 
     statuses: dict[str, Status]
     rendered: set[str] = field(default_factory=set)
@@ -89,34 +88,35 @@ class RunResult:
     failed: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
-    made: dict[Key, Trace] = field(default_factory=dict)  # in this run: another clip may want the same
+    made: dict[Key, Trace] = field(default_factory=dict)  # in this run: another clip may have the same key
 
 
-def _alone() -> AbstractContextManager[Callable[[Iterable[str]], None]]:
+def _unregistered() -> AbstractContextManager[Callable[[Iterable[str]], None]]:
     return nullcontext(lambda keys: None)
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run's surroundings: where it keeps what it makes, who runs it, who is told."""
+    """The surroundings of a run: the store, the executors, and the callbacks."""
 
     store: Store
     lookup: Lookup
     executors: Mapping[str, Executor]  # by pool
     emit: Emit
-    made: Callable[[Node, Trace], None]  # called once it is known what stands for a target: the lock's turn
+    on_made: Callable[[Node, Trace], None]  # called once the result of a target is settled: updates the lock
     keep_going: bool = True
-    recorded: Callable[[Key], None] = lambda key: None  # called once a trace is recorded
-    review: Callable[[], Review] | None = None  # of what came back, by the lock as it is then
-    putting: Putting = _alone  # around what is put into the store: it yields what is told the key
-    write: Callable[[], None] = lambda: None  # called now and then, and at the end: what `made` gathered is to be kept
-    is_first: Callable[[Key], bool] = lambda key: False  # what is to be started before all else
+    on_recorded: Callable[[Key], None] = lambda key: None  # called once a trace is recorded
+    review: Callable[[], Review] | None = None  # of results, by the lock as it is then
+    storing: Storing = _unregistered  # around writes to the store: yields a callback that registers their keys
+    write: Callable[[], None] = lambda: None  # called now and then, and at the end: writes what `on_made` gathered
+    is_first: Callable[[Key], bool] = lambda key: False  # whether a key starts before all others
 
 
 @contextmanager
-def _tidy() -> Iterator[None]:
-    """Have what clips leave behind taken away soon, so that memory does not grow with them; the film and its plan,
-    which are there already and stay, are not looked through each time."""
+def _small_heap() -> Iterator[None]:
+    """Collect garbage often, so that memory does not grow with the clips; the film and its plan, which stay, are
+    frozen and not searched each time.
+    """
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
@@ -127,56 +127,55 @@ def _tidy() -> Iterator[None]:
         gc.unfreeze()
 
 
-async def build(plan: BuildGraph, found: Mapping[str, Status], builder: RunContext) -> RunResult:
-    """Given a plan and what is known of its targets, make every miss and return what became of each.
+async def build(graph: BuildGraph, found: Mapping[str, Status], context: RunContext) -> RunResult:
+    """Make every miss of a build graph, and return how each target ended. `found` are the statuses before.
 
-    A failure skips what needs it and nothing else, or everything that has not started with `keep_going` off, and
-    where the disk takes no more: what could not be kept is not paid for.
-    Cancelling keeps what is finished and skips the rest: the result says `interrupted`. Raise LtxflowError where there
-    is not enough memory to begin.
+    A failure skips what needs it and nothing else; with `keep_going` off, or when the disk is full, it skips everything
+    that has not started: what cannot be kept is not paid for. Cancelling keeps what is finished and skips the rest; the
+    result is then `interrupted`. Raise LtxflowError where there is not enough memory to begin.
     """
     if any(status.state != "hit" for status in found.values()):
         memory_limit.require()
-    return await _Run(plan, found, builder).run()
+    return await _Run(graph, found, context).run()
 
 
 class _Run:
-    """A run under way. What there is to do when a target is settled does not grow with the number of targets."""
+    """A run in progress. The work when a target settles does not grow with the number of targets."""
 
-    def __init__(self, plan: BuildGraph, found: Mapping[str, Status], builder: RunContext) -> None:
-        self.plan, self.builder = plan, builder
-        self.keep_going = builder.keep_going
-        self.built = RunResult(dict(found))
+    def __init__(self, graph: BuildGraph, found: Mapping[str, Status], context: RunContext) -> None:
+        self.graph, self.context = graph, context
+        self.keep_going = context.keep_going
+        self.result = RunResult(dict(found))
         self.states = States()
         self.needed_by: dict[str, list[str]] = {}
-        self.ready: defaultdict[str, deque[str]] = defaultdict(deque)  # by pool: none waits for what another is full of
+        self.ready: defaultdict[str, deque[str]] = defaultdict(deque)  # by pool: a full pool delays no other
         self.taken: Counter[str] = Counter()  # of the running, by pool
-        self.parked: dict[Key, list[str]] = {}  # those that wait for another one with the same key
+        self.waiting_on_key: dict[Key, list[str]] = {}  # targets whose key is being made for another
         self.running: dict[asyncio.Task[Trace], str] = {}
-        self.begun: set[str] = set()  # of the running: those that have left their pool's queue
+        self.begun: set[str] = set()  # of the running: those that left the queue of their pool
         self.ended: deque[asyncio.Task[Trace]] = deque()
         self.wake = asyncio.Event()
-        self.write_at: float | None = None  # when what was gathered is to be written
+        self.write_at: float | None = None  # when gathered results are to be written
 
     async def run(self) -> RunResult:
-        for target, status in self.built.statuses.items():
+        for target, status in self.result.statuses.items():
             self.states.set(target, "made" if status.state == "hit" else "waiting")
         waiting = self.states.in_state("waiting")
         for target in waiting:
-            for need in self.plan.needs(target):
+            for need in self.graph.needs(target):
                 self.needed_by.setdefault(need, []).append(target)
         try:
-            with _tidy():
+            with _small_heap():
                 self._advance(waiting)
                 await self._until_settled()
         except asyncio.CancelledError:
             await self._interrupt()
-        except BaseException:  # a bug, a full disk: let the others end quietly, and fly
+        except BaseException:  # a bug, a full disk: end the others first
             await self._cancel_all()
             raise
         finally:
             self._write()
-        return self.built
+        return self.result
 
     async def _until_settled(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -196,35 +195,35 @@ class _Run:
                 self._write()
 
     def _write(self) -> None:
-        """Write what was gathered since the last time: the index's rows and the lock's lines.
+        """Write what was gathered since the last time: the rows of the index and the lines of the lock.
 
-        They may wait for each other, since both follow from traces and blobs, which are on the disk before a clip
-        counts as made: whoever is killed in between finds those, and the next run writes the rest.
+        They may wait: both follow from traces and blobs, which are on the disk before a clip counts as made. After
+        a kill the next run finds those and writes the rest.
         """
         self.write_at = None
-        self.builder.store.write_index()
-        self.builder.write()
+        self.context.store.write_index()
+        self.context.write()
 
     def _start(self) -> None:
-        """Start what is ready, up to AHEAD of each pool: what they need for their way is in memory for these alone."""
+        """Start ready targets, up to AHEAD in each pool: only these hold their inputs and files in memory."""
         while pool := next((name for name, queue in self.ready.items() if queue and self.taken[name] < AHEAD), ""):
             self._begin(self.ready[pool].popleft(), pool)
 
     def _begin(self, target: str, pool: str) -> None:
-        if self.states.of[target] != "ready" or self._settle_twin(target):
+        if self.states.of[target] != "ready" or self._reuse_same_key(target):
             return
-        status = self.built.statuses[target]
+        status = self.result.statuses[target]
         assert status.key is not None
-        if status.key in self.parked:
-            self.parked[status.key].append(target)  # no key is made twice: this one waits for the other
+        if status.key in self.waiting_on_key:
+            self.waiting_on_key[status.key].append(target)  # no key is made twice
             return
-        self.parked[status.key] = []
+        self.waiting_on_key[status.key] = []
         self.states.set(target, "running")
         self.taken[pool] += 1
-        inputs = _inputs(status.node, self.built, self.builder)
-        self.built.resumed.discard(target)
+        inputs = _inputs(status.node, self.result, self.context)
+        self.result.resumed.discard(target)
         task = asyncio.create_task(
-            _make(status, inputs, self.builder, self.begun, self._failed, self.built.resumed.add)
+            _make(status, inputs, self.context, self.begun, self._failed, self.result.resumed.add)
         )
         self.running[task] = target
         task.add_done_callback(self._ended)
@@ -234,7 +233,7 @@ class _Run:
         self.wake.set()
 
     def _failed(self, error: LtxflowError) -> None:
-        """Without `keep_going`, end all that has not begun: now, before another takes the place that is free."""
+        """Without `keep_going`, cancel what has not begun, now, before another takes the free slot."""
         self.keep_going = self.keep_going and not _is_of_the_machine(error)
         for task, target in self.running.items():
             if not self.keep_going and target not in self.begun and task is not asyncio.current_task():
@@ -246,40 +245,40 @@ class _Run:
         await asyncio.gather(*self.running, return_exceptions=True)
 
     async def _interrupt(self) -> None:
-        self.built.interrupted = True
+        self.result.interrupted = True
         await self._cancel_all()
         for task in list(self.running):
             self._settle(task)
         for target in self.states.in_state("waiting", "ready"):
             self._skip(target, "interrupted")
 
-    # What became of a target, and what follows from it
+    # How a target ends, and what follows
 
     def _advance(self, targets: Iterable[str]) -> None:
-        """Move waiting targets whose needs are settled to ready, made (early cutoff) or skipped; and on from there."""
+        """Move waiting targets with settled needs to ready, made (early cutoff) or skipped, and so on from there."""
         todo = deque(targets)
         while todo:
             target = todo.popleft()
             if self.states.of[target] != "waiting":
                 continue
-            needs = self.plan.needs(target)
+            needs = self.graph.needs(target)
             lost = [need for need in needs if self.states.of[need] in ("failed", "skipped")]
             if lost:
                 self._skip(target, f"needs {lost[0]}")
             elif all(self.states.of[need] == "made" for need in needs):
-                self._now_known(target, needs)
+                self._inputs_made(target, needs)
             if self.states.of[target] in SETTLED:
                 todo.extend(self.needed_by.get(target, ()))
 
-    def _now_known(self, target: str, needs: Iterable[str]) -> None:
-        """What it needs is made: then its key is known, and with it whether it is there already."""
-        status = self.built.statuses[target]
+    def _inputs_made(self, target: str, needs: Iterable[str]) -> None:
+        """Compute the key of a target whose needs are made, and take its result if that exists already."""
+        status = self.result.statuses[target]
         if status.state == "maybe":
-            before = {need: self.built.statuses[need] for need in needs}
-            found = evaluate_node(self.plan.nodes[target], before, self.builder.lookup, status.is_forced)
-            if not found.is_forced:  # a forced clip keeps its own seed, though another try of it is in the cut
-                found = _standing(found, before, self.builder)
-            status = self.built.statuses[target] = found
+            before = {need: self.result.statuses[need] for need in needs}
+            found = evaluate_node(self.graph.nodes[target], before, self.context.lookup, status.is_forced)
+            if not found.is_forced:  # a forced clip keeps its seed, even if another try of it is in the cut
+                found = _reviewed(found, before, self.context)
+            status = self.result.statuses[target] = found
         if status.state == "hit":
             self.states.set(target, "made")
         else:
@@ -287,122 +286,122 @@ class _Run:
 
     def _queue(self, target: str) -> None:
         self.states.set(target, "ready")
-        if self._settle_twin(target):
+        if self._reuse_same_key(target):
             return
-        status = self.built.statuses[target]
+        status = self.result.statuses[target]
         queue = self.ready[pool_of(status.node)]
-        if status.key is not None and self.builder.is_first(status.key):
+        if status.key is not None and self.context.is_first(status.key):
             queue.appendleft(target)
         else:
             queue.append(target)
 
-    def _settle_twin(self, target: str) -> bool:
-        """What was made in this run for another clip with the same key is this one's, too; return whether it stands."""
-        status = self.built.statuses[target]
-        trace = self.built.made.get(status.key) if status.key else None
+    def _reuse_same_key(self, target: str) -> bool:
+        """Take the result that this run made for another target with the same key; return whether there is one."""
+        status = self.result.statuses[target]
+        trace = self.result.made.get(status.key) if status.key else None
         if trace is None:
             return False
-        before = {need: self.built.statuses[need] for need in self.plan.needs(target)}
+        before = {need: self.result.statuses[need] for need in self.graph.needs(target)}
         hit = Status(status.node, "hit", key=status.key, trace=trace, inputs=status.inputs)
-        stands = _standing(hit, before, self.builder)
-        self.built.statuses[target] = stands
-        if stands.trace is None:
+        reviewed = _reviewed(hit, before, self.context)
+        self.result.statuses[target] = reviewed
+        if reviewed.trace is None:
             return False
         self.states.set(target, "made")
-        self.builder.made(stands.node, stands.trace)
+        self.context.on_made(reviewed.node, reviewed.trace)
         self._advance(self.needed_by.get(target, ()))
         return True
 
     def _skip(self, target: str, reason: str) -> None:
         self.states.set(target, "skipped")
-        self.built.skipped[target] = reason
-        self.builder.emit(ActionFinished(target, "skipped", reason=reason))
+        self.result.skipped[target] = reason
+        self.context.emit(ActionFinished(target, "skipped", reason=reason))
 
     def _settle(self, task: asyncio.Task[Trace]) -> None:
         target = self.running.pop(task)
-        key, pool = self.built.statuses[target].key, pool_of(self.built.statuses[target].node)
+        key, pool = self.result.statuses[target].key, pool_of(self.result.statuses[target].node)
         assert key is not None
         self.taken[pool] -= 1
         try:
             trace = task.result()
         except asyncio.CancelledError:
-            self._skip(target, "interrupted" if self.built.interrupted else self._why_not())
+            self._skip(target, "interrupted" if self.result.interrupted else self._why_not())
         except LtxflowError as error:
             self._lose(target, error)
         else:
             self._keep(target, trace)
         self.begun.discard(target)
-        self.ready[pool].extend(self.parked.pop(key))
-        if not self.built.interrupted:  # else what needs it is told the same as all others
+        self.ready[pool].extend(self.waiting_on_key.pop(key))
+        if not self.result.interrupted:  # otherwise the targets that need it are skipped like all others
             self._advance(self.needed_by.get(target, ()))
 
     def _lose(self, target: str, error: LtxflowError) -> None:
         self.states.set(target, "failed")
-        self.built.failed[target] = error.problems
-        self.builder.emit(ActionFinished(target, "failed", reason=str(error)))
+        self.result.failed[target] = error.problems
+        self.context.emit(ActionFinished(target, "failed", reason=str(error)))
         self._failed(error)
         if not self.keep_going:
             for other in self.states.in_state("waiting", "ready"):
                 self._skip(other, self._why_not())
 
     def _why_not(self) -> str:
-        return "another failed" if not self.builder.keep_going else "what it makes could not be kept"
+        return "another failed" if not self.context.keep_going else "its result could not be kept"
 
     def _keep(self, target: str, trace: Trace) -> None:
-        """It is made: it stands, or another try of it, which may be still to be made."""
-        builder, built = self.builder, self.built
-        status = built.statuses[target]
-        built.made[trace.key] = trace
-        builder.recorded(trace.key)
-        before = {need: built.statuses[need] for need in self.plan.needs(target)}
+        """Take a made result, or queue another try of the target where the review asks for one."""
+        context, result = self.context, self.result
+        status = result.statuses[target]
+        result.made[trace.key] = trace
+        context.on_recorded(trace.key)
+        before = {need: result.statuses[need] for need in self.graph.needs(target)}
         hit = Status(status.node, "hit", key=trace.key, trace=trace, inputs=status.inputs)
-        stands = _standing(hit, before, builder)
-        built.statuses[target] = stands
-        if stands.because:
-            builder.emit(Notice(stands.because, "warning", target))
-        if stands.trace is None and built.failed and not self.keep_going:
+        reviewed = _reviewed(hit, before, context)
+        result.statuses[target] = reviewed
+        if reviewed.because:
+            context.emit(Notice(reviewed.because, "warning", target))
+        if reviewed.trace is None and result.failed and not self.keep_going:
             self._skip(target, self._why_not())
             return
-        if stands.trace is None:
+        if reviewed.trace is None:
             self._queue(target)
             return
         self.states.set(target, "made")
-        built.rendered.add(target)
-        builder.made(stands.node, stands.trace)
+        result.rendered.add(target)
+        context.on_made(reviewed.node, reviewed.trace)
         seconds = trace.seconds.get("total", 0.0)
-        outcome: Outcome = "resumed" if target in built.resumed else "rendered"
-        builder.emit(ActionFinished(target, outcome, stands.trace.key, seconds, trace.server or "local"))
+        outcome: Outcome = "resumed" if target in result.resumed else "rendered"
+        context.emit(ActionFinished(target, outcome, reviewed.trace.key, seconds, trace.server or "local"))
 
 
 def _is_of_the_machine(error: LtxflowError) -> bool:
-    """Whether what failed one action will fail all others, too: a full disk, no memory."""
+    """Return whether the cause of a failure will fail all other actions, too: a full disk, no memory."""
     return any(problem.code in (files.DISK, memory_limit.NO_MEMORY) for problem in error.problems)
 
 
-def _standing(status: Status, before: Mapping[str, Status], builder: RunContext) -> Status:
-    return status if builder.review is None else builder.review().standing(status, before)
+def _reviewed(status: Status, before: Mapping[str, Status], context: RunContext) -> Status:
+    return status if context.review is None else context.review().standing(status, before)
 
 
-def _inputs(node: Node, built: RunResult, builder: RunContext) -> dict[str, Path]:
-    """Where the outputs are that a node needs: all that come before it are made."""
+def _inputs(node: Node, result: RunResult, context: RunContext) -> dict[str, Path]:
+    """Return the files of a node's inputs; all that it needs is made."""
     paths = {}
     for name, need in node.needs.items():
         source, _, output = need.partition("#")
-        trace = built.statuses[source].trace
+        trace = result.statuses[source].trace
         assert trace is not None
-        paths[name] = builder.store.cas.path(output_of(trace, output, node).digest)
+        paths[name] = context.store.cas.path(output_of(trace, output, node).digest)
     return paths
 
 
 async def _make(
     status: Status,
     inputs: Mapping[str, Path],
-    builder: RunContext,
+    context: RunContext,
     begun: set[str],
     failed: Callable[[LtxflowError], None],
     resumed: Callable[[str], None],
 ) -> Trace:
-    """Run one action and keep what it made. The scratch folder is on the store's file system."""
+    """Run one action and keep its result. The scratch folder is on the store's file system."""
     node, action, key = status.node, status.action, status.key
     assert action is not None
     assert key is not None
@@ -411,33 +410,33 @@ async def _make(
     is_given_up = False
 
     def progress(fraction: float, text: str) -> None:
-        """Called from whatever thread works; events are told one after the other, in the loop's."""
+        """Emit progress from whatever thread works; events are emitted one by one, in the loop's thread."""
         if is_given_up:
-            raise asyncio.CancelledError  # ends the thread's work: nobody waits for it
+            raise asyncio.CancelledError  # ends the thread's work
         event = ActionProgress(node.target, fraction, text)
         if threading.get_ident() == home:
-            builder.emit(event)
+            context.emit(event)
         else:
-            loop.call_soon_threadsafe(builder.emit, event)
+            loop.call_soon_threadsafe(context.emit, event)
 
     def begin(where: str) -> None:
         nonlocal started
-        started = time.monotonic()  # not before: the time in a queue is nobody's work
+        started = time.monotonic()  # time in a queue does not count
         begun.add(node.target)
-        builder.emit(ActionStarted(node.target, key, node.frames, where))
+        context.emit(ActionStarted(node.target, key, node.frames, where))
 
     def wait(where: str, ahead: int) -> None:
-        builder.emit(ActionWaiting(node.target, where, ahead))
+        context.emit(ActionWaiting(node.target, where, ahead))
 
-    with builder.store.scratch() as folder:
+    with context.store.scratch() as folder:
         job = ActionContext(node.target, key, folder, inputs, progress, begin, wait)
-        job.looks = builder.review is not None and is_inspected(node)
+        job.inspects = context.review is not None and is_inspected(node)
         try:
-            await builder.executors[pool_of(node)].run(status, job)
+            await context.executors[pool_of(node)].run(status, job)
         except asyncio.CancelledError:
             is_given_up = True
             raise
-        except OSError as error:  # of whoever writes the file: an encoder, a thread that downloads
+        except OSError as error:  # from an encoder, or a thread that downloads
             refused = files.refused("write", folder, error)
             failed(refused)
             raise refused from error
@@ -451,71 +450,71 @@ async def _make(
             raise memory_limit.lack() from error
         if job.is_resumed:
             resumed(node.target)
-        keeping = asyncio.ensure_future(_keep_and_look(status, job, builder, started))
+        keeping = asyncio.ensure_future(_keep_and_inspect(status, job, context, started))
         try:
             return await asyncio.shield(keeping)
         except asyncio.CancelledError:
-            return await keeping  # it is made: that moment is taken even when somebody wants to stop
+            return await keeping  # it is made: an interruption waits for it to be kept
 
 
-async def _keep_and_look(status: Status, job: ActionContext, builder: RunContext, started: float) -> Trace:
-    """Keep what an action made, and inspect it before anything rests on it. What cannot be inspected is told."""
-    trace, look = await asyncio.to_thread(_keep, status, job, builder, started)
-    if look is None:
+async def _keep_and_inspect(status: Status, job: ActionContext, context: RunContext, started: float) -> Trace:
+    """Keep the result of an action, and inspect it before anything uses it. A failed inspection is reported."""
+    trace, pending = await asyncio.to_thread(_keep, status, job, context, started)
+    if pending is None:
         return trace
-    looking, its_job = look
+    inspection, its_job = pending
     try:
         began = time.monotonic()
-        await builder.executors["cpu"].run(looking, its_job)
-        await asyncio.to_thread(_keep_look, looking, its_job, builder, began)
+        await context.executors["cpu"].run(inspection, its_job)
+        await asyncio.to_thread(_keep_inspection, inspection, its_job, context, began)
     except (LtxflowError, OSError) as error:
-        builder.emit(Notice(f"could not be inspected: {error}", "warning", status.node.target))
+        context.emit(Notice(f"could not be inspected: {error}", "warning", status.node.target))
     return trace
 
 
 def _keep(
-    status: Status, job: ActionContext, builder: RunContext, started: float
+    status: Status, job: ActionContext, context: RunContext, started: float
 ) -> tuple[Trace, tuple[Status, ActionContext] | None]:
-    """Keep what an action made, and what was found on its way, if somebody looked; else return the look to be taken.
+    """Keep the result of an action, with its findings if the job has them; otherwise return the inspection to run.
 
-    In a thread: it waits for the disk, and perhaps for `cache gc`.
+    Runs in a thread: it waits for the disk, and perhaps for `cache gc`.
     """
-    with builder.putting() as tell:
-        trace = _store(status, job, builder, started)
-        tell([trace.key])
-        looking = builder.review().inspection(status.node, trace) if builder.review is not None else None
-        if looking is None:
+    with context.storing() as register:
+        trace = _store(status, job, context, started)
+        register([trace.key])
+        inspection = context.review().inspection(status.node, trace) if context.review is not None else None
+        if inspection is None:
             return trace, None
-        assert looking.key is not None
-        inputs = {"video": builder.store.cas.path(shown(trace))}
-        look = ActionContext(looking.node.target, looking.key, job.folder, inputs, lambda fraction, text: None)
+        assert inspection.key is not None
+        inputs = {"video": context.store.cas.path(shown(trace))}
+        its_job = ActionContext(inspection.node.target, inspection.key, job.folder, inputs, lambda fraction, text: None)
         if job.found is not None:
-            with suppress(LtxflowError, OSError):  # a full disk: it is tried once more, and told
-                inspect.put(job.found, look)
-                tell([_store(looking, look, builder, time.monotonic(), fsync=False).key])
+            with suppress(LtxflowError, OSError):  # a full disk: it is tried once more, and reported
+                inspect.put(job.found, its_job)
+                register([_store(inspection, its_job, context, time.monotonic(), fsync=False).key])
                 return trace, None
-        return trace, (looking, look)
+        return trace, (inspection, its_job)
 
 
-def _keep_look(looking: Status, look: ActionContext, builder: RunContext, began: float) -> None:
-    with builder.putting() as tell:
-        tell([_store(looking, look, builder, began, fsync=False).key])
+def _keep_inspection(inspection: Status, job: ActionContext, context: RunContext, began: float) -> None:
+    with context.storing() as register:
+        register([_store(inspection, job, context, began, fsync=False).key])
 
 
-def _store(status: Status, job: ActionContext, builder: RunContext, started: float, *, fsync: bool = True) -> Trace:
-    """Keep what an action made: blobs, then trace. All of it is on the disk when this returns.
+def _store(status: Status, job: ActionContext, context: RunContext, started: float, *, fsync: bool = True) -> Trace:
+    """Store the result of an action: blobs, then the trace. All of it is on the disk when this returns.
 
-    Without `fsync` a power cut may take it, which is for looks alone: the next run looks again.
+    Without `fsync` a power cut may lose it, which suits inspections: the next run repeats them.
     """
     node, action, module = status.node, status.action, step(status.node.kind)
     assert action is not None
     missing = [name for name in action.outputs if name not in job.out]
     if missing:
-        raise LtxflowError(Problem(f'{node.target} came back without "{missing[0]}"'), exit_code=FAILED)
+        raise LtxflowError(problem("R002", target=node.target, output=missing[0]), exit_code=FAILED)
     outputs = {}
     for name in action.outputs:
         size = job.out[name].stat().st_size
-        digest = builder.store.cas.put(job.out[name], job.digests.get(name), move=True, fsync=fsync)
+        digest = context.store.cas.put(job.out[name], job.digests.get(name), move=True, fsync=fsync)
         outputs[name] = Output(digest, job.facts.get(name, {}), size)
     trace = Trace(
         key=job.key,
@@ -528,25 +527,25 @@ def _store(status: Status, job: ActionContext, builder: RunContext, started: flo
         server=job.server,
         versions=job.versions,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        model=made_by(node, action),
+        model=module.made_by(node, action),
     )
-    return builder.store.record(trace, in_group=True, fsync=fsync)
+    return context.store.record(trace, in_group=True, fsync=fsync)
 
 
 async def interruptible(work: Awaitable[RunResult]) -> RunResult:
-    """Given a build, run it so that Ctrl-C cancels it and lets it keep what is finished; a second one ends it.
+    """Run a build so that Ctrl-C cancels it and lets it keep what is finished; a second one ends it.
 
     Raise KeyboardInterrupt where nothing can be kept any more: before it began, or while its servers are closed.
     """
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
 
-    def as_ever() -> None:
+    def restore_handlers() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
     def stop() -> None:
-        as_ever()
+        restore_handlers()
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -556,17 +555,19 @@ async def interruptible(work: Awaitable[RunResult]) -> RunResult:
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        as_ever()
+        restore_handlers()
 
 
 class LocalExecutor:
-    """At most `jobs` actions at once."""
+    """Runs at most `jobs` actions at once on this machine."""
 
     def __init__(self, jobs: int) -> None:
-        self._places = asyncio.Semaphore(max(1, jobs))
+        self._slots = asyncio.Semaphore(max(1, jobs))
 
     async def run(self, status: Status, job: ActionContext) -> None:
-        async with self._places:
+        async with self._slots:
             job.started("local")
             assert status.action is not None
-            await step(status.node.kind).run(status.node, status.action, job)
+            run = step(status.node.kind).run
+            assert run is not None, f"{status.node.target} needs a server"
+            await run(status.node, status.action, job)

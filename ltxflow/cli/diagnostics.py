@@ -27,18 +27,19 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers, is_loopback, read_gateway
 from ltxflow.comfy.inventory import Inventory, resolve_names
-from ltxflow.comfy.messages import QueueEntry, SystemStats, clean
+from ltxflow.comfy.replies import QueueEntry, SystemStats
 from ltxflow.comfy.signatures import Signatures, core_classes
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core.errors import LtxflowError, Problem, Span
 from ltxflow.farm.capabilities import (
     ServerFiles,
     ServerRequirements,
-    lacks,
-    newest_of,
-    ours,
+    missing_from,
+    newest_on,
 )
 from ltxflow.media.codecs import media_libraries, missing_codecs
 from ltxflow.media.text_layout import lacking
+from ltxflow.models.load import shipped_profiles
 from ltxflow.project.config import Config, is_trusted
 from ltxflow.project.load import load
 from ltxflow.session.session import Session, foreign_in_use
@@ -245,7 +246,7 @@ def _glyph_findings(session: Session) -> Iterator[Diagnostic]:
     spoken = [scene.narration.text for scene in project.scenes]
     shown = [text for clip in project.clips for text in (clip.prompt.text, clip.prompt.camera)]
     if lack := lacking(" ".join((*shown, *spoken))):
-        hint = f"{lack.remedy}; needed for slates and burnt-in captions only"
+        hint = f"{lack.hint}; needed for slates and burnt-in captions only"
         yield Diagnostic("project.letters", "warning", f"the film's text: {lack.message}", hint)
 
 
@@ -384,9 +385,10 @@ def server_findings(report: ServerReport) -> Iterator[Diagnostic]:
     """Report the state of a server, independent of a film."""
     where = report.name
     if report.stats is None:
-        problem = report.problem or Problem("no answer")
-        hint = problem.hint or "start ComfyUI there, or name another server with --server"
-        yield Diagnostic("server.reachable", "error", problem.message, hint, where)
+        message = report.problem.message if report.problem else "no answer"
+        hint = report.problem.hint if report.problem else ""
+        hint = hint or "start ComfyUI there, or name another server with --server"
+        yield Diagnostic("server.reachable", "error", message, hint, where)
         return
     millis = f"{report.seconds * 1000:.0f} ms"
     yield Diagnostic(
@@ -487,7 +489,7 @@ async def film_findings(
                 present.append(file)
             else:
                 found.append(_missing(template, folder, name, available, report.name))
-        for doubt in inventory.news():
+        for doubt in inventory.new_doubts():
             doubt = replace(doubt, message=doubt.message.removeprefix(f"{client.server}: "))
             found.append(of_problem("server.models", doubt, "warning", report.name))
         if present:
@@ -513,7 +515,7 @@ async def _available_precisions(inventory: Inventory, needs: ServerRequirements)
 
 def model_findings(holding: ServerFiles) -> Iterator[Diagnostic]:
     """Report the largest profile that a server can run, and what it lacks for the others."""
-    found, where = newest_of(holding, models := ours()), holding.server
+    found, where = newest_on(holding, models := list(shipped_profiles())), holding.server
     if found is None:
         message = "none of the built-in profiles can run here"
         yield Diagnostic("server.largest", "warning", message, "see below for what each of them lacks", where)
@@ -521,7 +523,7 @@ def model_findings(holding: ServerFiles) -> Iterator[Diagnostic]:
         message = f"the largest model this server can run: {found.title} (profile: {found.name})"
         yield Diagnostic("server.largest", "ok", message, "", where)
     for profile in models:
-        if missing := lacks(profile, holding):
+        if missing := missing_from(holding, profile):
             files = [each for each in missing if "/" in each]
             hint = "put the files into ComfyUI/models/" if files else "update ComfyUI there"
             message = f"{profile.title} (profile: {profile.name}) lacks {', '.join(missing)}"

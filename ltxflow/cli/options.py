@@ -21,7 +21,7 @@ from ltxflow.project.settings import NAMES
 from ltxflow.session.gc_roots import register
 from ltxflow.session.scene_memo import PlanRequest
 from ltxflow.session.session import Session, hold, open_session
-from ltxflow.store.leases import gate
+from ltxflow.store.leases import gc_shared
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -216,7 +216,7 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
         warn(f"waiting for process {owner.get('pid', '?')} to release this project")
 
     with _held_session(args, waiting, wait=True) as session:
-        with gate(session.store.root):
+        with gc_shared(session.store.root):
             yield session
         register(session)
 

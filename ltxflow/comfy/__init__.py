@@ -1,1 +1,1 @@
-"""What a ComfyUI server says and wants: graphs, node signatures, HTTP and WebSocket."""
+"""One ComfyUI server: graphs, node signatures, HTTP and WebSocket."""

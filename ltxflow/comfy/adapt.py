@@ -1,8 +1,8 @@
-"""Write a graph in the form that one server's signatures ask for. Pure; knows no server, and no key depends on it.
+"""Adapt a graph to the signatures of the server that will run it. Pure; no key depends on it.
 
 ComfyUI moves inputs between versions: `SaveVideo` takes `format` and `codec` in 0.27, and `format.codec` later. Newer
-versions add required inputs. What a template means stays the same, so the graph that is sent follows the signatures of
-the server that runs it. What fits already is left as it is.
+versions add required inputs. A template's meaning stays the same, so the graph that is sent follows the signatures of
+the server. A graph that fits already is left unchanged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEPTH = 12  # rounds until a node's inputs are all spelled and filled: a dynamic
 class Adaptation:
     """One input that was renamed (`was` is its earlier name) or filled with its default (`was` is "").
 
-    `is_omission` tells a default that no version of ComfyUI added: the template left the input out.
+    `is_omission` marks a default that no version of ComfyUI added: the template left the input out.
     """
 
     node: str
@@ -37,7 +37,7 @@ class Adaptation:
 
 
 def adapt_graph(graph: Graph, signatures: Signatures) -> tuple[dict[str, Any], tuple[Adaptation, ...]]:
-    """Return the graph in the form that `signatures` declare, and what was changed for that.
+    """Return the graph in the form that `signatures` declare, and the changes made.
 
     A flat input becomes the nested one that is declared (`codec` → `format.codec`), and the reverse; a required input
     without a value gets the default that the signature gives. Adapting twice changes nothing.
@@ -50,15 +50,15 @@ def adapt_graph(graph: Graph, signatures: Signatures) -> tuple[dict[str, Any], t
         sig = signatures.classes.get(node["class_type"]) if isinstance(node.get("class_type"), str) else None
         if sig is None or _fits(sig, node["inputs"]):
             continue
-        inputs, made = _adapt(sig, node_id, node["inputs"])
-        if made:
+        inputs, own_changes = _adapt(sig, node_id, node["inputs"])
+        if own_changes:
             adapted[node_id] = {**node, "inputs": inputs}
-            changes += made
+            changes += own_changes
     return adapted, tuple(changes)
 
 
 def _fits(sig: Signature, inputs: Mapping[str, Any]) -> bool:
-    """Whether there is nothing to adapt: what is given is declared and not hidden, what is required is given."""
+    """Return whether nothing needs adapting: given inputs are declared and visible, required ones are given."""
     declared = sig.declared(inputs)
     return all(name in declared and not declared[name].options.get("hidden") for name in inputs) and all(
         name in inputs for name, one in declared.items() if one.required
@@ -113,7 +113,7 @@ def _filled(
 
 
 def _default(sig: Signature, one: Input, given: Mapping[str, Any]) -> Any:
-    """The declared default; of a choice that a newer version added without one, the first, as in the web interface."""
+    """Return the declared default; the first choice, as in the web interface, of an input added without one."""
     value = one.options.get("default")
     if isinstance(value, list):
         return {"__value__": value}  # how a graph writes a list that is not a link
@@ -131,7 +131,7 @@ def _oldest(sig: Signature, given: Mapping[str, Any]) -> Mapping[str, Input] | N
 
 
 def _is_added(sig: Signature, one: Input, given: Mapping[str, Any]) -> bool:
-    """Whether a core class got this input after the oldest version that is recorded."""
+    """Return whether a core class got this input after the oldest recorded version."""
     oldest = _oldest(sig, given)
     return oldest is not None and one.name not in oldest
 

@@ -1,67 +1,40 @@
-"""Whether a graph fits ComfyUI's node classes. Knows no server and no template.
+"""Check a graph against ComfyUI's node classes before it is queued.
 
-A check saves a round trip and names the place; it is never stricter than the server (`execution.py`: validate_prompt,
-validate_inputs, as in 0.27.0 and 0.33.0). The server refuses a class it does not have, wherever it is; of inputs it
-looks at those that are declared, of nodes that an output reaches by them. What it takes and cannot run is a warning
-here, and so is what nodes outside the core may check otherwise. The only exception are graphs that end the server's
-worker for good: those are errors.
+The check saves a round trip and names the place; it is never stricter than the server (`execution.py`: validate_prompt,
+validate_inputs, as in 0.27.0 and 0.33.0). The server refuses an unknown class anywhere; it validates only declared
+inputs, of nodes that an output reaches through them. A graph that it accepts and cannot run is a warning here, and so
+is a value that a class outside the core may check itself. The exception: a graph that ends the server's worker for
+good is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ltxflow.comfy import wording
 from ltxflow.comfy.adapt import Adaptation, adapt_graph
 from ltxflow.comfy.graph import is_link
 from ltxflow.comfy.signatures import (
-    CORE_NODES,
     DYNAMIC,
     FILES,
     MATCH,
     SELF_CHECKED,
-    FileInput,
     Graph,
     Input,
-    ModelInput,
     Signature,
     Signatures,
     as_link,
     by_number,
     core_classes,
-    file_inputs,
     fits,
     folder_of,
-    model_inputs,
     nodes_of,
     parts,
 )
-from ltxflow.comfy.wording import EXPORT, RULES, Finding
-from ltxflow.core.errors import Level, Problem, Span
-
-__all__ = [
-    "CORE_NODES",
-    "EXPORT",
-    "FILES",
-    "RULES",
-    "FileInput",
-    "Graph",
-    "Input",
-    "ModelInput",
-    "Signature",
-    "Signatures",
-    "as_link",
-    "check_graph",
-    "core_classes",
-    "file_inputs",
-    "fits",
-    "folder_of",
-    "model_inputs",
-    "other_values",
-]
-
-FAILS = "the server takes it, and fails when it runs"
+from ltxflow.comfy.wording import FAILS, in_place
+from ltxflow.core.errors import Level, Problem, Span, problem
 
 
 def check_graph(
@@ -74,15 +47,14 @@ def check_graph(
     allowed: frozenset[str] | None = None,
     only: Collection[str] | None = None,
 ) -> list[Problem]:
-    """Return what is wrong with an API-format graph, by node id, then in the order of inputs.
+    """Return the problems of an API-format graph, by node id, then in the order of inputs.
 
-    The graph is adapted to the signatures first. Errors are what the server would refuse; all else is at most a
-    warning. Against the recorded signatures that is what every recorded version would refuse: of the versions, the one
-    that likes the graph best counts.
+    The graph is adapted to the signatures first. A problem is an error if the server would refuse the graph for it,
+    else a warning or advice. With the recorded signatures, the version with the fewest problems counts.
 
     `where` finds a node's place in a file. With `models=False` lists of model files are not compared: they differ by
-    server. `allowed` are the classes outside the core that the user allows; None allows every class. `only` are the
-    nodes to look at, where nothing else may be wrong: see `other_values`.
+    server. `allowed` are the classes outside the core that the user allows; None allows every class. `only` restricts
+    the check to these nodes: see `other_values`.
     """
     found: list[list[Problem]] = []
     for version in (signatures, *signatures.older):
@@ -100,9 +72,9 @@ def _weight(problems: list[Problem]) -> tuple[int, int]:
 
 
 def other_values(graph: Graph, like: Graph) -> list[str] | None:
-    """Return the nodes that have other values than in `like`, a graph in which a check found no error.
+    """Return the nodes whose values differ from those in `like`, a graph in which a check found no error.
 
-    Nothing else can be wrong then. None where a node, an input or a link is another.
+    Only these need another check. None if a node, an input or a link differs.
     """
     if graph.keys() != like.keys():
         return None
@@ -116,7 +88,7 @@ def other_values(graph: Graph, like: Graph) -> list[str] | None:
 
 
 def _is_same(node: Any, like: Any) -> bool:
-    """Equal, and not only as True is equal to 1."""
+    """Return whether two nodes are equal, types of values included: True is not 1."""
     if node != like:
         return False
     other = like["inputs"]
@@ -136,7 +108,7 @@ def _has_same_links(node: Any, like: Any) -> bool:
 
 
 class _Check:
-    """One run over one graph: what the rules share is the graph, the signatures and how a problem is reported."""
+    """One run over one graph: the rules share the graph, the signatures and the list of problems."""
 
     def __init__(
         self,
@@ -152,30 +124,30 @@ class _Check:
         self.problems: list[Problem] = []
         self.classes: set[tuple[str, str]] = set()  # code and class of what was reported
 
-    def report(self, node_id: str | None, finding: Finding, level: Level = "error") -> None:
+    def report(self, node_id: str | None, found: Problem, level: Level = "error") -> None:
         span = self.where(node_id) if self.where and node_id is not None else None
-        text = wording.message(finding, self.graph, node_id, self.template)
-        self.problems.append(Problem(text, span, finding.hint, finding.code, level))
+        placed = in_place(found, self.graph, node_id, self.template)
+        self.problems.append(replace(placed, span=span, level=level))
 
-    def warn(self, node_id: str, sig: Signature, finding: Finding) -> None:
-        """Report what the server takes and cannot run. Of nodes outside the core that is not known."""
+    def warn(self, node_id: str, sig: Signature, found: Problem) -> None:
+        """Report a value that the server accepts and cannot run. For a class outside the core that is unknown."""
         if sig.is_core:
-            self.report(node_id, finding._replace(hint=f"{FAILS}; {finding.hint}"), "warning")
+            self.report(node_id, replace(found, hint=f"{FAILS}; {found.hint}"), "warning")
 
-    def refuse(self, node_id: str, sig: Signature, finding: Finding) -> None:
-        """Report what the server refuses, unless the node checks that value itself, as those outside the core may."""
-        self.report(node_id, finding, "error" if sig.is_core else "warning")
+    def refuse(self, node_id: str, sig: Signature, found: Problem) -> None:
+        """Report a value that the server refuses. A class outside the core may check it itself: then a warning."""
+        self.report(node_id, found, "error" if sig.is_core else "warning")
 
     # ---- rules
 
     def all(self, only: Collection[str] | None) -> None:
         if not isinstance(self.graph, Mapping) or not self.graph:
             self.graph = {}
-            self.report(None, Finding("N100", "there is no node", EXPORT))
+            self.report(None, problem("N100.empty"))
             return
         if isinstance(self.graph.get("nodes"), list):
             self.graph = {}
-            self.report(None, Finding("N100", "this is a saved workflow, not one in API format", EXPORT))
+            self.report(None, problem("N100.saved"))
             return
         self.graph, changes = adapt_graph(self.graph, self.signatures)
         reached = self.reached()
@@ -191,7 +163,7 @@ class _Check:
                 self.report(None, wording.no_output())
 
     def reached(self) -> set[str]:
-        """The nodes that outputs reach by inputs that their classes declare; a class that is not known may be one."""
+        """Return the nodes that outputs reach by declared inputs. An unknown class may be an output."""
         read = {link[0] for _, _, inputs in nodes_of(self.graph) for link in map(as_link, inputs.values()) if link}
         todo = [
             node_id
@@ -207,9 +179,9 @@ class _Check:
         return found
 
     def dead_links(self, reached: set[str]) -> None:
-        """Report links to nowhere that the server overlooks, in inputs that no class declares, of all nodes that run.
+        """Report links to missing nodes that the server overlooks: those in undeclared inputs of nodes that run.
 
-        It takes such a graph, and then runs nothing any more: its only worker ends (0.27.0 and 0.33.0:
+        It accepts such a graph, and then runs nothing more: its only worker ends (0.27.0 and 0.33.0:
         `comfy_execution/graph.py`, TopologicalSort.add_node).
         """
         todo, seen = sorted(reached, key=by_number, reverse=True), set(reached)
@@ -233,7 +205,7 @@ class _Check:
                     todo.append(source)
 
     def sources(self, node_id: str) -> list[str]:
-        """The nodes that a node reads from by inputs that its class declares."""
+        """Return the nodes that a node reads from by declared inputs."""
         node, sig = self.graph[node_id], self.signature_of(node_id)
         inputs = node.get("inputs") if isinstance(node, Mapping) else None
         if not isinstance(inputs, Mapping):
@@ -248,25 +220,25 @@ class _Check:
         ]
 
     def class_of(self, node_id: str) -> Signature | None:
-        """Check a node's class, which the server does wherever the node is; return its signature if there is one."""
+        """Check a node's class, as the server does for every node; return its signature if it has one."""
         node = self.graph[node_id]
         if not isinstance(node, Mapping):
-            self.report(node_id, Finding("N104", "neither class nor inputs", EXPORT))
+            self.report(node_id, problem("N104.neither"))
             return None
         class_ = node.get("class_type")
         if not isinstance(class_, str):
-            self.report(node_id, Finding("N104", '"class_type" is missing', "name the node's class"))
+            self.report(node_id, problem("N104.no-class"))
             return None
         sig = self.signatures.classes.get(class_)
-        finding = self.of_class(class_, sig)
-        if finding is None:
+        found = self.of_class(class_, sig)
+        if found is None:
             return sig
-        if (finding.code, class_) not in self.classes:  # of several nodes of that class, at the first
-            self.classes.add((finding.code, class_))
-            self.report(node_id, finding, "advice" if finding.code == "N103" else "error")
+        if (found.code, class_) not in self.classes:  # at the first of several nodes of a class
+            self.classes.add((found.code, class_))
+            self.report(node_id, found, found.level)
         return None
 
-    def of_class(self, class_: str, sig: Signature | None) -> Finding | None:
+    def of_class(self, class_: str, sig: Signature | None) -> Problem | None:
         is_core = sig.is_core if sig else class_ in core_classes()
         is_allowed = self.allowed is None or is_core or class_ in self.allowed
         if sig is not None:
@@ -279,13 +251,13 @@ class _Check:
         return wording.unknown_class(class_, known, is_allowed and self.allowed is not None)
 
     def has_inputs(self, node_id: str) -> bool:
-        """Check that a node has inputs, wherever it is: the server takes one without, and then runs nothing any more.
+        """Check that a node has inputs: the server accepts one without, and then runs nothing more.
 
         (0.27.0 and 0.33.0: its only worker ends in `comfy_execution/caching.py`, get_ordered_ancestry_internal.)
         """
         if isinstance(self.graph[node_id].get("inputs"), Mapping):
             return True
-        self.report(node_id, Finding("N104", '"inputs" is missing', 'write "inputs": {} if it has none'))
+        self.report(node_id, problem("N104.no-inputs"))
         return False
 
     def node(self, node_id: str, inputs: Mapping[str, Any], sig: Signature, changes: tuple[Adaptation, ...]) -> None:
@@ -299,7 +271,7 @@ class _Check:
                 self.value(node_id, sig, one, inputs[one.name])
             elif one.required and one.type != DYNAMIC:
                 self.report(node_id, wording.missing(one, spare))
-            elif one.required:  # for the server a dynamic choice that is missing does not exist
+            elif one.required:  # the server ignores a dynamic choice that is missing
                 self.warn(node_id, sig, wording.missing(one, spare))
         if sig.is_core:
             free = [name for name in declared if name not in inputs]
@@ -307,7 +279,7 @@ class _Check:
                 close = wording.closest(name, free)
                 if close and declared[close].required:  # the missing input names it
                     continue
-                if close or as_link(inputs[name]):  # what a link brings reaches the node, which does not expect it
+                if close or as_link(inputs[name]):  # a linked value reaches the node, which does not expect it
                     self.report(node_id, wording.undeclared(name, close, bool(as_link(inputs[name]))), "warning")
 
     # ---- literals
@@ -347,7 +319,7 @@ class _Check:
         return parts(wanted.types) <= self.signatures.linked_types and "default" not in wanted.options
 
     def number(self, node_id: str, sig: Signature, wanted: Input, value: Any, is_free: bool) -> None:
-        """The server converts first (`int`, `float` of Python), then looks at the range; never at the step."""
+        """Check a number as the server does: convert it (Python's `int`, `float`), then compare with the range."""
         try:
             number = int(value) if wanted.type == "INT" else float(value)
         except (TypeError, ValueError, OverflowError):
@@ -359,7 +331,7 @@ class _Check:
             self.bounds(node_id, sig, wanted, number)
 
     def bounds(self, node_id: str, sig: Signature, wanted: Input, value: Any) -> None:
-        """The server compares whatever it is given: what has no order is refused as well."""
+        """Check the range. The server compares any value: one without an order is refused as well."""
         if not isinstance(value, (int, float)):
             self.refuse(node_id, sig, wording.wrong_type(wanted, value))
             return
@@ -411,11 +383,11 @@ class _Check:
         if fits(received, takes):
             return
         good = [i for i, out in enumerate(maker.outputs) if fits(out, takes) and out not in ("*", MATCH)]
-        finding = wording.type_mismatch(wanted, source, slot, maker, received, good[0] if good else None)
+        mismatch = wording.type_mismatch(wanted, source, slot, maker, received, good[0] if good else None)
         if is_refused:
-            self.refuse(node_id, sig, finding)
+            self.refuse(node_id, sig, mismatch)
         else:
-            self.warn(node_id, sig, finding)
+            self.warn(node_id, sig, mismatch)
 
     def signature_of(self, node_id: str) -> Signature | None:
         node = self.graph[node_id]
@@ -423,7 +395,7 @@ class _Check:
         return self.signatures.classes.get(class_) if isinstance(class_, str) else None
 
     def returned(self, node_id: str, slot: int, seen: frozenset[str]) -> str:
-        """Return the type at an output. One that matches an input has the type of what is linked there."""
+        """Return the type at an output. An output that matches an input has the type linked there."""
         sig = self.signature_of(node_id)
         if not sig or node_id in seen or not 0 <= slot < len(sig.outputs):
             return "*"
@@ -436,7 +408,7 @@ class _Check:
             type_
             for one, link in zip(matched, linked, strict=True)
             if link and link[0] in self.graph
-            # a wrong type is reported where it enters, not again wherever it would come out
+            # a wrong type is reported where it enters, not again at each output
             if fits(type_ := self.returned(*link, seen | {node_id}), one.types)
         ]
         if not types or "*" in types:

@@ -1,7 +1,7 @@
-"""Asks one ComfyUI server: submits, watches over and cancels prompts, tells what is there. Knows no plan, no journal.
+"""Submit, query and cancel prompts on one ComfyUI server, and list its models, nodes and queue.
 
-Routes and shapes: ComfyUI 0.27.0 `server.py`; older servers lack `/api/jobs` (before 0.14) or its `cancel`. How a
-question is sent is the business of transport.py; files go by transfers.py, what the WebSocket tells by listener.py.
+Routes and shapes: ComfyUI 0.27.0 `server.py`; older servers lack `/api/jobs` (before 0.14) or its `cancel`. Requests
+are sent by transport.py, files by files.py; websocket.py receives progress.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from ltxflow.comfy.discovery import Server, ServerAddress
 from ltxflow.comfy.files import Transfers
-from ltxflow.comfy.messages import (
+from ltxflow.comfy.replies import (
     JobState,
     QueueEntry,
     SystemStats,
@@ -35,9 +35,9 @@ from ltxflow.comfy.messages import (
     parse_reply,
     parse_stats,
 )
-from ltxflow.comfy.transport import BODY_CAP, LIST_CAP, Transport, broken
+from ltxflow.comfy.transport import BODY_CAP, LIST_CAP, Transport
 from ltxflow.comfy.websocket import Listener
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 
 _NAMESPACE = uuid.UUID("5e1f4e57-6a0c-5f0e-9c56-1f6f0a3d7c21")  # of prompt ids; changing it orphans running jobs
 _JOBS_LIMIT = 1000
@@ -45,7 +45,7 @@ _JOBS_LIMIT = 1000
 
 @dataclass(frozen=True)
 class Submitted:
-    """A prompt that the server took. `client_id` is the one its progress is told to."""
+    """A prompt that the server accepted. Its progress is sent to `client_id`."""
 
     prompt_id: str
     number: float | None
@@ -53,22 +53,22 @@ class Submitted:
 
 
 def prompt_id_for(key: str, attempt: int, nonce: str = "") -> str:
-    """Return the id that the prompt of an action's key has on any server, in any run, by the attempt's number.
+    """Return the id of the prompt for an action's key and attempt: the same on any server, in any run.
 
-    With a nonce it is the id of a prompt that is to run though one without may have run. A canonical lower-case UUID,
-    the only form ComfyUI 0.27 takes.
+    A nonce gives the id of a further prompt, for when one without a nonce may have run. A canonical lower-case UUID,
+    the only form ComfyUI 0.27 accepts.
     """
     return str(uuid.uuid5(_NAMESPACE, "/".join(map(str, (key, attempt, *([nonce] if nonce else []))))))
 
 
 class Client:
-    """An open line to one server, used as `async with Client(server) as client`.
+    """A client of one server, used as `async with Client(server) as client`.
 
     Every coroutine raises LtxflowError and nothing else: transient for a connection that fails or breaks, a 5xx or a
-    cut body; permanent for what the server refuses.
+    cut body; permanent for a refusal.
 
-    `files` sends and fetches; `uploaded` remembers what this server has (name → reference): give the same one again
-    to send nothing twice. `socket` hears of progress; `client_id` is for the first WebSocket.
+    `files` uploads and downloads; `uploaded` holds the names this server has (name → reference): pass the same mapping
+    to send nothing twice. `socket` receives progress; `client_id` is for the first WebSocket.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Client:
         self.server = self._http.server
         self.files = Transfers(self._http, {} if uploaded is None else uploaded)
         self.socket = Listener(self._http, client_id)
-        self.has_jobs: bool | None = None  # /api/jobs/{id}, known after the first look
+        self.has_jobs: bool | None = None  # /api/jobs/{id}; None before the first request
         self._has_cancel: bool | None = None
 
     async def __aenter__(self) -> Client:
@@ -111,11 +111,11 @@ class Client:
         client_id: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Submitted:
-        """Given a graph in API format, queue it under `prompt_id`. `extra` becomes `extra_data`.
+        """Queue a graph in API format under `prompt_id`. `extra` becomes `extra_data`.
 
-        A transient error leaves open whether the server took it: ask `state` before submitting again, for
-        the server queues a known id a second time. A permanent one means that nothing of it is queued: a
-        graph that was taken without some of its outputs is cancelled first.
+        After a transient error the server may have accepted it: call `state` before submitting again, as the server
+        queues a known id a second time. After a permanent one nothing of it is queued: a graph that was accepted
+        without some of its outputs is cancelled first.
         """
         client_id = client_id or self.socket.client_id  # never without: a cached prompt would report no outputs
         body = {
@@ -128,7 +128,7 @@ class Client:
         async with self._http.ask("POST", "/prompt", what, json=body) as response:
             data = await self._http.body(response, what, BODY_CAP)
         try:
-            with self._http.saying(what):
+            with self._http.naming(what):
                 reply = parse_reply(load_json(data))
         except LtxflowError as error:
             if not error.transient:
@@ -136,53 +136,47 @@ class Client:
             raise
         if reply.problems or reply.prompt_id != prompt_id:
             await self._undo(reply.prompt_id)
-            told = reply.problems or (
-                Problem(
-                    "the server queued the prompt under another id",
-                    hint="update ComfyUI to 0.3.64 or later",
-                    code="server-answer",
-                ),
-            )
-            raise self._http.error(what, *told)
+            raise self._http.error(what, *(reply.problems or [problem("C009.other-prompt-id")]))
         return Submitted(prompt_id, reply.number, client_id)
 
     async def _undo(self, prompt_id: str) -> None:
-        with suppress(LtxflowError):  # what was refused is the better news
+        with suppress(LtxflowError):  # the refusal matters more
             await self.cancel(prompt_id)
 
     async def state(self, prompt_id: str) -> JobState:
-        """Given a prompt's id, return how it stands by HTTP; "unknown" when this server does not know it."""
+        """Return the state of a prompt by HTTP; "unknown" if this server does not know it."""
         if self.has_jobs is not False:
             job = await self._job(prompt_id)
             if job is not None:
                 return job
         state = await self.ending(prompt_id) or await self._queued(prompt_id)
-        # It may have ended between the two looks; and only a server that knows /history was worth believing.
+        # It may have ended between the two requests; and only a server that has /history is to be believed.
         state = state or await self.ending(prompt_id) or JobState("unknown")
         self.has_jobs = False
         return state
 
     async def _job(self, prompt_id: str) -> JobState | None:
-        """Return the job by `/api/jobs/{id}`, None when the server has no such route."""
-        what = "asking for the job"
+        """Return the job by `/api/jobs/{id}`, None if the server has no such route."""
+        what = "reading the job"
         async with self._http.ask("GET", f"/api/jobs/{quote(prompt_id, safe='')}", what, also=(404, 405)) as response:
             data = await self._http.body(response, what, BODY_CAP)
         if response.status_code == 200:
-            with self._http.saying(what):
+            with self._http.naming(what):
                 state = parse_job(prompt_id, load_json(data))
             self.has_jobs = True
             return self._shown(state)
-        if _says_no_job(data):
+        if _knows_jobs(data):
             self.has_jobs = True
             return JobState("unknown")
-        if self.has_jobs:  # a proxy speaks, its server is away: that is no word about the job
-            raise self._http.error(what, broken("what answers is not ComfyUI"))
+        if self.has_jobs:  # a proxy answers and its server is away: the job's state is unknown
+            raise self._http.error(what, problem("C005.proxy", transient=True))
         return None
 
     async def ending(self, prompt_id: str) -> JobState | None:
-        """Given a prompt's id, return how it ended by `/history/{id}`, None if it did not."""
-        body = await self._http.json("GET", f"/history/{quote(prompt_id, safe='')}", "asking for the history")
-        with self._http.saying("asking for the history"):
+        """Return how a prompt ended by `/history/{id}`, None if it has not."""
+        what = "reading the history"
+        body = await self._http.json("GET", f"/history/{quote(prompt_id, safe='')}", what)
+        with self._http.naming(what):
             state = parse_history(prompt_id, body)
         return self._shown(state) if state else None
 
@@ -190,15 +184,15 @@ class Client:
         return replace(state, error=self._http.shown_error(state.error)) if state.error else state
 
     async def _queued(self, prompt_id: str) -> JobState | None:
-        body = await self._http.json("GET", "/queue", "asking for the queue", cap=LIST_CAP)
-        with self._http.saying("asking for the queue"):
+        body = await self._http.json("GET", "/queue", "reading the queue", cap=LIST_CAP)
+        with self._http.naming("reading the queue"):
             entry = next((e for e in parse_queue(body) if e.prompt_id == prompt_id), None)
         return JobState("running" if entry.is_running else "queued") if entry else None
 
     async def cancel(self, prompt_id: str) -> bool:
-        """Given the id of a prompt of ours, cancel it whether it runs or waits; nothing else is touched.
+        """Cancel a prompt of ours, whether it runs or waits; nothing else is touched.
 
-        Return whether it still did either. Cancelling what is over or unknown is no error.
+        Return whether it still did either. Cancelling an ended or unknown prompt raises no error.
         """
         if self._has_cancel is not False:
             what = "cancelling the prompt"
@@ -207,7 +201,7 @@ class Client:
                 data = await self._http.body(response, what, BODY_CAP)
             self._has_cancel = response.status_code == 200
             if self._has_cancel:
-                with self._http.saying(what):
+                with self._http.naming(what):
                     was_there = parse_cancelled(load_json(data))
                 # a retrying proxy may have queued it twice, and the job's cancel takes one of the two
                 await self._http.post("/queue", what, {"delete": [prompt_id]})
@@ -215,15 +209,15 @@ class Client:
         return await self._cancel_by_queue(prompt_id)
 
     async def withdraw(self, prompt_id: str) -> bool:
-        """Given the id of a prompt of ours, take it out of the queue if it still waits; a running one is let be.
+        """Remove a prompt of ours from the queue if it still waits; a running one continues.
 
-        Return whether it is gone. It never ran then: deleting a waiting prompt leaves no trace.
+        Return whether it is gone. Then it never ran: deleting a waiting prompt leaves no trace.
         """
         await self.drop_waiting(prompt_id)
         return (await self.state(prompt_id)).kind == "unknown"
 
     async def drop_waiting(self, prompt_id: str) -> None:
-        """Given the id of a prompt of ours, take one waiting copy of it out of the queue, if there is any."""
+        """Remove one waiting copy of a prompt of ours from the queue, if there is one."""
         await self._http.post("/queue", "withdrawing the prompt", {"delete": [prompt_id]})
 
     async def _cancel_by_queue(self, prompt_id: str) -> bool:
@@ -232,7 +226,7 @@ class Client:
             return False
         if before.kind == "queued":
             await self._http.post("/queue", "cancelling the prompt", {"delete": [prompt_id]})
-            before = await self._queued(prompt_id)  # it may have begun just before
+            before = await self._queued(prompt_id)  # it may have started just before
         if before is not None:
             await self._http.post("/interrupt", "interrupting the prompt", {"prompt_id": prompt_id})
         return True
@@ -240,118 +234,107 @@ class Client:
     # The server
 
     async def models(self, folder: str) -> tuple[str, ...]:
-        """Given a folder of models ("checkpoints", "loras" …), return the names in it."""
+        """Return the names in a folder of models ("checkpoints", "loras" …)."""
         what = f'listing the models in "{folder}"'
         async with self._http.ask("GET", f"/models/{quote(folder, safe='')}", what, also=(404,)) as response:
             data = await self._http.body(response, what, BODY_CAP)
         if response.status_code == 404:
             return ()
-        with self._http.saying(what):
+        with self._http.naming(what):
             return parse_models(load_json(data))
 
     async def object_info(self) -> dict[str, Any]:
         """Return the signatures of all nodes, in the server's own format. About 1.4 MB; keep it."""
-        return await self._http.mapping("/object_info", "asking for the nodes", LIST_CAP)
+        return await self._http.mapping("/object_info", "reading the nodes", LIST_CAP)
 
     async def object_info_class(self, class_type: str) -> dict[str, Any] | None:
-        """Given a node class, return its signature, None when the server does not have it."""
+        """Return the signature of a node class, None if the server does not have it."""
         path = f"/object_info/{quote(class_type, safe='')}"
-        told = (await self._http.mapping(path, "asking for a node", BODY_CAP)).get(class_type)
-        return told if isinstance(told, dict) else None
+        entry = (await self._http.mapping(path, "reading a node", BODY_CAP)).get(class_type)
+        return entry if isinstance(entry, dict) else None
 
     async def system_stats(self) -> SystemStats:
-        """Return version, memory and devices. Raise LtxflowError when what answers is not ComfyUI."""
-        body = await self._http.json("GET", "/system_stats", "asking for its state")
-        with self._http.saying("asking for its state"):
+        """Return version, memory and devices. Raise LtxflowError if the answer is not from ComfyUI."""
+        body = await self._http.json("GET", "/system_stats", "")
+        with self._http.naming(""):
             return parse_stats(body)
 
-    async def is_well(self) -> SystemStats:
-        """As `system_stats`, once the server also answers, to the end, what it was too slow to answer before."""
+    async def health(self) -> SystemStats:
+        """Return `system_stats` after every request that timed out before has succeeded."""
         stats = await self.system_stats()
         for path in sorted(self._http.slow):
-            await self._http.json("GET", path, "asking once more what it was too slow to answer", cap=LIST_CAP)
+            await self._http.json("GET", path, "repeating a request that timed out", cap=LIST_CAP)
         return stats
 
     async def server_time(self) -> datetime | None:
-        """Return the server's time by the `Date` of an answer, to the second; None when it does not say."""
-        async with self._http.ask("GET", "/prompt", "asking for its time") as response:
+        """Return the server's time by the `Date` of an answer, to the second; None without one."""
+        async with self._http.ask("GET", "/prompt", "reading its clock") as response:
             date = response.headers.get("Date", "")
         try:
-            told = parsedate_to_datetime(date)
+            time = parsedate_to_datetime(date)
         except ValueError:
             return None
-        return told if told.tzinfo else told.replace(tzinfo=UTC)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
 
     async def queue_remaining(self) -> int:
-        """Return how many prompts run or wait, everybody's. The cheapest question there is."""
-        body = await self._http.json("GET", "/prompt", "asking for its load")
-        with self._http.saying("asking for its load"):
+        """Return the number of prompts of all clients that run or wait. The cheapest request there is."""
+        body = await self._http.json("GET", "/prompt", "reading its load")
+        with self._http.naming("reading its load"):
             return parse_remaining(body)
 
     async def queue(self, ours: Collection[str] = ()) -> tuple[QueueEntry, ...]:
-        """Given the ids that are ours, return what runs and waits, in order, each marked foreign or not.
+        """Return the prompts that run or wait, in order; those not in `ours` are marked foreign.
 
         On servers without `/api/jobs` this reads the whole queue (seconds, for a thousand prompts).
         """
         entries: tuple[QueueEntry, ...] | None = None
         if self.has_jobs is not False:
-            what = "asking for the queue"
+            what = "reading the queue"
             params = {"status": "pending,in_progress", "limit": _JOBS_LIMIT, "sort_order": "asc"}
             async with self._http.ask("GET", "/api/jobs", what, also=(404, 405), params=params) as response:
                 data = await self._http.body(response, what, LIST_CAP)
             if response.status_code == 200:
                 self.has_jobs = True
-                with self._http.saying(what):
+                with self._http.naming(what):
                     entries = parse_jobs(load_json(data))
         if entries is None:
-            body = await self._http.json("GET", "/queue", "asking for the queue", cap=LIST_CAP)
-            with self._http.saying("asking for the queue"):
+            body = await self._http.json("GET", "/queue", "reading the queue", cap=LIST_CAP)
+            with self._http.naming("reading the queue"):
                 entries = parse_queue(body)
         return tuple(replace(e, is_foreign=e.prompt_id not in ours) for e in entries)
 
     async def free(self, unload_models: bool = True, free_memory: bool = True) -> None:
-        """Ask the server to drop its models and its node cache; it does so when it is next idle."""
+        """Request that the server drop its models and its node cache; it does so when it is next idle."""
         body = {"unload_models": unload_models, "free_memory": free_memory}
         await self._http.post("/free", "freeing its memory", body)
 
-    async def features(self) -> dict[str, Any]:
-        """Return the server's feature flags (`max_upload_size` …), none for a server without them."""
-        what = "asking for its features"
-        async with self._http.ask("GET", "/features", what, also=(404,)) as response:
-            data = await self._http.body(response, what, BODY_CAP)
-        if response.status_code == 404:
-            return {}
-        with self._http.saying(what):
-            told = load_json(data)
-        return told if isinstance(told, dict) else {}
 
-
-def _says_no_job(data: bytes) -> bool:
-    """Given the body of a 404, return whether ComfyUI wrote it: it knows jobs, but not this one."""
+def _knows_jobs(data: bytes) -> bool:
+    """Return whether ComfyUI wrote the body of a 404: then it has jobs, but not this one."""
     try:
-        told = json.loads(data)
+        body = json.loads(data)
     except (ValueError, RecursionError):
         return False
-    return isinstance(told, dict) and isinstance(told.get("error"), str)
+    return isinstance(body, dict) and isinstance(body.get("error"), str)
 
 
-async def probe(places: Sequence[ServerAddress], timeout_s: float = 2.0) -> ServerAddress | None:
-    """Given places, strongest first, return the first where a ComfyUI answers, None when none does."""
-    asked = [asyncio.create_task(_answers(place, timeout_s)) for place in places]
+async def probe(addresses: Sequence[ServerAddress], timeout_s: float = 2.0) -> ServerAddress | None:
+    """Return the first address at which a ComfyUI answers, None without one."""
+    answers = [asyncio.create_task(_answers(address, timeout_s)) for address in addresses]
     try:
-        for place, answer in zip(places, asked, strict=True):
+        for address, answer in zip(addresses, answers, strict=True):
             if await answer:
-                return place
+                return address
         return None
     finally:
-        for answer in asked:
+        for answer in answers:
             answer.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*answers, return_exceptions=True)
 
 
-async def _answers(place: ServerAddress, timeout_s: float) -> bool:
+async def _answers(address: ServerAddress, timeout_s: float) -> bool:
     try:
-        async with Client(place.server, timeout_s=timeout_s, connect_s=timeout_s) as client:
+        async with Client(address.server, timeout_s=timeout_s, connect_s=timeout_s) as client:
             await client.system_stats()
     except LtxflowError:
         return False

@@ -1,4 +1,4 @@
-"""Where the servers are, and why there. Reads no file but the route table, and asks no server."""
+"""Find the addresses of servers, each with its source. Sends no request; reads no file but the route table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Span, problem
 
 GATEWAY_PORTS = (8001, 8000, 8188)
 LOOPBACK_PORTS = (8188, 8000)
@@ -27,7 +27,7 @@ _EXAMPLE = "write it as http://127.0.0.1:8188 or https://example.org/comfy"
 
 @dataclass(frozen=True, repr=False)
 class Server:
-    """How to reach a server. Headers go to this origin only; neither they nor a login show in text."""
+    """How to reach a server. Headers go to this origin only; neither they nor a login appear in text."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -43,7 +43,7 @@ class Server:
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """A server and who named it. A guess is only worth using if it answers."""
+    """A server and the source of its address. Use a guess only if it answers."""
 
     server: Server
     reason: str
@@ -64,7 +64,7 @@ class ServerAddress:
 
 @dataclass(frozen=True)
 class _Configured:
-    """An entry of `servers:` in the user config, its secrets not looked up yet."""
+    """An entry of `servers:` in the user config, before its secrets are read."""
 
     name: str
     url: str
@@ -90,14 +90,13 @@ def find_servers(
     project_default: str | None = None,
     gateway: Callable[[], str | None] = read_gateway,
 ) -> list[ServerAddress]:
-    """Given what names servers, return those of the strongest source, in order, each once.
+    """Return the servers of the strongest source, in order, each once.
 
-    `config` has `servers:` of the user config, and `spans`, where each of them is written, if that is known.
-    Strongest first: `--server`, `LTXFLOW_SERVERS`, `servers:` of the user config, `COMFY_URL`, `COMFYUI_URL`,
-    the project's default (give it only when the user trusts it), and at last guesses for the caller to probe:
-    WSL's gateway and loopback. Wherever an address comes from, what the user config has for its origin
-    (headers, CA file) goes with it, and a configured name stands for its address. Raise LtxflowError for an
-    address that is none, or a header whose variable is not set.
+    Sources, strongest first: `--server`, `LTXFLOW_SERVERS`, `servers:` of the user config, `COMFY_URL`, `COMFYUI_URL`,
+    the project's default (pass it only if the user trusts it), and last guesses for the caller to probe: WSL's gateway
+    and loopback. `config` has `servers:` of the user config, and `spans`, the place of each entry, if known. Headers
+    and CA file that the user config has for an origin apply to every address of it, and a configured name may be used
+    instead of an address. Raise LtxflowError for an invalid address, or a header whose variable is not set.
     """
     configured = _configured(config)
     listed = [s for s in re.split(r"[,\s]+", env.get("LTXFLOW_SERVERS", "")) if s]
@@ -143,21 +142,9 @@ def _secrets(entry: _Configured, env: Mapping[str, str]) -> dict[str, str]:
     for header, variable in entry.headers_from_env.items():
         value = env.get(variable, "").strip()
         if not value:
-            raise LtxflowError(
-                Problem(
-                    f'server "{entry.name}": the variable "{variable}" for its header "{header}" is not set',
-                    hint=f"set {variable} to the header's whole value, such as: Bearer abc",
-                    code="server-secret",
-                )
-            )
+            raise LtxflowError(problem("C015.unset", server=entry.name, variable=variable, header=header))
         if not (value.isascii() and value.isprintable()):
-            raise LtxflowError(
-                Problem(
-                    f'server "{entry.name}": the variable "{variable}" holds what no header can carry',
-                    hint="only printable ASCII is possible there",
-                    code="server-secret",
-                )
-            )
+            raise LtxflowError(problem("C015.characters", server=entry.name, variable=variable))
         headers[header] = value
     return headers
 
@@ -165,13 +152,13 @@ def _secrets(entry: _Configured, env: Mapping[str, str]) -> dict[str, str]:
 def _configured(config: Mapping[str, Any]) -> list[_Configured]:
     entries = config.get("servers") or []
     if not isinstance(entries, list):
-        raise _bad_config('"servers" is not a list', "write a list of addresses, or of name and url")
+        raise LtxflowError(problem("C017.not-list"))
     spans: Sequence[Span | None] = config.get("spans") or [None] * len(entries)
     found = [_entry_at(entry, span) for entry, span in zip(entries, spans, strict=True)]
     names = [c.name for c in found]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
-        raise _bad_config(f'two servers are named "{twice}"', "give one of them another name")
+        raise LtxflowError(problem("C017.same-name", name=twice))
     return found
 
 
@@ -179,63 +166,53 @@ def _entry_at(entry: object, span: Span | None) -> _Configured:
     try:
         return _entry(entry)
     except LtxflowError as error:
-        raise LtxflowError(*(replace(problem, span=span) for problem in error.problems)) from None
+        raise LtxflowError(*(replace(each, span=span) for each in error.problems)) from None
 
 
 def _entry(entry: object) -> _Configured:
     if isinstance(entry, str):
         entry = {"url": entry}
     if not isinstance(entry, dict) or not isinstance(entry.get("url"), str):
-        raise _bad_config("a server has no url", "each entry is an address, or has at least a url")
+        raise LtxflowError(problem("C017.no-url"))
     unknown = set(entry) - {"name", "url", "headers_from_env", "ca_file"}
     if unknown:
-        raise _bad_config(
-            f'a server has an unknown key "{min(map(str, unknown))}"',
-            "known are name, url, headers_from_env and ca_file",
-        )
+        raise LtxflowError(problem("C017.unknown-key", key=min(map(str, unknown))))
     url, login = normalise(entry["url"], "user config")
     name, ca_file, headers = entry.get("name"), entry.get("ca_file"), entry.get("headers_from_env") or {}
     if not isinstance(name, str | None) or not isinstance(ca_file, str | None):
-        raise _bad_config(f'server "{url}": name and ca_file are text', "put quotes around them")
+        raise LtxflowError(problem("C017.not-text", url=url))
     if not isinstance(headers, dict) or not all(isinstance(x, str) for pair in headers.items() for x in pair):
-        raise _bad_config(
-            f'server "{url}": headers_from_env is not a mapping of header to variable',
-            "write  headers_from_env: { Authorization: COMFY_TOKEN }",
-        )
+        raise LtxflowError(problem("C017.headers", url=url))
     for header in headers:
         if not _TOKEN.fullmatch(header) or header.lower() in _OURS:
-            raise _bad_config(f'server "{url}": the header "{header}" cannot be set', "leave it out")
+            raise LtxflowError(problem("C017.header", url=url, header=header))
     path = Path(os.path.expanduser(ca_file)) if ca_file else None
     return _Configured(name or _name_of(url), url, login, dict(headers), path)
-
-
-def _bad_config(message: str, hint: str) -> LtxflowError:
-    return LtxflowError(Problem(f"user config: {message}", hint=hint, code="user-config"))
 
 
 # Addresses
 
 
 def normalise(text: str, reason: str = "") -> tuple[str, dict[str, str]]:
-    """Given an address as people write it, return its bare URL, and its login as a header.
+    """Return the bare URL of an address as people write it, and its login as a header.
 
-    `host:port` is taken as http; a path prefix stays. Raise LtxflowError, quoting no login, for what is none.
+    `host:port` is read as http; a path prefix is kept. Raise LtxflowError, quoting no login, for an invalid address.
     """
     written = text.strip()
     try:
         url = urlsplit(written if "://" in written else f"http://{written}")
         port = url.port
     except ValueError as error:
-        raise _bad_address(text, reason, "it does not read as one") from error
+        raise _bad_address(text, reason, "not a URL") from error
     if url.scheme not in _DEFAULT_PORTS:
         raise _bad_address(text, reason, f'"{url.scheme}" is neither http nor https')
     if not url.hostname or re.search(r"[\s\x00-\x1f\x7f\\<>\"]", written):
-        raise _bad_address(text, reason, "it names no host" if not url.hostname else "it has odd characters")
+        raise _bad_address(text, reason, "no host" if not url.hostname else "characters a URL cannot have")
     if url.query or url.fragment:
         raise _bad_address(text, reason, "it has a query", "give a token by headers_from_env in the user config")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     if ":" in url.hostname and not _is_ip(url.hostname):
-        raise _bad_address(text, reason, "it does not read as one")
+        raise _bad_address(text, reason, "not a URL")
     shown = host if port in (None, _DEFAULT_PORTS[url.scheme]) else f"{host}:{port}"
     return f"{url.scheme}://{shown}{url.path.rstrip('/')}", _login(url)
 
@@ -250,23 +227,23 @@ def _login(url: SplitResult) -> dict[str, str]:
 def _bad_address(text: str, reason: str, why: str, hint: str = _EXAMPLE) -> LtxflowError:
     shown = "".join(c for c in redact_url(text.strip()) if c.isprintable())[:120]
     source = f"{reason}: " if reason else ""
-    return LtxflowError(Problem(f'{source}"{shown}" is no address of a server: {why}', hint=hint, code="server-url"))
+    return LtxflowError(problem("C014.not-one", source=source, address=shown, reason=why, hint=hint))
 
 
 def redact_url(text: str) -> str:
-    """Given an address, good or bad, return it without its query and what stands before the host's `@`."""
+    """Return an address, valid or not, without its query and its login (the part before `@`)."""
     text = re.sub(r"^([a-zA-Z][\w+.-]*://)?.*@", r"\1…@", text, flags=re.DOTALL)
     return re.sub(r"[?#].*", "?…", text, flags=re.DOTALL)
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Given a normalised URL, return its scheme, host and port."""
+    """Return scheme, host and port of a normalised URL."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def is_loopback(url: str) -> bool:
-    """Given a normalised URL, return whether it means this machine, by its name alone."""
+    """Return whether a normalised URL means this machine, by its name alone."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -289,15 +266,15 @@ def _name_of(url: str) -> str:
 
 
 def wsl_gateway(version: str, route: str) -> str | None:
-    """Given `/proc/version` and `/proc/net/route`, return the Windows host's address when this is WSL."""
+    """Return the Windows host's address if the texts of `/proc/version` and `/proc/net/route` are those of WSL."""
     return default_gateway(route) if "microsoft" in version.lower() else None
 
 
 def default_gateway(route: str) -> str | None:
-    """Given `/proc/net/route`, return the default route's gateway of the lowest metric, None without one.
+    """Return the gateway of the default route with the lowest metric in `/proc/net/route`, None without one.
 
-    Addresses stand there as the hex of a native 32-bit word (Linux `net/ipv4/fib_trie.c`), little-endian on
-    all machines WSL runs on. Flag 2 is RTF_GATEWAY.
+    Addresses are the hex of a native 32-bit word (Linux `net/ipv4/fib_trie.c`), little-endian on all machines WSL runs
+    on. Flag 2 is RTF_GATEWAY.
     """
     found: list[tuple[int, str]] = []
     for line in route.splitlines()[1:]:

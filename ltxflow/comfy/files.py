@@ -1,24 +1,24 @@
-"""Sends files to a server and fetches what it made: each whole, within bounds, or not at all. Verifies no content."""
+"""Upload files to a server and download its outputs: each whole and within bounds, or not at all."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ltxflow.comfy.messages import OutputFile, clean, load_json, parse_upload
-from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, HttpAnswer, Transport, broken, too_big
+from ltxflow.comfy.replies import OutputFile, load_json, parse_upload
+from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, HttpAnswer, Transport, too_large
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core.digest import Digest
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
-from ltxflow.core.files import announce, remove
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.files import crash_point, remove, reported
 
 
 class Transfers:
-    """Files on their way to and from one server. `uploaded` remembers what it has: name → reference."""
+    """Uploads to and downloads from one server. `uploaded` maps the names it has to their references."""
 
     def __init__(self, transport: Transport, uploaded: MutableMapping[str, str]) -> None:
         self._transport = transport
@@ -26,10 +26,10 @@ class Transfers:
         self._uploading: dict[str, asyncio.Lock] = {}
 
     async def upload(self, name: str, data: bytes | Path, subfolder: str = "ltxflow", *, again: bool = False) -> str:
-        """Given a name that holds the content's hash, and the content, return what a loader node calls it.
+        """Upload content under a name that holds its hash, and return the name that a loader node takes.
 
-        The server's own name for it counts: it renames what collides. Nothing is sent for a name this server
-        has, unless `again` (its input folder was emptied).
+        The server's name counts: it renames collisions. Nothing is sent for a name that the server has, unless
+        `again` (its input folder was emptied).
         """
         memory = f"{subfolder}/{name}"
         async with self._uploading.setdefault(memory, asyncio.Lock()):
@@ -51,7 +51,7 @@ class Transfers:
                 "POST", "/upload/image", what, patience_s=patience_s, data=fields, files=files
             ) as answer:
                 body = await self._transport.body(answer, what, BODY_CAP)
-        with self._transport.saying(what):
+        with self._transport.naming(what):
             return parse_upload(load_json(body))
 
     async def download(
@@ -61,11 +61,11 @@ class Transfers:
         max_bytes: int,
         on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     ) -> Digest:
-        """Given an output and a path of the caller's own, write its bytes there and return their digest.
+        """Download an output to `to` and return the digest of its bytes.
 
-        `on_bytes` hears bytes so far and in all (None when the server does not say). At most `max_bytes` are
-        written. A cut body is transient; an output that is gone is permanent, with the code "output-gone".
-        Either leaves no file. Only the length is checked: what is inside is for the caller to verify.
+        `on_bytes` receives the bytes so far and in all (None without a length). At most `max_bytes` are written. A cut
+        body is transient; an output that the server no longer has is permanent, with code C013. Either leaves no file.
+        Only the length is checked; the caller verifies the content.
         """
         what = f'fetching "{clean(output.filename, 80)}"'
         params = {"filename": output.filename, "subfolder": output.subfolder, "type": output.type}
@@ -79,27 +79,23 @@ class Transfers:
                 params=params,
                 headers={"Accept-Encoding": "identity"},
             ) as answer:
-                total = self._promised(answer, what, max_bytes)
+                total = self._announced_length(answer, what, max_bytes)
                 return await self._stream_to(answer, what, to, total, max_bytes, on_bytes)
         except BaseException:
             with suppress(LtxflowError):
                 remove(to)
             raise
 
-    def _promised(self, answer: HttpAnswer, what: str, max_bytes: int) -> int | None:
-        """Return the length a download says it has. Raise LtxflowError for one that we will not read."""
+    def _announced_length(self, answer: HttpAnswer, what: str, max_bytes: int) -> int | None:
+        """Return the length in a download's headers. Raise LtxflowError for one that must not be read."""
         if answer.status_code == 404:
-            hint = "its save node must run again"
-            problem = Problem("the server no longer has the file", hint=hint, code="output-gone")
-            raise self._transport.error(what, problem)
+            raise self._transport.error(what, problem("C013"))
         if answer.status_code != 200 or answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise self._transport.error(
-                what, Problem("the file comes in a form that was not asked for", code="server-answer")
-            )
+            raise self._transport.error(what, problem("C009.encoding"))
         length = answer.headers.get("Content-Length", "")
         total = int(length) if length.isascii() and length.isdigit() else None
         if total is not None and total > max_bytes:
-            raise self._transport.error(what, too_big(max_bytes))
+            raise self._transport.error(what, too_large(max_bytes))
         return total
 
     async def _stream_to(
@@ -112,31 +108,21 @@ class Transfers:
         on_bytes: Callable[[int, int | None], None],
     ) -> Digest:
         sha, done = hashlib.sha256(), 0
-        announce("write", to)
-        with _disk(to), to.open("wb") as file:
+        crash_point("write", to)
+        with reported("write", to), to.open("wb") as file:
             async for block in answer.blocks(MIB // 4, is_raw=True):
                 done += len(block)
                 if done > max_bytes:
-                    raise self._transport.error(what, too_big(max_bytes))
+                    raise self._transport.error(what, too_large(max_bytes))
                 sha.update(block)
                 file.write(block)
                 on_bytes(done, total)
         if total is not None and done != total:
-            raise self._transport.error(what, broken(f"{done} of {total} bytes came"))
+            raise self._transport.error(what, problem("C005.cut", received=done, total=total, transient=True))
         return Digest(sha.hexdigest())
 
 
-# Files of ours
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        hint = "free some space" if error.errno == errno.ENOSPC else ""
-        problem = Problem(f'cannot use "{path}": {(error.strerror or "failed").lower()}', hint=hint, code="disk")
-        raise LtxflowError(problem, exit_code=FAILED) from error
+# Local files
 
 
 @contextmanager
@@ -144,7 +130,7 @@ def _opened(data: bytes | Path) -> Iterator[bytes | IO[bytes]]:
     if isinstance(data, bytes):
         yield data
         return
-    with _disk(data):
+    with reported("read", data):
         file = data.open("rb")
     with file:
         yield file
@@ -153,5 +139,5 @@ def _opened(data: bytes | Path) -> Iterator[bytes | IO[bytes]]:
 def _size_of(data: bytes | Path) -> int:
     if isinstance(data, bytes):
         return len(data)
-    with _disk(data):
+    with reported("read", data):
         return data.stat().st_size

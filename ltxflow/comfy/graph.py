@@ -1,4 +1,4 @@
-"""A ComfyUI graph in the one form that is hashed and explained. Pure; knows no server, no signatures."""
+"""Convert a ComfyUI graph to the canonical form that is hashed, and explain how two of them differ. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ltxflow.core.digest import Digest, canonical, digest_json
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 
 Graph = dict[str, Any]  # ComfyUI's API format: node id → {"class_type", "inputs", "_meta"?}
 
 OUTPUTS = ("video", "last_frame", "uncropped")  # the titles of the save nodes that ltxflow collects
 
 LINK = "@"
-# Where a thing is computed, or in what pieces, and under which name it is saved: none of them is the picture.
+# Inputs that decide where and in which pieces something is computed, not the picture.
 # ComfyUI `nodes_lt_audio.py` LTXAVTextEncoderLoader, `nodes.py` CLIPLoader and VAEDecodeTiled.
 PLACEMENT = frozenset(
     {
@@ -30,7 +30,7 @@ PREFIX = "filename_prefix"
 
 
 def is_link(value: object) -> bool:
-    """Given an input's value, return whether ComfyUI `graph_utils.py` reads it as a link: [text, number]."""
+    """Return whether ComfyUI's `graph_utils.py` reads an input's value as a link: [text, number]."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -41,9 +41,9 @@ def is_link(value: object) -> bool:
 
 
 def outputs_of(graph: Mapping[str, Any], titles: tuple[str, ...] = OUTPUTS) -> dict[str, str]:
-    """Given a graph, return title → node id of its save nodes of these titles: what is collected.
+    """Return title → node id of the save nodes with these titles, whose files are fetched.
 
-    A save node is one nobody reads from. Raise LtxflowError when two carry the same title.
+    No other node reads from a save node. Raise LtxflowError if two have the same title.
     """
     read = {value[0] for node in graph.values() for value in node["inputs"].values() if is_link(value)}
     found: dict[str, str] = {}
@@ -52,13 +52,8 @@ def outputs_of(graph: Mapping[str, Any], titles: tuple[str, ...] = OUTPUTS) -> d
         if title not in titles or id in read:
             continue
         if title in found:
-            raise LtxflowError(
-                Problem(
-                    f'two save nodes are titled "{title}": {found[title]} and {id}',
-                    hint=f'one node each may be titled {", ".join(titles)} in "_meta"',
-                    code="T030",
-                )
-            )
+            wanted = ", ".join(titles)
+            raise LtxflowError(problem("T030", title=title, first=found[title], second=id, titles=wanted))
         found[title] = id
     return {title: found[title] for title in titles if title in found}
 
@@ -66,15 +61,15 @@ def outputs_of(graph: Mapping[str, Any], titles: tuple[str, ...] = OUTPUTS) -> d
 def canonical_graph(
     graph: Mapping[str, Any], outputs: Mapping[str, str], known: dict[Digest, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Given a graph and its outputs (name → node id), return what they need in the one form that stands for it.
+    """Return the part of a graph that its outputs (name → node id) need, in canonical form.
 
-    `{"nodes": [{"class", "inputs"}], "outputs": {name: n}}`; a link is `["@", n, slot]`. Nodes come sources
-    first, in the order of a walk from the outputs; equal nodes are one. Ids, order, `_meta`,
-    `filename_prefix` and PLACEMENT do not enter. Raise LtxflowError for a cycle and for a link to nowhere.
+    `{"nodes": [{"class", "inputs"}], "outputs": {name: n}}`; a link is `["@", n, slot]`. Sources come first, in the
+    order of a walk from the outputs; equal nodes are merged. Ids, order, `_meta`, `filename_prefix` and PLACEMENT are
+    left out. Raise LtxflowError for a cycle and for a link to a missing node.
 
-    `known` has the nodes of other graphs: those that are equal are shared, since a film's clips differ in a few alone.
+    `known` has the nodes of other graphs: equal ones are shared, as the clips of a film differ in few nodes.
     """
-    numbers: dict[Digest, int] = {}  # of the node as it stands below, whose links are numbers: a Merkle walk
+    numbers: dict[Digest, int] = {}  # by digest of the node below, whose links are numbers: a Merkle walk
     nodes: list[dict[str, Any]] = []
     number_of: dict[str, int] = {}
     for id in _sources_first(graph, [outputs[name] for name in sorted(outputs)]):
@@ -94,7 +89,7 @@ def _plain_node(node: Mapping[str, Any], number_of: Mapping[str, int]) -> dict[s
         if is_link(value):
             inputs[name] = [LINK, number_of[value[0]], int(value[1])]
         elif isinstance(value, list) and value and value[0] in (LINK, "literal"):
-            inputs[name] = ["literal", value]  # a list that would read as a link, or as this escape
+            inputs[name] = ["literal", value]  # a list that would be read as a link, or as this escape
         else:
             inputs[name] = value
     return {"class": node["class_type"], "inputs": inputs}
@@ -105,7 +100,7 @@ def _kept(node: Mapping[str, Any]) -> list[str]:
 
 
 def _sources_first(graph: Mapping[str, Any], roots: list[str]) -> Iterator[str]:
-    """Yield the ids reachable from `roots`, each after what it reads from. No recursion: depth is theirs."""
+    """Yield the ids reachable from `roots`, each after its sources. No recursion: depth is not bounded."""
     done: set[str] = set()
     for root in roots:
         way: dict[str, None] = {} if root in done else {root: None}  # from the root down, in order
@@ -119,27 +114,22 @@ def _sources_first(graph: Mapping[str, Any], roots: list[str]) -> Iterator[str]:
             elif source in way:
                 loop = [*way][[*way].index(source) :]
                 classes = " -> ".join(f"{n} ({graph[n]['class_type']})" for n in [*loop, source])
-                raise LtxflowError(Problem(f"the graph goes round in a circle: {classes}", code="T031"))
+                raise LtxflowError(problem("T031", nodes=classes))
             else:
                 way[source] = None
 
 
 def _read_by(graph: Mapping[str, Any], id: str) -> Iterator[str]:
-    """Yield what node `id` reads from, by input name. Raise LtxflowError when a node is missing."""
+    """Yield the sources of node `id`, by input name. Raise LtxflowError if a node is missing."""
     node = graph.get(id)
     if node is None:
-        raise LtxflowError(Problem(f'the graph names a node "{id}" that it has not', code="T032"))
+        raise LtxflowError(problem("T032.node", node=id))
     for name in _kept(node):
         value = node["inputs"][name]
         if is_link(value):
             if value[0] not in graph:
-                raise LtxflowError(
-                    Problem(
-                        f'node {id} ({node["class_type"]}): "{name}" is linked to node "{value[0]}", '
-                        "which is not in the graph",
-                        code="T032",
-                    )
-                )
+                class_ = node["class_type"]
+                raise LtxflowError(problem("T032.link", node=id, class_=class_, input=name, source=value[0]))
             yield value[0]
 
 
@@ -150,11 +140,10 @@ Change = Literal["changed", "added", "removed", "replaced"]
 class GraphChange:
     """One difference of two canonical graphs.
 
-    `changed`: the input `input` of a node went from `old` to `new` (None: the node had, or has, no such
-    input). `added`, `removed`: a whole node; `new` or `old` holds its literal inputs. `replaced`: a node of
-    another class stands in its place; `old` and `new` are the classes. `via` is the input that leads to the
-    node ("positive", "noise"), `index` its place among the nodes of its class, from 1, in walk order: in the
-    new graph, or in the old one for a node that is gone.
+    `changed`: the input `input` of a node changed from `old` to `new` (None: no such input). `added`, `removed`: a
+    whole node; `new` or `old` holds its literal inputs. `replaced`: a node of another class; `old` and `new` are the
+    classes. `via` is the input that leads to the node ("positive", "noise"), `index` its place among the nodes of its
+    class, from 1, in walk order: in the new graph, or in the old one for a removed node.
     """
 
     kind: Change
@@ -167,13 +156,13 @@ class GraphChange:
 
     @property
     def where(self) -> str:
-        """`CLIPTextEncode (positive).text`"""
+        """Class, way and input of the change: `CLIPTextEncode (positive).text`."""
         node = f"{self.class_} ({self.via})" if self.via else self.class_
         return f"{node}.{self.input}" if self.input else node
 
 
 class _Side:
-    """One canonical graph, with what aligning needs: literals and links apart, each node's index and via."""
+    """One canonical graph prepared for alignment: literals and links separated, each node's index and via."""
 
     def __init__(self, form: Mapping[str, Any]) -> None:
         nodes: list[dict[str, Any]] = form["nodes"]
@@ -183,15 +172,14 @@ class _Side:
         self.literals = [{k: v for k, v in node["inputs"].items() if not _is_reference(v)} for node in nodes]
         self.index = [self.classes[: n + 1].count(class_) for n, class_ in enumerate(self.classes)]
         self.via: dict[int, str] = dict.fromkeys(self.outputs.values(), "")
-        for n in reversed(range(len(nodes))):  # sources come first, so whoever reads a node comes after it
+        for n in reversed(range(len(nodes))):  # sources come first, so the readers of a node come after it
             for name, (_, source, _slot) in self.links[n].items():
                 self.via.setdefault(source, name)
 
     def chain(self, start: int) -> Iterator[int]:
-        """Yield what is below `start` along one input name: `model` of a LoRA leads to the next one's
-        `model`.
+        """Yield the nodes below `start` along one input name: a LoRA's `model` leads to the next one's `model`.
 
-        Other ways down are not followed: a decoder somewhere below is not what stood in a sampler's place.
+        Other inputs are not followed: a decoder somewhere below did not take a sampler's place.
         """
         for name in sorted(self.links[start]):
             n = start
@@ -214,25 +202,24 @@ def _is_reference(value: object) -> bool:
 
 
 def diff_graphs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[GraphChange]:
-    """Given two canonical graphs, return what differs: changes in the order of a walk, then what came, what
-    went.
+    """Return the differences of two canonical graphs: changes in walk order, then added and removed nodes.
 
-    Nodes are paired by one walk down both graphs from the outputs of the same name. Where the classes differ,
-    a node of the wanted class further down the same chain means that nodes were put in (a LoRA) or taken out;
-    otherwise one was replaced, and the walk goes on below it.
+    Nodes are paired by one walk down both graphs from the outputs of the same name. Where the classes differ, a node
+    of the same class further down the chain means that nodes were inserted (a LoRA) or removed; otherwise one was
+    replaced, and the walk continues below it.
     """
     a, b = _Side(old), _Side(new)
     paired = _pairs(a, b)
     changes = [change for i, j in paired for change in _changes(a, i, b, j)]
-    came = set(range(len(b.classes))) - {j for _, j in paired}
-    went = set(range(len(a.classes))) - {i for i, _ in paired}
-    changes += [b.change(n, "added", "", None, b.literals[n]) for n in sorted(came)]
-    changes += [a.change(n, "removed", "", a.literals[n], None) for n in sorted(went)]
+    added = set(range(len(b.classes))) - {j for _, j in paired}
+    removed = set(range(len(a.classes))) - {i for i, _ in paired}
+    changes += [b.change(n, "added", "", None, b.literals[n]) for n in sorted(added)]
+    changes += [a.change(n, "removed", "", a.literals[n], None) for n in sorted(removed)]
     return changes
 
 
 def _pairs(a: _Side, b: _Side) -> list[tuple[int, int]]:
-    """Return (old node, new node) for all that stand in the same place, in walk order."""
+    """Return the pairs (old node, new node) in the same place, in walk order."""
     pairs: dict[tuple[int, int], None] = {}
     stack = [(a.outputs[name], b.outputs[name]) for name in sorted({*a.outputs} & {*b.outputs}, reverse=True)]
     while stack:
@@ -242,16 +229,15 @@ def _pairs(a: _Side, b: _Side) -> list[tuple[int, int]]:
         pairs[i, j] = None
         for name in sorted({*a.links[i]} & {*b.links[j]}, reverse=True):
             stack.append((a.links[i][name][1], b.links[j][name][1]))
-    # A node can be reached in two ways, such as the prompt that is zeroed for the negative one: the plain way
-    # counts
+    # A node may be reached in two ways, such as the prompt that is zeroed for the negative one: the direct way counts
     plain = {j for i, j in pairs if a.via[i] == b.via[j]}
     return [(i, j) for i, j in pairs if j not in plain or a.via[i] == b.via[j]]
 
 
 def _align(a: _Side, b: _Side, i: int, j: int) -> tuple[int, int]:
-    """Given two nodes reached in the same way, step over those that were put in or taken out in front of one.
+    """Return the pair for two nodes reached in the same way, skipping nodes inserted or removed before one.
 
-    A node just like the other one is looked for down the chain, then one of its class.
+    An equal node down the chain is preferred, then one of the same class.
     """
     if a.is_like(i, b, j):
         return i, j

@@ -1,4 +1,4 @@
-"""One server as a build uses it: which model files it has, by what names, and which nodes. Knows no queue."""
+"""The model files and nodes of one server, and graphs fitted to them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from typing import Any
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph, other_values
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import SystemStats, clean
+from ltxflow.comfy.replies import SystemStats
 from ltxflow.comfy.signatures import Signatures, model_inputs
+from ltxflow.comfy.untrusted import clean
 from ltxflow.comfy.wording import show
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span, problem
 from ltxflow.core.regular import read_json
 from ltxflow.models.profile import Profile, matching_files
 
 LORAS = "loras"
-SHAPES = 8  # graphs of one template with other nodes that are remembered as right: it branches on what a clip has
+SHAPES = 8  # graphs of one template, with different nodes, that are remembered as checked
 
 
 @dataclass
 class Inventory:
-    """What a server has: names by folder, asked for once a run; `/models/{folder}` sees new files without a restart.
+    """The contents of a server: names by folder, requested once a run (the server lists new files at once).
 
-    `is_fresh` says that the signatures were asked for in this run, and are not those that an earlier one kept.
+    `is_fresh` if the signatures were requested in this run, not read from the cache of an earlier one.
     """
 
     client: Client
@@ -37,10 +38,10 @@ class Inventory:
     folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signatures: Signatures | None = None
     is_fresh: bool = False
-    right: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # by template: graphs found right
-    classes: dict[str, bool] = field(default_factory=dict)  # node classes that were asked for, and whether it has them
-    doubts: dict[str, Problem] = field(default_factory=dict)  # by message: what a person should know of its files
-    reported: set[str] = field(default_factory=set)  # of the doubts
+    checked: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # by template: graphs without errors
+    classes: dict[str, bool] = field(default_factory=dict)  # requested node classes, and whether it has them
+    doubts: dict[str, Problem] = field(default_factory=dict)  # by message: ambiguous file names
+    reported: set[str] = field(default_factory=set)  # messages of `doubts` that were returned
 
     async def names(self, folder: str) -> tuple[str, ...]:
         if folder not in self.folders:
@@ -48,26 +49,26 @@ class Inventory:
         return self.folders[folder]
 
     def forget(self) -> None:
-        """Drop what is known of the server: it may have been restarted, with other files and other nodes."""
+        """Drop everything known of the server: it may have been restarted, with other files and nodes."""
         self.folders.clear()
         self.stats, self.signatures, self.is_fresh = None, None, False
-        self.right.clear()
+        self.checked.clear()
         self.classes.clear()
 
     def choose(self, names: Sequence[str], listed: Iterable[str], folder: str, span: Span | None = None) -> str | None:
-        """Return the listed file that `names` mean, None without any; where there are two, note the doubt."""
+        """Return the listed file that `names` mean, None without one; record a doubt if several match."""
         found = matching_files(names, listed)
         if len(found) > 1:
             first, second, *more = (f'"{clean(name, 100)}"' for name in found)
-            rest = f" (and {len(more)} more)" if more else ""
-            message = f'{self.client.server}: "{names[0]}" in {folder} may be {first} or {second}{rest}'
-            hint = f"the first one is used; name the one you mean: {first}"
-            self.doubts.setdefault(message, Problem(message, span, hint, "C011", "warning"))
+            matches = f"{first} and {second}" + (f" and {len(more)} more" if more else "")
+            server = self.client.server
+            doubt = problem("C011", span, server=server, name=names[0], folder=folder, matches=matches, first=first)
+            self.doubts.setdefault(doubt.message, doubt)
         return found[0] if found else None
 
-    def news(self) -> list[Problem]:
+    def new_doubts(self) -> list[Problem]:
         """Return the doubts that were not returned before."""
-        new = [problem for message, problem in self.doubts.items() if message not in self.reported]
+        new = [doubt for message, doubt in self.doubts.items() if message not in self.reported]
         self.reported.update(self.doubts)
         return new
 
@@ -82,7 +83,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A graph as one server takes it, and what was changed for that, by node and input: `89.format.codec` → how."""
+    """A graph as one server accepts it, and its changes by node and input: `89.format.codec` → text."""
 
     graph: dict[str, Any]
     changes: Mapping[str, str]
@@ -96,11 +97,10 @@ async def resolve_names(
     loras: Iterable[tuple[str, Span | None]],
     user: str,
 ) -> Names:
-    """Given the roles and LoRAs that a clip (`user`) uses, return what this server calls them.
+    """Return the file names on this server of the roles and LoRAs that a clip (`user`) uses.
 
-    Raise LtxflowError for what it lacks: the folder, who uses it, the closest name there is, and the quality
-    that would do without. Precision is never mixed: a role's weights are those asked for. Raise it first where the
-    server is too old for the model.
+    Raise LtxflowError if the server is too old for the model, or for each missing file: the folder, the user, the
+    closest name, and a setting that needs no such file. Precision is never mixed: a role has the weights requested.
     """
     await check_needs(inventory, profile, user)
     problems: list[Problem] = []
@@ -127,10 +127,10 @@ async def resolve_names(
 
 
 async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None:
-    """Raise LtxflowError where a server lacks what the model of `profile` needs, which a clip (`user`) is made with.
+    """Raise LtxflowError if a server does not meet the requirements of `profile`, which a clip (`user`) uses.
 
-    The server's own classes decide where the profile names any: builds between two versions report either. Its version
-    decides where there are none.
+    The server's classes decide if the profile names any, as builds between two versions report either version; else
+    its version does.
     """
     needs = profile.needs
     if not (needs.comfyui or needs.nodes):
@@ -144,21 +144,12 @@ async def check_needs(inventory: Inventory, profile: Profile, user: str) -> None
             inventory.classes[name] = await inventory.client.object_info_class(name) is not None
         lacks += [] if inventory.classes[name] else [name]
     if lacks or not (needs.nodes or needs.is_met_by(version)):
-        has = f"it is {version}" + (f" and has no {', '.join(lacks)}" if lacks else "")
+        found = f"{version}" + (f" without {', '.join(lacks)}" if lacks else "")
+        server = inventory.client.server
         raise LtxflowError(
-            Problem(
-                f"{inventory.client.server}: {profile.name}, which {user} uses, needs {needs}: {has}",
-                hint="update ComfyUI there, name another server, or choose another profile",
-                code="C010",
-            ),
+            problem("C010.too-old", server=server, profile=profile.name, user=user, needs=needs, found=found),
             exit_code=FAILED,
         )
-
-
-def find_name(wanted: str, available: Iterable[str]) -> str | None:
-    """Return what a server lists for a file name: itself, with or without folder and suffix."""
-    found = matching_files([wanted], available)
-    return found[0] if found else None
 
 
 def _missing_model(
@@ -193,12 +184,9 @@ def _missing(
 ) -> Problem:
     near = difflib.get_close_matches(name, available, n=1, cutoff=0.4)
     parts = [f"put it in ComfyUI/models/{folder}", without, f'closest there: "{clean(near[0], 100)}"' if near else ""]
-    return Problem(
-        f'{inventory.client.server}: no "{name}" in {folder}, which {user} needs',
-        span,
-        "; ".join(part for part in parts if part),
-        "C010",
-    )
+    hint = "; ".join(part for part in parts if part)
+    server = inventory.client.server
+    return problem("C010.model", span, hint=hint, server=server, name=name, folder=folder, user=user)
 
 
 async def fit_graph(
@@ -210,16 +198,16 @@ async def fit_graph(
     allowed: frozenset[str],
     cache: Path,
 ) -> Fitted:
-    """Adapt a graph to this server's signatures and model files, and check every node of it before it is sent.
+    """Adapt a graph to this server's signatures and model files, and check it before it is sent.
 
-    Signatures are cached by the server's address and version, and asked for again when the check fails with cached
-    ones: a node may have been installed. Raise LtxflowError, with the place in the YAML file.
+    Signatures are cached by the server's address and version, and requested again if the check fails with cached ones:
+    a node may have been installed. Raise LtxflowError, with the place in the YAML file.
     """
     for is_fresh in (False, True):
         signatures = await _signatures(inventory, cache, is_fresh)
         fitted = await _fitted(inventory, graph, signatures)
-        right = inventory.right.setdefault(template, [])
-        found = (other_values(fitted.graph, like) for like in right)
+        checked = inventory.checked.setdefault(template, [])
+        found = (other_values(fitted.graph, like) for like in checked)
         only = None if is_fresh else next((nodes for nodes in found if nodes is not None), None)
         problems = check_graph(
             fitted.graph,
@@ -230,19 +218,19 @@ async def fit_graph(
             allowed=allowed,
             only=only,
         )
-        errors = [problem for problem in problems if problem.level == "error"]
+        errors = [each for each in problems if each.level == "error"]
         if not errors:
             if only is None:
-                right[:] = [fitted.graph, *right[: SHAPES - 1]]
+                checked[:] = [fitted.graph, *checked[: SHAPES - 1]]
             return fitted
-    raise LtxflowError(*(_by(inventory, problem) for problem in errors), exit_code=FAILED)
+    raise LtxflowError(*(_with_server(inventory, error) for error in errors), exit_code=FAILED)
 
 
-def _by(inventory: Inventory, problem: Problem) -> Problem:
-    """Name the server; an allowance is the user's, whatever the server."""
-    if problem.code == "N102":
-        return problem
-    return replace(problem, message=f"{inventory.client.server}: {problem.message}")
+def _with_server(inventory: Inventory, error: Problem) -> Problem:
+    """Add the server's name, except to a missing allowance: that is the user's."""
+    if error.code == "N102":
+        return error
+    return replace(error, message=f"{inventory.client.server}: {error.message}")
 
 
 async def _fitted(inventory: Inventory, graph: Mapping[str, Any], signatures: Signatures) -> Fitted:
@@ -254,7 +242,7 @@ async def _fitted(inventory: Inventory, graph: Mapping[str, Any], signatures: Si
     for named in model_inputs(adapted, signatures):
         listed: Sequence[str] = await inventory.names(named.folder) if named.folder else ()
         name = inventory.choose([named.value], listed, named.folder)
-        if name is not None and name != named.value:  # the server compares letter by letter
+        if name is not None and name != named.value:  # the server compares the whole text
             node = adapted[named.node]
             adapted[named.node] = {**node, "inputs": {**node["inputs"], named.input: name}}
             notes[f"{named.node}.{named.input}"] = f"was {named.value}"
@@ -262,7 +250,7 @@ async def _fitted(inventory: Inventory, graph: Mapping[str, Any], signatures: Si
 
 
 async def refresh(inventory: Inventory, cache: Path) -> None:
-    """Ask for the server's signatures once more, and keep them in place of those that an earlier run kept."""
+    """Request the server's signatures again, and replace the cached ones."""
     await _signatures(inventory, cache, True)
 
 
@@ -286,5 +274,5 @@ async def _signatures(inventory: Inventory, cache: Path, is_fresh: bool) -> Sign
         files.write_atomic(path, json.dumps(info, separators=(",", ":")))
         inventory.is_fresh = True
     inventory.signatures = Signatures.from_object_info(info)
-    inventory.right.clear()
+    inventory.checked.clear()
     return inventory.signatures

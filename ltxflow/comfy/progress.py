@@ -1,6 +1,6 @@
-"""How far a prompt is and where its time went, from what the socket tells. Pure but for the clock it is given.
+"""Follow a prompt until it ends, and measure its progress and the time of its phases.
 
-Waits until a prompt is over: HTTP decides how it stands, the socket says when to look. Submits nothing.
+HTTP decides the state; events of the socket trigger the next request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import Failed, Finished, JobState, NodeDone, NodeProgress, NodeRunning, Progress, Started
+from ltxflow.comfy.frames import Failed, Finished, NodeDone, NodeProgress, NodeRunning, Progress, Started
+from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.websocket import SocketWatcher
 
 # Shares of a clip's time, for the bar only: loading and encoding, sampling, decoding and saving.
@@ -20,7 +21,7 @@ PHASES = {"CLIPTextEncode": "reads the prompt", "LTXVLatentUpsampler": "upscales
 
 
 class Tracker:
-    """Follows one prompt. `seconds` has how long it took to load, to sample and to decode, as far as it was told."""
+    """The progress of one prompt. `seconds` has the time spent loading, sampling and decoding, as far as reported."""
 
     def __init__(self, graph: Mapping[str, Any], clock: Callable[[], float]) -> None:
         self.classes = {id: str(node.get("class_type", "")) for id, node in graph.items()}
@@ -29,24 +30,24 @@ class Tracker:
         self.phase = "load"
         self.since = clock()
         self.seconds: dict[str, float] = {}
-        self.reached: list[str] = []  # samplers that run, or are done
+        self.reached: list[str] = []  # samplers that run or have finished
         self.fraction = 0.0
         self.has_started = False
-        self.news: tuple[float, str] | None = None
+        self.shown: tuple[float, str] | None = None
 
-    def hear(self, event: Progress) -> tuple[float, str] | None:
-        """Given an event, return (fraction, words) when there is something new to show."""
-        news = self._hear(event)
-        if news is None or news == self.news:
+    def update(self, event: Progress) -> tuple[float, str] | None:
+        """Return (fraction, words) if an event changes them, else None."""
+        current = self._apply(event)
+        if current is None or current == self.shown:
             return None
-        self.news = news
-        return news
+        self.shown = current
+        return current
 
-    def _hear(self, event: Progress) -> tuple[float, str] | None:
+    def _apply(self, event: Progress) -> tuple[float, str] | None:
         if isinstance(event, Started):
             self._begin()
         elif isinstance(event, NodeDone):
-            self._reach(event.node)  # we may have come late: what is done counts, though we did not see it run
+            self._reach(event.node)  # a late watcher counts finished samplers without seeing them run
         elif isinstance(event, NodeRunning):
             return self._node(event.node)
         elif isinstance(event, NodeProgress) and self.classes.get(event.node) in SAMPLERS:
@@ -88,15 +89,15 @@ class Tracker:
             self.phase = phase
 
     def end(self) -> None:
-        """Count the time of the phase that ends now. Of a prompt that was not seen to start nothing is known."""
+        """Add the time of the phase that ends now; nothing for a prompt whose start was missed."""
         now = self.clock()
         if self.has_started and (self.reached or self.phase != "load"):
             self.seconds[self.phase] = round(self.seconds.get(self.phase, 0.0) + now - self.since, 3)
         self.since = now
 
 
-POLL_S = (0.25, 0.4, 0.65, 1.0, 1.6, 2.5, 4.0, 5.0)  # seconds between looks; the last one repeats
-_QUEUE_EVERY = 8  # on an old server: looks at /history/{id} for one at the whole /queue
+POLL_S = (0.25, 0.4, 0.65, 1.0, 1.6, 2.5, 4.0, 5.0)  # seconds between requests; the last one repeats
+_QUEUE_EVERY = 8  # on an old server: requests of /history/{id} for one of the whole /queue
 
 
 async def follow(
@@ -107,39 +108,39 @@ async def follow(
     poll: Sequence[float] = POLL_S,
     is_new: bool = False,
 ) -> JobState:
-    """Given a submitted prompt, wait until it is over and return its state by HTTP, "unknown" when lost.
+    """Wait until a submitted prompt ends and return its state by HTTP, "unknown" if it is lost.
 
-    `poll` holds the seconds between looks, its last one repeats; the socket's word that a prompt ended makes
-    the next look come at once and the looks frequent again. One that `is_new`, submitted a moment ago, is listened
-    to before the first look. Raise LtxflowError, transient, when the server cannot be reached: the prompt may run
-    on, so follow it again.
+    `poll` has the seconds between requests, its last one repeats; the end of the prompt on the socket triggers a
+    request at once and restarts `poll`. With `is_new`, submitted a moment ago, events are awaited before the first
+    request. Raise LtxflowError, transient, if the server cannot be reached: the prompt may continue, so
+    follow it again.
     """
     with client.socket.watching((prompt_id,)) as watcher:
-        looks = pauses = 0
+        requests = pauses = 0
         is_running = False
-        if is_new and not client.socket.said_over(prompt_id):
-            await _hear(watcher, poll[0], on_progress)
+        if is_new and not client.socket.has_ended(prompt_id):
+            await _await_end(watcher, poll[0], on_progress)
         while True:
-            state = await _look(client, prompt_id, looks)
-            if state.kind == "running" and client.has_jobs and not is_running:  # else `_look` only supposes it
+            state = await _request_state(client, prompt_id, requests)
+            if state.kind == "running" and client.has_jobs and not is_running:  # else it is only supposed to run
                 is_running = True
-                on_progress(Started(prompt_id))  # a silent socket does not say so
+                on_progress(Started(prompt_id))  # the socket may be silent
             if state.is_over or state.kind == "unknown":
                 _drain(watcher, on_progress)
                 return state
-            was_told = await _hear(watcher, poll[min(pauses, len(poll) - 1)], on_progress)
-            pauses = 0 if was_told else pauses + 1
-            looks += 1
+            has_ended = await _await_end(watcher, poll[min(pauses, len(poll) - 1)], on_progress)
+            pauses = 0 if has_ended else pauses + 1
+            requests += 1
 
 
-async def _look(client: Client, prompt_id: str, looks: int) -> JobState:
-    if client.has_jobs is False and looks % _QUEUE_EVERY:  # the whole queue is dear, an ending is not
+async def _request_state(client: Client, prompt_id: str, requests: int) -> JobState:
+    if client.has_jobs is False and requests % _QUEUE_EVERY:  # the whole queue is expensive, an ending is not
         return await client.ending(prompt_id) or JobState("running")
     return await client.state(prompt_id)
 
 
-async def _hear(watcher: SocketWatcher, wait_s: float, on_progress: Callable[[Progress], None]) -> bool:
-    """Pass on what is told for `wait_s` seconds, or until it is over; return whether it is said to be."""
+async def _await_end(watcher: SocketWatcher, wait_s: float, on_progress: Callable[[Progress], None]) -> bool:
+    """Pass on events for `wait_s` seconds, or until the prompt ends; return whether it has."""
     try:
         async with asyncio.timeout(wait_s):
             while True:

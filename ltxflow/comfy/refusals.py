@@ -1,19 +1,20 @@
-"""Reword what a server refuses: the sentences of our own check, with the node's title and the place in the film.
+"""Reword a server's refusal as our own check words it, with the node's title and the place in the film.
 
-Pure. Facts are taken from our graph and the server's signatures; of the server's own words only what no rule covers.
+Pure. Facts come from our graph and the server's signatures; the server's own words are used where no rule applies.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ltxflow.comfy import wording
 from ltxflow.comfy.checks import check_graph
-from ltxflow.comfy.messages import NodeError, Refused, clean
+from ltxflow.comfy.replies import NodeError, Refused
 from ltxflow.comfy.signatures import Graph, Input, Signatures, as_link, by_number, fits, read_input
-from ltxflow.comfy.wording import Finding
+from ltxflow.comfy.untrusted import clean
 from ltxflow.core.errors import Problem, Span
 
 _LENGTH = re.compile(r"\(list of length (\d+)\)")
@@ -28,23 +29,23 @@ def reword(
     span: Span | None,
     server: str,
 ) -> tuple[Problem, ...]:
-    """Return a server's refusal of `graph` as a check would report it; of the same reason one problem.
+    """Return a server's refusal of `graph` as a check would report it, each reason once.
 
-    `span` is the clip's place in the film. Problems that are no refusal of a graph are returned as they are.
+    `span` is the clip's place in the film. Problems that do not refuse a graph are returned unchanged.
     """
     reworded: list[Problem] = []
     for problem in problems:
         if not isinstance(problem, Refused) or not problem.reason.type:
             reworded.append(problem)
             continue
-        for node, finding in _Refusal(problem.reason, graph, signatures).findings():
-            text = wording.message(finding, graph, node, template)
-            reworded.append(Problem(f"{server}: {text}", span, finding.hint, finding.code))
+        for node, found in _Refusal(problem.reason, graph, signatures).problems():
+            placed = wording.in_place(found, graph, node, template)
+            reworded.append(replace(placed, message=f"{server}: {placed.message}", span=span, level="error"))
     return tuple(dict.fromkeys(reworded))
 
 
 class _Refusal:
-    """One reason, beside the node of our graph that it is about."""
+    """One reason, with the node of our graph that it names."""
 
     def __init__(self, reason: NodeError, graph: Graph, signatures: Signatures | None) -> None:
         self.reason, self.graph, self.signatures = reason, graph, signatures
@@ -54,8 +55,8 @@ class _Refusal:
         sig = signatures.classes.get(reason.class_type) if signatures else None
         self.declared = sig.declared(self.inputs) if sig else {}
 
-    def findings(self) -> list[tuple[str | None, Finding]]:
-        """Return node (None: the whole graph) and finding."""
+    def problems(self) -> list[tuple[str | None, Problem]]:
+        """Return each problem with its node (None: the whole graph)."""
         reason = self.reason
         if reason.type == "missing_node_type":
             known = self.signatures.classes if self.signatures else {}
@@ -72,7 +73,7 @@ class _Refusal:
             return self._exception()
         return [(reason.node, self._of_input())]
 
-    def _of_input(self) -> Finding:
+    def _of_input(self) -> Problem:
         wanted, value = self._wanted(), self.inputs.get(self._name)
         value = value["__value__"] if isinstance(value, Mapping) and "__value__" in value else value
         match self.reason.type:
@@ -100,7 +101,7 @@ class _Refusal:
         return clean(self.reason.extra.get("input_name") or "", 80)
 
     def _wanted(self) -> Input:
-        """The input as the server declares it: its lists and bounds are newer than the signatures we may have kept."""
+        """Return the input as the refusal declares it: its lists and bounds are newer than cached signatures."""
         config = self.reason.extra.get("input_config")
         known = self.declared.get(self._name, Input(self._name, "*"))
         if isinstance(config, (list, tuple)) and config and isinstance(config[0], (str, list)):
@@ -112,7 +113,7 @@ class _Refusal:
             return known if known.choices else Input(known.name, "COMBO", known.required, (), known.options)
         return known
 
-    def _mismatch(self, wanted: Input, source: str, slot: int) -> Finding:
+    def _mismatch(self, wanted: Input, source: str, slot: int) -> Problem:
         sig = None
         node = self.graph.get(source)
         if self.signatures and isinstance(node, Mapping):
@@ -123,8 +124,8 @@ class _Refusal:
         good = [i for i, out in enumerate(sig.outputs) if fits(out, wanted.types) and out != "*"] if sig else []
         return wording.type_mismatch(wanted, source, slot, sig, received, good[0] if good else None)
 
-    def _cycle(self) -> tuple[str, Finding]:
-        """The server names a ring at each of its nodes; here it begins at the least one, and is one finding."""
+    def _cycle(self) -> tuple[str, Problem]:
+        """Return a cycle once, from its least node. The server reports it at each of its nodes."""
         named = self.reason.extra.get("cycle_nodes")
         ring = (
             [each for each in named if isinstance(each, str) and each in self.graph] if isinstance(named, list) else []
@@ -133,20 +134,20 @@ class _Refusal:
         first = ring.index(min(ring, key=by_number))
         return ring[first], wording.cycle([*ring[first:], *ring[:first], ring[first]])
 
-    def _exception(self) -> list[tuple[str | None, Finding]]:
-        """The server stumbles over links to nowhere, and over values that have no order; our check names them."""
+    def _exception(self) -> list[tuple[str | None, Problem]]:
+        """Check the node ourselves: the server fails on links to missing nodes and on values without an order."""
         node = self.reason.node
         if self.signatures is not None:
             problems = check_graph(self.graph, self.signatures, only=[node])
             errors = [problem for problem in problems if problem.level == "error"]
             if errors:
-                suffix = wording.message(Finding("", ""), self.graph, node)
-                return [(node, Finding(e.code, e.message.removesuffix(suffix), e.hint)) for e in errors]
+                suffix = wording.place_of(self.graph, node)
+                return [(node, replace(error, message=error.message.removesuffix(suffix))) for error in errors]
         return [(node, wording.refused_by_node(self.reason.details or self.reason.type))]
 
 
 def _number(wanted: Input, value: Any) -> int | float | None:
-    """The value as the server converts it."""
+    """Return the value as the server converts it, None if it cannot."""
     try:
         return int(value) if wanted.type == "INT" else float(value)
     except (TypeError, ValueError, OverflowError):

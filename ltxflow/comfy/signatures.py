@@ -1,7 +1,7 @@
-"""ComfyUI's node classes: what they take and return, and which of them are core. Knows no graph check, no server.
+"""Read the signatures of ComfyUI's node classes: inputs, outputs, and whether a class is core.
 
-The recorded ones (`core_nodes.json`) come from servers of several versions: see `docs/reference/comfyui.md`. How inputs
-are declared, and how dynamic ones unfold, follows ComfyUI 0.27.0 and 0.33.0: `execution.py` (validate_inputs),
+The recorded ones (`core_nodes.json`) come from servers of several versions: see `docs/reference/comfyui.md`. Inputs
+are declared, and dynamic ones expanded, as in ComfyUI 0.27.0 and 0.33.0: `execution.py` (validate_inputs),
 `comfy_api/latest/_io.py` (parse_class_inputs), `comfy_execution/validation.py` (validate_node_input).
 """
 
@@ -18,7 +18,7 @@ from ltxflow.core.regular import read_json
 
 Graph = Mapping[str, Any]
 
-FOLDER = "signatures"  # in a project's own folder: those of servers that it met
+FOLDER = "signatures"  # in the project's `.ltxflow`: those of servers it has used
 CORE_NODES = Path(__file__).with_name("core_nodes.json")
 
 WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "*"})
@@ -105,7 +105,7 @@ class Input:
 
     @property
     def is_file(self) -> bool:
-        """Whether the node opens a file of that name on the server."""
+        """Whether the node opens a file of this name on the server."""
         return any(self.options.get(name) for name in UPLOADS)
 
     @property
@@ -132,22 +132,22 @@ class Signature:
     outputs: tuple[str, ...]
     is_output: bool
     hidden: frozenset[str] = frozenset()
-    module: str = ""  # Python module by the server's word: "nodes", "comfy_extras.nodes_lt", "custom_nodes.…"
+    module: str = ""  # Python module as the server reports it: "nodes", "comfy_extras.nodes_lt", "custom_nodes.…"
 
     def declared(self, given: Mapping[str, Any]) -> Mapping[str, Input]:
-        """Return the inputs that a node of this class has, given its values, by name: see `expand`."""
+        """Return the inputs of a node of this class by name; they may depend on its values: see `expand`."""
         return self._fixed or {one.name: one for one in expand(self.inputs, given)}
 
     @cached_property
     def _fixed(self) -> Mapping[str, Input] | None:
-        """The inputs of a class that has the same whatever their values: nearly all have."""
+        """The inputs of a class where they do not depend on values, as nearly always; else None."""
         if any(one.type in (GROW, DYNAMIC, SLOT) for one in self.inputs):
             return None
         return {one.name: one for one in self.inputs}
 
     @cached_property
     def is_core(self) -> bool:
-        """Whether it comes with ComfyUI: by the server's word, or since a recorded version has it."""
+        """Whether it comes with ComfyUI: the server reports it, or a recorded version has it."""
         return is_core_module(self.module) or self.name in core_classes()
 
 
@@ -167,18 +167,18 @@ class Signatures:
 
     @staticmethod
     def recorded(version: str = "") -> Signatures:
-        """Return the core nodes of a recorded version of ComfyUI, the newest one if none is named."""
+        """Return the core nodes of a recorded version of ComfyUI, by default the newest."""
         return _recorded(version or versions()[0])
 
     @cached_property
     def older(self) -> tuple[Signatures, ...]:
-        """The other recorded versions, newest first, where this is the newest one; none for a server's."""
+        """The other recorded versions, newest first, if this is the newest one; none for a server's."""
         newest, *others = versions() if self.is_recorded else ("",)
         return tuple(Signatures.recorded(version) for version in others) if self.version == newest else ()
 
     @cached_property
     def linked_types(self) -> frozenset[str]:
-        """The types that only a link can carry: some node returns them, and no widget makes them."""
+        """The types that only a link can carry: a node returns them, and no widget does."""
         returned = {part for sig in self.classes.values() for out in sig.outputs for part in parts(out)}
         return frozenset(returned - WIDGETS - {MATCH, "COLOR"})
 
@@ -200,7 +200,7 @@ def recorded_info(version: str = "") -> dict[str, Any]:
     """Return the core nodes of a recorded version in the format of `GET /object_info`. Raise KeyError for another."""
     wanted = version or versions()[0]
     found: dict[str, Any] = {}
-    for each, changes in _file().items():  # the file has the newest whole, and of older ones what differs
+    for each, changes in _file().items():  # the file has the newest whole, and the differences of older ones
         found |= changes
         if each == wanted:
             return {name: entry for name, entry in sorted(found.items()) if entry is not None}
@@ -214,7 +214,7 @@ def _recorded(version: str) -> Signatures:
 
 @cache
 def core_classes() -> frozenset[str]:
-    """Return the core classes of all recorded versions: any project may use them without an allowance.
+    """Return the core classes of all recorded versions, which any project may use without an allowance.
 
     A server may report more of them: `Signature.is_core`.
     """
@@ -222,19 +222,19 @@ def core_classes() -> frozenset[str]:
 
 
 def reported_core(cache: Path) -> frozenset[str]:
-    """Return the core classes that servers reported whose signatures are kept in `cache`: newer than the recorded."""
+    """Return the core classes in the signatures of servers that `cache` holds; they may be newer than the recorded."""
     found: set[str] = set()
     for path in sorted(cache.glob("*.json")):
         try:
             signatures = Signatures.from_object_info(read_json(path))
-        except (OSError, ValueError, AttributeError):  # it is asked for again when it is needed
+        except (OSError, ValueError, AttributeError):  # it is requested again when needed
             continue
         found |= {name for name, signature in signatures.classes.items() if signature.is_core}
     return frozenset(found)
 
 
 def is_core_module(module: str) -> bool:
-    """Whether classes of that Python module come with ComfyUI. Partner nodes (`comfy_api_nodes`) cost money: no."""
+    """Return whether classes of a Python module come with ComfyUI. Partner nodes (`comfy_api_nodes`) cost money: no."""
     return module == "nodes" or module == "comfy_extras" or module.startswith("comfy_extras.")
 
 
@@ -285,7 +285,7 @@ def parts(types: str) -> set[str]:
 
 
 def fits(received: str, wanted: str) -> bool:
-    """Whether an output's type links to an input's by the server's own rule (`validate_node_input`)."""
+    """Return whether an output's type may be linked to an input's, by the server's rule (`validate_node_input`)."""
     if {"*", MATCH} & {received, wanted}:
         return True
     ours, theirs = parts(received), parts(wanted)
@@ -293,10 +293,10 @@ def fits(received: str, wanted: str) -> bool:
 
 
 def expand(inputs: tuple[Input, ...], given: Mapping[str, Any], prefix: str = "") -> Iterator[Input]:
-    """Yield the inputs that a node has, given its values: a dynamic choice brings inputs, a growing one many.
+    """Yield the inputs of a node, which depend on its values: a dynamic choice adds inputs, a growing one many.
 
-    Names are as in a graph: `format.codec`. A dynamic choice that is linked, or of another value than it offers, brings
-    none, as on the server.
+    Names are as in a graph: `format.codec`. A dynamic choice that is linked, or has a value that it does not offer,
+    adds none, as on the server.
     """
     for one in inputs:
         name = f"{prefix}{one.name}"
@@ -322,7 +322,7 @@ def _declared(sections: Any) -> tuple[Input, ...]:
 
 
 def _grown(name: str, one: Input, given: Mapping[str, Any]) -> Iterator[Input]:
-    """The first of them are required whenever the template's own input is, even where the whole is optional."""
+    """Yield the inputs of a growing one. The first are required if the template's input is, even if it is optional."""
     template = one.options.get("template")
     if not isinstance(template, Mapping) or not (declared := _declared(template.get("input"))):
         return
@@ -334,7 +334,7 @@ def _grown(name: str, one: Input, given: Mapping[str, Any]) -> Iterator[Input]:
             yield Input(f"{name}.{part}", declared[0].type, i < least, declared[0].choices, declared[0].options)
 
 
-# ------------------------------------------------------------------------------------------------ what a graph names
+# ------------------------------------------------------------------------------------------------ files of a graph
 
 
 class ModelInput(NamedTuple):
@@ -348,7 +348,7 @@ class ModelInput(NamedTuple):
 
 
 class FileInput(NamedTuple):
-    """A file that a node would open on the server."""
+    """A file that a node opens on the server."""
 
     node: str
     class_type: str
@@ -357,7 +357,7 @@ class FileInput(NamedTuple):
 
 
 def folder_of(class_type: str, name: str) -> str:
-    """Return the model folder that an input's files are in, or "" if none is known. Nested names count by their end."""
+    """Return the model folder of an input's files, "" if unknown. Of a nested name the last part counts."""
     last = name.rpartition(".")[2]
     return FOLDERS.get((class_type, last)) or FOLDERS.get(("", last), "")
 
@@ -365,7 +365,7 @@ def folder_of(class_type: str, name: str) -> str:
 def model_inputs(graph: Graph, signatures: Signatures | None = None) -> list[ModelInput]:
     """Return the model files that a graph names, in the order of node ids.
 
-    With signatures, inputs of unknown loaders are found, too: a list that offers model files.
+    With signatures, inputs of unknown loaders are found too: lists that offer model files.
     """
     found = []
     for node_id, class_type, inputs in nodes_of(graph):
@@ -384,7 +384,7 @@ def model_inputs(graph: Graph, signatures: Signatures | None = None) -> list[Mod
 def file_inputs(graph: Graph, signatures: Signatures | None = None) -> list[FileInput]:
     """Return the inputs by which a graph's nodes open files on the server, linked or not.
 
-    With signatures, also those of foreign classes that are declared as uploads.
+    With signatures, the uploads that custom classes declare are found too.
     """
     found = []
     for node_id, class_type, inputs in nodes_of(graph):
@@ -399,7 +399,7 @@ def file_inputs(graph: Graph, signatures: Signatures | None = None) -> list[File
 
 
 def nodes_of(graph: Graph) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield (id, class, inputs) of the nodes that are in order, in the order of ids (numbers first)."""
+    """Yield (id, class, inputs) of the well-formed nodes, in the order of ids (numbers first)."""
     for node_id in sorted(graph, key=by_number):
         node = graph[node_id]
         if isinstance(node, Mapping) and isinstance(node.get("class_type"), str):

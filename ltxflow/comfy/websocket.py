@@ -1,6 +1,6 @@
-"""Hears what one server tells over its WebSocket, and tells it to whoever watches a prompt. Decides nothing.
+"""Receive progress from one server over its WebSocket, and pass it to the watchers of each prompt.
 
-Routes and frames: ComfyUI 0.27.0 `server.py`. The only importer of websockets.
+Routes and frames: ComfyUI 0.27.0 `server.py`. This is the only module that imports websockets.
 """
 
 from __future__ import annotations
@@ -20,25 +20,17 @@ from urllib.parse import quote
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from ltxflow.comfy.messages import (
-    Failed,
-    Finished,
-    NodeDone,
-    Progress,
-    QueueChanged,
-    is_repetition,
-    is_transient,
-    parse_frame,
-)
+from ltxflow.comfy.frames import Failed, Finished, NodeDone, Progress, QueueChanged, is_repetition, parse_frame
+from ltxflow.comfy.replies import is_transient
 from ltxflow.comfy.transport import MIB, USER_AGENT, Transport
 
 _FRAME_CAP = 32 * MIB
-_PING_S = 20.0  # the server sends none, and a proxy cuts what is silent
-_TRIES = 8  # sockets in a row that brought nothing before the progress bar is given up
-_BACKLOG = 1000  # frames the socket, and events a watcher may be behind
-_REMEMBERED = 64  # prompts of which it is known that they are over, though nobody watched them yet
-_LATELY_S = 20.0  # after which a socket may be deaf
-_WHOLE_EVERY_S = 0.25  # between frames that repeat all that is known of a prompt: others tell what is new in them
+_PING_S = 20.0  # the server sends none, and a proxy closes silent connections
+_TRIES = 8  # silent sockets in a row before the progress bar is given up
+_BACKLOG = 1000  # frames that the socket, and events that a watcher, may be behind
+_REMEMBERED = 64  # ended prompts that are remembered for later watchers
+_FRESH_S = 20.0  # age of the last frame at which the socket counts as silent
+_WHOLE_EVERY_S = 0.25  # between frames that repeat the whole state of a prompt: other frames have the news
 
 _QUIET = logging.Logger("ltxflow.quiet", logging.CRITICAL)  # websockets would log our headers at DEBUG
 
@@ -46,11 +38,11 @@ _QUIET = logging.Logger("ltxflow.quiet", logging.CRITICAL)  # websockets would l
 @dataclass(frozen=True)
 class SocketWatcher:
     prompt_ids: frozenset[str]
-    queue: asyncio.Queue[Progress | None]  # None: the socket was given up
+    queue: asyncio.Queue[Progress | None]  # None: no more events will follow
     done: set[NodeDone] = field(default_factory=set)
 
     def wants(self, event: Progress) -> bool:
-        """Whether it is news: a server repeats all nodes that are done with every step of a sampler."""
+        """Return whether an event is new: a server repeats all finished nodes with every step of a sampler."""
         if self.prompt_ids and event.prompt_id not in self.prompt_ids:
             return False
         if isinstance(event, NodeDone) and self.prompt_ids:
@@ -68,20 +60,20 @@ class _Connect(connect):
 
 
 class Listener:
-    """One socket to a server at a time, opened when somebody listens.
+    """One socket to a server at a time, opened for the first watcher.
 
-    `client_id` is for the first one: the id a job in flight was submitted with, so that its progress is heard again.
-    Later sockets get fresh ones: a server may go deaf to an id it still holds open.
+    `client_id` is for the first socket: the id with which a running job was submitted, to receive its progress again.
+    Later sockets get fresh ids: a server may stop serving an id that it still holds open.
     """
 
     def __init__(self, transport: Transport, client_id: str | None) -> None:
         self.client_id = client_id or str(uuid.uuid4())  # of the live socket, or of the next one
         self._transport = transport
         self._watchers: list[SocketWatcher] = []
-        self._over: deque[str] = deque(maxlen=_REMEMBERED)  # prompts that the socket said are over
+        self._over: deque[str] = deque(maxlen=_REMEMBERED)  # prompts whose end the socket has reported
         self._next_whole_s = 0.0
         self._remaining: int | None = None
-        self._heard_s = 0.0
+        self._last_frame_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
 
@@ -97,9 +89,9 @@ class Listener:
             self._end_watchers()
 
     async def open(self, patience_s: float = 3.0) -> str:
-        """Open the WebSocket unless it is, and return the id to submit with once it is live.
+        """Open the WebSocket if it is closed, and return the id to submit with.
 
-        One that does not open in `patience_s` is no error: progress is a luxury.
+        A socket that does not open within `patience_s` raises no error: progress is a luxury.
         """
         self._start()
         with suppress(TimeoutError):
@@ -108,10 +100,10 @@ class Listener:
         return self.client_id
 
     async def watch(self, *prompt_ids: str) -> AsyncIterator[Progress]:
-        """Given prompts, yield what the socket tells of them; given none, all that it tells, the queue too.
+        """Yield the events of these prompts; without any, all events, the queue's included.
 
-        Ends when the client closes or the socket is given up. Says nothing of prompts submitted under an
-        earlier socket's id, and what it says decides nothing.
+        Ends when the client closes or the socket is given up. Prompts submitted under an earlier socket's id send no
+        events.
         """
         with self.watching(prompt_ids) as watcher:
             while (event := await watcher.queue.get()) is not None:
@@ -119,7 +111,7 @@ class Listener:
 
     @contextmanager
     def watching(self, prompt_ids: Collection[str]) -> Iterator[SocketWatcher]:
-        """Given prompts, hear of them in the queue of the watcher, as `watch` does; None ends it."""
+        """Yield a watcher whose queue receives the events of these prompts, as in `watch`; None ends it."""
         self._start()
         watcher = SocketWatcher(frozenset(prompt_ids), asyncio.Queue())
         self._watchers.append(watcher)
@@ -135,7 +127,7 @@ class Listener:
             self._task = asyncio.create_task(self._keep_open())
 
     async def _keep_open(self) -> None:
-        """Keep one socket open, each with an id of its own; give up when `_TRIES` in a row were silent."""
+        """Keep one socket open, each with a separate id; give up after `_TRIES` silent ones in a row."""
         silent = 0
         try:
             while silent < _TRIES:
@@ -149,7 +141,7 @@ class Listener:
                         self._settled.set()
                         async for frame in socket:
                             silent = 0
-                            self._hear(frame)
+                            self.receive(frame)
                 except InvalidStatus as error:
                     if not is_transient(error.response.status_code):
                         return
@@ -182,32 +174,33 @@ class Listener:
             open_timeout=10.0,
             close_timeout=0.5,
             max_size=_FRAME_CAP,
-            max_queue=_BACKLOG,  # with fewer, reading is held up and let go on for every burst of frames
+            max_queue=_BACKLOG,  # with fewer, every burst of frames pauses and resumes reading
             logger=_QUIET,
             **tls,
         )
 
     @property
     def remaining(self) -> int | None:
-        """How many prompts run or wait, everybody's, as the socket told last; None where it told nothing lately.
+        """Number of prompts that run or wait by the last frame; None if the socket is silent.
 
-        Who has to know asks `queue_remaining`.
+        Use `Client.queue_remaining` for a reliable answer.
         """
-        return self._remaining if time.monotonic() - self._heard_s < _LATELY_S else None
+        return self._remaining if time.monotonic() - self._last_frame_s < _FRESH_S else None
 
-    def said_over(self, prompt_id: str) -> bool:
-        """Whether the socket has told the end of a prompt, lately, even if nobody watched it yet."""
+    def has_ended(self, prompt_id: str) -> bool:
+        """Return whether the socket has reported the end of a prompt, watched or not."""
         return prompt_id in self._over
 
-    def _hear(self, frame: str | bytes) -> None:
-        now = self._heard_s = time.monotonic()
+    def receive(self, frame: str | bytes) -> None:
+        """Pass the events of a frame to the watchers; of frames that repeat the whole state only some."""
+        now = self._last_frame_s = time.monotonic()
         if is_repetition(frame):
             if now < self._next_whole_s:
                 return
             self._next_whole_s = now + _WHOLE_EVERY_S
-        self._tell(parse_frame(frame))
+        self._dispatch(parse_frame(frame))
 
-    def _tell(self, events: Sequence[Progress]) -> None:
+    def _dispatch(self, events: Sequence[Progress]) -> None:
         for event in events:
             if isinstance(event, Failed):
                 event = replace(event, error=self._transport.shown_error(event.error))

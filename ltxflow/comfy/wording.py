@@ -1,195 +1,173 @@
-"""Words for what does not fit a server: one sentence a rule, for our check and for what the server refuses.
+"""Report a value that does not fit a node: one function per rule, for our check and for a server's refusal.
 
-Pure. A finding is about one input, node or graph; `message` adds the node and its template.
+Pure. The texts are in `ltxflow/messages/comfy.py`; these functions choose the hint and format the values. A problem
+here is about one input, node or graph; `in_place` adds the node and its template.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
-from ltxflow.comfy.messages import clean
 from ltxflow.comfy.signatures import Graph, Input, Signature, core_classes, folder_of, parts
-
-RULES: dict[str, str] = {
-    "N100": "a graph is a mapping of node id to node, and has at least one",
-    "N101": "every node's class exists",
-    "N102": "a class outside the core set needs the user's own allowance",
-    "N103": "an allowed class can be checked only against the server that has it",
-    "N104": "every node is a mapping with `class_type` and `inputs`",
-    "N105": "every required input is given, or has a default",
-    "N106": "no input is a misspelling, nor a link to one that the class does not have",
-    "N107": "a link is [node id, output number]",
-    "N108": "a link names a node of the graph",
-    "N109": "a link names an output that the node has",
-    "N110": "a link carries a type that the input takes",
-    "N111": "an input that takes a link has no literal",
-    "N112": "a literal has the input's type",
-    "N113": "a number is in the input's range",
-    "N114": "a choice is in the input's list",
-    "N115": "links make no cycle",
-    "N116": "a graph has an output node",
-    "N117": "a model file is in the server's list",
-    "N118": "a node's own check accepts its inputs",
-}
+from ltxflow.comfy.untrusted import clean
+from ltxflow.core.errors import Problem, problem
 
 WORD = 200  # characters of a name that is shown
-EXPORT = "in ComfyUI, export the workflow in API format: File → Export (API)"
-
-
-class Finding(NamedTuple):
-    """What is wrong by one rule, and what to do about it."""
-
-    code: str
-    text: str
-    hint: str = ""
-
+FAILS = "the server accepts it, and fails when it runs"
+TAKES = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text"}
 
 # ---- nodes
 
 
-def unknown_class(class_: str, known: Iterable[str], is_allowed: bool = False) -> Finding:
+def unknown_class(class_: str, known: Iterable[str], is_allowed: bool = False) -> Problem:
     if class_ in core_classes():
-        return Finding("N101", f"unknown class {quote(class_)}", "update ComfyUI there: newer versions have that node")
+        hint = "update ComfyUI there: newer versions have that node"
+        return problem("N101", class_=quote(class_), hint=hint)
     close = None if is_allowed else closest(class_, [*known])
-    hint = f"did you mean {quote(close)}?" if close else "install the custom node on the server"
-    return Finding("N101", f"unknown class {quote(class_)}", hint)
+    return problem("N101", class_=quote(class_), hint=_did_you_mean(close))
 
 
-def not_allowed(class_: str) -> Finding:
-    return Finding(
-        "N102",
-        f"class {quote(class_)} is not a known core node of ComfyUI, and needs your own allowance",
-        f"if you trust it, add it to `allowed_nodes` in your user config: allowed_nodes: [{class_}]",
-    )
+def not_allowed(class_: str) -> Problem:
+    return problem("N102", class_=quote(class_), name=class_)
 
 
-def unchecked(class_: str) -> Finding:
-    return Finding("N103", f"class {quote(class_)} cannot be checked without a server", "check again with --server")
+def unchecked(class_: str) -> Problem:
+    return problem("N103", class_=quote(class_))
 
 
-def no_output() -> Finding:
-    return Finding("N116", "there is no output node", "add a SaveVideo or SaveImage node")
+def no_output() -> Problem:
+    return problem("N116")
 
 
-def cycle(ring: Sequence[str]) -> Finding:
-    """`ring` begins and ends with the same node id; each reads from the next."""
-    return Finding("N115", f"the links make a cycle, {' ← '.join(ring)},", "remove one of its links")
+def cycle(ring: Sequence[str]) -> Problem:
+    """Report a cycle. `ring` begins and ends with the same node id; each reads from the next."""
+    return problem("N115", ring=" ← ".join(ring))
 
 
-def refused_by_node(details: str) -> Finding:
-    return Finding("N118", f"the node refuses its inputs: {details}", "change what it names, or put it on that server")
+def refused_by_node(details: str) -> Problem:
+    return problem("N118", details=details)
 
 
 # ---- inputs
 
 
-def missing(wanted: Input, spare: Iterable[str] = ()) -> Finding:
-    """A required input has no value. `spare` are the inputs given that the class does not declare."""
+def missing(wanted: Input, spare: Iterable[str] = ()) -> Problem:
+    """Report a required input without a value. `spare` are the given inputs that the class does not declare."""
     close = closest(wanted.name, [*spare])
-    hint = f"rename {quote(close)} to {quote(wanted.name)}" if close else f"it takes {taken(wanted)}"
-    return Finding("N105", f"required input {quote(wanted.name)} is missing", hint)
+    hint = f"rename {quote(close)} to {quote(wanted.name)}" if close else f"write {taken(wanted)}"
+    return problem("N105.missing", input=quote(wanted.name), hint=hint)
 
 
-def filled(wanted: Input, value: Any) -> Finding:
-    hint = f"its default is used, {show(value)}; write it if that is not meant"
-    return Finding("N105", f"required input {quote(wanted.name)} is missing", hint)
+def filled(wanted: Input, value: Any) -> Problem:
+    return problem("N105.filled", input=quote(wanted.name), value=show(value))
 
 
-def undeclared(name: str, close: str | None, is_link: bool) -> Finding:
-    """An input that a core class does not declare: a misspelling of `close`, or a link, with which the node fails."""
-    what = "is linked: the server takes it, and fails when it runs" if is_link else "is ignored by the server"
-    hint = f"did you mean {quote(close)}?" if close else "remove it"
-    return Finding("N106", f"unknown input {quote(name)} {what}", hint)
+def undeclared(name: str, close: str | None, is_link: bool) -> Problem:
+    """Report an input that a core class does not declare: a misspelling of `close`, or a link that fails the node."""
+    return problem("N106.linked" if is_link else "N106.ignored", input=quote(name), hint=_did_you_mean(close))
 
 
-def not_a_link(wanted: Input, value: Any) -> Finding:
-    text = f"input {quote(wanted.name)} is {show(value)}, not a link"
-    return Finding("N107", text, 'a link is ["node id", output number]; the node id is text')
+def not_a_link(wanted: Input, value: Any) -> Problem:
+    return problem("N107", input=quote(wanted.name), value=show(value))
 
 
-def link_to_nowhere(wanted: Input, source: str, known: Iterable[str]) -> Finding:
-    close = closest(source, [*known])
-    hint = f"did you mean {quote(close)}?" if close else "remove the link, or add the node"
-    return Finding("N108", f"input {quote(wanted.name)} links to unknown node {quote(source)}", hint)
+def link_to_nowhere(wanted: Input, source: str, known: Iterable[str]) -> Problem:
+    hint = _did_you_mean(closest(source, [*known]))
+    return problem("N108", input=quote(wanted.name), node=quote(source), hint=hint)
 
 
-def no_such_output(wanted: Input, source: str, slot: int, sig: Signature) -> Finding:
-    text = (
-        f"input {quote(wanted.name)} links to output {slot} of node {quote(source)} ({sig.name}), "
-        f"which has {len(sig.outputs) or 'none'}"
-    )
-    return Finding("N109", text, slots(sig))
+def no_such_output(wanted: Input, source: str, slot: int, sig: Signature) -> Problem:
+    count = len(sig.outputs) or "none"
+    name, node = quote(wanted.name), quote(source)
+    return problem("N109", input=name, slot=slot, node=node, class_=sig.name, count=count, hint=slots(sig))
 
 
 def type_mismatch(
     wanted: Input, source: str, slot: int, sig: Signature | None, received: str, good: int | None
-) -> Finding:
-    """`good` is an output of the source that would fit."""
-    class_ = f" ({sig.name})" if sig else ""
+) -> Problem:
+    """Report a link of another type. `good` is an output of the source that would fit."""
     hint = f"output {good} of node {quote(source)} is {wanted.types}" if good is not None else slots(sig) if sig else ""
-    text = (
-        f"input {quote(wanted.name)} takes {either(parts(wanted.types))}, but output {slot} of node "
-        f"{quote(source)}{class_} is {received}"
+    return problem(
+        "N110",
+        hint=hint,
+        input=quote(wanted.name),
+        types=either(parts(wanted.types)),
+        slot=slot,
+        node=quote(source),
+        class_=f" ({sig.name})" if sig else "",
+        received=received,
     )
-    return Finding("N110", text, hint)
 
 
-def literal_for_link(wanted: Input, value: Any) -> Finding:
-    text = f"input {quote(wanted.name)} is {show(value)}, but takes a link to {either(parts(wanted.types))}"
-    return Finding("N111", text, 'the server takes it, and fails when it runs: write ["node id", output number]')
+def literal_for_link(wanted: Input, value: Any) -> Problem:
+    return problem("N111", input=quote(wanted.name), value=show(value), types=either(parts(wanted.types)))
 
 
-def wrong_type(wanted: Input, value: Any, takes: str = "") -> Finding:
+def wrong_type(wanted: Input, value: Any, takes: str = "") -> Problem:
     takes = takes or TAKES.get(wanted.type, "a number")
-    return Finding("N112", f"input {quote(wanted.name)} is {show(value)}, but takes {takes}", f"write {takes}")
+    return problem("N112.wrong", input=quote(wanted.name), value=show(value), takes=takes)
 
 
-def converted(wanted: Input, value: Any, result: Any) -> Finding:
-    text = f"input {quote(wanted.name)} is {show(value)}, which the server reads as {show(result)}"
-    return Finding("N112", text, f"write {TAKES.get(wanted.type, 'what is meant')}")
+def converted(wanted: Input, value: Any, result: Any) -> Problem:
+    takes = TAKES.get(wanted.type, "the intended value")
+    return problem("N112.converted", input=quote(wanted.name), value=show(value), result=show(result), takes=takes)
 
 
-TAKES = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text"}
-
-
-def out_of_range(wanted: Input, value: Any) -> Finding:
+def out_of_range(wanted: Input, value: Any) -> Problem:
     low, high = wanted.options.get("min"), wanted.options.get("max")
     is_low = low is not None and (high is None or value < low)
-    bound = low if is_low else high
-    word = "smaller than the least allowed," if is_low else "bigger than the most allowed,"
-    within = f"from {plain(low)} to {plain(high)}" if None not in (low, high) else plain(bound)
-    text = f"input {quote(wanted.name)} is {plain(value)}, {word} {plain(bound)}"
-    return Finding("N113", text, f"write a number {within}")
+    bound = plain(low if is_low else high)
+    within = f"from {plain(low)} to {plain(high)}" if None not in (low, high) else bound
+    return problem(
+        "N113.too-small" if is_low else "N113.too-large",
+        input=quote(wanted.name),
+        value=plain(value),
+        bound=bound,
+        range=within,
+    )
 
 
-def not_in_list(wanted: Input, value: Any, class_type: str = "", length: int | None = None) -> Finding:
-    """`length` is that of a list which the server keeps to itself."""
+def not_in_list(wanted: Input, value: Any, class_type: str = "", length: int | None = None) -> Problem:
+    """Report a value that is not in the input's list. `length` is that of a list the server does not send."""
     choices = [str(choice) for choice in wanted.choices or ()]
     folder = folder_of(class_type, wanted.name)
     close = closest(str(value), choices)
     is_file = bool(folder) or wanted.lists_models
-    hint = f"did you mean {quote(close)}?" if close else has(choices, 3 if is_file else 8)
+    name, shown = quote(wanted.name), show(value)
+    hint = _did_you_mean(close) or has(choices, 3 if is_file else 8)
     if not choices and length:
         hint = f"it has {length} others"
-    if is_file:
-        place = f"in the server's folder {quote(folder)}" if folder else "in the list"
-        if not close:
-            hint = f"put it in ComfyUI/models/{folder} there" + (f"; {hint}" if choices else "") if folder else hint
-        return Finding("N117", f"file {show(value)} for {quote(wanted.name)} is not {place}", hint)
-    return Finding("N114", f"input {quote(wanted.name)} is {show(value)}, which is not in its list", hint)
+    if not is_file:
+        return problem("N114", input=name, value=shown, hint=hint)
+    if not folder:
+        return problem("N117.list", input=name, value=shown, hint=hint)
+    if not close:
+        hint = f"put it in ComfyUI/models/{folder} there" + (f"; {hint}" if choices else "")
+    return problem("N117.folder", input=name, value=shown, folder=folder, hint=hint)
+
+
+def _did_you_mean(close: str | None) -> str | None:
+    """Return the hint for a misspelling; None, for the catalogue's hint, without a near name."""
+    return f"did you mean {quote(close)}?" if close else None
 
 
 # ---- places
 
 
-def message(finding: Finding, graph: Graph, node_id: str | None, template: str = "") -> str:
-    """Return a finding's text with its node, that node's class and title, and the template: a problem's message."""
+def in_place(found: Problem, graph: Graph, node_id: str | None, template: str = "") -> Problem:
+    """Return a problem with its node, that node's class and title, and the template in the message."""
+    return replace(found, message=found.message + place_of(graph, node_id, template))
+
+
+def place_of(graph: Graph, node_id: str | None, template: str = "") -> str:
+    """Return the end of a message that names a node and a template: ` in node "3" (KSampler) of template "t2v"`."""
     if node_id is None:
-        return f"{finding.text} in template {quote(template)}" if template else finding.text
-    return f"{finding.text} in node {quote(node_id)}{_about(graph.get(node_id))}" + (
+        return f" in template {quote(template)}" if template else ""
+    return f" in node {quote(node_id)}{_about(graph.get(node_id))}" + (
         f" of template {quote(template)}" if template else ""
     )
 
@@ -209,7 +187,7 @@ def _about(node: Any) -> str:
 
 
 def closest(word: str, known: Sequence[str]) -> str | None:
-    """Return the known word nearest to `word`, whatever the case; of equals the first."""
+    """Return the first known word nearest to `word`, ignoring case."""
     folded: dict[str, str] = {}
     for name in known:
         folded.setdefault(name.casefold(), name)
@@ -218,7 +196,7 @@ def closest(word: str, known: Sequence[str]) -> str | None:
 
 
 def quote(word: object) -> str:
-    """Names come from servers and templates: nothing of them may act on a terminal."""
+    """Return a name in quotes. It comes from a server or template, and must not act on a terminal."""
     return json.dumps(clean(word, WORD), ensure_ascii=False)
 
 

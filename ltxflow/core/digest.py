@@ -1,4 +1,4 @@
-"""Canonical JSON, digests of bytes and keys of actions. Knows no disk but for hashing a file."""
+"""Compute canonical JSON, digests of bytes, and keys of actions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def canonical(value: object) -> bytes:
-    """Given plain JSON data, return the one byte string that stands for it: sorted keys, no spaces, UTF-8.
+    """Return the canonical bytes of plain JSON data: sorted keys, no spaces, UTF-8.
 
-    Raise ValueError for NaN and infinities, TypeError for anything that is not JSON. A float with a whole value
-    is written as an integer, so that YAML's `4` and `4.0` are the same setting.
+    Raise ValueError for NaN and infinities, TypeError for data that is not JSON. A float with a whole value is written
+    as an integer, so that YAML's `4` and `4.0` are the same setting.
     """
     return _ENCODER.encode(_plain(value)).encode()
 
 
 def parse_json(text: str, *, is_known: bool = False, number: Callable[[str], Any] | None = None) -> Any:
-    """Return the value of a JSON text. Raise ValueError for text that is not JSON, for NaN and infinities, and for a
-    name that occurs twice in one object (which of the two is meant?), unless the text `is_known` from before. `number`
-    makes a number of its text, where that is to be kept."""
+    """Return the value of a JSON text.
+
+    Raise ValueError for text that is not JSON, for NaN and infinities, and for a name that occurs twice in one object,
+    unless the text `is_known` to be good. `number` converts the text of a number, where that text is to be kept.
+    """
     pairs = None if is_known else _no_duplicates
     return json.loads(text, object_pairs_hook=pairs, parse_constant=_no_constant, parse_int=number, parse_float=number)
 
@@ -43,7 +45,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f'"{key[:60]}" stands twice in one object')
+            raise ValueError(f'"{key[:60]}" occurs twice in one object')
         found[key] = value
     return found
 
@@ -75,7 +77,7 @@ def digest_json(value: object) -> Digest:
 def digest_file(path: Path) -> Digest:
     """Return the sha256 of a regular file's bytes, read in blocks.
 
-    Raise OSError for what is not one, and for one that is larger than any film: a sparse file has its size for nothing.
+    Raise OSError for other files, and for one larger than any film, since a sparse file of that size takes no disk.
     """
     with open(open_regular(path), "rb") as file:
         if os.fstat(file.fileno()).st_size > FILM_BYTES:
@@ -84,7 +86,7 @@ def digest_file(path: Path) -> Digest:
 
 
 def digest_there(path: Path) -> Digest | None:
-    """Return the digest of the file at a path that others may have written; None where there is none to compare."""
+    """Return the digest of the file at a path that others may have written, None where it cannot be read."""
     try:
         return digest_file(path)
     except OSError:
@@ -92,13 +94,13 @@ def digest_there(path: Path) -> Digest | None:
 
 
 def digest_of(file: BufferedReader) -> Digest:
-    """Return the sha256 of an open file's bytes from where it is."""
+    """Return the sha256 of an open file's bytes from its position on."""
     return Digest(hashlib.file_digest(file, "sha256").hexdigest())
 
 
 @dataclass(frozen=True)
 class Output:
-    """What an action made: the digest of its bytes, and the facts others may key on (frames, width, …)."""
+    """A file that an action produced: the digest of its bytes, and the facts others may key on (frames, width, …)."""
 
     digest: Digest
     facts: dict[str, Any] = field(default_factory=dict)
@@ -107,7 +109,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Action:
-    """All that determines an output, as plain JSON. `inputs` maps an input's name to what it uses of an Output."""
+    """All that determines an output, as plain JSON. `inputs` maps an input's name to the used part of an Output."""
 
     kind: str
     version: str

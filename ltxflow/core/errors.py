@@ -1,14 +1,14 @@
-"""The one error type, with positions. Knows nothing of where the text came from or who prints it."""
+"""Define the one error type, its problems and their positions in text files."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ltxflow import messages
 from ltxflow.messages import Level as Level
+from ltxflow.messages.core import READ_HINT, READ_HINTS
 
 FAILED = 1  # a clip, a check or a verification failed
 USAGE = 2  # bad arguments, or a project that cannot be read
@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, order=True)
 class Span:
-    """A place in a text file: 1-based line and column; `file` is shown to the user as it stands."""
+    """A place in a text file: 1-based line and column; `file` is shown to the user unchanged."""
 
     file: str
     line: int
@@ -34,9 +34,9 @@ class Span:
 class Problem:
     """One thing that is wrong, where it is, and what to do about it.
 
-    `message` is lowercase, without a final period, with the offending word quoted. `transient` says that the
-    same attempt may succeed later; it alone decides retry. `of` are the clips or scenes that it is about, by path,
-    empty for the film: where all of them `ignore:` its code, a warning is not shown.
+    `message` is lowercase, without a final period, with the offending word quoted. `transient` means that the same
+    attempt may succeed later; nothing else decides about a retry. `of` names the clips or scenes concerned by path, and
+    is empty for the whole film; a warning is hidden where all of them `ignore:` its code.
     """
 
     message: str
@@ -58,9 +58,9 @@ def problem(
     of: tuple[str, ...] = (),
     **values: Any,
 ) -> Problem:
-    """Return the problem whose text the catalogue has under `id` (`L044` or `L044.too-many`), filled with `values`.
+    """Return the problem `id` of the catalogue (`L044` or `L044.too-many`), filled with `values`.
 
-    `hint` replaces the catalogue's, `level` the rule's. Raise KeyError for an id or a value that is not there.
+    `hint` replaces the catalogue's, `level` the rule's. Raise KeyError for an unknown id or a missing value.
     """
     rule, text = messages.find(id)
     found = text.hint.format_map(values) if hint is None else hint
@@ -70,7 +70,7 @@ def problem(
 
 
 class LtxflowError(Exception):
-    """One or more problems, collected: a file with five typos shows five."""
+    """One or more problems, collected, so that a file with five typos shows five."""
 
     def __init__(self, *problems: Problem | str, exit_code: int = USAGE) -> None:
         self.problems: tuple[Problem, ...] = tuple(Problem(p) if isinstance(p, str) else p for p in problems)
@@ -79,26 +79,17 @@ class LtxflowError(Exception):
 
     @property
     def transient(self) -> bool:
+        """Whether the same attempt may succeed later."""
         return bool(self.problems) and all(p.transient for p in self.problems)
 
 
 def hint_for(error: OSError) -> str:
-    """Given what the system said when a file was to be read, return what to do about it."""
-    if isinstance(error, IsADirectoryError):
-        return "a folder stands where the file belongs: move it away"
-    if isinstance(error, NotADirectoryError):
-        return "a file stands where a folder belongs: move it away"
-    if error.errno == errno.EINVAL:  # regular.NotRegular
-        return "something else stands where the file belongs: move it away"
-    if error.errno == errno.ELOOP:
-        return "a link that leads to itself stands where the file belongs: remove it"
-    if error.errno == errno.EFBIG:
-        return "ltxflow writes none so large: move it away"
-    return "check its permissions"
+    """Return what to do about an error that occurred while a file was read."""
+    return READ_HINTS.get(error.errno or 0, READ_HINT)
 
 
 def raise_errors(problems: Iterable[Problem]) -> None:
-    """Given problems of any level, raise LtxflowError with the errors among them, if there are any."""
+    """Raise LtxflowError with the problems that are errors, if any."""
     errors = [p for p in problems if p.level == "error"]
     if errors:
         raise LtxflowError(*errors)

@@ -1,4 +1,4 @@
-"""What just happened, as frozen records. Faces and logs read them; nothing here prints or stores."""
+"""Define the events of a run as frozen records, which consoles and logs read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Outcome = Literal["hit", "rendered", "resumed", "restored", "failed", "skipped"]
 
 @dataclass(frozen=True)
 class Event:
-    """The base of all events: what a face needs to print one it does not know."""
+    """The base of all events: enough to print an event of an unknown kind."""
 
     @property
     def name(self) -> str:
-        """`ActionStarted` → `action-started`"""
+        """The name of its kind in kebab-case, such as `action-started` of `ActionStarted`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
     def as_json(self) -> dict[str, Any]:
@@ -27,7 +27,7 @@ class RunStarted(Event):
     project: str
     mode: str  # "render" | "animatic" | "conform"
     planned: int  # targets asked for
-    to_make: int  # of these, at the most: misses and maybes
+    to_make: int  # of these, at most: misses and unknowns
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ActionStarted(Event):
 
 @dataclass(frozen=True)
 class ActionWaiting(Event):
-    """A prompt waits on a server behind `ahead` jobs of other people. Emitted whenever that number changes."""
+    """A prompt waits on a server behind `ahead` foreign jobs. Emitted whenever that number changes."""
 
     target: str
     where: str  # the server's name
@@ -56,9 +56,9 @@ class ActionProgress(Event):
 
 @dataclass(frozen=True)
 class ActionFinished(Event):
-    """A target is settled. `restored` is put in place from the store, `hit` was in place already.
+    """A target is done. `hit` was in place already, `restored` was copied from the store.
 
-    `resumed` is what this run did not start: an earlier one, or another project, had it rendering, or rendered.
+    `resumed` was started by an earlier run, or by another project.
     """
 
     target: str
@@ -71,7 +71,7 @@ class ActionFinished(Event):
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """Something worth a line: a retry, an adopted job, a file left alone."""
+    """A line for the user: a retry, an adopted job, a file left alone."""
 
     message: str
     level: str = "info"  # "info" | "warning"
@@ -97,8 +97,8 @@ class RunFinished(Event):
     skipped: int
     seconds: float
     output: str
-    complete: bool  # every clip of the film is in its place
+    complete: bool  # every clip of the film is published
     film_seconds: float = 0.0
     references: int = 0  # of those planned: images that clips start from
-    more_takes: int = 0  # of those planned: takes of a clip beside its first here
+    more_takes: int = 0  # of those planned: takes of a clip besides its first here
     resumed: int = 0  # started by an earlier run, and finished or fetched in this one

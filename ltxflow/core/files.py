@@ -1,4 +1,4 @@
-"""The one place that writes to disk, so a crash can be tried at every one. Knows no format and no store."""
+"""Write files atomically. The only module that writes to disk, so that tests can crash at every write."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ltxflow.core import workspace
 from ltxflow.core.digest import Digest, digest_of
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.regular import NotRegular, kind_of, open_regular
+from ltxflow.messages.core import WRITE_HINT, WRITE_HINTS
 
 TEMP_PREFIX = ".ltxflow-"
 _TEMP_NAME = re.compile(r"\.ltxflow-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<token>[0-9a-f]{8})-\d+")
@@ -29,28 +30,13 @@ _FOREIGN_AGE_S = 7 * 24 * 3600  # another host's process cannot be asked; no wri
 # linux/fs.h: #define FICLONE _IOW(0x94, 9, int); shares the blocks on btrfs, xfs, bcachefs
 _FICLONE = 0x40049409
 _BLOCK = 1 << 20
-# what a file system says when it cannot copy inside the kernel: copy_file_range(2), ioctl_ficlone(2)
+# errors of a file system that cannot copy inside the kernel: copy_file_range(2), ioctl_ficlone(2)
 _CANNOT_CLONE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM}
 
-DISK = "disk"  # the code of a problem that any other write to that disk will have, too
+DISK = "D040"  # the code of a problem that every other write to that disk will have, too
 _ANY_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-_HINTS = {
-    errno.ENOSPC: "the disk is full: free some space there, then run it again; finished work is kept",
-    errno.EDQUOT: "your quota is used up: free some space there, then run it again; finished work is kept",
-    errno.EACCES: "give yourself permission to write there, or choose another folder",
-    errno.EPERM: "give yourself permission to write there, or choose another folder",
-    errno.EROFS: "that file system is mounted read-only: choose another folder, or mount it writable",
-    errno.ENOTDIR: "a part of that path is a file: move it away, or choose another folder",
-    errno.EEXIST: "something else stands at that path: move it away, or choose another folder",
-    errno.ENAMETOOLONG: "use a shorter path",
-    errno.EISDIR: "a folder stands where the file belongs: move it away",
-    errno.EINVAL: "something else stands where the file belongs: move it away",
-    errno.ELOOP: "a symbolic link stands where the file belongs: remove it",
-    errno.ENOLCK: "that file system knows no locks: keep the project on a local disk",
-}
 
-_DEEPEST = 200  # folders in one another: ours are four deep
-_UNSTEADY = "was it being written? wait until it is whole, then run it again"
+_DEEPEST = 200  # nested folders: ours are four deep
 
 Signature = tuple[int, ...]
 
@@ -59,19 +45,15 @@ def _nothing(op: str, path: Path) -> None:
     pass
 
 
-# Called before every mutating system call with its name and path. A test replaces it, to die at the i-th.
-_before: Callable[[str, Path], None] = _nothing
-
-
-def announce(op: str, path: Path) -> None:
-    """Given a write that a library is about to do for us (the index's database), let the hook know of it."""
-    _before(op, path)
+# Called before every mutating system call with its name and path; also before a library writes (the index's database).
+# A test replaces it, to die at the i-th.
+crash_point: Callable[[str, Path], None] = _nothing
 
 
 def data_dir() -> Path:
     """Return the folder that holds `templates/` and `schemas/`.
 
-    That is `ltxflow/data` in a wheel (hatchling `force-include`), else the repository.
+    It is `ltxflow/data` in a wheel (hatchling `force-include`), else the repository.
     """
     package = Path(__file__).resolve().parents[1]
     packed = package / "data"
@@ -84,18 +66,18 @@ def data_dir() -> Path:
 def _problem(doing: str, path: Path, error: OSError) -> Problem:
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     reason = str(error.strerror) if isinstance(error, NotRegular) else reason
-    hint = _HINTS.get(error.errno or 0, "check the path and its permissions")
-    return Problem(f'cannot {doing} "{path}": {reason}', hint=hint, code=DISK if error.errno in _ANY_WRITE else "")
+    hint = WRITE_HINTS.get(error.errno or 0, WRITE_HINT)
+    return problem("D040" if error.errno in _ANY_WRITE else "D041", doing=doing, path=path, reason=reason, hint=hint)
 
 
 def refused(doing: str, path: Path, error: OSError) -> LtxflowError:
-    """Given what the system refused to somebody who writes on his own (an encoder), return it as an error of ours."""
+    """Return our error for an OSError that other code met while it wrote (an encoder)."""
     return LtxflowError(_problem(doing, path, error), exit_code=FAILED)
 
 
 @contextmanager
 def reported(doing: str, path: Path) -> Iterator[None]:
-    """Raise what the system refuses in the body as an error of ours: what was being done, to which file."""
+    """Turn an OSError of the body into our error, naming the operation and the file."""
     try:
         yield
     except OSError as error:
@@ -112,7 +94,7 @@ def _host() -> str:
 
 @functools.cache
 def _token(pid: int) -> str:
-    """A word of this process's own: in a container, today's pid 7 is not yesterday's."""
+    """Return a random word for this process: in a container, today's pid 7 is not yesterday's."""
     return secrets.token_hex(4)
 
 
@@ -139,11 +121,11 @@ def _is_abandoned(name: re.Match[str], age_s: float) -> bool:
     return False
 
 
-# --- the system calls, each announced, relative to a folder that was opened as `workspace` says
+# --- the system calls, each after its crash point, relative to a folder opened by `workspace`
 
 
 def _unlink(folder: workspace.Folder, path: Path) -> None:
-    _before("unlink", path)
+    crash_point("unlink", path)
     with suppress(FileNotFoundError):
         os.unlink(folder.name(path.name), dir_fd=folder.fd)
 
@@ -163,26 +145,26 @@ def _unlink_tree(folder: workspace.Folder, path: Path, depth: int = 0) -> None:
             os.close(fd)
         for name in names:
             _unlink_tree(inside, path / name, depth + 1)
-    _before("rmdir", path)
+    crash_point("rmdir", path)
     os.rmdir(folder.name(path.name), dir_fd=folder.fd)
 
 
 def _replace(folder: workspace.Folder, name: str, dst: Path, onto: workspace.Folder) -> None:
     """Rename a file in `folder` to `dst`, which is in the folder `onto`."""
-    _before("replace", dst)
+    crash_point("replace", dst)
     os.replace(folder.name(name), onto.name(dst.name), src_dir_fd=folder.fd, dst_dir_fd=onto.fd)
 
 
 def _fsync(fd: int, path: Path) -> None:
-    _before("fsync", path)
+    crash_point("fsync", path)
     os.fsync(fd)
 
 
 def _fsync_dir(folder: workspace.Folder, path: Path) -> None:
-    """Make a rename in a folder outlive a power cut; those that cannot (cifs, some fuse) are let be."""
+    """Make a rename in a folder durable, where the file system can (cifs and some fuse cannot)."""
     fd = os.open(folder.name("."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
     try:
-        _before("fsync", path)
+        crash_point("fsync", path)
         os.fsync(fd)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
@@ -192,10 +174,10 @@ def _fsync_dir(folder: workspace.Folder, path: Path) -> None:
 
 
 def _open_to_write(folder: workspace.Folder, path: Path, flags: int) -> int:
-    """Open a regular file in a folder to write in it, never through a link, and never one with a second name.
+    """Open a regular file in a folder for writing, never through a link, and never one with a second name.
 
-    A file with a second name (a hard link) may lie outside of the workspace, too: a copy takes its place first.
-    Raise OSError for what is not a regular file; a FIFO would wait for a reader.
+    A file with a second name (a hard link) may lie outside of the workspace, too: it is replaced by a copy first.
+    Raise OSError for other files; a FIFO would wait for a reader.
     """
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
@@ -215,14 +197,14 @@ def _open_to_write(folder: workspace.Folder, path: Path, flags: int) -> int:
 
 
 def _write_all(fd: int, data: bytes, path: Path) -> None:
-    _before("write", path)
+    crash_point("write", path)
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 class _Placing:
-    """A file on its way to its place: open, under a temporary name. Its signature once it is there."""
+    """A file that is being written under a temporary name; `signature` is set once it is in place."""
 
     def __init__(self, fd: int, temp: Path) -> None:
         self.fd, self.temp = fd, temp
@@ -231,10 +213,10 @@ class _Placing:
 
 @contextmanager
 def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = True) -> Iterator[_Placing]:
-    """Yield an open temporary file beside `path`; at the end put it in place, on any error take it away."""
+    """Yield an open temporary file beside `path`; move it into place at the end, remove it on any error."""
     temp = path.parent / _temp_name()
     with workspace.opened(path.parent) as folder:
-        _before("create", temp)
+        crash_point("create", temp)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(folder.name(temp.name), flags, 0o666 if mode is None else 0o600, dir_fd=folder.fd)
         try:
@@ -242,7 +224,7 @@ def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = Tr
                 placing = _Placing(fd, temp)
                 yield placing
                 if mode is not None:
-                    _before("chmod", temp)
+                    crash_point("chmod", temp)
                     os.fchmod(fd, mode)
                 if fsync:
                     _fsync(fd, temp)
@@ -262,11 +244,11 @@ def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = Tr
 
 
 def make_dir(path: Path, mode: int = 0o777) -> None:
-    """Given a folder's path, make it and its missing parents, each with `mode` less the umask."""
+    """Make a folder and its missing parents, each with `mode` less the umask."""
 
     def make(folder: workspace.Folder, name: str) -> None:
-        _before("mkdir", Path(folder.real, name))
-        with suppress(FileExistsError):  # another process makes it, too; what is no folder cannot be opened as one
+        crash_point("mkdir", Path(folder.real, name))
+        with suppress(FileExistsError):  # another process makes it, too; a file cannot be opened as a folder
             os.mkdir(folder.name(name), mode, dir_fd=folder.fd)
 
     with reported("make the folder", path), workspace.opened(path, make):
@@ -274,9 +256,9 @@ def make_dir(path: Path, mode: int = 0o777) -> None:
 
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsync: bool = True) -> Signature:
-    """Given a file's whole content, put it at `path` at once: a reader sees the old file or the new one.
+    """Write a file at once, so that a reader sees the old content or the new; return the new file's signature.
 
-    The folder must be there. `mode` is exact; without it the umask decides. Return the signature of what was written.
+    The folder must exist. `mode` is exact; without it the umask decides.
     """
     raw = data.encode() if isinstance(data, str) else data
     with reported("write", path), _replacing(path, mode, fsync) as placing:
@@ -285,26 +267,26 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int | None = None, fsyn
 
 
 def open_to_write(path: Path, flags: int = 0) -> int:
-    """Open a file that is locked, or written in place, and return its descriptor; `flags` may have O_CREAT.
+    """Open a file for locking, or for writing in place, and return its descriptor; `flags` may have O_CREAT.
 
-    Never one of a second name, nor through a link. Raise LtxflowError for a link above it that leads out, OSError as
-    the system says, and NotRegular for what is not a file.
+    Never opens a file with a second name, nor through a link. Raise LtxflowError for a link above it that leads out,
+    OSError as the system does, and NotRegular for something other than a file.
     """
     with workspace.opened(path.parent) as folder:
         return _open_to_write(folder, path, os.O_RDWR | flags)
 
 
 def append_line(path: Path, line: str, fsync: bool = True) -> None:
-    """Given a line without its end, append it in one write, made durable before this returns unless `fsync` is off.
+    """Append a line, given without its end, in one write; durable on return unless `fsync` is off.
 
-    A line that a crash tore off before is closed first, so that it cannot swallow this one. Without `fsync` the line
-    outlives this process, however it dies; a power cut may take it, and with it nothing that was synced before.
+    Ends a line that an earlier crash left unfinished, so that it cannot swallow this one. Without `fsync` the line
+    survives the death of this process; a power cut may lose it, but nothing that was synced before.
     """
     if "\n" in line:
         raise ValueError("a line has no line feed inside")
     data = line.encode() + b"\n"
     with reported("append to", path), workspace.opened(path.parent) as folder:
-        _before("append", path)
+        crash_point("append", path)
         fd = _open_to_write(folder, path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             size = os.fstat(fd).st_size
@@ -320,9 +302,9 @@ def append_line(path: Path, line: str, fsync: bool = True) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Given bytes, append them to a file that is there, in one write. Not made durable: for what may be lost."""
+    """Append bytes to an existing file in one write, not durably: only for data that may be lost."""
     with reported("append to", path), workspace.opened(path.parent) as folder:
-        _before("append", path)
+        crash_point("append", path)
         fd = _open_to_write(folder, path, os.O_RDWR | os.O_APPEND)
         try:
             _write_all(fd, data, path)
@@ -331,7 +313,7 @@ def append(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Given a folder into which files were put without it (`sync_folder=False`), make their names durable at once."""
+    """Make the names of files durable that were put into a folder with `sync_folder=False`."""
     with reported("write to", folder), workspace.opened(folder) as inside:
         _fsync_dir(inside, folder)
 
@@ -339,11 +321,11 @@ def sync_folder(folder: Path) -> None:
 def copy_into(
     src: Path, dst: Path, *, expect: Digest | None = None, mode: int | None = None, sync_folder: bool = True
 ) -> None:
-    """Given a file, put a copy of it at `dst` at once: shared blocks where the file system can, else bytes.
+    """Copy a file to `dst` at once, with shared blocks where the file system can.
 
-    Never a hard link: an edit of the copy must not reach the original. Its bytes are durable before its name is; its
-    name is without `sync_folder` once the caller says so. Raise LtxflowError when the copy has not the size of the
-    source, or not the digest `expect`; then `dst` is as it was.
+    Never a hard link, since an edit of the copy must not reach the original. Its bytes are durable before its name; its
+    name without `sync_folder` only after a call of `sync_folder`. Raise LtxflowError, leaving `dst` as it was, when the
+    copy differs from the source in size, or from the digest `expect`.
     """
     with reported("read", src):
         source = open_regular(src)
@@ -360,7 +342,7 @@ def copy_into(
 def _clone(source: int, fd: int, temp: Path) -> bool:
     if sys.platform != "linux":
         return False
-    _before("clone", temp)
+    crash_point("clone", temp)
     try:
         fcntl.ioctl(fd, _FICLONE, source)
     except OSError as error:
@@ -371,7 +353,7 @@ def _clone(source: int, fd: int, temp: Path) -> bool:
 
 
 def _copy_bytes(source: int, fd: int, size: int, temp: Path) -> None:
-    _before("write", temp)
+    crash_point("write", temp)
     if hasattr(os, "copy_file_range"):
         try:
             while os.copy_file_range(source, fd, _BLOCK * 64):
@@ -393,7 +375,7 @@ def _copy_bytes(source: int, fd: int, size: int, temp: Path) -> None:
 
 def _check_copy(src: Path, copy: int, size: int, expect: Digest | None) -> None:
     if os.fstat(copy).st_size != size:
-        raise LtxflowError(Problem(f'"{src}" changed while it was copied', hint=_UNSTEADY), exit_code=FAILED)
+        raise LtxflowError(problem("D042.changed", path=src), exit_code=FAILED)
     if expect is not None:
         _check_digest(src, copy, expect)
 
@@ -403,8 +385,7 @@ def _check_digest(src: Path, copy: int, expect: Digest) -> None:
     with open(copy, "rb", closefd=False) as file:
         found = digest_of(file)
     if found != expect:
-        message = f'"{src}" is not what it should be: its sha256 is {found}, not {expect}'
-        raise LtxflowError(Problem(message, hint=_UNSTEADY), exit_code=FAILED)
+        raise LtxflowError(problem("D042.digest", path=src, found=found, expected=expect), exit_code=FAILED)
 
 
 def move_into(
@@ -416,10 +397,10 @@ def move_into(
     fsync: bool = True,
     sync_folder: bool = True,
 ) -> None:
-    """Given a file of our own, put it itself at `dst`, durable unless `fsync` is off; copied where it cannot move.
+    """Move one of our files to `dst`, durably unless `fsync` is off; copy and remove it where it cannot be renamed.
 
-    `src` is gone. A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`.
-    `sync_folder` as for `copy_into`.
+    A file with a second name (a hard link) is copied, since an edit under that name would reach `dst`. `sync_folder` as
+    for `copy_into`.
     """
     with reported("read", src):
         fd = _open_single(src)
@@ -434,7 +415,7 @@ def move_into(
 
 
 def _open_single(src: Path) -> int | None:
-    """Open a plain file that has no other name; None for another."""
+    """Open a plain file that has no second name; return None for others."""
     try:
         fd = os.open(src, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -456,7 +437,7 @@ def _is_moved(
         _check_digest(src, fd, expect)
     with reported("move a file to", dst), workspace.opened(dst.parent) as onto, workspace.opened(src.parent) as folder:
         if mode is not None:
-            _before("chmod", src)
+            crash_point("chmod", src)
             os.fchmod(fd, mode)
         if fsync:
             _fsync(fd, src)
@@ -472,7 +453,7 @@ def _is_moved(
 
 
 def move(src: Path, dst: Path) -> None:
-    """Rename whatever is at `src`, a link, a folder or a FIFO itself, to `dst`. A file may go to another disk."""
+    """Rename what is at `src` to `dst`, without following a link. A file may move to another disk."""
     with reported("move away", src), workspace.opened(dst.parent) as onto, workspace.opened(src.parent) as folder:
         try:
             _replace(folder, src.name, dst, onto)
@@ -485,7 +466,7 @@ def move(src: Path, dst: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Given a file or a symbolic link, take it away; one that is not there is fine. Never a folder."""
+    """Remove a file or a symbolic link, if it exists; never a folder."""
     with reported("remove", path):
         if path.parent.is_dir():
             with workspace.opened(path.parent) as folder:
@@ -493,7 +474,7 @@ def remove(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Given a file or a folder with all that is in it, take it away; one that is not there is fine."""
+    """Remove a file, or a folder with its content, if it exists."""
     with reported("remove", path):
         if path.parent.is_dir():
             with workspace.opened(path.parent) as folder:
@@ -501,7 +482,7 @@ def remove_tree(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Given what is damaged, of any kind, rename it to `<name>.corrupt`, over an older one; return that path."""
+    """Rename a damaged file or folder to `<name>.corrupt`, replacing an older one; return that path."""
     aside = path.with_name(path.name + ".corrupt")
     with reported("set aside", path), workspace.opened(path.parent) as folder:
         _unlink_tree(folder, aside)
@@ -510,7 +491,7 @@ def set_aside(path: Path) -> Path:
 
 
 def make_room(path: Path) -> None:
-    """Set aside what is no file where a file of ours is about to be written: it would refuse to be replaced."""
+    """Set aside a folder, link or FIFO at a path that is about to be written: it could not be replaced."""
     with suppress(OSError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             set_aside(path)
@@ -518,11 +499,11 @@ def make_room(path: Path) -> None:
 
 @contextmanager
 def temp_dir(parent: Path) -> Iterator[Path]:
-    """Given a folder (made if missing), yield a new private folder in it, and take that away at the end."""
+    """Yield a new private folder in `parent` (made if missing), and remove it at the end."""
     make_dir(parent, 0o700)
     folder = parent / _temp_name()
     with reported("make the folder", folder), workspace.opened(parent) as above:
-        _before("mkdir", folder)
+        crash_point("mkdir", folder)
         os.mkdir(above.name(folder.name), 0o700, dir_fd=above.fd)
     try:
         yield folder
@@ -532,10 +513,10 @@ def temp_dir(parent: Path) -> Iterator[Path]:
 
 
 def clean_temps(folder: Path, older_than_s: float = 0.0) -> int:
-    """Given a folder, take away what dead processes of ours left directly in it, and return how many.
+    """Remove the temporary files that dead processes left directly in a folder; return how many.
 
-    Only names this module gives, only when the process in the name is dead, and at least `older_than_s` old.
-    Those of another host go after a week. What cannot be removed stays: housekeeping is no reason to stop.
+    Removes only names that this module gives, whose process is dead, and that are at least `older_than_s` old; those of
+    another host after a week. A file that cannot be removed stays, since housekeeping must not stop a run.
     """
     removed = 0
     try:
@@ -556,10 +537,10 @@ def clean_temps(folder: Path, older_than_s: float = 0.0) -> int:
 
 
 def signature(path: Path | str) -> Signature | None:
-    """Given a path, return size, mtime_ns, ctime_ns and inode of the file it leads to, or None without one.
+    """Return size, mtime_ns, ctime_ns and inode of the file a path leads to, None without one.
 
-    Equal signatures mean an unchanged file: ctime and inode catch an edit that restores size and mtime, as
-    git's index does.
+    Equal signatures mean an unchanged file: ctime and inode reveal an edit that restores size and mtime, as in git's
+    index.
     """
     try:
         facts = os.stat(path)
@@ -573,7 +554,7 @@ def _signature(facts: os.stat_result) -> Signature:
 
 
 def signature_of_file(path: Path | str) -> Signature | None:
-    """As `signature`, of a plain file alone: None for a folder, and for a link, wherever it leads."""
+    """Return the `signature` of a plain file, None for a folder or a link."""
     try:
         facts = os.lstat(path)
     except (OSError, ValueError):

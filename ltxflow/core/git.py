@@ -1,4 +1,4 @@
-"""Asks git what is in other revisions. Changes neither work tree nor index, runs no hook, and knows no film."""
+"""Read files of other revisions with git, changing neither work tree nor index and running no hook."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
 
 _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 def is_checkout(folder: Path) -> bool:
-    """Given a folder, return whether it lies in a git checkout."""
+    """Return whether a folder lies in a git checkout."""
     marks = [parent / ".git" for parent in (folder, *folder.parents)]
     return any(mark.is_file() or (mark / "HEAD").exists() for mark in marks)
 
 
 def tips(folder: Path) -> dict[str, str]:
-    """Given a folder in a checkout, return name → commit of HEAD, all branches (remote, too), tags and the stash."""
+    """Return name → commit of HEAD, all branches (remote ones too), tags and the stash of a checkout."""
     listed = git(folder, "for-each-ref", "--format=%(refname) %(objectname)").decode(errors="surrogateescape")
     found = dict(line.split(" ", 1) for line in listed.splitlines() if " " in line)
     with suppress(LtxflowError):  # a repository without a commit
@@ -29,9 +29,9 @@ def tips(folder: Path) -> dict[str, str]:
 
 
 def texts(folder: Path, name: str, revisions: Sequence[str]) -> dict[str, bytes]:
-    """Given revisions and the name of a file in `folder`, return revision → its content, where it had the file."""
-    asked = "".join(f"{revision}:./{name}\n" for revision in revisions).encode()
-    answer = git(folder, "cat-file", "--batch", data=asked)
+    """Return revision → content of the file `name` in `folder`, for the revisions that have it."""
+    names = "".join(f"{revision}:./{name}\n" for revision in revisions).encode()
+    answer = git(folder, "cat-file", "--batch", data=names)
     found, at = {}, 0
     for revision in revisions:
         end = answer.index(b"\n", at)
@@ -46,9 +46,9 @@ def texts(folder: Path, name: str, revisions: Sequence[str]) -> dict[str, bytes]
 
 
 def check_out(top: Path, commit: str, tree: Path, without: str) -> None:
-    """Given a checkout and one of its commits, write its files below `tree`, but for those under the path `without`.
+    """Write the files of a commit below `tree`, except those under the path `without`.
 
-    An index of its own, beside `tree`, stands for the checkout's.
+    Uses a separate index, beside `tree`, instead of the checkout's.
     """
     index = tree.parent / "index"
     git(top, "read-tree", commit, index=index)
@@ -58,9 +58,9 @@ def check_out(top: Path, commit: str, tree: Path, without: str) -> None:
 
 
 def git(folder: Path, *argv: str, data: bytes | None = None, index: Path | None = None) -> bytes:
-    """Given a folder and arguments, return what git prints. Raise LtxflowError with what it says when it fails.
+    """Run git in a folder and return its output. Raise LtxflowError with its first complaint when it fails.
 
-    `index` takes the place of the checkout's own.
+    `index` replaces the checkout's index.
     """
     try:
         done = subprocess.run(
@@ -72,11 +72,10 @@ def git(folder: Path, *argv: str, data: bytes | None = None, index: Path | None 
             check=False,
         )
     except FileNotFoundError:
-        raise LtxflowError(
-            Problem("git is not installed", hint="install it, or do without"), exit_code=FAILED
-        ) from None
+        raise LtxflowError(problem("D043.missing"), exit_code=FAILED) from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        message = f'git cannot answer in "{folder}": {said[0] if said else f"exit {done.returncode}"}'
-        raise LtxflowError(Problem(message, hint=f"try: git -C {folder} {' '.join(argv[:2])}"), exit_code=FAILED)
+        complaint = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = complaint[0] if complaint else f"exit {done.returncode}"
+        command = " ".join(argv[:2])
+        raise LtxflowError(problem("D043.failed", folder=folder, reason=reason, command=command), exit_code=FAILED)
     return done.stdout

@@ -1,7 +1,8 @@
-"""Whether this process may still have memory. A limit, as by `ulimit -v`, is no fault of a file.
+"""Check whether this process can get more memory, before a library needs it.
 
-Libraries that draw, decode and encode do not all survive a refused allocation: some end the process, others call a
-whole file damaged, which would be rendered once more for nothing. So memory is asked for before they start.
+Libraries that draw, decode and encode do not all survive a refused allocation (`ulimit -v`): some end the process,
+others report an intact file as damaged, which would then be rendered again. A separate module, since it is the only
+code that maps memory to try.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import errno
 import mmap
 
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
 
-NEEDED = 256 << 20  # bytes beside what is in use already: an encoder with its threads, or two decoders
-LITTLE = 64 << 20  # where so much is refused, what failed just now failed for want of memory
+NEEDED = 256 << 20  # bytes, besides those in use: an encoder with its threads, or two decoders
+LITTLE = 64 << 20  # bytes; where even these are refused, a failure was caused by a lack of memory
 
 NO_MEMORY = "U009"
 
 
 def is_available(size: int) -> bool:
-    """Return whether the system lets this process have so many bytes more. None of them is touched."""
+    """Return whether the system grants this process `size` more bytes, without touching them."""
     try:
         mmap.mmap(-1, size).close()
     except (OSError, ValueError, MemoryError):
@@ -27,20 +28,18 @@ def is_available(size: int) -> bool:
 
 
 def is_lack(error: BaseException) -> bool:
-    """Return whether something failed because the system refused memory, or a thread, which is made of it."""
+    """Return whether an error is due to refused memory, or to a refused thread, which needs memory."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return "start new thread" in str(error) or not is_available(LITTLE)
 
 
 def require() -> None:
-    """Raise LtxflowError where there is not enough memory to draw, decode or encode."""
+    """Raise LtxflowError unless there is enough memory to draw, decode or encode."""
     if not is_available(NEEDED):
         raise lack()
 
 
 def lack() -> LtxflowError:
     """Return the error for a process that gets no more memory."""
-    hint = "raise the limit (`ulimit -v unlimited`), or close other programs; what is finished is kept"
-    message = f"not enough memory: this process may not have {NEEDED >> 20} MB more"
-    return LtxflowError(Problem(message, hint=hint, code=NO_MEMORY), exit_code=FAILED)
+    return LtxflowError(problem("U009", size=NEEDED >> 20), exit_code=FAILED)

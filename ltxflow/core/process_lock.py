@@ -1,6 +1,6 @@
-"""A file that processes hold, one at a time or together. The kernel lets it go when a process dies, however it dies.
+"""Lock files between processes, exclusively or shared. The kernel releases a lock when its process dies.
 
-The JSON inside (pid, host, started, command) only tells others who holds it; holding works without it.
+The JSON inside (pid, host, started, command) only names the owner; locking works without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core import files
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.core.regular import NotRegular, parse_json
 
 
@@ -26,7 +26,7 @@ from ltxflow.core.regular import NotRegular, parse_json
 def acquire(
     path: Path, wait: bool = True, on_wait: Callable[[dict[str, Any]], None] = lambda owner: None
 ) -> Iterator[None]:
-    """Given the lock's file, hold it for the body. If another has it, tell `on_wait` who, and wait.
+    """Hold a lock file exclusively for the body. Call `on_wait` with the present owner before waiting.
 
     Raise LtxflowError (exit 1) when it is held and `wait` is false. An unreadable owner is {}.
     """
@@ -34,7 +34,7 @@ def acquire(
     with files.reported("lock", path):
         fd = _open_locked(path, wait, on_wait)
     try:
-        with suppress(OSError):  # who holds it is a courtesy
+        with suppress(OSError):  # the owner's name is a courtesy
             _write_owner(fd, path, _me())
         yield
     finally:
@@ -47,9 +47,9 @@ def acquire(
 
 @contextmanager
 def share(path: Path) -> Iterator[None]:
-    """Given the lock's file, hold it together with others who share it; `acquire` waits for all of them.
+    """Hold a lock file together with other sharers for the body; `acquire` waits for all of them.
 
-    Where there is no folder, or none that can be written, nobody can `acquire` it: then there is nothing to hold.
+    Holds nothing where the folder is missing or read-only, since no process can `acquire` the lock there.
     """
     fd = _open_shared(path)
     try:
@@ -62,7 +62,7 @@ def share(path: Path) -> Iterator[None]:
 def _open_shared(path: Path) -> int | None:
     while path.parent.is_dir():
         try:
-            files.announce("lock", path)
+            files.crash_point("lock", path)
             # for writing, since nfs has no shared lock on a descriptor that only reads, nor an exclusive one
             fd = files.open_to_write(path, os.O_CREAT)
         except OSError as error:
@@ -70,14 +70,14 @@ def _open_shared(path: Path) -> int | None:
                 return None
             raise files.refused("lock", path, error) from error
         fcntl.flock(fd, fcntl.LOCK_SH)
-        if _is_still(fd, path):
+        if _is_current(fd, path):
             return fd
         os.close(fd)
     return None
 
 
 def hold_file(path: Path) -> int:
-    """Given a file of ours, lock it as long as this process lives, or until the descriptor returned is closed."""
+    """Lock a file until the returned descriptor is closed, or this process ends."""
     with files.reported("lock", path):
         fd = files.open_to_write(path)
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -85,13 +85,13 @@ def hold_file(path: Path) -> int:
 
 
 def is_held(path: Path) -> bool:
-    """Given a file, return whether a living process holds it (`hold_file`), on any host that shares its locks."""
+    """Return whether a living process holds a file (`hold_file`), on any host that shares its locks."""
     try:
         fd = files.open_to_write(path)
     except NotRegular:
         return False
     except OSError:
-        return path.exists()  # that cannot be asked: better to think it is
+        return path.exists()  # it cannot be checked: assume that it is held
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -102,9 +102,9 @@ def is_held(path: Path) -> bool:
 
 
 def _open_locked(path: Path, wait: bool, on_wait: Callable[[dict[str, Any]], None]) -> int:
-    told = False
+    is_reported = False
     while True:
-        files.announce("lock", path)
+        files.crash_point("lock", path)
         fd = files.open_to_write(path, os.O_CREAT)
         try:
             try:
@@ -113,19 +113,19 @@ def _open_locked(path: Path, wait: bool, on_wait: Callable[[dict[str, Any]], Non
                 owner = _read_owner(fd)
                 if not wait:
                     raise _held(path, owner) from None
-                if not told:
-                    told = True
+                if not is_reported:
+                    is_reported = True
                     on_wait(owner)
                 fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_still(fd, path):
+            if _is_current(fd, path):
                 return fd
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # the file was deleted while we waited: what we hold locks nobody out
+        os.close(fd)  # the file was deleted while we waited: this lock excludes no other process
 
 
-def _is_still(fd: int, path: Path) -> bool:
+def _is_current(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
@@ -142,7 +142,7 @@ def _me() -> dict[str, Any]:
 
 
 def _write_owner(fd: int, path: Path, owner: dict[str, Any] | None) -> None:
-    files.announce("write", path)
+    files.crash_point("write", path)
     os.ftruncate(fd, 0)
     if owner is not None:
         os.pwrite(fd, json.dumps(owner).encode() + b"\n", 0)
@@ -157,8 +157,5 @@ def _read_owner(fd: int) -> dict[str, Any]:
 
 
 def _held(path: Path, owner: dict[str, Any]) -> LtxflowError:
-    who = "another process"
-    if owner:
-        who = f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('started')}"
-    hint = "wait for it to end, or run without `--no-wait`"
-    return LtxflowError(Problem(f'"{path}" is held by {who}', hint=hint), exit_code=FAILED)
+    name = f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('started')}"
+    return LtxflowError(problem("D044", path=path, owner=name if owner else "another process"), exit_code=FAILED)

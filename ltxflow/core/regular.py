@@ -1,6 +1,6 @@
-"""Reads regular files alone, up to a size. A FIFO, a device or a deep JSON in a file's place is an error, never a hang.
+"""Read regular files only, up to a size: a FIFO, a device or deeply nested JSON is an error, never a hang.
 
-Imports little: answers of the last run are read through it before anything else is loaded.
+Imports little, because cached answers are read through it before anything else is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-# Far above what a film of 10,000 clips needs, and far below what a machine that renders has in memory.
+# Far above the needs of a film of 10,000 clips, and far below the memory of a machine that renders.
 RECORD_BYTES = 256 << 20  # lock, timeline, record of published files, journal, snapshot
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -24,8 +24,8 @@ class NotRegular(OSError):
 def open_regular(path: str | Path) -> int:
     """Open a regular file, or a link to one, for reading, and return its descriptor.
 
-    Raise OSError for anything else: `NotRegular`, IsADirectoryError, or as the system says. Nothing blocks, and a
-    device is not opened: that alone can have effects.
+    Raise OSError for anything else: `NotRegular`, IsADirectoryError, or the system's error. Never blocks, and never
+    opens a device, which can have effects.
     """
     _check_mode(os.stat(path).st_mode, path)
     fd = os.open(path, _FLAGS)
@@ -45,7 +45,7 @@ def _check_mode(mode: int, path: str | Path) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Return the name of what a file mode describes: "a folder", "a FIFO", …"""
+    """Return the name of the kind of file in a mode, such as "a folder" or "a FIFO"."""
     kinds = [
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISLNK, "a symbolic link"),
@@ -58,7 +58,7 @@ def kind_of(mode: int) -> str:
 
 
 def read_bytes(path: str | Path, most: int = RECORD_BYTES) -> bytes:
-    """Return the content of a regular file of at most `most` bytes. Raise OSError otherwise: EFBIG for a larger one."""
+    """Return the content of a regular file of at most `most` bytes. Raise OSError otherwise, EFBIG for a larger one."""
     fd = open_regular(path)
     with open(fd, "rb", buffering=0) as file:
         size = os.fstat(fd).st_size
@@ -73,25 +73,25 @@ def read_bytes(path: str | Path, most: int = RECORD_BYTES) -> bytes:
 
 
 def read_text(path: str | Path, most: int = RECORD_BYTES) -> str:
-    """Return the text of a UTF-8 file. Raise OSError as `read_bytes`, and UnicodeDecodeError, a ValueError."""
+    """Return the text of a UTF-8 file. Raise OSError as `read_bytes` does, and UnicodeDecodeError, a ValueError."""
     return read_bytes(path, most).decode("utf-8")
 
 
 def is_damage(error: OSError) -> bool:
-    """Return whether something else is in a file's place: a folder, a FIFO, a link to itself, a file far too large.
+    """Return whether a file's place holds something else: a folder, a FIFO, a link to itself, a far too large file.
 
-    It cannot be what was written there; what cannot be read for want of permission still can be.
+    False for a file that cannot be read for lack of permission: it may still be the one that was written.
     """
     return isinstance(error, (IsADirectoryError, NotRegular)) or error.errno in (errno.ELOOP, errno.EFBIG)
 
 
 def read_json(path: str | Path, most: int = RECORD_BYTES) -> Any:
-    """Return the data of a JSON file. Raise OSError as `read_bytes`, and ValueError for what is not JSON."""
+    """Return the data of a JSON file. Raise OSError as `read_bytes` does, and ValueError for other text."""
     return parse_json(read_bytes(path, most))
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Return the data of a JSON text. Raise ValueError for what is not JSON: NaN, wrong UTF-8, 1000 brackets deep."""
+    """Return the data of a JSON text. Raise ValueError for other text: NaN, wrong UTF-8, 1000 nested brackets."""
     try:
         return json.loads(data, parse_constant=_no_constant)
     except RecursionError:

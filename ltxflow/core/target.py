@@ -1,4 +1,7 @@
-"""Targets: what the nodes of a build graph are called, as people type them: `clip:hook/b@2`."""
+"""Define the names of the nodes of a build graph, in the form that users type: `clip:hook/b@2`.
+
+A separate module, because every package above names nodes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from __future__ import annotations
 class Target(str):
     """A kind, a path and a take: `clip:hook/b@2`, `reference:hero@1`, `narration:hook@1`, `frame:hook/b/last@1`.
 
-    It is the text itself, so that it is a key, prints and serialises as such. A text without a take has take 1.
+    A str, so that it prints, serialises and works as a key unchanged. A text without a take has take 1.
     """
 
     __slots__ = ()
@@ -38,14 +41,15 @@ class Target(str):
 
     @property
     def is_reference(self) -> bool:
+        """Whether it is an image that clips start from."""
         return self.startswith("reference:")
 
     @property
     def lock_entry(self) -> str:
-        """What the lock calls it, takes aside: `hook/b`, `reference:hero`."""
+        """The name of its line in the lock, without the take: `hook/b`, `reference:hero`."""
         return self.partition("@")[0] if self.is_reference else self.path
 
     @property
     def short(self) -> str:
-        """What people are shown: `hook/b`, `hook/b@2`, `reference:hero`."""
+        """The form for display: `hook/b`, `hook/b@2`, `reference:hero`."""
         return self.lock_entry if self.take == 1 else f"{self.lock_entry}@{self.take}"

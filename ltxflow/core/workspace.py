@@ -1,13 +1,13 @@
-"""Keeps writes inside the workspace: opens the folder of a file without following a link that leads out of it.
+"""Keep writes inside the workspace: open the folder of a file without following a link that leads out of it.
 
 A project may come from a stranger, and git keeps symbolic links. `.ltxflow` in it may be a link to the user's home,
 `public/posters` one to a folder of another program. Each folder below the workspace is therefore opened relative to
 the one above it, without following links (openat(2) with O_NOFOLLOW). A link that stays inside the workspace is
-followed, except at and below `.ltxflow`, which is ltxflow's alone. Nothing is written below any `.git`: git runs the
-hooks it finds there.
+followed, except at and below `.ltxflow`, which belongs to ltxflow alone. Nothing is written below any `.git`: git runs
+the hooks it finds there.
 
-The workspace is a property of the process, like its umask: `confine_writes` sets it once for a verb. A function that
-writes cannot forget to ask, and a path that is added later is covered without a word.
+The workspace is a property of the process, like its umask: `confine_writes` sets it once for a verb. No function that
+writes can forget the check, and a path added later is covered, too.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 
 OWN = ".ltxflow"  # the machine-owned folder of a project
-ASIDE = "aside"  # in it: what was in the way of a file of ours
+ASIDE = "aside"  # in it: files that were in the way of ours
 LINK, GIT = "L014", "L015"  # codes of the two refusals
 
 _BY_DESCRIPTOR = {os.open, os.mkdir, os.rename, os.unlink, os.rmdir, os.stat, os.readlink} <= os.supports_dir_fd
 _SEARCH = getattr(os, "O_PATH", 0) or os.O_RDONLY  # a folder that may be entered need not be one that may be listed
 _FOLDER = _SEARCH | os.O_DIRECTORY | os.O_CLOEXEC
 
-# What HFS+ leaves out of a name before it compares it: https://github.com/git/git/blob/master/utf8.c, next_hfs_char
+# Characters that HFS+ ignores in names: https://github.com/git/git/blob/master/utf8.c, next_hfs_char
 _IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
-# A folder as a path may begin with → its workspace as it really is; None where links may lead anywhere.
+# The start of a path → its workspace, resolved; None where links may lead anywhere.
 _confined: dict[str, str | None] = {}
 
 
 def confine_writes(root: Path, *folders: Path) -> None:
-    """Let no write below `root`, or below `folders` in it however they are spelled, leave `root` from now on."""
+    """Refuse every later write below `root`, or below `folders` in it, that would leave `root`."""
     real = os.path.realpath(root)
     for folder in (Path(real), *folders):
         _confined[_absolute(folder)] = real
 
 
 def exempt_writes(folder: Path) -> None:
-    """Let links below this folder lead anywhere: it is the user's choice, not a project's, wherever it lies."""
+    """Let links below a folder lead anywhere: the user chose that folder, not a project."""
     _confined[_absolute(folder)] = None
 
 
 def is_git_name(name: str) -> bool:
-    """Return whether a file system may take a name for `.git`: without case, as HFS+ and NTFS compare names."""
+    """Return whether a file system may take a name for `.git`, ignoring case as HFS+ and NTFS do."""
     if name.isascii() and name[:1] not in ".gG":  # nearly all
         return False
-    import unicodedata  # by need: no name that we give reaches this line
+    import unicodedata  # on demand: none of our names reaches this line
 
     plain = unicodedata.normalize("NFC", _IGNORED.sub("", name)).casefold().rstrip(" .")
     return plain == ".git" or re.fullmatch(r"git~\d", plain) is not None
 
 
 class Folder:
-    """An open folder, and how a call names a file in it: `os.unlink(folder.name("x"), dir_fd=folder.fd)`."""
+    """An open folder, which names files for system calls: `os.unlink(folder.name("x"), dir_fd=folder.fd)`."""
 
     __slots__ = ("fd", "real")
 
@@ -68,13 +68,13 @@ class Folder:
         self.fd, self.real = fd, real
 
     def name(self, name: str) -> str:
-        """Return a name as a system call takes it beside `dir_fd=self.fd`. Raise LtxflowError for `.git`."""
+        """Return a name in the form that a system call needs with `dir_fd=self.fd`. Raise LtxflowError for `.git`."""
         if is_git_name(name):
-            raise _below_git(os.path.join(self.real, name), name)
+            raise LtxflowError(problem("L015", path=os.path.join(self.real, name), name=name))
         return name if self.fd is not None else os.path.join(self.real, name)
 
     def mode(self, name: str) -> int | None:
-        """Return the mode of what has this name in it, a link's for a link; None without any."""
+        """Return the mode of the entry of this name, of a link itself; None without one."""
         try:
             return os.stat(self.name(name), dir_fd=self.fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
@@ -86,11 +86,11 @@ Make = Callable[[Folder, str], None]
 
 @contextmanager
 def opened(folder: Path, make: Make | None = None, *, by_descriptor: bool = _BY_DESCRIPTOR) -> Iterator[Folder]:
-    """Open the folder at this path for writing in it. `make` is called for each part that is missing.
+    """Open a folder for writing in it, calling `make` for each missing part of its path.
 
     Raise LtxflowError for a link that leads out of the workspace, for one at or below `.ltxflow`, and below `.git`;
-    OSError as the system says. Without `by_descriptor`, as on systems that have no openat(2), each part is looked at
-    before it is used.
+    OSError as the system does. Without `by_descriptor`, as on systems without openat(2), each part is checked before it
+    is used.
     """
     walk = _Walk(folder, make)
     fd = walk.descend() if by_descriptor else None
@@ -104,9 +104,9 @@ def opened(folder: Path, make: Make | None = None, *, by_descriptor: bool = _BY_
 
 
 def check_writes(path: Path) -> None:
-    """Raise LtxflowError where `path`, a file or a folder, could not be written for a link, or for `.git`.
+    """Raise LtxflowError where a link, or `.git`, would prevent writing at a path.
 
-    A path that is not there yet is checked as far as it is. What the system refuses is not said here.
+    Checks the existing part of the path only, and ignores errors of the system.
     """
     with suppress(OSError):
         with opened(path.parent) as folder:
@@ -119,7 +119,7 @@ def check_writes(path: Path) -> None:
 def check_own(folder: Path) -> None:
     """Raise LtxflowError for any link at or in a machine-owned folder, at any depth.
 
-    Only those that a repair itself put into `aside/` may stay: nothing is ever opened there.
+    Only links that a repair moved to `aside/` may stay, since nothing is ever opened there.
     """
     todo = [str(folder)]
     if os.path.islink(folder):
@@ -127,7 +127,7 @@ def check_own(folder: Path) -> None:
     while todo:
         try:
             entries = list(os.scandir(todo.pop()))
-        except OSError:  # what cannot be listed is not written either
+        except OSError:  # a folder that cannot be listed is not written either
             continue
         for entry in entries:
             if entry.is_symlink() and os.path.dirname(entry.path) != os.path.join(folder, ASIDE):
@@ -137,7 +137,7 @@ def check_own(folder: Path) -> None:
 
 
 class _Walk:
-    """The way to a folder: from `real`, which is known to be right, down the names in `steps`."""
+    """The way to a folder: from `real`, which is checked already, down the names in `steps`."""
 
     def __init__(self, folder: Path, make: Make | None) -> None:
         self.path, self.make = str(folder), make
@@ -152,7 +152,7 @@ class _Walk:
             self._begin_inside(start, [part for part in raw[len(start) :].split("/") if part])
 
     def _begin_inside(self, start: str, rest: list[str]) -> None:
-        # `..` is about where a folder really is: all up to the last one is resolved before anything is opened
+        # `..` depends on where a folder really is: all up to the last one is resolved before anything is opened
         last = max((number for number, part in enumerate(rest) if part == ".."), default=-1)
         self.real = os.path.realpath(os.path.join(start, *rest[: last + 1]))
         self.steps = rest[last + 1 :]
@@ -160,7 +160,7 @@ class _Walk:
         self.is_own = OWN in _parts_below(self.real, self.root)
 
     def _begin_outside(self, raw: str) -> None:
-        """Outside of every workspace that is known, only `.ltxflow` is never a link, and `.git` never written."""
+        """Begin outside of all workspaces: refuse only links at `.ltxflow`, and writes below `.git`."""
         parts = raw.split("/")
         at = parts.index(OWN) if OWN in parts and not self.is_free else len(parts)
         self.real, self.steps = "/".join(parts[:at]) or "/", parts[at:]
@@ -169,7 +169,7 @@ class _Walk:
             self.real = self.real or "/"
             self.steps.insert(0, name)
         if not self.is_free and (name := _git_in(Path(os.path.realpath(self.real)).parts)):
-            raise _below_git(self.path, name)
+            raise LtxflowError(problem("L015", path=self.path, name=name))
 
     def descend(self) -> int:
         """Open each folder on the way relative to the one above it, and return the last descriptor."""
@@ -195,7 +195,7 @@ class _Walk:
             self.make(Folder(fd, self.real), name)
             below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
         except OSError as error:
-            # Linux says ENOTDIR of a link that is not to be followed, others ELOOP or EMLINK
+            # Linux reports ENOTDIR for a link with O_NOFOLLOW, others ELOOP or EMLINK
             if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK) or not _is_link(name, fd):
                 raise
             self._follow(place)
@@ -204,7 +204,7 @@ class _Walk:
         return below
 
     def resolve(self) -> None:
-        """As `descend`, by paths: for systems that open nothing relative to a folder."""
+        """Do the same as `descend` by paths, for systems that cannot open relative to a folder."""
         for name in self.steps:
             self._check_name(name)
             place = os.path.join(self.real, name)
@@ -220,10 +220,10 @@ class _Walk:
     def _check_name(self, name: str) -> None:
         self.is_own |= name == OWN and not self.is_free
         if not self.is_free and is_git_name(name):
-            raise _below_git(self.path, name)
+            raise LtxflowError(problem("L015", path=self.path, name=name))
 
     def _follow(self, place: str) -> None:
-        """Go on from where a link leads, if that is a place to write in."""
+        """Continue at the target of a link, if writing is allowed there."""
         if self.is_own:
             raise _own_link(place)
         if self.root is None:
@@ -236,23 +236,23 @@ class _Walk:
             raise
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise _loop(place) from None
+                raise LtxflowError(problem("L014.loop", path=place, target=_target(place))) from None
             raise
         self._check_real(place)
         if OWN in _parts_below(self.real, self.root):
             raise _own_link(place)
 
     def _check_real(self, place: str) -> None:
-        """Raise LtxflowError where `real`, at which `place` arrives, is none to write in."""
+        """Raise LtxflowError where writing is not allowed in `real`, to which `place` leads."""
         assert self.root is not None
         if not is_inside(self.real, self.root):
-            raise _leads_out(place, self.real, self.root)
+            raise LtxflowError(problem("L014.outside", path=place, real=self.real, root=self.root))
         if name := _git_in(_parts_below(self.real, self.root)):
-            raise _below_git(self.path, name)
+            raise LtxflowError(problem("L015", path=self.path, name=name))
 
 
 def _confinement(raw: str) -> tuple[str | None, str | None]:
-    """Return the nearest folder above (or at) a path that is known, and the workspace it is in."""
+    """Return the nearest known folder at or above a path, and its workspace."""
     at = raw
     while at:
         if at in _confined:
@@ -260,7 +260,7 @@ def _confinement(raw: str) -> tuple[str | None, str | None]:
         at = at.rpartition("/")[0]
     if "/" in _confined:
         return "/", _confined["/"]
-    # another spelling of it, as /tmp for /private/tmp: asked of the system, for the few paths that nothing knows
+    # another spelling, as /tmp for /private/tmp: resolved by the system, for the few paths without a known start
     at = raw if any(_confined.values()) else ""
     while at:
         if (root := _confined.get(os.path.realpath(at))) is not None:
@@ -270,12 +270,12 @@ def _confinement(raw: str) -> tuple[str | None, str | None]:
 
 
 def is_inside(path: str, root: str) -> bool:
-    """Return whether a resolved path is a folder, or something in it, however deep."""
+    """Return whether a resolved path is the folder `root`, or lies in it at any depth."""
     return path == root or path.startswith(root if root.endswith("/") else f"{root}/")
 
 
 def _absolute(path: Path) -> str:
-    """Return a path from the root of the file system, its `..` as they are: a link before one decides where it is."""
+    """Return an absolute path that keeps its `..`, because a link before one decides where it leads."""
     raw = str(path)
     return raw if raw.startswith("/") else os.path.join(os.getcwd(), raw)
 
@@ -292,7 +292,7 @@ def _parts_below(real: str, root: str | None) -> tuple[str, ...]:
 
 
 def _git_in(names: Iterable[str]) -> str:
-    """Return the first of these names that may be `.git`, or ""."""
+    """Return the first name that may be `.git`, or ""."""
     return next(filter(is_git_name, names), "")
 
 
@@ -304,22 +304,4 @@ def _target(place: str) -> str:
 
 
 def _own_link(place: str) -> LtxflowError:
-    message = f'"{place}" is a symbolic link to "{_target(place)}": ltxflow follows none in "{OWN}"'
-    hint = f"remove the link: ltxflow makes {OWN} again, with real folders"
-    return LtxflowError(Problem(message, hint=hint, code=LINK))
-
-
-def _loop(place: str) -> LtxflowError:
-    message = f'"{place}" is a symbolic link that leads to itself: "{_target(place)}"'
-    return LtxflowError(Problem(message, hint="remove the link", code=LINK))
-
-
-def _leads_out(place: str, real: str, root: str) -> LtxflowError:
-    message = f'"{place}" leads to "{real}", outside the workspace "{root}"'
-    hint = "replace the link with a real folder, or name a wider workspace with --root"
-    return LtxflowError(Problem(message, hint=hint, code=LINK))
-
-
-def _below_git(path: str, name: str) -> LtxflowError:
-    hint = "choose another folder: git runs what it finds there"
-    return LtxflowError(Problem(f'"{path}" is inside "{name}"', hint=hint, code=GIT))
+    return LtxflowError(problem("L014.own", path=place, target=_target(place)))

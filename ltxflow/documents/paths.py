@@ -171,7 +171,7 @@ def _from_own_file(name: str, folder: Path, span: Span | None) -> str:
     meant = os.path.relpath(Path(span.file).parent / name, folder)
     if meant == os.path.normpath(name) or meant.startswith("..") or not (folder / meant).is_file():
         return ""
-    return f'paths are relative to the folder of {FILE}: write "{Path(meant).as_posix()}"'
+    return f'write "{Path(meant).as_posix()}": paths are relative to the folder of {FILE}'
 
 
 def nearby(missing: Path, name: str, span: Span | None = None) -> str:

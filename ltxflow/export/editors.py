@@ -1,11 +1,8 @@
-"""The cut as OpenTimelineIO: pictures with all their takes, the clips' own sound, the narration. Pure, stdlib only.
+"""The cut for editors: what is published, and beside it the takes that are not in the cut.
 
-Source: OpenTimelineIO 0.18, its file format: docs/tutorials/otio-file-format-specification.md; a track's length is
-the sum of its clips and gaps, a transition reaches `in_offset` into the one before and `out_offset` into the one after.
-
-The cut in formats of older editors, by OpenTimelineIO's adapters (the extra `editors`). Its only user.
-
-Writes the cut for editors: what is published, and beside it the takes that are not in the cut.
+OpenTimelineIO files are written here; older formats (EDL, FCP XML) by OpenTimelineIO's adapters (the extra `editors`).
+Source: OpenTimelineIO 0.18, docs/tutorials/otio-file-format-specification.md; a track's length is the sum of its clips
+and gaps, a transition reaches `in_offset` into the one before and `out_offset` into the one after.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from urllib.parse import quote
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_there
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.export.conform import files_of, read_timeline
 from ltxflow.session.session import Session
 
@@ -31,7 +28,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """One rendition of a clip that an editor may choose: its key ("take 2"), its address, its frames in the file."""
+    """A rendition of a clip that an editor may choose: its key ("take 2"), its address, its frames in the file."""
 
     key: str
     url: str
@@ -40,15 +37,15 @@ class ClipMedia:
 
 @dataclass(frozen=True)
 class MediaRange:
-    """What a clip shows once its dissolves are cut in their middle: where in the file it starts, for how long."""
+    """The range of a file that a clip shows once its dissolves are cut in the middle."""
 
     start: int
     frames: int
     into: tuple[int, int] | None  # the dissolve into it: frames before the cut, and after it
 
 
-def stretches(clips: Sequence[Mapping[str, Any]]) -> list[MediaRange]:
-    """Given a scene's clips as in the timeline, return a Stretch for each; they sum to the scene's length."""
+def ranges_of(clips: Sequence[Mapping[str, Any]]) -> list[MediaRange]:
+    """Return the range of each of a scene's clips in the timeline; they sum to the scene's length."""
     fades = [(clip["transition"] or {}).get("durationInFrames", 0) for clip in clips] + [0]
     found = []
     for clip, fade, fade_out in zip(clips, fades, fades[1:], strict=False):
@@ -58,51 +55,51 @@ def stretches(clips: Sequence[Mapping[str, Any]]) -> list[MediaRange]:
     return found
 
 
-def otio(told: Mapping[str, Any], urls: Mapping[str, str], spare: Mapping[str, Sequence[ClipMedia]]) -> Json:
-    """Given a timeline, the address of each file it names, and what else was made of a clip, return the cut as OTIO.
+def otio(data: Mapping[str, Any], urls: Mapping[str, str], spare: Mapping[str, Sequence[ClipMedia]]) -> Json:
+    """Return the cut of a timeline as OTIO. `urls` are the addresses of its files by `src`.
 
     `spare` maps a clip's path to the renditions that are not in the cut.
     """
-    fps = told["fps"]
-    scenes = told["scenes"]
-    picture = [item for scene in scenes for item in _clips(scene, fps, urls, spare, heard=False)]
+    fps = data["fps"]
+    scenes = data["scenes"]
+    picture = [item for scene in scenes for item in _clips(scene, fps, urls, spare, is_sound=False)]
     tracks = [_track("picture", "Video", picture)]
     if any(clip["hasAudio"] for scene in scenes for clip in scene["clips"]):
-        sound = [item for scene in scenes for item in _clips(scene, fps, urls, spare, heard=True)]
+        sound = [item for scene in scenes for item in _clips(scene, fps, urls, spare, is_sound=True)]
         tracks.append(_track("sound", "Audio", _joined(sound, fps)))
     if any(scene["narration"] for scene in scenes):
         spoken = [item for scene in scenes for item in _narration(scene, fps, urls)]
         tracks.append(_track("narration", "Audio", _joined(spoken, fps)))
     markers = [_marker(scene, fps) for scene in scenes]
     stack = _item("Stack.1", "tracks", None, {"children": tracks, "markers": markers})
-    made = {name: told["generator"][name] for name in ("name", "version", "model", "machineMade")}
+    generator = {name: data["generator"][name] for name in ("name", "version", "model", "machineMade")}
     return {
         "OTIO_SCHEMA": "Timeline.1",
-        "metadata": {"ltxflow": {"id": told["id"], "generator": made}},
-        "name": told["title"],
+        "metadata": {"ltxflow": {"id": data["id"], "generator": generator}},
+        "name": data["title"],
         "global_start_time": None,
         "tracks": stack,
     }
 
 
 def otio_text(cut: Json) -> str:
-    """Given a cut, return its file: the same cut gives the same bytes."""
+    """Return the text of a cut: the same cut gives the same bytes."""
     return json.dumps(cut, indent=1, ensure_ascii=False) + "\n"
 
 
 def picture_only(cut: Json) -> Json:
-    """Given a cut, return it with nothing but its pictures, and of those what is in the cut: all an EDL can say."""
+    """Return a cut with nothing but its pictures, without spare takes: all that an EDL can hold."""
     tracks = cut["tracks"]
     return {**cut, "tracks": {**tracks, "children": tracks["children"][:1], "markers": []}}
 
 
 def frames_of(track: Json) -> int:
-    """Given a track, return its length in frames."""
+    """Return the length of a track in frames."""
     items = (child for child in track["children"] if child["OTIO_SCHEMA"] != "Transition.1")
     return sum(int(child["source_range"]["duration"]["value"]) for child in items)
 
 
-# --- a scene's clips and words
+# --- the clips and the narration of a scene
 
 
 def _clips(
@@ -111,26 +108,26 @@ def _clips(
     urls: Mapping[str, str],
     spare: Mapping[str, Sequence[ClipMedia]],
     *,
-    heard: bool,
+    is_sound: bool,
 ) -> Iterator[Json]:
-    """The clips of a scene with their dissolves; for sound, silence where a file has none."""
+    """Yield the clips of a scene with their dissolves; for sound, silence where a file has none."""
     is_after_sound = False
-    for clip, stretch in zip(scene["clips"], stretches(scene["clips"]), strict=True):
+    for clip, stretch in zip(scene["clips"], ranges_of(scene["clips"]), strict=True):
         path = f"{scene['id']}/{clip['id']}"
-        is_there = clip["hasAudio"] or not heard
-        if stretch.into and is_there and (is_after_sound or not heard):
+        has_media = clip["hasAudio"] or not is_sound
+        if stretch.into and has_media and (is_after_sound or not is_sound):
             yield _transition(stretch.into, fps)
-        is_after_sound = is_there
-        if not is_there:
+        is_after_sound = has_media
+        if not has_media:
             yield _gap(stretch.frames, fps)
             continue
         picked = "slate" if clip["source"] == "animatic" else f"take {clip['take']}"
-        media = [ClipMedia(picked, urls[clip["src"]], clip["frames"]), *(() if heard else spare.get(path, ()))]
+        media = [ClipMedia(picked, urls[clip["src"]], clip["frames"]), *(() if is_sound else spare.get(path, ()))]
         yield _clip(path, _range(stretch.start, stretch.frames, fps), media, fps, _about(scene, clip))
 
 
 def _about(scene: Mapping[str, Any], clip: Mapping[str, Any]) -> Json:
-    """What editors do not know: which clip it is, and a name for its reel that is short enough for an EDL."""
+    """Return the metadata of a clip: which one it is, and a reel name that is short enough for an EDL."""
     known = {name: clip[name] for name in ("take", "source", "isStandIn", "isStale", "volume", "sha256")}
     stem = str(clip["src"]).rpartition("/")[2].partition(".")[0]
     reel = stem.removeprefix("scene-").replace("-", "").upper()
@@ -154,7 +151,7 @@ def _narration(scene: Mapping[str, Any], fps: int, urls: Mapping[str, str]) -> I
 
 
 def _joined(items: Sequence[Json], fps: int) -> list[Json]:
-    """Gaps that follow each other as one."""
+    """Join gaps that follow each other."""
     joined: list[Json] = []
     for item in items:
         if joined and item["OTIO_SCHEMA"] == joined[-1]["OTIO_SCHEMA"] == "Gap.1":
@@ -198,7 +195,7 @@ def _gap(frames: int, fps: int) -> Json:
 
 
 def _clip(name: str, source_range: Json, media: Sequence[ClipMedia], fps: int, about: Json) -> Json:
-    """The first of `media` is the one that is in the cut."""
+    """Return a clip; the first of `media` is in the cut."""
     references = {one.key: _reference(one, fps) for one in media}
     more = {"metadata": about, "media_references": references, "active_media_reference_key": media[0].key}
     return _item("Clip.2", name, source_range, more)
@@ -240,53 +237,44 @@ def _marker(scene: Mapping[str, Any], fps: int) -> Json:
 ADAPTERS = {"edl": "cmx_3600", "fcpxml": "fcp_xml"}
 SUFFIXES = {"otio": ".otio", "edl": ".edl", "fcpxml": ".xml"}
 NEEDED = ("opentimelineio", "otio_cmx3600_adapter", "otio_fcp_adapter")
-MISSING, REFUSED = "D031", "D032"
 
 
-def written(cut: dict[str, Any], kind: str) -> str:
-    """Given a cut and `otio`, `edl` or `fcpxml`, return the text of the file.
+def render_cut(cut: dict[str, Any], kind: str) -> str:
+    """Return the text of a cut as `otio`, `edl` or `fcpxml`.
 
-    Raise LtxflowError when OpenTimelineIO is needed and not there, or its adapter cannot say this film.
+    Raise LtxflowError when OpenTimelineIO is required and missing, or its adapter cannot express the film.
     """
     if kind == "otio":
         return otio_text(cut)
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        hint = "pip install 'ltxflow[editors]', or use the format that needs nothing: ltxflow export otio"
-        raise LtxflowError(
-            Problem(f"{kind} is written by OpenTimelineIO, which is not installed", hint=hint, code=MISSING)
-        )
+        raise LtxflowError(problem("D031", kind=kind))
     otio = importlib.import_module("opentimelineio")
     timeline = otio.adapters.read_from_string(otio_text(picture_only(cut) if kind == "edl" else cut), "otio_json")
     rate = {"rate": timeline.tracks[0].duration().rate} if kind == "edl" else {}
     try:
         return str(otio.adapters.write_to_string(timeline, ADAPTERS[kind], **rate))
     except (otio.exceptions.OTIOError, ValueError) as error:
-        hint = "use another format: ltxflow export otio"
-        raise LtxflowError(
-            Problem(f"OpenTimelineIO cannot write this film as {kind}: {error}", hint=hint, code=REFUSED),
-            exit_code=FAILED,
-        ) from error
+        raise LtxflowError(problem("D032", kind=kind, reason=error), exit_code=FAILED) from error
 
 
 TAKES = "takes"
-NOT_OURS = "D001"
 
 
 @dataclass(frozen=True)
 class CutExport:
-    """What was written: the editor's file, its length, its tracks, and the takes that went beside it."""
+    """The files written: the editor's file, its length and tracks, and the takes beside it."""
 
     path: Path
     is_new: bool
     frames: int
     tracks: tuple[str, ...]
     takes: tuple[Path, ...]
-    told: Mapping[str, Any]
+    timeline: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class _Spare:
-    """A take that is rendered but not in the cut, and where its file goes."""
+    """A rendered take that is not in the cut, and the path for its file."""
 
     clip: str
     media: ClipMedia
@@ -295,40 +283,40 @@ class _Spare:
 
 
 def export_cut(session: Session, kind: str, out: Path | None, *, force: bool = False) -> CutExport:
-    """Given a session, `otio`, `edl` or `fcpxml`, and where to, write the published film's cut there.
+    """Write the published film's cut as `otio`, `edl` or `fcpxml`.
 
-    Takes that are not in the cut are put in `takes/` beside an .otio, which names them. What somebody else wrote, or
-    changed since, is left alone unless `force` says otherwise. Raise LtxflowError for that, for a film that is not
-    whole, and when OpenTimelineIO is needed and not there.
+    Takes that are not in the cut are copied to `takes/` beside an .otio, which names them. A foreign file, or one
+    changed since, is left alone unless `force` is set. Raise LtxflowError for that, for a film that is not whole, and
+    when OpenTimelineIO is required and missing.
     """
-    told = read_timeline(session)
+    data = read_timeline(session)
     public = session.project.output.parent
     path = out or public / f"film{SUFFIXES[kind]}"
-    spares = list(_spares(session, told, path)) if kind == "otio" else []
+    spares = list(_spares(session, data, path)) if kind == "otio" else []
     by_clip: dict[str, list[ClipMedia]] = {}
     for one in spares:
         by_clip.setdefault(one.clip, []).append(one.media)
-    cut = otio(told, {src: _url(public / src, path) for src in files_of(told)}, by_clip)
-    data = written(cut, kind).encode()
+    cut = otio(data, {src: _url(public / src, path) for src in files_of(data)}, by_clip)
+    text = render_cut(cut, kind).encode()
     if not force:
-        _check(session, {path: digest_bytes(data), **{one.path: one.digest for one in spares}})
+        _check(session, {path: digest_bytes(text), **{one.path: one.digest for one in spares}})
     for one in spares:
         if digest_there(one.path) != one.digest:
             files.make_dir(one.path.parent)
             files.copy_into(session.store.cas.path(one.digest), one.path, expect=one.digest, mode=0o644)
-    session.store.cas.put_bytes(data)  # so that the next export knows this one as ours
-    is_new = digest_there(path) != digest_bytes(data)
+    session.store.cas.put_bytes(text)  # so that the next export recognises this file
+    is_new = digest_there(path) != digest_bytes(text)
     if is_new:
         files.make_dir(path.parent)
-        files.write_atomic(path, data)
+        files.write_atomic(path, text)
     tracks = cut["tracks"]["children"]
     names = tuple(track["name"] for track in (tracks[:1] if kind == "edl" else tracks))
-    return CutExport(path, is_new, frames_of(tracks[0]), names, tuple(one.path for one in spares), told)
+    return CutExport(path, is_new, frames_of(tracks[0]), names, tuple(one.path for one in spares), data)
 
 
-def _spares(session: Session, told: Mapping[str, Any], path: Path) -> Iterator[_Spare]:
-    """Every take whose file is in the store and that is not what is published."""
-    shown = {clip["sha256"] for scene in told["scenes"] for clip in scene["clips"]}
+def _spares(session: Session, data: Mapping[str, Any], path: Path) -> Iterator[_Spare]:
+    """Yield every take with a file in the store that is not the published one."""
+    shown = {clip["sha256"] for scene in data["scenes"] for clip in scene["clips"]}
     for clip in session.project.clips:
         entry = session.lock.entries.get(clip.path)
         for number, take in sorted(entry.takes.items()) if entry else ():
@@ -340,19 +328,18 @@ def _spares(session: Session, told: Mapping[str, Any], path: Path) -> Iterator[_
 
 
 def _url(file: Path, beside: Path) -> str:
-    """A file's address as editors resolve it: relative to the file that names it."""
+    """Return a file's address as editors resolve it: relative to the file that names it."""
     return quote(os.fsencode(os.path.relpath(file, beside.parent)))
 
 
 def _check(session: Session, wanted: Mapping[Path, Digest]) -> None:
-    """Only what we wrote ourselves is written over: its bytes are in the store."""
+    """Raise LtxflowError for files that ltxflow did not write: their bytes are not in the store."""
     problems = []
     for path, digest in wanted.items():
         if not os.path.lexists(path):
             continue
         there = digest_there(path)
         if there != digest and (there is None or not session.store.cas.has(there)):
-            message = f'"{os.path.relpath(path)}" was not written by ltxflow, or was changed since; it is left alone'
-            problems.append(Problem(message, hint="name another file, or write over it with --force", code=NOT_OURS))
+            problems.append(problem("D001.export", file=os.path.relpath(path)))
     if problems:
         raise LtxflowError(*problems, exit_code=FAILED)

@@ -1,6 +1,6 @@
-"""The Remotion starter: a Remotion project of our own files that plays what is published. Remotion is not ours.
+"""The Remotion starter: a Remotion project with our files that plays what is published. Remotion itself is not ours.
 
-`ltxflow.json` in it says where the film is and which bytes we wrote, so that a later export renews only those.
+Its `ltxflow.json` records where the film is and which bytes we wrote, so that a later export renews only those.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_there
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.regular import read_json
 from ltxflow.export.typescript import timeline_typescript
 
 STARTER = Path(__file__).parent / "starter"
 RECORD = "ltxflow.json"
 RECORD_SCHEMA = "ltxflow.starter/1"
-NOT_OURS, INSIDE = "D001", "D030"
 
 
 @dataclass
 class RemotionExport:
-    """What an export did, by path in its folder: written anew, as it was, and left as a person changed it."""
+    """The files of an export, by path in its folder: written, unchanged, and kept as a person changed them."""
 
     written: list[str] = field(default_factory=list)
     in_place: list[str] = field(default_factory=list)
@@ -34,7 +33,7 @@ class RemotionExport:
 
 
 def starter_files(project: str) -> dict[str, bytes]:
-    """Given a project's id, return the starter's files: path → bytes."""
+    """Return the starter's files: path → bytes. `project` is the project's id."""
     found = {
         path.relative_to(STARTER).as_posix(): path.read_bytes() for path in sorted(STARTER.rglob("*")) if path.is_file()
     }
@@ -45,18 +44,15 @@ def starter_files(project: str) -> dict[str, bytes]:
 
 
 def write_starter(folder: Path, project: str, output: Path, timeline: str, *, force: bool = False) -> RemotionExport:
-    """Given a folder, a project's id, its output folder and its timeline's name, make the folder a Remotion project.
+    """Make a folder a Remotion project. `project` is the project's id, `output` its output folder.
 
-    A file that was never ours, or that both a person and we have changed, is not written over, nor is anything else
-    then, unless `force` says so. One that only a person has changed stays. Raise LtxflowError when something was
-    refused, or the folder lies where Remotion would serve it.
+    A foreign file, or one that both a person and we have changed, is not replaced, and then nothing is written, unless
+    `force` is set. One that only a person has changed stays. Raise LtxflowError when something was refused, or the
+    folder lies where Remotion would serve it.
     """
     public = output.parent.resolve()
     if public == folder.resolve() or public in folder.resolve().parents:
-        hint = "choose one beside it, such as remotion"
-        raise LtxflowError(
-            Problem(f'"{folder}" is inside "{public.name}", which Remotion serves', hint=hint, code=INSIDE)
-        )
+        raise LtxflowError(problem("D030", folder=folder, public=public.name))
     wanted = starter_files(project)
     record = _read_record(folder / RECORD, force)
     done, refused = _compare(folder, wanted, record, force)
@@ -74,8 +70,7 @@ def write_starter(folder: Path, project: str, output: Path, timeline: str, *, fo
     try:
         text = (json.dumps(place, indent=2, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
-        hint = "export it inside the project, or rename the folder"
-        raise LtxflowError(Problem(f'the way from "{folder}" to the film is not UTF-8', hint=hint)) from None
+        raise LtxflowError(problem("X001", folder=folder)) from None
     if _digest(folder / RECORD) != digest_bytes(text):
         files.write_atomic(folder / RECORD, text)
         done.written.append(RECORD)
@@ -93,21 +88,21 @@ def _compare(
         elif there is None or there == wrote or force:
             done.written.append(path)
         elif wrote == new:
-            done.kept.append(path)  # nothing of ours is new in it
+            done.kept.append(path)  # ours has not changed
         else:
             refused.append(path)
     return done, refused
 
 
 def _digest(path: Path) -> Digest | str | None:
-    """The digest of a file; None where nothing is, "" for what is no plain file."""
+    """Return the digest of a file; None where nothing is, "" for what is not a plain file."""
     if not os.path.lexists(path):
         return None
     return "" if path.is_symlink() else digest_there(path) or ""
 
 
 def _read_record(path: Path, force: bool) -> Mapping[str, Any]:
-    """What we wrote in this folder before: path → digest."""
+    """Return what we wrote in this folder before: path → digest."""
     if not os.path.lexists(path):
         return {}
     try:
@@ -122,8 +117,4 @@ def _read_record(path: Path, force: bool) -> Mapping[str, Any]:
 
 
 def _refused(path: Path) -> Problem:
-    return Problem(
-        f'"{os.path.relpath(path)}" was not written by ltxflow, or was changed since; it is left alone',
-        hint="move it away, choose another folder, or write over it with --force",
-        code=NOT_OURS,
-    )
+    return problem("D001.starter", file=os.path.relpath(path))

@@ -1,4 +1,4 @@
-"""What a film is made of and how far it is, as plain data: for a page that shows it. Writes nothing."""
+"""The storyboard: the film and the progress of each clip, as plain data for a page. Writes nothing."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": 
 
 
 def report_data(session: Session, page: Path, now: str) -> Json:
-    """Given a session, where the page will stand and the time to write on it, return all that it shows."""
-    outlook = session.plan(PlanOptions())
-    takes = _takes(session, outlook)
+    """Return everything that the page shows; `page` is where it will be, `now` the time to print on it."""
+    plan = session.plan(PlanOptions())
+    takes = _takes(session, plan)
     posters = _posters(session)
     placed = session.published_clips()
-    states = clip_states(outlook, placed)
+    states = clip_states(plan, placed)
     scenes, start = [], 0
-    for scene in outlook.project.scenes:
-        told = _scene(session, outlook, scene, start)
-        told["clips"] = [
+    for scene in plan.project.scenes:
+        entry = _scene(session, plan, scene, start)
+        entry["clips"] = [
             {
-                **_clip(session, outlook, clip, states[clip.path], placed, posters, page),
+                **_clip(session, plan, clip, states[clip.path], placed, posters, page),
                 "takes": takes[clip.path],
             }
             for clip in scene.clips
         ]
-        scenes.append(told)
-        start += outlook.cuts[scene.id].covered
-    project = outlook.project
+        scenes.append(entry)
+        start += plan.cuts[scene.id].covered
+    project = plan.project
     return {
         "film": {
             "id": project.id,
@@ -52,48 +52,50 @@ def report_data(session: Session, page: Path, now: str) -> Json:
             "width": project.size[0],
             "height": project.size[1],
             "fps": project.fps,
-            "frames": outlook.film_frames,
-            "seconds": round(outlook.film_frames / project.fps, 3),
+            "frames": plan.film_frames,
+            "seconds": round(plan.film_frames / project.fps, 3),
             "written": now,
             "version": __version__,
         },
         "scenes": scenes,
-        "problems": [_problem(problem) for problem in outlook.problems],
-        "orphans": [orphan.file for orphan in outlook.orphans],
+        "problems": [_problem(problem) for problem in plan.problems],
+        "orphans": [orphan.file for orphan in plan.orphans],
     }
 
 
-def _takes(session: Session, outlook: Plan) -> dict[str, list[Json]]:
-    """What is known of every take that was made, by clip: of those that the film asks for no more, too."""
-    clips = outlook.project.clips
+def _takes(session: Session, plan: Plan) -> dict[str, list[Json]]:
+    """Return the rows of every made take by clip, with takes that the film no longer requests."""
+    clips = plan.project.clips
     names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
-    of_all = outlook if len(names) == len(clips) else session.plan(PlanOptions(selectors=names, also=names))
-    return {clip.path: [row for row in take_rows(session, of_all, clip) if row["frames"]] for clip in clips}
+    whole = plan if len(names) == len(clips) else session.plan(PlanOptions(selectors=names, also=names))
+    return {clip.path: [row for row in take_rows(session, whole, clip) if row["frames"]] for clip in clips}
 
 
-def clip_states(outlook: Plan, placed: Mapping[str, PublishedClip]) -> dict[str, str]:
-    """Given an outlook of the whole film and what stands in the output folder, return how far each clip is, by path:
-    made, stale, preview, slate, ready (in the store) or missing."""
-    changes = {change.target: change for change in outlook.changes}
+def clip_states(plan: Plan, placed: Mapping[str, PublishedClip]) -> dict[str, str]:
+    """Return the progress of each clip of a whole film by path: made, stale, preview, slate, ready or missing.
+
+    `placed` are the clips in the output folder by file name; `ready` means in the store.
+    """
+    changes = {change.target: change for change in plan.changes}
     return {
-        clip.path: _state(changes[outlook.picked(clip)], placed.get(clip_file_name(scene.index, clip.index)))
-        for scene in outlook.project.scenes
+        clip.path: _state(changes[plan.picked(clip)], placed.get(clip_file_name(scene.index, clip.index)))
+        for scene in plan.project.scenes
         for clip in scene.clips
     }
 
 
-def _state(change: Change, stands: PublishedClip | None) -> str:
+def _state(change: Change, published: PublishedClip | None) -> str:
     if change.kind == "unchanged":
-        return "made" if stands is None or stands.rank > 1 else "preview"
+        return "made" if published is None or published.rank > 1 else "preview"
     if change.kind == "restore":
         return "ready"
-    if stands is not None and stands.clip == change.clip:
-        return ("slate", "preview", "stale")[stands.rank]
+    if published is not None and published.clip == change.clip:
+        return ("slate", "preview", "stale")[published.rank]
     return "missing"
 
 
-def _scene(session: Session, outlook: Plan, scene: Scene, start: int) -> Json:
-    fps, cut, spoken = outlook.project.fps, outlook.cuts[scene.id], scene.narration
+def _scene(session: Session, plan: Plan, scene: Scene, start: int) -> Json:
+    fps, cut, spoken = plan.project.fps, plan.cuts[scene.id], scene.narration
     return {
         "id": scene.id,
         "index": scene.index,
@@ -114,29 +116,29 @@ def _scene(session: Session, outlook: Plan, scene: Scene, start: int) -> Json:
 
 def _clip(
     session: Session,
-    outlook: Plan,
+    plan: Plan,
     clip: Clip,
     state: str,
     placed: Mapping[str, PublishedClip],
     posters: Mapping[str, str],
     page: Path,
 ) -> Json:
-    target, public = outlook.picked(clip), session.project.output.parent
-    (change,) = (change for change in outlook.changes if change.target == target)
-    file = clip_file_name(outlook.project.scene(clip.scene).index, clip.index)
-    entry = outlook.lock.entries.get(clip.path)
-    verdict = outlook.verdicts.get(target)
-    frames = outlook.cuts[clip.scene].frames[clip.index]
-    stands = placed.get(file)
+    target, public = plan.picked(clip), session.project.output.parent
+    (change,) = (change for change in plan.changes if change.target == target)
+    file = clip_file_name(plan.project.scene(clip.scene).index, clip.index)
+    entry = plan.lock.entries.get(clip.path)
+    verdict = plan.verdicts.get(target)
+    frames = plan.cuts[clip.scene].frames[clip.index]
+    published = placed.get(file)
     return {
         "id": clip.id,
         "path": clip.path,
         "letter": letters(clip.index),
         "state": state,
-        "video": _link(session.project.output / file, page) if stands and stands.clip == clip.path else None,
+        "video": _link(session.project.output / file, page) if published and published.clip == clip.path else None,
         "poster": _link(public / posters[clip.path], page) if clip.path in posters else None,
         "frames": frames,
-        "seconds": round(frames / outlook.project.fps, 3),
+        "seconds": round(frames / plan.project.fps, 3),
         "where": str(clip.span) if clip.span else "",
         "prompt": dict(clip.prompt.parts),
         "reference": clip.reference.name if clip.reference else None,
@@ -144,7 +146,7 @@ def _clip(
         if clip.extends
         else None,
         "change": change.kind,
-        "note": change.note if entry or change.kind != "maybe" else "",  # never rendered: nothing became of it
+        "note": change.note if entry or change.kind != "maybe" else "",  # it was never rendered
         "why": [_reason(reason) for reason in change.reasons],
         "status": entry.status if entry else "",
         "reason": entry.reason if entry else "",
@@ -154,12 +156,12 @@ def _clip(
 
 
 def _posters(session: Session) -> dict[str, str]:
-    """Each clip's picture as the published timeline names it; none where there is no timeline that we can read."""
+    """Return each clip's picture as in the published timeline; nothing without a timeline that can be read."""
     try:
-        told = read_json(session.project.output / TIMELINE)
+        data = read_json(session.project.output / TIMELINE)
         return {
             f"{scene['id']}/{clip['id']}": clip["poster"]
-            for scene in told["scenes"]
+            for scene in data["scenes"]
             for clip in scene["clips"]
             if clip["poster"] and (session.project.output.parent / clip["poster"]).is_file()
         }
@@ -172,7 +174,7 @@ def _link(file: Path, page: Path) -> str:
 
 
 def _reason(reason: Reason) -> Json:
-    """A change of words as runs of `=`, `-` and `+`; of anything else as what it was, and what it is."""
+    """Return a changed text as runs of `=`, `-` and `+`; any other change as the old and the new value."""
     old, new = show(reason.old), show(reason.new)
     is_text = isinstance(reason.old, str) and isinstance(reason.new, str) and " " in old + new
     runs: Sequence[tuple[str, str]] = word_diff(old, new) if is_text else [("-", old), ("+", new)]

@@ -1,4 +1,4 @@
-"""A JSON Schema as TypeScript types and as a zod schema. Pure; knows the keywords that timeline.schema.json uses."""
+"""Translate a JSON Schema to TypeScript types and a zod schema. Pure; knows the keywords of timeline.schema.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLAIN = {"string": "string", "integer": "number", "number": "number", "boolean":
 
 @dataclass(frozen=True)
 class NamedType:
-    """A part of a schema that gets a name of its own."""
+    """A part of a schema that gets a name."""
 
     name: str  # "SceneNarration"
     schema: Json
@@ -40,13 +40,13 @@ def timeline_typescript() -> dict[str, str]:
 
 
 def types(schema: Json, name: str, file: str) -> str:
-    """Given a schema, its name and the file it stands in, return a module with a type for each of its parts."""
+    """Return a module with a type for each part of a schema. `file` is the name of the schema's file."""
     parts = [_type(part) for part in reversed(list(_named(schema, name)))]
     return "\n".join([HEAD.format(file=file), *parts])
 
 
 def zod(schema: Json, name: str, file: str) -> str:
-    """Given the same, return a module with a zod schema for each part, tied to the types of `./<name>`."""
+    """Return a module with a zod schema for each part, tied to the types of `./<name>`."""
     parts = list(_named(schema, name))
     imports = "".join(f"  {part.name},\n" for part in sorted(parts, key=lambda part: part.name))
     head = f'import {{ z }} from "zod";\nimport type {{\n{imports}}} from "./{name.lower()}";\n'
@@ -57,7 +57,7 @@ def zod(schema: Json, name: str, file: str) -> str:
 
 
 def _named(schema: Json, name: str) -> Iterator[NamedType]:
-    """Everything that gets a name, what is used before what uses it."""
+    """Yield every named part, each after the parts it uses."""
     yield from _sorted_defs(schema.get("$defs", {}))
     yield from _objects(schema, name)
 
@@ -94,7 +94,7 @@ def _target(schema: Json) -> str:
 
 
 def _objects(schema: Json, name: str) -> Iterator[NamedType]:
-    """The objects in a schema that are written where they are used, the innermost first; itself last."""
+    """Yield the objects in a schema that are defined in place, the innermost first and the schema itself last."""
     _check(schema, name)
     for key, part in schema.get("properties", {}).items():
         yield from _objects(part, f"{name}{_pascal(key)}")

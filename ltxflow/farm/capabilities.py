@@ -1,6 +1,6 @@
-"""Which models a server can run: asked of it for `auto`, `init` and `doctor`, with an end to how long that takes.
+"""Which models a server can run, for `auto`, `init` and `doctor`; and what a film needs of a server.
 
-Settles what a film leaves to `auto` before a build plans it: once, by what its servers have; kept in the lock.
+`resolve_auto` decides what a film leaves to `auto` before a build plans it: once, by its servers, kept in the lock.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers
 from ltxflow.comfy.signatures import model_inputs
+from ltxflow.comfy.transport import BROKEN, SERVER_ERROR
 from ltxflow.core.errors import LtxflowError, Span
 from ltxflow.core.events import Event, Notice
 from ltxflow.decisions.lock_update import KEPT, is_stand_in, taken_of
+from ltxflow.farm.executor import addresses_of, reachable
 from ltxflow.farm.options import Servers
-from ltxflow.farm.servers import places_of, reachable
 from ltxflow.models.load import shipped_profiles
 from ltxflow.models.profile import Profile
 from ltxflow.plan.choices import ResolvedChoice, choose, combinations
@@ -27,19 +28,19 @@ from ltxflow.plan.samples import first_weights, samples
 from ltxflow.project.config import read_config
 from ltxflow.project.weights import undecided, weights_of
 from ltxflow.session.session import Session
-from ltxflow.steps import clip as clip_step
 from ltxflow.steps import pool_of
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.steps.reference import ReferenceSpec
 from ltxflow.workflow.template import read_templates
 
-PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)  # between questions to a server that is not ready
-UNREADY = ("server-error", "connection")
-WAY = "t2v"  # the template whose files count as what a model needs
+PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0)  # between requests to a server that is not ready
+UNREADY = (SERVER_ERROR, BROKEN)
+WAY = "t2v"  # the template whose files count as those a model needs
 
 
 @dataclass(frozen=True)
 class ServerFiles:
-    """What a server has: its name, its files by folder, and which of the node classes that were asked for."""
+    """What a server has: its name, its files by folder, and which of the requested node classes."""
 
     server: str
     files: Mapping[str, Sequence[str]]
@@ -49,21 +50,21 @@ class ServerFiles:
         return self.files.get(folder, ())
 
 
-async def holdings(
-    places: Sequence[ServerAddress], profiles: Sequence[Profile], deadline_s: float
+async def files_of_servers(
+    addresses: Sequence[ServerAddress], profiles: Sequence[Profile], deadline_s: float
 ) -> list[ServerFiles]:
-    """Ask all servers at once what they have of these models; leave out those that do not answer in time."""
-    found = await asyncio.gather(*(_holding_in_time(place, profiles, deadline_s) for place in places))
-    return [holding for holding in found if holding is not None]
+    """Ask all servers at once for their files of these models; leave out those that do not answer in time."""
+    found = await asyncio.gather(*(_files_in_time(address, profiles, deadline_s) for address in addresses))
+    return [each for each in found if each is not None]
 
 
-async def _holding_in_time(place: ServerAddress, profiles: Sequence[Profile], deadline_s: float) -> ServerFiles | None:
-    """Ask again, as long as there is time, a server that answers but is not ready: it may be coming up."""
+async def _files_in_time(address: ServerAddress, profiles: Sequence[Profile], deadline_s: float) -> ServerFiles | None:
+    """Ask a server, again as long as there is time while it answers but is not ready: it may be starting."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(deadline_s), Client(place.server, connect_s=deadline_s) as client:
+        async with asyncio.timeout(deadline_s), Client(address.server, connect_s=deadline_s) as client:
             for pause in PAUSES_S:
                 try:
-                    return await holding_of(client, profiles)
+                    return await files_of(client, profiles)
                 except LtxflowError as error:
                     if not any(problem.code in UNREADY for problem in error.problems):
                         return None
@@ -71,7 +72,7 @@ async def _holding_in_time(place: ServerAddress, profiles: Sequence[Profile], de
     return None
 
 
-async def holding_of(client: Client, profiles: Sequence[Profile]) -> ServerFiles:
+async def files_of(client: Client, profiles: Sequence[Profile]) -> ServerFiles:
     """Ask one server which files it lists in the folders of these models, and which of their node classes it has."""
     folders = sorted({model.folder for profile in profiles for model in profile.models.values()})
     classes = sorted({name for profile in profiles for name in profile.needs.nodes})
@@ -86,72 +87,68 @@ def usual_roles(profile: Profile) -> list[str]:
     preset = profile.qualities[profile.default_quality]
     wanted = f"quality {preset.name}, stages {preset.stages}, "
     found = samples(profile, read_templates(profile.name, None)[WAY])
-    return clip_step.roles(next(sample.shot for sample in found if sample.label.startswith(wanted)))
+    return next(sample.spec for sample in found if sample.label.startswith(wanted)).roles()
 
 
-def lacks(profile: Profile, holding: ServerFiles) -> list[str]:
+def missing_from(server: ServerFiles, profile: Profile) -> list[str]:
     """Return what a server lacks for a model: `folder/file` of its first choice, and node classes."""
-    nodes = [f"node {name}" for name in profile.needs.nodes if name not in holding.classes]
+    nodes = [f"node {name}" for name in profile.needs.nodes if name not in server.classes]
     files = []
     for role in usual_roles(profile):
         model = profile.models[role]
-        if all(model.find(precision, holding.listed(model.folder)) is None for precision in model.order):
+        if all(model.find(precision, server.listed(model.folder)) is None for precision in model.order):
             files.append(f"{model.folder}/{model.weights[model.order[0]][0]}")
     return [*nodes, *files]
 
 
-def ours() -> list[Profile]:
-    """Return our profiles, the newest model first."""
-    return list(shipped_profiles())
-
-
-def newest_of(holding: ServerFiles, profiles: Sequence[Profile]) -> Profile | None:
+def newest_on(server: ServerFiles, profiles: Sequence[Profile]) -> Profile | None:
     """Return the first of these models that a server has everything for."""
-    return next((each for each in profiles if not lacks(each, holding)), None)
+    return next((each for each in profiles if not missing_from(server, each)), None)
 
 
 def newest_profile(env: Mapping[str, str], deadlines_s: tuple[float, float]) -> tuple[str, str]:
-    """Return the profile of the newest of our models that a server can run, and why that one; "" where none can.
+    """Return the newest of our profiles that a server can run, and the reason; "" where none can.
 
-    Servers are those of the usual discovery; `deadlines_s` are how long a guess and a named one may take. Raise
+    Servers are those of the usual discovery; `deadlines_s` are the limits for a guess and for a configured one. Raise
     LtxflowError for an address or a configuration that is wrong.
     """
-    places = find_servers([], env, read_config(env).as_servers)
+    addresses = find_servers([], env, read_config(env).as_servers)
     guess_s, named_s = deadlines_s
-    found = asyncio.run(holdings(places, models := ours(), guess_s if places[0].is_guess else named_s))
+    deadline_s, models = guess_s if addresses[0].is_guess else named_s, list(shipped_profiles())
+    found = asyncio.run(files_of_servers(addresses, models, deadline_s))
     for profile in models:
         for each in found:
-            if not lacks(profile, each):
+            if not missing_from(each, profile):
                 return profile.name, f"the newest that {each.server} can run"
     if found:
-        return "", f"the default; ltxflow doctor says what {found[0].server} lacks"
+        return "", f"the default; run `ltxflow doctor` for what {found[0].server} lacks"
     return "", "the default; no server answered"
 
 
-DEADLINE_S = 20.0  # how long a server may take to list its files: it was named, or answered just now
+DEADLINE_S = 20.0  # for a server to list its files: it is configured, or has just answered
 
 Emit = Callable[[Event], None]
 
 
-def settle(session: Session, question: PlanOptions, servers: Servers, emit: Emit) -> None:
-    """Choose what is open, if this build renders anything with it, and say so.
+def resolve_auto(session: Session, options: PlanOptions, servers: Servers, emit: Emit) -> None:
+    """Decide what is left to `auto`, if this build renders anything with it, and report it.
 
-    The lock is then to be written before anything is submitted, which has these choices in its key; a build of
-    stand-ins alone teaches it nothing. A film that was rendered before anything was recorded keeps the profile's first
-    choice: that is what it was made with. Raise LtxflowError (4) where servers are to be asked and none is there.
+    The lock must then be written before anything is submitted, since keys depend on these choices; a build of
+    stand-ins alone does not change it. A film rendered before choices were recorded keeps the profile's first choice,
+    which is what it was made with. Raise LtxflowError (4) where servers are needed and none answers.
     """
-    if question.mode != "render" or not session.project.open_choices:
+    if options.mode != "render" or not session.project.open_choices:
         return
-    outlook = session.plan(question)
-    if not _renders(outlook):
-        if not session.lock.entries and _has_real(outlook, "hit"):  # it is lost: all was found with the first choice
+    plan = session.plan(options)
+    if not _renders(plan):
+        if not session.lock.entries and _has_real(plan, "hit"):  # the lock is lost: all was found with the first choice
             session.choose({"weights": _needed(session, _firsts(session))})
         return
-    is_real = _has_real(outlook, "miss", "maybe")
+    is_real = _has_real(plan, "miss", "maybe")
     if _was_made_before(session):
         weights = _firsts(session)
         session.choose({"weights": weights})
-        _tell(emit, session, {"weights": _needed(session, weights)}, "as this film was made before")
+        _report(emit, session, {"weights": _needed(session, weights)}, "as this film was made before")
         session.has_new_choices = is_real
         if not session.project.open_choices:
             return
@@ -164,16 +161,16 @@ def settle(session: Session, question: PlanOptions, servers: Servers, emit: Emit
     if not names:
         session.tried_before = before
     where = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} it" if names else "no server has all it needs"
-    _tell(emit, session, chosen, where)
+    _report(emit, session, chosen, where)
     session.has_new_choices = session.has_new_choices or (is_real and bool(names))
 
 
-def _renders(outlook: Plan) -> bool:
-    return any(s.state != "hit" and pool_of(s.node) == "gpu" for s in outlook.statuses.values())
+def _renders(plan: Plan) -> bool:
+    return any(s.state != "hit" and pool_of(s.node) == "gpu" for s in plan.statuses.values())
 
 
 def _was_made_before(session: Session) -> bool:
-    """Whether the lock has takes of this model, and is from a time when choices were not recorded."""
+    """Return whether the lock has takes of this model from before choices were recorded."""
     takes = [take for entry in session.lock.entries.values() for take in entry.takes.values()]
     if session.lock.choices or not takes:
         return False
@@ -183,15 +180,15 @@ def _was_made_before(session: Session) -> bool:
 
 def _ask(session: Session, servers: Servers) -> list[ServerFiles]:
     async def ask() -> list[ServerFiles]:
-        places = await reachable(places_of(servers, session))
-        return await holdings(places, [session.project.profile], DEADLINE_S)
+        addresses = await reachable(addresses_of(servers, session))
+        return await files_of_servers(addresses, [session.project.profile], DEADLINE_S)
 
     profile: Profile = session.project.profile
     return [each for each in asyncio.run(ask()) if {*profile.needs.nodes} <= each.classes]
 
 
 def _chosen(session: Session, found: Sequence[ServerFiles]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What is chosen, and the servers that have all of it; of several ways the first one that a server can do."""
+    """Return the choices, and the servers that have all of them; of several ways, the first that a server can do."""
     if not found:
         return {}, ()
     before, first = session.lock, None
@@ -224,8 +221,8 @@ def _needed(session: Session, weights: Mapping[str, str]) -> dict[str, str]:
     return {role: precision for role, precision in weights.items() if role in used}
 
 
-def _tell(emit: Emit, session: Session, chosen: Mapping[str, Any], why: str) -> None:
-    """Say what was chosen, a line each."""
+def _report(emit: Emit, session: Session, chosen: Mapping[str, Any], why: str) -> None:
+    """Report each choice in a line."""
     profile: Profile = session.project.profile
     for part in ("quality", "stages"):
         if part in chosen:
@@ -235,11 +232,11 @@ def _tell(emit: Emit, session: Session, chosen: Mapping[str, Any], why: str) -> 
         emit(Notice(f"{role}: {precision} ({name}), for this film from now on ({why})"))
 
 
-def _has_real(outlook: Plan, *states: str) -> bool:
-    """Whether anything in one of these states is no stand-in: those teach the lock nothing."""
-    taken = taken_of(outlook)
-    nodes = [s.node for s in outlook.statuses.values() if s.state in states and s.node.kind in KEPT]
-    return any(not is_stand_in(outlook, taken[node.entry]) for node in nodes)
+def _has_real(plan: Plan, *states: str) -> bool:
+    """Return whether anything in one of these states is not a stand-in: those do not change the lock."""
+    picks = taken_of(plan)
+    nodes = [s.node for s in plan.statuses.values() if s.state in states and s.node.kind in KEPT]
+    return any(not is_stand_in(plan, picks[node.entry]) for node in nodes)
 
 
 # --- what a film needs of a server ----------------------------------------------------------------
@@ -247,7 +244,7 @@ def _has_real(outlook: Plan, *states: str) -> bool:
 
 @dataclass(frozen=True)
 class ServerRequirements:
-    """What a film's clips name: model roles with their weights, LoRAs, and a graph for each kind of clip."""
+    """What the clips of a film name: model roles with their weights, LoRAs, and a graph for each shape of clip."""
 
     profile: Profile
     weights: Mapping[str, str]
@@ -255,21 +252,21 @@ class ServerRequirements:
     loras: Mapping[str, tuple[str, Span | None]]  # file → who uses it, and where it is written
     graphs: Sequence[tuple[str, str, Mapping[str, Any]]] = ()  # template, the first clip of its kind, its graph
     is_sure: bool = True  # False: no film, only what the profile would use
-    open: frozenset[str] = frozenset()  # roles of which any precision will do: the first build chooses
+    open: frozenset[str] = frozenset()  # roles with any precision: the first build chooses
 
     def named(self) -> Iterator[tuple[str, str, str]]:
         """Yield template, folder and file for the models that templates name themselves, each once."""
-        told = {name for role in self.roles for name in self.profile.models[role].weights[self.weights[role]]}
-        told |= self.loras.keys()
+        named = {name for role in self.roles for name in self.profile.models[role].weights[self.weights[role]]}
+        named |= self.loras.keys()
         for template, _, graph in self.graphs:
             for model in model_inputs(graph):
-                if model.folder and model.value not in told:
-                    told.add(model.value)
+                if model.folder and model.value not in named:
+                    named.add(model.value)
                     yield template, model.folder, model.value
 
 
 def needs_of(session: Session) -> ServerRequirements:
-    """Given an open project, return what its clips need of a server. Raise LtxflowError for a film with errors."""
+    """Return what the clips of an open project need of a server. Raise LtxflowError for a film with errors."""
     roles: dict[str, str] = {}
     loras: dict[str, tuple[str, Span | None]] = {}
     graphs: list[tuple[str, str, Mapping[str, Any]]] = []
@@ -285,8 +282,8 @@ def needs_of(session: Session) -> ServerRequirements:
                 roles.setdefault(role, still.path)
         if node.kind != "clip":
             continue
-        shot: clip_step.ClipSpec = node.spec
-        clip, weights = shot.clip, shot.weights
+        spec: ClipSpec = node.spec
+        clip, weights = spec.clip, spec.weights
         for lora in clip.loras:
             loras.setdefault(lora.name, (clip.path, lora.span))
         control = clip.get("control.lora") if clip.control else None
@@ -294,20 +291,20 @@ def needs_of(session: Session) -> ServerRequirements:
             loras.setdefault(str(control), (clip.path, clip.settings["control.lora"].span))
         settings = ("quality", "stages", "cfg", "temporal_upscale", "control.mode")
         has = (bool(clip.reference), bool(clip.last_frame), bool(clip.loras))
-        kind = (shot.template.name, *(clip.get(name) for name in settings), *has)
+        kind = (spec.template.name, *(clip.get(name) for name in settings), *has)
         if kind in kinds:
             continue
         kinds.add(kind)
-        for role in clip_step.roles(shot):
+        for role in spec.roles():
             roles.setdefault(role, clip.path)
-        graph = clip_step.graph(shot, clip_step.first_names(shot), {}, "ltxflow")
-        graphs.append((shot.template.name, clip.path, graph))
+        graph = spec.graph(spec.first_names, {}, "ltxflow")
+        graphs.append((spec.template.name, clip.path, graph))
     return ServerRequirements(
         session.project.profile, weights, roles, loras, graphs, open=frozenset(undecided(session.project))
     )
 
 
 def usual_needs(profile: Profile) -> ServerRequirements:
-    """Return what a profile's default quality uses, where there is no film."""
+    """Return what a profile's default quality uses, without a film."""
     roles = dict.fromkeys(usual_roles(profile), profile.title)
     return ServerRequirements(profile, first_weights(profile), roles, {}, is_sure=False, open=frozenset(roles))

@@ -1,4 +1,4 @@
-"""How the attempts of a build end: made, failed, lost, refused, taken back, cancelled; and what follows from each."""
+"""How attempts end: made, failed, lost, refused, withdrawn, cancelled; and what follows from each."""
 
 from __future__ import annotations
 
@@ -11,95 +11,97 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.inventory import refresh
-from ltxflow.comfy.messages import JobState, Refused, is_oom, is_transient, is_unwritable
 from ltxflow.comfy.progress import SAMPLERS, Tracker
 from ltxflow.comfy.refusals import reword
-from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
-from ltxflow.farm.queue import Tickets
+from ltxflow.comfy.replies import JobState, Refused, is_oom, is_transient, is_unwritable
+from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, problem
+from ltxflow.farm.queue import ClipQueue
 from ltxflow.farm.transfer import BadFile, fetch
 from ltxflow.farm.workers import Attempt, QueuedClip, Unreachable, Worker, Workers
 from ltxflow.store.speeds import Speed
 
-FAULTS = 2  # passing faults of one clip on one server, after which it goes elsewhere
-GIVE_WAY_S = 2.0  # files wait so long for the next clip to get onto their server: fetching them idles nobody
-FAREWELL_S = 5.0  # for cancelling, when we are told to stop
-STOPS_S = 2.0  # for a running prompt to notice that it is cancelled: it does so between nodes, and steps of a sampler
-LOOKS_S = (0.02, 0.05, 0.1, 0.2)  # between looks whether it has; the last one repeats
-SPEEDS_EVERY_S = 10.0  # between writing down how fast the servers are
+FAULTS = 2  # transient faults of one clip on one server, after which it goes elsewhere
+GIVE_WAY_S = 2.0  # how long files wait for the next clip to get onto their server, so that it does not idle
+FAREWELL_S = 5.0  # for cancelling when the build is interrupted
+STOPS_S = 2.0  # for a running prompt to notice a cancellation: it does so between nodes and sampler steps
+PAUSES_S = (0.02, 0.05, 0.1, 0.2)  # between checks whether it has; the last one repeats
+SPEEDS_EVERY_S = 10.0  # between records of how fast the servers are
 
 
-class Endings:
-    """Decides what becomes of a clip whose attempt ended: it is made, starts again, waits again, or fails.
+class Completion:
+    """Decides what happens to a clip whose attempt ended: it is made, starts again, waits again, or fails.
 
-    `learned` hears from time to time how fast the servers are.
+    `record_speeds` is called from time to time with the speeds of the servers.
     """
 
-    def __init__(self, tickets: Tickets, machines: Workers, learned: Callable[[Mapping[str, Speed]], None]) -> None:
-        self.tickets = tickets
-        self.machines = machines
-        self.learned = learned
+    def __init__(
+        self, queue: ClipQueue, workers: Workers, record_speeds: Callable[[Mapping[str, Speed]], None]
+    ) -> None:
+        self.queue = queue
+        self.workers = workers
+        self.record_speeds = record_speeds
         self.spent_s = 0.0
         self.measured: dict[str, Speed] = {}  # in this run, by server
-        self._tell_speeds_s = 0.0  # when they are told next
-        self._decoding = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))  # the rest is for what servers wait for
+        self._report_speeds_s = 0.0  # when they are recorded next
+        self._decoding = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))  # the other CPUs feed the servers
 
     async def settle(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
-        """Given how the prompt ended, fetch its files, start it again, or give it up."""
+        """Fetch the files of a prompt that ended, start it again, or give it up."""
         if attempt.posting is not None:  # what an earlier run started was in that run's budget
             self.spent_s += state.timings.ran_s or 0.0
         if state.kind == "unknown" and attempt.is_withdrawn:
-            self._was_taken_back(attempt)
+            self._was_withdrawn(attempt)
         elif state.kind == "unknown":
-            await self.lost(attempt, "the server no longer has it: it was started anew, or its queue was cleared")
+            await self.lost(attempt, "the server no longer has it: it was restarted, or its queue was cleared")
         elif state.kind == "cancelled" and attempt.posting is None:
-            self.tickets.again(attempt, "cancelled", "it was cancelled when an earlier run ended")
+            self.queue.restart(attempt, "cancelled", "it was cancelled when an earlier run ended")
         elif state.kind == "cancelled":
-            self.tickets.finish(attempt, "cancelled", "cancelled on the server")
-            told, hint = f"{attempt.machine.label}: somebody cancelled it there", "build again to have it made"
-            raise LtxflowError(Problem(told, attempt.ticket.order.span, hint, "C024"), exit_code=FAILED)
+            self.queue.finish(attempt, "cancelled", "cancelled on the server")
+            span, server = attempt.clip.spec.span, attempt.worker.label
+            raise LtxflowError(problem("C024", span, server=server), exit_code=FAILED)
         elif state.kind == "failed":
             await self._failed(attempt, state)
         else:
             self._learn(attempt, graph, tracker, state)
-            await self._give_way(attempt.machine)
+            await self._give_way(attempt.worker)
             await self._fetch(attempt, graph, tracker, state)
 
     async def lost(self, attempt: Attempt, cause: str) -> None:
-        """Start again what a server does not know; only the word of a ComfyUI counts, not that of a proxy before it."""
-        await self.machines.patiently(attempt, attempt.machine.client.queue_remaining)
-        attempt.machine.forget()
-        self.tickets.again(attempt, "lost", cause)
+        """Start a prompt again that a server does not know. Only a ComfyUI's answer counts, not that of its proxy."""
+        await self.workers.patiently(attempt, attempt.worker.client.queue_remaining)
+        attempt.worker.forget()
+        self.queue.restart(attempt, "lost", cause)
 
     def lost_server(self, attempt: Attempt, error: Unreachable) -> None:
-        """Patience with a server is over. Elsewhere the clip starts anew; without another it stays in the journal."""
-        machine = attempt.machine
-        machine.problems = error.problems
-        if not self.machines.others(attempt):
-            self.tickets.fail(attempt.ticket, LtxflowError(self.machines.not_answered(machine), exit_code=UNREACHABLE))
+        """Handle the end of patience with a server: start the clip elsewhere, or else leave it in the journal."""
+        worker = attempt.worker
+        worker.problems = error.problems
+        if not self.workers.others(attempt):
+            self.queue.fail(attempt.clip, LtxflowError(self.workers.not_answered(worker), exit_code=UNREACHABLE))
         elif attempt.is_ours or attempt.is_there:
             if attempt.is_ours:
-                machine.abandoned.append(attempt.prompt_id)
-            self.tickets.again(attempt, "lost", self.machines.silence(machine))
+                worker.abandoned.append(attempt.prompt_id)
+            self.queue.restart(attempt, "lost", self.workers.describe_silence(worker))
         else:
-            self.tickets.back(attempt)
+            self.queue.requeue(attempt)
 
     async def refused(self, attempt: Attempt, error: LtxflowError, signatures: Path) -> None:
-        """A permanent no, before anything ran. It is this server's: another one may have the model, or the node.
+        """Exclude a server that refuses a clip before anything ran; another may have the model, or the node.
 
-        Where it refuses a graph that fits the signatures which an earlier run kept (`signatures` is their folder), it
-        is asked for them again, and the clip is tried once more.
+        Where it refuses a graph that fits signatures kept by an earlier run (in the folder `signatures`), refresh those
+        and try the clip once more.
         """
-        ticket, machine, inventory = attempt.ticket, attempt.machine, attempt.machine.inventory
+        clip, worker, inventory = attempt.clip, attempt.worker, attempt.worker.inventory
         is_refusal = any(isinstance(problem, Refused) and problem.reason.type for problem in error.problems)
         if attempt.is_ours:
-            self.tickets.finish(attempt, "failed", str(error))
+            self.queue.finish(attempt, "failed", str(error))
         if is_refusal and not inventory.is_fresh:
             with suppress(LtxflowError):
                 await refresh(inventory, signatures)
             if inventory.is_fresh:
-                ticket.cause = f"{machine.label} has other nodes than before"
-                ticket.pinned = machine.name
-                self.tickets.back(attempt)
+                clip.cause = f"{worker.label} has other nodes than before"
+                clip.pinned = worker.name
+                self.queue.requeue(attempt)
                 return
         problems = error.problems
         if is_refusal and attempt.graph is not None:
@@ -107,168 +109,166 @@ class Endings:
                 problems,
                 attempt.graph,
                 inventory.signatures,
-                template=ticket.order.template.name,
-                span=ticket.order.span,
-                server=machine.label,
+                template=clip.spec.template.name,
+                span=clip.spec.span,
+                server=worker.label,
             )
-        ticket.bar(machine, *problems)
-        ticket.cause = f"{machine.label} refused it: {problems[0].message.removeprefix(f'{machine.label}: ')}"
-        self.tickets.back(attempt)
+        clip.exclude(worker, *problems)
+        clip.cause = f"{worker.label} refused it: {problems[0].message.removeprefix(f'{worker.label}: ')}"
+        self.queue.requeue(attempt)
 
     # Made
 
-    async def _give_way(self, machine: Worker) -> None:
-        """Let the next clip onto a server before files are fetched from it and decoded: a GPU is dearer than a CPU."""
+    async def _give_way(self, worker: Worker) -> None:
+        """Let the next clip onto a server before fetching and decoding files: a GPU is dearer than a CPU."""
         with suppress(TimeoutError):
             async with asyncio.timeout(GIVE_WAY_S):
-                while self.tickets.wake.is_set():
-                    await asyncio.sleep(0)  # until the schedule has looked
+                while self.queue.wake.is_set():
+                    await asyncio.sleep(0)  # until the schedule has run
                 await asyncio.sleep(0)
-                async with machine.entry:
+                async with worker.entry:
                     pass
 
     def _learn(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
-        machine, task, seconds = attempt.machine, attempt.ticket.task, state.timings.ran_s
-        loading = tracker.seconds.get("load", 0.0) if machine.group != task.group else 0.0  # once, not for every clip
-        machine.group, machine.text = task.group, task.text
+        worker, task, seconds = attempt.worker, attempt.clip.task, state.timings.ran_s
+        loading = tracker.seconds.get("load", 0.0) if worker.group != task.group else 0.0  # once, not for every clip
+        worker.group, worker.text = task.group, task.text
         samplers = {id for id, node in graph.items() if node["class_type"] in SAMPLERS}
-        if not seconds or not task.work or samplers & set(state.cached_nodes):  # a cached run says nothing of its speed
+        if not seconds or not task.work or samplers & set(state.cached_nodes):  # a cached run does not show its speed
             return
         seconds -= loading if loading < seconds else 0.0
-        machine.speed = (machine.speed or Speed(seconds / task.work, 0)).after(seconds, task.work)
-        self.measured[machine.name] = machine.speed
-        if time.monotonic() >= self._tell_speeds_s:
-            self.tell_speeds()
+        worker.speed = (worker.speed or Speed(seconds / task.work, 0)).after(seconds, task.work)
+        self.measured[worker.name] = worker.speed
+        if time.monotonic() >= self._report_speeds_s:
+            self.report_speeds()
 
-    def tell_speeds(self) -> None:
-        """Have it written down how fast the servers were in this run."""
-        self._tell_speeds_s = time.monotonic() + SPEEDS_EVERY_S
-        with suppress(LtxflowError):  # an estimate that cannot be kept is no reason to fail
-            self.learned(self.measured)
+    def report_speeds(self) -> None:
+        """Record how fast the servers were in this run."""
+        self._report_speeds_s = time.monotonic() + SPEEDS_EVERY_S
+        with suppress(LtxflowError):  # an estimate that cannot be kept is not a failure
+            self.record_speeds(self.measured)
 
     async def _fetch(self, attempt: Attempt, graph: dict[str, Any], tracker: Tracker, state: JobState) -> None:
-        """Download and verify every output; one that is bad is fetched again, then saved again, then made again."""
-        ticket, machine, started = attempt.ticket, attempt.machine, time.monotonic()
+        """Download and verify every output; a bad one is fetched again, then saved again, then made again."""
+        clip, worker, started = attempt.clip, attempt.worker, time.monotonic()
 
-        async def patiently(ask: Callable[[], Awaitable[object]]) -> object:
-            return await self.machines.patiently(attempt, ask)
+        async def patiently(request: Callable[[], Awaitable[object]]) -> object:
+            return await self.workers.patiently(attempt, request)
 
         try:
-            await fetch(machine.client, patiently, state, ticket.order, graph, ticket.job, self._decoding)
+            await fetch(worker.client, patiently, state, clip.spec, graph, clip.job, self._decoding)
         except BadFile as bad:
             await self._refuse_file(attempt, bad.problem)
             return
         seconds = tracker.seconds | {"queued": state.timings.queued_s, "ran": state.timings.ran_s}
         seconds["download"] = time.monotonic() - started
-        ticket.job.seconds |= {name: round(value, 3) for name, value in seconds.items() if value is not None}
-        ticket.job.is_resumed = attempt.posting is None
-        if not ticket.done.done():
-            ticket.done.set_result(None)
+        clip.job.seconds |= {name: round(value, 3) for name, value in seconds.items() if value is not None}
+        clip.job.is_resumed = attempt.posting is None
+        if not clip.done.done():
+            clip.done.set_result(None)
 
-    async def _refuse_file(self, attempt: Attempt, problem: Problem) -> None:
-        ticket, machine = attempt.ticket, attempt.machine
-        ticket.bad_files[machine.name] += 1
-        if ticket.bad_files[machine.name] == 1:  # its prefix carries the attempt: only the save nodes run again
-            ticket.pinned, then = machine.name, "saved again"
-        elif ticket.bad_files[machine.name] == 2:
-            ticket.pinned, then = machine.name, "made again"
+    async def _refuse_file(self, attempt: Attempt, bad: Problem) -> None:
+        clip, worker = attempt.clip, attempt.worker
+        clip.bad_files[worker.name] += 1
+        if clip.bad_files[worker.name] == 1:  # its prefix carries the attempt: only the save nodes run again
+            clip.pinned, action = worker.name, "saved again"
+        elif clip.bad_files[worker.name] == 2:
+            clip.pinned, action = worker.name, "made again"
             with suppress(LtxflowError):
-                await machine.client.free(unload_models=False, free_memory=True)
+                await worker.client.free(unload_models=False, free_memory=True)
         else:
-            message, hint = f"{machine.label}: {problem.message}", "the server's log and disk may tell more"
-            ticket.bar(machine, Problem(message, ticket.order.span, hint, "C022"))
-            then = f"not made on {machine.label}"
-        self.tickets.again(attempt, "failed", f"a refused file, {then}: {problem.message}")
+            clip.exclude(worker, problem("C022", clip.spec.span, server=worker.label, reason=bad.message))
+            action = f"not made on {worker.label}"
+        self.queue.restart(attempt, "failed", f"a refused file, {action}: {bad.message}")
 
     # Failed
 
     async def _failed(self, attempt: Attempt, state: JobState) -> None:
-        ticket, machine, error = attempt.ticket, attempt.machine, state.error
-        reason = str(error) if error else "it failed without a word"
-        problem = Problem(f"{machine.label}: {reason}", ticket.order.span, "the server's log tells more", "C020")
+        clip, worker, error = attempt.clip, attempt.worker, state.error
+        reason = str(error) if error else "it gave no reason"
+        failure = problem("C020", clip.spec.span, server=worker.label, reason=reason)
         if error is not None and is_oom(error):
             await self._ran_out_of_memory(attempt, reason)
         elif error is not None and is_unwritable(error):
             self._cannot_write(attempt, reason)
         elif error is not None and is_transient(error):
-            ticket.faults[machine.name] += 1
-            if ticket.faults[machine.name] >= FAULTS:
-                ticket.bar(machine, problem)
-            self.tickets.again(attempt, "failed", f"a passing fault: {reason}")
+            clip.faults[worker.name] += 1
+            if clip.faults[worker.name] >= FAULTS:
+                clip.exclude(worker, failure)
+            self.queue.restart(attempt, "failed", f"a transient fault: {reason}")
         else:
-            self.tickets.finish(attempt, "failed", reason)
-            raise LtxflowError(problem, exit_code=FAILED)
+            self.queue.finish(attempt, "failed", reason)
+            raise LtxflowError(failure, exit_code=FAILED)
 
     async def _ran_out_of_memory(self, attempt: Attempt, reason: str) -> None:
-        """Free the server and try once more there; then elsewhere; then say what the profile advises."""
-        ticket, machine = attempt.ticket, attempt.machine
-        ticket.out_of_memory[machine.name] += 1
+        """Free the server and try once more there, then elsewhere; then report what the profile advises."""
+        clip, worker = attempt.clip, attempt.worker
+        clip.out_of_memory[worker.name] += 1
         with suppress(LtxflowError):
-            await machine.client.free()
-        if ticket.out_of_memory[machine.name] == 1:
-            ticket.pinned = machine.name
-            self.tickets.again(attempt, "failed", "out of memory: freed, and tried once more there")
+            await worker.client.free()
+        if clip.out_of_memory[worker.name] == 1:
+            clip.pinned = worker.name
+            self.queue.restart(attempt, "failed", "out of memory: freed, and tried once more there")
             return
-        advice = "; ".join(ticket.order.profile.advice.get("out_of_memory", ()))
-        ticket.bar(machine, Problem(f"{machine.label}: {reason}", ticket.order.span, advice, "C021"))
-        self.tickets.again(attempt, "failed", f"out of memory on {machine.label}")
+        advice = "; ".join(clip.spec.profile.advice.get("out_of_memory", ()))
+        clip.exclude(worker, problem("C021", clip.spec.span, hint=advice, server=worker.label, reason=reason))
+        self.queue.restart(attempt, "failed", f"out of memory on {worker.label}")
 
     def _cannot_write(self, attempt: Attempt, reason: str) -> None:
-        """A full disk refuses every clip, and each only when it is rendered: this server gets none any more."""
-        machine, told = attempt.machine, f"{attempt.machine.label} cannot write its files: {reason}"
-        if machine.unwritable is None:
-            hint = "free space in its output folder, or let it write there; then build again"
-            machine.unwritable = Problem(told, None, hint, "C023")
-            self.tickets.tell(None, f"{machine.label} gets no more clips: it cannot write its files", "warning")
-            self._bar_all(machine, machine.unwritable)
-        if self.machines.others(attempt):
-            self.tickets.again(attempt, "failed", told)
+        """Stop using a server with a full disk: it refuses every clip, and each only after it is rendered."""
+        worker = attempt.worker
+        if worker.unwritable is None:
+            worker.unwritable = problem("C023", server=worker.label, reason=reason)
+            self.queue.notify(None, f"{worker.label} gets no more clips: it cannot write its files", "warning")
+            self._exclude_everywhere(worker, worker.unwritable)
+        if self.workers.others(attempt):
+            self.queue.restart(attempt, "failed", worker.unwritable.message)
         else:
-            self.tickets.finish(attempt, "failed", told)
-            raise LtxflowError(machine.unwritable, exit_code=FAILED)
+            self.queue.finish(attempt, "failed", worker.unwritable.message)
+            raise LtxflowError(worker.unwritable, exit_code=FAILED)
 
-    def _bar_all(self, machine: Worker, problem: Problem) -> None:
-        self.tickets.has_barred = True
-        for ticket in self.tickets.open:
-            ticket.bar(machine, problem)
-            ticket.pinned = "" if ticket.pinned == machine.name else ticket.pinned
-        for attempt in machine.queue:
+    def _exclude_everywhere(self, worker: Worker, problem: Problem) -> None:
+        self.queue.has_exclusions = True
+        for clip in self.queue.open:
+            clip.exclude(worker, problem)
+            clip.pinned = "" if clip.pinned == worker.name else clip.pinned
+        for attempt in worker.queue:
             if attempt.can_be_withdrawn:
-                self.take_back(attempt, f"{machine.label} cannot write its files")
+                self.withdraw(attempt, f"{worker.label} cannot write its files")
 
-    # Taken back, cancelled
+    # Withdrawn, cancelled
 
-    def take_back(self, attempt: Attempt, why: str) -> None:
-        """Take a prompt that waits off its server, unless it has begun meanwhile; its clip waits once more."""
-        attempt.is_withdrawn = True  # before the question: its follower may hear the answer first
+    def withdraw(self, attempt: Attempt, why: str) -> None:
+        """Withdraw a waiting prompt from its server, unless it has begun; its clip waits again."""
+        attempt.is_withdrawn = True  # before the request: its follower may get the answer first
         attempt.why_withdrawn = why
-        self.tickets.spawn(self._withdraw(attempt))
+        self.queue.spawn(self._try_to_withdraw(attempt))
 
-    async def _withdraw(self, attempt: Attempt) -> None:
-        with suppress(LtxflowError):  # then we do not know: its follower will
-            attempt.is_withdrawn = await attempt.machine.client.withdraw(attempt.prompt_id)
+    async def _try_to_withdraw(self, attempt: Attempt) -> None:
+        with suppress(LtxflowError):  # unknown then: its follower will learn it
+            attempt.is_withdrawn = await attempt.worker.client.withdraw(attempt.prompt_id)
             if attempt.is_withdrawn and not attempt.is_over and attempt.runner:
                 attempt.runner.cancel()
-                self._was_taken_back(attempt)
+                self._was_withdrawn(attempt)
 
-    def _was_taken_back(self, attempt: Attempt) -> None:
-        attempt.ticket.starts -= 1  # it never ran
-        self.tickets.again(attempt, "cancelled", attempt.why_withdrawn)
+    def _was_withdrawn(self, attempt: Attempt) -> None:
+        attempt.clip.starts -= 1  # it never ran
+        self.queue.restart(attempt, "cancelled", attempt.why_withdrawn)
 
-    async def cancel(self, ticket: QueuedClip) -> None:
-        """Ctrl-C: cancel this prompt, if it is ours and still runs or waits. The next run fetches a finished one."""
-        self.tickets.remove(ticket)
-        attempt = ticket.attempt
+    async def cancel(self, clip: QueuedClip) -> None:
+        """Cancel the prompt of an interrupted clip, if it is ours; the next run fetches a finished one."""
+        self.queue.remove(clip)
+        attempt = clip.attempt
         if attempt is None or attempt.runner is None or attempt.runner.done():
             return
-        queue = attempt.machine.queue
+        queue = attempt.worker.queue
         behind = queue[queue.index(attempt) + 1 :] if attempt in queue else []
         attempt.is_stopping = True
         attempt.runner.cancel()
-        await asyncio.sleep(0)  # all are told in the same moment
+        await asyncio.sleep(0)  # all are interrupted at the same moment
         with suppress(LtxflowError, TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
-                for other in behind:  # it would begin as soon as this one is gone
+                for other in behind:  # it would begin as soon as this one is cancelled
                     if other.is_stopping:
                         await other.stopped.wait()
                 await self._cancel_prompt(attempt)
@@ -279,16 +279,18 @@ class Endings:
             await asyncio.wait([attempt.posting])
         if not attempt.is_ours or attempt.is_over:
             return
-        if await attempt.machine.client.cancel(attempt.prompt_id) and await self._has_stopped(attempt):
-            self.tickets.finish(attempt, "cancelled", "interrupted")
+        if await attempt.worker.client.cancel(attempt.prompt_id) and await self._has_stopped(attempt):
+            self.queue.finish(attempt, "cancelled", "interrupted")
 
     async def _has_stopped(self, attempt: Attempt) -> bool:
-        """Whether a prompt that was cancelled will make no file. One that does not stop in time may still end well: the
-        journal keeps it open, and the next run asks what became of it."""
-        looks = iter(LOOKS_S)
+        """Return whether a cancelled prompt will make no file.
+
+        One that does not stop in time may still finish: the journal keeps it open, and the next run asks for its state.
+        """
+        pauses = iter(PAUSES_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(STOPS_S):
-                while (state := await attempt.machine.client.state(attempt.prompt_id)).kind == "running":
-                    await asyncio.sleep(next(looks, LOOKS_S[-1]))
+                while (state := await attempt.worker.client.state(attempt.prompt_id)).kind == "running":
+                    await asyncio.sleep(next(pauses, PAUSES_S[-1]))
                 return state.kind in ("cancelled", "unknown")  # one that waited leaves no trace
         return False

@@ -1,54 +1,47 @@
-"""The pool "gpu": says which clip goes to which ComfyUI server next. Nothing is paid for twice.
+"""The pool "gpu": decides which clip goes to which ComfyUI server next. Nothing is paid for twice.
 
-The life of a clip here: a Ticket waits (run/tickets.py) until the schedule, below, gives it a place on a Machine, a
-server (run/machines.py); that is an Attempt (run/attempts.py). What its graph reads is sent there (run/prepare.py); its
-prompt id is journalled before it is submitted; HTTP says how it ended, and run/endings.py what comes of that: its files
-are fetched and verified, or it starts again. Whatever crashes, the next run finds the id in the journal and asks the
-server for it before submitting anything.
+A clip waits (`queue`) until the schedule, below, gives it a place on a worker, a server (`workers`); that is an attempt
+(`attempts`). What its graph reads is uploaded (`transfer`), its prompt id is journalled before it is submitted, HTTP
+reports how it ended, and `completion` decides what follows: its files are fetched and verified, or it starts again.
+After a crash the next run finds the id in the journal, and asks the server for it before submitting anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
-from ltxflow.comfy.discovery import Server
+from ltxflow.comfy.client import probe
+from ltxflow.comfy.discovery import Server, ServerAddress, find_servers
+from ltxflow.comfy.signatures import FOLDER, core_classes
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, problem
 from ltxflow.core.events import Event
-from ltxflow.farm.attempts import Attempts
-from ltxflow.farm.completion import Endings
-from ltxflow.farm.journal import Journal, Submission, Submissions
-from ltxflow.farm.queue import Tickets
-from ltxflow.farm.schedule import FEW, Task, assign, next_start, pull_back
+from ltxflow.farm.attempts import AttemptRunner
+from ltxflow.farm.completion import Completion
+from ltxflow.farm.journal import JOURNAL, Journal, Submission, Submissions
+from ltxflow.farm.options import FarmLimits, Servers
+from ltxflow.farm.queue import ClipQueue
+from ltxflow.farm.schedule import FEW, Task, assign, next_start, steal
 from ltxflow.farm.transfer import upload
 from ltxflow.farm.workers import Attempt, QueuedClip, Worker, Workers
 from ltxflow.plan.estimate import work_of
 from ltxflow.plan.evaluate import Status
+from ltxflow.plan.plan import Plan
+from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import ActionContext, RenderSpec
-from ltxflow.store.speeds import Speed
+from ltxflow.store.speeds import Speed, read_speeds, write_speeds
 
-FORCED = "asked for again with --force"  # the cause of a render of what is there already
-LOOK_S = (0.1, 2.0)  # between looks at a schedule that time alone may change: what runs takes longer than was thought
-
-
-@dataclass(frozen=True)
-class FarmLimits:
-    """What a build allows: how long an unreachable server is waited for, and one that refuses connections, which
-    foreign nodes, how much GPU time."""
-
-    patience_s: float = 300.0
-    dead_after_s: float = 15.0
-    allowed: frozenset[str] = frozenset()
-    max_gpu_s: float | None = None
+FORCED = "requested again with --force"  # the cause of a render whose result exists
+CHECK_S = (0.1, 2.0)  # between checks of a schedule that time alone may change: a running clip may take longer
 
 
 class ComfyExecutor:
@@ -58,37 +51,37 @@ class ComfyExecutor:
         self,
         servers: Sequence[Server],
         journal: Journal,
-        terms: FarmLimits,
+        limits: FarmLimits,
         emit: Callable[[Event], None],
         speeds: Mapping[str, Speed],
         signatures: Path,
-        learned: Callable[[Mapping[str, Speed]], None] = lambda speeds: None,
+        record_speeds: Callable[[Mapping[str, Speed]], None] = lambda speeds: None,
     ) -> None:
         self.servers = servers
-        self.terms = terms
+        self.limits = limits
         self.speeds = speeds
-        self.tickets = Tickets(Submissions(journal), emit)
-        self.machines = Workers(
-            terms.patience_s,
-            terms.dead_after_s,
-            lambda text, level: self.tickets.tell(None, text, level),
-            self.tickets.wake.set,
-            self.tickets.spawn,
+        self.queue = ClipQueue(Submissions(journal), emit)
+        self.workers = Workers(
+            limits.patience_s,
+            limits.dead_after_s,
+            lambda text, level: self.queue.notify(None, text, level),
+            self.queue.wake.set,
+            self.queue.spawn,
         )
-        self.endings = Endings(self.tickets, self.machines, learned)
-        self.attempts = Attempts(self.tickets, self.machines, self.endings, terms.allowed, signatures)
+        self.completion = Completion(self.queue, self.workers, record_speeds)
+        self.attempts = AttemptRunner(self.queue, self.workers, self.completion, limits.allowed, signatures)
         self._places = count()
-        self._nonce = uuid4().hex  # of all clips that this build makes again: models are reloaded once
-        self._pulled: Counter[str] = Counter()
-        self._ahead: set[tuple[str, str]] = set()  # server and clip: what it reads was sent there in advance
+        self._nonce = uuid4().hex  # of all clips that this build renders again: models are reloaded once
+        self._stolen: Counter[str] = Counter()
+        self._sent_ahead: set[tuple[str, str]] = set()  # server and clip: its files were uploaded in advance
 
     async def __aenter__(self) -> ComfyExecutor:
         try:
-            await self.machines.open(self.servers, self.tickets.submissions.client_of, self.speeds)
+            await self.workers.open(self.servers, self.queue.submissions.client_of, self.speeds)
         except BaseException:
             await self._close()
             raise
-        self.tickets.spawn(self._schedule())
+        self.queue.spawn(self._schedule())
         return self
 
     async def __aexit__(
@@ -97,200 +90,233 @@ class ComfyExecutor:
         await self._close()
 
     async def _close(self) -> None:
-        await self.tickets.end_tasks()
-        if self.endings.measured:
-            self.endings.tell_speeds()
-        await self.machines.close()
+        await self.queue.end_tasks()
+        if self.completion.measured:
+            self.completion.report_speeds()
+        await self.workers.close()
 
-    # What the build loop calls
+    # Called by the build loop
 
     async def run(self, status: Status, job: ActionContext) -> None:
-        """Make one clip: return when its files are in the job. Cancelled, cancel its prompt, if it is ours."""
+        """Make one clip: return when its files are in the job. When cancelled, cancel its prompt, if it is ours."""
         assert status.action is not None
-        if self.tickets.bug is not None:
-            raise self.tickets.bug
-        order: RenderSpec = status.node.spec
-        task = Task(job.target, work_of(status.node), order.loads, text=order.text)
-        done, cause = asyncio.get_running_loop().create_future(), self.tickets.submissions.cause_of(job.key)
-        ticket = QueuedClip(next(self._places), order, job, status.action, task, done, cause)
+        if self.queue.bug is not None:
+            raise self.queue.bug
+        spec: RenderSpec = status.node.spec
+        task = Task(job.target, work_of(status.node), spec.model_set, text=spec.text)
+        done, cause = asyncio.get_running_loop().create_future(), self.queue.submissions.cause_of(job.key)
+        clip = QueuedClip(next(self._places), spec, job, status.action, task, done, cause)
         if status.is_forced:
-            ticket.cause, ticket.nonce = FORCED, self._nonce
-        for machine in self.machines:
-            if machine.unwritable is not None:
-                ticket.bar(machine, machine.unwritable)
-        self.tickets.open.add(ticket)
-        ticket.adopt = self._left_open(ticket)
-        self.tickets.put(ticket)
+            clip.cause, clip.nonce = FORCED, self._nonce
+        for worker in self.workers:
+            if worker.unwritable is not None:
+                clip.exclude(worker, worker.unwritable)
+        self.queue.open.add(clip)
+        clip.adopt = self._left_open(clip)
+        self.queue.put(clip)
         try:
-            await ticket.done
+            await clip.done
         except asyncio.CancelledError:
-            await asyncio.shield(self.endings.cancel(ticket))
+            await asyncio.shield(self.completion.cancel(clip))
             raise
         finally:
-            self.tickets.open.discard(ticket)
+            self.queue.open.discard(clip)
 
-    def is_under_way(self, key: Key) -> bool:
-        """Whether an earlier run left `key` on a server: such a clip comes first, its render may be done already."""
-        return self.tickets.submissions.open_of(key) is not None
+    def is_submitted(self, key: Key) -> bool:
+        """Return whether an earlier run left `key` on a server: such a clip comes first, it may be rendered."""
+        return self.queue.submissions.open_of(key) is not None
 
-    def kept(self, key: Key) -> None:
-        """The trace of `key` is recorded: its submission is over."""
-        self.tickets.submissions.kept(key)
+    def recorded(self, key: Key) -> None:
+        """Close the submission of a key whose trace is recorded."""
+        self.queue.submissions.recorded(key)
 
-    def _left_open(self, ticket: QueuedClip) -> Submission | None:
-        """The attempt that an earlier run left open; one whose server is not named any more is given up, aloud."""
-        submission = self.tickets.submissions.open_of(ticket.key)
+    def _left_open(self, clip: QueuedClip) -> Submission | None:
+        """Return the attempt that an earlier run left open; give up one whose server is not named any more."""
+        submission = self.queue.submissions.open_of(clip.key)
         if submission is None:
             return None
-        home = self.machines.named(submission.server)
-        if home is None:
-            self.tickets.tell(
-                ticket, f"was submitted to {submission.server}, which is not among the servers now", "warning"
+        holder = self.workers.named(submission.server)
+        if holder is None:
+            self.queue.notify(
+                clip, f"was submitted to {submission.server}, which is not among the servers now", "warning"
             )
-            ticket.cause = "its server is no longer named"
-            self.tickets.submissions.finished(submission, ticket.key, "lost", ticket.cause)
+            clip.cause = "its server is no longer configured"
+            self.queue.submissions.finished(submission, clip.key, "lost", clip.cause)
             return None
-        ticket.nonce = submission.nonce or ticket.nonce
-        if not home.is_up:
-            self.tickets.tell(ticket, f"waits for {home.label}, which has it from an earlier run", "warning")
+        clip.nonce = submission.nonce or clip.nonce
+        if not holder.is_up:
+            self.queue.notify(clip, f"waits for {holder.label}, which has it from an earlier run", "warning")
         return submission
 
     # The schedule
 
     async def _schedule(self) -> None:
-        """Give waiting clips to servers whenever something changes. It asks no server: that would hold up others."""
+        """Give waiting clips to servers whenever something changes, without a request that would delay others."""
         while True:
-            self.tickets.wake.clear()
+            self.queue.wake.clear()
             self._give_up_hopeless()
-            self._go_home()
+            self._start_pinned()
             while (choice := self._choose()) is not None:
                 self._start(*choice)
-            self._pull_back()
+            self._steal()
             self._send_ahead()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._next_look_s()):
-                    await self.tickets.wake.wait()
+                async with asyncio.timeout(self._next_check_s()):
+                    await self.queue.wake.wait()
 
-    def _next_look_s(self) -> float | None:
-        is_waiting = bool(self.tickets.pending or self.tickets.homing)
-        looks = [self.machines.next_end_of_patience_s()] if is_waiting else []
-        if len(self.machines.all) > 1 and (is_waiting or any(len(m.queue) > 1 for m in self.machines)):
-            least, most = LOOK_S
-            usual = [m.queue[0].ticket.task.work * self.machines.rate(m) for m in self.machines if m.queue]
-            looks.append(max(least, min(most, 0.05 * min(usual, default=most))))
-        return min((look for look in looks if look is not None), default=None)
+    def _next_check_s(self) -> float | None:
+        is_waiting = bool(self.queue.pending or self.queue.pinned)
+        checks = [self.workers.next_end_of_patience_s()] if is_waiting else []
+        if len(self.workers.all) > 1 and (is_waiting or any(len(m.queue) > 1 for m in self.workers)):
+            least, most = CHECK_S
+            usual = [m.queue[0].clip.task.work * self.workers.rate(m) for m in self.workers if m.queue]
+            checks.append(max(least, min(most, 0.05 * min(usual, default=most))))
+        return min((check for check in checks if check is not None), default=None)
 
     def _give_up_hopeless(self) -> None:
-        """Fail the clips that no server can make, or that no server has answered for longer than is patient."""
-        is_any_given_up = any(self.machines.is_given_up(machine) for machine in self.machines)
+        """Fail the clips that no server can make, or whose servers have not answered within our patience."""
+        is_any_given_up = any(self.workers.is_given_up(worker) for worker in self.workers)
         doubtful = (
-            self.tickets.pending if is_any_given_up or self.tickets.has_barred else []
-        )  # else there is hope for all of them
-        for ticket in [*self.tickets.homing, *doubtful]:
-            open_to = [m for m in self.machines if m.name not in ticket.barred and not self.machines.is_given_up(m)]
-            if ticket.adopt is None:
+            self.queue.pending if is_any_given_up or self.queue.has_exclusions else []
+        )  # otherwise there is hope for all of them
+        for clip in [*self.queue.pinned, *doubtful]:
+            open_to = [m for m in self.workers if m.name not in clip.excluded and not self.workers.is_given_up(m)]
+            if clip.adopt is None:
                 if not open_to:
-                    self.tickets.fail(ticket, self._hopeless(ticket))
+                    self.queue.fail(clip, self._hopeless(clip))
                 continue
-            home = self.machines.named(ticket.adopt.server)
-            assert home is not None
-            is_dead = self.machines.has_stopped(home) and any(machine.has_room for machine in open_to)
-            if not self.machines.is_given_up(home) and not is_dead:
+            holder = self.workers.named(clip.adopt.server)
+            assert holder is not None
+            is_dead = self.workers.has_stopped(holder) and any(worker.has_room for worker in open_to)
+            if not self.workers.is_given_up(holder) and not is_dead:
                 continue
-            if not any(machine.is_up for machine in open_to):
-                self.tickets.fail(ticket, LtxflowError(self.machines.not_answered(home), exit_code=UNREACHABLE))
+            if not any(worker.is_up for worker in open_to):
+                self.queue.fail(clip, LtxflowError(self.workers.not_answered(holder), exit_code=UNREACHABLE))
                 continue
-            ticket.cause = self.machines.silence(home)
-            self.tickets.tell(ticket, f"starts elsewhere: {ticket.cause}", "warning")
-            self.tickets.submissions.finished(ticket.adopt, ticket.key, "lost", ticket.cause)
-            home.abandoned.append(ticket.adopt.prompt_id)
-            ticket.adopt = None
-            self.tickets.set_free(ticket)
+            clip.cause = self.workers.describe_silence(holder)
+            self.queue.notify(clip, f"starts elsewhere: {clip.cause}", "warning")
+            self.queue.submissions.finished(clip.adopt, clip.key, "lost", clip.cause)
+            holder.abandoned.append(clip.adopt.prompt_id)
+            clip.adopt = None
+            self.queue.unpin(clip)
 
-    def _hopeless(self, ticket: QueuedClip) -> LtxflowError:
-        problems = [problem for told in ticket.barred.values() for problem in told]
-        problems += [self.machines.not_answered(m) for m in self.machines if m.name not in ticket.barred]
-        return LtxflowError(*dict.fromkeys(problems), exit_code=FAILED if ticket.barred else UNREACHABLE)
+    def _hopeless(self, clip: QueuedClip) -> LtxflowError:
+        problems = [problem for found in clip.excluded.values() for problem in found]
+        problems += [self.workers.not_answered(m) for m in self.workers if m.name not in clip.excluded]
+        return LtxflowError(*dict.fromkeys(problems), exit_code=FAILED if clip.excluded else UNREACHABLE)
 
-    def _go_home(self) -> None:
-        """Start what only one server may take: what an earlier run left there, and what is tried there again."""
-        for ticket in list(self.tickets.homing):
-            home = self.machines.named(ticket.adopt.server if ticket.adopt else ticket.pinned)
-            if home is not None and home.is_up:
-                self._start(ticket, home)
-            elif not ticket.adopt:
-                ticket.pinned = ""
-                self.tickets.set_free(ticket)
+    def _start_pinned(self) -> None:
+        """Start clips that only one server may take: those an earlier run left there, and those tried there again."""
+        for clip in list(self.queue.pinned):
+            holder = self.workers.named(clip.adopt.server if clip.adopt else clip.pinned)
+            if holder is not None and holder.is_up:
+                self._start(clip, holder)
+            elif not clip.adopt:
+                clip.pinned = ""
+                self.queue.unpin(clip)
 
     def _choose(self) -> tuple[QueuedClip, Worker] | None:
-        """The next clip and its server, or None when no server has room for one that should run there."""
-        room = {machine.name: machine for machine in self.machines if machine.has_room}
-        if not room or not self.tickets.pending:
+        """Return the next clip and its server; None when no server has room for one that should run there."""
+        room = {worker.name: worker for worker in self.workers if worker.has_room}
+        if not room or not self.queue.pending:
             return None
         free = self._next()
-        choice = next_start([ticket.task for ticket in free.values()], self.machines.lanes(), room)
+        choice = next_start([clip.task for clip in free.values()], self.workers.slots(), room)
         return (free[choice[0]], room[choice[1]]) if choice else None
 
     def _next(self) -> dict[str, QueuedClip]:
-        """The clips that may be placed next, by the ids of their tasks. With more the plan would be no better."""
-        most = 4 * FEW if len(self.machines.all) > 1 else FEW
-        return {ticket.task.id: ticket for ticket in self.tickets.pending[:most]}
+        """Return the clips that may be placed next, by the ids of their tasks. More would not improve the plan."""
+        most = 4 * FEW if len(self.workers.all) > 1 else FEW
+        return {clip.task.id: clip for clip in self.queue.pending[:most]}
 
-    def _pull_back(self) -> None:
-        """Take a waiting prompt off a slow server when another would end it sooner."""
-        if len(self.machines.all) < 2 or len(self.tickets.pending) > FEW:
+    def _steal(self) -> None:
+        """Take a waiting prompt off a slow server when another would finish it sooner."""
+        if len(self.workers.all) < 2 or len(self.queue.pending) > FEW:
             return  # there is nothing to gain
-        name = pull_back([ticket.task for ticket in self.tickets.pending], self.machines.lanes(), self._pulled)
-        machine = self.machines.named(name or "")
-        if machine is not None:
-            attempt = machine.queue[1]
-            self._pulled[attempt.ticket.task.id] += 1
-            self.endings.take_back(attempt, "pulled back for a server that ends it sooner")
+        name = steal([clip.task for clip in self.queue.pending], self.workers.slots(), self._stolen)
+        worker = self.workers.named(name or "")
+        if worker is not None:
+            attempt = worker.queue[1]
+            self._stolen[attempt.clip.task.id] += 1
+            self.completion.withdraw(attempt, "withdrawn for a server that finishes it sooner")
 
     def _send_ahead(self) -> None:
-        """Have each server sent what the clip after the next reads: then that clip can follow at once."""
-        if not self.tickets.pending or not any(machine.queue for machine in self.machines):
+        """Upload the files of the clip after the next to each server, so that it can follow at once."""
+        if not self.queue.pending or not any(worker.queue for worker in self.workers):
             return
         free = self._next()
-        for name, ids in assign([ticket.task for ticket in free.values()], self.machines.lanes()).items():
-            machine = self.machines.named(name)
-            if ids and machine is not None and machine.queue and (name, ids[0]) not in self._ahead:
-                self._ahead.add((name, ids[0]))
-                self.tickets.spawn(self._upload_all(machine, free[ids[0]]))
+        for name, ids in assign([clip.task for clip in free.values()], self.workers.slots()).items():
+            worker = self.workers.named(name)
+            if ids and worker is not None and worker.queue and (name, ids[0]) not in self._sent_ahead:
+                self._sent_ahead.add((name, ids[0]))
+                self.queue.spawn(self._upload_all(worker, free[ids[0]]))
 
-    async def _upload_all(self, machine: Worker, ticket: QueuedClip) -> None:
-        with suppress(LtxflowError):  # it will be tried again, and reported, when its turn comes
-            async with machine.entry:
-                pass  # who enters now comes first
-            for asset in ticket.order.assets():
-                await upload(machine, asset, ticket.job)
+    async def _upload_all(self, worker: Worker, clip: QueuedClip) -> None:
+        with suppress(LtxflowError):  # tried again, and reported, when its turn comes
+            async with worker.entry:
+                pass  # a clip that enters now comes first
+            for asset in clip.spec.assets():
+                await upload(worker, asset, clip.job)
 
-    def _start(self, ticket: QueuedClip, machine: Worker) -> None:
-        if self._is_over_budget(ticket, machine):
-            self.tickets.fail(ticket, _over_budget(self.terms.max_gpu_s or 0.0))
+    def _start(self, clip: QueuedClip, worker: Worker) -> None:
+        if self._is_over_budget(clip, worker):
+            self.queue.fail(clip, _over_budget(self.limits.max_gpu_s or 0.0))
             return
-        self.tickets.remove(ticket)
-        ticket.pinned = ""
-        if not machine.queue:
-            machine.since = time.monotonic()
-        attempt = ticket.attempt = Attempt(ticket, machine)
-        machine.queue.append(attempt)
-        attempt.runner = self.tickets.spawn(self.attempts.make(attempt), ticket)
+        self.queue.remove(clip)
+        clip.pinned = ""
+        if not worker.queue:
+            worker.since = time.monotonic()
+        attempt = clip.attempt = Attempt(clip, worker)
+        worker.queue.append(attempt)
+        attempt.runner = self.queue.spawn(self.attempts.run(attempt), clip)
 
-    def _is_over_budget(self, ticket: QueuedClip, machine: Worker) -> bool:
-        if self.terms.max_gpu_s is None or ticket.adopt:
+    def _is_over_budget(self, clip: QueuedClip, worker: Worker) -> bool:
+        if self.limits.max_gpu_s is None or clip.adopt:
             return False
-        running = sum(a.ticket.task.work * self.machines.rate(m) for m in self.machines for a in m.queue)
-        return self.endings.spent_s + running + ticket.task.work * self.machines.rate(machine) > self.terms.max_gpu_s
+        running = sum(a.clip.task.work * self.workers.rate(m) for m in self.workers for a in m.queue)
+        return self.completion.spent_s + running + clip.task.work * self.workers.rate(worker) > self.limits.max_gpu_s
 
 
 def _over_budget(seconds: float) -> LtxflowError:
     shown = f"{seconds:g}s" if seconds < 60 else f"{seconds / 60:g}m"
-    return LtxflowError(
-        Problem(
-            f"not started: it would pass --max-gpu {shown}",
-            hint="build again with more, or choose clips by selectors",
-            code="C030",
-        ),
-        exit_code=FAILED,
+    return LtxflowError(problem("C030", budget=shown), exit_code=FAILED)
+
+
+# --- the servers of a build
+
+
+def addresses_of(servers: Servers, session: Session) -> list[ServerAddress]:
+    """Return the servers of the strongest source; those of the last one are only guesses."""
+    config = session.config.as_servers
+    return find_servers(list(servers.named), os.environ, config, session.project.server or None)
+
+
+async def reachable(addresses: list[ServerAddress]) -> list[ServerAddress]:
+    """Return the addresses to use: all that are configured, or the first guess that answers."""
+    if not addresses or not addresses[0].is_guess:
+        return addresses
+    found = await probe(addresses)
+    if found is None:
+        tried = ", ".join(address.url for address in addresses)
+        raise LtxflowError(problem("C001.tried", tried=tried), exit_code=UNREACHABLE)
+    return [found]
+
+
+async def comfy_executor(
+    servers: Servers, session: Session, plan: Plan, emit: Callable[[Event], None]
+) -> ComfyExecutor:
+    """Return the executor for a session's servers, not yet entered. Raise LtxflowError (4) without any."""
+    addresses = await reachable(addresses_of(servers, session))
+    own = make_own_folder(session)
+    journal = Journal(own / JOURNAL)
+    journal.compact()
+    speeds = read_speeds(session.store.root)
+
+    def record_speeds(measured: Mapping[str, Speed]) -> None:
+        write_speeds(session.store.root, {**speeds, **measured})
+
+    allowed = core_classes() | session.config.allowed_nodes
+    limits = FarmLimits(servers.patience_s, servers.dead_after_s, allowed, servers.max_gpu_s)
+    return ComfyExecutor(
+        [address.server for address in addresses], journal, limits, emit, speeds, own / FOLDER, record_speeds
     )

@@ -1,6 +1,6 @@
-"""What was submitted where, written before it happens: append-only JSON lines. Knows no server.
+"""The journal: which prompt this project submitted to which server, written before it happens.
 
-What this project submitted to which server, written down before it happens. Knows no server, only their names.
+Append-only JSON lines. It knows servers by name only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import LtxflowError, Problem, hint_for
+from ltxflow.core.errors import LtxflowError, hint_for, problem
 from ltxflow.core.regular import is_damage, parse_json, read_bytes
+
+JOURNAL = "journal.jsonl"  # in `.ltxflow/`
 
 SUBMITTING, SUBMITTED, FINISHED = "submitting", "submitted", "finished"
 OUTCOMES = ("done", "lost", "failed", "cancelled")
@@ -23,28 +25,28 @@ OUTCOMES = ("done", "lost", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Journal:
-    """The file `.ltxflow/journal.jsonl` of one project. Only the process that holds the lock writes it."""
+    """The file `.ltxflow/journal.jsonl` of one project. Only the process that holds the project lock writes it."""
 
     path: Path
 
     def append(self, event: dict[str, Any]) -> None:
-        """Given an event, write it down. A `submitting` is on the disk when this returns, with all that came before.
+        """Append an event. A `submitting` is on the disk when this returns, with every event before it.
 
-        What happened later may be lost in a power cut (not when this process is killed): the attempt is then open as it
-        was before, its server is asked for the prompt before anything else, and its answer says what was lost.
+        A power cut (not a kill of this process) may lose a later event. The attempt is then still open: the next run
+        asks its server for the prompt first, and the answer replaces what was lost.
         """
         files.make_dir(self.path.parent)
         files.append_line(self.path, _line(event), fsync=event.get("event") == SUBMITTING)
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Return all events, oldest first. A line that is torn, or no JSON mapping, is passed over."""
+        """Yield all events, oldest first. Skip a line that is torn or not a JSON mapping."""
         try:
             data = read_bytes(self.path)
         except FileNotFoundError:
             return
         except OSError as error:
             reason = str(error.strerror) if is_damage(error) else (error.strerror or str(error)).lower()
-            raise LtxflowError(Problem(f'cannot read "{self.path}": {reason}', hint=hint_for(error))) from error
+            raise LtxflowError(problem("C033", path=self.path, reason=reason, hint=hint_for(error))) from error
         for line in data.split(b"\n"):
             try:
                 event = parse_json(line)
@@ -54,10 +56,10 @@ class Journal:
                 yield event
 
     def compact(self) -> int:
-        """Drop what no later run needs, at the start of a run; return how many events went.
+        """Drop what no later run needs, at the start of a run; return how many events were dropped.
 
-        Kept are the open submissions, and of each key that never came to "done" the last attempt: its
-        number must go on counting, since a server still knows the earlier ones by their prompt_id.
+        Kept are the open submissions, and the last attempt of each key that never reached "done": its number must
+        continue, since a server still knows the earlier ones by their prompt_id.
         """
         events = list(self.read())
         kept = {
@@ -74,14 +76,14 @@ class Journal:
 
 
 def _line(event: dict[str, Any]) -> str:
-    return json.dumps(event, separators=(",", ":"), allow_nan=False)  # ASCII: any byte may be torn
+    return json.dumps(event, separators=(",", ":"), allow_nan=False)  # ASCII: it may be torn at any byte
 
 
 @dataclass(frozen=True)
 class Submission:
     """One attempt at a key on one server. `state` is "submitting", "submitted" or one of OUTCOMES.
 
-    "submitting" may have reached the server or not: ask it for `prompt_id` before anything else.
+    "submitting" may or may not have reached the server: ask it for `prompt_id` before anything else.
     """
 
     attempt: int
@@ -90,7 +92,7 @@ class Submission:
     state: str
     target: str = ""
     at: str = ""  # of the last event
-    nonce: str = ""  # of a prompt that was to run though its server may have the result
+    nonce: str = ""  # of a prompt that must run even if its server has the result
 
     @property
     def is_open(self) -> bool:
@@ -98,10 +100,10 @@ class Submission:
 
 
 def submissions(journal: Journal | Iterable[dict[str, Any]]) -> dict[Key, list[Submission]]:
-    """Given a journal (or its events), return key → its submissions by attempt.
+    """Return key → its submissions by attempt, from a journal or its events.
 
-    Folds `submitting`, `submitted` and `finished` (with `outcome`); an attempt made at two servers counts
-    once a server; a `finished` without a server ends it at all of them.
+    Folds `submitting`, `submitted` and `finished` (with `outcome`). An attempt made at two servers counts once per
+    server; a `finished` without a server ends it at all of them.
     """
     events = journal.read() if isinstance(journal, Journal) else journal
     found: dict[tuple[Key, int], dict[str, Submission]] = {}
@@ -145,14 +147,14 @@ def _identity(event: dict[str, Any]) -> tuple[Key, int] | None:
 
 
 def next_attempt(found: dict[Key, list[Submission]], key: Key) -> int:
-    """Given what was submitted and a key, return the number of its next attempt, from 1."""
+    """Return the number of the next attempt at a key, from 1."""
     return max((submission.attempt for submission in found.get(key, ())), default=0) + 1
 
 
 class Submissions:
-    """The journal of a run, with what it comes to: the submissions of each key.
+    """The journal of a run, folded to the submissions of each key.
 
-    What is open in it is ours: the next run takes it up. A same-id prompt of somebody else never stands in it.
+    An open submission in it is ours: the next run resumes it. A foreign prompt with the same id is never in it.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -165,7 +167,7 @@ class Submissions:
         }
 
     def client_of(self, server: str) -> str | None:
-        """Given a server, return the client id that was last submitted with: its progress is then heard again."""
+        """Return the client id last used for submissions to a server: progress arrives under it."""
         return self._clients.get(server)
 
     def knows(self, key: Key) -> bool:
@@ -175,18 +177,18 @@ class Submissions:
         return next_attempt(self._known, key)
 
     def open_of(self, key: Key) -> Submission | None:
-        """Given a key, return the attempt that is under way, as far as we know: an earlier run left it."""
+        """Return the attempt at a key that is open as far as we know: an earlier run left it."""
         return next((s for s in reversed(self._known.get(key, [])) if s.is_open), None)
 
     def cause_of(self, key: Key) -> str:
-        """Given a key, return why it is started now: "first", or how its last attempt ended."""
+        """Return why a key is started now: "first", or how its last attempt ended."""
         past = self._known.get(key)
         if not past:
             return "first"
         return ": ".join(part for part in (f"{past[-1].state} before", self._causes.get(key, "")) if part)
 
     def submitting(self, submission: Submission, key: Key, client_id: str, cause: str) -> None:
-        """Write down what will be submitted next, and why again if it is not the first time."""
+        """Record what will be submitted next, and why again if it is not the first time."""
         nonce = {"nonce": submission.nonce} if submission.nonce else {}
         self._write(key, submission, SUBMITTING, client_id=client_id, cause=cause, **nonce)
 
@@ -194,12 +196,12 @@ class Submissions:
         self._write(key, submission, SUBMITTED)
 
     def finished(self, submission: Submission, key: Key, outcome: str, cause: str = "") -> None:
-        """Write down how an attempt ended: "done", "lost", "failed" or "cancelled", and why."""
+        """Record how an attempt ended: "done", "lost", "failed" or "cancelled", and why."""
         self._causes[key] = cause
         self._write(key, submission, FINISHED, outcome=outcome, **({"cause": cause} if cause else {}))
 
-    def kept(self, key: Key) -> None:
-        """The trace of `key` is recorded: whatever was open for it is done."""
+    def recorded(self, key: Key) -> None:
+        """End every open submission of a key whose trace is recorded."""
         for submission in list(self._known.get(key, [])):
             if submission.is_open:
                 self.finished(submission, key, "done")

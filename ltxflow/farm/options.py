@@ -1,4 +1,7 @@
-"""What a build may use, as a person asked for it. Opens nothing."""
+"""The options of a build and the limits of its servers.
+
+Kept apart: the command line imports it, and most verbs need no server.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Servers:
-    """Which servers a person asks for (URLs or names; none: those of environment, config and guesses), and how.
+    """The servers requested by the user (URLs or names; none: environment, config and guesses), and their limits.
 
-    `patience_s`: how long to wait for one that stops answering; `dead_after_s`: for one that refuses connections, while
-    another one has room. `max_gpu_s`: start nothing that would pass this.
+    `patience_s` is how long to wait for one that stops answering, `dead_after_s` for one that refuses connections while
+    another has room. `max_gpu_s` is the GPU budget: no clip starts past it.
     """
 
     named: tuple[str, ...] = ()
@@ -21,8 +24,20 @@ class Servers:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a build may use: servers, slates drawn at once (`jobs`, 0: one a processor), and what a failure stops."""
+    """What a build may use: servers, local actions at once (`jobs`, 0: one a CPU), and what a failure stops."""
 
     servers: Servers = field(default_factory=Servers)
     jobs: int = 0
     keep_going: bool = True
+
+
+@dataclass(frozen=True)
+class FarmLimits:
+    """The limits of a build: its patience with an unreachable server and with one that refuses connections, the
+    allowed foreign nodes, its GPU time.
+    """
+
+    patience_s: float = 300.0
+    dead_after_s: float = 15.0
+    allowed: frozenset[str] = frozenset()
+    max_gpu_s: float | None = None

@@ -1,4 +1,4 @@
-"""The clips of a build that are not made yet: which wait, which failed, the tasks at work on them. Asks no server."""
+"""The clips of a build that are not made yet, waiting or failed, and the tasks working on them. Calls no server."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from ltxflow.farm.journal import Submissions
 from ltxflow.farm.workers import Attempt, QueuedClip
 
 
-class Tickets:
-    """Where clips wait, in the film's order, and what becomes of each. `wake` is set when there may be one to place."""
+class ClipQueue:
+    """Clips that wait, in film order, and what happens to each. `wake` is set when one may be placed."""
 
     def __init__(self, submissions: Submissions, emit: Callable[[Event], None]) -> None:
         self.submissions = submissions
-        self.pending: list[QueuedClip] = []  # in the film's order; any server may take them
-        self.homing: list[QueuedClip] = []  # those that only one server may take: see `ComfyExecutor._go_home`
+        self.pending: list[QueuedClip] = []  # in film order; any server may take them
+        self.pinned: list[QueuedClip] = []  # only one server may take them: see `ComfyExecutor._start_pinned`
         self.open: set[QueuedClip] = set()
         self.wake = asyncio.Event()
-        self.has_barred = False  # whether any clip was ever refused by a server
+        self.has_exclusions = False  # whether a server ever refused a clip
         self.bug: BaseException | None = None
         self._emit = emit
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # Tasks of our own: none fails unheard
+    # Our tasks: none fails silently
 
-    def spawn(self, work: Coroutine[Any, Any, None], ticket: QueuedClip | None = None) -> asyncio.Task[None]:
-        """Begin a task; where it fails, its ticket fails, or without one all of them do."""
+    def spawn(self, work: Coroutine[Any, Any, None], clip: QueuedClip | None = None) -> asyncio.Task[None]:
+        """Begin a task. When it fails, its clip fails, or without one all of them do."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:  # a bug of ours: the build stops on it
-                self.bug = self.bug or (None if ticket else error)
-                for each in [ticket] if ticket else list(self.open):
+            if not task.cancelled() and (error := task.exception()) is not None:  # a bug: the build stops on it
+                self.bug = self.bug or (None if clip else error)
+                for each in [clip] if clip else list(self.open):
                     self.fail(each, error)
 
         task.add_done_callback(ended)
         return task
 
     async def end_tasks(self) -> None:
-        """Cancel all that is at work, and wait for it."""
+        """Cancel all tasks and wait for them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -52,58 +52,58 @@ class Tickets:
 
     # Waiting
 
-    def put(self, ticket: QueuedClip) -> None:
-        """Have a clip wait: for the one server that may take it, or for any."""
-        if not ticket.done.done():
-            self.has_barred = self.has_barred or bool(ticket.barred)
-            queue = self.homing if ticket.adopt or ticket.pinned else self.pending
-            insort(queue, ticket, key=lambda each: each.place)
+    def put(self, clip: QueuedClip) -> None:
+        """Make a clip wait, for the one server that may take it, or for any."""
+        if not clip.done.done():
+            self.has_exclusions = self.has_exclusions or bool(clip.excluded)
+            queue = self.pinned if clip.adopt or clip.pinned else self.pending
+            insort(queue, clip, key=lambda each: each.place)
             self.wake.set()
 
-    def remove(self, ticket: QueuedClip) -> None:
-        """It waits no longer."""
-        for queue in (self.homing, self.pending):
-            if ticket in queue:
-                queue.remove(ticket)
+    def remove(self, clip: QueuedClip) -> None:
+        """Remove a clip that no longer waits."""
+        for queue in (self.pinned, self.pending):
+            if clip in queue:
+                queue.remove(clip)
 
-    def set_free(self, ticket: QueuedClip) -> None:
-        """Any server may take it from now on."""
-        self.homing.remove(ticket)
-        self.put(ticket)
+    def unpin(self, clip: QueuedClip) -> None:
+        """Let any server take a pinned clip."""
+        self.pinned.remove(clip)
+        self.put(clip)
 
     def leave(self, attempt: Attempt) -> None:
-        """Free the place that an attempt has on its server, if it still has it."""
-        if attempt.machine.leave(attempt):
+        """Free the slot of an attempt on its server, if it still has it."""
+        if attempt.worker.leave(attempt):
             self.wake.set()
 
-    def back(self, attempt: Attempt) -> None:
-        """Have its clip wait once more."""
+    def requeue(self, attempt: Attempt) -> None:
+        """Make the clip of an attempt wait again."""
         self.leave(attempt)
         attempt.is_over = True
-        self.put(attempt.ticket)
+        self.put(attempt.clip)
 
-    # What becomes of one
+    # How one ends
 
-    def again(self, attempt: Attempt, outcome: str, cause: str) -> None:
-        """End this attempt in the journal, and queue the clip once more, saying why."""
+    def restart(self, attempt: Attempt, outcome: str, cause: str) -> None:
+        """End this attempt in the journal and queue its clip again, with the reason."""
         self.finish(attempt, outcome, cause)
-        attempt.ticket.adopt = None
-        self.tell(attempt.ticket, f"starts again: {cause}", "info" if attempt.is_withdrawn else "warning")
-        attempt.ticket.cause = cause
-        self.back(attempt)
+        attempt.clip.adopt = None
+        self.notify(attempt.clip, f"starts again: {cause}", "info" if attempt.is_withdrawn else "warning")
+        attempt.clip.cause = cause
+        self.requeue(attempt)
 
     def finish(self, attempt: Attempt, outcome: str, cause: str) -> None:
         """End this attempt in the journal."""
         assert attempt.submission is not None
         attempt.is_over = True
-        self.submissions.finished(attempt.submission, attempt.ticket.key, outcome, cause)
+        self.submissions.finished(attempt.submission, attempt.clip.key, outcome, cause)
 
-    def fail(self, ticket: QueuedClip, error: BaseException) -> None:
-        """Give a clip up: who waits for it hears why."""
-        self.remove(ticket)
-        if not ticket.done.done():
-            ticket.done.set_exception(error)
+    def fail(self, clip: QueuedClip, error: BaseException) -> None:
+        """Fail a clip with the error that its caller gets."""
+        self.remove(clip)
+        if not clip.done.done():
+            clip.done.set_exception(error)
 
-    def tell(self, ticket: QueuedClip | None, message: str, level: str = "info") -> None:
-        """Say something to the person, of a clip or of all."""
-        self._emit(Notice(message, level, ticket.job.target if ticket else ""))
+    def notify(self, clip: QueuedClip | None, message: str, level: str = "info") -> None:
+        """Show a message to the user, about a clip or in general."""
+        self._emit(Notice(message, level, clip.job.target if clip else ""))

@@ -1,1 +1,1 @@
-"""ltxflow.lock: read, write, merge."""
+"""Read, write and merge ltxflow.lock."""

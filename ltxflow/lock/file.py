@@ -1,42 +1,43 @@
-"""The lock's file for as long as a verb runs: what others write there meanwhile is merged, never overwritten.
+"""Hold the lock file while a verb runs: merge the changes that others write to it, and never overwrite them.
 
-A build takes hours, and git waits for nobody.
+A build takes hours, and other programs (git) write the lock in that time.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ltxflow.core.digest import digest_bytes, digest_file
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.lock.merge import Merged, merge
 from ltxflow.lock.model import Lock, lock_text, read_lock, write_lock
 
 
 class LockConflict(LtxflowError):
-    """What somebody else wrote to the lock meanwhile cannot be read, so that nothing was written over it."""
+    """Others changed the lock, and the result cannot be read, so that nothing was written over it."""
 
 
 class LockFile:
-    """Knows the lock as it was last read or written. `name` is how the file is called in messages."""
+    """The lock as it was last read or written. `name` is the file's name in messages."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self._known, self._digest = Lock(), ""
 
     def read(self, *, is_known: bool = False) -> Lock:
-        """Return the lock as it is now, as `read_lock` says."""
-        self._digest = self._there()  # first: what is written in between is merged then
+        """Return the lock as it is now; see `read_lock`."""
+        self._digest = self._there()  # first, so that a write in between is merged later
         self._known = read_lock(self.path, self.name, is_known=is_known)
         return self._known
 
     def save(self, lock: Lock) -> Merged:
-        """Given the lock as it is to be, write it; return it with what others wrote since it was read or written.
+        """Write a lock, merged with the changes of others since it was read or written; return the result.
 
-        Raise Overtaken, and write nothing, where that cannot be read.
+        Raise LockConflict, and write nothing, where their changes cannot be read.
         """
         merged = Merged(lock)
-        if not self.is_as_left():
+        if not self.is_unchanged():
             try:
                 theirs = read_lock(self.path, self.name)
             except LtxflowError as error:
@@ -51,8 +52,8 @@ class LockFile:
         """The digest of the file as it was last read or written, "" without one."""
         return self._digest
 
-    def is_as_left(self) -> bool:
-        """Whether the file is as it was last read or written: others write it, too, and git does."""
+    def is_unchanged(self) -> bool:
+        """Return whether the file is as it was last read or written; git and other people write it, too."""
         return self._there() == self._digest
 
     def _there(self) -> str:
@@ -63,7 +64,5 @@ class LockFile:
 
 
 def merge_problems(merged: Merged, name: str) -> list[Problem]:
-    """Given what came of a lock and of what others wrote to it meanwhile, return what a person should know."""
-    message = f"{name} was written by somebody else meanwhile: what both say is in it now"
-    first = Problem(message, hint="look at what became of it with: git diff", level="warning")
-    return [first, *(Problem(clash.message, hint=clash.hint, level="warning") for clash in merged.clashes)]
+    """Return warnings about a merge with the changes of others: that it happened, and its conflicts."""
+    return [problem("K016", name=name), *(replace(each.problem, level="warning") for each in merged.conflicts)]

@@ -1,7 +1,4 @@
-"""`ltxflow.lock`: per clip the pick, its takes and their digests, a line each; per model what `auto` came to.
-
-Knows no store, no plan.
-"""
+"""Read and write `ltxflow.lock`: a line per clip with pick, takes and digests, a line per model with its choices."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for
+from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for, problem
 from ltxflow.core.regular import is_damage, read_bytes
+from ltxflow.core.target import Target
 from ltxflow.store.blobs import is_digest
 
 LOCK_VERSION = 1
@@ -30,22 +28,22 @@ _LINE = re.compile(
     r"|model:[a-z0-9][a-z0-9./-]*)"
     r":\s+(?P<json>\S.*)"
 )
-MODEL = "model:"  # what begins the line of a model
+MODEL = "model:"  # the line of a model begins with it
 _VERSION = re.compile(r"ltxflow-lock:\s+(?P<version>\S.*?)\s*")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")
-# what JSON lets stand in a string but YAML does not print (YAML 1.2, 5.1), or takes for the end of a line
+# characters that JSON allows in a string, but YAML does not print (YAML 1.2, 5.1), or reads as the end of a line
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class LockTake:
-    """What one take came to. `digest` and `facts` are those of its `video`, or of a reference's `image`, which has no
-    frames; `outputs`: every other output's digest.
+    """The result of one take.
 
-    `seed` is the derived seed as first used, None where only seeds written in the project were. `source` says
-    what made it: "comfyui", or a file that was pinned. `tries` is how many seeds were tried by themselves, and came
-    out badly: with so many tried there is no other.
+    `digest` and `facts` are those of its `video`, or of a reference's `image`, which has no frames; `outputs` has the
+    digest of every other output. `seed` is the derived seed as first used, None where only seeds written in the project
+    were. `source` names the maker: "comfyui", or a file that was pinned. `tries` is the number of seeds that were tried
+    automatically without a good result.
     """
 
     key: Key
@@ -58,7 +56,7 @@ class LockTake:
     tries: int = 0
 
     def output(self, name: str) -> Output | None:
-        """Given an output's name, return what the lock knows of it: but for `video`, the digest alone."""
+        """Return the output of a name, or None; only `video` has facts here."""
         if name == "video":
             return Output(self.digest, {"frames": self.frames, **self.facts})
         found = self.outputs.get(name)
@@ -67,7 +65,7 @@ class LockTake:
 
 @dataclass(frozen=True)
 class LockEntry:
-    """A clip's line: which take is picked, all takes by number, and a human's word on the picked one."""
+    """A clip's line: the picked take, all takes by number, and a person's decision on the picked one."""
 
     pick: int
     takes: Mapping[int, LockTake] = field(default_factory=dict)
@@ -76,11 +74,12 @@ class LockEntry:
 
     @property
     def picked(self) -> LockTake | None:
+        """The picked take, None while it does not exist."""
         return self.takes.get(self.pick)
 
     @cached_property
     def text(self) -> str:
-        """What stands behind the clip in its line. Kept: the file is written with every clip that is finished."""
+        """The text after the clip in its line; cached, since the file is written after every finished clip."""
         return _entry_text(self)
 
 
@@ -88,7 +87,7 @@ class LockEntry:
 class Lock:
     """The whole file: clip path (`hook/b`), or name of a made reference (`reference:hero`) → its entry.
 
-    `choices` are what `auto` came to, by the model's name: {weights: {role: precision}, quality, stages}, each only
+    `choices` are the results of `auto` by the model's name: {weights: {role: precision}, quality, stages}, each only
     where it was to be chosen.
     """
 
@@ -96,34 +95,35 @@ class Lock:
     choices: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _EMPTY)
 
     def mentions(self, word: str) -> bool:
-        """Whether a word may stand in one of its lines: a quick look that spares reading them all."""
+        """Return whether a word may occur in one of its lines: a quick check that avoids parsing them all."""
         return word in self.entries.text if isinstance(self.entries, _Lines) else True
 
     def take(self, clip: str, take: int) -> LockTake | None:
+        """Return a take of a clip or reference, or None."""
         entry = self.entries.get(clip)
         return None if entry is None else entry.takes.get(take)
 
 
 def made_of(entry: str) -> str:
-    """Given the name of an entry, return the output that its takes' digests are of: a clip's or a reference's."""
-    return "image" if entry.startswith("reference:") else "video"
+    """Return the name of the output whose digest an entry's takes have, "image" or "video"."""
+    return "image" if Target(entry).is_reference else "video"
 
 
 # --- changes: each returns a new Lock
 
 
 def with_entry(lock: Lock, clip: str, entry: LockEntry) -> Lock:
-    """Given a clip's path and its new entry, return the lock with it."""
+    """Return the lock with a new entry of a clip."""
     return replace(lock, entries={**lock.entries, clip: entry})
 
 
 def without(lock: Lock, clip: str) -> Lock:
-    """Given a clip's path, return the lock without it."""
+    """Return the lock without a clip."""
     return replace(lock, entries={path: entry for path, entry in lock.entries.items() if path != clip})
 
 
 def with_choices(lock: Lock, model: str, choices: Mapping[str, Any]) -> Lock:
-    """Given what `auto` came to for a model, return the lock with it beside what was chosen before."""
+    """Return the lock with the results of `auto` for a model, added to its earlier choices."""
     known = lock.choices.get(model, _EMPTY)
     weights = {**known.get("weights", {}), **choices.get("weights", {})}
     united = {**known, **choices, **({"weights": weights} if weights else {})}
@@ -131,9 +131,9 @@ def with_choices(lock: Lock, model: str, choices: Mapping[str, Any]) -> Lock:
 
 
 def with_take(lock: Lock, clip: str, take: int, made: LockTake) -> Lock:
-    """Given what a take came to, return the lock with it. Take 1 is the pick until a person picks another.
+    """Return the lock with the result of a take. Take 1 is the pick until a person picks another.
 
-    A human's word was about bytes: where the picked take's digest changes, status and reason go.
+    A person's decision concerns bytes: where the picked take's digest changes, status and reason are dropped.
     """
     entry = lock.entries.get(clip, LockEntry(pick=1))
     before = entry.takes.get(take)
@@ -144,33 +144,33 @@ def with_take(lock: Lock, clip: str, take: int, made: LockTake) -> Lock:
 
 
 def with_pick(lock: Lock, clip: str, take: int) -> Lock:
-    """Given a clip and one of its takes, return the lock with that take in the cut.
+    """Return the lock with a take of a clip as its pick.
 
-    Status and reason were about the other take and go. Raise LtxflowError when there is no such take.
+    Status and reason, which concern the earlier pick, are dropped. Raise LtxflowError for an unknown take.
     """
     entry = lock.entries.get(clip)
     if entry is None or take not in entry.takes:
         known = ", ".join(str(number) for number in sorted(entry.takes)) if entry else ""
-        hint = f"it has {known}; `ltxflow retake {clip}` makes one more" if known else "build it first"
-        raise LtxflowError(Problem(f'"{clip}" has no take {take}', hint=hint))
+        hint = f"pick one of {known}, or make one more with `ltxflow retake {clip}`" if known else None
+        raise LtxflowError(problem("K010.no-such", clip=clip, take=take, hint=hint))
     if take == entry.pick:
         return lock
     return with_entry(lock, clip, replace(entry, pick=take, status="", reason=""))
 
 
 def with_status(lock: Lock, clip: str, status: str, reason: str = "") -> Lock:
-    """Given a human's word on a clip's picked take, return the lock with it. Raise LtxflowError without."""
+    """Return the lock with a person's decision on a clip's picked take. Raise LtxflowError without a take."""
     entry = lock.entries.get(clip)
     if entry is None:
-        raise LtxflowError(Problem(f'"{clip}" has no take yet', hint="build it first"))
+        raise LtxflowError(problem("K010.none", clip=clip))
     return with_entry(lock, clip, replace(entry, status=status, reason=reason))
 
 
 def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
-    """Given (from, to) pairs of clip paths or of scene ids, return the lock with entries under their new ids.
+    """Return the lock with entries renamed by (from, to) pairs of clip paths or of scene ids, in order.
 
-    One after the other, as written. An entry that is not there, or whose new place is taken, stays: so the
-    pairs may remain in the project after they did their work.
+    A missing entry, or one whose new name is taken, is left alone, so that the pairs may stay in the project after they
+    were applied.
     """
     moves = tuple(moves)
     if not moves:
@@ -188,7 +188,7 @@ def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
 
 
 def lock_text(lock: Lock) -> str:
-    """Given a lock, return its text: YAML, with a line a clip in the order of their paths, to merge well."""
+    """Return the text of a lock: YAML with a line per clip, sorted by path, so that it merges well."""
     lines = {clip: entry.text for clip, entry in lock.entries.items()}
     lines |= {f"{MODEL}{model}": _as_text(_plain_choices(choices)) for model, choices in lock.choices.items()}
     return _HEAD + "".join(f"{name}: {lines[name]}\n" for name in sorted(lines))
@@ -226,7 +226,7 @@ def _sorted(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_lock(text: str, name: str) -> Lock:
-    """Given a lock's text and the name to show, return the Lock. Raise LtxflowError with every bad line."""
+    """Return the Lock of a text; `name` is the file in errors. Raise LtxflowError with every bad line."""
     lines = [line.rstrip("\r") for line in text.removeprefix("\ufeff").split("\n")]
     _refuse_conflicts(lines, name)
     entries: dict[str, LockEntry] = {}
@@ -246,8 +246,7 @@ def parse_lock(text: str, name: str) -> Lock:
             problems.append(bad.problem)
             continue
         if clip in entries or (clip.startswith(MODEL) and clip.removeprefix(MODEL) in choices):
-            hint = "keep one of the two lines; what the other one names stays in the store"
-            problems.append(Problem(f'"{clip}" stands here twice', Span(name, number, 1), hint))
+            problems.append(problem("K011", Span(name, number, 1), name=clip))
         if isinstance(entry, LockEntry):
             entries[clip] = entry
         else:
@@ -260,19 +259,15 @@ def parse_lock(text: str, name: str) -> Lock:
 def _refuse_conflicts(lines: list[str], name: str) -> None:
     found = [number for number, line in enumerate(lines, 1) if _CONFLICT.fullmatch(line)]
     if found:
-        hint = "ltxflow lock merge resolves it; `ltxflow lock setup` lets git do so by itself from now on"
-        message = f'an unresolved merge conflict: "{lines[found[0] - 1]}"'
-        raise LtxflowError(Problem(message, Span(name, found[0], 1), hint))
+        raise LtxflowError(problem("K012", Span(name, found[0], 1), line=lines[found[0] - 1]))
 
 
 def _check_version(line: str, span: Span) -> None:
     found = _VERSION.fullmatch(line)
     if found is None:
-        hint = f'its first line is "ltxflow-lock: {LOCK_VERSION}"; `git checkout` brings back the last good one'
-        raise LtxflowError(Problem(f'"{line[:40]}" does not begin a lock', span, hint))
+        raise LtxflowError(problem("K013.missing", span, line=line[:40], version=LOCK_VERSION))
     if found["version"] != str(LOCK_VERSION):
-        hint = "it was written by another version of ltxflow: upgrade"
-        raise LtxflowError(Problem(f'a lock of version "{found["version"]}" cannot be read', span, hint))
+        raise LtxflowError(problem("K013.other", span, version=found["version"]))
 
 
 class _Bad(Exception):
@@ -281,25 +276,22 @@ class _Bad(Exception):
 
 
 def _parse_line(line: str, name: str, number: int) -> tuple[str, LockEntry | Mapping[str, Any]]:
-    """Return the name that a line begins with, and a clip's entry, or what was chosen for a model."""
+    """Return the name at the start of a line, and a clip's entry, or the choices of a model."""
     found = _LINE.fullmatch(line)
     if found is None:
-        hint = 'a line reads: scene/clip: {"pick": 1, "takes": {…}}'
-        raise _Bad(Problem(f'"{line[:40]}" is not a line of a lock', Span(name, number, 1), hint))
-    hint = "restore this line from git, or delete it: the clip is then looked up in the store again"
+        raise _Bad(problem("K014.form", Span(name, number, 1), line=line[:40]))
+    clip, column = found["clip"], found.start("json") + 1
     try:
         data = json.loads(found["json"])
+        return clip, _choices(data) if clip.startswith(MODEL) else _entry(data)
     except json.JSONDecodeError as error:
-        span = Span(name, number, found.start("json") + error.pos + 1)
-        raise _Bad(Problem(f'"{found["clip"]}": not JSON: {error.msg.lower()}', span, hint)) from None
+        reason = f"not JSON: {error.msg.lower()}"
+        raise _Bad(problem("K014.value", Span(name, number, column + error.pos), name=clip, reason=reason)) from None
     except RecursionError:
-        span = Span(name, number, found.start("json") + 1)
-        raise _Bad(Problem(f'"{found["clip"]}": nested too deeply', span, hint)) from None
-    try:
-        return found["clip"], _choices(data) if found["clip"].startswith(MODEL) else _entry(data)
+        reason = "nested too deeply"
+        raise _Bad(problem("K014.value", Span(name, number, column), name=clip, reason=reason)) from None
     except ValueError as error:
-        span = Span(name, number, found.start("json") + 1)
-        raise _Bad(Problem(f'"{found["clip"]}": {error}', span, hint)) from None
+        raise _Bad(problem("K014.value", Span(name, number, column), name=clip, reason=error)) from None
 
 
 def _entry(data: Any) -> LockEntry:
@@ -374,10 +366,10 @@ def _typed(data: dict[str, Any], name: str, kind: type, otherwise: Any) -> Any:
 
 
 def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
-    """Given the lock's path, return the Lock, an empty one without a file. `name` is shown in errors.
+    """Return the Lock of a file, an empty one without it. `name` is the file in errors.
 
-    Raise LtxflowError, with line and column, for what is damaged or not merged. Of one that `is_known`, since it was
-    read before and is as it was, a line is read when it is asked for.
+    Raise LtxflowError, with line and column, for a damaged file or one with merge conflicts. Lines of a file that
+    `is_known` to be good, since it was read before and is unchanged, are parsed on access.
     """
     shown = name or str(path)
     try:
@@ -386,17 +378,15 @@ def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
         return Lock()
     except OSError as error:
         reason = str(error.strerror) if is_damage(error) else (error.strerror or str(error)).lower()
-        raise LtxflowError(Problem(f'cannot read "{shown}": {reason}', hint=hint_for(error))) from error
+        raise LtxflowError(problem("K015.system", path=shown, reason=reason, hint=hint_for(error))) from error
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start]
         span = Span(shown, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        hint = "restore the file from git, or save it as UTF-8"
-        raise LtxflowError(Problem("not UTF-8", span, hint)) from None
-    if not text.strip():  # we never write one: its takes and words were in it
-        hint = f"`git checkout {path.name}` brings back the last good one; without any, remove it"
-        raise LtxflowError(Problem("a lock with nothing in it", Span(shown, 1, 1), hint))
+        raise LtxflowError(problem("K015.encoding", span)) from None
+    if not text.strip():  # we never write one: takes and decisions are lost
+        raise LtxflowError(problem("K015.empty", Span(shown, 1, 1), name=path.name))
     if not is_known:
         return parse_lock(text, shown)
     lines = _Lines(text, shown)
@@ -404,15 +394,15 @@ def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
 
 
 class _Lines(Mapping[str, LockEntry]):
-    """The entries of a lock's text, each read when it is asked for. Raise LtxflowError then, for a bad line."""
+    """The entries of a lock's text, each parsed on access; a bad line raises LtxflowError then."""
 
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self._name = name
         rows = enumerate(text.split("\n"), 1)
-        told = ((line.partition(": ")[0], (line, number)) for number, line in rows if line.strip() and line[0] != "#")
-        next(told, None)  # the version
-        self._lines = dict(told)
+        lines = ((line.partition(": ")[0], (line, number)) for number, line in rows if line.strip() and line[0] != "#")
+        next(lines, None)  # the version
+        self._lines = dict(lines)
         self._read: dict[str, LockEntry] = {}
         named = [name for name in self._lines if name.startswith(MODEL)]
         self.choices = {name.removeprefix(MODEL): self._parsed(*self._lines.pop(name)) for name in named}
@@ -439,7 +429,7 @@ class _Lines(Mapping[str, LockEntry]):
 
 
 def read_choices(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return what a lock's file has of models, by name; nothing where it cannot be read: who reads it all says so."""
+    """Return the choices of a lock's file by model, empty where it cannot be read: a full read reports that."""
     try:
         return read_lock(path, is_known=True).choices
     except LtxflowError:
@@ -447,9 +437,9 @@ def read_choices(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 def write_lock(path: Path, lock: Lock) -> bool:
-    """Given a lock, write its file, whole or not at all; return whether there was anything to write.
+    """Write a lock's file atomically; return whether it changed.
 
-    Text that says the same already (with any line ends) is left alone, so that git sees no change.
+    A file with the same text (with any line ends) is left alone, so that git sees no change.
     """
     text = lock_text(lock)
     try:

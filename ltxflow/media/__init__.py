@@ -1,1 +1,1 @@
-"""Pictures and sound: the only users of PyAV and Pillow."""
+"""Read, draw and encode pictures and sound: the only users of PyAV, Pillow and numpy."""

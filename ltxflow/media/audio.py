@@ -1,9 +1,7 @@
-"""How long a sound is, by decoding it: what headers say is often wrong. Knows nothing of scenes.
+"""Measure the length of sound files by decoding them, and the loudness and peaks of samples (ITU-R BS.1770-4).
 
-How loud a sound is and how high it peaks (ITU-R BS.1770-4), in numpy alone. Knows no file and no scene.
-
-Sound is an array of float samples, 1.0 at full scale: (samples,) or (channels, samples). Loudness is in LUFS,
-gains and peaks in dB. What is too quiet to be measured has a loudness of -inf.
+Headers often state a wrong length. Samples are float arrays, 1.0 at full scale: (samples,) or (channels, samples).
+Loudness is in LUFS, gains and peaks in dB. Sound that is too quiet to be measured has a loudness of -inf.
 """
 
 from __future__ import annotations
@@ -19,15 +17,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.media.streamed_wav import count_sounds
-
-SOUND_HINT = "give a sound file: wav, flac, mp3, ogg, opus or m4a"
 
 
 @dataclass(frozen=True)
 class SoundFacts:
-    """A sound as it plays: `samples` per channel at `sample_rate` Hz."""
+    """The length of a sound when played: `samples` per channel at `sample_rate` Hz."""
 
     samples: int
     sample_rate: int
@@ -39,40 +35,32 @@ class SoundFacts:
 
 
 def measure_sound(path: Path) -> SoundFacts:
-    """Given a file with sound in it, return how much of it there is.
+    """Return the length of the sound in a file, by decoding every sample.
 
-    Every sample is decoded: streamed WAVs (sizes 0 or 0xFFFFFFFF) and half files have headers that lie. AAC
-    and mp3 without a Xing header come out some ms long, by padding that really plays. Raise LtxflowError when
-    the file is missing, unreadable, without a sound track, without a single sample, or several files in one.
+    Streamed WAVs (sizes 0 or 0xFFFFFFFF) and incomplete files have wrong headers. AAC and mp3 without a Xing header
+    come out some ms long, by padding that really plays. Raise LtxflowError when the file is missing, unreadable,
+    without a sound track, without a single sample, or several files in one.
     """
     if not path.is_file():
-        raise LtxflowError(Problem(f'there is no sound file "{path.name}"', code="missing"))
+        raise LtxflowError(problem("M001.sound", name=path.name))
     if (count := count_sounds(path)) > 1:
-        message = f'"{path.name}" has {count} sounds run together: players stop at the end of the first'
-        raise LtxflowError(Problem(message, hint="export it again as one sound", code="unreadable"))
+        raise LtxflowError(problem("M002.run-together", name=path.name, count=count))
     samples = rate = channels = 0
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise LtxflowError(Problem(f'"{path.name}" has no sound track', hint=SOUND_HINT, code="no-sound"))
+                raise LtxflowError(problem("M007", name=path.name))
             for frame in container.decode(container.streams.audio[0]):
                 samples += frame.samples
                 rate = rate or frame.sample_rate
                 channels = channels or len(frame.layout.channels)
                 if frame.sample_rate != rate:
-                    raise LtxflowError(_changing(path))
+                    raise LtxflowError(problem("M002.rate", name=path.name))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(f'"{path.name}" cannot be read as sound', hint=SOUND_HINT, code="unreadable")
-        raise LtxflowError(problem) from error
+        raise LtxflowError(problem("M002.sound", name=path.name)) from error
     if samples == 0:
-        raise LtxflowError(Problem(f'"{path.name}" is silent: it holds no samples', hint=SOUND_HINT, code="empty"))
+        raise LtxflowError(problem("M003.sound", name=path.name))
     return SoundFacts(samples, rate, channels)
-
-
-def _changing(path: Path) -> Problem:
-    return Problem(
-        f'"{path.name}" changes its sample rate on the way', hint="export it again, as wav", code="unreadable"
-    )
 
 
 Sound = NDArray[np.floating]
@@ -100,15 +88,15 @@ class Loudness:
 
 
 def measure_loudness(sound: Sound, rate: int) -> Loudness:
-    """Given samples at `rate` Hz, return their integrated loudness and true peak."""
+    """Return the integrated loudness and true peak of samples at `rate` Hz."""
     return Loudness(integrated_lufs(sound, rate), true_peak_db(sound))
 
 
 def integrated_lufs(sound: Sound, rate: int) -> float:
-    """Given samples at `rate` Hz, return the gated loudness in LUFS; -inf when all of it is below the gate.
+    """Return the gated loudness of samples at `rate` Hz in LUFS, -inf when all of it is below the gate.
 
-    One channel counts once, as BS.1770 has it: played by two speakers it is 3 LU louder. Five or six channels
-    are L R C (LFE) Ls Rs, any other number counts alike. What is shorter than a gating block is one block.
+    One channel counts once, as in BS.1770: played by two speakers it is 3 LU louder. Five or six channels are
+    L R C (LFE) Ls Rs; other numbers of channels have equal weights. Sound shorter than a gating block is one block.
     """
     channels = _channels(sound)
     count = channels.shape[1]
@@ -128,9 +116,9 @@ def integrated_lufs(sound: Sound, rate: int) -> float:
 
 
 def true_peak_db(sound: Sound) -> float:
-    """Given samples, return the highest peak of the curve through them in dBTP; -inf for digital silence.
+    """Return the highest peak of the curve through samples in dBTP, -inf for digital silence.
 
-    An estimate by 4 times oversampling: at most 0.7 dB low at half the rate, much less for what is heard.
+    An estimate by 4 times oversampling: at most 0.7 dB low at half the rate, much less at audible frequencies.
     """
     channels = _channels(sound)
     peak = float(np.abs(channels).max(initial=0.0))
@@ -145,10 +133,10 @@ def true_peak_db(sound: Sound) -> float:
 
 
 def gain_to(target_lufs: float, measured: Loudness, ceiling_db: float = math.inf) -> float:
-    """Given what was measured, return the gain in dB that brings it to the target; 0 for what is silent.
+    """Return the gain in dB that brings a measured sound to a target loudness, 0 for silence.
 
-    With a `ceiling_db` the true peak stays below it, and the sound quieter than asked where it must. A mix
-    that ends in a limiter needs none.
+    A `ceiling_db` keeps the true peak below it, if necessary with a quieter result. A mix that ends in a limiter needs
+    none.
     """
     if math.isinf(measured.lufs):
         return 0.0
@@ -156,7 +144,7 @@ def gain_to(target_lufs: float, measured: Loudness, ceiling_db: float = math.inf
 
 
 def amplitude(gain_db: float) -> float:
-    """Given a gain in dB, return what samples are multiplied by."""
+    """Return the factor of a gain in dB."""
     return float(10 ** (gain_db / 20))
 
 
@@ -169,10 +157,9 @@ def _weights(channels: int) -> tuple[float, ...]:
 
 
 def _energies(samples: NDArray[np.float64], rate: int, edges: list[int]) -> NDArray[np.float64]:
-    """Given one channel, return the sum of its K-weighted squares between each two edges.
+    """Return the sums of the K-weighted squares of one channel between successive edges.
 
-    Filtered by multiplying spectra, which bends the end of each chunk into its start: that part, `settle`, is
-    only there to be thrown away.
+    Filters by multiplying spectra, which wraps the end of each chunk into its start: that part, `settle`, is discarded.
     """
     sums = np.zeros(len(edges) - 1)
     settle = rate // 2
@@ -189,7 +176,7 @@ def _energies(samples: NDArray[np.float64], rate: int, edges: list[int]) -> NDAr
 
 @lru_cache(maxsize=4)
 def _response(rate: int, size: int) -> NDArray[np.complex128]:
-    """The two filters of BS.1770-4 annex 1 at any rate; at 48 kHz their published coefficients come out.
+    """Return the response of both filters of BS.1770-4 annex 1 at any rate, equal to the published one at 48 kHz.
 
     The analogue prototypes (frequency, gain, Q) are those of libebur128 and pyloudnorm.
     """
@@ -236,7 +223,7 @@ def _energy(lufs: float) -> float:
 
 @cache
 def _interpolators() -> tuple[NDArray[np.float64], ...]:
-    """Filters for the curve 1/4, 1/2 and 3/4 of the way to the next sample: a sinc in a Kaiser window."""
+    """Return filters for the curve 1/4, 1/2 and 3/4 of the way to the next sample: a sinc in a Kaiser window."""
     filters = []
     for phase in range(1, PHASES):
         place = np.arange(-REACH, REACH + 1) + phase / PHASES

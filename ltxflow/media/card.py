@@ -1,7 +1,7 @@
-"""The still part of a slate, and where everything on it stands. Knows nothing of time but its length.
+"""Lay out and draw the still part of a slate.
 
-What is drawn follows from the spec and the reference alone; position in the film and titles are not part of
-it, so that reordering and renaming redraw nothing.
+The drawing depends on the spec and the reference alone; position in the film and titles are not part of it, so that
+reordering and renaming redraw nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Light = NDArray[np.float32]  # of each pixel, from 0 to 1
 
 @dataclass(frozen=True)
 class SlateSpec:
-    """All that a slate shows but the reference picture. `width` and `height` are even, in px."""
+    """The content of a slate except the reference picture. `width` and `height` are even, in px."""
 
     width: int
     height: int
@@ -39,12 +39,12 @@ class SlateSpec:
     take: int
     prompt: str
     camera: str = ""
-    starts: str = ""  # what it starts from, where there is no picture of that
+    starts: str = ""  # the start of the clip, without a picture of it
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand, by the size alone, so that a reader of frame numbers needs no more than that."""
+    """The positions on a slate, which follow from its size alone, so that frame numbers can be read with it."""
 
     width: int
     height: int
@@ -81,7 +81,7 @@ class Layout:
 
     @property
     def blocks(self) -> range:
-        """The left edges: a white one, the bits from the highest, and one that makes their white ones even."""
+        """The left edges of the blocks: a white one, the bits from the highest, and a parity bit."""
         step = self.block + max(1, self.block // 5)
         count = NUMBER_BITS + 2
         left = (self.width - count * step) // 2
@@ -93,7 +93,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Palette:
-    """One hue for all, from the scene's id: clips of a scene belong together at a glance."""
+    """Colours of one hue, from the scene's id, so that the clips of a scene look related."""
 
     accent: Colour
     text: Colour
@@ -118,12 +118,12 @@ class Palette:
 
 
 def lot(scene: str, what: str) -> float:
-    """A number from 0 to 1 that a scene keeps for good."""
+    """Return a permanent pseudo-random number from 0 to 1 for a property of a scene."""
     return int.from_bytes(hashlib.sha256(f"slate/{what}/{scene}".encode()).digest()[:4], "big") / 2**32
 
 
 def _oklch(lightness: float, chroma: float, hue: float) -> Colour:
-    """Given a colour in OKLCH (bottosson.github.io/posts/oklab), return it in 8-bit sRGB."""
+    """Convert a colour in OKLCH (bottosson.github.io/posts/oklab) to 8-bit sRGB."""
     a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
@@ -141,7 +141,7 @@ def _oklch(lightness: float, chroma: float, hue: float) -> Colour:
 
 
 def draw_card(spec: SlateSpec, reference: Path | None = None) -> Image.Image:
-    """Given a spec, return the still part of its slate, with an empty strip."""
+    """Draw the still part of a slate, with an empty strip."""
     layout, palette = Layout.of(spec.width, spec.height), Palette.of(spec.scene)
     picture = None if reference is None else open_image(reference)
     card = _background(layout, palette, leader=picture is None)
@@ -169,12 +169,12 @@ def draw_card(spec: SlateSpec, reference: Path | None = None) -> Image.Image:
 
 
 def _share(picture: Image.Image, area: Area) -> float:
-    """How large a picture becomes in an area."""
+    """Return the scale of a picture that is fitted into an area."""
     return min((area[2] - area[0]) / picture.width, (area[3] - area[1]) / picture.height)
 
 
 def _background(layout: Layout, palette: Palette, leader: bool) -> Image.Image:
-    """A glow from the upper left, dithered against bands; with `leader`, a film leader's rings and cross."""
+    """Draw a glow from the upper left, dithered against bands; with `leader`, a film leader's rings and cross."""
     y, x = np.mgrid[0 : layout.height, 0 : layout.width].astype(np.float32)
     diagonal = math.hypot(layout.width, layout.height)
     far = np.clip(np.hypot(x, y) / (diagonal * 0.92), 0, 1)
@@ -207,7 +207,7 @@ def _leader(x: Light, y: Light, radius: float, layout: Layout) -> Light:
 
 
 def _draw_edges(draw: ImageDraw.ImageDraw, spec: SlateSpec, layout: Layout, palette: Palette) -> None:
-    """The clapper's stripes along the top; at the bottom the strip, its track and a tick for every second."""
+    """Draw the clapper's stripes along the top; at the bottom the strip, its track and a tick for every second."""
     tall = max(3, layout.size(0.95, 3))
     step = tall * 2.4
     draw.rectangle((0, 0, layout.width, tall - 1), fill=palette.strip)
@@ -228,7 +228,7 @@ def _draw_edges(draw: ImageDraw.ImageDraw, spec: SlateSpec, layout: Layout, pale
 
 
 def _draw_badge(card: Image.Image, layout: Layout, palette: Palette) -> int:
-    """ANIMATIC, and what that means. Return where it ends."""
+    """Draw ANIMATIC, and its meaning. Return its lower edge."""
     style = Style(layout.size(1.55), 800, 0.12)
     pad = round(style.size * 0.75)
     left, top = layout.margin, max(layout.size(0.95, 3) + 3, round(layout.margin * 0.92))
@@ -249,7 +249,7 @@ def _draw_badge(card: Image.Image, layout: Layout, palette: Palette) -> int:
 def _draw_title(
     draw: ImageDraw.ImageDraw, spec: SlateSpec, palette: Palette, layout: Layout, area: tuple[int, int, int]
 ) -> int:
-    """Which clip, large; under it the take and the numbers. Return where they end."""
+    """Draw the clip's name, large; below it the take and the numbers. Return their lower edge."""
     left, top, right = area
     scene, clip = plain(spec.scene), plain(spec.clip)
     least = layout.size(2.6, 10)
@@ -289,7 +289,7 @@ def _draw_words(
     layout: Layout,
     area: Area,
 ) -> None:
-    """Where it starts, the camera's move, and as much of the prompt as is readable."""
+    """Draw the start, the camera's move, and as much of the prompt as is readable."""
     left, top, right, bottom = area
     label = Style(layout.size(1.2, 7), 700, 0.14)
     blocks = (
@@ -314,7 +314,7 @@ def _draw_words(
 
 
 def _draw_picture(card: Image.Image, picture: Image.Image, palette: Palette, layout: Layout, area: Area) -> int:
-    """The reference, whole and framed, at the top of its area. Return where its label ends."""
+    """Draw the whole reference, framed, at the top of its area. Return the lower edge of its label."""
     left, top, right, bottom = area
     label = Style(layout.size(1.2, 7), 700, 0.14)
     room = (right - left, max(8, bottom - top - round(label.size * 2.0)))
@@ -338,7 +338,7 @@ def _paste(card: Image.Image, colour: Colour, mask: Image.Image, at: tuple[int, 
 
 
 def _rounded(width: int, height: int, radius: float) -> Image.Image:
-    """A smooth mask of a box with round corners, from the distance to its edge."""
+    """Return a smooth mask of a box with round corners, from the distance to its edge."""
     return _mask(np.clip(0.5 - _outside(width, height, radius, 0), 0, 1))
 
 
@@ -352,7 +352,7 @@ def _mask(light: Light) -> Image.Image:
 
 
 def _outside(width: int, height: int, radius: float, around: int) -> Light:
-    """How far each pixel of a box and `around` px about it lies outside its rounded edge."""
+    """Return the distance of each pixel of a box, and of `around` px about it, to its rounded edge."""
 
     def beyond(side: int) -> Light:
         along = np.arange(-around, side + around, dtype=np.float32)

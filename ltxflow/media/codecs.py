@@ -1,4 +1,7 @@
-"""Which libraries read, draw and encode here, by version, and whether they can do what films need. Decodes nothing."""
+"""Report the libraries that read and encode media, and define the settings that make encoded bytes repeatable.
+
+A separate module, since slates, segments, joined films and converted videos share these settings.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ import av
 import PIL
 from av.codec.codec import UnknownCodecError
 
-NEEDED = (("libx264", "w"), ("aac", "w"), ("h264", "r"), ("aac", "r"))  # what slates are written with, clips read with
+NEEDED = (("libx264", "w"), ("aac", "w"), ("h264", "r"), ("aac", "r"))  # to write slates and films, and to read clips
+
+THREADS = 2  # x264's bytes depend on it; parts are encoded side by side
+BITEXACT_FILE = 0x400  # libavformat AVFMT_FLAG_BITEXACT: no version tag
+BITEXACT_CODEC = 0x800000  # libavcodec AV_CODEC_FLAG_BITEXACT
+BT709, LIMITED, FULL = 1, 1, 2  # libavutil AVCOL_SPC_BT709 (and its kin), AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 
 
 def media_libraries() -> dict[str, str]:
-    """Return library → version: PyAV, the FFmpeg inside it, Pillow."""
+    """Return library → version of PyAV, the FFmpeg inside it, and Pillow."""
     try:
         binding = version("av")
     except PackageNotFoundError:  # vendored
@@ -22,7 +30,7 @@ def media_libraries() -> dict[str, str]:
 
 
 def missing_codecs() -> list[str]:
-    """Return the names of needed encoders and decoders that the FFmpeg inside PyAV was built without."""
+    """Return the needed encoders and decoders that the FFmpeg inside PyAV lacks."""
     missing = []
     for name, mode in NEEDED:
         try:

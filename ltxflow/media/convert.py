@@ -1,6 +1,6 @@
-"""Turn a video of any container into an mp4 that every browser plays: H.264 and AAC. Knows no clip.
+"""Convert a video in any container to an mp4 that every browser plays: H.264 and AAC.
 
-H.264 and AAC are taken over packet by packet, without loss; other codecs are encoded again. Pictures come on an even
+H.264 and AAC are copied packet by packet, without loss; other codecs are encoded again. Pictures are placed on an even
 grid of the file's own rate: containers that count milliseconds (Matroska, WebM) would make 24 a second uneven.
 """
 
@@ -20,11 +20,10 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.mp4 import AGAIN
-from ltxflow.media.segment import BITEXACT_CODEC, BITEXACT_FILE, THREADS
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.media.codecs import BITEXACT_CODEC, BITEXACT_FILE, THREADS
 
-PRESET, CRF = "medium", 14  # what was encoded once with loss is encoded once more: next to none is lost now
+PRESET, CRF = "medium", 14  # the source is lossy already: lose next to nothing more
 KEY_S = 2  # a player can go to any of these
 AAC_BPS = 192_000
 AAC_BLOCK = 1024  # samples in a frame of AAC
@@ -34,7 +33,7 @@ SILENT_RATE = 48000  # Hz of a track that is added
 
 @dataclass(frozen=True)
 class Converted:
-    """What was done: names of container and codecs, before and after. `added_silence`: there was no sound."""
+    """A conversion: the names of the source's container and codecs. `added_silence`: it had no sound."""
 
     container: str
     codecs: tuple[str, ...]
@@ -55,13 +54,12 @@ def convert_to_mp4(source: Path, out: Path) -> Converted:
     try:
         with av.open(str(source)) as file:
             if not file.streams.video:
-                raise LtxflowError(Problem(f'"{source.name}" has no picture', hint=AGAIN, code="no-video"))
+                raise LtxflowError(problem("M006.again", name=source.name))
             with av.open(str(out), "w", format="mp4") as made:
                 made.flags |= BITEXACT_FILE
                 return _convert(source, file, made)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        message = f'"{source.name}" cannot be made an mp4: {str(error).lower()}'
-        raise LtxflowError(Problem(message, hint=AGAIN, code="damaged")) from error
+        raise LtxflowError(problem("M004.convert", name=source.name, reason=str(error).lower())) from error
 
 
 def _convert(source: Path, file: InputContainer, made: OutputContainer) -> Converted:
@@ -69,7 +67,7 @@ def _convert(source: Path, file: InputContainer, made: OutputContainer) -> Conve
     sound: AudioStream | None = next(iter(file.streams.audio), None)
     codec, rate = _codec(video), video.average_rate or video.guessed_rate
     if not rate:
-        raise ValueError("it names no frame rate")
+        raise ValueError("it has no frame rate")
     container = source.suffix.removeprefix(".").lower()
     codecs = (codec, *([_codec(sound)] if sound else []))
     pictures = _copied(source, video, made, rate) if codec == "h264" else _encoded(source, video, made, rate)
@@ -86,12 +84,12 @@ def _convert(source: Path, file: InputContainer, made: OutputContainer) -> Conve
 
 
 def _codec(stream: VideoStream | AudioStream) -> str:
-    """The codec's name, not that of a library that decodes it."""
+    """Return the codec's name, not that of a library that decodes it."""
     return str(stream.codec_context.codec.canonical_name)
 
 
 def _in_order(*tracks: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """Yield the packets of all tracks by time: none has to be kept until the others come."""
+    """Yield the packets of all tracks by time, so that none must be kept in memory."""
     waiting: dict[int, Packet[Any]] = {}
     for number, track in enumerate(tracks):
         if (packet := next(track, None)) is not None:
@@ -104,7 +102,7 @@ def _in_order(*tracks: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
 
 
 def _packets(source: Path, kind: str) -> Iterator[Packet[Any]]:
-    """Yield the packets of one track: each track is read by itself, so that both can be asked for by time."""
+    """Yield the packets of one track, from a separate reader, so that tracks can be interleaved by time."""
     with av.open(str(source)) as file:
         stream = (file.streams.video if kind == "video" else file.streams.audio)[0]
         for packet in file.demux(stream):
@@ -119,7 +117,7 @@ def _frames(source: Path, kind: str) -> Iterator[Any]:
 
 
 def _begin(source: Path) -> Fraction:
-    """When the first picture is shown, in seconds by the file's clock: that is 0 in the mp4, for the sound too."""
+    """Return the time of the first picture in seconds, which becomes 0 in the mp4, for the sound too."""
     return min((_time(packet) for packet in _packets(source, "video")), default=Fraction(0))
 
 
@@ -131,11 +129,11 @@ def _count(source: Path) -> int:
 
 
 def _copied(source: Path, video: VideoStream, made: OutputContainer, rate: Fraction) -> Iterator[Packet[Any]]:
-    """Yield the packets as they are, each at its place on the grid of the rate."""
+    """Return the unchanged packets, each at its place on the grid of the rate."""
     stream = made.add_stream_from_template(video)
     stream.time_base = base = Fraction(1, 1) / rate
     places = _grid([_time(packet) for packet in _packets(source, "video")], rate)
-    late = max(0, *(number - place for number, place in enumerate(places)))  # frames: what comes first is shown later
+    late = max(0, *(number - place for number, place in enumerate(places)))  # frames between decoding and display
 
     def packets() -> Iterator[Packet[Any]]:
         for number, packet in enumerate(_packets(source, "video")):
@@ -147,14 +145,14 @@ def _copied(source: Path, video: VideoStream, made: OutputContainer, rate: Fract
 
 
 def _time(part: Any) -> Fraction:
-    """When a packet or a frame is due, in seconds."""
+    """Return the time of a packet or a frame, in seconds."""
     if part.pts is None or part.time_base is None:
         raise ValueError("parts of it have no time")
     return Fraction(part.pts * part.time_base)
 
 
 def _grid(times: list[Fraction], rate: Fraction) -> list[int]:
-    """Return the number of the frame that each time is, from 0. Raise ValueError where two would be one."""
+    """Return the frame number of each time, from 0. Raise ValueError where two would be equal."""
     first = min(times, default=Fraction(0))
     places = [round((time - first) * rate) for time in times]
     if sorted(places) != list(range(len(places))):
@@ -167,7 +165,7 @@ def _encoded(source: Path, video: VideoStream, made: OutputContainer, rate: Frac
     stream.width, stream.height, stream.pix_fmt = video.codec_context.width, video.codec_context.height, "yuv420p"
     context, known = stream.codec_context, video.codec_context
     context.time_base, context.thread_count, context.gop_size = 1 / rate, THREADS, round(KEY_S * rate)
-    context.max_b_frames = 0  # see cutting.py: x264 weighs them by memory that it never wrote
+    context.max_b_frames = 0  # see segment.py: x264 weighs them by memory that it never wrote
     context.color_primaries, context.color_trc = known.color_primaries, known.color_trc
     context.colorspace, context.color_range = known.colorspace, known.color_range
     context.flags |= BITEXACT_CODEC

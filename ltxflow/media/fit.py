@@ -1,4 +1,7 @@
-"""How a picture meets the frame it is for: what is cut off, barred or enlarged. Opens no file, imports no library."""
+"""Compare a picture with the frame it must fill: the parts cut off, barred or upscaled.
+
+A separate module, since a plan uses it and must not import Pillow.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Literal
 
 from ltxflow.core.digest import Digest
 
-PREPARE_VERSION = "1"  # part of what a clip is keyed by: raise it when the same picture comes out differently
-VIDEO_VERSION = "1"  # the same for a video: of `media.video.prepare_video`
+PREPARE_VERSION = "1"  # part of a clip's key: raise it when the same picture comes out differently
+VIDEO_VERSION = "1"  # the same for `media.video.prepare_video`
 
 Fit = Literal["cover", "contain", "stretch"]
 
@@ -19,7 +22,7 @@ STRETCHED_NOTED = 1.05
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """A picture as it is seen: size in px, upright. `pixels` is of the decoded picture, not of the file."""
+    """A picture as displayed: size in px, upright. `pixels` is the digest of the decoded picture, not of the file."""
 
     pixels: Digest
     width: int
@@ -28,9 +31,9 @@ class ImageFacts:
 
 
 def fit_warnings(facts: ImageFacts, size: tuple[int, int], fit: Fit) -> list[str]:
-    """Given a picture and the frame it is for, return what will be lost in words.
+    """Return descriptions of the losses when a picture is fitted into a frame of `size` px.
 
-    Noted are more than 10 % cut or barred, and more than 1.05 times enlarged or distorted.
+    Mentions more than 10 % cut or barred, and more than 1.05 times upscaled or distorted.
     """
     across, down = size[0] / facts.width, size[1] / facts.height
     ratio = min(across, down) / max(across, down)
@@ -45,5 +48,5 @@ def fit_warnings(facts: ImageFacts, size: tuple[int, int], fit: Fit) -> list[str
     scale = min(across, down) if fit == "contain" else max(across, down)
     if scale > ENLARGED_NOTED:
         small = f"{facts.width}x{facts.height} is small for {size[0]}x{size[1]}"
-        found.append(f"it is enlarged {scale:.2f}x: {small}")
+        found.append(f"it will be upscaled {scale:.2f}×: {small}")
     return found

@@ -1,10 +1,6 @@
-"""Decodes a file to the end and says what does not decode. Knows no film; looks at no picture.
+"""Take things out of pictures and videos: single frames, posters, faults of decoding, and ComfyUI's workflow.
 
-Pictures out of a video, decoded. Knows frames by number; nothing of clips.
-
-One picture of a video as a small JPEG: what is shown where the video is not played. Knows no clip.
-
-The workflow that ComfyUI writes into the pictures and videos it makes. Decodes no picture and no frame.
+Frames have numbers from 0. A poster is a small JPEG, shown where the video is not played.
 """
 
 from __future__ import annotations
@@ -23,23 +19,22 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.regular import open_regular
 from ltxflow.media.fit import ImageFacts
 from ltxflow.media.image import open_image, read_image, save_png
-from ltxflow.media.mp4 import AGAIN
 from ltxflow.media.probe import probe_mp4
 
 
 def undecodable(path: Path) -> str:
-    """Given an mp4, decode all of its pictures and sound; return why that fails, or an empty text."""
+    """Decode all pictures and sound of an mp4; return the reason if that fails, or ""."""
     try:
         facts = probe_mp4(path)
         pictures = 0
         with av.open(str(path)) as container:
             for stream in container.streams:
                 if stream.type in ("video", "audio"):
-                    stream.codec_context.options = {"err_detect": "explode"}  # else what is broken is drawn over
+                    stream.codec_context.options = {"err_detect": "explode"}  # else faults are concealed
             for packet in container.demux():
                 if packet.stream.type in ("video", "audio"):
                     pictures += sum(isinstance(frame, VideoFrame) for frame in packet.decode())
@@ -55,21 +50,21 @@ Picture = NDArray[np.uint8]  # (height, width, 3), RGB
 
 
 def last_frame(path: Path) -> Picture:
-    """Given a video, return the last picture that decodes, by the colour tags the file carries.
+    """Return the last picture of a video that decodes, by the file's colour tags.
 
-    The whole file is decoded: half a second for 121 frames of 1536x1024. Raise LtxflowError when it is
-    missing, damaged or without pictures.
+    Decodes the whole file: half a second for 121 frames of 1536x1024. Raise LtxflowError when it is missing, damaged or
+    without pictures.
     """
     last = None
     for frame in _decoded(path):
         last = frame
     if last is None:
-        raise _without_frames(path)
+        raise LtxflowError(problem("M008.none", name=path.name))
     return _picture(last)
 
 
 def frame_at(path: Path, index: int) -> Picture:
-    """Given a video and a frame's number from 0, return that picture. Raise LtxflowError where there is none.
+    """Return the picture of a video with a number from 0. Raise LtxflowError where it does not exist.
 
     Decodes from the start, which is exact for every file.
     """
@@ -79,14 +74,15 @@ def frame_at(path: Path, index: int) -> Picture:
             if count == index:
                 return _picture(frame)
             count += 1
-    message = f'"{path.name}" has no frame {index}' + (f": it ends after {count}" if count else "")
-    raise LtxflowError(Problem(message, hint="frames are numbered from 0", code="no-frame"))
+    if count:
+        raise LtxflowError(problem("M009.past-end", name=path.name, frame=index, count=count))
+    raise LtxflowError(problem("M009.none", name=path.name, frame=index))
 
 
 def save_frame(source: Path, index: int | None, out: Path) -> ImageFacts:
-    """Given a video, or a picture that is its last frame already, save that frame as PNG and return what it shows.
+    """Save a frame of a video, or a picture that is its last frame already, as PNG, and return its facts.
 
-    `index` counts from 0, None is the last one. Raise LtxflowError where there is no such frame.
+    `index` counts from 0, None is the last frame. Raise LtxflowError for a frame that does not exist.
     """
     with open(open_regular(source), "rb") as file:
         is_picture = file.read(len(PNG)) == PNG
@@ -98,14 +94,14 @@ def save_frame(source: Path, index: int | None, out: Path) -> ImageFacts:
 
 
 def decode_count(path: Path) -> int:
-    """Given a video, decode all of it, pictures and sound, and return how many pictures there were.
+    """Decode all pictures and sound of a video, and return the number of pictures.
 
-    Finds what `probe_mp4` cannot: holes and broken data inside the file. A flipped bit may still pass; only a
+    Finds faults that `probe_mp4` cannot: holes and broken data inside the file. A flipped bit may still pass; only a
     digest finds that. Raise LtxflowError when something does not decode.
     """
     count = sum(1 for _ in _decoded(path))
     if count == 0:
-        raise _without_frames(path)
+        raise LtxflowError(problem("M008.none", name=path.name))
     for _ in _decoded(path, sound=True):
         pass
     return count
@@ -113,23 +109,18 @@ def decode_count(path: Path) -> int:
 
 def _decoded(path: Path, sound: bool = False) -> Iterator[VideoFrame]:
     if not path.is_file():
-        raise LtxflowError(Problem(f'there is no video "{path.name}"', code="missing"))
+        raise LtxflowError(problem("M001.video", name=path.name))
     try:
         with av.open(str(path)) as container:
             streams = container.streams.audio if sound else container.streams.video
             if streams:
                 yield from container.decode(streams[0])  # type: ignore[misc]
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(f'"{path.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
-        raise LtxflowError(problem) from error
+        raise LtxflowError(problem("M004.video", name=path.name)) from error
 
 
 def _picture(frame: VideoFrame) -> Picture:
     return np.ascontiguousarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-
-
-def _without_frames(path: Path) -> LtxflowError:
-    return LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
 
 
 LONG_SIDE = 480  # px
@@ -137,15 +128,14 @@ QUALITY = 82  # of 100; a picture has about 25 kB
 
 
 def draw_poster(video: Path) -> bytes:
-    """Given a video, return its middle picture as a JPEG; the same file and libraries give the same bytes.
+    """Return the middle picture of a video as a JPEG; the same file and libraries give the same bytes.
 
-    Costs the pictures from the key frame before it on. Raise LtxflowError when it does not decode.
+    Decodes from the key frame before it. Raise LtxflowError when that fails.
     """
     try:
         return _jpeg(_middle(video))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(f'"{video.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
-        raise LtxflowError(problem) from error
+        raise LtxflowError(problem("M004.video", name=video.name)) from error
 
 
 def _middle(video: Path) -> Image.Image:
@@ -174,21 +164,21 @@ def _jpeg(picture: Image.Image) -> bytes:
     return out.getvalue()
 
 
-NAMES = ("prompt", "workflow")  # in API format, and as the editor saves it
+NAMES = ("prompt", "workflow")  # in API format, and in the editor's format
 MAX_TEXT = 8 << 20  # characters
 
-# How a file begins. ComfyUI `nodes.py` SaveImage, `comfy_extras/nodes_images.py` and `nodes_video.py`.
+# The first bytes of files. ComfyUI `nodes.py` SaveImage, `comfy_extras/nodes_images.py` and `nodes_video.py`.
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8\xff")
 _VIDEOS = (b"\x1aE\xdf\xa3",)
 
 
 def is_media(head: bytes) -> bool:
-    """Return whether a file begins as a picture or a video does."""
+    """Return whether the first bytes of a file are those of a picture or a video."""
     return head.startswith((*_PICTURES, *_VIDEOS)) or head[4:8] == b"ftyp"
 
 
 def embedded_workflow(file: Path) -> str:
-    """Return the text of the workflow in a picture or video: as it ran, in API format, else as it was edited.
+    """Return the text of the workflow in a picture or video, in API format if present, else the editor's.
 
     Raise LtxflowError for a file that cannot be read, and for one without a workflow.
     """
@@ -199,8 +189,7 @@ def embedded_workflow(file: Path) -> str:
         text = tags.get(name, "")
         if text.lstrip().startswith("{") and len(text) <= MAX_TEXT:
             return _without_constants(text)
-    hint = "servers started with --disable-metadata write none, and many sites strip it: ask for the workflow's file"
-    raise LtxflowError(Problem(f'no workflow is written into "{file.name}"', None, hint, "T020"))
+    raise LtxflowError(problem("M026.none", name=file.name))
 
 
 def _picture_tags(file: Path) -> dict[str, str]:
@@ -209,7 +198,7 @@ def _picture_tags(file: Path) -> dict[str, str]:
             found = {str(name): str(text) for name, text in picture.info.items() if isinstance(text, str)}
             exif = [str(value) for value in picture.getexif().values() if isinstance(value, str)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise LtxflowError(Problem(f'cannot read "{file.name}": {error}', None, "is it whole?", "T020")) from None
+        raise LtxflowError(problem("M026.unreadable", name=file.name, reason=error)) from None
     for value in exif:  # WebP: "prompt:{…}" each in a field
         name, _, text = value.partition(":")
         found.setdefault(name.lower(), text)
@@ -221,7 +210,7 @@ def _video_tags(file: Path) -> dict[str, str]:
         with av.open(str(file), metadata_errors="ignore") as container:
             found = {name.lower(): text for name, text in container.metadata.items()}
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise LtxflowError(Problem(f'cannot read "{file.name}": {error}', None, "is it whole?", "T020")) from None
+        raise LtxflowError(problem("M026.unreadable", name=file.name, reason=error)) from None
     comment = found.get("comment", "")
     if comment.startswith("{") and len(comment) <= MAX_TEXT:  # VHS_VideoCombine
         try:
@@ -234,7 +223,7 @@ def _video_tags(file: Path) -> dict[str, str]:
 
 
 def _without_constants(text: str) -> str:
-    """Return JSON without NaN, which a server writes for what it compares by: `"is_changed": [NaN]`."""
+    """Return JSON without NaN, which servers write for comparison values: `"is_changed": [NaN]`."""
     if "NaN" not in text and "Infinity" not in text:
         return text
     try:

@@ -1,7 +1,7 @@
-"""Reference pictures: what they look like, and the same at the size a model wants. Knows nothing of clips.
+"""Decode reference pictures, and fit them to the size that a model needs.
 
-One decoding for all that follows: upright (EXIF), sRGB (ICC), 8 bits, no transparency, one picture. ComfyUI's
-own loader drops transparency (hidden colours appear) and takes an animated file for a batch; ours does not.
+All pictures are decoded in one way: upright (EXIF), sRGB (ICC), 8 bits, no transparency, one picture. ComfyUI's own
+loader drops transparency (hidden colours appear) and treats an animated file as a batch; ours does not.
 """
 
 from __future__ import annotations
@@ -19,38 +19,36 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltxflow.core.digest import Digest
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.media.fit import Fit, ImageFacts
 
 PIXELS_MAX = 80_000_000
-SIDE_MAX = 65_535  # px, as JPEG has it: decoders keep a pointer for every row, and more
-# No EPS (Pillow would run Ghostscript on it), nothing that has no magic number.
+SIDE_MAX = 65_535  # px, as in JPEG: decoders keep a pointer for every row, and more
+# No EPS (Pillow would run Ghostscript on it), no format without a magic number.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-FORMATS_HINT = "save it as png, jpeg, webp, avif or tiff"
 
-# What Pillow's decoders raise on files they do not like.
+# The errors of Pillow's decoders on bad files.
 _PILLOW = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 
 
 def read_image(path: Path) -> ImageFacts:
-    """Given a picture file, return the digest of what it shows, its size, and what was decided about it.
+    """Return the digest of a picture's pixels, its size, and warnings about its decoding.
 
-    The same picture saved again without loss has the same `pixels`. Raise LtxflowError when the file is
-    missing, unreadable, cut short, of a kind that is not read (svg, heic), or larger than 80 megapixels: that
-    is refused before decoding.
+    The same picture saved again without loss has the same `pixels`. Raise LtxflowError when the file is missing,
+    unreadable, cut short, in an unsupported format (svg, heic), or, before decoding, larger than 80 megapixels.
     """
     picture, notes = _decoded(path)
     return ImageFacts(_digest(picture), picture.width, picture.height, tuple(notes))
 
 
 def open_image(path: Path) -> Image.Image:
-    """Given a picture file, return the RGB picture it shows. Raise LtxflowError as `read_image` does."""
+    """Return the RGB picture in a file. Raise LtxflowError as `read_image` does."""
     return _decoded(path)[0]
 
 
 def save_png(picture: Image.Image, out: Path) -> None:
-    """Given a picture, write it as PNG, without loss and without tags."""
-    picture.save(out, "PNG", compress_level=1, icc_profile=None)  # it is sRGB now, whatever it was
+    """Write a picture as PNG, without loss and without tags."""
+    picture.save(out, "PNG", compress_level=1, icc_profile=None)  # it is sRGB already
 
 
 def prepare_image(
@@ -60,18 +58,17 @@ def prepare_image(
     focus: tuple[float, float] = (0.5, 0.5),
     expect: Digest | None = None,
 ) -> bytes:
-    """Given a picture file and a size in px, return an RGB PNG of exactly that size, resampled with LANCZOS.
+    """Return an RGB PNG of a picture file at exactly a size in px, resampled with LANCZOS.
 
-    `cover` fills the frame and cuts what is over, keeping `focus` (x, y from 0 to 1) as near the middle as
-    the picture allows; `contain` shows all of it between black bars; `stretch` distorts. Raise LtxflowError
-    as `read_image` does, and when the picture is no longer the one whose digest is `expect`.
+    `cover` fills the frame and crops the rest, keeping `focus` (x, y from 0 to 1) as near the middle as the picture
+    allows; `contain` shows all of it between black bars; `stretch` distorts. Raise LtxflowError as `read_image` does,
+    and when the picture's digest differs from `expect`.
     """
     if min(size) < 1 or not all(0 <= f <= 1 for f in focus):
         raise ValueError(f"size {size}, focus {focus}")
     picture, _ = _decoded(path)
     if expect is not None and _digest(picture) != expect:
-        message = f'"{path.name}" changed while the film was being built'
-        raise LtxflowError(Problem(message, hint="build again, to use it as it is now", code="changed"))
+        raise LtxflowError(problem("M018", name=path.name))
     with io.BytesIO() as png:
         _fitted(picture, size, fit, focus).save(png, "PNG", compress_level=1)
         return png.getvalue()
@@ -108,8 +105,8 @@ def _decoded(path: Path) -> tuple[Image.Image, list[str]]:
         if pixels > PIXELS_MAX:
             raise LtxflowError(_too_large(path, f"{pixels / 1e6:.0f}"))
         if max(picture.size) > SIDE_MAX:
-            message = f'"{path.name}" is {picture.width}x{picture.height} px; at most {SIDE_MAX} px a side are read'
-            raise LtxflowError(Problem(message, hint="crop it to the part that is shown", code="too-large"))
+            width, height = picture.size
+            raise LtxflowError(problem("M013.side", name=path.name, most=SIDE_MAX, width=width, height=height))
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             what = "pages" if picture.format == "TIFF" else "frames"
             notes.append(f"it has several {what}; only the first is used")
@@ -121,9 +118,9 @@ def _decoded(path: Path) -> tuple[Image.Image, list[str]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises on a bad file into our error, saying as much as can be said.
+    """Turn Pillow's errors into ours, as specific as possible.
 
-    What it only warns of (odd tags, and sizes above a limit that is higher than ours) is not for our users.
+    Its warnings (odd tags, and sizes above a limit that is higher than ours) are suppressed.
     """
     try:
         with warnings.catch_warnings():
@@ -132,7 +129,7 @@ def _reading(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise LtxflowError(_too_large(path, "more than 170")) from error
     except FileNotFoundError as error:
-        raise LtxflowError(Problem(f'there is no picture "{path.name}"', code="missing")) from error
+        raise LtxflowError(problem("M001.picture", name=path.name)) from error
     except _PILLOW as error:
         raise LtxflowError(_unreadable(path, error)) from error
 
@@ -143,35 +140,33 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _too_large(path: Path, megapixels: str) -> Problem:
-    message = f'"{path.name}" has {megapixels} megapixels; at most {PIXELS_MAX // 1_000_000} are read'
-    return Problem(message, hint="save it smaller: a frame needs no more than two", code="too-large")
+    return problem("M013.megapixels", name=path.name, megapixels=megapixels, most=PIXELS_MAX // 1_000_000)
 
 
 def _unreadable(path: Path, error: BaseException) -> Problem:
+    name = path.name
     if path.is_dir():
-        return Problem(f'"{path.name}" is a folder, not a picture', code="unreadable")
+        return problem("M002.folder", name=name)
     try:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError as refused:
-        return Problem(f'cannot read "{path.name}": {(refused.strerror or "").lower()}', code="missing")
+        return problem("M001.system", name=name, reason=(refused.strerror or "").lower())
     if not head:
-        return Problem(f'"{path.name}" is empty', code="empty")
+        return problem("M003.picture", name=name)
     if b"<svg" in head.lower():
-        return Problem(f'"{path.name}" is an svg drawing', hint="export it as png", code="unreadable")
+        return problem("M002.svg", name=name)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return Problem(f'"{path.name}" is a heic picture', hint=FORMATS_HINT, code="unreadable")
+        return problem("M002.heic", name=name)
     if head.lstrip()[:1] == b"<":
-        hint = "whoever served it answered with a message instead of the file"
-        return Problem(f'"{path.name}" is a web page, not a picture', hint=hint, code="unreadable")
+        return problem("M002.page", name=name)
     if isinstance(error, UnidentifiedImageError):
-        return Problem(f'"{path.name}" is not a picture that can be read', hint=FORMATS_HINT, code="unreadable")
-    hint = "copy or export it again"
-    return Problem(f'"{path.name}" is damaged or cut short: {str(error).lower()}', hint=hint, code="damaged")
+        return problem("M002.picture", name=name)
+    return problem("M004.picture", name=name, reason=str(error).lower())
 
 
 def _rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
-    """Given a loaded picture of any mode, return it in 8-bit sRGB, saying in `notes` what was decided."""
+    """Return a loaded picture of any mode in 8-bit sRGB, adding decisions to `notes`."""
     profile = picture.info.get("icc_profile")
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or picture.has_transparency_data:
         layered = picture.convert("RGBA")
@@ -186,26 +181,26 @@ def _rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _on_plain(colours: Image.Image, alpha: Image.Image, notes: list[str]) -> Image.Image:
-    """Put a picture with see-through parts on white, or on black where what is seen is itself light.
+    """Put a picture with transparent parts on white, or on black if its visible parts are light.
 
-    So a white logo stays readable. One decision a picture, by the mean lightness of what is seen.
+    This keeps a white logo readable. The mean lightness of the visible parts decides for the whole picture.
     """
-    seen = np.asarray(alpha, np.float64)
-    if seen.min() == 255:
+    visible = np.asarray(alpha, np.float64)
+    if visible.min() == 255:
         return colours
     light = np.asarray(colours.convert("L"), np.float64)
-    mean = float((light * seen).sum() / max(seen.sum(), 1))
+    mean = float((light * visible).sum() / max(visible.sum(), 1))
     name = "black" if mean >= 160 else "white"
-    notes.append(f"its see-through parts become {name}: models know no transparency")
+    notes.append(f"its transparent parts become {name}: models have no transparency")
     plain = Image.new("RGB", colours.size, name)
     plain.paste(colours, mask=alpha)
     return plain
 
 
 def _in_8_bits(picture: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of 16 bits or more, which Pillow would clip.
+    """Convert grey of 16 bits or more, which Pillow would clip.
 
-    Whole numbers up to 65535 are 16-bit; other ranges are guessed by the largest value and noted.
+    Whole numbers up to 65535 are 16-bit; other ranges are guessed from the largest value and noted.
     """
     values = np.nan_to_num(np.asarray(picture, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     top = float(values.max(initial=0))
@@ -217,7 +212,7 @@ def _in_8_bits(picture: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Given L, RGB, CMYK or LAB, return sRGB. An sRGB profile changes nothing, not even by rounding."""
+    """Convert L, RGB, CMYK or LAB to sRGB. An sRGB profile changes nothing, not even by rounding."""
     if picture.mode == "LAB":
         return _through(picture, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     if profile:

@@ -1,23 +1,23 @@
-"""What came back, looked at and listened to: still, black, silent, clipped, cut, seen before. Knows no clip.
+"""Measure the picture and sound of a clip: still, black, silent, clipped, cut, equal to another take.
 
 `inspect_video` measures, in one decode pass over pictures 96 px wide; `findings.judge` decides, from those facts and
-thresholds alone, so that other thresholds need no second look.
+thresholds alone, so that other thresholds need no second inspection.
 
-**Frozen.** A picture stands still while nothing of it is seen to change but the light: a global gain and offset is
-fitted and taken out first, and what cells of one brightness do alike, so that flicker and fades are no motion. Then
-two things must hold. On the small grid hardly a cell changes by more than half of all cells do anyway (blotches of a
+**Frozen.** A picture is still while nothing visible in it changes but the light: a global gain and offset is fitted and
+removed first, and the common change of cells of one brightness, so that flicker and fades are no motion. Then two
+conditions must hold. On the small grid hardly a cell changes by more than half of all cells do anyway (blotches of a
 latent, compression); that finds a mouth that speaks or a hand of a clock. And of some rows of real pixels hardly one
 changes by more than faint noise or half a pixel of trembling could: that finds rain, snow and strong grain, which are
 lost on the grid.
 
-**Motion score.** What changed on the grid, less all that noise could be (nearly white there, which motion is not), is
-divided by the mean gradient: by how much of the picture's long side its edges move, on average over the picture. 0 is
-still, 1 is a tenth of the long side a second. Measured on synthetic pictures of 1536 px: a push-in by 3 % a second
+**Motion score.** The change on the grid, less all that noise could be (nearly white there, unlike motion), is divided
+by the mean gradient: by how much of the picture's long side its edges move, on average over the picture. 0 is still,
+1 is a tenth of the long side a second. Measured on synthetic pictures of 1536 px: a push-in by 3 % a second
 0.04, a mouth in 2 % of the picture 0.06, a pan by 2 % of the width a second 0.09 and by 10 % 0.45, a figure of a fifth
 of the picture that crosses it in 5 s 0.5, a pan by half the width a second 2.7; flickering light below 0.02. Fine
 texture and slow motion that are lost on the grid count by the real pixels they change, up to 0.1.
 
-How often this is right, on clips of known kinds, and FFmpeg's freezedetect beside it: docs/explanation/checks.md.
+For its accuracy on clips of known kinds, compared with FFmpeg's freezedetect, see docs/explanation/checks.md.
 """
 
 from __future__ import annotations
@@ -38,10 +38,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import ArrayLike, NDArray
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.media.audio import integrated_lufs, true_peak_db
 from ltxflow.media.findings import PRINT_FORMAT, PRINT_STEP, PRINTS, QUIETEST_DB, WAVES, Findings, FrameRange
-from ltxflow.media.mp4 import AGAIN
 
 Luma = NDArray[np.float32]  # (rows, columns), 0 black … 255 white
 Rows = NDArray[np.uint8]  # (2, pairs, width): rows of a picture as decoded, and those below them
@@ -50,30 +49,30 @@ Light = NDArray[np.float64]
 GRID = 96  # cells along the long side
 GRID_LEAST = 8  # and along the short one
 
-GRAIN = 32.0  # levels, over px a cell: the most that is taken for noise, grain of 11 levels and 2 px
+GRAIN = 32.0  # levels, over px a cell: the most that counts as noise, grain of 11 levels and 2 px
 NOISE_SIGMAS = 1.6  # of one cell, after which a 3×3 mean is not noise: white noise has a third of it
-FAINT = 0.25  # of the most noise: what an encoder gets wrong, more of it in small pictures
+FAINT = 0.25  # of the most noise: errors of an encoder, larger in small pictures
 FAINT_MOST = 1.5  # levels
 LIVELY = 0.1  # of the long side a second
 LAGS_S = (0.0, 0.2, 1.0)  # a frame, and long enough for slow motion to rise above noise
-PLAIN = 1.0  # levels a cell: a picture with less gradient has nothing that could be seen to move
+PLAIN = 1.0  # levels a cell: a picture with less gradient has nothing that could visibly move
 
 VISIBLE = 1.5  # levels: a cell that changed by more than this and the unrest has changed
-UNREST_SIGMAS = 5.0  # of what half of the cells change by anyway: grain, compression, blotches of a latent
-UNREST_MOST = 5.5  # levels: the most that is taken for unrest; what changes more is seen to move
-STILL_SHARE = 0.002  # of the cells may change in a picture that stands still
+UNREST_SIGMAS = 5.0  # of the change in half of the cells: grain, compression, blotches of a latent
+UNREST_MOST = 5.5  # levels: the most that counts as unrest; larger changes are motion
+STILL_SHARE = 0.002  # of the cells may change in a still picture
 STILL_S = 1.0  # shorter ones are not counted in `frozen_share`: slow motion is still for that long
 
 FINE_PIXELS = 12000  # that are compared as they are, in pairs of rows all over the picture
-FINE_LEVELS = 12.0  # a pixel that changed by more than this is seen to change
+FINE_LEVELS = 12.0  # a pixel that changed by more than this changed visibly
 FINE_EDGES = 0.6  # and by this part of the step to its neighbours: half a pixel of trembling
-FINE_SHARE = 0.004  # of those pixels may change in a picture that stands still
-FRESH_PAIRS = 30  # of pictures that are compared to say how many pixels are others after a frame, and after a second
+FINE_SHARE = 0.004  # of those pixels may change in a still picture
+FRESH_PAIRS = 30  # of pictures that are compared for the share of changed pixels, after a frame and after a second
 FRESH_FRAME, FRESH_SECOND = 8.0, 0.2  # motion score of a picture in which all are
 FRESH_MOST = 0.1  # motion score that fine texture alone can have: strong grain is not lively
 
-TONES = 16  # steps of brightness whose change is told apart: highlights that are cut off change by less
-TONE_LEAST = 0.01  # of the cells in a step, below which it is taken to change as the whole does
+TONES = 16  # steps of brightness with separate changes: highlights that are cut off change by less
+TONE_LEAST = 0.01  # of the cells in a step, below which it is assumed to change like the whole
 
 BLACK_LEVEL = 16.0  # of 255. FFmpeg's blackdetect: 25 in 98 % of the picture, which a starry night is as well
 BLACK_SHARE = 0.995
@@ -98,7 +97,7 @@ PLAIN_LUMA = frozenset(["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p",
 
 @dataclass(frozen=True, slots=True)
 class InspectedFrames:
-    """A picture as it is kept: small, and some rows of it as they are."""
+    """A picture as it is kept: reduced to a grid, and some unchanged rows of it."""
 
     cells: Luma
     rows: Rows
@@ -108,32 +107,31 @@ class InspectedFrames:
 
 
 def inspect_video(path: Path) -> Findings:
-    """Given a video, decode it once and return what is to be seen and heard in it.
+    """Decode a video once and return the measurements of its picture and sound.
 
     Costs a quarter of a second more than decoding, for 121 frames of any size. Meant for clips: 45 kB of memory a
-    frame, so an hour needs 4 GB. Whether all frames are there is for `probe_mp4` and `decode_count` to say. Raise
-    LtxflowError when the file is missing, does not decode, or has no pictures.
+    frame, so an hour needs 4 GB. `probe_mp4` and `decode_count` check that all frames exist. Raise LtxflowError when
+    the file is missing, does not decode, or has no pictures.
     """
     if not path.is_file():
-        raise LtxflowError(Problem(f'there is no video "{path.name}"', code="missing"))
+        raise LtxflowError(problem("M001.video", name=path.name))
     try:
         decoded = _decoded(path)
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(f'"{path.name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
-        raise LtxflowError(problem) from error
+        raise LtxflowError(problem("M004.video", name=path.name)) from error
     if not decoded.pictures:
-        raise LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
+        raise LtxflowError(problem("M008.none", name=path.name))
     sound: dict[str, Any] = {}
     if decoded.sound_rate:
-        sound = {"sound_start": round(decoded.sound_start, 3), **_listen(decoded.sound, decoded.sound_rate)}
-    return Findings(**_look(decoded.pictures, decoded.fps, decoded.size), **sound)
+        sound = {"sound_start": round(decoded.sound_start, 3), **_measure_sound(decoded.sound, decoded.sound_rate)}
+    return Findings(**_measure_pictures(decoded.pictures, decoded.fps, decoded.size), **sound)
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     """A whole clip: rates in frames and samples a second (0 without sound), size in px, sound as (channels, samples).
 
-    `sound_start` is by how many seconds the sound begins after the picture.
+    The sound begins `sound_start` seconds after the picture.
     """
 
     pictures: list[InspectedFrames]
@@ -150,7 +148,7 @@ def _decoded(path: Path) -> _Decoded:
     starts: dict[type, float] = {}
     with av.open(str(path)) as container:
         if not container.streams.video:
-            raise LtxflowError(Problem(f'"{path.name}" has no picture', hint=AGAIN, code="no-video"))
+            raise LtxflowError(problem("M006.again", name=path.name))
         video, audio = container.streams.video[0], next(iter(container.streams.audio), None)
         video.thread_type = "AUTO"
         columns, rows = _grid(video.width, video.height)
@@ -175,7 +173,7 @@ def _decoded(path: Path) -> _Decoded:
 
 
 def _samples(block: AudioFrame) -> NDArray[np.float32]:
-    """What is not a number, as a failed model may write it into a float wav, is silence here."""
+    """Return the samples of a block, with silence for NaN, which a failed model may write into a float wav."""
     return np.nan_to_num(block.to_ndarray().astype(np.float32, copy=False), nan=0.0, posinf=1.0, neginf=-1.0)
 
 
@@ -186,14 +184,14 @@ def _grid(width: int, height: int) -> tuple[int, int]:
 
 
 def _row_pairs(width: int, height: int) -> NDArray[np.intp]:
-    """The numbers of the rows that are compared pixel by pixel, each with the one below it: (2, pairs)."""
+    """Return the numbers of the rows that are compared pixel by pixel, each with the one below it: (2, pairs)."""
     count = max(1, min(round(FINE_PIXELS / max(width, 1)), height // 2))
     first = ((np.arange(count) + 0.5) * height / count).astype(np.intp)
     return np.stack([first, np.minimum(first + 1, height - 1)])
 
 
 def _rows_of(frame: VideoFrame, pairs: NDArray[np.intp]) -> Rows:
-    """Those rows of its luma, as decoded: (2, pairs, width)."""
+    """Return pairs of rows of a frame's luma, as decoded: (2, pairs, width)."""
     if frame.format.name not in PLAIN_LUMA:
         return np.asarray(frame.to_ndarray(format="gray"), np.uint8)[pairs]
     plane = frame.planes[0]
@@ -201,14 +199,14 @@ def _rows_of(frame: VideoFrame, pairs: NDArray[np.intp]) -> Rows:
     return luma[pairs, : frame.width].copy()
 
 
-def _look(seen: list[InspectedFrames], fps: Fraction, size: tuple[int, int]) -> dict[str, Any]:
-    """`size` is that of the real pictures, width and height in px."""
-    pictures = [each.cells for each in seen]
+def _measure_pictures(frames: list[InspectedFrames], fps: Fraction, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the findings on the pictures; `size` is the width and height of the real pictures in px."""
+    pictures = [each.cells for each in frames]
     rate, grain = float(fps), GRAIN * max(pictures[0].shape) / max(size)
-    frozen = [run for run in _still_runs(seen) if len(run) > 1]
+    frozen = [run for run in _still_runs(frames) if len(run) > 1]
     counted = [run for run in frozen if len(run) >= min(STILL_S * rate, len(pictures))]
     soft = [_blurred(picture) for picture in pictures]
-    speeds, fresh = _speeds(pictures, soft, rate, grain), _freshness(seen, rate)
+    speeds, fresh = _speeds(pictures, soft, rate, grain), _freshness(frames, rate)
     return {
         "frames": len(pictures),
         "width": size[0],
@@ -235,13 +233,13 @@ def _longest(runs: list[range], rate: float) -> FrameRange:
 
 
 def _runs(claims: ArrayLike) -> list[range]:
-    """Given a claim for each place, return the runs in which it holds."""
+    """Return the runs of places at which a claim holds."""
     edges = np.flatnonzero(np.diff(np.asarray(claims, np.int8), prepend=0, append=0))
     return [range(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _black_runs(pictures: list[Luma]) -> list[range]:
-    """Where it is black; of a fade only what is as dark as its darkest picture."""
+    """Return the black stretches; of a fade only the part as dark as its darkest picture."""
     runs = []
     for run in _runs([_is_black(picture) for picture in pictures]):
         levels = np.array([float(pictures[at].mean()) for at in run])
@@ -254,7 +252,7 @@ def _is_black(picture: Luma) -> bool:
 
 
 def _light(before: Luma, after: Luma) -> tuple[float, float]:
-    """The gain and offset, in levels, that make one picture most like the other."""
+    """Return the gain and offset, in levels, that make one picture most similar to the other."""
     mean, lit = float(before.mean()), float(after.mean())
     a = before - mean
     gain = min(max(float((a * (after - lit)).sum()) / max(float((a * a).sum()), 1e-3), 0.5), 2.0)
@@ -262,14 +260,14 @@ def _light(before: Luma, after: Luma) -> tuple[float, float]:
 
 
 def _change(before: Luma, after: Luma, grain: float) -> tuple[Luma, float]:
-    """How much each 3×3 cells changed but for the light, in levels, and how much of that can be noise."""
+    """Return the change of each 3×3 cells except for the light, in levels, and how much of it can be noise."""
     gain, offset = _light(before, after)
     difference = after - np.clip(gain * before + offset, 0, 255)
     return np.abs(_blurred(difference)), NOISE_SIGMAS * min(_noise(difference), grain)
 
 
 def _blurred(picture: Luma) -> Luma:
-    """The mean of 3×3 cells; one row and column less at each edge."""
+    """Return the mean of 3×3 cells; one row and column less at each edge."""
     rows = picture[:-2] + picture[1:-1] + picture[2:]
     summed: Luma = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     return summed * np.float32(1 / 9)
@@ -281,17 +279,17 @@ def _gradient(picture: Luma) -> float:
 
 
 def _noise(difference: Luma) -> float:
-    """The standard deviation of what is white in it: J. Immerkær, Fast Noise Variance Estimation, 1996, by median."""
+    """Return the standard deviation of white noise: J. Immerkær, Fast Noise Variance Estimation, 1996, by median."""
     down = difference[:-2] - 2 * difference[1:-1] + difference[2:]
     rough = down[:, :-2] - 2 * down[:, 1:-1] + down[:, 2:]
     return float(np.median(np.abs(rough[::2, ::2]))) / (0.6745 * 6)
 
 
 def _speeds(pictures: list[Luma], soft: list[Luma], rate: float, grain: float) -> list[float]:
-    """Given pictures, return how fast each two neighbours move, in long sides a second.
+    """Return the speed of motion between successive pictures, in long sides a second.
 
-    Over a longer lag slow motion shows and fast motion gets lost, over a frame it is the other way round: both
-    err downwards, so the larger is the better.
+    A longer lag reveals slow motion and loses fast motion, a frame does the opposite. Both err downwards, so the larger
+    value is the better.
     """
     edges = np.array([_gradient(picture) + PLAIN for picture in soft])
     best = np.zeros(max(1, len(pictures) - 1))
@@ -306,25 +304,25 @@ def _speeds(pictures: list[Luma], soft: list[Luma], rate: float, grain: float) -
 
 
 def _movement(before: Luma, after: Luma, grain: float) -> float:
-    """The mean change in levels, where it is not noise."""
+    """Return the mean change in levels, ignoring noise."""
     changed, noise = _change(before, after, grain)
     return float(np.where(changed > noise + min(FAINT * grain, FAINT_MOST), changed, 0).mean())
 
 
-def _still_runs(seen: list[InspectedFrames]) -> list[range]:
-    """Cut the clip where it no longer looks like the first picture of a run, for more than one frame."""
+def _still_runs(frames: list[InspectedFrames]) -> list[range]:
+    """Cut the clip where it differs from the first picture of a run for more than one frame."""
     runs = []
     start = 0
-    for at in range(1, len(seen)):
-        ahead = min(at + 1, len(seen) - 1)
-        if _differ(seen[start], seen[at]) and _differ(seen[start], seen[ahead]):
+    for at in range(1, len(frames)):
+        ahead = min(at + 1, len(frames) - 1)
+        if _differ(frames[start], frames[at]) and _differ(frames[start], frames[ahead]):
             runs.append(range(start, at))
             start = at
-    return [*runs, range(start, len(seen))]
+    return [*runs, range(start, len(frames))]
 
 
 def _differ(before: InspectedFrames, after: InspectedFrames) -> bool:
-    """Whether something is seen to have moved: a part of the picture, or fine texture all over it."""
+    """Return whether something moved visibly: a part of the picture, or fine texture all over it."""
     light = _light(before.cells, after.cells)
     if _fine_share(before.rows, after.rows, light) > FINE_SHARE:
         return True
@@ -334,7 +332,7 @@ def _differ(before: InspectedFrames, after: InspectedFrames) -> bool:
 
 
 def _but_for_tones(before: Luma, after: Luma, light: tuple[float, float]) -> Luma:
-    """What changed in each cell, in levels, but for the light, and for what its tone does elsewhere as well.
+    """Return the change of each cell in levels, except for the light, and for the mean change of its tone.
 
     Highlights that were cut off and come back change by another gain than the rest.
     """
@@ -349,7 +347,7 @@ def _but_for_tones(before: Luma, after: Luma, light: tuple[float, float]) -> Lum
 
 
 def _fine_share(before: Rows, after: Rows, light: tuple[float, float]) -> float:
-    """The part of the pixels that plainly changed, but for the light and for what half a pixel of trembling does."""
+    """Return the share of pixels that changed clearly, except for the light and half a pixel of trembling."""
     row, below = before.astype(np.float32) * np.float32(light[0]) + np.float32(light[1])
     step = np.abs(np.diff(row, axis=1))
     edge = np.abs(below - row)
@@ -358,31 +356,31 @@ def _fine_share(before: Rows, after: Rows, light: tuple[float, float]) -> float:
     return float((np.abs(after[0] - row) > FINE_LEVELS + FINE_EDGES * edge).mean())
 
 
-def _freshness(seen: list[InspectedFrames], rate: float) -> float:
-    """How much of a motion score is due to pixels that plainly change, though nothing travels far.
+def _freshness(frames: list[InspectedFrames], rate: float) -> float:
+    """Return the part of a motion score due to pixels that change clearly, though nothing travels far.
 
     From one picture to the next: rain, snow, leaves. Within a second: a slow push-in.
     """
-    second = max(1, min(round(rate), len(seen) - 1))
-    return min(FRESH_MOST, max(FRESH_FRAME * _mean_share(seen, 1), FRESH_SECOND * _mean_share(seen, second)))
+    second = max(1, min(round(rate), len(frames) - 1))
+    return min(FRESH_MOST, max(FRESH_FRAME * _mean_share(frames, 1), FRESH_SECOND * _mean_share(frames, second)))
 
 
-def _mean_share(seen: list[InspectedFrames], lag: int) -> float:
-    starts = range(0, len(seen) - lag, max(1, len(seen) // FRESH_PAIRS))
-    pairs = [(seen[at], seen[at + lag]) for at in starts]
+def _mean_share(frames: list[InspectedFrames], lag: int) -> float:
+    starts = range(0, len(frames) - lag, max(1, len(frames) // FRESH_PAIRS))
+    pairs = [(frames[at], frames[at + lag]) for at in starts]
     shares = [_fine_share(one.rows, other.rows, _light(one.cells, other.cells)) for one, other in pairs]
     return float(np.mean(shares)) if shares else 0.0
 
 
 def _cuts(pictures: list[Luma], soft: list[Luma], around: int) -> list[int]:
-    """Numbers of the pictures that are another scene than the one before; not of flashes of a single frame.
+    """Return the numbers of the pictures that begin another shot, ignoring flashes of a single frame.
 
-    `soft` are the same pictures, blurred. What comes and goes within a few pictures is a whip pan, or something that
-    passes close to the camera.
+    `soft` are the same pictures, blurred. A change that comes and goes within a few pictures is a whip pan, or an
+    object close to the camera.
     """
 
     def unlike(one: int, other: int) -> float:
-        """1 - correlation; 0 where one of them is plain (black, white), or the light hardly changes."""
+        """Return 1 - correlation; 0 where one of them is plain (black, white), or the light hardly changes."""
         a, b = soft[one], soft[other]
         if float(np.abs(a - b).mean()) < CUT_LEVELS or _is_black(pictures[one]) or _is_black(pictures[other]):
             return 0.0
@@ -408,7 +406,7 @@ def _cuts(pictures: list[Luma], soft: list[Luma], around: int) -> list[int]:
 
 
 def _print(pictures: list[Luma]) -> str:
-    """The lowest cosines of 16 pictures, without their mean, a byte each."""
+    """Return the lowest cosines of 16 pictures, without their mean, a byte each."""
     places = [int((n + 0.5) * len(pictures) / PRINTS) for n in range(PRINTS)]
     rows, columns = pictures[0].shape
     across, down = _cosines(columns), _cosines(rows)
@@ -419,16 +417,16 @@ def _print(pictures: list[Luma]) -> str:
 
 @cache
 def _cosines(count: int) -> Light:
-    """Rows that give the amplitude of each cosine over `count` cells, in the unit of the cells."""
+    """Return rows that yield the amplitude of each cosine over `count` cells, in the unit of the cells."""
     waves = np.cos(np.pi * np.arange(WAVES)[:, None] * (np.arange(count) + 0.5) / count)
     result: Light = waves * (np.where(np.arange(WAVES) == 0, 1, 2)[:, None] / count)
     return result
 
 
-# Listening
+# Sound
 
 
-def _listen(blocks: list[NDArray[np.float32]], rate: int) -> dict[str, Any]:
+def _measure_sound(blocks: list[NDArray[np.float32]], rate: int) -> dict[str, Any]:
     sound = np.concatenate(blocks, axis=1)
     count = sound.shape[1]
     lufs = integrated_lufs(sound, rate)
@@ -450,9 +448,9 @@ def _listen(blocks: list[NDArray[np.float32]], rate: int) -> dict[str, Any]:
 
 
 def _silence(sound: NDArray[np.float32], rate: int) -> FrameRange:
-    """The longest time in which no channel is above `SILENT_DB`."""
+    """Return the longest time in which no channel is above `SILENT_DB`."""
     size = min(sound.shape[1], round(rate * BLOCK_S))
-    whole = sound[:, : sound.shape[1] // size * size]  # what is left over is mostly the encoder's padding
+    whole = sound[:, : sound.shape[1] // size * size]  # the rest is mostly the encoder's padding
     power = np.square(whole, dtype=np.float64).reshape(len(sound), -1, size).mean(axis=2)
     quiet = power.max(axis=0) < 10 ** (SILENT_DB / 10)
     return _longest(_runs(quiet), rate / size)

@@ -1,9 +1,9 @@
-"""An mp4 without what was written about it. Knows boxes; decodes and encodes nothing.
+"""Strip the metadata of an mp4, box by box, without decoding or encoding.
 
-ComfyUI stores the whole prompt graph, paths and all, in tags of the files it saves. Dropping boxes by name
-would leave what we have not heard of, so only the boxes that playing needs are carried over, and of the data
-only the bytes that the index names. Content credentials (C2PA) are left as they are. Samples, times, edit lists
-and colour tags stay as they are. The result depends on the input alone: no library's version shows in it.
+ComfyUI stores the whole prompt graph, including paths, in tags of the files it saves. Dropping known boxes by name
+would leave unknown ones, so only the boxes that playing needs are copied, and only the bytes of data that the index
+names. Content credentials (C2PA), samples, times, edit lists and colour tags stay as they are. The result depends on
+the input alone, not on the version of a library.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ Extent = tuple[int, int]  # (offset, end) in bytes of the source
 
 
 def strip_mp4(src: Path, out: Path) -> None:
-    """Given an mp4, write to `out` the same pictures and sound, index first, without any tag, name or date.
+    """Write the pictures and sound of an mp4 to `out`, index first, without any tag, name or date.
 
-    What says who made it stays: credentials before the index, watermarks in the samples. Tracks that are
-    neither picture nor sound (subtitles, timecode) are left out. Same bytes in, same bytes out. Raise
-    LtxflowError when `src` is not a whole mp4.
+    Marks of origin stay: credentials before the index, watermarks in the samples. Tracks that are neither picture nor
+    sound (subtitles, timecode) are left out. The same input gives the same bytes. Raise LtxflowError when `src` is not
+    a complete mp4.
     """
     movie = read_movie(src)
     kept = [track for track in movie.tracks if track.handler in (b"vide", b"soun")]
@@ -70,7 +70,7 @@ def strip_mp4(src: Path, out: Path) -> None:
 
 
 def _merged(extents: list[Extent]) -> list[Extent]:
-    """Given extents in any order, return them sorted, those that touch or overlap joined."""
+    """Return extents sorted, with those that touch or overlap joined."""
     merged: list[Extent] = []
     for at, end in sorted(extents):
         if merged and at <= merged[-1][1]:
@@ -81,7 +81,7 @@ def _merged(extents: list[Extent]) -> list[Extent]:
 
 
 def _moov(movie: Movie, traks: set[Box], extents: list[Extent], data_at: int, wide: bool) -> bytes:
-    """Given the extents, which will stand one after another from `data_at`, return the index of them."""
+    """Return the index of extents that will follow one another from `data_at` on."""
     data = movie.moov
     starts = [at for at, _ in extents]
     places = [data_at, *(data_at + n for n in accumulate(end - at for at, end in extents))]
@@ -92,7 +92,7 @@ def _moov(movie: Movie, traks: set[Box], extents: list[Extent], data_at: int, wi
             return _box(box.kind, b"".join(rebuilt(c) for c in kept if c.kind != b"trak" or c in traks))
         payload = data[box.body : box.end]
         if box.kind in (b"mvhd", b"tkhd", b"mdhd"):
-            times = 16 if payload[:1] == b"\1" else 8  # when it was made and changed
+            times = 16 if payload[:1] == b"\1" else 8  # creation and modification
             return _box(box.kind, payload[:4] + bytes(times) + payload[4 + times :])
         if box.kind == b"hdlr":
             return _box(box.kind, payload[:24] + b"\0")  # the rest is a name in free text

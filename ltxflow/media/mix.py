@@ -1,7 +1,7 @@
-"""The sound of a film, scene by scene: speech in front, the clips' own sound beneath it. Knows samples, no frames.
+"""Mix the sound of a film, scene by scene: speech in front, the clips' own sound beneath it.
 
-Speech is brought to -16 LUFS and the rest to -24; where somebody speaks that goes down by another 12 dB, a little
-before the first word. What is still too loud is limited. Sound is float32 (2, samples) at 48 kHz.
+Speech is normalised to -16 LUFS and the rest to -24, lowered by another 12 dB during speech, from a little before the
+first word. A limiter removes the remaining peaks. Sound is float32 (2, samples) at 48 kHz.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.audio import SOUND_HINT, amplitude, integrated_lufs
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.media.audio import amplitude, integrated_lufs
 
 Sound = NDArray[np.float32]
 
 RATE = 48000
-VOICE_LUFS = -16.0  # what the services for podcasts and web video ask for
+VOICE_LUFS = -16.0  # the norm of services for podcasts and web video
 BED_LUFS = -24.0  # under a voice
-ALONE_LUFS = -20.0  # where nobody speaks in the scene
-MOST_DB = 10.0  # nearly silent clips are not pulled up into noise,
+ALONE_LUFS = -20.0  # in a scene without speech
+MOST_DB = 10.0  # nearly silent clips are not amplified into noise,
 BED_PEAK_DB = -9.0  # nor one knock in them to the front
 
-WINDOW = RATE // 100  # loud or not is decided for 10 ms at a time
+WINDOW = RATE // 100  # loudness is decided for 10 ms at a time
 SPEAKS_DB = -40.0  # dBFS RMS, of speech at its level
 DUCK_DB = -12.0
 LOOK_AHEAD_S, HOLD_S, RELEASE_S = 0.15, 0.25, 0.4
@@ -40,7 +40,7 @@ EDGE = RATE // 200  # and a cut in the sound as much, so that it does not click
 
 @dataclass(frozen=True)
 class Bed:
-    """A clip's own sound in a scene: `count` samples of it from `first` on, heard from `at` on.
+    """A clip's own sound in a scene: `count` samples of it from `first` on, played from `at` on.
 
     The first `fade_in` and the last `fade_out` of them overlap with a neighbour.
     """
@@ -56,7 +56,7 @@ class Bed:
 
 @dataclass(frozen=True)
 class MixedVoice:
-    """What is spoken in a scene, from `at` on."""
+    """The speech of a scene, played from `at` on."""
 
     path: Path
     at: int
@@ -64,7 +64,7 @@ class MixedVoice:
 
 
 def mix(count: int, beds: Sequence[Bed], voice: MixedVoice | None) -> Sound:
-    """Given what is heard in a scene of `count` samples, return it as one sound, no peak above -1.5 dBFS.
+    """Return the sound of a scene of `count` samples, without a peak above -1.5 dBFS.
 
     Raise LtxflowError for a sound that cannot be read.
     """
@@ -98,7 +98,7 @@ def _level_beneath(sound: Sound, lufs: float) -> Sound:
 
 
 def _slopes(bed: Bed) -> Sound:
-    """How loud each sample is: two sounds that overlap keep their power together, and no end clicks."""
+    """Return the gain of each sample: overlapping sounds keep their common power, and no end clicks."""
     gains = np.ones(bed.count, np.float32)
     for length, ends in ((bed.fade_in or EDGE, gains), (bed.fade_out or EDGE, gains[::-1])):
         room = min(length, bed.count)
@@ -107,7 +107,7 @@ def _slopes(bed: Bed) -> Sound:
 
 
 def ducking(spoken: Sound) -> Sound:
-    """Given speech at its level, return what each sample beneath it is multiplied by."""
+    """Return the factor of each sample beneath a speech at its final level."""
     count = spoken.shape[1]
     steps = -(-count // WINDOW)
     power = np.zeros(steps * WINDOW, np.float32)
@@ -127,14 +127,14 @@ def ducking(spoken: Sound) -> Sound:
 
 
 def limited(sound: Sound) -> Sound:
-    """Given a sound, return it with every sample below -1.5 dBFS, turned down for some ms around what was not."""
+    """Return a sound with every sample below -1.5 dBFS, turned down for some ms around each peak."""
     ceiling = np.float32(amplitude(PEAK_DB))
     peaks = np.abs(sound).max(axis=0, initial=0.0)
     if not len(peaks) or peaks.max() <= ceiling:
         return sound
     wanted = np.minimum(1, ceiling / np.maximum(peaks, ceiling)).astype(np.float32)
     width = 2 * LIMIT + 1
-    lowest = _lowest(np.pad(wanted, 2 * LIMIT, constant_values=1), width)  # over all that the mean below looks at
+    lowest = _lowest(np.pad(wanted, 2 * LIMIT, constant_values=1), width)  # over all samples of the mean below
     sums = np.cumsum(np.concatenate([[0.0], lowest.astype(np.float64)]))
     gains = ((sums[width:] - sums[:-width]) / width).astype(np.float32)
     quiet: Sound = np.clip(sound * gains, -ceiling, ceiling)
@@ -142,7 +142,7 @@ def limited(sound: Sound) -> Sound:
 
 
 def _lowest(values: Sound, width: int) -> Sound:
-    """The least of each `width` values in a row, in pieces: a window of 481 samples each would need much memory."""
+    """Return the minimum of each `width` successive values, in pieces, since all windows at once need much memory."""
     step = RATE
     parts = [
         sliding_window_view(values[at : at + step + width - 1], width).min(axis=1)
@@ -152,9 +152,9 @@ def _lowest(values: Sound, width: int) -> Sound:
 
 
 def read_sound(path: Path, first: int = 0, count: int | None = None) -> Sound:
-    """Given a file with sound, return `count` samples of it from `first` on, silence where it has no more.
+    """Return `count` samples of a sound file from `first` on, padded with silence; all samples without a count.
 
-    Without a count it is all there is. Raise LtxflowError when it cannot be read as sound.
+    Raise LtxflowError when it cannot be read as sound.
     """
     parts: list[Sound] = []
     end = None if count is None else first + count
@@ -171,8 +171,7 @@ def read_sound(path: Path, first: int = 0, count: int | None = None) -> Sound:
             else:
                 parts += [np.asarray(block.to_ndarray(), np.float32) for block in resampler.resample(None)]
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(f'"{path.name}" cannot be read as sound', hint=SOUND_HINT, code="unreadable")
-        raise LtxflowError(problem) from error
+        raise LtxflowError(problem("M002.sound", name=path.name)) from error
     whole = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0), np.float32)
     if count is None:
         return whole[:, first:]

@@ -1,7 +1,7 @@
-"""The index of an mp4 file, read with nothing but `struct`. Knows boxes and tracks; decodes nothing.
+"""Read the index of an mp4 file, its boxes and tracks, without decoding.
 
-Boxes and their fields are those of ISO/IEC 14496-12. Everything read from the file is a claim: sizes and
-counts are checked against the bytes that are really there before they are used; nothing recurses on them.
+Boxes and their fields are those of ISO/IEC 14496-12. Nothing read from the file is trusted: sizes and counts are
+checked against the bytes that exist before they are used, and nothing recurses on them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.regular import open_regular
 
 INDEX_MAX_BYTES = 16 << 20  # an hour at 25 fps needs 2 MB
 TOP_MAX = 4096
 TRACKS_MAX = 64
 
-# Content Credentials (C2PA 2.1, "Embedding manifests into BMFF-based assets"): who made a file, signed.
+# Content Credentials (C2PA 2.1, "Embedding manifests into BMFF-based assets"): the signed origin of a file.
 C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
-
-AGAIN = "download or render it again"
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Track:
     handler: bytes  # b"vide", b"soun", …
     box: Box  # its `trak` in `Movie.moov`
     samples: int  # video frames, or packets of sound
-    ticks: int  # how long all samples last, in 1/timescale s
+    ticks: int  # duration of all samples, in 1/timescale s
     timescale: int
     edits: tuple[tuple[int, int], ...]  # (duration in 1/Movie.timescale s, first tick shown or -1)
     chunks: tuple[tuple[int, int], ...]
@@ -59,9 +57,9 @@ class Track:
 
 @dataclass(frozen=True)
 class Movie:
-    """What an mp4 file says of itself, checked against its size: `moov` is the whole index box.
+    """The index of an mp4 file, checked against its size; `moov` is the whole index box.
 
-    `credentials` are the (offset, end) of boxes that say who made it.
+    `credentials` are the (offset, end) of boxes that name its origin.
     """
 
     size: int
@@ -73,21 +71,21 @@ class Movie:
 
 
 def read_movie(path: Path) -> Movie:
-    """Given a finished mp4 file, return its index, with `moov` before or after the data.
+    """Return the index of a finished mp4 file, with `moov` before or after the data.
 
-    Raise LtxflowError when the file is missing, empty, something else, cut short, fragmented, or when its
-    index contradicts itself or names bytes that are not there.
+    Raise LtxflowError when the file is missing, empty, something else, cut short, fragmented, or when its index
+    contradicts itself or names bytes that do not exist.
     """
     try:
         with open(open_regular(path), "rb") as file:
             return _read(file, os.fstat(file.fileno()).st_size, path.name)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise LtxflowError(Problem(f'cannot read "{path.name}": {why}', code="missing")) from error
+        reason = (error.strerror or str(error)).lower()
+        raise LtxflowError(problem("M001.system", name=path.name, reason=reason)) from error
 
 
 def children(data: bytes, box: Box, skip: int = 0) -> list[Box]:
-    """Given a box in `data` whose payload is boxes after `skip` bytes, return them in order.
+    """Return the boxes in the payload of a box in `data`, after `skip` bytes, in order.
 
     Raise ValueError when they do not fit in it.
     """
@@ -103,7 +101,7 @@ def children(data: bytes, box: Box, skip: int = 0) -> list[Box]:
 
 
 def _box(head: bytes, at: int, limit: int) -> Box:
-    """Given the first bytes of a box at `at`, return it; raise ValueError when it does not end by `limit`."""
+    """Return the box at `at` from its first bytes. Raise ValueError when it ends after `limit`."""
     if len(head) < 8:
         raise ValueError("a box breaks off")
     size, kind = struct.unpack_from(">I4s", head)
@@ -115,7 +113,7 @@ def _box(head: bytes, at: int, limit: int) -> Box:
         body = at + 16
     end = limit if size == 0 else at + size
     if end < body or end > limit:
-        raise ValueError("a box is larger than what holds it")
+        raise ValueError("a box is larger than its container")
     return Box(kind, at, body, end)
 
 
@@ -159,14 +157,12 @@ def _credentials(file: BinaryIO, top: list[Box]) -> Iterator[tuple[int, int]]:
 
 def _refuse_others(head: bytes, size: int, name: str) -> None:
     if size == 0:
-        raise LtxflowError(Problem(f'"{name}" is empty', hint=AGAIN, code="empty"))
+        raise LtxflowError(problem("M003.file", name=name))
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start in (b"<", b"{", b"["):
-        what = "a web page" if start == b"<" else "a JSON text"
-        hint = "whoever served it answered with a message instead of the file: open it to read it"
-        raise LtxflowError(Problem(f'"{name}" is {what}, not a video', hint=hint, code="not-mp4"))
+        raise LtxflowError(problem("M025", name=name, kind="a web page" if start == b"<" else "a JSON text"))
     if size >= 8 and not all(32 <= c < 127 or c == 0xA9 for c in head[4:8]):
-        raise LtxflowError(Problem(f'"{name}" is not an mp4 file', hint="give an mp4", code="not-mp4"))
+        raise LtxflowError(problem("M010", name=name))
 
 
 def _top_boxes(file: BinaryIO, size: int, name: str) -> list[Box]:
@@ -179,8 +175,7 @@ def _top_boxes(file: BinaryIO, size: int, name: str) -> list[Box]:
             box = _box(head, at, size)
         except ValueError:
             if not boxes and head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-                problem = Problem(f'"{name}" is not an mp4 file', hint="give an mp4", code="not-mp4")
-                raise LtxflowError(problem) from None
+                raise LtxflowError(problem("M010", name=name)) from None
             claimed = _claimed_size(head)
             missing = f", {at + claimed - size} bytes are missing" if at + claimed > size else ""
             _cut_short(name, f"it ends inside a box at byte {at}{missing}")
@@ -192,7 +187,7 @@ def _top_boxes(file: BinaryIO, size: int, name: str) -> list[Box]:
 
 
 class _Fragmented(Exception):
-    """The index says that the samples are in fragments."""
+    """The samples are in fragments, according to the index."""
 
 
 def _movie(moov: bytes, ftyp: bytes, size: int) -> Movie:
@@ -237,19 +232,19 @@ def _child(data: bytes, box: Box, kind: bytes) -> Box:
 
 
 def _take(data: bytes, box: Box, layout: str, skip: int = 0) -> tuple[Any, ...]:
-    """Given a box, return the fields of `layout` that stand `skip` bytes into its payload."""
+    """Return the fields of `layout`, `skip` bytes into the payload of a box."""
     if box.body + skip + struct.calcsize(layout) > box.end:
         raise ValueError(f"a part of its index breaks off ({box.kind.decode('latin-1')})")
     return struct.unpack_from(layout, data, box.body + skip)
 
 
 def _table(data: bytes, box: Box, columns: str, skip: int = 4) -> list[tuple[int, ...]]:
-    """Given a table box, return its rows: a count `skip` bytes into the payload, then that many rows."""
+    """Return the rows of a table box: a count `skip` bytes into the payload, then that many rows."""
     return list(struct.iter_unpack(">" + columns, _rows(data, box, struct.calcsize(">" + columns), skip)))
 
 
 def _column(data: bytes, box: Box, bits: Literal["I", "Q"], skip: int = 4) -> array[int]:
-    """The same for a table of single numbers, which can be long."""
+    """Return the numbers of a table box with one column, which can be long."""
     numbers = array(bits, _rows(data, box, struct.calcsize(">" + bits), skip))
     if sys.byteorder == "little":
         numbers.byteswap()
@@ -266,10 +261,10 @@ def _rows(data: bytes, box: Box, width: int, skip: int) -> bytes:
 
 
 def _timescale(data: bytes, box: Box) -> int:
-    """`mvhd` and `mdhd` alike: version 1 has 64-bit times."""
+    """Return the time scale of an `mvhd` or `mdhd` box; version 1 has 64-bit times."""
     value: int = _take(data, box, ">I", 20 if data[box.body : box.body + 1] == b"\1" else 12)[0]
     if value == 0:
-        raise ValueError("its clock stands still (time scale 0)")
+        raise ValueError("its time scale is 0")
     return value
 
 
@@ -288,10 +283,10 @@ def _edits(data: bytes, trak: Box) -> tuple[tuple[int, int], ...]:
 
 
 def _format(data: bytes, box: Box, handler: bytes) -> tuple[int, int, int, int]:
-    """(width, height, rate, channels) of the first sample description; zeros where they do not apply."""
+    """Return width, height, rate and channels of the first sample description; 0 where one does not apply."""
     entries = children(data, box, skip=8)
     if not entries:
-        raise ValueError("a track does not say what it holds (stsd)")
+        raise ValueError("a track has no description of its samples (stsd)")
     if handler == b"vide":
         width, height = _take(data, entries[0], ">HH", 24)
         return width, height, 0, 0
@@ -302,7 +297,7 @@ def _format(data: bytes, box: Box, handler: bytes) -> tuple[int, int, int, int]:
 
 
 def _chunks(data: bytes, table: Box) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Given a sample table, return the (offset, length) of every chunk, and how many samples they hold."""
+    """Return the (offset, length) of every chunk of a sample table, and the number of their samples."""
     boxes = {box.kind: box for box in children(data, table)}
     if b"co64" in boxes:
         offsets = _column(data, boxes[b"co64"], "Q")
@@ -328,7 +323,7 @@ def _chunks(data: bytes, table: Box) -> tuple[tuple[tuple[int, int], ...], int]:
 
 
 def _check_extents(movie: Movie, data: list[tuple[int, int]], name: str) -> None:
-    """`data` are the payloads of the `mdat` boxes: every chunk must lie in one of them."""
+    """Check that every chunk lies in a payload of an `mdat` box, whose extents are `data`."""
     data = sorted(data)
     starts = [start for start, _ in data]
     for track in movie.tracks:
@@ -337,7 +332,7 @@ def _check_extents(movie: Movie, data: list[tuple[int, int]], name: str) -> None
             if length and (place < 0 or offset + length > data[place][1]):
                 end = offset + length
                 if end > movie.size:
-                    _cut_short(name, f"its data goes on to byte {end}, the file ends at {movie.size}")
+                    _cut_short(name, f"its data extends to byte {end}, and the file ends at {movie.size}")
                 _damaged(name, f"its index points outside its data, at byte {offset}")
 
 
@@ -348,15 +343,13 @@ def _claimed_size(head: bytes) -> int:
     return int.from_bytes(head[8:16], "big") if size == 1 and len(head) == 16 else size
 
 
-def _cut_short(name: str, why: str) -> NoReturn:
-    raise LtxflowError(Problem(f'"{name}" is cut short: {why}', hint=AGAIN, code="truncated"))
+def _cut_short(name: str, reason: str) -> NoReturn:
+    raise LtxflowError(problem("M005", name=name, reason=reason))
 
 
-def _damaged(name: str, why: str) -> NoReturn:
-    raise LtxflowError(Problem(f'"{name}" is damaged: {why}', hint=AGAIN, code="damaged"))
+def _damaged(name: str, reason: str) -> NoReturn:
+    raise LtxflowError(problem("M004.index", name=name, reason=reason))
 
 
 def _fragmented(name: str) -> NoReturn:
-    hint = f"write it as one piece: ffmpeg -i {name} -c copy -movflags +faststart whole.mp4"
-    what = f'"{name}" is a fragmented mp4, made for streaming'
-    raise LtxflowError(Problem(what, hint=hint, code="fragmented"))
+    raise LtxflowError(problem("M011", name=name))

@@ -1,7 +1,7 @@
-"""Parts of picture and the sound of scenes as one mp4, with chapters and captions. Encodes no picture.
+"""Mux encoded segments and the sound of scenes into one mp4, with chapters and captions.
 
-The packets of the parts are taken over as they are. Sound is asked for scene by scene, so that a long film needs
-no more memory than a short one.
+Copies the packets of the segments unchanged. Reads sound scene by scene, so that a long film needs no more memory than
+a short one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.media.codecs import BITEXACT_CODEC, BITEXACT_FILE
 from ltxflow.media.mix import RATE, Sound
-from ltxflow.media.segment import BITEXACT_CODEC, BITEXACT_FILE
 
 FAST_START = {"movflags": "+faststart"}  # the index first: a browser plays before it has all
 BLOCK = 1024  # samples in a frame of AAC
@@ -55,7 +55,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Caption:
-    """What is read from `start` to `end`, in ms of the film; `italics` are (line, first character, first after it)."""
+    """A caption from `start` to `end`, in ms of the film; `italics` are (line, first character, first after it)."""
 
     start: int
     end: int
@@ -75,9 +75,9 @@ def join_film(
     tags: Mapping[str, str],
     progress: Callable[[int], None] = lambda frames: None,
 ) -> int:
-    """Given parts of picture in order and the sound of the scenes, write the film to `out`; return its frames.
+    """Write segments in order and the sound of the scenes to `out`; return the number of frames.
 
-    The same inputs and libraries give the same bytes. Raise LtxflowError when parts cannot be joined.
+    The same inputs and libraries give the same bytes. Raise LtxflowError when segments cannot be joined.
     """
     try:
         with av.open(str(parts[0])) as first, av.open(str(out), "w", format="mp4", options=FAST_START) as container:
@@ -89,24 +89,24 @@ def join_film(
             texts = _text_stream(container) if captions else None
             container.set_chapters([_chapter(number, chapter, fps) for number, chapter in enumerate(chapters)])
             container.start_encoding()
-            heard, told = _blocks(sounds), list(captions)
+            blocks, waiting = _blocks(sounds), list(captions)
             frames = at = 0
             for packet in _packets(parts, fps):
                 frames += 1
-                while texts is not None and told and told[0].start * fps < frames * 1000:
-                    container.mux(_text(texts, told.pop(0)))
+                while texts is not None and waiting and waiting[0].start * fps < frames * 1000:
+                    container.mux(_text(texts, waiting.pop(0)))
                 packet.stream = video
                 container.mux(packet)
-                while at * fps < frames * RATE and (block := next(heard, None)) is not None:
+                while at * fps < frames * RATE and (block := next(blocks, None)) is not None:
                     at += block.samples
                     container.mux(audio.encode(block))
                 progress(frames)
-            for block in heard:
+            for block in blocks:
                 container.mux(audio.encode(block))
             container.mux(audio.encode(None))
             return frames
     except (av.FFmpegError, OSError) as error:
-        raise LtxflowError(Problem(f'cannot write "{out.name}": {error}', code="encode")) from error
+        raise LtxflowError(problem("M019.write", name=out.name, reason=error)) from error
 
 
 def _audio_stream(container: OutputContainer, bit_rate: int) -> AudioStream:
@@ -147,7 +147,7 @@ def _text(stream: SubtitleStream, caption: Caption) -> Packet[Any]:
 
 
 def _styled(line: str, number: int, italics: Iterable[tuple[int, int, int]]) -> str:
-    """A line in the form of ASS, without what would be read as its markup."""
+    """Return a line in the form of ASS, without characters that would be read as markup."""
     plain = line.replace("{", "(").replace("}", ")").replace("\\", "/")
     parts, at = [], 0
     for of_line, first, end in italics:
@@ -158,7 +158,7 @@ def _styled(line: str, number: int, italics: Iterable[tuple[int, int, int]]) -> 
 
 
 def _packets(parts: Sequence[Path], fps: int) -> Iterator[Packet[Any]]:
-    """The packets of all parts, in the order in which they are shown: one a frame, without B-frames."""
+    """Yield the packets of all segments in display order: one per frame, without B-frames."""
     extradata = None
     done = 0
     for part in parts:
@@ -166,8 +166,7 @@ def _packets(parts: Sequence[Path], fps: int) -> Iterator[Packet[Any]]:
             stream = container.streams.video[0]
             extradata = extradata or stream.codec_context.extradata
             if stream.codec_context.extradata != extradata:
-                problem = Problem(f'"{part.name}" is encoded otherwise than the part before it', code="encode")
-                raise LtxflowError(problem)
+                raise LtxflowError(problem("M019.differs", name=part.name))
             for packet in container.demux(stream):
                 if packet.size == 0:
                     continue  # the end of the stream
@@ -180,7 +179,7 @@ def _packets(parts: Sequence[Path], fps: int) -> Iterator[Packet[Any]]:
 
 
 def _blocks(sounds: Iterable[Sound]) -> Iterator[AudioFrame]:
-    """Sounds one after the other in equal blocks, only the last one shorter."""
+    """Yield successive sounds in equal blocks; only the last one may be shorter."""
     rest = np.zeros((2, 0), np.float32)
     at = 0
     for sound in sounds:

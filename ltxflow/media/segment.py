@@ -1,7 +1,7 @@
-"""A stretch of a film's picture as an encoded part: frames of one video, or of two that dissolve. Knows no scene.
+"""Encode a segment of a film's picture: frames of one video, or of two that dissolve.
 
-Parts of equal settings can be joined packet by packet: each begins with a key frame and refers to nothing before
-it. Dissolves are mixed here, in whole numbers: FFmpeg's own (`xfade`) loses or doubles frames in some versions.
+Segments of equal settings can be joined packet by packet: each begins with a key frame and refers to nothing before it.
+Dissolves are mixed here, in whole numbers, because FFmpeg's (`xfade`) loses or doubles frames in some versions.
 """
 
 from __future__ import annotations
@@ -19,18 +19,13 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.codecs import media_libraries
-from ltxflow.media.mp4 import AGAIN
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.media.codecs import BITEXACT_CODEC, BITEXACT_FILE, BT709, FULL, LIMITED, THREADS, media_libraries
 
 Planes = NDArray[np.uint8]  # yuv420p as PyAV lays it out: Y above U above V, (rows * 3/2, columns)
 Progress = Callable[[int, int], None]
 
-THREADS = 2  # x264's bytes depend on it; parts are encoded side by side
-KEY_S = 2  # a player can go to any of these
-BITEXACT_FILE = 0x400  # libavformat AVFMT_FLAG_BITEXACT: no version tag
-BITEXACT_CODEC = 0x800000  # libavcodec AV_CODEC_FLAG_BITEXACT
-BT709, LIMITED, FULL = 1, 1, 2  # libavutil AVCOL_SPC_BT709, AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+KEY_S = 2  # seconds between key frames, to which a player can seek
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """How a film is encoded: the same for all of its parts."""
+    """The encoding of a film, equal for all of its segments."""
 
     width: int
     height: int
@@ -53,14 +48,14 @@ class EncodeSettings:
     crf: int
 
     def keyed(self) -> dict[str, object]:
-        """All of it that decides the bytes, with the encoder itself: parts of two versions cannot be joined."""
+        """Return all that decides the bytes, with the encoder's version: segments of two versions cannot be joined."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**own, "encoder": media_libraries()["FFmpeg"]}
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A picture over the frames from `first` up to `end` of the part, at (left, top): luma and how much of it."""
+    """A picture over the frames from `first` up to `end` of the segment, at (left, top), as luma and opacity."""
 
     first: int
     end: int
@@ -71,61 +66,61 @@ class Overlay:
 
 
 def cut_part(
-    look: EncodeSettings,
+    settings: EncodeSettings,
     shown: Segment,
     out: Path,
     before: Segment | None = None,
     overlays: Sequence[Overlay] = (),
     progress: Progress = lambda done, frames: None,
 ) -> None:
-    """Given a stretch, write it to `out` as an mp4 without sound, of exactly `shown.frames` frames.
+    """Write a segment to `out` as an mp4 without sound, of exactly `shown.frames` frames.
 
-    With `before`, of as many frames, that one dissolves into it: linear, and the first frame is still all the old
-    one, as Remotion has it. Pictures of another size are scaled to fill, and cropped; colours become bt709. The same
-    frames and libraries give the same bytes. Raise LtxflowError where a video has not those frames.
+    `before`, of as many frames, dissolves into it: linearly, and the first frame still shows only the old picture, as
+    in Remotion. Pictures of another size are scaled to fill, and cropped; colours become bt709. The same frames and
+    libraries give the same bytes. Raise LtxflowError where a video lacks those frames.
     """
-    frames = _mixed(look, before, shown) if before else _fitted(look, shown)
+    frames = _mixed(settings, before, shown) if before else _fitted(settings, shown)
     try:
         with av.open(str(out), "w", format="mp4") as container:
             container.flags |= BITEXACT_FILE
-            stream = _stream(container, look)
+            stream = _stream(container, settings)
             for number, frame in enumerate(frames):
                 frame = _under(frame, number, overlays)
-                frame.pts, frame.time_base = number, Fraction(1, look.fps)
-                frame.pict_type = 0  # else the encoder repeats what another one chose
+                frame.pts, frame.time_base = number, Fraction(1, settings.fps)
+                frame.pict_type = 0  # else the encoder repeats the choice of the source's encoder
                 frame.colorspace, frame.color_range = BT709, LIMITED
                 container.mux(stream.encode(frame))
                 progress(number + 1, shown.frames)
             container.mux(stream.encode(None))
     except (av.FFmpegError, OSError) as error:
-        raise LtxflowError(Problem(f'cannot write "{out.name}": {error}', code="encode")) from error
+        raise LtxflowError(problem("M019.write", name=out.name, reason=error)) from error
 
 
-def _stream(container: OutputContainer, look: EncodeSettings) -> VideoStream:
-    stream = container.add_stream("libx264", rate=Fraction(look.fps))
-    stream.width, stream.height, stream.pix_fmt = look.width, look.height, "yuv420p"
+def _stream(container: OutputContainer, settings: EncodeSettings) -> VideoStream:
+    stream = container.add_stream("libx264", rate=Fraction(settings.fps))
+    stream.width, stream.height, stream.pix_fmt = settings.width, settings.height, "yuv420p"
     context = stream.codec_context
-    context.time_base, context.thread_count = Fraction(1, look.fps), THREADS
-    context.gop_size = KEY_S * look.fps
+    context.time_base, context.thread_count = Fraction(1, settings.fps), THREADS
+    context.gop_size = KEY_S * settings.fps
     # x264 reads memory that it never wrote where it weighs B-frames (`mbtree`, seen at 192x128): other bytes each
     # time. Without them a film is a fifteenth larger, and its packets come in the order in which they are shown.
     context.max_b_frames = 0
     context.color_primaries = context.color_trc = context.colorspace = BT709
     context.color_range = LIMITED
     context.flags |= BITEXACT_CODEC
-    context.options = {"preset": look.preset, "crf": str(look.crf)}
+    context.options = {"preset": settings.preset, "crf": str(settings.crf)}
     return stream
 
 
-def _mixed(look: EncodeSettings, before: Segment, shown: Segment) -> Iterator[VideoFrame]:
-    pairs = zip(_fitted(look, before), _fitted(look, shown), strict=True)
+def _mixed(settings: EncodeSettings, before: Segment, shown: Segment) -> Iterator[VideoFrame]:
+    pairs = zip(_fitted(settings, before), _fitted(settings, shown), strict=True)
     for number, (old, new) in enumerate(pairs):
         planes = dissolved(_planes(old), _planes(new), number, shown.frames)
         yield VideoFrame.from_ndarray(planes, format="yuv420p")
 
 
 def dissolved(old: Planes, new: Planes, number: int, frames: int) -> Planes:
-    """Given two pictures, return the one that is number `number` of `frames` on the way from the first."""
+    """Return picture `number` of `frames` in a dissolve from one picture to another."""
     share = (512 * number + frames) // (2 * frames)  # of 256, rounded
     mixed = old.astype(np.uint16) * np.uint16(256 - share) + new.astype(np.uint16) * np.uint16(share) + np.uint16(128)
     return (mixed >> 8).astype(np.uint8)
@@ -160,13 +155,13 @@ def _lay(plane: Planes, light: Planes, alpha: Planes, left: int, top: int) -> No
 # Reading
 
 
-def _fitted(look: EncodeSettings, stretch: Segment) -> Iterator[VideoFrame]:
+def _fitted(settings: EncodeSettings, stretch: Segment) -> Iterator[VideoFrame]:
     for frame in _decoded(stretch):
-        yield _as(look, frame)
+        yield _as(settings, frame)
 
 
 def _decoded(stretch: Segment) -> Iterator[VideoFrame]:
-    """The frames of a stretch, from the key frame before it on, told by their times; all of them or an error."""
+    """Yield the frames of a segment, found by their times from the key frame before it; all of them or an error."""
     name, wanted = stretch.video.name, stretch.first
     end = stretch.first + stretch.frames
     try:
@@ -190,17 +185,16 @@ def _decoded(stretch: Segment) -> Iterator[VideoFrame]:
                 if wanted == end:
                     return
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        problem = Problem(f'"{name}" does not decode: it is damaged or no video', hint=AGAIN, code="damaged")
-        raise LtxflowError(problem) from error
-    raise LtxflowError(Problem(f'"{name}" has no frame {wanted}', hint=AGAIN, code="no-frame"))
+        raise LtxflowError(problem("M004.video", name=name)) from error
+    raise LtxflowError(problem("M009.segment", name=name, frame=wanted))
 
 
-def _as(look: EncodeSettings, frame: VideoFrame) -> VideoFrame:
-    """A frame in the film's size and colours. Without a tag it is BT.601: so old servers write, and players read."""
+def _as(settings: EncodeSettings, frame: VideoFrame) -> VideoFrame:
+    """Return a frame in the film's size and colours. Untagged frames are BT.601, as written by old servers."""
     is_plain = frame.format.name == "yuv420p" and frame.colorspace == BT709 and frame.color_range != FULL
-    if is_plain and (frame.width, frame.height) == (look.width, look.height):
+    if is_plain and (frame.width, frame.height) == (settings.width, settings.height):
         return frame
-    width, height = _filling(look, frame.width, frame.height)
+    width, height = _filling(settings, frame.width, frame.height)
     scaled = frame.reformat(
         width,
         height,
@@ -210,21 +204,21 @@ def _as(look: EncodeSettings, frame: VideoFrame) -> VideoFrame:
         dst_color_range=LIMITED,
         interpolation="AREA" if width < frame.width else "BICUBIC",
     )
-    return scaled if (width, height) == (look.width, look.height) else _cropped(look, scaled)
+    return scaled if (width, height) == (settings.width, settings.height) else _cropped(settings, scaled)
 
 
-def _filling(look: EncodeSettings, width: int, height: int) -> tuple[int, int]:
-    """The even size at which a picture fills the film's."""
-    scale = max(Fraction(look.width, width), Fraction(look.height, height))
-    return max(look.width, round(width * scale / 2) * 2), max(look.height, round(height * scale / 2) * 2)
+def _filling(settings: EncodeSettings, width: int, height: int) -> tuple[int, int]:
+    """Return the even size at which a picture fills the film's."""
+    scale = max(Fraction(settings.width, width), Fraction(settings.height, height))
+    return max(settings.width, round(width * scale / 2) * 2), max(settings.height, round(height * scale / 2) * 2)
 
 
-def _cropped(look: EncodeSettings, frame: VideoFrame) -> VideoFrame:
-    """The middle of a frame, on even lines: the colours have half the resolution."""
+def _cropped(settings: EncodeSettings, frame: VideoFrame) -> VideoFrame:
+    """Return the middle of a frame, on even lines, since the colours have half the resolution."""
     planes, height = _planes(frame), frame.height
-    left, top = (frame.width - look.width) // 4 * 2, (frame.height - look.height) // 4 * 2
+    left, top = (frame.width - settings.width) // 4 * 2, (frame.height - settings.height) // 4 * 2
     chroma = planes[height:].reshape(2, height // 2, frame.width // 2)
-    parts = [planes[top : top + look.height, left : left + look.width]]
-    rows, columns = slice(top // 2, (top + look.height) // 2), slice(left // 2, (left + look.width) // 2)
-    parts += [plane[rows, columns].reshape(-1, look.width) for plane in chroma]
+    parts = [planes[top : top + settings.height, left : left + settings.width]]
+    rows, columns = slice(top // 2, (top + settings.height) // 2), slice(left // 2, (left + settings.width) // 2)
+    parts += [plane[rows, columns].reshape(-1, settings.width) for plane in chroma]
     return VideoFrame.from_ndarray(np.ascontiguousarray(np.concatenate(parts)), format="yuv420p")

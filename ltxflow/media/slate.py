@@ -1,6 +1,6 @@
-"""The animatic's clip: a slate of the exact size and length, as a real mp4. Knows nothing of a film.
+"""Draw the animatic's clip: a slate of the exact size and length, as a real mp4.
 
-The card is drawn once and kept as the encoder wants it; only the strip at the bottom changes by the frame.
+The card is drawn once and kept in the encoder's format; only the strip at the bottom changes with the frame.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.media.card import NUMBER_BITS, Layout, Palette, SlateSpec, draw_card, lot
+from ltxflow.media.codecs import BITEXACT_CODEC, BITEXACT_FILE, BT709, LIMITED, THREADS
 from ltxflow.media.text_layout import Style, draw_text, width_of
 
 __all__ = ["SlateSpec", "draw_card", "draw_slate", "read_frame_number", "timecode"]
@@ -30,10 +31,6 @@ Bytes = NDArray[np.uint8]
 
 SOUND_RATE = 48000
 SMALLEST = 64  # px
-THREADS = 2  # x264's bytes depend on it
-BITEXACT_FILE = 0x400  # libavformat AVFMT_FLAG_BITEXACT: no version tag
-BITEXACT_CODEC = 0x800000  # libavcodec AV_CODEC_FLAG_BITEXACT
-BT709, LIMITED = 1, 1  # libavutil AVCOL_*_BT709, AVCOL_RANGE_MPEG
 
 
 def draw_slate(
@@ -42,11 +39,11 @@ def draw_slate(
     reference: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Given a spec, write to `out` an mp4 with exactly `spec.frames` frames and sound of that length.
+    """Write a slate to `out`, an mp4 with exactly `spec.frames` frames and sound of that length.
 
-    H.264 (bt709, a key frame a second) and AAC (48 kHz stereo), index first, without tags. The same spec,
-    picture and libraries give the same bytes. `progress` is called with (frames done, frames). `out` is not
-    written atomically: give a temporary place.
+    H.264 (bt709, a key frame a second) and AAC (48 kHz stereo), index first, without tags. The same spec, picture and
+    libraries give the same bytes. `progress` is called with (frames done, frames). `out` is not written atomically:
+    pass a temporary path.
 
     Raise LtxflowError when the size is odd or too small, or the reference cannot be read.
     """
@@ -59,14 +56,14 @@ def draw_slate(
             _encode(container, spec, surface, sound, progress or (lambda done, frames: None))
     except (av.FFmpegError, OSError) as error:
         out.unlink(missing_ok=True)
-        raise LtxflowError(Problem(f'cannot write the slate "{out.name}": {error}', code="encode")) from error
+        raise LtxflowError(problem("M019.slate", name=out.name, reason=error)) from error
 
 
 def read_frame_number(picture: Bytes, size: SlateSpec | tuple[int, int]) -> int:
-    """Given a decoded RGB frame of a slate, return its number from 0 (modulo 4096), as its blocks say.
+    """Return the number of a decoded RGB frame of a slate, from 0 (modulo 4096), by its blocks.
 
-    `size` is what the slate was drawn at; the picture may be a scaled one. Raise LtxflowError when the blocks
-    cannot be read: another picture, or two slates mixed in a dissolve.
+    `size` is that of the slate; the picture may be scaled. Raise LtxflowError when the blocks cannot be read: another
+    picture, or two slates mixed in a dissolve.
     """
     width, height = (size.width, size.height) if isinstance(size, SlateSpec) else size
     layout = Layout.of(width, height)
@@ -78,24 +75,22 @@ def read_frame_number(picture: Bytes, size: SlateSpec | tuple[int, int]) -> int:
         columns = slice(math.floor((left + inset) * across), math.ceil((left + 3 * inset) * across))
         bits.append(float(picture[rows, columns].mean()))
     if any(80 < light < 150 for light in bits):
-        raise LtxflowError(Problem("the frame number is not clear: two slates are mixed here", code="mixed"))
+        raise LtxflowError(problem("M023"))
     first, *number, last = (light >= 150 for light in bits)
     if not first or last != (sum(number) % 2 == 1):
-        raise LtxflowError(Problem("there is no frame number in this picture", code="no-number"))
+        raise LtxflowError(problem("M024"))
     return int("".join("1" if bit else "0" for bit in number), 2)
 
 
 def _check(spec: SlateSpec) -> None:
-    size = f"{spec.width}x{spec.height}"
     if min(spec.width, spec.height) < SMALLEST or spec.width % 2 or spec.height % 2:
-        hint = f"give even numbers of {SMALLEST} px and more"
-        raise LtxflowError(Problem(f'a slate cannot be "{size}"', hint=hint, code="size"))
+        raise LtxflowError(problem("M021", size=f"{spec.width}x{spec.height}", least=SMALLEST))
     if spec.frames < 1 or spec.fps <= 0:
-        raise LtxflowError(Problem(f"a slate cannot have {spec.frames} frames at {spec.fps} fps", code="length"))
+        raise LtxflowError(problem("M022", frames=spec.frames, fps=spec.fps))
 
 
 class Surface:
-    """The picture as encoders want it (yuv420p, bt709, 16–235); `show` changes only its strip."""
+    """The picture in the encoder's format (yuv420p, bt709, 16–235); `show` changes only its strip."""
 
     def __init__(self, card: Image.Image, spec: SlateSpec) -> None:
         self._spec, self._layout = spec, Layout.of(spec.width, spec.height)
@@ -119,7 +114,7 @@ class Surface:
         self._dim = _glyphs(style, self._ground[0], _yuv(np.full((2, 2, 3), palette.muted, np.uint8))[0][0, 0])
 
     def show(self, frame: int) -> Bytes:
-        """Given a frame's number from 0, return the picture with its strip drawn, good until the next."""
+        """Return the picture of a frame, numbered from 0, with its strip drawn; valid until the next call."""
         self._draw_bar(frame)
         left = self._layout.margin
         self._write(left, timecode(frame, self._spec), self._bright)
@@ -135,7 +130,7 @@ class Surface:
         return self.picture
 
     def _draw_bar(self, frame: int) -> None:
-        """Whole pixels in colour, the one at its end by how much of it is done."""
+        """Draw the progress bar, with a partly coloured pixel at its end."""
         done = Fraction(self._layout.width * (frame + 1), self._spec.frames)
         top, bar = self._layout.strip_top, self._layout.bar
         for plane, part, accent, track in zip(self._planes, (1, 2, 2), self._accent, self._track, strict=True):
@@ -162,7 +157,7 @@ class Surface:
 
 
 def timecode(frame: int, spec: SlateSpec) -> str:
-    """Given a frame's number from 0, return its place in the clip: `ss:ff`, from a minute on `mm:ss:ff`."""
+    """Return the time of a frame, numbered from 0, in its clip: `ss:ff`, or `mm:ss:ff` in clips over a minute."""
     rate = math.ceil(spec.fps)
     seconds, rest = divmod(frame, rate)
     if spec.frames <= 60 * rate:
@@ -171,7 +166,7 @@ def timecode(frame: int, spec: SlateSpec) -> str:
 
 
 def _glyphs(style: Style, ground: int, ink: int) -> dict[str, Bytes]:
-    """Luma tiles of what counters are made of, the baseline `style.size` px below their top."""
+    """Return luma tiles of the characters of counters, the baseline `style.size` px below their top."""
     tiles = {}
     for char in "0123456789:/":
         mask = Image.new("RGB", (math.ceil(width_of(char, style)), round(style.size * 1.3)))
@@ -186,9 +181,9 @@ def _reach(text: str, glyphs: dict[str, Bytes]) -> int:
 
 
 def _yuv(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
-    """Given RGB of even size, return Y, U, V by bt709 (ITU-R BT.709-6, 3.3–3.4).
+    """Convert RGB of even size to Y, U, V by bt709 (ITU-R BT.709-6, 3.3–3.4).
 
-    In whole numbers, which come out the same on every machine.
+    Computes in whole numbers, which are the same on every machine.
     """
     red, green, blue = (rgb[:, :, channel].astype(np.int32) for channel in range(3))
     luma = 16 + ((11966 * red + 40254 * green + 4064 * blue + (1 << 15)) >> 16)
@@ -199,9 +194,9 @@ def _yuv(rgb: Bytes) -> tuple[Bytes, Bytes, Bytes]:
 
 
 def _sound(spec: SlateSpec) -> NDArray[np.float32]:
-    """Given a spec, return one channel: a soft note of the scene's own pitch, then a quiet tick each second.
+    """Return one channel of sound: a soft note with the scene's pitch, then a quiet tick each second.
 
-    Peaks stay below -20 dBFS. As many samples as ComfyUI writes: ceil(rate * frames / fps).
+    Peaks stay below -20 dBFS. Has as many samples as ComfyUI writes: ceil(rate * frames / fps).
     """
     fps = Fraction(spec.fps)
     track = np.zeros(math.ceil(SOUND_RATE * spec.frames / fps), np.float32)
@@ -214,7 +209,7 @@ def _sound(spec: SlateSpec) -> NDArray[np.float32]:
 
 
 def _note(pitch: float, peak: float, seconds: float, decay: float) -> NDArray[np.float32]:
-    """A struck bar: a sine and two quieter overtones that die away, from silence to silence."""
+    """Return the sound of a struck bar: a sine and two quieter overtones that decay to silence."""
     t = np.arange(int(seconds * SOUND_RATE)) / SOUND_RATE
     wave = sum(
         level * np.sin(2 * math.pi * pitch * times * t) * np.exp(-t * times / decay)
@@ -241,14 +236,14 @@ def _encode(
     fps = Fraction(spec.fps)
     video, audio = _video_stream(container, spec), _audio_stream(container)
     blocks = _sound_frames(sound)
-    heard = 0
+    samples = 0
     for number in range(spec.frames):
         frame = VideoFrame.from_ndarray(surface.show(number), format="yuv420p")
         frame.pts, frame.time_base = number, 1 / fps
         frame.colorspace, frame.color_range = BT709, LIMITED
         container.mux(video.encode(frame))
-        while heard * fps < (number + 1) * SOUND_RATE and (block := next(blocks, None)) is not None:
-            heard += block.samples
+        while samples * fps < (number + 1) * SOUND_RATE and (block := next(blocks, None)) is not None:
+            samples += block.samples
             container.mux(audio.encode(block))
         progress(number + 1, spec.frames)
     container.mux(video.encode(None))

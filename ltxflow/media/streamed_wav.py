@@ -1,8 +1,8 @@
-"""Sounds that run together in one file: servers that stream send a header with every piece. Decodes nothing.
+"""Split files in which several sounds run together, as servers that stream send a header with every piece.
 
-FFmpeg reads such a file as far as the first header says: of WAV, AIFF, W64, CAF, WebM and MP4 the rest is lost in
-silence, mp3 does not decode, AU gets a click (FFmpeg 8.1; Ogg, FLAC and ADTS are read on). So the file is cut at its
-headers first, and every part is decoded by itself.
+FFmpeg reads such a file up to the length in the first header: of WAV, AIFF, W64, CAF, WebM and MP4 it drops the rest
+silently, mp3 does not decode, AU gets a click (FFmpeg 8.1; Ogg, FLAC and ADTS are read to the end). So the file is cut
+at its headers first, and every part is decoded separately.
 
 Sources: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF), EBU Tech 3306 (RF64), ISO/IEC 14496-12
 (boxes), id3.org (ID3v2), FFmpeg's and LAME's description of the Xing tag.
@@ -18,16 +18,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.regular import open_regular, read_bytes
 
 LONGEST_S = 3600
-LARGEST = 4 << 30  # bytes: what the sizes of a WAV can say, and an hour in studio quality
-SLACK = 64  # bytes by which a size may be wrong: some count the header in
-LOOSE_S = 0.1  # of sound: less behind the end is garbage, more of it was meant to be there
+LARGEST = 4 << 30  # bytes: the limit of the sizes in a WAV, and an hour in studio quality
+SLACK = 64  # bytes by which a size may be wrong: some include the header
+LOOSE_S = 0.1  # of sound after the end: less is garbage, more was intended
 
 _WAVE = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE(?=[ -~]{4})", re.DOTALL)
-_OTHERS = {  # how a file of a kind begins, wherever that is; the first match must be at 0
+_OTHERS = {  # headers by kind, anywhere in a file; the first match must be at 0
     "AIFF": re.compile(rb"FORM....AIF[FC](?=[ -~]{4})", re.DOTALL),
     "AU": re.compile(rb"\.snd\0\0[\0-\x0f].(?:\xff{4}|.{4})\0\0\0[\x01-\x1b]\0[\0-\x0f]..\0\0\0[\x01-\x08]", re.DOTALL),
     "CAF": re.compile(rb"caff\0\x01\0\0desc"),
@@ -45,11 +45,10 @@ _UNKNOWN = (0, 0xFFFFFFFF)  # sizes of a header that was written before its soun
 
 
 def sound_parts(path: Path) -> list[io.BytesIO] | None:
-    """Return the sounds that a file consists of, each with a header that tells the truth; None for one to be read as
-    it is.
+    """Return the sounds in a file, each with a correct header, or None for a file that can be read as it is.
 
-    Raise LtxflowError for a WAV that is cut off, for one that has more sound than its header says, and for a file that
-    is larger than `LARGEST`; OSError for what is not a regular file.
+    Raise LtxflowError for a WAV that is cut off or has more sound than its header states, and for a file larger than
+    `LARGEST`; OSError for something other than a regular file.
     """
     _check_size(path)
     data = read_bytes(path, LARGEST)
@@ -65,9 +64,9 @@ def sound_parts(path: Path) -> list[io.BytesIO] | None:
 
 
 def count_sounds(path: Path) -> int:
-    """Return how many sounds run together in a file: 1 for nearly all. Reads no more of a large one than it must.
+    """Return the number of sounds in a file, 1 for nearly all, reading as little of a large file as possible.
 
-    Raise LtxflowError for a file that is larger than `LARGEST`: a sparse one has its size for nothing.
+    Raise LtxflowError for a file larger than `LARGEST`, since a sparse file of that size takes no disk.
     """
     if not _check_size(path):
         return 1
@@ -80,13 +79,12 @@ def _check_size(path: Path) -> int:
     """Return the size of a file in bytes. Raise LtxflowError for one that is too large for the sound of a film."""
     size = path.stat().st_size
     if size > LARGEST:
-        message = f'"{path.name}" is larger than {LARGEST >> 30} GB'
-        raise LtxflowError(Problem(message, hint="export its sound alone, of at most an hour", code="unreadable"))
+        raise LtxflowError(problem("M002.too-large", name=path.name, size=LARGEST >> 30))
     return size
 
 
 def _starts(data: Bytes) -> list[int]:
-    """Where the headers of a file are, if there is more than one kind of file that is known here."""
+    """Return the positions of the headers in a file of a known kind."""
     if data[4:8] == b"ftyp":
         return list(_boxes(data))
     if data[:3] == b"ID3" or re.match(rb"\xff[\xe2-\xff]", data):
@@ -96,7 +94,7 @@ def _starts(data: Bytes) -> list[int]:
 
 
 def _of_mp3(data: Bytes) -> list[int]:
-    """A tag and the frame behind it begin one part; a file may begin with a frame that has no tag."""
+    """Return the positions of the parts of an mp3, each a tag and frames; the first may have no tag."""
     starts = [0]
     behind = _behind_tag(data, 0)
     for match in _MP3.finditer(data):
@@ -118,7 +116,7 @@ def _behind_tag(data: Bytes, at: int) -> int:
 
 
 def _boxes(data: Bytes) -> Iterator[int]:
-    """Where the files begin that an mp4 consists of: at every `ftyp` that is in no other box."""
+    """Yield the positions of the files in an mp4: of every `ftyp` that is in no other box."""
     at = 0
     while at + 8 <= len(data) and _BOX.fullmatch(data, at + 4, at + 8):
         (size,) = struct.unpack_from(">I", data, at)
@@ -136,7 +134,7 @@ def _boxes(data: Bytes) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A piece of a WAV: its name, where its content is, and the size that its header says."""
+    """A chunk of a WAV: its name, the position of its content, and the size in its header."""
 
     name: bytes
     start: int
@@ -144,7 +142,7 @@ class _Chunk:
 
 
 def _mended(part: bytes, name: str) -> bytes:
-    """A WAV with true sizes; empty where there is no sound in it."""
+    """Return a WAV with correct sizes; empty if it has no sound."""
     form, sound, long_size = b"", [], 0
     at = 12
     while at + 8 <= len(part) and _BOX.fullmatch(part, at, at + 4):
@@ -172,31 +170,31 @@ def _mended(part: bytes, name: str) -> bytes:
 
 
 def _sound(part: bytes, chunk: _Chunk, form: bytes, name: str) -> tuple[int, int]:
-    """How many bytes of sound are in a chunk, and where the next one begins."""
+    """Return the bytes of sound in a chunk, and the position of the next one."""
     there = len(part) - chunk.start
     rate = max(1, struct.unpack_from("<I", form, 8)[0])  # bytes a second
     if chunk.size in _UNKNOWN or chunk.size > rate * LONGEST_S:
         return _until_tail(part, chunk.start), len(part)
     if chunk.size > there + SLACK:
-        raise _refused(name, f"is cut off: {there / rate:.2f} s of {chunk.size / rate:.2f} s are there")
+        raise _refused(name, f"is cut off: {there / rate:.2f} s of {chunk.size / rate:.2f} s exist")
     count = min(chunk.size, there)
     behind = _behind(part, chunk)
     rest = part[chunk.start + count :]
     if len(rest) / rate > LOOSE_S and rest.strip(b"\0") and not _is_tail(part, behind):
         more = len(rest) / rate
-        raise _refused(name, f"has {more:.2f} s more than the {count / rate:.2f} s that its header says")
+        raise _refused(name, f"has {more:.2f} s more than the {count / rate:.2f} s in its header")
     return count, behind
 
 
 def _behind(part: bytes, chunk: _Chunk) -> int:
-    """Where the chunk after one begins. An odd one is followed by a byte that some forget."""
+    """Return the position of the chunk after one. A padding byte, which some forget, follows an odd one."""
     end = chunk.start + chunk.size
     is_padded = chunk.size % 2 == 1 and not _BOX.fullmatch(part, end, end + 4)
     return end + is_padded
 
 
 def _is_tail(part: bytes, at: int) -> bool:
-    """Whether chunks, from a place on, fill a WAV to its end."""
+    """Return whether chunks, from a position on, fill a WAV to its end."""
     while at + 8 <= len(part):
         if not _BOX.fullmatch(part, at, at + 4):
             return False
@@ -205,7 +203,7 @@ def _is_tail(part: bytes, at: int) -> bool:
 
 
 def _until_tail(part: bytes, start: int) -> int:
-    """The bytes of a sound whose size is not known: all, but for a list of words behind it."""
+    """Return the bytes of a sound of unknown size: all except a list of tags after it."""
     for mark in (b"LIST", b"id3 "):
         at = part.rfind(mark, start)
         if at >= 0 and _is_tail(part, at):
@@ -213,5 +211,5 @@ def _until_tail(part: bytes, start: int) -> int:
     return len(part) - start
 
 
-def _refused(name: str, why: str) -> LtxflowError:
-    return LtxflowError(Problem(f'"{name}" {why}', hint="the program or server that made it broke off", code="broken"))
+def _refused(name: str, reason: str) -> LtxflowError:
+    return LtxflowError(problem("M020", name=name, reason=reason))

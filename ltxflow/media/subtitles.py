@@ -1,4 +1,4 @@
-"""A caption as a picture to lay over frames: white letters on a dark, half clear plate. Knows no time."""
+"""Draw a caption as an overlay for frames: white letters on a dark, translucent plate."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ltxflow.media.text_layout import Style, draw_text, plain, width_of
 
 Plane = NDArray[np.uint8]
 
-BLACK, WHITE, PLATE = 16, 235, 150  # luma as video has it, and how dense the plate is, of 255
+BLACK, WHITE, PLATE = 16, 235, 150  # luma of video, and the opacity of the plate, of 255
 SMALLEST = 10  # px
 
 
 def draw_caption(
     lines: Sequence[str], width: int, height: int, italics: Sequence[tuple[int, int, int]] = ()
 ) -> tuple[int, int, Plane, Plane]:
-    """Return left, top, luma and density of the picture of a caption in a film of that size, in px.
+    """Return left, top, luma and opacity of a caption in a film of that size, in px.
 
-    It is in the middle of the lower edge, a twentieth of the height above it; letters shrink until they fit. All four
-    are even, since colours have half the resolution. `italics` are (line, first character, first after it); letters
-    that need shaping stay upright.
+    Places it in the middle of the lower edge, a twentieth of the height above it; letters shrink until they fit. All
+    sides are even, since colours have half the resolution. `italics` are (line, first character, first after it);
+    letters that need shaping stay upright.
     """
     texts = [_runs(line, [span[1:] for span in italics if span[0] == number]) for number, line in enumerate(lines)]
     size = max(SMALLEST, round(min(height / 19, width / 24)))
@@ -54,7 +54,7 @@ def draw_caption(
 
 
 def _runs(line: str, italics: Iterable[tuple[int, ...]]) -> list[tuple[str, bool]]:
-    """A line in pieces, each with whether it is italic."""
+    """Return a line in pieces, each with whether it is italic."""
     if needs_shaping(line):
         return [(plain(line), False)]
     runs, at = [], 0
@@ -66,7 +66,7 @@ def _runs(line: str, italics: Iterable[tuple[int, ...]]) -> list[tuple[str, bool
 
 
 def _kept(text: str) -> str:
-    """As `plain`, with the blanks at its ends: what goes on beside it is not far."""
+    """Return `plain` text with the blanks at its ends, which separate it from the next piece."""
     return " " * text.startswith(" ") + plain(text) + " " * (text.endswith(" ") and bool(text.strip()))
 
 

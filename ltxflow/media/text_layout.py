@@ -1,15 +1,14 @@
-"""Text on pictures: which font, how wide, where lines break. Knows nothing of what the text says.
+"""Lay out and draw text on pictures: fonts, widths, line breaks.
 
-Noto Sans comes with us, so that a slate looks the same everywhere; it has Latin, Greek, Cyrillic and Devanagari.
-What it lacks (Chinese, Japanese, Korean, Arabic, Hebrew …) is taken from a font of the system where there is one, else
-it is boxes. Letters are set one by one, except in scripts that join, stack or turn them (Arabic, Hebrew, Devanagari,
+Noto Sans is installed with ltxflow, so that a slate looks the same everywhere; it has Latin, Greek, Cyrillic and
+Devanagari. Other characters (Chinese, Japanese, Korean, Arabic, Hebrew …) come from a font of the system, or are drawn
+as boxes. Letters are set one by one, except in scripts that join, stack or reverse them (Arabic, Hebrew, Devanagari,
 Thai): there a line is cut into pieces of one font and one direction, and Pillow's Raqm sets each. Without Raqm, which
-needs the system's FriBidi, they are set one by one as well, readable at best: `lacking` tells.
+needs the system's FriBidi, they are set one by one as well, readable at best; `lacking` reports that.
 
-Where a line may break in a text without blanks between words: Chinese, Japanese, Thai. Knows no width and no font.
-
-Words are found by BudouX, small models in pure Python: 126 kB, and 10 ms to load when such a text comes. Khmer, Lao and
-Burmese, which it does not know, break only where a word is wider than a line.
+In text without blanks between words (Chinese, Japanese, Thai), BudouX finds the words, with small models in pure
+Python: 126 kB, and 10 ms to load on demand. Khmer, Lao and Burmese, which it does not support, break only where a word
+is wider than a line.
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ from typing import Any
 import fontpkg_noto_sans
 from PIL import Image, ImageDraw, ImageFont, features
 
+from ltxflow.core.errors import Problem, problem
 from ltxflow.media.bidi import in_order, is_right_to_left, levels, needs_shaping
 
 OURS = fontpkg_noto_sans.ROOT / "files" / "NotoSans[wdth,wght].ttf"
 OURS_ITALIC = fontpkg_noto_sans.ROOT / "files" / "NotoSans-Italic[wdth,wght].ttf"
-# Found by name in the system's font folders, asked only for characters that ours lacks.
+# Found by name in the system's font folders, used only for characters that ours lacks.
 OTHERS = (
     "NotoSansCJK-Regular.ttc",
     "NotoSansCJKsc-Regular.otf",
@@ -46,7 +46,7 @@ OTHERS = (
     "Arial Unicode.ttf",
     "DejaVuSans.ttf",
 )
-# The same for letters that need shaping, after Noto's font of their script and before those above.
+# The same for letters that need shaping, after Noto's font for their script and before those above.
 SHAPED = ("NotoSans{script}-Regular.ttf", "NotoSans{script}[wdth,wght].ttf", "NotoSans{script}[wght].ttf")
 SHAPED_OTHERS = (
     "segoeui.ttf",
@@ -68,7 +68,7 @@ ARROWS = {
 ELLIPSIS = "…"
 FINE = 4
 VARIANTS = frozenset(map(chr, range(0xFE00, 0xFE10)))
-JOINERS = frozenset("\u061c\u200c\u200d\u200e\u200f")  # drawn as nothing: whether letters join, which way they run
+JOINERS = frozenset("\u061c\u200c\u200d\u200e\u200f")  # invisible: they decide on joining and direction
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Colour = tuple[int, int, int]
@@ -76,7 +76,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Style:
-    """How text is set: size in px, weight from 100 to 900, `spacing` between letters in em.
+    """The style of text: size in px, weight from 100 to 900, `spacing` between letters in em.
 
     Only our own font has italics: letters of others stay upright.
     """
@@ -88,7 +88,7 @@ class Style:
 
 
 def plain(text: str) -> str:
-    """Given any text, return it composed, on one line, without characters that draw nothing of their own."""
+    """Return a text composed, on one line, without invisible characters."""
     composed = " ".join(unicodedata.normalize("NFC", text).split())
     kept = JOINERS if needs_shaping(text) else frozenset()
     return "".join(
@@ -97,12 +97,12 @@ def plain(text: str) -> str:
 
 
 def can_shape() -> bool:
-    """Whether letters can be joined and turned here: Pillow brings Raqm, which finds FriBidi in the system or not."""
+    """Return whether letters can be joined and reversed: Pillow has Raqm, which needs the system's FriBidi."""
     return features.check("raqm") is True
 
 
 def width_of(text: str, style: Style) -> float:
-    """Given a line, return how far it reaches, in px."""
+    """Return the width of a line, in px."""
     if needs_shaping(text) and can_shape():
         return sum(piece.reach(style) for piece in _pieces(text, is_right_to_left(text)))
     return style.size * sum(_advance(char, style.weight, style.is_italic) + style.spacing for char in text)
@@ -117,14 +117,14 @@ def draw_text(
     fill: Colour,
     from_right: bool | None = None,
 ) -> float:
-    """Given where a line starts on the left, draw it and return where it ends.
+    """Draw a line that starts at `x` on the left, and return its right end.
 
-    `from_right` is which way it runs, where it is part of a text that tells better than the line.
-    Drawn large and reduced: Pillow sets letters on whole px, which shows at small sizes.
+    `from_right` is the direction of the whole text, if the line is a part of it. Drawn large and reduced, since Pillow
+    sets letters on whole px, which is visible at small sizes.
     """
     if needs_shaping(text) and can_shape():
         pieces = _pieces(text, is_right_to_left(text) if from_right is None else from_right)
-        more = style.size  # marks stand higher than our letters, tails hang lower, and both reach beyond the ends
+        more = style.size  # marks are higher than our letters, tails are lower, and both extend beyond the ends
     else:
         pieces = [_Piece(text)]
         more = 0
@@ -147,7 +147,7 @@ def draw_text(
 
 
 def undrawable(text: str) -> str:
-    """Given a text, return the characters of it that no font here has, each once: they would come out as boxes."""
+    """Return the characters of a text that no installed font has, each once: they would be drawn as boxes."""
     return "".join(
         char
         for char in dict.fromkeys(plain(text))
@@ -156,32 +156,22 @@ def undrawable(text: str) -> str:
 
 
 def shapes(text: str) -> bool:
-    """Given a text, tell whether it has letters that need shaping, and they come out right here."""
+    """Return whether a text has letters that need shaping, and this machine draws them correctly."""
     return needs_shaping(text) and can_shape() and not undrawable("".join(filter(needs_shaping, text)))
 
 
-@dataclass(frozen=True)
-class MissingGlyphs:
-    """Why a text cannot be drawn here as it should be, and what would help."""
-
-    message: str
-    remedy: str
-
-
-def lacking(text: str) -> MissingGlyphs | None:
-    """Given a text, return what this machine lacks to draw it, or None. Packages are named as Debian does."""
+def lacking(text: str) -> Problem | None:
+    """Return what this machine lacks to draw a text, or None. The hint names packages of Debian."""
     if needs_shaping(text) and not can_shape():
-        return MissingGlyphs(
-            "letters that join or run from right to left cannot be set here", "apt install libfribidi0"
-        )
+        return problem("M027.shaping")
     if missing := undrawable(text):
         package = "fonts-noto-core" if needs_shaping(missing) else "fonts-noto-cjk"
-        return MissingGlyphs(f'no font here has "{missing[:12]}"', f"apt install {package}")
+        return problem("M027.font", letters=missing[:12], package=package)
     return None
 
 
 def clipped(text: str, width: float, style: Style) -> str:
-    """Given a line, return as much of it as fits in `width` px, ending in … when that is not all."""
+    """Return as much of a line as fits in `width` px, ending in … when that is not all."""
     if width_of(text, style) <= width:
         return text
     low, high = 0, len(text)
@@ -195,10 +185,10 @@ def clipped(text: str, width: float, style: Style) -> str:
 
 
 def wrapped(text: str, width: float, style: Style, most: int = 0) -> list[str]:
-    """Return the lines of a text, each of at most `width` px: broken at spaces, between words that have none between
-    them, and inside words that are wider than a line.
+    """Return the lines of a text, each of at most `width` px, and at most `most` lines.
 
-    With `most`, so many of them at the most: a text may be far longer than its box.
+    Breaks at spaces, between words without spaces, and inside words that are wider than a line. A text may be far
+    longer than its box.
     """
     lines: list[str] = []
     line = ""
@@ -223,7 +213,7 @@ def wrapped(text: str, width: float, style: Style, most: int = 0) -> list[str]:
 
 
 def _longer_than(line: str, width: float, style: Style) -> str:
-    """Return a start of a line that is wider than `width` px, or all of it: no more of a long one is measured."""
+    """Return a start of a line that is wider than `width` px, or all of it, to avoid measuring long lines."""
     count = 16
     while count < len(line) and width_of(line[:count].rstrip(), style) <= width:
         count *= 2
@@ -231,9 +221,9 @@ def _longer_than(line: str, width: float, style: Style) -> str:
 
 
 def fitted(text: str, width: float, height: float, sizes: range, leading: float) -> tuple[Style, list[str]]:
-    """Given a box and sizes from large to small, return the first style in which a text fits, and its lines.
+    """Return the first style, by sizes from large to small, in which a text fits a box, and its lines.
 
-    At the smallest size what does not fit is cut off with ….
+    At the smallest size the text is cut off with … if it does not fit.
     """
     for size in sizes:
         style = Style(size)
@@ -249,7 +239,7 @@ def fitted(text: str, width: float, height: float, sizes: range, leading: float)
 
 
 def _words(text: str) -> Iterator[str]:
-    """Pieces between which a line may break; each keeps the space before it."""
+    """Yield pieces between which a line may break; each keeps the space before it."""
     breaks = word_breaks(text)
     word = ""
     for at, char in enumerate(text):
@@ -262,7 +252,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _divisible(line: str, at: int) -> int:
-    """Where an overlong word may be cut, at `at` or before: not before a mark or a sign that begins no line."""
+    """Return where an overlong word may be cut, at `at` or before, but not before a mark that begins no line."""
     cut = at
     while cut > 0 and (needs_shaping(line[cut - 1 : cut + 1]) or has_unspaced(line[cut - 1 : cut + 1])):
         if cut < len(line) and may_break(line, cut):
@@ -273,7 +263,7 @@ def _divisible(line: str, at: int) -> int:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Characters of a line that are set at once: of one font and one direction. Unshaped ones are set by letters."""
+    """Characters of a line of one font and one direction, which are set at once, or letter by letter if unshaped."""
 
     text: str
     font: str = ""
@@ -291,7 +281,7 @@ class _Piece:
 
 
 def _pieces(text: str, from_right: bool) -> list[_Piece]:
-    """A line in pieces as they stand, from the left."""
+    """Return the pieces of a line in display order, from the left."""
     pieces = []
     named = zip(text, _fonts(text), levels(text, int(from_right)), strict=True)
     kinds = (
@@ -305,7 +295,7 @@ def _pieces(text: str, from_right: bool) -> list[_Piece]:
 
 
 def _fonts(text: str) -> list[tuple[str, bool]]:
-    """For each character its font and whether that is one for shaping: signs after such a letter are set with it."""
+    """Return for each character its font and whether it is shaped; signs after a shaped letter are set with it."""
     found: list[tuple[str, bool]] = []
     for char in text:
         font, is_shaped = found[-1] if found else ("", False)
@@ -324,13 +314,13 @@ def _is_sign(char: str) -> bool:
 
 @lru_cache(maxsize=16384)
 def _advance(char: str, weight: int, is_italic: bool = False) -> float:
-    """How far a character reaches, in em."""
+    """Return the width of a character, in em."""
     return 0.95 if char in ARROWS else _font(_source(char), 500, weight, is_italic).getlength(char) / 500
 
 
 @lru_cache(maxsize=4096)
 def _source(char: str) -> str:
-    """The file whose font has `char`: ours where it does, and where nothing does."""
+    """Return the file of a font that has `char`: ours if it does, or if none does."""
     for name in ("", *OTHERS):
         if (name == "" or _exists(name)) and (char.isspace() or _has(name, char)):
             return name
@@ -339,7 +329,7 @@ def _source(char: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _shaped_source(char: str) -> str:
-    """The same for a letter that needs shaping. Its name begins with its script, as Noto's fonts are named by."""
+    """Return the same for a letter that needs shaping. Its Unicode name begins with its script, as Noto's do."""
     script = unicodedata.name(char, "").partition(" ")[0].partition("-")[0].title()
     names = ("", *(name.format(script=script) for name in SHAPED), *SHAPED_OTHERS, *OTHERS)
     return next((name for name in names if (name == "" or _exists(name)) and _has(name, char)), "")
@@ -361,14 +351,14 @@ def _exists(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _has(name: str, char: str) -> bool:
-    """Pillow does not show a font's character map; a character it lacks looks like one that nobody has."""
+    """Return whether a font has a character: Pillow hides the map, but a missing one looks like U+10FFFF."""
     font = _font(name, 24, 400)
     return bytes(font.getmask(char)) != bytes(font.getmask("\U0010ffff"))
 
 
 @lru_cache(maxsize=4096)
 def _reach(text: str, name: str, weight: int, direction: str) -> float:
-    """How far shaped letters reach, in em."""
+    """Return the width of shaped letters, in em."""
     return _shaper(name, 500, weight).getlength(text, direction=direction) / 500
 
 
@@ -393,7 +383,7 @@ def _font(name: str, size: int, weight: int, is_italic: bool = False) -> Font:
 
 
 def _draw_letters(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, style: Style) -> float:
-    """Letters one by one, on a mask that is FINE times as large. Return where they end."""
+    """Draw letters one by one, on a mask that is FINE times as large. Return their right end."""
     size = style.size * FINE
     for char in text:
         font = _font(_source(char), size, style.weight, style.is_italic)
@@ -408,7 +398,7 @@ def _draw_letters(pen: ImageDraw.ImageDraw, x: float, y: float, text: str, style
 
 
 def _draw_arrow(pen: ImageDraw.ImageDraw, x: float, y: float, arrow: str, size: int, weight: int) -> None:
-    """An arrow at the height of small letters."""
+    """Draw an arrow at the height of small letters."""
     across, down = ARROWS[arrow]
     x, y = x + size * 0.475, y - size * 0.29
     reach, head, thick = size * 0.36, size * 0.2, max(1, round(size * (0.035 + weight / 9000)))
@@ -426,7 +416,7 @@ _SIGN = re.compile(
 )
 _KANA = re.compile("[\u3041-\u30fa\u31f0-\u31ff\uff66-\uff9f]")
 _THAI = re.compile("[\u0e01-\u0e5b]+")
-# Kinsoku (JIS X 4051, W3C "Requirements for Japanese Text Layout"): what begins no line, and what ends none.
+# Kinsoku (JIS X 4051, W3C "Requirements for Japanese Text Layout"): signs that begin no line, or end none.
 _NEVER_FIRST = frozenset(
     "、。，．：；？！・…‥ー゛゜ヽヾゝゞ々〻）」』】〉》〕］｝〟’”»›)]}!?,.:;%％‰℃°"
     "ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿะาำๆฯ"
@@ -437,13 +427,13 @@ _SIMPLIFIED = frozenset("这个们来为说国时会对过还没点开实学问�
 
 
 def has_unspaced(text: str) -> bool:
-    """Return whether a text has words without blanks between them that lines can be broken between."""
+    """Return whether a text has words without blanks, between which lines can be broken."""
     return not text.isascii() and bool(_SIGN.search(text) or _THAI.search(text))
 
 
 @lru_cache(1024)
 def word_breaks(text: str) -> frozenset[int]:
-    """Return the places inside runs without blanks before which a line may break.
+    """Return the positions inside runs without blanks before which a line may break.
 
     None is inside a word, before a mark that begins no line, or after one that ends none.
     """
@@ -463,7 +453,7 @@ def word_breaks(text: str) -> frozenset[int]:
 
 
 def may_break(text: str, at: int) -> bool:
-    """Return whether a line may begin at a place in a run: kinsoku, and marks stay with their letters."""
+    """Return whether a line may begin at a position in a run: kinsoku, and marks stay with their letters."""
     left, right = text[at - 1], text[at]
     if right in _NEVER_FIRST or left in _NEVER_LAST or right in "\u200c\u200d" or left == "\u200d":
         return False
@@ -488,6 +478,6 @@ def _language(text: str) -> str:
 
 @cache
 def _parser(language: str) -> Any:
-    import budoux  # by need: most films have no such text
+    import budoux  # on demand: most films have no such text
 
     return getattr(budoux, f"load_default_{language}_parser")()

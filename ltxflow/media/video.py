@@ -1,12 +1,13 @@
-"""Any video file as it plays, and a part of it prepared for a clip: size, frame rate, rotation, sound.
+"""Probe any video file, and prepare a part of it for a clip: size, frame rate, rotation, sound.
 
-Time rules here, not the number of a frame: a frame is shown from its time stamp until the next one's. A part of a video
-with another rate, or with a varying one, is what a player shows every 1/rate s, from the middle of the video's first
-frame on, or up to that of its last. Where the rates are the same, that is the frames themselves.
+Time decides here, not the number of a frame: a frame is shown from its time stamp until the next one's. A part of a
+video with another rate, or with a varying one, consists of the frames that a player shows every 1/rate s, from the
+middle of the video's first frame on, or up to that of its last. With equal rates, these are the frames themselves.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,35 +25,33 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from ltxflow.core import files
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.media.image import PIXELS_MAX
-from ltxflow.media.mp4 import AGAIN
 from ltxflow.media.probe import VideoFacts, probe_mp4
+from ltxflow.messages.core import WRITE_HINTS
 
-# What FFmpeg may take a file for: containers, no playlists or scripts, which name other files and addresses.
+# The formats that FFmpeg may detect: containers, no playlists or scripts, which name other files and addresses.
 CONTAINERS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "ogg"),
     *("asf", "mxf", "gif", "dv", "ivf", "nut", "yuv4mpegpipe"),
 )
 OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
 FRAMES_MAX = 2_000_000  # 22 hours at 25 fps
-HINT = "give an mp4, mov, mkv or webm with a picture track"
 HDR = (16, 18)  # transfer characteristics of ITU-T H.273: PQ (SMPTE ST 2084), HLG (ARIB STD-B67)
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # how their files begin
-EVEN = Fraction(1, 4)  # of a frame: so far a time stamp may lie off the grid of a constant rate
-SEEKS_S = (1, 15, None)  # how far before its first frame a part is decoded from; None: from the file's start
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # the first bytes of pictures
+EVEN = Fraction(1, 4)  # of a frame: the most that a time stamp may be off the grid of a constant rate
+SEEKS_S = (1, 15, None)  # seconds before its first frame from which a part is decoded; None: from the file's start
 
 _LIBRARY = (av.FFmpegError, OSError, ValueError, IndexError, KeyError, EOFError)
-_QUALITY = {"last": "6", "first": "14"}  # CRF: a continuation goes on from its pixels, a guide shows the way
+_QUALITY = {"last": "6", "first": "14"}  # CRF: a continuation starts from its pixels, a guide needs less
 
 
 @dataclass(frozen=True)
 class VideoPart:
-    """A part of a video as a clip reads it.
+    """A part of a video in the form that a clip reads.
 
-    `take` is "last" or "first": so many `frames`, at `fps`, from that end. The picture fills `window` (x, y, width,
-    height) of `size`, centred, what is over is cut off; the rest of `size`, which no viewer sees, mirrors its edges.
+    It has `frames` frames at `fps` from the end named by `take`, "last" or "first". The picture fills `window` (x, y,
+    width, height) of `size`, centred and cropped; the rest of `size`, which no viewer sees, mirrors its edges.
     """
 
     take: str
@@ -63,6 +62,7 @@ class VideoPart:
     has_sound: bool = False
 
     def as_json(self) -> dict[str, Any]:
+        """Return the part as JSON data."""
         return {
             "take": self.take,
             "frames": self.frames,
@@ -74,7 +74,7 @@ class VideoPart:
 
 
 def part_from(recipe: Mapping[str, Any]) -> VideoPart:
-    """Return the Part that `Part.as_json` describes."""
+    """Return the VideoPart of data from `VideoPart.as_json`."""
     width, height = recipe["size"]
     x, y, across, down = recipe["window"]
     return VideoPart(
@@ -86,14 +86,14 @@ def part_from(recipe: Mapping[str, Any]) -> VideoPart:
 
 
 def probe_video(path: Path) -> dict[str, Any]:
-    """Return what a video file shows when it is played, as JSON: the fields of `VideoFacts`, and more.
+    """Return the facts of a video file when it is played, as JSON data: the fields of `VideoFacts`, and more.
 
     `width` and `height` are upright and in square pixels, `fps` is the mean rate. `rotation` is in degrees. `is_plain`
-    says that any reader shows the same: an mp4 of constant rate, without rotation. `is_hdr`: PQ or HLG. `start`, `last`
-    and `end` are the times of the first and the last frame and of its end, in seconds on the file's own clock.
+    means that any reader shows the same: an mp4 of constant rate, without rotation. `is_hdr`: PQ or HLG. `start`,
+    `last` and `end` are the times of the first and the last frame and of its end, in seconds on the file's own clock.
 
-    Reads all of the file, decodes one frame. Raise LtxflowError when it is missing, no video, damaged, cut short or
-    endless.
+    Reads the whole file and decodes one frame. Raise LtxflowError when it is missing, not a video, damaged, cut short
+    or endless.
     """
     with _opened(path) as container:
         stream = _pictures(container, path)
@@ -119,8 +119,8 @@ def probe_video(path: Path) -> dict[str, Any]:
         max(Fraction(0), times.sound_end - times.start),
     )
     if promised is not None and max(end, times.sound_end) < promised * Fraction(9, 10) - 1:
-        why = f"it promises {float(promised):.1f} s and ends after {float(max(end, times.sound_end)):.1f} s"
-        raise LtxflowError(Problem(f'"{path.name}" is cut short: {why}', hint=AGAIN, code="truncated"))
+        reason = f"it promises {float(promised):.1f} s and ends after {float(max(end, times.sound_end)):.1f} s"
+        raise LtxflowError(problem("M005", name=path.name, reason=reason))
     if not times.is_even or shown.rotation % 360 or pixel != 1:
         plain = None
     more = {
@@ -139,22 +139,22 @@ def _plain(path: Path) -> VideoFacts | None:
     try:
         return probe_mp4(path)
     except LtxflowError as error:
-        if error.problems[0].code == "truncated":
+        if error.problems[0].code == "M005":
             raise
         return None
 
 
 def _promised_s(container: InputContainer) -> Fraction | None:
-    """How long a file says it is, where it says so at its beginning."""
-    is_told = any(name in container.format.name for name in ("matroska", "avi"))
-    return Fraction(container.duration, av.time_base) if is_told and container.duration else None
+    """Return the duration in a file's header, in seconds, None where the header has none."""
+    has_duration = any(name in container.format.name for name in ("matroska", "avi"))
+    return Fraction(container.duration, av.time_base) if has_duration and container.duration else None
 
 
 @contextmanager
 def _opened(path: Path, refused: Callable[[Path], LtxflowError] | None = None) -> Iterator[InputContainer]:
-    """Open a video, and say in our words (those of `refused`) what FFmpeg has against it."""
+    """Open a video, and turn FFmpeg's errors into ours (those of `refused`)."""
     if not path.is_file():
-        raise LtxflowError(Problem(f'there is no video "{path.name}"', code="missing"))
+        raise LtxflowError(problem("M001.video", name=path.name))
     try:
         with av.open(str(path), options=dict(OPTIONS)) as container:
             yield container
@@ -163,38 +163,36 @@ def _opened(path: Path, refused: Callable[[Path], LtxflowError] | None = None) -
 
 
 def _unreadable(path: Path) -> LtxflowError:
-    """What is wrong with a file that FFmpeg does not read: of an mp4, or a web page, the boxes say it best."""
+    """Return the error for a file that FFmpeg cannot read; that of an mp4's boxes, or of a web page, is the best."""
     try:
         with path.open("rb") as file:
             head = file.read(12)
         if head.startswith(PICTURES) or (head[:4], head[8:]) == (b"RIFF", b"WEBP"):
-            hint = "start the clip from it instead, with reference:"
-            return LtxflowError(Problem(f'"{path.name}" is a picture, not a video', hint=hint, code="picture"))
+            return LtxflowError(problem("M016", name=path.name))
         probe_mp4(path)
     except LtxflowError as error:
-        if not error.problems[0].message.endswith("is not an mp4 file"):
+        if error.problems[0].code != "M010":
             return error
     except OSError as error:
-        return LtxflowError(Problem(f'cannot read "{path.name}": {(error.strerror or "").lower()}', code="missing"))
-    return LtxflowError(Problem(f'"{path.name}" is damaged, or no video', hint=HINT, code="unreadable"))
+        return LtxflowError(problem("M001.system", name=path.name, reason=(error.strerror or "").lower()))
+    return LtxflowError(problem("M002.video", name=path.name))
 
 
 def _pictures(container: InputContainer, path: Path) -> VideoStream:
     covers = av.stream.Disposition.attached_pic  # an album's cover is a picture track, too
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
-        raise LtxflowError(Problem(f'"{path.name}" has no picture', hint=HINT, code="no-video"))
+        raise LtxflowError(problem("M006.none", name=path.name))
     stream = streams[0]
     if stream.codec_context is None:
-        raise LtxflowError(Problem(f'"{path.name}" has pictures of a kind that is not read', hint=HINT, code="codec"))
+        raise LtxflowError(problem("M017", name=path.name))
     if stream.width * stream.height > PIXELS_MAX:
-        size = f"{stream.width}x{stream.height}"
-        raise LtxflowError(Problem(f'"{path.name}" is too large: {size}', hint="export it smaller", code="too-large"))
+        raise LtxflowError(problem("M013.video", name=path.name, size=f"{stream.width}x{stream.height}"))
     return stream
 
 
 def _pixel_of(stream: VideoStream) -> Fraction:
-    """How wide a stored pixel is shown, by its height."""
+    """Return the width of a stored pixel when shown, divided by its height."""
     shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return Fraction(shape) if shape and Fraction(1, 8) <= shape <= 8 else Fraction(1)
 
@@ -204,7 +202,7 @@ class _Times:
     count: int
     start: Fraction
     last: Fraction
-    lasts: Fraction  # how long the last frame is shown; 0 where the file does not say
+    lasts: Fraction  # duration of the last frame; 0 where the file has none
     is_even: bool
     sound_rate: int
     sound_channels: int
@@ -212,7 +210,7 @@ class _Times:
 
 
 def _times(container: InputContainer, stream: VideoStream, path: Path) -> _Times:
-    """When each frame is shown, by the packets alone."""
+    """Return the times at which frames are shown, by the packets alone."""
     stamps: list[int] = []
     lasts: dict[int, int] = {}
     base, sound_end = stream.time_base or Fraction(1, 1000), Fraction(0)
@@ -226,24 +224,24 @@ def _times(container: InputContainer, stream: VideoStream, path: Path) -> _Times
             stamps.append(stamp)
             lasts[stamp] = packet.duration or 0
             if len(stamps) > FRAMES_MAX:
-                raise LtxflowError(Problem(f'"{path.name}" has more than {FRAMES_MAX:,} frames', code="too-long"))
+                raise LtxflowError(problem("M014", name=path.name, most=FRAMES_MAX))
         elif packet.time_base:
             sound_end = max(sound_end, (stamp + (packet.duration or 0)) * Fraction(packet.time_base))
     if not stamps:
-        raise LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
+        raise LtxflowError(problem("M008.none", name=path.name))
     stamps.sort()
     first, last = stamps[0], stamps[-1]
     step = Fraction(last - first, len(stamps) - 1) if len(stamps) > 1 else Fraction(0)
     is_even = all(abs(stamp - first - number * step) <= step * EVEN for number, stamp in enumerate(stamps))
-    is_heard = sound is not None and sound.codec_context is not None and sound_end > 0
+    has_sound = sound is not None and sound.codec_context is not None and sound_end > 0
     return _Times(
         len(stamps),
         first * base,
         last * base,
         lasts[last] * base,
         is_even,
-        int(sound.rate or 0) if sound is not None and is_heard else 0,
-        int(sound.channels or 0) if sound is not None and is_heard else 0,
+        int(sound.rate or 0) if sound is not None and has_sound else 0,
+        int(sound.channels or 0) if sound is not None and has_sound else 0,
         sound_end,
     )
 
@@ -252,16 +250,16 @@ def _first_frame(path: Path) -> VideoFrame:
     with _opened(path) as container:
         for frame in container.decode(_pictures(container, path)):
             return frame
-    raise LtxflowError(Problem(f'"{path.name}" has no frames', hint=AGAIN, code="no-frames"))
+    raise LtxflowError(problem("M008.none", name=path.name))
 
 
 # Preparing
 
 
 def prepare_video(path: Path, out: Path, part: VideoPart, facts: Mapping[str, Any]) -> None:
-    """Write a part of a video to `out` (mov: H.264, and PCM where it has sound), as a clip reads it.
+    """Write a part of a video to `out` (mov: H.264, and PCM if it has sound), in the form that a clip reads.
 
-    `facts` are those of `probe_video`. Decodes what is needed and no more: memory holds one frame at a time. Raise
+    `facts` are those of `probe_video`. Decodes only the needed frames, and keeps one at a time in memory. Raise
     LtxflowError when the file is shorter than the part, or does not decode there.
     """
     start, last, end = (Fraction(facts[name]) for name in ("start", "last", "end"))
@@ -270,8 +268,7 @@ def prepare_video(path: Path, out: Path, part: VideoPart, facts: Mapping[str, An
     at = start + half if part.take == "first" else end - half - (part.frames - 1) * step
     times = [at + number * step for number in range(part.frames)]
     if times[0] < start or times[-1] >= end:
-        message = f'"{path.name}" lasts {float(end - start):.2f} s, and {part.frames} frames of it are needed'
-        raise LtxflowError(Problem(message, hint="give a longer video", code="too-short"))
+        raise LtxflowError(problem("M015", name=path.name, seconds=float(end - start), frames=part.frames))
     try:
         with av.open(str(out), "w", format="mov") as made:
             options = {"preset": "veryfast", "crf": _QUALITY[part.take]}
@@ -286,32 +283,32 @@ def prepare_video(path: Path, out: Path, part: VideoPart, facts: Mapping[str, An
             if sound is not None:
                 sound.write()
     except _LIBRARY as error:  # from the writing side: errors of the source are translated where it is read
-        why = getattr(error, "strerror", "") or "failed"
-        problem = Problem(f'cannot write "{out}": {why.lower()}', hint="free some space", code=files.DISK)
-        raise LtxflowError(problem, exit_code=FAILED) from error
+        reason = (getattr(error, "strerror", "") or "failed").lower()
+        hint = WRITE_HINTS[errno.ENOSPC]
+        found = problem("D040", doing="write", path=out, reason=reason, hint=hint)
+        raise LtxflowError(found, exit_code=FAILED) from error
 
 
 def _broken(path: Path) -> LtxflowError:
-    hint = "export it again; `ffmpeg -v error -i FILE -f null -` says where it breaks"
-    return LtxflowError(Problem(f'"{path.name}" does not decode where it is needed', hint=hint, code="damaged"))
+    return LtxflowError(problem("M004.part", name=path.name))
 
 
 def _pictures_at(path: Path, times: Sequence[Fraction], last: Fraction, part: VideoPart) -> Iterator[NDArray[np.uint8]]:
-    """Yield what is shown at each of these times, in the part's size."""
+    """Yield the picture shown at each of these times, in the part's size."""
     for before_s in SEEKS_S:
         with _opened(path, _broken) as container:
             stream = _pictures(container, path)
             pixel, base = _pixel_of(stream), stream.time_base or Fraction(1, 1000)
             if before_s is not None:
                 at = max(int((times[0] - before_s) / base), stream.start_time or 0)
-                with suppress(av.FFmpegError):  # then it is read from its start
+                with suppress(av.FFmpegError):  # else it is read from its start
                     container.seek(at, stream=stream)
             frames = container.decode(stream)
             shown = next(iter(frames), None)
             if shown is None or shown.pts is None:
                 raise _broken(path)
             if shown.pts * base > times[0] and before_s is not None:
-                continue  # it did not find its way that far back
+                continue  # the seek did not go far enough back
             yield from _shown_at(path, shown, frames, base, pixel, times, last, part)
             return
 
@@ -340,7 +337,7 @@ def _shown_at(
             time = after
         shown, picture = following, None
     if shown.pts is None or shown.pts * base < last:
-        raise _broken(path)  # it ends before its time
+        raise _broken(path)  # it ends early
     picture = _fitted(shown, pixel, part)
     yield picture
     for _ in todo:
@@ -348,12 +345,12 @@ def _shown_at(
 
 
 def _fitted(frame: VideoFrame, pixel: Fraction, part: VideoPart) -> NDArray[np.uint8]:
-    """A frame upright, filling the part's window, with the rest of its size mirrored from there."""
+    """Return a frame upright, filling the part's window, with the rest of its size mirrored from there."""
     stored = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     upright = np.ascontiguousarray(np.rot90(stored, turns))
     height, width = upright.shape[:2]
-    across, down = (Fraction(1), pixel) if turns % 2 else (pixel, Fraction(1))  # of a stored pixel, as it is shown
+    across, down = (Fraction(1), pixel) if turns % 2 else (pixel, Fraction(1))  # of a stored pixel when shown
     x, y, inner, tall = part.window
     scale = max(inner / (width * float(across)), tall / (height * float(down)))
     box_width, box_height = min(width, inner / scale / float(across)), min(height, tall / scale / float(down))
@@ -367,7 +364,7 @@ def _fitted(frame: VideoFrame, pixel: Fraction, part: VideoPart) -> NDArray[np.u
 
 
 class _Sound:
-    """The sound of a part: as much of it as there is picture, silence where the file has none."""
+    """The sound of a part, as long as its picture, padded with silence."""
 
     def __init__(self, path: Path, made: OutputContainer, part: VideoPart, first: Fraction) -> None:
         self.path, self.made, self.part, self.first = path, made, part, first
@@ -390,7 +387,7 @@ class _Sound:
         self.made.mux(self.stream.encode(None))
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
-        """Samples (sample, channel), each block with its place from the part's first sample on."""
+        """Yield blocks of samples (sample, channel), each with its position from the part's first sample."""
         resampler = AudioResampler(format="s16", layout=self.layout, rate=self.rate)
         until = self.first + Fraction(self.part.frames, self.part.fps)
         with _opened(self.path, _broken) as source:

@@ -1,6 +1,6 @@
-"""Speech as samples: one canonical wav, where it is silent, lines joined to the sample. Knows no text and no scene.
+"""Handle speech as samples: write canonical wavs, find silences, join lines exactly to the sample.
 
-Canonical is mono, 16 bit, at the rate it came in, with a header that tells the truth.
+A canonical wav is mono, 16 bit, at its original rate, with a correct header.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.media.audio import SOUND_HINT, integrated_lufs
+from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.media.audio import integrated_lufs
 from ltxflow.media.streamed_wav import LONGEST_S, sound_parts
 
 Samples = NDArray[np.int16]
 Run = tuple[int, int]  # of samples: the first, and the first after it
 
 FULL_SCALE = 32768.0
-WINDOW_S = Fraction(1, 100)  # loud or silent is decided for 10 ms at a time
+WINDOW_S = Fraction(1, 100)  # silence is decided for 10 ms at a time
 SHORTEST_SILENCE_S = Fraction(1, 10)  # shorter ones are stops inside words
-KEPT_S = Fraction(3, 100)  # left on either side when silence is trimmed: breath, and the edge of a consonant
+KEPT_S = Fraction(3, 100)  # kept on either side when silence is trimmed: breath, and the edge of a consonant
 
-# What is silent, in dB: below speech by so much, near enough to the quietest there is, and below any ear.
+# Thresholds of silence in dB: below speech, above the quietest parts, and below hearing.
 BELOW_SPEECH, AT_LEAST_BELOW_SPEECH = 35.0, 20.0
 ABOVE_FLOOR = 6.0
 NEVER_HEARD = -65.0
@@ -71,7 +71,7 @@ class VoicePiece:
 
 @dataclass(frozen=True)
 class PlacedVoice:
-    """Where a piece went, in samples of the whole; its own first `skipped` samples, at its own `rate`, were cut."""
+    """The place of a piece, in samples of the whole; its first `skipped` samples, at its `rate`, were cut."""
 
     start: int
     end: int
@@ -79,14 +79,14 @@ class PlacedVoice:
     rate: int
 
     def at(self, sample: int, rate: int) -> int:
-        """Given a sample of the piece, return where it is in the whole, at `rate`; inside the piece always."""
+        """Return the position of a sample of the piece in the whole, at `rate`, always inside the piece."""
         moved = self.start + round(Fraction((sample - self.skipped) * rate, self.rate))
         return min(max(moved, self.start), self.end)
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Pieces as one sound: its facts, where each piece is, and every silence in it."""
+    """Pieces joined into one sound: its facts, the place of each piece, and every silence in it."""
 
     facts: VoiceFacts
     places: tuple[PlacedVoice, ...]
@@ -94,35 +94,35 @@ class Joined:
 
 
 def read_voice(path: Path, rate: int = 0) -> Voice:
-    """Return a sound file of any format in mono at `rate` Hz; 0 for its own, of several the highest.
+    """Return a sound file of any format in mono at `rate` Hz; 0 keeps its rate, of several the highest.
 
-    A file in which several sounds run together is read to its end. Raise LtxflowError when there is no sound in it,
-    less than its header says, or more than an hour.
+    Reads a file in which several sounds run together to its end. Raise LtxflowError when it has no sound, less than its
+    header states, or more than an hour.
     """
     try:
         parts = sound_parts(path)
         voices = [_decoded(path, part) for part in (parts if parts is not None else [path])]
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise _unreadable(path, "cannot be read as sound") from error
+        raise LtxflowError(problem("M002.sound", name=path.name)) from error
     voices = [voice for voice in voices if len(voice.samples)]
     if not voices:
-        raise _unreadable(path, "holds no samples")
+        raise LtxflowError(problem("M003.voice", name=path.name))
     rate = rate or max(voice.rate for voice in voices)
     if sum(voice.seconds for voice in voices) > LONGEST_S:
-        raise _unreadable(path, "is longer than an hour")
+        raise LtxflowError(problem("M002.too-long", name=path.name))
     same = [voice if voice.rate == rate else _resampled(voice, rate) for voice in voices]
     return Voice(np.concatenate([voice.samples for voice in same]), rate)
 
 
 def _decoded(path: Path, source: Path | io.BytesIO) -> Voice:
-    """One sound in mono, at its own rate; one that changes on the way at its first."""
+    """Return one sound in mono, at its rate, or its first rate if that changes."""
     parts: list[Samples] = []
     count = rate = 0
     form: tuple[object, ...] = ()
     resampler: av.AudioResampler | None = None
     with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
         if not container.streams.audio:
-            raise _unreadable(path, "has no sound track")
+            raise LtxflowError(problem("M007", name=path.name))
         for frame in container.decode(container.streams.audio[0]):
             rate = rate or frame.sample_rate
             is_new = form != (form := (frame.sample_rate, frame.format.name, frame.layout.name))
@@ -132,7 +132,7 @@ def _decoded(path: Path, source: Path | io.BytesIO) -> Voice:
             parts += [_samples(part) for part in resampler.resample(frame)]
             count += frame.samples
             if count > LONGEST_S * frame.sample_rate:
-                raise _unreadable(path, "is longer than an hour")
+                raise LtxflowError(problem("M002.too-long", name=path.name))
         if resampler is not None:
             parts += [_samples(part) for part in resampler.resample(None)]
     return Voice(np.concatenate(parts) if parts else np.zeros(0, np.int16), rate)
@@ -142,16 +142,12 @@ def _samples(frame: AudioFrame) -> Samples:
     return np.ascontiguousarray(frame.to_ndarray().reshape(-1), np.int16)
 
 
-def _unreadable(path: Path, why: str) -> LtxflowError:
-    return LtxflowError(Problem(f'"{path.name}" {why}', hint=SOUND_HINT, code="unreadable"))
-
-
 def write_wav(path: Path, voice: Voice) -> VoiceFacts:
-    """Given samples, write them as a canonical wav; the same samples are the same bytes everywhere."""
+    """Write samples as a canonical wav; the same samples give the same bytes everywhere."""
     with (
-        path.open("wb") as raw,
+        path.open("wb") as raw,  # `wave` prints a complaint when it cannot open a file
         wave.open(raw, "wb") as file,
-    ):  # one that opens its file itself complains when it cannot
+    ):
         file.setparams((1, 2, voice.rate, 0, "NONE", ""))
         file.writeframes(voice.samples.astype("<i2").tobytes())
     lufs = integrated_lufs(voice.samples / FULL_SCALE, voice.rate)
@@ -159,15 +155,15 @@ def write_wav(path: Path, voice: Voice) -> VoiceFacts:
 
 
 def canonical(source: Path, out: Path) -> VoiceFacts:
-    """Given a sound file of any format, write it as a canonical wav. Raise LtxflowError when it holds no sound."""
+    """Write a sound file of any format as a canonical wav. Raise LtxflowError when it has no sound."""
     return write_wav(out, read_voice(source))
 
 
 def join(pieces: Sequence[VoicePiece], out: Path, *, trim: bool = False) -> Joined:
-    """Given pieces in order, write one canonical wav of them and their pauses.
+    """Write one canonical wav of pieces in order, with their pauses.
 
-    They are joined at the highest rate among them. With `trim` each piece loses the silence at its two ends,
-    but for 30 ms. Raise LtxflowError for a piece that holds no sound.
+    Uses the highest rate among them. With `trim` each piece loses the silence at its two ends, except for 30 ms. Raise
+    LtxflowError for a piece without sound.
     """
     voices = [read_voice(piece.path) for piece in pieces]
     rate = max(voice.rate for voice in voices)
@@ -187,7 +183,7 @@ def join(pieces: Sequence[VoicePiece], out: Path, *, trim: bool = False) -> Join
 
 
 def _resampled(voice: Voice, rate: int) -> Voice:
-    """At another rate, as many samples as the same time has there."""
+    """Return a voice at another rate, with exactly the samples of the same time."""
     frame = AudioFrame.from_ndarray(voice.samples.reshape(1, -1), "s16", "mono")
     frame.sample_rate = voice.rate
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
@@ -198,9 +194,9 @@ def _resampled(voice: Voice, rate: int) -> Voice:
 
 
 def silences(voice: Voice, shortest_s: Fraction = SHORTEST_SILENCE_S) -> tuple[Run, ...]:
-    """Given speech, return every silence of at least `shortest_s`, in order, with those at the two ends.
+    """Return every silence of at least `shortest_s` in speech, in order, including those at the two ends.
 
-    What is silent is measured against this voice, so that a recording's hiss counts as silence. Exact to 10 ms.
+    Silence is relative to this voice, so that a recording's hiss counts as silence. Exact to 10 ms.
     """
     window = max(1, int(voice.rate * WINDOW_S))
     quiet = _quiet(voice, window)
@@ -213,7 +209,7 @@ def silences(voice: Voice, shortest_s: Fraction = SHORTEST_SILENCE_S) -> tuple[R
 
 
 def sounding(voice: Voice) -> Run:
-    """Given speech, return the run of samples from its first sound to its last, 30 ms wider; all when silent."""
+    """Return the run of samples from the first sound of speech to its last, 30 ms wider; all when silent."""
     window = max(1, int(voice.rate * WINDOW_S))
     loud = np.flatnonzero(~_quiet(voice, window))
     if len(loud) == 0:
@@ -224,7 +220,7 @@ def sounding(voice: Voice) -> Run:
 
 
 def _quiet(voice: Voice, window: int) -> NDArray[np.bool_]:
-    """For each window whether it is silent."""
+    """Return for each window whether it is silent."""
     samples = voice.samples / FULL_SCALE
     padded = np.pad(samples, (0, -len(samples) % window)).reshape(-1, window)
     levels = 10 * np.log10(np.mean(padded**2, axis=1) + 1e-12)

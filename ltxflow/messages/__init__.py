@@ -16,7 +16,7 @@ Level = Literal["error", "warning", "advice"]
 
 AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → its subject, the modules with its rules
     "C": ("servers", "comfy farm"),
-    "D": ("store, lock and published files", "core store lock publish session"),
+    "D": ("store, lock and published files", "core store lock publish session export"),
     "F": ("model profiles", "models"),
     "K": ("decisions and the lock", "lock decisions"),
     "L": ("the film", "project documents plan session steps core"),

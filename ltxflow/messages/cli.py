@@ -24,7 +24,10 @@ RULES: Mapping[str, Rule] = {
             "lock merge takes three files: BASE OURS THEIRS", "leave them out to resolve a conflict: ltxflow lock merge"
         ),
         one_template=Text("template show takes one template", "run `ltxflow template list` to list them"),
-        one_file=Text("template import takes one file", "{export}, then: ltxflow template import my_workflow.json"),
+        one_file=Text(
+            "template import takes one file",
+            "save the workflow in ComfyUI, then run `ltxflow template import my_workflow.json`",
+        ),
     ),
     "U003": rule("ltxflow has no bugs", "a bug in ltxflow: {error}", "report it"),
     "U004": rule(
@@ -100,7 +103,6 @@ RULES: Mapping[str, Rule] = {
         encoding=Text('"{file}" is not UTF-8', "save it as UTF-8"),
         unreadable=Text('cannot read "{file}": {cause}'),
     ),
-    "U026": rule("both sides of a merge decided alike", "{message}"),
     "U027": rule("a template exists", 'no template "{name}" for {profile}', "choose from: {names}"),
     "U028": rule(
         "the size of the film reaches an imported workflow",

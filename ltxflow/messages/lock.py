@@ -4,6 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ltxflow.messages import Rule
+from ltxflow.messages import Rule, Text, rule
 
-RULES: Mapping[str, Rule] = {}
+RULES: Mapping[str, Rule] = {
+    "K010": rule(
+        "a decision names a take that exists",
+        no_such=Text('"{clip}" has no take {take}', "build it first"),
+        none=Text('"{clip}" has no take yet', "build it first"),
+    ),
+    "K011": rule(
+        "the lock has one line for each clip",
+        '"{name}" occurs twice in the lock',
+        "keep one of the two lines; the takes of the other one stay in the store",
+    ),
+    "K012": rule(
+        "the lock has no unresolved merge conflict",
+        'unresolved merge conflict: "{line}"',
+        "run `ltxflow lock merge`; `ltxflow lock setup` makes git do so automatically",
+    ),
+    "K013": rule(
+        "the lock begins with a version that this ltxflow reads",
+        missing=Text(
+            '"{line}" is not the first line of a lock',
+            'write "ltxflow-lock: {version}" there; `git checkout` restores the last good lock',
+        ),
+        other=Text('unsupported version "{version}" of a lock', "upgrade ltxflow"),
+    ),
+    "K014": rule(
+        "each line of the lock can be read",
+        form=Text('"{line}" is not a line of a lock', 'write lines as: scene/clip: {{"pick": 1, "takes": {{…}}}}'),
+        value=Text(
+            '"{name}": {reason}',
+            "restore this line from git, or delete it; the clip is then looked up in the store again",
+        ),
+    ),
+    "K015": rule(
+        "the lock file can be read",
+        system=Text('cannot read "{path}": {reason}'),
+        encoding=Text("the lock is not UTF-8", "restore the file from git, or save it as UTF-8"),
+        empty=Text("the lock is empty", "restore it with `git checkout {name}`; remove it if git has none"),
+    ),
+    "K016": rule(
+        "other programs leave the lock alone during a run",
+        "{name} changed on disk during the run; both sets of changes were merged",
+        "review the result with `git diff`",
+        level="warning",
+    ),
+    "K017": rule(
+        "people decide the same about a clip",
+        "{name}: here {ours}, there {theirs}; {kept} is kept",
+        "agree on one; to take theirs: {remedy}",
+    ),
+}

@@ -143,7 +143,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "L070": rule("moved names a clip that is in the film", 'moved to "{name}", which is not in the film'),
     "L071": rule(
-        "moved names an earlier clip that is no longer in the film",
+        "moved names an earlier clip that has left the film",
         'moved from "{name}", which is still in the film',
         "remove this entry",
     ),
@@ -265,24 +265,7 @@ RULES: Mapping[str, Rule] = {
         "start one of them from a separate picture, such as a reference",
         level="warning",
     ),
-    "L014": rule(
-        "no symbolic link leads out of the workspace, and none is in .ltxflow", why="projects come from strangers"
-    ),
-    "L015": rule("nothing is written below .git", why="projects come from strangers"),
-    "L044": rule(
-        "a clip has as many steps as its quality's schedule allows", why="a schedule is a list of that many sigmas"
-    ),
-    "L080": rule("a template belongs to the profile or the project", why="there is none of that name otherwise"),
-    "L081": rule('a template saves its result with a node titled "video" or "image"', why="ltxflow fetches that file"),
-    "L083": rule(
-        "a clip has what its template needs: a reference, a last frame, a guide video, a sound, a clip to extend",
-        why="the template is wired to it",
-    ),
-    "L084": rule("a template reads only files that ltxflow uploads for the clip", why="other files are in no key"),
-    "L086": rule("a sound is given to a clip whose template reads one", why="other templates would ignore it"),
     "L090": rule("parts of a project that could do harm are trusted first", why="projects come from strangers"),
-    "L108": rule("a guide video is as long as the clip that follows it", why="each frame of the clip needs one"),
-    "L124": rule("frame_of names a moment the clip has", why="no frame follows the end"),
     "L130": rule("the configuration is a mapping", "the configuration must be a mapping", "write one key a line"),
     "L131": rule("keys of the configuration are known", 'unknown key "{key}"', "use one of {known}"),
     "L132": rule(
@@ -295,7 +278,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "P101": rule(
         "short prompt",
-        "the prompt of {clip} has only {words} words",
+        "the prompt of {clip} has only {words}",
         "describe in three to six sentences what is seen, how it and the camera move, and how it sounds",
         level="warning",
         why="the model invents what a prompt leaves out",

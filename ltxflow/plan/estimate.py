@@ -31,8 +31,7 @@ class Estimate:
 
 def work_of(node: Node) -> float:
     """Given a node, return what it asks of a GPU: pixels × frames × steps, summed over the stages."""
-    module = step(node.kind)
-    return float(module.work(node)) if hasattr(module, "work") else 0.0
+    return step(node.kind).work(node)
 
 
 def estimate(

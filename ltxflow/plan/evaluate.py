@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from ltxflow.core.digest import Action, Key, Output
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.plan.graph import BuildGraph
-from ltxflow.steps import Node, bound, step
+from ltxflow.steps import Node, step
 from ltxflow.store.traces import Trace
 
 State = Literal["hit", "miss", "maybe"]
@@ -94,13 +94,13 @@ def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: E
     kinds: dict[str, list[Node]] = {}
     for node in plan.nodes.values():
         module = step(node.kind)
-        if hasattr(module, "is_rendered_apart") and not node.needs and module.is_rendered_apart(node):
+        if not node.needs and module.is_sandboxed(node):
             enter(node)
             _, key = _remembered(node, {}, known)
             if key is None or lookup(key) is None:
                 kinds.setdefault(node.kind, []).append(node)
     for kind, nodes in kinds.items():
-        step(kind).render_ahead(nodes)  # type: ignore[attr-defined]  # of the kinds that have `is_rendered_apart`
+        step(kind).prerender(nodes)
 
 
 def evaluate_node(
@@ -114,7 +114,7 @@ def evaluate_node(
         if trace is None:
             return Status(node, "maybe", because=source, is_forced=forced)
         inputs[name] = output_of(trace, output, node)
-    node = bound(node, inputs) if inputs else node
+    node = step(node.kind).bind_inputs(node, inputs) if inputs else node
     action, key = _key(node, inputs, known)
     trace = None if forced else lookup(key)
     if trace is None and action is None:  # it will be made: by what is really asked for, not by what is remembered
@@ -139,10 +139,10 @@ def _key(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[
 
 def _remembered(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[str, Key | None]:
     """The name under which a node's key is remembered, if its kind has a cheaper key; and the key, if it is."""
-    module = step(node.kind)
-    if known is None or not hasattr(module, "cheap_key"):
+    memo_key = step(node.kind).memo_key(node, inputs) if known is not None else ""
+    if known is None or not memo_key:
         return "", None
-    name = f"key {module.cheap_key(node, inputs)}"
+    name = f"key {memo_key}"
     told = known.get(name)
     return name, Key(told) if isinstance(told, str) else None
 

@@ -55,7 +55,7 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
 
 def change_of_version(kind: str, old: str, new: str) -> str:
     """Return what the versions of a kind of step differ in, in words."""
-    changes = getattr(step(kind), "CHANGES", {})
+    changes = step(kind).CHANGES
     what = changes.get(new, "") if str(old).isdecimal() and str(new) == str(int(old) + 1) else ""
     return f"ltxflow {what or f'makes {kind}s another way'} (version {old} → {new})"
 

@@ -26,7 +26,7 @@ def build_graph(nodes: Iterable[Node], wanted: Iterable[str]) -> BuildGraph:
     The order is film order as far as needs allow, and the same each time. Raise LtxflowError for a cycle,
     naming it, or for a need that no node fills.
     """
-    by_target = {node.target: node for node in nodes}
+    by_target: dict[str, Node] = {node.target: node for node in nodes}
     wanted = tuple(dict.fromkeys(wanted))
     if not any(node.needs for node in by_target.values()):  # most films: nothing to sort
         chosen = set(wanted)

@@ -32,7 +32,7 @@ from ltxflow.plan.evaluate import Lookup, Status, evaluate_node
 from ltxflow.project.model import Clip
 from ltxflow.project.thresholds import ignores, thresholds
 from ltxflow.steps import Node, inspect
-from ltxflow.steps.clip import ClipSpec
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.store.traces import Trace
 
 ALIKE = 3  # tries with one fault at one place: what they are made from is the cause

@@ -1,4 +1,4 @@
-"""Tries a template without a film: clips of every quality, size and shape that it may be asked for. Needs no file."""
+"""Render a template for sample clips of every quality, size and set of inputs, and check the graphs. Needs no film."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.digest import digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.target import Target
 from ltxflow.models.geometry import delivered_size, geometry
 from ltxflow.models.profile import Profile
 from ltxflow.project.model import (
@@ -32,33 +33,34 @@ from ltxflow.project.model import (
 )
 from ltxflow.project.references import TEXT_TO_IMAGE
 from ltxflow.steps import Node, reference
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.files import ContinuationSource
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.workflow.render import render_many
 from ltxflow.workflow.template import Template, variables
 
-SIZES = ("3:2", "1920x1080")  # one that the model samples as it is, one that is cut out of a larger picture
+SIZES = ("3:2", "1920x1080")  # one that the model samples directly, one that is cropped from a larger picture
 FRAMES, FPS, SEED = 121, 24, 42  # an even rate: one that can be doubled
 WORDS = 'A heavy door of "brass" opens slowly while dust drifts through a beam of light; metal creaks.'
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip that does not exist, and what is special about it, in words."""
+    """A clip of no film, with a label of its settings."""
 
     label: str
-    shot: clip_step.ClipSpec
+    spec: ClipSpec
 
 
 def samples(profile: Profile, template: Template, loras: Sequence[str] = ("style.safetensors",)) -> list[Sample]:
-    """Given a template, return a sample of every shape it may be asked for: quality, stages, size, and what it reads.
+    """Return sample clips for every combination of quality, stages, size and inputs that a template reads.
 
-    Those that differ in nothing the template reads are left out. `loras` are names of LoRA files.
+    Samples that do not differ in any variable of the template are left out. `loras` are names of LoRA files.
     """
     reads = variables(template)
     chosen: dict[str, Sample] = {}
     for sample in _every(profile, template, reads, loras):
-        names = clip_step.first_names(sample.shot)
-        context = clip_step.context(sample.shot, names, {}, "ltxflow")
+        names = sample.spec.first_names
+        context = sample.spec.context(names, {}, "ltxflow")
         chosen.setdefault(digest_json({name: context.get(name) for name in sorted(reads)}), sample)
     return list(chosen.values())
 
@@ -99,12 +101,12 @@ def _sample(
     loras: Sequence[str],
     audio: str,
 ) -> Sample:
-    told = [f"quality {settings['quality']}", f"stages {settings['stages']}", f"size {size}", *sorted(has - needs)]
-    told += [*(["loras"] if loras else []), *(["temporal_upscale"] if settings.get("temporal_upscale") else [])]
-    return Sample(", ".join(told), _shot(profile, template, size, settings, has, loras, audio))
+    words = [f"quality {settings['quality']}", f"stages {settings['stages']}", f"size {size}", *sorted(has - needs)]
+    words += [*(["loras"] if loras else []), *(["temporal_upscale"] if settings.get("temporal_upscale") else [])]
+    return Sample(", ".join(words), _spec(profile, template, size, settings, has, loras, audio))
 
 
-def _shot(
+def _spec(
     profile: Profile,
     template: Template,
     size: str,
@@ -112,7 +114,7 @@ def _shot(
     has: set[str],
     loras: Sequence[str],
     audio: str,
-) -> clip_step.ClipSpec:
+) -> ClipSpec:
     preset = profile.qualities[chosen["quality"]]
     wanted = {**profile.clip_defaults, "steps": preset.steps, "cfg": preset.cfg}
     settings = {name: Value(value, "sample") for name, value in {**wanted, **chosen}.items()}
@@ -133,7 +135,7 @@ def _shot(
         keyframes=KEYFRAMES if "keyframes" in has else (),
     )
     film = {"size": Value(size, "sample")}
-    return clip_step.ClipSpec(
+    return ClipSpec(
         clip=clip,
         scene=Scene("sample", 0, (clip,), Narration("none", Fraction(0))),
         film=film,
@@ -145,7 +147,7 @@ def _shot(
         profile=profile,
         template=template,
         weights=first_weights(profile),
-        before=clip_step.ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
+        before=ContinuationSource("guide.mp4", FRAMES, str(video.digest), video) if "extend" in has else None,
     )
 
 
@@ -157,7 +159,7 @@ KEYFRAMES = (Keyframe("40f", 40, _image("middle.png")), Keyframe("end", None, _i
 
 
 def first_weights(profile: Profile) -> dict[str, str]:
-    """Return model role → the precision that comes first."""
+    """Return model role → the first precision."""
     return {role: model.order[0] for role, model in profile.models.items()}
 
 
@@ -169,19 +171,19 @@ def try_template(
     names: Mapping[str, str] | None = None,
     loras: Sequence[str] = ("style.safetensors",),
 ) -> tuple[int, list[Problem]]:
-    """Given a template and signatures of nodes, return how many samples were rendered, and all that is wrong.
+    """Render and check a template's samples; return their number, and the problems at their places in the template.
 
-    Places are those in the template. With `names` (model role → file on a server) names of files are compared, too.
+    With `names` (model role → file on a server) names of files are compared too.
     """
-    if is_of_stills(template):
-        return _try_still(profile, template, signatures, allowed)
+    if makes_references(template):
+        return _try_reference(profile, template, signatures, allowed)
     tried = samples(profile, template, loras)
-    contexts = [clip_step.context(s.shot, names or clip_step.first_names(s.shot), {}, "ltxflow") for s in tried]
+    contexts = [s.spec.context(names or s.spec.first_names, {}, "ltxflow") for s in tried]
     try:
         graphs = render_many(template, contexts)
     except LtxflowError as error:
         return 0, list(error.problems)
-    told: dict[tuple[str, str], tuple[Problem, list[str]]] = {}
+    labels_of: dict[tuple[str, str], tuple[Problem, list[str]]] = {}
     for sample, graph in zip(tried, graphs, strict=True):
 
         def where(node: str) -> Span | None:
@@ -191,29 +193,28 @@ def try_template(
             graph, signatures, template=template.name, where=where, models=names is not None, allowed=allowed
         )
         for problem in [*found, *_foreign_files(sample, graph, signatures)]:
-            _, labels = told.setdefault((problem.code, problem.message), (problem, []))
+            _, labels = labels_of.setdefault((problem.code, problem.message), (problem, []))
             labels.append(sample.label)
     return len(tried), [
         problem if len(labels) == len(tried) else replace(problem, message=f"{problem.message} ({labels[0]})")
-        for problem, labels in told.values()
+        for problem, labels in labels_of.values()
     ]
 
 
-def is_of_stills(template: Template) -> bool:
-    """Given a template, return whether it makes an image for `references:`: it knows no frames, nor what clips have."""
+def makes_references(template: Template) -> bool:
+    """Return whether a template makes an image for `references:`: it reads no frames, nor other variables of clips."""
     if template.trusted:
         return template.name == TEXT_TO_IMAGE
     return '"image"' in template.text and variables(template) <= frozenset(reference.VARIABLES)
 
 
-def _try_still(
+def _try_reference(
     profile: Profile, template: Template, signatures: Signatures, allowed: frozenset[str]
 ) -> tuple[int, list[Problem]]:
     still = Still("sample", WORDS, (1536, 1024), template=template.name)
     weights = first_weights(profile) if template.trusted else {}
-    node = Node(
-        "reference:sample@1", "reference", reference.ReferenceSpec(still, 1, SEED, profile, template, weights), 0
-    )
+    spec = reference.ReferenceSpec(still, 1, SEED, profile, template, weights)
+    node = Node(Target.of("reference", "sample"), "reference", spec, 0)
     try:
         reference.action(node, {})
         graph = node.spec.graph({role: role for role in weights}, {}, "ltxflow")
@@ -227,15 +228,15 @@ def _try_still(
 
 
 def _foreign_files(sample: Sample, graph: Mapping[str, Any], signatures: Signatures) -> Iterator[Problem]:
-    template = sample.shot.template
-    for problem in clip_step.foreign_files(sample.shot, graph, signatures):
-        message = problem.message.removeprefix(f"{sample.shot.clip.path}: ")
+    template = sample.spec.template
+    for problem in sample.spec.unexpected_file_inputs(graph, signatures):
+        message = problem.message.removeprefix(f"{sample.spec.clip.path}: ")
         node = re.match(r'node "([^"]*)"', message)
         yield replace(problem, message=message, span=node_span(template, node[1] if node else ""))
 
 
 def node_span(template: Template, node: str) -> Span:
-    """Given a template and a node's id, return where the node is written: in it, in a part, or the first line."""
+    """Return the place of a node in a template or one of its parts, the first line if it is not found."""
     texts = [(template.shown, template.text)]
     texts += [(str(Path(template.shown).with_name(name)), text) for name, text in template.parts.items()]
     for file, text in texts:

@@ -153,7 +153,7 @@ def is_trusted(
 ) -> bool:
     """Return whether the user trusts the foreign parts of a project: all of them, or those in `used`.
 
-    Trust is bound to the content: a changed part is no longer trusted.
+    Trust is bound to the content: a changed part loses it.
     """
     parts = foreign if used is None else {part: foreign[part] for part in used}
     if not parts:

@@ -192,7 +192,8 @@ def _is_keyword_list(text: str) -> bool:
 def _clip_problems(reading: _Reading) -> Iterator[Problem]:
     clip, count = reading.clip, len(reading.words)
     if count < SHORT:
-        yield problem("P101", reading.at(), clip=clip.path, words=count)
+        words = "1 word" if count == 1 else f"{count} words"
+        yield problem("P101", reading.at(), clip=clip.path, words=words)
     if count > LONG:
         yield problem("P102", reading.at(), clip=clip.path, words=count, most=LONG)
     for part, text in clip.prompt.parts.items():

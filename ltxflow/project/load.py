@@ -68,7 +68,7 @@ def load(
 
     `command_line` has settings by dotted name, the strongest layer. `is_trusted` permits what needs trust: absolute
     paths, templates, engines. `engines` are the user's; `offline` finds the engine for `engine: offline`; `remembered`
-    finds one that is no longer configured by what it made. `memory` caches probes of files. `sources` have been read
+    finds one missing from the configuration by what it made. `memory` caches probes of files. `sources` have been read
     already; with part of the film, the result is that part. `choices` are the results of `auto` by model, as the lock
     has them.
     """

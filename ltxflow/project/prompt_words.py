@@ -49,7 +49,7 @@ def forms(verbs: str, wanted: str = "base s ing") -> frozenset[str]:
 
 # Motion
 
-# Verbs of motion: those that count in any form; those whose base form is as often something else ("an open
+# Verbs of motion: those that count in any form; those whose base form is often an adjective or a noun ("an open
 # vault", "the lower half"); those that only "-ing" distinguishes from a noun ("waves", "locks", "streams of light").
 # Verbs that describe a state ("glowing", "shining") are left out.
 _ALWAYS = """
@@ -104,7 +104,7 @@ MOVES_AFTER_TO = forms(_OFTEN + _RARELY, "base")  # "begins to swing"; and after
 MOVES_BEFORE_WAY = forms(_RARELY, "s") - {"leaves"}  # "rain streaks down"
 WAYS = listed("across along around away back down into off out over past through toward towards under up")
 FAST = forms(_HURRY) | listed("fast quickly rapidly frantically speeding high-speed")
-# Any word in -ing is a motion, but for these: things, qualities, and verbs of a state.
+# Words in -ing that are not motions: things, qualities, and verbs of state. Any other is a motion.
 _NO_MOTION = """
     air-conditioning amazing anything appearing awning beginning being belonging belongings boring breathtaking
     building buildings casing ceiling ceilings charming clothing conditioning covering crossing curling decking
@@ -119,9 +119,9 @@ _NO_MOTION = """
     swimming-pool swing thing things trending trimming underlying upholstering washing wearing wedding wing wings
     winning wiring working writing
 """
-VERBS = forms(_ALWAYS, "s")  # hardly ever anything else
-NO_MOTION = listed(_NO_MOTION)  # and but for sounds
-# After a pronoun any verb moves something, but for these.
+VERBS = forms(_ALWAYS, "s")  # rarely anything else
+NO_MOTION = listed(_NO_MOTION)  # sounds are excluded separately
+# Verbs that are not motions after a pronoun. Any other is a motion.
 _STATES = """
     is was has does stands sits lies hangs rests remains stays looks seems appears wears holds shows contains covers
     surrounds glows shines faces reads feels knows thinks hopes wants wishes loves likes hates fears means needs costs
@@ -264,7 +264,7 @@ _GOES = (
     "pans|tilts|doll(?:y|ies)|tracks|trucks|pushes|pulls|orbits|circles|zooms|cranes|glides|moves|travels|"
     "rises|descends|arcs|drifts|floats|flies|sweeps|swings|rushes|races"
 )
-# A camera that is fixed and moves, in one breath; or moves both ways at once.
+# A camera that is fixed and moves, or moves two opposite ways.
 AT_ODDS = Phrases(rf"""
     (?:static|fixed|motionless|stationary|locked[- ](?:off|down)) camera (?:\w+ly )?(?:{_GOES})
     (?:static|fixed|locked[- ](?:off|down))(?: (?:camera|shot|frame))*[,.]? (?:(?:smooth|slow|a|the) )*tracking shot
@@ -308,7 +308,7 @@ INNER = Phrases(rf"""
     (?:is|looks?|seems?) (?:confused|determined to|conflicted|torn between)
 """)
 
-# Words that make two prompts move apart though all others are the same: directions, and what a camera does.
+# Words that distinguish two motions although all other words are equal: directions, and camera moves.
 DIRECTIONS = forms("""
     open close rise fall descend ascend push pull lock unlock appear vanish grow shrink enter leave
     pan+ tilt dolly zoom track truck orbit circle crane glide follow hold sweep arc swing rotate turn
@@ -320,7 +320,7 @@ DIRECTIONS = forms("""
     first second third fourth last one two three four five six seven eight nine ten
 """)
 
-# Which language
+# Languages
 
 ENGLISH = listed("""
     a an the of and in with to on is are from as at into its it by for over through that while toward

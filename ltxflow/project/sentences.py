@@ -1,13 +1,11 @@
-"""Where sentences end, in any language. Knows words and marks; no scene and no engine.
+"""Split text into sentences, in any language.
 
-Sentences are spoken one by one, so a cut in the wrong place is audible, and one that is missing is not: in doubt a dot
-ends nothing. A text does not say its language; its small words do, where it matters.
+Sentences are spoken one by one, so a wrong split is audible and a missing one is not: in doubt a dot ends nothing. The
+language of a text is detected by its function words, where it matters.
 
-Short forms ("Dr.", "z. B.", "млн.") by language, words that begin sentences, and by which a language is known.
-
-They hold for all languages at once. Where a short form is a word as well (German "mind." is English "mind"), it is one
-only in a text of its language, or before a digit. Written by hand, from what such lists have in grammars and style
-guides.
+Abbreviations ("Dr.", "z. B.", "млн.") apply in all languages at once. One that is a word in another language (German
+"mind." is English "mind") counts only in a text of its language, or before a digit. The lists are written by hand, from
+grammars and style guides.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
-_WIDE = "。｡．！？।॥។៕။።፧።։"  # no blank need follow: Chinese, Japanese, Indic, Khmer, Burmese, Ethiopic, Armenian
+_WIDE = "。｡．！？।॥។៕။።፧።։"  # need no space after them: Chinese, Japanese, Indic, Khmer, Burmese, Ethiopic, Armenian
 _MARKS = frozenset(f".!?…‼⁇⁈⁉‽؟۔᙮᠃᱿{_WIDE}")
 _CLOSERS = "\"'”’»›)]}｝」』）】》〉〕］"
 _BRACKETS = {"）": "（", ")": "(", "】": "【", "〕": "〔", "］": "［", "]": "[", "}": "{", "｝": "｛"}
-_TWO_SIDED = {"“": "„", "‘": "‚", "«": "»", "‹": "›"}  # they close in German, after the opener that is named
+_TWO_SIDED = {"“": "„", "‘": "‚", "«": "»", "‹": "›"}  # they close in German, after these openers
 _OPENERS = "\"'“‘«‹([{¿¡„‚»›「『（【《〈〔［｛—–―-•· "
 _NEVER_FIRST = re.compile(r"[,;:%](?:\s|$)|[)\]}”、，；：）」』】》〉]")
-_BEHIND = 80  # characters before a mark that are looked at: no word is longer
-_AHEAD = 60  # the same after it
+_BEHIND = 80  # characters searched before a mark: words are shorter
+_AHEAD = 60  # characters searched after it
 
 
 class _Mark(NamedTuple):
@@ -40,7 +38,7 @@ class _Mark(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """What decides whether a sentence ends: the text around a mark, and the languages that the text may be in."""
+    """The context of a mark: the text around it, and the possible languages of the text."""
 
     before: str  # of the sentence
     mark: _Mark
@@ -51,17 +49,17 @@ class _Place(NamedTuple):
 
 
 def split(text: str) -> tuple[str, ...]:
-    """Return the sentences of a text in order; they are the whole text, but for blanks between them.
+    """Return the sentences of a text in order: the whole text except spaces between them.
 
-    `text` has single blanks and no line breaks. Takes time in proportion to its length.
+    `text` has single spaces and no line breaks. The time is linear in its length.
     """
     spoken = languages(text)
     found = []
-    first = looked = 0
-    has_words = False  # in the sentence that has begun
+    first = searched = 0
+    has_words = False  # in the current sentence
     for mark in _marks(text):
-        has_words = has_words or any(map(str.isalnum, text[looked : mark.start]))
-        looked = mark.end
+        has_words = has_words or any(map(str.isalnum, text[searched : mark.start]))
+        searched = mark.end
         if has_words and _ends(_place(text, first, mark, spoken)):
             found.append(text[first : mark.end].strip())
             first = mark.end
@@ -89,7 +87,7 @@ def _marks(text: str) -> Iterator[_Mark]:
                 marks += char
             elif char in _CLOSERS or (char in _TWO_SIDED and _is_open(text, start, _TWO_SIDED[char], char)):
                 closers += char
-            elif text[end : end + 2] == " »" and _is_open(text, start, "« ", "»"):  # as French has it
+            elif text[end : end + 2] == " »" and _is_open(text, start, "« ", "»"):  # as in French
                 closers += "»"
                 end += 1
             elif re.match(r" \.(?![\w.]*\w)", text[end : end + 3]):  # ". . ."
@@ -102,7 +100,7 @@ def _marks(text: str) -> Iterator[_Mark]:
 
 
 def _is_open(text: str, at: int, opener: str, closer: str) -> bool:
-    """Whether a quotation is open at a place."""
+    """Return whether a quotation is open at a position."""
     before = text[max(0, at - 1000) : at]
     return before.rfind(opener) > before.rfind(closer)
 
@@ -121,9 +119,9 @@ def _ends(place: _Place) -> bool:
     if _is_open(place.before, len(place.before), "《", "》"):
         return False  # a title
     begins = after.lstrip(_OPENERS)[:1]
-    if _has_cases(begins) and begins.islower() and not place.following[1:2].isupper():  # but for "iPhones"
+    if _has_cases(begins) and begins.islower() and not place.following[1:2].isupper():  # except "iPhones"
         return False
-    if mark.is_closed and not _has_cases(begins) and _goes_on(place, after):
+    if mark.is_closed and not _has_cases(begins) and _continues(place, after):
         return False
     kind = unicodedata.normalize("NFKC", mark.marks)
     if kind == ".":
@@ -134,12 +132,12 @@ def _ends(place: _Place) -> bool:
 
 
 def _has_cases(char: str) -> bool:
-    """Whether sentences of its script begin with a capital; Georgian has capitals, and they do not."""
+    """Return whether sentences of its script begin with a capital; Georgian has capitals, but not there."""
     return char.lower() != char.upper() and not "\u10d0" <= char <= "\u10ff"
 
 
-def _goes_on(place: _Place, after: str) -> bool:
-    """Whether a quotation or an aside is followed by the rest of its sentence, in a script without capitals."""
+def _continues(place: _Place, after: str) -> bool:
+    """Return whether the sentence continues after a quotation or an aside, in a script without capitals."""
     opener = _BRACKETS.get(place.mark.closers[-1])
     if _PARTICLES.match(after):
         return True
@@ -149,8 +147,8 @@ def _goes_on(place: _Place, after: str) -> bool:
     return bool(_SPEAKS.match(after))
 
 
-# What follows a quotation and belongs to its sentence: particles of Japanese, Korean and Chinese, and who says it.
-_NO_PARTICLES = (  # words that begin sentences, and begin as a particle does
+# Continuations of a sentence after a quotation: particles of Japanese, Korean and Chinese, and verbs of speech.
+_NO_PARTICLES = (  # words that begin sentences and look like a particle
     "ところ|とて|とに|とう|とつ|とも|とり|とき|はい|はじ|はや|はる|はは|でも|では|でき|だから|だが|だって|だけど|だめ|だれ|もう|もし"
     "|もち|もっ|もと|のち|のん|にわ|にっ|にや|かれ|かの|かつ|かな|やが|やっ|やは|やあ|へえ|へん|からす|からだ|がっ|がん"
 )
@@ -168,7 +166,7 @@ _SPEAKS = re.compile(
 )
 
 
-# Short forms
+# Abbreviations
 
 _ELISION = re.compile(r"(?:[ldnsmtcj]|qu|un|dell|all|dall|nell|sull|quell|quest)['’](?=\w)", re.IGNORECASE)
 _COUNTED = re.compile(r"[#(]?\d{1,2}(?:\.(?:0?[1-9]|1[0-2])|(?:st|nd|rd|th)?)|[IVXL]{2,}")  # "3", "24.12", "XIV"
@@ -179,7 +177,7 @@ _VOWELS = frozenset("aeiouyøæœıαεηιουωаеёиоуыэюяіїє")
 
 
 def _is_short(place: _Place) -> bool:
-    """Whether a single dot belongs to the word before it, so that the sentence goes on."""
+    """Return whether a single dot belongs to the word before it, so that the sentence continues."""
     words = place.before.split()
     token = words[-1] if words else ""
     token = _ELISION.sub("", token.lstrip(_OPENERS))
@@ -204,7 +202,7 @@ def _is_short(place: _Place) -> bool:
 
 
 def _dotted(word: str, words: list[str]) -> str:
-    """A word as `U.S`, `z.B`, `Ph.D`, or the letters that stand like "z. B", else ""."""
+    """Return a word such as `U.S`, `z.B`, `Ph.D`, or letters spaced as in "z. B", else ""."""
     parts = word.split(".")
     if len(parts) > 1:
         is_short = all(0 < len(part) <= 3 and part[0].isalpha() for part in parts) and len(parts[0]) <= 2
@@ -220,7 +218,7 @@ def _dotted(word: str, words: list[str]) -> str:
 
 
 def _is_ordinal(place: _Place, words: list[str]) -> bool:
-    """Whether a number with a dot counts what follows: "am 3. Oktober", "Karel IV. byl", "5. 3. 2020"."""
+    """Return whether a number with a dot is an ordinal: "am 3. Oktober", "Karel IV. byl", "5. 3. 2020"."""
     if re.match(r"\d+\b", place.following):
         return True
     named = words[-2].strip(_OPENERS + ".").casefold() if len(words) > 1 else ""
@@ -265,22 +263,22 @@ def _is_listed(place: _Place, word: str) -> bool:
 
 
 def _starts(place: _Place) -> bool:
-    """Whether the next word mostly begins a sentence."""
+    """Return whether the next word usually begins a sentence."""
     return place.following in lists().starters and not _is_abbreviated(place)
 
 
 def _starts_after_name(place: _Place) -> bool:
-    """The same after an initial, where "Le" and "Das" may be names."""
+    """Return the same after an initial, where "Le" and "Das" may be names."""
     return place.following in lists().english_starters and not _is_abbreviated(place)
 
 
 def _is_abbreviated(place: _Place) -> bool:
-    """Whether the next word has a dot, too: "I. Newton", "No. 5"."""
+    """Return whether the next word has a dot, too: "I. Newton", "No. 5"."""
     return bool(re.match(r"\w\.|\w+\. ?\d", place.after.lstrip(_OPENERS)))
 
 
-# By language: short forms after which a sentence always goes on, and those that may end one. An entry in small letters
-# holds for any case, another only as it is written.
+# By language: abbreviations that never end a sentence, and those that may. An entry in small letters matches any case,
+# another only itself.
 _SHORT: Mapping[str, tuple[str, str]] = {
     "en": (
         "mr mrs ms mx dr prof profs Gen Col Lt Capt Cpt Cmdr Cdr Sgt Cpl Pvt Adm Maj Brig Sen Rep Gov Pres Hon"
@@ -389,8 +387,8 @@ _SHORT: Mapping[str, tuple[str, str]] = {
     "ur": ("ڈاکٹر", ""),
     "th": ("ดร รศ ผศ นพ พญ พล หม่อม บจก บมจ หจก กทม", ""),
 }
-# Short forms that are words as well, of the same language or another: where the text is of a language that has them as
-# short forms, or a digit follows, they are that.
+# Abbreviations that are also words, of the same language or another: they are abbreviations in texts of a language that
+# lists them, and before a digit.
 _ALSO_WORDS = """
     abt acad adr al alt an apt art av bd bes bl bs bul cad cap ch co col cor da db del det di dir dl do ed eng en env
     eq er es est et ev ex ext fa fig fil fr ft gem gen ges geb gest god gr gral hr hab id ill im in inc int ir is jan
@@ -400,7 +398,7 @@ _ALSO_WORDS = """
     ee d s w r n no см др пр кн вер бер лист ст в г и р св ген пос пер u ap sc pt sob ass mus lat hg jg bez franz west
     comm fam pres gal adj pte prov mons apr bp полк оз зав ds burg wg rm ew allg
 """
-# Before a number these are short forms: "no. 5", "art. 5", "kl. 9"; or they name what is counted: "page 5".
+# Before a number these are abbreviations: "no. 5", "art. 5", "kl. 9"; or nouns that are counted: "page 5".
 _NUMBERED = """
     no nr n nº n° núm num p pp s str art artt abs abb fig figs kap cap ch chap sec sect vol vols bd tab tbl eq par
     para § ziff anm pos rn pag pág págs blz bl pt pkt nos ed app rm bldg cols ver v kl klo sz ext tel max mind max.
@@ -411,7 +409,7 @@ _NUMBERED = """
     kapitlet side rozdział strona numer kapitola strana číslo bölüm sayfa розділ fejezet oldal глава страница номер
     пункт часть дом квартира сторінка
 """
-# Words that begin sentences, and hardly follow a short form inside one.
+# Words that begin sentences, and rarely follow an abbreviation inside one.
 _STARTERS = """
     The It He She They We You I This That These Those Then There When Where What Who Why How But And So If In At On
     For My Our Your His Her Its Their After Before Because Although While Now Here Today Yesterday Tomorrow However
@@ -441,7 +439,7 @@ _MONTHS = """
 WITH_ORDINALS = frozenset(
     ("de", "da", "nb", "fi", "is", "pl", "cs", "sk", "sl", "hr", "sr", "hu", "tr", "et", "lv", "lt")
 )
-# By which a language is known: small words that few others have.
+# Function words of each language that few others have.
 _SMALL_WORDS: Mapping[str, str] = {
     "en": "the and of to is was it that with for i like she he they his from are have this you not we at by her who"
     " what when never my there been would their has him by",
@@ -480,7 +478,7 @@ _SMALL_WORDS: Mapping[str, str] = {
 
 
 class Lists(NamedTuple):
-    never: Mapping[str, frozenset[str]]  # short form → its languages
+    never: Mapping[str, frozenset[str]]  # abbreviation → its languages
     maybe: Mapping[str, frozenset[str]]
     words: frozenset[str]
     numbered: frozenset[str]
@@ -491,7 +489,7 @@ class Lists(NamedTuple):
 
 @cache
 def lists() -> Lists:
-    """Built on first use: a film without narration needs none of it."""
+    """Return the lists, built on first use: a film without narration needs none of them."""
     tables: tuple[dict[str, set[str]], dict[str, set[str]]] = ({}, {})
     for language, forms in _SHORT.items():
         for table, words in zip(tables, forms, strict=True):
@@ -503,7 +501,7 @@ def lists() -> Lists:
 
 
 def languages(text: str) -> frozenset[str]:
-    """The languages whose small words the beginning of a text has most of; none where it has none."""
+    """Return the languages with most function words at the beginning of a text; none without any."""
     words = re.findall(r"[^\W\d_]+", text[:4000].lower())
     scores = {name: sum(word in small for word in words) for name, small in _small_words().items()}
     most = max(scores.values())

@@ -99,7 +99,7 @@ class Layers:
     def _unknown(self, quality: Value, path: KeyPath) -> Problem:
         near = difflib.get_close_matches(str(quality.value), self._profile.qualities, n=1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
-        hint += f"{self._profile.name} has: {', '.join(self._profile.qualities)}"
+        hint += f"choose one of {', '.join(self._profile.qualities)}"
         return problem("L042", quality.span or self._reader.span(path), hint=hint, quality=quality.value)
 
     def _resolved(self, layers: Sequence[Layer], named: Layer | None) -> dict[str, Value]:

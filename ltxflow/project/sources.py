@@ -113,7 +113,7 @@ def written_scenes(sources: Sources) -> tuple[WrittenScene, ...]:
 
 
 @dataclass
-class Outline:
+class FilmOutline:
     """A film before the files of its scenes are read: `head` (of `Sources`) and, by place, how each scene is written.
 
     Of a scene in a file only the file itself is known, not what that includes.
@@ -152,7 +152,7 @@ class Outline:
         return self._reader.included
 
 
-def read_outline(file: Path, roots: ProjectRoots) -> Outline | None:
+def read_outline(file: Path, roots: ProjectRoots) -> FilmOutline | None:
     """Read project.yaml and list its scenes; None where something is wrong: `read_sources` says what."""
     sources = Sources(Document("", None, 0))
     reader = _Reader(roots, sources)
@@ -169,7 +169,7 @@ def read_outline(file: Path, roots: ProjectRoots) -> Outline | None:
     written = tuple(
         WrittenScene(_values(scenes[at])) if isinstance(at, int) else WrittenScene(home=(str(at),)) for at in places
     )
-    return Outline(sources.head, written, reader, places)
+    return FilmOutline(sources.head, written, reader, places)
 
 
 def _scenes(document: Document) -> list[Any]:

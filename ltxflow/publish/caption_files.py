@@ -1,6 +1,6 @@
-"""The captions of a film as files: film.srt and film.vtt, and Remotion's JSON a scene. Pure.
+"""The captions of a film as files: film.srt and film.vtt, and Remotion's JSON for each scene.
 
-Captions that a person edited: SubRip as editors write it, markup read and kept as italics. Pure but for one read.
+A film.srt that people edited is read as editors write it, its markup kept as italics. Pure but for that read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.regular import read_bytes
 from ltxflow.core.timing import narration_start
 from ltxflow.media.mux import Caption
@@ -38,21 +38,21 @@ from ltxflow.publish.captions import (
 
 FOLDER = "captions"
 SRT, VTT = f"{FOLDER}/film.srt", f"{FOLDER}/film.vtt"
-SHORTEST_REST_S = 0.3  # of a caption that a person let run into the next scene: less of it is not shown there
+SHORTEST_REST_S = 0.3  # of a caption that a person extended into the next scene: a shorter rest is not shown there
 
 
 def caption_files(
-    project: Project, told: Mapping[str, Any], timings: Mapping[str, Mapping[str, Any]]
+    project: Project, data: Mapping[str, Any], timings: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, bytes]:
     """Return the caption files of a film, path → bytes; none for a film without words.
 
-    `told` is its timeline, `timings` has the `timing` of every narration that is spoken, by scene. Times of film.srt
-    and film.vtt are the film's, those of `<scene>.json` the scene's. A scene that has a text but no sound gets its
-    words spread over the time that is planned. No cue has words of two scenes, or is shown in both.
+    `data` is its timeline, `timings` has the `timing` of every spoken narration, by scene. The times of film.srt and
+    film.vtt are the film's, those of `<scene>.json` the scene's. A scene with a text but no sound gets its words spread
+    over its planned time. No cue has words of two scenes, or is shown in both.
     """
     of_film: list[Cue] = []
     files: dict[str, bytes] = {}
-    for scene, placed in zip(project.scenes, told["scenes"], strict=True):
+    for scene, placed in zip(project.scenes, data["scenes"], strict=True):
         start, length = placed["from"] / project.fps, placed["durationInFrames"] / project.fps
         found = [within(passage, length) for passage in _passages(project, scene, timings.get(scene.id))]
         if not found:
@@ -64,17 +64,17 @@ def caption_files(
     return files
 
 
-def corrected(files: Mapping[str, bytes], told: Mapping[str, Any], captions: Sequence[Caption]) -> dict[str, bytes]:
-    """Return caption files that say what a person wrote into film.srt; film.srt as it is in `files`.
+def corrected(files: Mapping[str, bytes], data: Mapping[str, Any], captions: Sequence[Caption]) -> dict[str, bytes]:
+    """Return caption files that follow a film.srt that a person corrected; film.srt itself as it is in `files`.
 
-    `captions` are those of the corrected film.srt, in ms of the film. The words of one share its time.
+    `captions` are those of the corrected film.srt, in ms of the film. The words of a caption share its time.
     """
     found = [
         edited_cue(caption.start / 1000, caption.end / 1000, caption.lines, caption.italics) for caption in captions
     ]
     changed = {VTT: webvtt(found).encode()}
-    for scene in told["scenes"]:
-        start, end = scene["from"] / told["fps"], (scene["from"] + scene["durationInFrames"]) / told["fps"]
+    for scene in data["scenes"]:
+        start, end = scene["from"] / data["fps"], (scene["from"] + scene["durationInFrames"]) / data["fps"]
         shown = [part for cue in found if (part := _part(cue, start, end)) is not None]
         path = _of_scene(scene["id"])
         if shown or path in files:
@@ -83,7 +83,7 @@ def corrected(files: Mapping[str, bytes], told: Mapping[str, Any], captions: Seq
 
 
 def _part(cue: Cue, start: float, end: float) -> Cue | None:
-    """What of a cue is shown in a scene, in the scene's time."""
+    """Return the part of a cue that is shown in a scene, in the scene's time."""
     first, last = max(cue.start, start), min(cue.end, end)
     is_rest = first > cue.start and last - first < SHORTEST_REST_S
     if last <= first or is_rest:
@@ -109,10 +109,10 @@ def _passages(project: Project, scene: Scene, timing: Mapping[str, Any] | None) 
     return [CaptionPassage(spoken.text, float(offset), float(offset + spoken.seconds))]
 
 
-def with_captions(told: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Given a timeline and the caption files that stand beside it, return the timeline that names them."""
+def with_captions(data: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the timeline with the names of the published caption files."""
     scenes = []
-    for scene in told["scenes"]:
+    for scene in data["scenes"]:
         path = _of_scene(scene["id"])
         script = {**scene["script"], "captions": path if path in files else None}
         narration = scene["narration"]
@@ -120,22 +120,21 @@ def with_captions(told: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[s
             narration = {**narration, "captions": script["captions"]}
         scenes.append({**scene, "script": script, "narration": narration})
     whole = {kind: f"{FOLDER}/film.{kind}" for kind in ("srt", "vtt") if f"{FOLDER}/film.{kind}" in files}
-    return {**told, "captions": whole or None, "scenes": scenes}
+    return {**data, "captions": whole or None, "scenes": scenes}
 
 
-CAPTIONS, ODD = "D012", "D013"
 LARGEST = 8 * 2**20  # bytes; a caption a second for 24 hours
 ROUNDED_MS, AT_ONCE = 100, 4
 
 _ARROW = re.compile(r"\s*(?:--?-?>|[–—→⇒]>?)\s*")
 _CLOCK = re.compile(r"(-?)(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})(?:[,.:](\d{1,3}))?")
 _EXAMPLE = "write them as 00:00:01,000 --> 00:00:02,500"
-_DIRECTIONS = str.maketrans("", "", "\u202a\u202b\u202c\u200e\u200f")  # ours, for players; text has its own
+_DIRECTIONS = str.maketrans("", "", "\u202a\u202b\u202c\u200e\u200f")  # ours, for players
 
 
 @dataclass(frozen=True)
 class EditedCaptions:
-    """What a film.srt says: its captions in order, none over another, and what is odd in it."""
+    """The content of a film.srt: its captions in order, none overlapping, and warnings."""
 
     captions: tuple[Caption, ...]
     warnings: tuple[Problem, ...] = ()
@@ -143,7 +142,7 @@ class EditedCaptions:
 
 @dataclass(frozen=True)
 class _Block:
-    """A caption as it is written: the line of its times, both in ms, and its text."""
+    """A caption as written: the number of its line, its times in ms, and its text."""
 
     line: int
     start: int
@@ -152,19 +151,19 @@ class _Block:
 
 
 def read_captions(path: Path) -> EditedCaptions:
-    """Return the captions of a SubRip file, italics marked, other markup left out.
+    """Return the captions of a SubRip file, with italics, without other markup.
 
-    Captions that are shown at once are one caption for as long as they both are. Raise LtxflowError, with the line,
-    for a file that is not UTF-8, for a caption without times and for times that cannot be.
+    Captions that are shown at once become one for as long as they overlap. Raise LtxflowError, with the line, for a
+    file that is not UTF-8, a caption without times, and impossible times.
     """
     name = os.path.relpath(path)
     try:
         data = read_bytes(path, LARGEST)
     except OSError as error:
-        message = f'cannot read "{name}": {(error.strerror or str(error)).lower()}'
         if error.errno == errno.EFBIG:
-            message = f'"{name}" is larger than {LARGEST // 2**20} MiB'
-        raise LtxflowError(Problem(message, hint="remove it and build again: ltxflow build", code=CAPTIONS)) from error
+            raise LtxflowError(problem("D012.too-large", file=name, most=LARGEST // 2**20)) from error
+        reason = (error.strerror or str(error)).lower()
+        raise LtxflowError(problem("D012.unreadable", file=name, reason=reason)) from error
     return parse(_decoded(data, name), name)
 
 
@@ -181,9 +180,8 @@ def _decoded(data: bytes, name: str) -> str:
     before = data[:at]
     line = len(re.split(rb"\r\n|\r|\n", before))
     column = len(re.split(rb"[\r\n]", before)[-1].decode("utf-8", "replace")) + 1
-    byte = f"the byte {data[at]:#04x} is not UTF-8" if not other else f"the file is {other}"
-    message = f'cannot read "{name}": {byte}'
-    raise LtxflowError(Problem(message, Span(name, line, column), "save it as UTF-8", CAPTIONS))
+    reason = f"the byte {data[at]:#04x} is not UTF-8" if not other else f"the file is {other}"
+    raise LtxflowError(problem("D012.encoding", Span(name, line, column), file=name, reason=reason))
 
 
 def parse(text: str, name: str) -> EditedCaptions:
@@ -193,7 +191,7 @@ def parse(text: str, name: str) -> EditedCaptions:
     blocks = list(_blocks(lines, name, problems))
     if problems:
         raise LtxflowError(*problems)
-    blocks = _settled(sorted(blocks, key=lambda block: (block.start, block.end)))
+    blocks = _without_small_overlaps(sorted(blocks, key=lambda block: (block.start, block.end)))
     shown = [(block, caption) for block in blocks if (caption := _caption(block)).lines]
     _check_crowd([block for block, _ in shown], name)
     return EditedCaptions(
@@ -201,8 +199,8 @@ def parse(text: str, name: str) -> EditedCaptions:
     )
 
 
-def _settled(blocks: Sequence[_Block]) -> list[_Block]:
-    """With ends that are over the next beginning by what editors round moved there."""
+def _without_small_overlaps(blocks: Sequence[_Block]) -> list[_Block]:
+    """Cut ends that overlap the next beginning by no more than what editors round."""
     found = list(blocks)
     for at, (block, following) in enumerate(pairwise(found)):
         if block.start < following.start < block.end <= following.start + ROUNDED_MS:
@@ -217,12 +215,11 @@ def _check_crowd(blocks: Sequence[_Block], name: str) -> None:
             heappop(ends)
         heappush(ends, block.end)
         if len(ends) > AT_ONCE:
-            message = f"more than {AT_ONCE} captions are shown at once"
-            raise LtxflowError(Problem(message, Span(name, block.line, 1), "correct their times", CAPTIONS))
+            raise LtxflowError(problem("D012.crowd", Span(name, block.line, 1), most=AT_ONCE))
 
 
 def _blocks(lines: Sequence[str], name: str, problems: list[Problem]) -> Iterator[_Block]:
-    """A caption begins with its times, wherever they are; a number on the line before them is its number."""
+    """Yield captions; one begins with its times, wherever they are, and a number before them is its number."""
     at = 0
     while at < len(lines):
         if not lines[at].strip():
@@ -233,7 +230,7 @@ def _blocks(lines: Sequence[str], name: str, problems: list[Problem]) -> Iterato
             at += 1
         times = _times(lines[at], Span(name, at + 1, 1), problems) if _has_arrow(lines[at]) else None
         if not _has_arrow(lines[at]):
-            problems.append(Problem("a caption without its times", Span(name, first + 1, 1), _EXAMPLE, CAPTIONS))
+            problems.append(problem("D012.no-times", Span(name, first + 1, 1)))
         begin = at = at + 1
         while at < len(lines) and lines[at].strip() and not _begins(lines, at):
             at += 1
@@ -242,13 +239,13 @@ def _blocks(lines: Sequence[str], name: str, problems: list[Problem]) -> Iterato
 
 
 def _begins(lines: Sequence[str], at: int) -> bool:
-    """Whether a caption begins here though no blank line is before it."""
+    """Return whether a caption begins here although no blank line precedes it."""
     numbered = lines[at].strip().isdecimal() and at + 1 < len(lines)
     return _has_times(lines[at]) or (numbered and _has_times(lines[at + 1]))
 
 
 def _has_arrow(line: str) -> bool:
-    """Whether a line is meant to have times: an arrow, and digits on its left."""
+    """Return whether a line is meant to have times: an arrow, and digits on its left."""
     arrow = _ARROW.search(line)
     return bool(arrow and re.search(r"\d", line[: arrow.start()]) and not re.search(r"[^\W\d]", line[: arrow.start()]))
 
@@ -258,25 +255,23 @@ def _has_times(line: str) -> bool:
 
 
 def _times(line: str, span: Span, problems: list[Problem]) -> tuple[int, int] | None:
-    """Return the two times of a line in ms, or None after noting what is wrong with them."""
+    """Return the two times of a line in ms, or None after noting a problem."""
     arrow = _ARROW.search(line)
     assert arrow is not None
     right = line[arrow.end() :].split()[:1]  # a position may follow
     clocks = [_CLOCK.fullmatch(part.strip()) for part in (line[: arrow.start()], *right)]
     if len(clocks) < 2 or clocks[0] is None or clocks[1] is None:
-        problems.append(Problem(f'no times in "{line.strip()[:60]}"', span, _EXAMPLE, CAPTIONS))
+        problems.append(problem("D012.bad-times", span, text=line.strip()[:60]))
         return None
     if any(clock and clock[1] for clock in clocks):
-        hint = "move all captions so that none begins before 00:00:00,000"
-        problems.append(Problem(f'"{line.strip()}" begins before the film', span, hint, CAPTIONS))
+        problems.append(problem("D012.before-film", span, text=line.strip()))
         return None
     if any(clock and (int(clock[3]) > 59 or int(clock[4]) > 59) for clock in clocks):
-        problems.append(Problem(f'"{line.strip()}" has more than 59 minutes or seconds', span, _EXAMPLE, CAPTIONS))
+        problems.append(problem("D012.over-59", span, text=line.strip()))
         return None
     start, end = (_ms(clock) for clock in clocks if clock)
     if end <= start:
-        hint = "let it end after it begins; a caption is taken away by removing its text"
-        problems.append(Problem(f'"{line.strip()}" ends before it begins', span, hint, CAPTIONS))
+        problems.append(problem("D012.backwards", span, text=line.strip()))
         return None
     return start, end
 
@@ -290,14 +285,13 @@ def _overlaps(blocks: Sequence[_Block], name: str) -> Iterator[Problem]:
     latest = None
     for block in blocks:
         if latest is not None and block.start < latest.end:
-            message = f"this caption begins before the one at line {latest.line} ends: both are shown then"
-            yield Problem(message, Span(name, block.line, 1), "", ODD, "warning")
+            yield problem("D013.overlap", Span(name, block.line, 1), other=latest.line)
         if latest is None or block.end > latest.end:
             latest = block
 
 
 def _apart(captions: Sequence[Caption]) -> Iterator[Caption]:
-    """Captions none of which is over another: where several are shown at once, they are one with all the lines."""
+    """Yield captions without overlaps: those shown at once become one with all the lines."""
     if all(one.end <= other.start for one, other in pairwise(captions)):
         yield from captions
         return
@@ -322,7 +316,7 @@ def _together(start: int, end: int, captions: Sequence[Caption]) -> Caption:
 
 # Markup
 
-# Of SubRip, WebVTT and Advanced SubStation, which people paste into one another. Other words in <> are text.
+# Of SubRip, WebVTT and Advanced SubStation, which people paste into one another. Other text in <> stays.
 _TAG = re.compile(
     r"</?(?P<name>i|em|cite|b|strong|u|s|strike|font|c|v|lang|ruby|rt|rp|span|p|br|big|small|center)(?:[\s.:][^<>]*)?/?>"
     r"|<(?:\d+:)?\d\d:\d\d\.\d{3}>"
@@ -338,7 +332,7 @@ def _caption(block: _Block) -> Caption:
 
 
 def styled(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Return lines without their markup, and what of them is italic: (line, first character, first after it)."""
+    """Return lines without markup, and their italic parts: (line, first character, first after it)."""
     is_italic = False
     lines: list[list[tuple[str, bool]]] = []
     for line in written:
@@ -368,7 +362,7 @@ def _plain(text: str) -> str:
 
 
 def _stripped(line: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Without blanks at its ends, and one blank for several."""
+    """Return a line without blanks at its ends, and with single blanks inside."""
     found: list[tuple[str, bool]] = []
     for char, is_italic in line:
         if not char.isspace():

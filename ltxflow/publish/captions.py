@@ -1,7 +1,7 @@
-"""Captions: when each word is said, cues a person can read, and the files that players want. Pure.
+"""Captions: the times of words, cues that people can read, and the files that players need. Pure.
 
-A passage is what is said between two times, mostly one line of narration. Its words get their times from the
-engine where it told them, else by how long they are and where the sound is silent. Then they become cues.
+A passage is the text between two times, mostly one line of narration. Its words get their times from the engine where
+it gives them, otherwise from their length and the silences of the sound. Then they become cues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINES, COLUMNS = 2, 42  # of a cue; a wide sign takes two columns
 READ_PER_S = 17  # columns a second that people read at ease
 SHORTEST_S = 0.8
 LINGER_S = 0.3  # a cue stays after its last word, if the next one leaves the time
-LONGER_S = 1.5  # at the most, where it is too fast to read otherwise
+LONGER_S = 1.5  # at most, where it is too fast to read otherwise
 
 Seconds = float
 Silence = tuple[Seconds, Seconds]
@@ -32,10 +32,10 @@ Silence = tuple[Seconds, Seconds]
 
 @dataclass(frozen=True)
 class CaptionPassage:
-    """What is said from `start` to `end`, in seconds of the film or of the sound.
+    """The text from `start` to `end`, in seconds of the film or of the sound.
 
-    `starts` are (place in the text, seconds) for words whose time is known. `said` is its spoken form, which
-    says more of how long words take. `silences` may reach beyond the passage.
+    `starts` are (place in the text, seconds) for words whose time is known. `spoken` is its spoken form, a better
+    measure of how long words take. `silences` may reach beyond the passage.
     """
 
     text: str
@@ -43,12 +43,12 @@ class CaptionPassage:
     end: Seconds
     starts: tuple[tuple[int, Seconds], ...] = ()
     silences: tuple[Silence, ...] = ()
-    said: SpokenText | None = None
+    spoken: SpokenText | None = None
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as captions show it, with the blank before it if there is one, and when it is said, in seconds."""
+    """A word as captions show it, with the blank before it if there is one, and its times in seconds."""
 
     text: str
     start: Seconds
@@ -58,7 +58,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Cue:
-    """What is shown at once: one or two lines, from `start` to `end` in seconds, and the words in them."""
+    """One or two lines shown at once, from `start` to `end` in seconds, and their words."""
 
     start: Seconds
     end: Seconds
@@ -68,7 +68,7 @@ class Cue:
 
 
 def passages(speech: Speech, timing: Mapping[str, Any], offset: Fraction = Fraction(0)) -> tuple[CaptionPassage, ...]:
-    """Given a scene's speech and the `timing` of its made narration, return a passage for each of its lines.
+    """Return a passage for each line of a scene's speech, from the `timing` of its narration.
 
     `offset` is added to all times: where the narration begins, in seconds.
     """
@@ -79,20 +79,20 @@ def passages(speech: Speech, timing: Mapping[str, Any], offset: Fraction = Fract
 
     silences = tuple((seconds(first), seconds(end)) for first, end in timing["silences"])
     found = []
-    for line, told in zip(speech.lines, timing["lines"], strict=True):
-        said = spoken(line.text, speech.lexicon)
+    for line, entry in zip(speech.lines, timing["lines"], strict=True):
+        form = spoken(line.text, speech.lexicon)
         starts = [
-            (said.origins[word["at"]], seconds(word["start_sample"]))
-            for word in told["words"]
-            if 0 <= word["at"] < len(said.origins)
+            (form.origins[word["at"]], seconds(word["start_sample"]))
+            for word in entry["words"]
+            if 0 <= word["at"] < len(form.origins)
         ]
-        span = seconds(told["start_sample"]), seconds(told["end_sample"])
-        found.append(CaptionPassage(shown(line.text), *span, tuple(starts), silences, said))
+        span = seconds(entry["start_sample"]), seconds(entry["end_sample"])
+        found.append(CaptionPassage(shown(line.text), *span, tuple(starts), silences, form))
     return tuple(found)
 
 
 def moved(passage: CaptionPassage, by: Seconds) -> CaptionPassage:
-    """Given a passage, return it with `by` seconds added to all its times."""
+    """Return a passage with `by` seconds added to all its times."""
     return replace(
         passage,
         start=passage.start + by,
@@ -113,7 +113,7 @@ def within(passage: CaptionPassage, end: Seconds) -> CaptionPassage:
 
 # Words
 
-_SIGNS = re.compile(  # Chinese and Japanese: one takes as long to say as two or three letters
+_SIGNS = re.compile(  # Chinese and Japanese: a sign takes as long to speak as two or three letters
     "[\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
 _CLOSERS = "\"'”’»›)]}」』）】》〉"
@@ -133,9 +133,9 @@ class _Token:
 
 
 def _tokens(passage: CaptionPassage) -> list[_Token]:
-    """Words by blanks, and where a script has none, by its words. Lone punctuation stays with the word before it.
+    """Split a passage into words, by blanks or by the rules of its script. Lone punctuation stays with the word before.
 
-    What is wider than a line is cut up, as must be where words are not known.
+    A word wider than a line is cut up.
     """
     pieces: list[tuple[int, int]] = []
     breaks = sorted(word_breaks(passage.text))
@@ -157,7 +157,7 @@ def _tokens(passage: CaptionPassage) -> list[_Token]:
 
 
 def _narrowed(text: str, first: int, end: int) -> list[tuple[int, int]]:
-    """Given a piece of a text, return it in parts of nearly equal width that each fit a line."""
+    """Return a piece of a text in parts of nearly equal width that each fit a line."""
     columns = width(text[first:end])
     if columns <= COLUMNS:
         return [(first, end)]
@@ -176,11 +176,11 @@ def _opens(text: str) -> bool:
 
 
 def _weights(passage: CaptionPassage) -> list[float]:
-    """For each character how long it takes to say, a letter being 1."""
+    """Return the time that each character takes to speak, a letter being 1."""
     weights = [0.0] * len(passage.text)
-    if passage.said is None:
+    if passage.spoken is None:
         return [_weight(char) for char in passage.text]
-    for char, at in zip(passage.said.text, passage.said.origins, strict=True):
+    for char, at in zip(passage.spoken.text, passage.spoken.origins, strict=True):
         weights[at] += _weight(char)
     return weights
 
@@ -206,10 +206,10 @@ def _pause(text: str) -> float:
 
 
 def words(passage: CaptionPassage) -> tuple[Word, ...]:
-    """Given a passage, return its words with the times at which they are said, in order and without overlaps.
+    """Return the words of a passage with their times, in order and without overlaps.
 
-    Words that the engine timed are exact. Others are laid out by their length between what is known: the ends
-    of the passage, timed words, and silences, of which each is given to the punctuation that explains it best.
+    Words that the engine timed are exact. Others are laid out by their length between known times: the ends of the
+    passage, timed words, and silences, each of which is matched to the punctuation that explains it best.
     """
     tokens = _tokens(passage)
     if not tokens:
@@ -222,7 +222,7 @@ def words(passage: CaptionPassage) -> tuple[Word, ...]:
 
 
 def _sounding(passage: CaptionPassage) -> Silence:
-    """From its first sound to its last."""
+    """Return the times of its first and last sound."""
     first, end = passage.start, passage.end
     for a, b in passage.silences:
         if a <= first + 0.02 and first < b < end:
@@ -235,7 +235,7 @@ def _sounding(passage: CaptionPassage) -> Silence:
 def _known(
     tokens: Sequence[_Token], starts: Iterable[tuple[int, Seconds]], first: Seconds, end: Seconds
 ) -> dict[int, Seconds]:
-    """When each token begins, for those whose time was told: by their number, rising."""
+    """Return the start of each token with a known time: by its number, rising."""
     known: dict[int, Seconds] = {}
     for at, start in sorted(starts):
         number = next((n for n, token in enumerate(tokens) if token.at <= at < token.end), None)
@@ -245,10 +245,10 @@ def _known(
 
 
 def _between_known(tokens: Sequence[_Token], known: Mapping[int, Seconds], end: Seconds) -> list[Silence]:
-    """Each word lasts until the next; the pause after it, in proportion, is not part of it."""
+    """Let each word last until the next, less a proportional share for the pause after it."""
     numbers = sorted(known)
     spans: list[Silence] = []
-    if numbers[0] > 0:  # the engine was silent on the first words: they share no time that is known
+    if numbers[0] > 0:  # the engine gave no time for the first words: they get none
         spans += [(known[numbers[0]], known[numbers[0]])] * numbers[0]
     for number, following in zip(numbers, [*numbers[1:], len(tokens)], strict=True):
         until = known.get(following, end)
@@ -257,7 +257,7 @@ def _between_known(tokens: Sequence[_Token], known: Mapping[int, Seconds], end: 
 
 
 def _shared(tokens: Sequence[_Token], start: Seconds, end: Seconds, *, last_pauses: bool = True) -> list[Silence]:
-    """Given tokens and the time they have, give each its share of it by its weight."""
+    """Share a time among tokens by their weights."""
     pauses = [token.pause for token in tokens]
     if pauses and not last_pauses:
         pauses[-1] = 0.0
@@ -271,9 +271,9 @@ def _shared(tokens: Sequence[_Token], start: Seconds, end: Seconds, *, last_paus
     return spans
 
 
-ROUNDS = 3  # each places words better, by which silences are given better
-_FORGOTTEN_CLAUSE, _FORGOTTEN_SENTENCE = 0.15, 0.8  # s of misplacement that leaving one without a silence is worth
-_UNEXPLAINED = 2.0  # the same for a silence, for each second of it
+ROUNDS = 3  # each places words better, which matches silences better
+_FORGOTTEN_CLAUSE, _FORGOTTEN_SENTENCE = 0.15, 0.8  # cost in s of misplacement of a mark without a silence
+_UNEXPLAINED = 2.0  # cost of a silence without a mark, for each second of it
 
 
 def _laid_out(tokens: Sequence[_Token], start: Seconds, end: Seconds, gaps: Sequence[Silence]) -> list[Silence]:
@@ -294,7 +294,7 @@ def _laid_out(tokens: Sequence[_Token], start: Seconds, end: Seconds, gaps: Sequ
 
 
 def _paired(tokens: Sequence[_Token], spans: Sequence[Silence], gaps: Sequence[Silence]) -> dict[int, Silence]:
-    """Give silences to the tokens after which they are, both in order, so that the least is misplaced."""
+    """Match silences to the tokens before them, both in order, so that the least is misplaced."""
     marks = [n for n, token in enumerate(tokens[:-1]) if token.pause]
     expected = [(spans[n][1] + spans[n + 1][0]) / 2 for n in marks]
     costs = [[0.0] * (len(gaps) + 1) for _ in range(len(marks) + 1)]
@@ -324,7 +324,7 @@ def _paired(tokens: Sequence[_Token], spans: Sequence[Silence], gaps: Sequence[S
 
 # Cues
 
-# What a break costs, in the same measure as the rest: a cue more, an uneven cue, one too fast to read.
+# The costs of a break, in one measure: another cue, an uneven cue, one too fast to read.
 _CUE, _UNEVEN, _FAST, _SHORT, _ORPHAN, _SILENT = 30.0, 40.0, 20.0, 20.0, 40.0, 60.0
 _AFTER_CLAUSE, _AFTER_COMMA, _INSIDE, _AFTER_SMALL_WORD = 2.0, 4.0, 12.0, 6.0
 _PAUSE_S = 0.35  # a break is good where the voice makes one
@@ -333,10 +333,10 @@ _MERGED_GAP_S = 0.6
 
 
 def cues(given: Sequence[CaptionPassage], until: Seconds | None = None) -> tuple[Cue, ...]:
-    """Return passages, in order, as cues: two lines of 42 columns at most, even, and long enough to be read.
+    """Return passages, in order, as cues: at most two lines of 42 columns, even, and long enough to be read.
 
-    A cue holds words of one passage; two are joined only where one is too short by itself and both fit.
-    `until` is when the last one must be gone.
+    A cue holds words of one passage; two are joined only where one is too short alone and both fit. `until` is when
+    the last cue must end.
     """
     parts = [list(words(passage)) for passage in given]
     groups = [group for part in parts for group in _grouped(part)]
@@ -360,7 +360,7 @@ def _text(group: Sequence[Word]) -> str:
 
 
 def width(text: str) -> int:
-    """Given a text, return the columns it takes: two for a wide sign, none for a mark on another."""
+    """Return the columns that a text takes: two for a wide sign, none for a combining mark."""
     return sum(_columns(char) for char in text)
 
 
@@ -372,7 +372,7 @@ def _columns(char: str) -> int:
 
 
 def _grouped(given: Sequence[Word]) -> list[list[Word]]:
-    """Divide a passage where it costs least, looking at all ways to do it."""
+    """Divide a passage where it costs least, considering all ways."""
     best: list[tuple[float, int]] = [(0.0, 0)]
     for end in range(1, len(given) + 1):
         ways = []
@@ -420,7 +420,7 @@ def _fits(group: Sequence[Word]) -> bool:
 
 
 def _lines(group: Sequence[Word]) -> tuple[str, ...]:
-    """One line if it fits, else the two that are most even, after punctuation if they nearly are."""
+    """Return one line if it fits, otherwise the two most even ones, after punctuation if they nearly are."""
     whole = _text(group)
     if width(whole) <= COLUMNS or len(group) == 1:
         return (whole,)
@@ -435,7 +435,7 @@ def _lines(group: Sequence[Word]) -> tuple[str, ...]:
 
 
 def _merged(groups: list[list[Word]]) -> list[list[Word]]:
-    """Join cues that would be gone too soon with a neighbour, if the two fit and nearly touch."""
+    """Join cues that would end too soon with a neighbour, if the two fit and nearly touch."""
     merged: list[list[Word]] = []
     for number, group in enumerate(groups):
         following = groups[number + 1][0].start if number + 1 < len(groups) else None
@@ -456,7 +456,7 @@ def _joins(one: Sequence[Word], other: Sequence[Word]) -> bool:
 
 
 def _spaced(group: Sequence[Word]) -> list[Word]:
-    """With a blank before it, unless its script has none."""
+    """Add a blank before the first word, unless its script has none."""
     first = group[0]
     if first.text.startswith(" ") or _SIGNS.match(first.text):
         return list(group)
@@ -464,7 +464,7 @@ def _spaced(group: Sequence[Word]) -> list[Word]:
 
 
 def edited_cue(start: Seconds, end: Seconds, lines: Sequence[str], italics: Sequence[tuple[int, int, int]]) -> Cue:
-    """Return a caption that a person wrote as a cue: its lines are kept, its words share its time."""
+    """Return a caption that a person wrote as a cue: its lines stay, its words share its time."""
     text, places = "", list[int]()
     for line in lines:
         text += _glue(text, line)
@@ -480,7 +480,7 @@ def edited_cue(start: Seconds, end: Seconds, lines: Sequence[str], italics: Sequ
 
 
 def _glue(before: str, line: str) -> str:
-    """What is between the end of a line and the next one: nothing in Chinese and Japanese."""
+    """Return what joins a line to the text before it: nothing in Chinese and Japanese."""
     return " " if before and not (_SIGNS.match(line) and has_unspaced(before[-1:] + line)) else ""
 
 
@@ -490,9 +490,9 @@ _RTL = ("R", "AL")
 
 
 def srt(given: Sequence[Cue]) -> str:
-    """Given cues, return a SubRip file.
+    """Return cues as a SubRip file.
 
-    It knows no direction: right-to-left lines are embedded as such, or their punctuation would jump.
+    The format has no direction: right-to-left lines are embedded as such, or their punctuation would jump.
     """
     blocks = []
     for number, cue in enumerate(given, start=1):
@@ -502,7 +502,7 @@ def srt(given: Sequence[Cue]) -> str:
 
 
 def webvtt(given: Sequence[Cue]) -> str:
-    """Given cues, return a WebVTT file. Players take a line's direction from its first letter: a mark sees to it."""
+    """Return cues as a WebVTT file. Players take a line's direction from its first letter: a mark ensures it."""
     blocks = ["WEBVTT\n"]
     for cue in given:
         lines = [_marked_up(cue, number) for number in range(len(cue.lines))]
@@ -511,7 +511,7 @@ def webvtt(given: Sequence[Cue]) -> str:
 
 
 def _marked_up(cue: Cue, number: int) -> str:
-    """A line of a cue as WebVTT has it: signs of markup escaped, italics between tags."""
+    """Return a line of a cue as WebVTT: markup signs escaped, italics in tags."""
     line = cue.lines[number]
     parts, at = ["\u200f" if _needs_mark(line) else ""], 0
     for first, end in (span[1:] for span in cue.italics if span[0] == number):
@@ -525,11 +525,11 @@ def _escaped(text: str) -> str:
 
 
 def remotion(given: Sequence[Cue]) -> list[dict[str, Any]]:
-    """Given cues, return Remotion's captions (`Caption` of @remotion/captions): a word each, blank before it.
+    """Return cues as Remotion's captions (`Caption` of @remotion/captions): one per word, with the blank before it.
 
-    A page ends where a cue does. `italic` is ours: the starter shows it, others do not know it.
+    A page ends where a cue does. `italic` is an addition: the starter shows it, others ignore it.
     """
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for cue in given:
         for number, word in enumerate(cue.words):
             blank = " " if number == 0 and not word.text.startswith(" ") else ""
@@ -542,8 +542,8 @@ def remotion(given: Sequence[Cue]) -> list[dict[str, Any]]:
                 "confidence": None,
             }
             entry |= {"italic": True} if word.is_italic else {}
-            told.append(entry | ({"pageBreakAfter": True} if number == len(cue.words) - 1 else {}))
-    return told
+            entries.append(entry | ({"pageBreakAfter": True} if number == len(cue.words) - 1 else {}))
+    return entries
 
 
 def _needs_mark(line: str) -> bool:

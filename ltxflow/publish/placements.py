@@ -1,9 +1,7 @@
-"""AI-DISCLOSURE.txt: says beside the film that a machine made it, and which model made which clip. Pure.
+"""Which rendition of each clip belongs in its place, and AI-DISCLOSURE.txt, the notice of how the film was made. Pure.
 
-The licence of LTX-2 asks for it, and so do the laws of many places. It has no title and no version, so that it
+The licence of LTX-2 requires the notice, and so do the laws of many places. It has no title and no version, so that it
 changes only with what made the film.
-
-Which rendition of each clip belongs in its place. Pure: decides, copies nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from textwrap import fill
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.core.target import Target
 from ltxflow.core.timing import clip_file_name
 from ltxflow.models.load import load_profile
 from ltxflow.plan.evaluate import Status
@@ -25,24 +24,24 @@ WIDTH = 78
 
 
 def disclosure(project: Project, placements: Iterable[ClipPlacement]) -> str:
-    """Given a film and what is in place, return the text that discloses how it was made."""
-    stands = list(placements)
-    slates = sum(placed.rank == RANKS["animatic"] for placed in stands)
+    """Return the text that discloses how a film was made."""
+    placed = list(placements)
+    slates = sum(each.rank == RANKS["animatic"] for each in placed)
     parts = ["This film was made by a machine."]
-    models = models_of(project, stands)
-    if slates < len(stands) and len(models) == 1:
+    models = models_of(project, placed)
+    if slates < len(placed) and len(models) == 1:
         parts.append(
             f"Its pictures and sounds were generated with {next(iter(models))}, a generative model, from written "
             "prompts and still images."
         )
-    elif slates < len(stands):
+    elif slates < len(placed):
         each = "; ".join(f"{', '.join(clips)} with {title}" for title, clips in models.items())
         parts.append(
             "Its pictures and sounds were generated with generative models from written prompts and still images: "
             f"{each}."
         )
     if slates:
-        what = "all of its clips are" if slates == len(stands) else f"{slates} of its {len(stands)} clips are"
+        what = "all of its clips are" if slates == len(placed) else f"{slates} of its {len(placed)} clips are"
         parts.append(f"At this time {what} slates: drawn stand-ins for clips by {project.profile.title}.")
     if names := voices(project):
         parts.append(f"Its narration is a synthetic voice ({', '.join(names)}).")
@@ -51,81 +50,82 @@ def disclosure(project: Project, placements: Iterable[ClipPlacement]) -> str:
 
 
 Facts = Callable[[PublishedClip], Mapping[str, Any]]
-ModelOf = Callable[[str], str]  # the title of the model that made what is under a key, "" where that is not known
+ModelOf = Callable[[str], str]  # key → the title of the model that made its result, "" where unknown
 
 
 def placements(
-    outlook: Plan,
-    found: Mapping[str, Status],
-    placed: Mapping[str, PublishedClip],
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    published: Mapping[str, PublishedClip],
     facts: Facts,
     current: Plan,
     model_of: ModelOf = lambda key: "",
 ) -> list[ClipPlacement]:
-    """Given what is made (`found`, by target) and what stands, return what belongs in each place, in film order.
+    """Return what belongs in each place, in film order.
 
-    A stand-in never takes the place of what is worth more. A clip that could not be made keeps what stands for
-    it; one that has nothing is left out. `facts` measures a file that has no trace, `model_of` says which model made
-    it. `current` is the whole film as a render would be now: what stands under another key is stale.
+    `statuses` are those of made targets, `published` the clips in the output folder by file name. A stand-in never
+    replaces a rendition of a higher rank. A clip that could not be made keeps its published file; one without any is
+    left out. `facts` measures a file without a trace. `current` is the whole film as it would render now: a published
+    clip under another key is stale.
     """
-    by_clip: dict[str, PublishedClip] = {}
-    for stand in placed.values():
-        if stand.clip not in by_clip or by_clip[stand.clip].rank < stand.rank:
-            by_clip[stand.clip] = stand
+    best: dict[str, PublishedClip] = {}
+    for each in published.values():
+        if each.clip not in best or best[each.clip].rank < each.rank:
+            best[each.clip] = each
     chosen = []
-    for scene in outlook.project.scenes:
+    for scene in plan.project.scenes:
         for clip in scene.clips:
             file = clip_file_name(scene.index, clip.index)
-            one = _choose(outlook, clip, file, found, by_clip.get(clip.path), facts, current, model_of)
+            one = _choose(plan, clip, file, statuses, best.get(clip.path), facts, current, model_of)
             if one is not None:
                 chosen.append(one)
     return chosen
 
 
 def _choose(
-    outlook: Plan,
+    plan: Plan,
     clip: Clip,
     file: str,
-    found: Mapping[str, Status],
-    stands: PublishedClip | None,
+    statuses: Mapping[str, Status],
+    published: PublishedClip | None,
     facts: Facts,
     current: Plan,
     model_of: ModelOf,
 ) -> ClipPlacement | None:
-    target = outlook.picked(clip)
-    status = found.get(target)
-    made = status.trace if status else None
-    rank = rank_of(outlook, clip)
-    if status is not None and made is not None and (stands is None or stands.rank <= rank):
+    target = Target(plan.picked(clip))
+    status = statuses.get(target)
+    trace = status.trace if status else None
+    rank = rank_of(plan, clip)
+    if status is not None and trace is not None and (published is None or published.rank <= rank):
         return ClipPlacement(
             clip=clip.path,
             file=file,
-            digest=published_digest(made),
-            key=made.key,
-            source=made.source,
+            digest=published_digest(trace),
+            key=trace.key,
+            source=trace.source,
             rank=rank,
-            take=int(target.rpartition("@")[2]),
-            facts=made.outputs["video"].facts,
-            model=made.model or ("" if made.key == status.key else model_in(made)),  # its key is of this very model
+            take=target.take,
+            facts=trace.outputs["video"].facts,
+            model=trace.model or ("" if trace.key == status.key else model_in(trace)),  # else of the film's model
         )
-    if stands is None:
+    if published is None:
         return None
     return ClipPlacement(
         clip=clip.path,
         file=file,
-        digest=stands.digest,
-        key=stands.key,
-        source=stands.source,
-        rank=stands.rank,
-        take=int(stands.target.rpartition("@")[2]),
-        facts=stands.facts or facts(stands),
-        is_stale=_is_stale(stands, clip, current),
-        model=model_of(stands.key),
+        digest=published.digest,
+        key=published.key,
+        source=published.source,
+        rank=published.rank,
+        take=Target(published.target).take,
+        facts=published.facts or facts(published),
+        is_stale=_is_stale(published, clip, current),
+        model=model_of(published.key),
     )
 
 
 def model_in(trace: Trace) -> str:
-    """Return the title of the model that a trace says made it; of one from before that was kept, by its profile."""
+    """Return the title of the model that made a trace; for an older trace without one, that of its profile."""
     if trace.model or not trace.fields.get("profile"):
         return trace.model
     try:
@@ -134,15 +134,15 @@ def model_in(trace: Trace) -> str:
         return str(trace.fields["profile"])
 
 
-def _is_stale(stands: PublishedClip, clip: Clip, current: Plan) -> bool:
-    """A preview says nothing of the final render's key, nor a slate of any."""
+def _is_stale(published: PublishedClip, clip: Clip, current: Plan) -> bool:
+    """Return whether a clip would now be made under another key; only renditions of one rank are comparable."""
     status = current.statuses.get(current.picked(clip))
-    return status is not None and stands.rank == rank_of(current, clip) and stands.key != status.key
+    return status is not None and published.rank == rank_of(current, clip) and published.key != status.key
 
 
-def rank_of(outlook: Plan, clip: Clip) -> int:
-    """Given a clip, return what a rendition made in this mode and quality is worth."""
-    if outlook.mode == "animatic":
+def rank_of(plan: Plan, clip: Clip) -> int:
+    """Return the rank of a rendition of a clip in the plan's mode and quality."""
+    if plan.mode == "animatic":
         return RANKS["animatic"]
-    preset = outlook.project.profile.qualities[str(clip.get("quality"))]
+    preset = plan.project.profile.qualities[str(clip.get("quality"))]
     return RANKS["preview"] if preset.stand_in else RANKS["render"]

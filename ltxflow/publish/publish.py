@@ -1,4 +1,4 @@
-"""Puts the film's files in the output folder, the timeline last. Touches only files that we wrote ourselves."""
+"""Put the film's files into the output folder, the timeline last. Only files that ltxflow wrote are replaced."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_bytes
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.regular import read_json
+from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut
 from ltxflow.media.frames import draw_poster
 from ltxflow.project.model import Project
@@ -26,10 +27,10 @@ from ltxflow.store.blobs import BlobStore
 from ltxflow.store.published import (
     Published,
     PublishedFile,
+    committed,
     found,
     is_ours,
     not_ours,
-    settled,
     with_intent,
     write_published,
 )
@@ -39,9 +40,9 @@ POSTERS = "posters"
 
 @dataclass
 class PublishResult:
-    """What publishing did: files written anew, files that were in place, and what could not be put there.
+    """The result of publishing: files written, files already in place, and files that could not be put there.
 
-    `warnings` are about files in the author's own words that stay, and tell of another film by now.
+    `warnings` are about files that people corrected, which stay although the film has changed.
     """
 
     timeline: dict[str, Any]
@@ -53,7 +54,7 @@ class PublishResult:
 
 @dataclass(frozen=True)
 class _Piece:
-    """One file to have in place: its path relative to `public/`, and where its bytes are; `is_drawn` for it alone."""
+    """One file to publish: its path relative to `public/`, and where its bytes are; `is_drawn` for a poster."""
 
     path: str
     digest: Digest
@@ -62,8 +63,11 @@ class _Piece:
     is_drawn: bool = False
 
     def put(self, base: Path) -> None:
-        """Put it there whole, its bytes durable. Its name is so before the record says that it is there: a power cut
-        in between leaves the old file or the new one, and both are known as ours."""
+        """Write the file whole, its bytes durable.
+
+        Its name is durable before the record claims it: a power cut leaves the old file or the new one, both known as
+        ours.
+        """
         place = base / self.path
         files.make_dir(place.parent)
         if self.is_drawn:
@@ -73,7 +77,7 @@ class _Piece:
 
 
 def may_be_reworded(path: str) -> bool:
-    """Given a published file's path, return whether people may put it into other words: the notice, captions."""
+    """Return whether people may reword a published file: the notice, captions."""
     return path == DISCLOSURE or path.startswith(f"{CAPTIONS}/")
 
 
@@ -87,14 +91,13 @@ def publish(
     emit: Callable[[Event], None],
     timings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PublishResult:
-    """Given what belongs in each place, make the output folder so, and write the timeline.
+    """Make the output folder hold what belongs in each place, and write the timeline.
 
-    `timings` has by scene when the lines of a spoken narration are said, for captions.
+    `timings` has the times of the lines of spoken narrations by scene, for captions.
 
-    Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being
-    replaced, the files (each whole at once), the record, the timeline. A file that somebody else put in a
-    place is left alone and reported; captions and the notice may be put into other words, and stay as they are.
-    Nothing is written where all is in place.
+    Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being replaced, the
+    files (each whole at once), the record, the timeline. A foreign file in a place is left alone and reported; captions
+    and the notice may be reworded, and stay. Nothing is written where everything is in place.
     """
     base = project.output.parent
     undrawn = [placement for placement in placements if _drawn(placement, published, base) is None]
@@ -119,53 +122,53 @@ def _publish(
     sounds = {
         scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file
     }
-    delivered = PublishResult({})
+    result = PublishResult({})
     wanted: list[_Piece] = []
     refused: set[str] = set()
     narrations = {id: piece.path for id, piece in sounds.items()}
     shown = {clip: piece.path for clip, piece in posters.items()}
     kept = {p.clip: p for p in placements}
-    told = timeline(project, cuts, kept, complete=True, narrations=narrations, posters=shown)
-    captions = caption_files(project, told, timings)
-    captions, notes = _as_corrected(captions, told, published, base, cas)
-    delivered.warnings += notes
+    data = timeline(project, cuts, kept, complete=True, narrations=narrations, posters=shown)
+    captions = caption_files(project, data, timings)
+    captions, notes = _as_corrected(captions, data, published, base, cas)
+    result.warnings += notes
     texts = [_text_piece(path, data, cas) for path, data in captions.items()]
     notice = _text_piece(DISCLOSURE, disclosure(project, placements).encode(), cas, "disclosure")
-    own = [piece for piece in (*texts, notice) if _is_reworded(published, base, piece)]
-    delivered.warnings += [
-        _outdated(base, piece) for piece in own if piece.path in captions and _is_other(published, piece)
+    reworded = [piece for piece in (*texts, notice) if _is_reworded(published, base, piece)]
+    result.warnings += [
+        _outdated(base, piece) for piece in reworded if piece.path in captions and _has_changed(published, piece)
     ]
-    others = [piece for piece in (*sounds.values(), *texts, *posters.values(), notice) if piece not in own]
+    others = [piece for piece in (*sounds.values(), *texts, *posters.values(), notice) if piece not in reworded]
     for piece in [*pieces, *others]:
         there = found(published, base, piece.path)
         if there == piece.digest:
-            delivered.in_place.append(piece.path)
+            result.in_place.append(piece.path)
         elif os.path.lexists(base / piece.path) and not is_ours(published, base, piece.path):
             refused.add(piece.path)
-            delivered.problems.append(not_ours(published, base, piece.path))
+            result.problems.append(not_ours(published, base, piece.path))
         else:
             wanted.append(piece)
     if refused:
         kept = {p.clip: p for p, piece in zip(placements, pieces, strict=True) if piece.path not in refused}
         narrations = {id: path for id, path in narrations.items() if path not in refused}
         shown = {clip: path for clip, path in shown.items() if path not in refused}
-        told = timeline(project, cuts, kept, complete=False, narrations=narrations, posters=shown)
-    told = with_captions(told, {path: data for path, data in captions.items() if path not in refused})
-    wrong = broken(told)
+        data = timeline(project, cuts, kept, complete=False, narrations=narrations, posters=shown)
+    data = with_captions(data, {path: data for path, data in captions.items() if path not in refused})
+    wrong = broken(data)
     if wrong:
         raise AssertionError(f"an impossible timeline: {'; '.join(wrong)}")
-    delivered.timeline = told
-    text = _text(told)
+    result.timeline = data
+    text = _text(data)
     place = f"{project.output.name}/{TIMELINE}"
     there = found(published, base, place)
     if there != digest_bytes(text) and not _is_free(project, published, place):
-        delivered.problems.append(not_ours(published, base, place))
-        delivered.timeline = {**told, "complete": False}
-        return delivered
+        result.problems.append(not_ours(published, base, place))
+        result.timeline = {**data, "complete": False}
+        return result
     coming = {piece.path: piece.entry for piece in (*pieces, *others) if piece.path not in refused}
     is_recorded = all(path in published.entries for path in (*coming, place))
     if not wanted and there == digest_bytes(text) and is_recorded:
-        return delivered
+        return result
     unfinished = text.replace(b'\n "complete": true,', b'\n "complete": false,', 1)
     _adopt(wanted, published, base, cas)
     intent = with_intent(published, coming)
@@ -181,22 +184,22 @@ def _publish(
         except LtxflowError:
             if not cas.set_aside(piece.digest):
                 raise
-            delivered.problems.append(_rotten(piece))
+            result.problems.append(_damaged(piece))
             coming.pop(piece.path)
             continue
-        delivered.written.append(piece.path)
+        result.written.append(piece.path)
         emit(FilePublished(piece.path, piece.entry.target, piece.entry.source))
     for folder in {(base / piece.path).parent for piece in wanted}:
         files.sync_folder(folder)
-    write_published(record, settled(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
-    if any(problem.code == "D002" for problem in delivered.problems):
-        delivered.timeline, text = {**told, "complete": False}, unfinished
+    write_published(record, committed(intent, base, {path: entry.digests[0] for path, entry in coming.items()}))
+    if any(each.code == "D002" for each in result.problems):
+        result.timeline, text = {**data, "complete": False}, unfinished
     files.write_atomic(base / place, text)
-    return delivered
+    return result
 
 
-def _text(told: Mapping[str, Any]) -> bytes:
-    return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+def _text(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _clip_piece(project: Project, placement: ClipPlacement, cas: BlobStore) -> _Piece:
@@ -211,10 +214,10 @@ def _text_piece(path: str, data: bytes, cas: BlobStore, kind: str = "captions") 
 
 
 def _drawn(placement: ClipPlacement, published: Published, base: Path) -> Digest | None:
-    """The digest of a clip's poster, if it is there.
+    """Return the digest of a clip's poster, if it is in place.
 
-    Its record's key is the digest of the clip it was drawn of: while that is the same, it is not drawn again. While a
-    poster is being replaced, its record has two digests: then which of them is there is not known.
+    The key in its record is the digest of the clip it was drawn from: while that stays, it is not drawn again. While a
+    poster is being replaced, its record has two digests, and which of them is in place is unknown.
     """
     path = _poster_path(placement)
     known = published.entries.get(path)
@@ -228,47 +231,47 @@ def _poster_path(placement: ClipPlacement) -> str:
 
 
 def _poster_piece(placement: ClipPlacement, published: Published, base: Path, cas: BlobStore, folder: Path) -> _Piece:
-    """A poster that is there, or one that is drawn now, into `folder`: it can be drawn again, so nobody keeps it."""
+    """Return a poster that is in place, or draw it into `folder`; the store does not keep it."""
     digest, src, path = _drawn(placement, published, base), folder, _poster_path(placement)
     is_drawn = digest is None
     if digest is None:
         video = cas.path(Digest(placement.digest))
-        data = draw_poster(video if video.exists() else _home(placement.digest, published, base))
+        data = draw_poster(video if video.exists() else _published_at(placement.digest, published, base))
         digest, src = digest_bytes(data), folder / Path(path).name
         files.write_atomic(src, data, fsync=False)
-    entry = PublishedFile((digest,), f"poster:{placement.clip}", placement.digest, "poster", placement.rank)
+    entry = PublishedFile((digest,), Target(f"poster:{placement.clip}"), placement.digest, "poster", placement.rank)
     return _Piece(path, digest, src, entry, is_drawn)
 
 
-def _home(digest: str, published: Published, base: Path) -> Path:
-    """Where bytes are that only the published tree has."""
+def _published_at(digest: str, published: Published, base: Path) -> Path:
+    """Return the published path of bytes that only the published tree has."""
     return base / next(path for path in published.entries if found(published, base, path) == digest)
 
 
-def _target(placement: ClipPlacement) -> str:
+def _target(placement: ClipPlacement) -> Target:
     kind = "slate" if placement.source == "animatic" else "clip"
-    return f"{kind}:{placement.clip}@{placement.take}"
+    return Target.of(kind, placement.clip, placement.take)
 
 
 def _sound_piece(scene: str, sound: Any) -> _Piece:
     path = f"narration/{scene}{Path(sound.name).suffix.lower()}"
-    entry = PublishedFile((sound.digest,), f"narration:{scene}", source="narration", rank=2)
+    entry = PublishedFile((sound.digest,), Target(f"narration:{scene}"), source="narration", rank=2)
     return _Piece(path, sound.digest, sound.path, entry)
 
 
 def _adopt(wanted: Sequence[_Piece], published: Published, base: Path, cas: BlobStore) -> None:
-    """Keep bytes in the store that only the published tree has: files trade places one after the other."""
+    """Put bytes into the store that only the published tree has: files may swap places one after the other."""
     missing = [piece for piece in wanted if not piece.is_drawn and not piece.src.exists()]
-    homes = {found(published, base, path): path for path in published.entries} if missing else {}
+    copies = {found(published, base, path): path for path in published.entries} if missing else {}
     for piece in missing:
-        if piece.digest in homes:
-            cas.put(base / homes[piece.digest], piece.digest)
+        if piece.digest in copies:
+            cas.put(base / copies[piece.digest], piece.digest)
 
 
 def _is_free(project: Project, published: Published, place: str) -> bool:
-    """Whether the timeline may be written: nothing is there, or what we wrote ourselves.
+    """Return whether the timeline may be written: nothing is there, or a file of ours.
 
-    Without any record of one (`.ltxflow/` was removed) a timeline of this very project counts as ours.
+    Without a record (`.ltxflow/` was removed) a timeline of this very project counts as ours.
     """
     path = project.output.parent / place
     if not os.path.lexists(path) or is_ours(published, project.output.parent, place):
@@ -287,45 +290,36 @@ def _is_free(project: Project, published: Published, place: str) -> bool:
 
 
 def _as_corrected(
-    captions: dict[str, bytes], told: Mapping[str, Any], published: Published, base: Path, cas: BlobStore
+    captions: dict[str, bytes], data: Mapping[str, Any], published: Published, base: Path, cas: BlobStore
 ) -> tuple[dict[str, bytes], list[Problem]]:
-    """The other caption files follow a film.srt that a person corrected, unless the film says something else now."""
+    """Make the other caption files follow a film.srt that a person corrected, unless the film has changed since."""
     if SRT not in captions:
         return captions, []
     piece = _text_piece(SRT, captions[SRT], cas)
-    if not _is_reworded(published, base, piece) or _is_other(published, piece):
+    if not _is_reworded(published, base, piece) or _has_changed(published, piece):
         return captions, []
     try:
         edited = read_captions(base / SRT)
     except LtxflowError as error:
-        return captions, [replace(problem, level="warning") for problem in error.problems]
-    return corrected(captions, told, edited.captions), list(edited.warnings)
+        return captions, [replace(each, level="warning") for each in error.problems]
+    return corrected(captions, data, edited.captions), list(edited.warnings)
 
 
 def _is_reworded(published: Published, base: Path, piece: _Piece) -> bool:
-    """Whether a file that people may put into other words stands there as somebody wrote it."""
+    """Return whether a file that people may reword is in place in other words than ours."""
     there = (base / piece.path).is_file()
     return there and not is_ours(published, base, piece.path) and found(published, base, piece.path) != piece.digest
 
 
-def _is_other(published: Published, piece: _Piece) -> bool:
-    """Whether what was reworded is not what would be written now, as far as is known."""
+def _has_changed(published: Published, piece: _Piece) -> bool:
+    """Return whether a reworded file would now be written otherwise than when it was published."""
     entry = published.entries.get(piece.path)
     return entry is None or piece.digest not in entry.digests
 
 
 def _outdated(base: Path, piece: _Piece) -> Problem:
-    return Problem(
-        f'"{base / piece.path}" was corrected by hand and stays, but what the film says, or when, is another by now',
-        hint="move it away and build again to have it written anew, or correct it once more",
-        code="D003",
-        level="warning",
-    )
+    return problem("D003", path=base / piece.path)
 
 
-def _rotten(piece: _Piece) -> Problem:
-    return Problem(
-        f"the file of {piece.entry.target} in the store is damaged: {piece.digest[:12]}…; it is set aside",
-        hint="ltxflow build makes it again; ltxflow cache verify reads all the others",
-        code="D002",
-    )
+def _damaged(piece: _Piece) -> Problem:
+    return problem("D002.published", target=piece.entry.target, digest=piece.digest[:12])

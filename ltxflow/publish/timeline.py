@@ -15,16 +15,16 @@ TIMELINE_SCHEMA = "ltxflow.timeline/1"
 TIMELINE = "timeline.json"
 DISCLOSURE = "AI-DISCLOSURE.txt"
 
-# Which of two files for one place is worth more: a stand-in never replaces what stands above it.
+# The worth of a rendition: a stand-in never replaces one of a higher rank.
 RANKS: Mapping[str, int] = {"animatic": 0, "preview": 1, "render": 2}
 
 
 @dataclass(frozen=True)
 class ClipPlacement:
-    """A clip's file in the published tree: which rendition stands there, and what is known of it.
+    """A clip's file in the published tree: its rendition, and what is known of it.
 
-    `facts` has frames, fps, width, height and the sound's rate as probed. `is_stale` says that the clip's text
-    or settings have changed since this was made.
+    `facts` has frames, fps, width, height and the sound's rate as probed. `is_stale` is set where the clip's text or
+    settings have changed since it was made.
     """
 
     clip: str
@@ -36,7 +36,7 @@ class ClipPlacement:
     take: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
     is_stale: bool = False
-    model: str = ""  # the title of the model that made it, "" where its trace does not say
+    model: str = ""  # the title of the model that made it, "" where its trace does not have it
 
 
 def timeline(
@@ -48,18 +48,18 @@ def timeline(
     narrations: Mapping[str, str],
     posters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Given a film, its solved lengths and what is in place, return the timeline as plain JSON.
+    """Return the timeline of a film as plain JSON.
 
-    `placements` is by clip path; a clip without one keeps its planned time with `src` null, and the timeline is
-    not complete. `narrations` maps a scene's id to the published path of its sound, `posters` a clip's path to that
-    of its picture, both relative to `public/`.
+    `cuts` are its solved lengths by scene. `placements` is by clip path; a clip without one keeps its planned time with
+    `src` null, and the timeline is not complete. `narrations` maps a scene's id to the published path of its sound,
+    `posters` a clip's path to that of its picture, both relative to `public/`.
     """
     scenes: list[dict[str, Any]] = []
     start = 0
     for scene in project.scenes:
-        told = _scene(project, scene, cuts[scene.id], placements, start, narrations.get(scene.id), posters or {})
-        scenes.append(told)
-        start += told["durationInFrames"]
+        entry = _scene(project, scene, cuts[scene.id], placements, start, narrations.get(scene.id), posters or {})
+        scenes.append(entry)
+        start += entry["durationInFrames"]
     width, height = project.size
     crossfades = [scene.crossfade for scene in project.scenes if len(scene.clips) > 1]
     return {
@@ -102,8 +102,9 @@ def _scene(
         duration = min(planned - trim, frames)
         overlap = _overlap(scene, clips, duration)
         position = clips[-1]["from"] + clips[-1]["durationInFrames"] - overlap if clips else 0
-        told = _clip(project, clip, placed, frames, duration, position, overlap)
-        clips.append({**told, "absoluteFrom": start + position, "poster": posters.get(clip.path) if placed else None})
+        entry = _clip(project, clip, placed, frames, duration, position, overlap)
+        poster = posters.get(clip.path) if placed else None
+        clips.append({**entry, "absoluteFrom": start + position, "poster": poster})
     length = position + clips[-1]["durationInFrames"]
     return {
         "id": scene.id,
@@ -132,7 +133,7 @@ def _scene(
 
 
 def _overlap(scene: Scene, before: Sequence[Mapping[str, Any]], duration: int) -> int:
-    """The crossfade into a clip, less where an older and shorter file stands that it would use up."""
+    """Return the crossfade into a clip, shortened where an older and shorter file would be used up by it."""
     if not before:
         return 0
     last = before[-1]
@@ -192,14 +193,14 @@ def _narration(project: Project, scene: Scene, sound: str | None) -> dict[str, A
 
 
 def volume(gain_db: Fraction) -> float:
-    """Given a gain in decibels, return what samples are multiplied by, to four places; 1 for none."""
+    """Return the factor for samples that a gain in decibels amounts to, to four places; 1 for none."""
     return round(10 ** (float(gain_db) / 20), 4) if gain_db else 1
 
 
 def models_of(project: Project, placements: Iterable[ClipPlacement]) -> dict[str, list[str]]:
-    """Return the models that made what is in place, by title, each with the clips that it made.
+    """Return the models that made the published clips: title → paths of clips.
 
-    A trace that does not say was made with the film's profile, as is what is not made yet.
+    A clip whose trace does not have its model counts as the film's profile, and so does a film without renders.
     """
     found: dict[str, list[str]] = {}
     for placed in placements:
@@ -209,20 +210,20 @@ def models_of(project: Project, placements: Iterable[ClipPlacement]) -> dict[str
 
 
 def voices(project: Project) -> list[str]:
-    """Given a film, return the engines whose voice is heard in it, sorted."""
+    """Return the engines whose voices are in the film, sorted."""
     spoken = (scene.narration for scene in project.scenes)
     return sorted({n.speech.engine.name for n in spoken if n.speech is not None and n.file is not None})
 
 
-def broken(told: Mapping[str, Any]) -> list[str]:
-    """Given a timeline, return what is impossible about it: an empty list for every one that we write.
+def broken(data: Mapping[str, Any]) -> list[str]:
+    """Return what is impossible about a timeline; an empty list for every one that we write.
 
-    Source: Remotion's TransitionSeries; a transition longer than a sequence throws, a clip shorter than its
-    duration freezes silently on its last frame.
+    Source: Remotion's TransitionSeries; a transition longer than a sequence throws, a clip shorter than its duration
+    freezes silently on its last frame.
     """
     wrong: list[str] = []
     start = 0
-    for scene in told["scenes"]:
+    for scene in data["scenes"]:
         name = f"scene {scene['id']}"
         if not _are_whole(scene, "from", "durationInFrames", "crossfadeFrames", "lead", "tail"):
             wrong.append(f"{name} is not in whole frames")
@@ -233,17 +234,17 @@ def broken(told: Mapping[str, Any]) -> list[str]:
         spoken = scene["narration"]
         if spoken and not _are_whole(spoken, "startFrame", "durationInFrames", "samples", "sampleRate"):
             wrong.append(f"{name}: the narration is not in whole frames")
-        if spoken and scene["coverage"]["ok"] and told["complete"]:
+        if spoken and scene["coverage"]["ok"] and data["complete"]:
             end = spoken["startFrame"] + spoken["durationInFrames"]
             if end > scene["durationInFrames"]:
                 wrong.append(f"{name}: the narration ends at {end}, after the scene")
-    if told["durationInFrames"] != start:
-        wrong.append(f"the film lasts {start} frames, not {told['durationInFrames']}")
+    if data["durationInFrames"] != start:
+        wrong.append(f"the film lasts {start} frames, not {data['durationInFrames']}")
     return wrong
 
 
-def _are_whole(told: Mapping[str, Any], *names: str) -> bool:
-    return all(type(told[name]) is int and told[name] >= 0 for name in names)
+def _are_whole(data: Mapping[str, Any], *names: str) -> bool:
+    return all(type(data[name]) is int and data[name] >= 0 for name in names)
 
 
 def _broken_clips(name: str, scene: Mapping[str, Any]) -> list[str]:
@@ -265,7 +266,7 @@ def _broken_clips(name: str, scene: Mapping[str, Any]) -> list[str]:
         if clip["from"] != at:
             wrong.append(f"{place} starts at {clip['from']}, not {at}")
         if clip["absoluteFrom"] != scene["from"] + clip["from"]:
-            wrong.append(f"{place} says {clip['absoluteFrom']} for its place in the film")
+            wrong.append(f"{place} has {clip['absoluteFrom']} as its place in the film")
         at += clip["durationInFrames"]
     if at != scene["durationInFrames"]:
         wrong.append(f"{name} does not end with its last clip")

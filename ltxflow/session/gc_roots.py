@@ -17,7 +17,7 @@ from ltxflow.core.regular import read_bytes
 from ltxflow.core.workspace import OWN
 from ltxflow.plan.evaluate import Lookup, Status
 from ltxflow.session.session import LOCK, Session
-from ltxflow.store.leases import RegisteredFilm, film_of, gate, remember_film, under_way
+from ltxflow.store.leases import RegisteredFilm, film_of, gc_shared, lease, remember_film
 from ltxflow.store.published import read_published
 from ltxflow.store.traces import Trace
 
@@ -64,7 +64,7 @@ class GcLease:
         """Given a look-up by key, return one whose answers are counted on."""
 
         def lookup(key: Key) -> Trace | None:
-            with gate(self._root):
+            with gc_shared(self._root):
                 trace = find(key)
                 if trace is not None:
                     self._tell(names_of(trace))
@@ -75,7 +75,7 @@ class GcLease:
     @contextmanager
     def putting(self) -> Iterator[Callable[[Iterable[str]], None]]:
         """Yield what to tell the key of what is put down in the body of the `with`: nothing is removed meanwhile."""
-        with gate(self._root):
+        with gc_shared(self._root):
             yield self._tell
 
 
@@ -92,13 +92,13 @@ def relying(
     """
     root = session.store.root
     with ExitStack() as stack, ExitStack() as inside:
-        inside.enter_context(gate(root))
+        inside.enter_context(gc_shared(root))
         found = find()
         if not is_long(found):
             yield found, GcLease(root, lambda names: None)
             return
         names = {name for status in statuses(found) for name in _of_status(status)}
-        tell = stack.enter_context(under_way(root, session.project.folder, names))
+        tell = stack.enter_context(lease(root, session.project.folder, names))
         inside.close()
         yield found, GcLease(root, tell)
 

@@ -27,7 +27,7 @@ from ltxflow.media.speech import MISSING
 from ltxflow.plan.plan import Change, Mode, Plan, PlanOptions, SceneRow
 from ltxflow.project.config import read_config
 from ltxflow.project.model import Image, Project, Scene, Still
-from ltxflow.project.sources import MAX_INCLUDES, Outline, ProjectRoots, WrittenScene, read_outline
+from ltxflow.project.sources import MAX_INCLUDES, FilmOutline, ProjectRoots, WrittenScene, read_outline
 from ltxflow.session.session import LOCK, RECORD, Session, open_session
 from ltxflow.store import snapshot
 from ltxflow.store.memo import Memory, memory_of
@@ -152,7 +152,7 @@ class SceneMemo:
                 return PlannedFilm(session, plan, self)
         return None
 
-    def _hits(self, outline: Outline, film: Json, records: Records) -> dict[int, Json]:
+    def _hits(self, outline: FilmOutline, film: Json, records: Records) -> dict[int, Json]:
         """Return the rows that hold, by the place of the scene; put the signatures of their files into `states`."""
         known: dict[int, Json] = {}
         for number, written in enumerate(outline.written):

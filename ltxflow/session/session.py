@@ -34,7 +34,7 @@ from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
 from ltxflow.project.sources import Sources
 from ltxflow.steps import Node
-from ltxflow.steps.clip import templates_used
+from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import Published, found, not_ours, read_published
@@ -90,11 +90,12 @@ class Session:
         None  # the film again, with other choices
     )
     inputs: dict[str, set[str]] = field(default_factory=dict)  # the traces and blobs asked for, by `owner_of`
+    _speech: tuple[Project, SpeechPlan] | None = None  # of this project, until `forget_speech`
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
 
     def __post_init__(self) -> None:
-        self.inputs.setdefault("", self.store.looked_at)
+        self.inputs.setdefault("", self.store.paths_read)
 
     def __enter__(self) -> Self:
         return self
@@ -244,7 +245,7 @@ class Session:
             return None
         kept = self.store.trace(key)
         sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
-        self.store.looked_at.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
+        self.store.paths_read.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
         blobs = [(output.digest, sizes.get(output.digest, 0)) for output in trace.outputs.values()]
         return trace if all(self.store.cas.has(digest, size) for digest, size in blobs) else None
 
@@ -283,10 +284,15 @@ class Session:
         return self.store.clean() + sum(files.clean_temps(folder) for folder in folders)
 
     def speech(self) -> SpeechPlan:
-        """Return the film's narration, as far as it is spoken."""
-        spoken = speak(self.project, self.lookup, self.store.cas.path, self._enter)
-        self.store.looked_at = self.inputs[""]
-        return spoken
+        """Return the film's narration, as far as it is spoken; evaluated once, until `forget_speech`."""
+        if self._speech is None or self._speech[0] is not self.project:
+            self._speech = self.project, speak(self.project, self.lookup, self.store.cas.path, self._enter)
+            self.store.paths_read = self.inputs[""]
+        return self._speech[1]
+
+    def forget_speech(self) -> None:
+        """Evaluate the narration again when it is next needed: some of it was spoken."""
+        self._speech = None
 
     def timings(self) -> dict[str, dict[str, Any]]:
         """Return when each line of every spoken narration begins and ends, by scene."""
@@ -355,13 +361,13 @@ class Session:
             self.rows,
             self._enter,
         )
-        self.store.looked_at = self.inputs[""]
+        self.store.paths_read = self.inputs[""]
         self.memory.save(is_whole=not self.rows)
         return plan if options.only else replace(plan, unsaid=spoken.unsaid)  # nothing is spoken for references
 
     def _enter(self, node: Node) -> None:
         """Record what is looked up from now on as inputs of the node's owner."""
-        self.store.looked_at = self.inputs.setdefault(owner_of(node), set())
+        self.store.paths_read = self.inputs.setdefault(owner_of(node), set())
 
 
 def owner_of(node: Node) -> str:

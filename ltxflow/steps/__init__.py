@@ -1,4 +1,7 @@
-"""One module per kind of step: what it needs, its action, how it runs. Siblings never import each other."""
+"""The kinds of steps, one module or package each: what a step needs, its action, how it runs.
+
+Siblings never import each other. A kind provides everything `Step` names; `USUAL` has the defaults.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ltxflow.core.digest import Action, Digest, Key, Output
 from ltxflow.core.errors import Problem, Span
+from ltxflow.core.target import Target
 from ltxflow.project.model import Clip, FrameOf, Image, Media, Picture, Project, Scene, Still, Value
 from ltxflow.project.prompt import PARTS
 
@@ -21,18 +25,17 @@ if TYPE_CHECKING:
     from ltxflow.workflow.template import Template
 
 WEIGHT_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
-KINDS = ("reference", "frame", "clip", "slate", "line", "narration", "inspect")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A vertex of the plan: a target, the kind of step that makes it, and what it needs.
+    """A vertex of the build graph: a target, the kind of step that makes it, and what it needs.
 
-    `needs` maps an input's name to the target and output that fill it, as "clip:hook/a@1#last_frame"; the first of
-    several outputs that is there: "clip:hook/a@1#uncropped|video". `pool` is where it runs, if not where its kind does.
+    `needs` maps the name of an input to the target and output that fill it, such as "clip:hook/a@1#last_frame", or to
+    the first of several outputs that exists: "clip:hook/a@1#uncropped|video". `pool` overrides the pool of the kind.
     """
 
-    target: str
+    target: Target
     kind: str
     spec: Any
     frames: int
@@ -43,24 +46,24 @@ class Node:
     @property
     def clip(self) -> str:
         """`clip:hook/b@1` → `hook/b`"""
-        return self.target.partition(":")[2].partition("@")[0]
+        return self.target.path
 
     @property
     def entry(self) -> str:
-        """How the lock calls what it is a take of: `hook/b`, `reference:hero`."""
-        return self.target.rpartition("@")[0] if self.kind == "reference" else self.clip
+        """The lock's name of what this is a take of: `hook/b`, `reference:hero`."""
+        return self.target.lock_entry
 
     @property
     def take(self) -> int:
-        return int(self.target.rpartition("@")[2])
+        return self.target.take
 
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """What a project leaves open and the lock or the solver decides.
+    """The values that a project leaves open, as the lock or the solver decides them.
 
-    The frames each clip delivers, by its path; seeds; which take of a clip or of a reference is picked, for what is
-    made from it; and which takes are asked for beside those of the film.
+    `lengths` are the frames that each clip delivers, by path. `seed` gives the seed of a take, `pick` the take in the
+    cut, and `also` the takes requested besides those of the film.
     """
 
     lengths: Mapping[str, int]
@@ -68,24 +71,30 @@ class ResolvedInputs:
     pick: Callable[[Clip | Still], int] = lambda clip: 1
     also: Callable[[Clip | Still], frozenset[int]] = lambda clip: frozenset()
 
+    def takes(self, of: Clip | Still) -> list[int]:
+        """Return the takes to make: all that are written and the pick; of one with a single take, the pick alone."""
+        pick = self.pick(of)
+        wanted = {*range(1, of.takes + 1), pick} if of.takes > 1 else {pick}
+        return sorted(wanted | self.also(of))
+
 
 @dataclass
 class ActionContext:
-    """The effects an action may have while it runs: where its inputs are, where it puts what it made, who to tell.
+    """The effects an action may have while it runs: its inputs, its output folder, its progress.
 
-    `out` maps an output's name to a file in `folder`, with its facts in `facts`; both are the caller's to keep. What
-    came over a network has in `digests` the digest of the bytes that came. Where `looks`, the video that is published
-    will be inspected: who decodes it anyway leaves in `found` what was found.
+    `out` maps the name of an output to a file in `folder`, with its facts in `facts`; the caller keeps both. `digests`
+    holds the digests of bytes as they came over a network. Where `inspects` is set, code that decodes the published
+    video anyway stores its findings in `found`.
     """
 
-    target: str
+    target: Target
     key: Key
     folder: Path
     inputs: Mapping[str, Path]
     progress: Callable[[float, str], None]
-    started: Callable[[str], None] = lambda where: None  # told where it runs, once it really does
+    started: Callable[[str], None] = lambda where: None  # called with where it runs, once it really does
     waits: Callable[[str, int], None] = lambda where, ahead: None  # where it waits, behind how many jobs
-    looks: bool = False
+    inspects: bool = False
     found: dict[str, Any] | None = None
     out: dict[str, Path] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -93,14 +102,14 @@ class ActionContext:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     server: str = ""
-    is_resumed: bool = False  # an earlier run started what came
+    is_resumed: bool = False  # an earlier run started it
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that a server must have before a graph can run there: a picture, a video, or an input of the action.
+    """A file that a server must have before a graph can run: a picture, a video, or an input of the action.
 
-    `role` is what the author calls it: reference, last_frame, control, extends.
+    `role` is the author's word for it: reference, last_frame, control, extends.
     """
 
     name: str
@@ -108,14 +117,14 @@ class Asset:
     role: str
     image: Image | None = None
     video: Media | None = None
-    input: str = ""  # of the action: where it is, only the job knows
+    input: str = ""  # of the action: only the job knows where it is
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file that comes back must be; None where the workflow is not ours to predict.
+    """The properties that a returned file must have; None where the workflow does not let us predict them.
 
-    `sound_s` is the shortest sound that comes by design: mostly a little less than the picture.
+    `sound_s` is the shortest sound that comes by design, usually a little less than the picture.
     """
 
     frames: int | None
@@ -125,7 +134,7 @@ class Expected:
 
 
 class RenderSpec(Protocol):
-    """What the spec of a node is that a ComfyUI server makes: a graph, what it reads, and what must come back."""
+    """The spec of a node that a ComfyUI server makes: a graph, the files it reads, and what must come back."""
 
     @property
     def path(self) -> str: ...  # as people call it: `hook/b`, `reference:hero`
@@ -134,7 +143,7 @@ class RenderSpec(Protocol):
     def span(self) -> Span | None: ...
 
     @property
-    def text(self) -> str: ...  # the prompt: what a server has read, it need not read again
+    def text(self) -> str: ...  # the prompt: a server that has encoded it need not do so again
 
     @property
     def profile(self) -> Profile: ...
@@ -149,15 +158,15 @@ class RenderSpec(Protocol):
     def loras(self) -> list[tuple[str, Span | None]]: ...
 
     @property
-    def loads(self) -> str: ...  # what a server has in its memory for it: such follow each other without loading
+    def model_set(self) -> str: ...  # equal for specs that a server can run in sequence without loading models
 
-    def roles(self, action: Action | None = None) -> list[str]: ...  # of models; an action made of it knows them
+    def roles(self, action: Action | None = None) -> list[str]: ...  # of models, known from its action if given
 
     def assets(self) -> list[Asset]: ...
 
     def graph(self, models: Mapping[str, str], loras: Mapping[str, str], prefix: str) -> dict[str, Any]: ...
 
-    def strays(
+    def unexpected_file_inputs(
         self, graph: Mapping[str, Any], signatures: Signatures | None = None, also: Iterable[str] = ()
     ) -> list[Problem]: ...
 
@@ -166,51 +175,108 @@ class RenderSpec(Protocol):
     def expected(self, output: str) -> Expected: ...
 
 
+Run = Callable[[Node, Action, ActionContext], Awaitable[None]]
+
+
 class Step(Protocol):
-    """What a module in steps/ provides."""
+    """The interface of a kind: what each module or package in steps/ provides. All but `run` and `prerender` is pure.
+
+    A kind takes what it does not define from `USUAL`.
+    """
 
     KIND: str
     VERSION: str
     POOL: str  # "gpu" | "cpu"
-    SOURCE: str  # what the timeline calls its work: "comfyui" | "animatic"
+    SOURCE: str  # the timeline's word for its work: "comfyui" | "animatic"
+    CHANGES: Mapping[str, str]  # version → what it changed, for people whom it costs renders
 
-    def nodes(self, project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
-        """Given a film and its lengths and seeds, yield a node for everything of this kind. Pure."""
+    def nodes(self, project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
+        """Yield a node for everything of this kind in a film."""
+
+    def bind_inputs(self, node: Node, inputs: Mapping[str, Output]) -> Node:
+        """Return the node with its made inputs filled in, for kinds that say more once they know them."""
 
     def action(self, node: Node, inputs: Mapping[str, Output]) -> Action:
-        """Given a node and the outputs it needs, return all that determines its result. Pure."""
+        """Return all that determines the result of a node."""
+
+    def memo_key(self, node: Node, inputs: Mapping[str, Output]) -> str:
+        """Return a digest of everything the action is made from, cheaper than the action; "" if there is none.
+
+        A change that does not affect the action may change it, such as a comment in a template.
+        """
+
+    def is_sandboxed(self, node: Node) -> bool:
+        """Return whether making this node's action costs a process."""
+
+    def prerender(self, nodes: Iterable[Node]) -> None:
+        """Do the expensive part of the actions of sandboxed nodes in as few processes as possible."""
+
+    def made_by(self, node: Node, action: Action) -> str:
+        """Return the title of the model that makes this; "" without a model."""
+
+    def work(self, node: Node) -> float:
+        """Return the GPU work of a node in pixels × frames × steps."""
 
     def fields(self, node: Node) -> dict[str, Any]:
-        """Given a node, return the author's values that reach its action, by dotted name, for explain. Pure.
+        """Return the author's values that reach the action, by dotted name, for explain.
 
-        Exact: a value that has no effect is not there. What may be absent, such as a reference, is None then;
-        what only matters beside it, such as its strength, is left out. A mapping has under "is" what the value
-        is called, and parts that tell what it comes to; "follows" holds what a derived value was made from.
+        Exact: a value that has no effect is left out. An optional thing that is missing, such as a reference, is None,
+        and what only matters beside it, such as its strength, is left out. In a mapping, "is" holds the value's name,
+        "follows" the values a derived one was made from, and other parts its content.
         """
 
     def where(self, node: Node, name: str) -> Span | None:
-        """Given a node and the name of a field, return where its value is written."""
+        """Return where the value of a field is written."""
 
-    def run(self, node: Node, action: Action, job: ActionContext) -> Awaitable[None]:
-        """Make it: fill job.out and job.facts."""
+    @property
+    def run(self) -> Run | None:
+        """The function that makes a node on this machine, filling `job.out` and `job.facts`; None: a server does."""
+
+
+def _same_node(node: Node, inputs: Mapping[str, Output]) -> Node:
+    return node
+
+
+def _no_memo_key(node: Node, inputs: Mapping[str, Output]) -> str:
+    return ""
+
+
+def _not_sandboxed(node: Node) -> bool:
+    return False
+
+
+def _no_prerender(nodes: Iterable[Node]) -> None:
+    """Do nothing: the actions of this kind are cheap."""
+
+
+def _no_model(node: Node, action: Action) -> str:
+    return ""
+
+
+def _no_work(node: Node) -> float:
+    return 0.0
+
+
+_NO_CHANGES: Mapping[str, str] = {}
+# The defaults of a step: CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work.
+USUAL = (_NO_CHANGES, _same_node, _no_memo_key, _not_sandboxed, _no_prerender, _no_model, _no_work)
 
 
 @functools.cache
 def step(kind: str) -> Step:
-    """Given a kind, return its module, loaded on first use."""
+    """Return the module of a kind, loaded on first use."""
     return cast(Step, importlib.import_module(f"ltxflow.steps.{kind}"))
 
 
-def made_by(node: Node, action: Action) -> str:
-    """Return the title of the model that makes this, "" of no model."""
-    module = step(node.kind)
-    return str(module.made_by(node, action)) if hasattr(module, "made_by") else ""
+def pool_of(node: Node) -> str:
+    """Return the pool that a node runs in."""
+    return node.pool or step(node.kind).POOL
 
 
 def model_named(profile: Profile, action: Action, version: str) -> str:
-    """Return the title of the model of an action whose `version` says that its graph names files of it.
+    """Return the title of the model of an action; its `version` states that its graph names files of the profile.
 
-    Of any other graph, which names its files itself, return those.
+    For any other graph, which names its files itself, return those names.
     """
     if action.version == version:
         return profile.title
@@ -220,37 +286,26 @@ def model_named(profile: Profile, action: Action, version: str) -> str:
     return ", ".join(sorted(file for file in files if file.lower().endswith(WEIGHT_FILES)))
 
 
-def pool_of(node: Node) -> str:
-    """Given a node, return the pool that it runs in."""
-    return node.pool or step(node.kind).POOL
-
-
-def bound(node: Node, inputs: Mapping[str, Output]) -> Node:
-    """Given a node and the outputs it needs, return the node that knows them, for kinds that tell more by that."""
-    module = step(node.kind)
-    return cast(Node, module.bound(node, inputs)) if hasattr(module, "bound") else node
-
-
-def needed(picture: Picture, pick: Callable[[str], int]) -> str:
-    """Given what a clip starts from or ends on, and the picked takes by path, return what it needs for that."""
+def input_ref(picture: Picture, pick: Callable[[str], int]) -> str:
+    """Return the target and output that a picture of a clip comes from; "" for a file. `pick` gives takes by path."""
     if isinstance(picture, FrameOf):
-        return f"frame:{picture.clip}/{picture.moment}@{pick(picture.clip)}#image"
+        return f"{Target.of('frame', f'{picture.clip}/{picture.moment}', pick(picture.clip))}#image"
     return f"{picture.path}@{pick(picture.path)}#image" if isinstance(picture, Still) else ""
 
 
-def label(picture: Picture) -> str:
-    """Given a picture, return what the project calls it."""
+def display_name(picture: Picture) -> str:
+    """Return the project's name of a picture."""
     return picture.path if isinstance(picture, Still) else picture.name
 
 
-def told_prompt(clip: Clip) -> dict[str, str | None]:
-    """Given a clip, return its prompt as fields: every part, None where it has none; and the look it shares."""
-    told = {f"prompt.{part}": clip.prompt.parts.get(part) for part in ("text", *PARTS)}
-    return {**told, "look": clip.prompt.parts.get("look")}
+def explain_prompt(clip: Clip) -> dict[str, str | None]:
+    """Return a clip's prompt as fields: every part, None where it is missing, and the shared look."""
+    parts = {f"prompt.{part}": clip.prompt.parts.get(part) for part in ("text", *PARTS)}
+    return {**parts, "look": clip.prompt.parts.get("look")}
 
 
-def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
-    """Given a clip's frames, return them as a field, with what they follow from in the author's words."""
+def explain_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
+    """Return a clip's frames as a field, with the author's values that they follow from."""
     follows: dict[str, Any] = {"length": clip.length.written}
     if clip.length.frames is None:
         follows |= {
@@ -265,16 +320,16 @@ def told_frames(frames: int, clip: Clip, scene: Scene) -> dict[str, Any]:
     return {"is": frames, "follows": follows}
 
 
-def told_size(asked: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Given a size as it is written, an aspect perhaps, and what that is in px, return it as a field."""
+def explain_size(written: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Return a size in px as a field; `written` is the author's value, possibly an aspect."""
     width, height = size
-    return {"is": f"{asked} ({width}x{height})" if ":" in asked else asked, "pixels": [width, height]}
+    return {"is": f"{written} ({width}x{height})" if ":" in written else written, "pixels": [width, height]}
 
 
-def written(name: str, clip: Clip, scene: Scene, film: Mapping[str, Value]) -> Span | None:
-    """Given the name of a field, return where its value is written: at the clip, its scene or the film.
+def span_of(name: str, clip: Clip, scene: Scene, film: Mapping[str, Value]) -> Span | None:
+    """Return where the value of a field is written: at the clip, its scene or the film.
 
-    A value that nobody wrote, or that was taken away, is at the clip's id.
+    A default, or a value that was removed, is at the clip's id.
     """
     if name.startswith("prompt"):
         spans = clip.prompt.spans

@@ -1,4 +1,4 @@
-"""The finished film: its parts joined, its sound mixed, chapters and captions in it. Encodes no picture."""
+"""The conformed film: its parts joined, its sound mixed, chapters and captions added. Encodes no picture."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Output
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.core.errors import FAILED, LtxflowError, Span, problem
 from ltxflow.media.codecs import media_libraries
 from ltxflow.media.mix import Bed, MixedVoice, Sound, mix
 from ltxflow.media.mux import Caption, Chapter, join_film
 from ltxflow.media.probe import probe_mp4
 from ltxflow.project.model import Project
-from ltxflow.steps import ActionContext, Node, ResolvedInputs
+from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "conform", "1", "cpu", "conform"
+CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
 
 
 @dataclass(frozen=True)
 class SceneSound:
-    """What is heard in a scene of `count` samples; the digests are those of the files, in the same order."""
+    """The sound of a scene of `count` samples; the digests are those of its files, in the same order."""
 
     count: int
     beds: tuple[Bed, ...]
@@ -35,7 +36,7 @@ class SceneSound:
 
 @dataclass(frozen=True)
 class ConformSpec:
-    """How a film is put together; its parts are the needs of its node, in order."""
+    """How a film is joined; its parts are the needs of its node, in order."""
 
     fps: int
     frames: int
@@ -46,8 +47,8 @@ class ConformSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
-    """None by the film alone: how it is cut is known from its timeline (`deliver.conform`)."""
+def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
+    """Yield nothing: a conformed film follows from a timeline, not from the project (`export.conform`)."""
     yield from ()
 
 
@@ -77,7 +78,7 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
-    """Join in a thread; what comes out has the frames of the timeline, or it is an error."""
+    """Join in a thread. Raise LtxflowError where the result has other frames than the timeline."""
     film: ConformSpec = node.spec
     file = job.folder / "film.mp4"
 
@@ -99,7 +100,6 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
     )
     facts = probe_mp4(file)
     if facts.frames != film.frames:
-        message = f"the film came out with {facts.frames} frames, its timeline has {film.frames}"
-        raise LtxflowError(Problem(message, code="conform"), exit_code=FAILED)
+        raise LtxflowError(problem("R100", found=facts.frames, wanted=film.frames), exit_code=FAILED)
     job.out["video"] = file
     job.facts["video"] = facts.as_json()

@@ -1,35 +1,36 @@
-"""A clip that came back, looked at and listened to. Keyed by the file alone: what is worth a word is judged later."""
+"""The inspection of a returned clip, keyed by its file alone: findings are judged later."""
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import Span
+from ltxflow.core.target import Target
 from ltxflow.media.findings import Findings
 from ltxflow.project.model import Project
-from ltxflow.steps import ActionContext, Node, ResolvedInputs
+from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "inspect", "2", "cpu", "inspect"
-OLDER = ("1",)  # versions whose findings can still be read, the newest first
+CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
+OLDER = ("1",)  # versions with findings that can still be read, the newest first
 
 
-def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
-    """No node before a clip is there: `node_of` gives the one for what came back."""
+def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
+    """Yield nothing: an inspection follows from a clip that is made (`node_of`)."""
     return iter(())
 
 
 def node_of(clip: Node) -> Node:
-    """Given a clip's node, return the one that inspects the file which is published of it."""
-    target = f"{KIND}:{clip.target.partition(':')[2]}"
+    """Return the node that inspects the published file of a clip."""
+    target = Target.of(KIND, clip.clip, clip.take)
     return Node(target, KIND, None, clip.frames, {"video": f"{clip.target}#published"}, clip.span)
 
 
 def action_of(video: Digest, version: str = VERSION) -> Action:
-    """Given a file's digest, return the action that inspects it: the same for every film it is in."""
+    """Return the action that inspects the file of this digest, the same for every film it is in."""
     return Action(KIND, version, {}, {"video": video}, ("findings",))
 
 
@@ -46,21 +47,20 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
-    """Look and listen in a thread, if nobody has; the findings are a file, and the facts of the trace."""
-    import asyncio  # by need: a plan runs nothing
+    """Inspect the video in a thread, unless `job.found` has the findings already."""
+    import asyncio  # late: a plan runs nothing
 
-    told = job.found
-    if told is None:
-        media = importlib.import_module(
-            "ltxflow.media.inspection"
-        )  # by name: a plan asks for actions, and needs no numpy
-        found: Findings = await asyncio.to_thread(media.inspect_video, job.inputs["video"])
-        told = found.as_json()
-    put(told, job)
+    found = job.found
+    if found is None:
+        from ltxflow.media.inspection import inspect_video  # late: a plan needs actions, but no numpy
+
+        findings: Findings = await asyncio.to_thread(inspect_video, job.inputs["video"])
+        found = findings.as_json()
+    put(found, job)
 
 
-def put(told: dict[str, Any], job: ActionContext) -> None:
-    """Given what was found, make it what the job came to."""
+def put(findings: dict[str, Any], job: ActionContext) -> None:
+    """Store findings as the output of a job: a file, and the facts of the trace."""
     file = job.folder / "findings.json"
-    file.write_text(json.dumps(told) + "\n", "utf-8")
-    job.out["findings"], job.facts["findings"] = file, told
+    file.write_text(json.dumps(findings) + "\n", "utf-8")
+    job.out["findings"], job.facts["findings"] = file, findings

@@ -1,9 +1,8 @@
-"""A scene's narration: its spoken lines and pauses as one sound, measured to the sample. Speaks nothing itself."""
+"""A scene's narration: its spoken lines and pauses joined to one sound, measured to the sample."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,29 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Action, Output
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span
+from ltxflow.core.errors import FAILED, LtxflowError, Span, problem
 from ltxflow.core.regular import read_json
+from ltxflow.core.target import Target
 from ltxflow.project.model import Project
 from ltxflow.project.speech import Speech, keyed_whole
-from ltxflow.steps import ActionContext, Node, ResolvedInputs
+from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
 
 if TYPE_CHECKING:
     from ltxflow.media.voice import Joined, PlacedVoice
 
 KIND, VERSION, POOL, SOURCE = "narration", "1", "cpu", "speech"
+CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
 TIMING_SCHEMA = "ltxflow.timing/1"
 
 
 @dataclass(frozen=True)
 class NarrationSpec:
-    """What is spoken over one scene."""
+    """The speech of one scene."""
 
     scene: str
     speech: Speech
 
 
-def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
-    """Given a film, yield a node for every scene that has speech to make; it needs the sound of each of its lines.
+def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
+    """Yield a node for every scene with speech; it needs the sound of each of its lines.
 
     line:hook/1 ─┐
     line:hook/2 ─┴─► narration:hook
@@ -47,21 +48,22 @@ def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
             for index, line in enumerate(speech.lines)
             for output in ("speech", "words")
         }
-        yield Node(f"narration:{scene.id}", KIND, NarrationSpec(scene.id, speech), 0, needs, scene.narration.span)
+        yield Node(
+            Target(f"narration:{scene.id}"), KIND, NarrationSpec(scene.id, speech), 0, needs, scene.narration.span
+        )
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
-    """By the bytes of its lines: a line that is spoken anew and comes out equal changes nothing."""
-    spoken: NarrationSpec = node.spec
+    """Return the action, keyed by the bytes of the lines: a line spoken again with equal bytes changes nothing."""
+    spec: NarrationSpec = node.spec
     used = {name: output.digest for name, output in inputs.items()}
-    return Action(KIND, VERSION, keyed_whole(spoken.speech), used, ("speech", "timing"))
+    return Action(KIND, VERSION, keyed_whole(spec.speech), used, ("speech", "timing"))
 
 
 def fields(node: Node) -> dict[str, Any]:
     speech: Speech = node.spec.speech
-    told: dict[str, Any] = {"trim": speech.trim}
     pauses = {f"pause.{line.id}": f"{float(line.pause_s):g}s" if line.pause_s else None for line in speech.lines}
-    return told | pauses
+    return {"trim": speech.trim, **pauses}
 
 
 def where(node: Node, name: str) -> Span | None:
@@ -72,10 +74,11 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
-    """Join the lines in a thread; `timing` tells where each line, word and silence is."""
+    """Join the lines in a thread; the output `timing` has the place of each line, word and silence."""
+    from ltxflow.media import voice  # late: a plan needs actions, but no numpy
+
     speech: Speech = node.spec.speech
     file, timing = job.folder / "speech.wav", job.folder / "timing.json"
-    voice = importlib.import_module("ltxflow.media.voice")  # by name: a plan asks for actions, and needs no numpy
     pieces = [voice.VoicePiece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
     joined = await asyncio.to_thread(voice.join, pieces, file, trim=speech.trim)
     words = [job.inputs[f"words.{index}"] for index in range(len(pieces))]
@@ -92,7 +95,7 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
 
 
 def _timing(joined: Joined, words: list[Path]) -> dict[str, Any]:
-    """In samples of the whole. Lines in order and without ids: those may change while the sound stays."""
+    """Return all places in samples of the whole. Lines have no ids: those may change while the sound stays."""
     return {
         "schema": TIMING_SCHEMA,
         "samples": joined.facts.samples,
@@ -116,8 +119,7 @@ def _starts(path: Path) -> list[dict[str, int]]:
             return starts
     except (OSError, ValueError):
         pass
-    hint = "ltxflow cache verify --repair sets it aside; the next build makes it again"
-    raise LtxflowError(Problem(f'"{path}" is damaged: when words are said is not in it', hint=hint), exit_code=FAILED)
+    raise LtxflowError(problem("R101", path=path), exit_code=FAILED)
 
 
 def _words(place: PlacedVoice, starts: list[dict[str, int]], rate: int) -> list[dict[str, int]]:

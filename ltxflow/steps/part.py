@@ -1,4 +1,4 @@
-"""A part of a finished film's picture: one clip between its dissolves, or one dissolve. Encoded once for its frames."""
+"""A part of a conformed film's picture: one clip between its dissolves, or one dissolve, encoded once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ltxflow.media.probe import probe_mp4
 from ltxflow.media.segment import EncodeSettings, Overlay, Segment, cut_part
 from ltxflow.media.subtitles import draw_caption
 from ltxflow.project.model import Project
-from ltxflow.steps import ActionContext, Node, ResolvedInputs
+from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
 
 KIND, VERSION, POOL, SOURCE = "part", "1", "cpu", "conform"
+CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
 
 
 @dataclass(frozen=True)
 class BurntCaption:
-    """A caption that is part of the picture, from the frame `first` of the part up to `end`."""
+    """A caption drawn into the picture, from the frame `first` of the part up to `end`."""
 
     first: int
     end: int
@@ -31,9 +32,9 @@ class BurntCaption:
 
 @dataclass(frozen=True)
 class PartSpec:
-    """Frames of a clip, or of two that dissolve, each with the digest of its file."""
+    """Frames of a clip, or of two clips that dissolve, each with the digest of its file."""
 
-    look: EncodeSettings
+    settings: EncodeSettings
     shown: Segment
     digest: Digest
     before: Segment | None = None
@@ -41,15 +42,15 @@ class PartSpec:
     captions: tuple[BurntCaption, ...] = ()
 
 
-def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
-    """None by the film alone: what is cut how is known from its timeline (`deliver.conform`)."""
+def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
+    """Yield nothing: parts follow from a timeline, not from the project (`export.conform`)."""
     yield from ()
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
-    """By the frames that are used, wherever in the film they are."""
+    """Return the action, keyed by the frames in use, wherever in the film they are."""
     part: PartSpec = node.spec
-    body: dict[str, Any] = {"look": part.look.keyed(), "first": part.shown.first, "frames": part.shown.frames}
+    body: dict[str, Any] = {"look": part.settings.keyed(), "first": part.shown.first, "frames": part.shown.frames}
     used = {"video": part.digest}
     if part.before is not None and part.digest_before is not None:
         body["first_before"] = part.before.first
@@ -65,7 +66,7 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
 
 def fields(node: Node) -> dict[str, Any]:
     part: PartSpec = node.spec
-    return {"first": part.shown.first, "frames": part.shown.frames, "size": [part.look.width, part.look.height]}
+    return {"first": part.shown.first, "frames": part.shown.frames, "size": [part.settings.width, part.settings.height]}
 
 
 def where(node: Node, name: str) -> Span | None:
@@ -73,14 +74,14 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
-    """Cut and encode in a thread: PyAV lets go of the interpreter while it works."""
+    """Cut and encode in a thread: PyAV releases the interpreter while it works."""
     part: PartSpec = node.spec
     file = job.folder / "video.mp4"
 
-    def work() -> None:
-        overlays = [_overlay(burnt, part.look) for burnt in part.captions]
+    def encode() -> None:
+        overlays = [_overlay(burnt, part.settings) for burnt in part.captions]
         cut_part(
-            part.look,
+            part.settings,
             part.shown,
             file,
             part.before,
@@ -88,10 +89,10 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
             lambda done, total: job.progress(done / total, f"frame {done}/{total}"),
         )
 
-    await asyncio.to_thread(work)
+    await asyncio.to_thread(encode)
     job.out["video"] = file
     job.facts["video"] = probe_mp4(file).as_json()
 
 
-def _overlay(burnt: BurntCaption, look: EncodeSettings) -> Overlay:
-    return Overlay(burnt.first, burnt.end, *draw_caption(burnt.lines, look.width, look.height, burnt.italics))
+def _overlay(burnt: BurntCaption, settings: EncodeSettings) -> Overlay:
+    return Overlay(burnt.first, burnt.end, *draw_caption(burnt.lines, settings.width, settings.height, burnt.italics))

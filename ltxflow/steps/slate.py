@@ -10,19 +10,30 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import Span
+from ltxflow.core.target import Target
 from ltxflow.media.bidi import SHAPING
 from ltxflow.media.probe import probe_mp4
 from ltxflow.media.slate import SlateSpec, draw_slate
 from ltxflow.media.text_layout import BREAKS, has_unspaced, shapes
 from ltxflow.project.model import Clip, FrameOf, Image, Picture, Project, Scene, Value
-from ltxflow.steps import ActionContext, Node, ResolvedInputs, told_frames, told_prompt, told_size, written
+from ltxflow.steps import (
+    USUAL,
+    ActionContext,
+    Node,
+    ResolvedInputs,
+    explain_frames,
+    explain_prompt,
+    explain_size,
+    span_of,
+)
 
 KIND, VERSION, POOL, SOURCE = "slate", "1", "cpu", "animatic"
+CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
 
 
 @dataclass(frozen=True)
 class Slate:
-    """What a slate shows: its drawing and the reference reach its key, nothing else of clip, scene and film."""
+    """The content of a slate. The drawing and the reference reach its key; clip, scene and film do not."""
 
     clip: Clip
     scene: Scene
@@ -31,15 +42,15 @@ class Slate:
     reference: Image | None
 
 
-def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
-    """Given a film, yield one slate a clip: take 1, or the take that is in the cut."""
+def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
+    """Yield one slate a clip."""
     width, height = project.size
     for clip in project.clips:
         drawing = SlateSpec(
             width=width,
             height=height,
             fps=project.fps,
-            frames=wishes.lengths[clip.path],
+            frames=inputs.lengths[clip.path],
             scene=clip.scene,
             clip=clip.id,
             take=1,
@@ -48,7 +59,7 @@ def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
             starts=_starts(clip),
         )
         yield Node(
-            target=f"slate:{clip.path}@1",
+            target=Target.of("slate", clip.path),
             kind=KIND,
             spec=Slate(clip, project.scene(clip.scene), project.settings, drawing, _shown(clip.reference)),
             frames=drawing.frames,
@@ -57,7 +68,7 @@ def nodes(project: Project, wishes: ResolvedInputs) -> Iterator[Node]:
 
 
 def _starts(clip: Clip) -> str:
-    """What a slate says of where its clip starts, where there is no picture of that to show."""
+    """Return the words on a slate for where its clip starts, where no picture can show it."""
     if clip.extends:
         return f"goes on from {clip.extends.clip or (clip.extends.file and clip.extends.file.name)}"
     if clip.reference is None or isinstance(clip.reference, Image):
@@ -68,7 +79,7 @@ def _starts(clip: Clip) -> str:
 
 
 def _shown(picture: Picture | None) -> Image | None:
-    """What is made first is not there yet: its slate says what it starts from."""
+    """Return the picture to show; None for one that is still to be made, which the slate names instead."""
     return picture if isinstance(picture, Image) else None
 
 
@@ -77,11 +88,11 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     drawing = slate.drawing
     body: dict[str, Any] = {name: getattr(drawing, name) for name in drawing.__dataclass_fields__}
     if not drawing.starts:
-        del body["starts"]  # slates were there before it
+        del body["starts"]  # older slates do not have it
     if _is_shaped(drawing):
-        body["shaping"] = SHAPING  # without such letters, or fonts for them, it is drawn as before and keeps its key
+        body["shaping"] = SHAPING  # other texts are drawn as before and keep their keys
     if _is_unspaced(drawing):
-        body["breaks"] = BREAKS  # so does a text in which every word is followed by a blank
+        body["breaks"] = BREAKS  # texts with a blank after every word keep theirs
     if slate.reference:
         body["reference"] = slate.reference.pixels
     return Action(KIND, VERSION, body, outputs=("video",))
@@ -91,10 +102,10 @@ def fields(node: Node) -> dict[str, Any]:
     slate: Slate = node.spec
     drawing = slate.drawing
     return {
-        **told_prompt(slate.clip),
-        "frames": told_frames(drawing.frames, slate.clip, slate.scene),
+        **explain_prompt(slate.clip),
+        "frames": explain_frames(drawing.frames, slate.clip, slate.scene),
         "fps": drawing.fps,
-        "size": told_size(f"{slate.film['size'].value}", (drawing.width, drawing.height)),
+        "size": explain_size(f"{slate.film['size'].value}", (drawing.width, drawing.height)),
         "clip": f"{drawing.scene}/{drawing.clip}",
         "reference.image": slate.reference and {"is": slate.reference.name, "pixels": slate.reference.pixels},
         "starts": drawing.starts or None,
@@ -117,11 +128,11 @@ def _texts(drawing: SlateSpec) -> str:
 
 def where(node: Node, name: str) -> Span | None:
     slate: Slate = node.spec
-    return written(name, slate.clip, slate.scene, slate.film)
+    return span_of(name, slate.clip, slate.scene, slate.film)
 
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
-    """Draw and encode the slate in a thread: PyAV lets go of the interpreter while it encodes."""
+    """Draw and encode the slate in a thread: PyAV releases the interpreter while it encodes."""
     slate: Slate = node.spec
     file = job.folder / "video.mp4"
     reference: Path | None = slate.reference.path if slate.reference else None
@@ -132,6 +143,6 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
         reference,
         lambda done, total: job.progress(done / total, f"frame {done}/{total}"),
     )
-    facts = probe_mp4(file)  # not the encoder's own bookkeeping
+    facts = probe_mp4(file)  # of the file, not what the encoder counted
     job.out["video"] = file
     job.facts["video"] = facts.as_json()

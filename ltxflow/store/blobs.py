@@ -1,4 +1,4 @@
-"""Bytes by their digest: plain read-only files. Knows nothing of keys, or of what the bytes mean."""
+"""Store bytes by their digest, as plain read-only files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_file
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 EMPTY = digest_bytes(b"")
@@ -19,32 +19,32 @@ _FOLDER_MODE = 0o700
 
 
 def is_digest(text: object) -> bool:
-    """Given anything, return whether it is the text of a sha256: 64 lowercase hex digits."""
+    """Return whether a value is the text of a sha256: 64 lowercase hex digits."""
     return isinstance(text, str) and _HEX.fullmatch(text) is not None
 
 
 class BlobStore:
-    """The blobs under `root`: `ab/cdef…`, each whole or not there at all."""
+    """The blobs under `root` (`ab/cdef…`), each complete or absent."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._root = str(root)
 
     def path(self, digest: Digest) -> Path:
-        """Given a digest, return where its blob is or would be. Raise LtxflowError for what is no digest.
+        """Return the path of a blob, present or not. Raise LtxflowError for text that is not a digest.
 
         The check matters: digests come from files that others write, and must not lead out of the store.
         """
         if not is_digest(digest):
-            raise LtxflowError(Problem(f'"{digest}" is not a digest', hint="a digest has 64 hex digits"))
+            raise LtxflowError(problem("D100", digest=digest))
         return self.root / digest[:2] / digest[2:]
 
     def place(self, digest: Digest) -> str:
-        """As `path`, in plain text: a plan asks for thousands."""
+        """Return the `path` of a blob as text, faster: a plan needs thousands."""
         return f"{self._root}/{digest[:2]}/{digest[2:]}" if is_digest(digest) else str(self.path(digest))
 
     def size(self, digest: Digest, place: str = "") -> int | None:
-        """Given a digest, and its `place` where that is known, return its blob's size in bytes, or None without one."""
+        """Return the size of a blob in bytes, None without it; `place` is its path, if known."""
         try:
             found = os.stat(place or self.place(digest))
         except OSError:
@@ -52,9 +52,9 @@ class BlobStore:
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def has(self, digest: Digest, size: int = 0, place: str = "") -> bool:
-        """Given a digest, return whether its blob is there, with the right size where that is known (not 0).
+        """Return whether a blob is present, with the right size if that is known (not 0).
 
-        Costs one stat: damage inside a blob of the right size is for `verify`.
+        Costs one stat; `verify` finds damage inside a blob of the right size.
         """
         found = self.size(digest, place)
         if found == 0:
@@ -62,12 +62,11 @@ class BlobStore:
         return found is not None and size in (0, found)
 
     def put(self, src: Path, digest: Digest | None = None, *, move: bool = False, fsync: bool = True) -> Digest:
-        """Given a file, keep its bytes and return their digest. With `move`, `src` is ours and is gone after.
+        """Store the bytes of a file and return their digest. With `move`, `src` is ours and is removed.
 
-        Without `fsync` a power cut may take what was moved: only for what costs nothing to make again.
-
-        Raise LtxflowError when its bytes have not the digest given; nothing is kept then. What is stored is
-        compared with the digest after it was written, so a file that changes meanwhile cannot slip in.
+        Without `fsync` a power cut may lose a moved file: only for data that costs nothing to make again. Raise
+        LtxflowError, storing nothing, when the bytes do not match `digest`. The stored bytes are compared after they
+        were written, so that a file that changes in between cannot slip in.
         """
         found = digest or _digest_of(src)
         path = self.path(found)
@@ -84,12 +83,12 @@ class BlobStore:
         return found
 
     def _is_same_size(self, src: Path, digest: Digest) -> bool:
-        there = self.size(digest)
-        found = files.signature(src) if there is not None else None
-        return found is not None and found[0] == there
+        known = self.size(digest)
+        found = files.signature(src) if known is not None else None
+        return found is not None and found[0] == known
 
     def put_bytes(self, data: bytes) -> Digest:
-        """Given bytes, keep them and return their digest."""
+        """Store bytes and return their digest."""
         digest = digest_bytes(data)
         path = self.path(digest)
         if self.size(digest) != len(data):
@@ -99,14 +98,14 @@ class BlobStore:
         return digest
 
     def verify(self, digest: Digest) -> bool:
-        """Given a digest, return whether its blob is there and its bytes, all read, are the right ones."""
+        """Return whether a blob is present and its bytes, all read, match its digest."""
         try:
             return digest_file(self.path(digest)) == digest
         except OSError:
             return False
 
     def set_aside(self, digest: Digest) -> bool:
-        """Given a digest whose blob is suspected, read it; return whether it was bad, and is set aside now."""
+        """Read a suspected blob and set it aside if it is damaged; return whether it was."""
         path = self.path(digest)
         if not os.path.lexists(path) or self.verify(digest):
             return False
@@ -114,7 +113,7 @@ class BlobStore:
         return True
 
     def remove(self, digest: Digest) -> None:
-        """Given a digest, drop its blob; one that is not there is fine."""
+        """Remove a blob, if present."""
         files.remove(self.path(digest))
 
     def iter(self) -> Iterator[Digest]:
@@ -125,7 +124,7 @@ class BlobStore:
                     yield Digest(digest)
 
     def folders(self) -> list[Path]:
-        """Return the folders blobs are in, sorted."""
+        """Return the folders that hold blobs, sorted."""
         if not self.root.is_dir():
             return []
         return sorted(path for path in self.root.iterdir() if len(path.name) == 2 and path.is_dir())
@@ -136,6 +135,4 @@ def _digest_of(src: Path) -> Digest:
         return digest_file(src)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise LtxflowError(
-            Problem(f'cannot read "{src}": {reason}', hint="check the path and its permissions")
-        ) from error
+        raise LtxflowError(problem("D102", path=src, reason=reason)) from error

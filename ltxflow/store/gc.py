@@ -1,9 +1,7 @@
-"""What a store holds, what of it is still needed, and what could go. Decides; removes only what it is handed.
+"""Collect garbage in a store, and check it for damage (fsck).
 
-Three sorts of things: what somebody needs; what was paid for (renders, speech, pictures of a model), which goes only
-when that is asked for by name; and the rest, which a build makes again at no cost: slates, and blobs of no trace.
-
-Reads a whole store and says what in it is not as it should be. Sets bad blobs aside when asked; makes nothing.
+A store holds three sorts of things: those still needed; those paid for (renders, speech, pictures of a model), removed
+only on request; and the rest, which a build makes again at no cost: slates, and blobs without a trace.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 @dataclass(frozen=True)
 class Blob:
-    """A file in `cas/`: its bytes, and when it came (seconds since 1970)."""
+    """A file in `cas/`: its size in bytes, and when it was written (seconds since 1970)."""
 
     size: int
     at: float
@@ -39,7 +37,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class StoredAction:
-    """A trace as far as it matters here. `names` are all digests that stand in it: outputs, and inputs."""
+    """A trace as garbage collection needs it. `names` are all digests in it: outputs, and inputs."""
 
     key: Key
     target: str
@@ -52,12 +50,13 @@ class StoredAction:
 
     @property
     def is_paid(self) -> bool:
+        """Whether making it again would cost money or GPU time."""
         return self.source not in FREE_SOURCES
 
 
 @dataclass(frozen=True)
 class StoreInventory:
-    """All that a store holds. `damaged` are files and folders that were set aside."""
+    """The content of a store. `damaged` are files and folders that were set aside."""
 
     made: Mapping[Key, StoredAction]
     blobs: Mapping[Digest, Blob]
@@ -65,26 +64,28 @@ class StoreInventory:
 
     @property
     def size(self) -> int:
+        """The size of all blobs, in bytes."""
         return sum(blob.size for blob in self.blobs.values())
 
     def size_of(self, digests: Iterable[Digest]) -> int:
+        """Return the size of some blobs, in bytes, each counted once."""
         return sum(self.blobs[digest].size for digest in {*digests} & self.blobs.keys())
 
 
-def stock(store: Store) -> StoreInventory:
-    """Given a store, return what is in it. Reads every trace, and looks at every blob."""
+def take_inventory(store: Store) -> StoreInventory:
+    """Return the content of a store. Reads every trace, and stats every blob."""
     made = {}
     for key in trace_keys(store.traces):
         path = trace_path(store.traces, key)
         trace, _ = read_trace(store.traces, key)
-        with suppress(OSError):  # it may go while it is looked at
+        with suppress(OSError):  # another process may remove it
             if trace is not None:
                 made[key] = _made(trace, path)
     blobs = {}
     for digest in store.cas.iter():
         facts = os.lstat(store.cas.path(digest))
         if not S_ISREG(facts.st_mode):
-            continue  # no blob: `cache verify` says so
+            continue  # not a blob: `cache verify` reports it
         blobs[digest] = Blob(facts.st_size, max(facts.st_mtime, facts.st_ctime))
     return StoreInventory(made, blobs, tuple(_damaged(store)))
 
@@ -109,10 +110,10 @@ def _damaged(store: Store) -> Iterable[Path]:
 
 
 def closure(stock: StoreInventory, keys: Iterable[str], digests: Iterable[str]) -> tuple[set[Key], set[Digest]]:
-    """Given what is needed by name, return it with all that it was made from.
+    """Return the needed keys and digests with everything that they were made from.
 
-    A clip that continues another, or starts from a picture that a model made, has their digests in its action:
-    without those traces its key could not even be computed. What was found in looking at it stays with it.
+    A clip that continues another, or starts from a picture that a model made, has their digests in its action: without
+    those traces its key could not even be computed. The results of its checks are kept with it.
     """
     makers: dict[str, list[Key]] = {}
     for made in stock.made.values():
@@ -130,19 +131,19 @@ def closure(stock: StoreInventory, keys: Iterable[str], digests: Iterable[str]) 
             if name in stock.blobs:
                 named.add(Digest(name))
             todo += makers.get(name, ())
-    looks = [made for made in stock.made.values() if made.source == "inspect" and (made.names - made.outputs) & named]
-    needed |= {made.key for made in looks}
-    return needed, {Digest(digest) for digest in named}.union(*(made.outputs for made in looks))
+    checks = [made for made in stock.made.values() if made.source == "inspect" and (made.names - made.outputs) & named]
+    needed |= {made.key for made in checks}
+    return needed, {Digest(digest) for digest in named}.union(*(made.outputs for made in checks))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What would go, and what is left. `spared` was paid for and nobody needs it; `over`: bytes above the cap still."""
+    """What to remove, and what remains. `spared` was paid for but is unused; `over` bytes still exceed the cap."""
 
     traces: tuple[StoredAction, ...] = ()
     blobs: tuple[Digest, ...] = ()
     damaged: tuple[Path, ...] = ()
-    size: int = 0  # bytes that go
+    size: int = 0  # bytes to remove
     spared: tuple[StoredAction, ...] = ()
     spared_size: int = 0
     over: int = 0
@@ -150,6 +151,7 @@ class Sweep:
 
     @property
     def is_empty(self) -> bool:
+        """Whether there is nothing to remove."""
         return not (self.traces or self.blobs or self.damaged)
 
 
@@ -162,23 +164,25 @@ def sweep(
     max_size: int | None = None,
     before: float | None = None,
 ) -> Sweep:
-    """Given what a store holds and what is needed of it, return what can go.
+    """Return what can be removed from a store, all but the needed keys and digests and what they were made from.
 
-    `paid` lets renders go that nobody needs, `before` only what came before that moment. With `max_size` only as much
-    goes as brings the store below it, oldest first.
+    `paid` includes unused renders, `before` excludes all that was made at or after that moment. `max_size` removes only
+    as much as brings the store below it, oldest first.
     """
     needed, named = closure(stock, keys, digests)
-    idle = sorted((made for key, made in stock.made.items() if key not in needed), key=lambda made: (made.at, made.key))
+    unused = sorted(
+        (made for key, made in stock.made.items() if key not in needed), key=lambda made: (made.at, made.key)
+    )
     old = float("inf") if before is None else before
-    may_go = [made for made in idle if (paid or not made.is_paid) and made.at < old]
+    may_go = [made for made in unused if (paid or not made.is_paid) and made.at < old]
     leaving = {made.key for made in may_go}
     stays = named.union(*(made.outputs for key, made in stock.made.items() if key not in leaving))
     orphans = {digest for digest, blob in stock.blobs.items() if digest not in stays and blob.at < old}
     orphans -= {digest for made in may_go for digest in made.outputs}
     traces, blobs = _until(stock, may_go, orphans, stays, max_size)
     size = stock.size_of(blobs)
-    gone = {made.key for made in traces}
-    spared = tuple(made for made in idle if made.key not in gone and made.is_paid)
+    removed = {made.key for made in traces}
+    spared = tuple(made for made in unused if made.key not in removed and made.is_paid)
     held = {digest for made in spared for digest in made.outputs} - named
     over = 0 if max_size is None else max(0, stock.size - size - max_size)
     damaged = stock.damaged if max_size is None else ()
@@ -188,7 +192,7 @@ def sweep(
 def _until(
     stock: StoreInventory, may_go: list[StoredAction], orphans: set[Digest], stays: set[Digest], max_size: int | None
 ) -> tuple[tuple[StoredAction, ...], tuple[Digest, ...]]:
-    """Blobs of no trace first, then traces by age, each with the blobs that only it had, until the cap is met."""
+    """Choose blobs without a trace, then traces by age with the blobs that only they have, until the cap is met."""
     left = stock.size
     traces: list[StoredAction] = []
     blobs: list[Digest] = []
@@ -218,7 +222,7 @@ def _until(
 
 
 def remove(store: Store, sweep: Sweep) -> None:
-    """Given what is to go, take it away: traces first, so that none ever promises a blob that is gone."""
+    """Remove the content of a sweep: traces first, so that no trace ever promises a removed blob."""
     for made in sweep.traces:
         store.forget(made.key)
     for digest in sweep.blobs:
@@ -228,34 +232,35 @@ def remove(store: Store, sweep: Sweep) -> None:
 
 
 def minutes(made: Iterable[StoredAction]) -> float:
-    """Given what was made, return the minutes that it took."""
+    """Return the minutes that making some actions took."""
     return sum(each.seconds for each in made) / 60
 
 
 Kind = Literal["rotted", "empty", "unreadable", "missing"]
-TOLD: Mapping[Kind, str] = {
-    "rotted": "its bytes are not what its name says",
-    "empty": "it has no bytes",
+FAULTS: Mapping[Kind, str] = {
+    "rotted": "its bytes do not match its name",
+    "empty": "it is empty",
     "unreadable": "it cannot be read",
-    "missing": "it is not there",
+    "missing": "it is missing",
 }
 
 
 @dataclass(frozen=True)
 class BlobFault:
-    """A blob that is not what traces count on; `targets` are those whose traces name it."""
+    """A damaged or missing blob; `targets` are those whose traces name it."""
 
     kind: Kind
     digest: Digest
     targets: tuple[str, ...] = ()
 
     @property
-    def told(self) -> str:
-        return TOLD[self.kind]
+    def message(self) -> str:
+        """What is wrong, for display."""
+        return FAULTS[self.kind]
 
 
 def examine(cas: BlobStore, digest: Digest) -> Kind | None:
-    """Given a digest, read its blob to the end; return what is wrong with it, or None."""
+    """Read a blob to its end; return its kind of fault, or None."""
     path = cas.path(digest)
     try:
         if digest_file(path) == digest:
@@ -268,7 +273,7 @@ def examine(cas: BlobStore, digest: Digest) -> Kind | None:
 
 
 def promises(store: Store) -> dict[Digest, list[str]]:
-    """Given a store, return digest → the targets of all traces that name it as an output."""
+    """Return digest → the targets of all traces that name it as an output."""
     named: dict[Digest, list[str]] = {}
     for key in trace_keys(store.traces):
         trace, _ = read_trace(store.traces, key)
@@ -278,7 +283,7 @@ def promises(store: Store) -> dict[Digest, list[str]]:
 
 
 def faults(store: Store, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[BlobFault]:
-    """Given a store, read every blob, and return what is wrong, blobs that traces name and that are not there too."""
+    """Read every blob of a store, and yield its faults, including missing blobs that traces name."""
     named = promises(store)
     every = sorted({*store.cas.iter(), *named})
     for number, digest in enumerate(every, 1):
@@ -289,10 +294,10 @@ def faults(store: Store, progress: Callable[[int, int], None] = lambda done, tot
 
 
 def repair(cas: BlobStore, digest: Digest, copies: Iterable[Path]) -> bool:
-    """Given a bad or missing blob, and where whole copies may be, bring it back; return whether one was found.
+    """Restore a damaged or missing blob from possible copies; return whether a good one was found.
 
-    The bad one is set aside in any case: what has no bytes is made again by the next build, what has wrong ones
-    would be taken for right.
+    Sets a damaged blob aside in any case: the next build makes a missing one again, but would take a wrong one for
+    right.
     """
     path = cas.path(digest)
     if os.path.lexists(path):
@@ -302,5 +307,5 @@ def repair(cas: BlobStore, digest: Digest, copies: Iterable[Path]) -> bool:
             if digest_file(copy) == digest and cas.put(copy, digest) == digest:
                 return True
         except (OSError, LtxflowError):
-            continue  # it changed meanwhile, or cannot be read: no copy then
+            continue  # it has just changed, or cannot be read
     return False

@@ -1,4 +1,4 @@
-"""A fast copy of the traces, by key, in diskcache, whose only importer it is. All of it can be lost."""
+"""Keep a fast copy of the traces, by key, in diskcache. All of it can be lost."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any, TypeVar
 import diskcache
 
 from ltxflow.core import files
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.regular import read_bytes
 
 T = TypeVar("T")
 Rows = Iterable[tuple[str, bytes]]
 
-# sqlite's locks do not hold there, or fail late: https://www.sqlite.org/faq.html#q5, diskcache issues 13, 345
+# sqlite's locks do not work there, or fail late: https://www.sqlite.org/faq.html#q5, diskcache issues 13, 345
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "vboxsf"}
 INDEX_VERSION = 1
 DATABASE = "cache.db"  # diskcache.core.DBNAME
-_MODE_RAW = 1  # diskcache.core.MODE_RAW: the value stands in the row itself
+_MODE_RAW = 1  # diskcache.core.MODE_RAW: the value is in the row itself
 # sqlite's primary result codes for a file that is not, or is no longer, a database of ours
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 
 
 class _Refused(ValueError):
-    """A row that we did not write: pickled, or in a file of its own."""
+    """A row that we did not write: pickled, or in a separate file."""
 
 
 class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Text keys and bytes values in the rows themselves. Refuses everything else, on reading too.
+    """Keep text keys and bytes values in the rows themselves, and refuse everything else, on reading too.
 
-    diskcache unpickles what a row says is pickled, and a planted pickle runs code (CVE-2025-69872, through
-    its JSONDisk too). Values never become files, which diskcache neither syncs nor checks.
+    diskcache unpickles a row that is marked as pickled, and a planted pickle runs code (CVE-2025-69872, through its
+    JSONDisk too). Values never become files, which diskcache neither syncs nor checks.
     """
 
     def __init__(self, directory: str, **settings: Any) -> None:
@@ -66,7 +66,7 @@ class BytesOnlyDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no t
 
 
 class _Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
-    """One that does not open, since it is damaged or the disk is full, holds no file of it open."""
+    """A cache that leaves no file open when opening it fails, because of damage or a full disk."""
 
     def __init__(self, folder: str, **settings: Any) -> None:
         try:
@@ -78,7 +78,7 @@ class _Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
 
 
 def file_system(path: Path, mounts: str) -> str:
-    """Given an absolute path and the text of `/proc/mounts`, return the type of the file system it is on."""
+    """Return the type of the file system of an absolute path, from the text of `/proc/mounts`."""
     best, kind = -1, ""
     for line in mounts.splitlines():
         parts = line.split(" ")
@@ -92,14 +92,14 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 def is_networked(kind: str) -> bool:
-    """Given a file system's type, return whether a database does not belong there."""
+    """Return whether a file system of this type is unsafe for a database."""
     return kind in _NETWORK or kind.startswith("fuse")
 
 
 class Index:
-    """key → bytes, opened on first use. What goes wrong makes it slow or `disabled`, never wrong or fatal.
+    """key → bytes, opened on first use. A fault makes it slow or `disabled`, never wrong or fatal.
 
-    `rows` gives all that should be in it, for filling it anew after damage. `report` hears what went wrong.
+    `rows` returns all its rows, to fill it again after damage. `report` is called with each fault.
     """
 
     def __init__(
@@ -114,26 +114,26 @@ class Index:
         self._report = report
         self._mounts = mounts
         self._cache: Any = None
-        self.disabled = ""  # why it is, else empty
+        self.disabled = ""  # the reason, empty while it is in use
 
     def get(self, key: str) -> bytes | None:
-        """Given a key, return its bytes, or None."""
+        """Return the bytes of a key, or None."""
         return self._try(lambda cache: _bytes_or_none(cache.get(key)), None)
 
     def put(self, key: str, value: bytes) -> None:
-        """Given a key and its bytes, keep them."""
+        """Store the bytes of a key."""
         self.put_many([(key, value)])
 
     def put_many(self, rows: Rows) -> int:
-        """Given rows, keep them in one transaction; return how many were kept."""
+        """Store rows in one transaction; return their number, 0 if that failed."""
         listed = list(rows)
         return self._try(lambda cache: self._write(cache, listed, clear=False), 0)
 
     def delete(self, key: str) -> None:
-        """Given a key, drop its row; one that is not there is fine."""
+        """Remove the row of a key, if present."""
 
         def drop(cache: Any) -> None:
-            files.announce("index", self.folder)
+            files.crash_point("index", self.folder)
             cache.delete(key)
 
         self._try(drop, None)
@@ -143,7 +143,7 @@ class Index:
         return self._try(lambda cache: sorted(cache), [])
 
     def rebuild(self) -> int:
-        """Fill it anew from `rows`, in one transaction; return how many there are."""
+        """Replace its content by `rows`, in one transaction; return their number."""
         listed = list(self._rows())
         return self._try(lambda cache: self._write(cache, listed, clear=True), 0)
 
@@ -153,10 +153,10 @@ class Index:
             self._cache.close()
             self._cache = None
 
-    # --- how it is kept from harming anybody
+    # --- faults and damage
 
     def _write(self, cache: Any, rows: list[tuple[str, bytes]], clear: bool) -> int:
-        files.announce("index", self.folder)
+        files.crash_point("index", self.folder)
         with cache.transact():
             if clear:
                 cache.clear()
@@ -193,9 +193,9 @@ class Index:
                 files.make_room(self.folder)
             files.make_dir(self.folder, 0o700)
             self._check_format()
-            for name in ("", "-wal", "-shm"):  # a FIFO would be waited for, a device read for ever
+            for name in ("", "-wal", "-shm"):  # opening a FIFO would wait, reading a device never end
                 files.make_room(self.folder / f"{DATABASE}{name}")
-            files.announce("index", self.folder)
+            files.crash_point("index", self.folder)
             self._cache = _Database(
                 str(self.folder),
                 timeout=60,  # seconds to wait for another process's transaction
@@ -204,13 +204,13 @@ class Index:
                 cull_limit=0,
                 size_limit=2**62,
                 statistics=0,
-                sqlite_cache_size=256,  # pages of 4 kB; diskcache's own 8192 would keep all that a run writes in memory
-                sqlite_mmap_size=0,  # reading a mapped file that somebody truncates ends the process (SIGBUS)
+                sqlite_cache_size=256,  # pages of 4 kB; diskcache's 8192 would keep all that a run writes in memory
+                sqlite_mmap_size=0,  # reading a mapped file that was truncated ends the process (SIGBUS)
             )
         return self._cache
 
     def _check_format(self) -> None:
-        """An index of a later version is theirs: it is neither read nor written."""
+        """Raise OSError for an index of a later version, which is neither read nor written."""
         mark = self.folder / "format"
         text = read_bytes(mark, 1 << 20).decode(errors="replace").strip() if mark.is_file() else ""
         found = re.fullmatch(r"index/(\d{1,9})", text)
@@ -218,7 +218,7 @@ class Index:
             files.make_room(mark)
             files.write_atomic(mark, f"index/{INDEX_VERSION}\n", fsync=False)
         elif int(found[1]) > INDEX_VERSION:
-            raise OSError(f"it is of a newer version of ltxflow ({text}): upgrade")
+            raise OSError(f"its version is newer ({text}): upgrade ltxflow")
 
     def _file_system(self) -> str:
         try:
@@ -228,13 +228,12 @@ class Index:
         return file_system(self.folder.resolve(), mounts)
 
     def _renew(self, reason: str) -> None:
-        """Move the damaged database aside and fill a new one. A process that has it open loses nothing."""
+        """Set the damaged database aside and fill a new one. A process that has it open loses nothing."""
         with suppress(sqlite3.Error):
             self.close()
         self._cache = None
         aside = files.set_aside(self.folder)
-        hint = f'it is filled anew from the traces; the damaged one is kept as "{aside.name}"'
-        self._report(Problem(f'the index "{self.folder}" is damaged: {reason}', hint=hint, level="warning"))
+        self._report(problem("D103", folder=self.folder, reason=reason, aside=aside.name))
         self._write(self._open(), list(self._rows()), clear=True)
 
     def _disable(self, reason: str) -> None:
@@ -242,9 +241,7 @@ class Index:
         with suppress(sqlite3.Error):
             self.close()
         self._cache = None
-        message = f'the index "{self.folder}" is not used: {reason}'
-        hint = "everything works without it, a little slower; a store on a local disk has one"
-        self._report(Problem(message, hint=hint, level="advice"))
+        self._report(problem("D104", folder=self.folder, reason=reason))
 
 
 def _bytes_or_none(value: Any) -> bytes | None:

@@ -1,8 +1,8 @@
-"""Who uses a store: the films that were built with it, and the runs that are under way. Knows no plan and no lock.
+"""Record the users of a store: the films built with it, and the runs in progress, which hold leases.
 
-A film registers itself at the end of whatever it did; `cache gc` then asks each for what it still needs. A run says
-what it counts on before it relies on it, in a file that it holds: the kernel lets that go when the process dies.
-The gate keeps the two apart: runs share it while they look up or put something down, gc has it for itself.
+A film registers at the end of each command; `cache gc` then computes what every registered film still needs. A run
+takes a lease on the keys it depends on, in a file that it keeps locked: the kernel releases the lock when the process
+dies. A gc lock separates the two: runs share it while they look up or store something, gc holds it exclusively.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core import files, process_lock
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.core.regular import parse_json, read_bytes
 from ltxflow.store.blobs import is_digest
 
@@ -28,7 +28,7 @@ FILM_FORMAT, RUN_FORMAT = "film/1", "run/1"
 
 @dataclass(frozen=True)
 class RegisteredFilm:
-    """A film as it was last seen: where it is and publishes to, and every key it was planned with then."""
+    """A film at its last command: its folder, where it publishes, and every key of its plan."""
 
     folder: Path
     id: str
@@ -39,20 +39,20 @@ class RegisteredFilm:
 
 @dataclass(frozen=True)
 class Run:
-    """A run under way: the film, the process, and the keys it counts on: what it found, and what it made so far."""
+    """A run in progress: the film, the process, and the keys of its lease, found or made so far."""
 
     folder: Path
     owner: str
     keys: frozenset[str] = frozenset()
 
 
-def gate(root: Path) -> AbstractContextManager[None]:
-    """Given the store's folder, keep `cache gc` out for the body of a `with`: what is looked up stays there."""
+def gc_shared(root: Path) -> AbstractContextManager[None]:
+    """Keep `cache gc` out of a store for the body of a `with`, so that nothing found there is removed."""
     return process_lock.share(root / "gate")
 
 
-def gate_closed(root: Path, on_wait: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
-    """Given the store's folder, keep everybody else out for the body of a `with`; the others wait."""
+def gc_exclusive(root: Path, on_wait: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+    """Keep all other processes out of a store for the body of a `with`; they wait."""
     return process_lock.acquire(root / "gate", on_wait=lambda owner: on_wait())
 
 
@@ -60,7 +60,7 @@ def gate_closed(root: Path, on_wait: Callable[[], None] = lambda: None) -> Abstr
 
 
 def remember_film(root: Path, film: RegisteredFilm) -> None:
-    """Given a film, write it down with the time of day, unless all that is written already."""
+    """Record a film with the present time, unless the same record exists."""
     path = _film_path(root, film.folder)
     known = _read_film(path)
     if known is not None and replace(known, seen_at="") == replace(film, seen_at=""):
@@ -78,33 +78,30 @@ def remember_film(root: Path, film: RegisteredFilm) -> None:
 
 
 def films(root: Path) -> list[RegisteredFilm]:
-    """Given the store's folder, return every film that was built with it, by folder.
+    """Return every film that was built with a store, sorted by folder.
 
-    Raise LtxflowError for a record that cannot be read: what it needs is not known then.
+    Raise LtxflowError for a record that cannot be read, since the needs of its film are unknown.
     """
     found = []
     for path in sorted((root / "films").glob("*.json")):
         film = _read_film(path)
         if film is None:
-            hint = "build that film again, which writes it anew; or, if it is of no film of yours, remove the file"
-            raise LtxflowError(
-                Problem(f'"{path}" is damaged: what its film needs is not known', hint=hint), exit_code=FAILED
-            )
+            raise LtxflowError(problem("D105", path=path), exit_code=FAILED)
         found.append(film)
     return sorted(found, key=lambda film: str(film.folder))
 
 
 def film_of(root: Path, folder: Path) -> RegisteredFilm | None:
-    """Given a film's folder, return it as it was last seen, or None."""
+    """Return the record of the film in a folder, or None."""
     return _read_film(_film_path(root, folder))
 
 
 def forget_film(root: Path, folder: Path) -> bool:
-    """Given a film's folder, drop its record: it needs nothing of this store any more. Return whether there was one."""
+    """Remove the record of a film, which then needs nothing of the store; return whether there was one."""
     path = _film_path(root, folder)
-    there = path.exists()
+    is_known = path.exists()
     files.remove(path)
-    return there
+    return is_known
 
 
 def _film_path(root: Path, folder: Path) -> Path:
@@ -129,10 +126,11 @@ def _read_film(path: Path) -> RegisteredFilm | None:
 
 
 @contextmanager
-def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[Callable[[Iterable[str]], None]]:
-    """Given what a run counts on, let `cache gc` know for the body of a `with`, and yield what to tell more to.
+def lease(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[Callable[[Iterable[str]], None]]:
+    """Protect the keys that a run depends on from `cache gc` for the body of a `with`; yield a callback that adds keys.
 
-    Enter it, and tell it more, inside the gate. Where the store cannot be written nobody removes anything.
+    Enter it, and call the callback, while holding `gc_shared`. Does nothing for a read-only store, where gc cannot
+    remove anything.
     """
     if root.exists() and not os.access(root, os.W_OK):
         yield lambda more: None
@@ -157,26 +155,23 @@ def under_way(root: Path, folder: Path, keys: Iterable[str]) -> Iterator[Callabl
 
 
 def runs(root: Path) -> list[Run]:
-    """Given the store's folder, return the runs under way. Records of dead ones are taken away; call it in the gate."""
+    """Return the runs in progress, and remove the records of dead ones. Call it while holding `gc_exclusive`."""
     found = []
     for path in sorted((root / "running").glob("*.json")):
         if not path.is_file() or path.is_symlink():
-            continue  # no record of a run
+            continue  # not the record of a run
         if not process_lock.is_held(path):
             files.remove(path)
             continue
         data = _read_run(path)
         if data is None:
-            hint = "wait for that run to end, then try again"
-            raise LtxflowError(
-                Problem(f'"{path}" cannot be read: a run needs what it says', hint=hint), exit_code=FAILED
-            )
+            raise LtxflowError(problem("D106", path=path), exit_code=FAILED)
         found.append(Run(Path(data["folder"]), str(data.get("owner", "")), data["keys"]))
     return found
 
 
 def _read_run(path: Path) -> dict[str, Any] | None:
-    """What a run says: a head, and a line of keys for each thing that it came to count on since."""
+    """Return the record of a run: a head, and a line of keys for each later addition."""
     try:
         head, *more = read_bytes(path).splitlines() or [b""]
         data = _parsed(head, RUN_FORMAT)

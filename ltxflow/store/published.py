@@ -1,4 +1,4 @@
-"""Which files under the output folder are ours, by digest, so that nobody else's is ever touched."""
+"""Record which files under the output folder are ours, by digest, so that foreign ones are never touched."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
-from ltxflow.core.errors import LtxflowError, Problem, hint_for
+from ltxflow.core.errors import LtxflowError, Problem, hint_for, problem
 from ltxflow.core.regular import RECORD_BYTES, is_damage, read_json
 from ltxflow.store.blobs import is_digest
 
 PUBLISHED_FORMAT = "published/1"
-UNREAD = Digest("")  # of a file that is not ours by its size alone
+UNREAD = Digest("")  # of a file that cannot be ours because of its size
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file we wrote. `digests` are all that may be there: one, or old and new while it is replaced.
+    """A file that we wrote. `digests` are its possible contents: one, or old and new while it is replaced.
 
-    `signature` is that of the file as last seen with its one digest, None while pending. `rank` orders
-    sources: a stand-in never replaces what ranks higher.
+    `signature` is that of the file when it last had its one digest, None while pending. `rank` orders sources: a
+    stand-in never replaces a file of higher rank.
     """
 
     digests: tuple[Digest, ...]
@@ -38,7 +38,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Published:
-    """Path relative to the output folder's parent (`scenes/hook/a.mp4`) → what we know of the file there."""
+    """Path relative to the output folder's parent (`scenes/hook/a.mp4`) → the record of the file there."""
 
     entries: Mapping[str, PublishedFile] = field(default_factory=lambda: _EMPTY)
 
@@ -47,9 +47,9 @@ class Published:
 
 
 def with_intent(published: Published, files_to_come: Mapping[str, PublishedFile]) -> Published:
-    """Given path → the file about to be put there, return the record with its and all earlier digests.
+    """Return the record with the digests of files about to be written, added to the earlier ones, by path.
 
-    Write this BEFORE replacing anything: killed in between, either file is still known as ours.
+    Write it BEFORE replacing anything: after a crash in between, either file is still known as ours.
     """
     entries = dict(published.entries)
     for path, coming in files_to_come.items():
@@ -60,40 +60,39 @@ def with_intent(published: Published, files_to_come: Mapping[str, PublishedFile]
     return Published(entries)
 
 
-def settled(published: Published, base: Path, done: Mapping[str, Digest]) -> Published:
-    """Given path → the digest now there, return the record with that alone and the file's signature."""
+def committed(published: Published, base: Path, done: Mapping[str, Digest]) -> Published:
+    """Return the record after files were written: path → its one digest, and the file's signature."""
     entries = dict(published.entries)
     for path, digest in done.items():
-        seen = files.signature(base / path)
-        entries[path] = replace(entries[path], digests=(digest,), signature=seen)
+        entries[path] = replace(entries[path], digests=(digest,), signature=files.signature(base / path))
     return Published(entries)
 
 
 def without(published: Published, paths: Iterable[str]) -> Published:
-    """Given paths that are gone, or given up, return the record without them."""
-    gone = set(paths)
-    return Published({path: entry for path, entry in published.entries.items() if path not in gone})
+    """Return the record without some paths."""
+    removed = set(paths)
+    return Published({path: entry for path, entry in published.entries.items() if path not in removed})
 
 
-# --- questions
+# --- look-ups
 
 
 def found(published: Published, base: Path, path: str) -> Digest | None:
-    """Given a path below `base`, return the digest of the file there, or None without a plain file.
+    """Return the digest of the file at a path below `base`, None without a plain file.
 
-    A file whose signature is as recorded is not read again, nor one that is far larger than recorded: that is `UNREAD`.
-    A symbolic link is never a file of ours.
+    Does not read a file again whose signature is as recorded, nor one far larger than recorded, which is `UNREAD`. A
+    symbolic link is never a file of ours.
     """
     place = f"{base}/{path}"  # in plain text: a film has thousands
     entry = published.entries.get(path)
-    seen = files.signature_of_file(place)
-    if seen is None:
+    signature = files.signature_of_file(place)
+    if signature is None:
         return None
     if entry is not None and len(entry.digests) == 1 and entry.signature is not None:
-        if entry.signature == seen:
+        if entry.signature == signature:
             return entry.digests[0]
-        if seen[0] > max(entry.signature[0], RECORD_BYTES):
-            return UNREAD  # a sparse file of terabytes would be read for hours, to find that it is another
+        if signature[0] > max(entry.signature[0], RECORD_BYTES):
+            return UNREAD  # reading a sparse file of terabytes would take hours
     try:
         return digest_file(Path(place))
     except OSError:
@@ -101,31 +100,24 @@ def found(published: Published, base: Path, path: str) -> Digest | None:
 
 
 def is_ours(published: Published, base: Path, path: str) -> bool:
-    """Given a path below `base`, return whether the file there is one we wrote, unchanged. No file: False."""
+    """Return whether the file at a path below `base` is one we wrote, unchanged; False without a file."""
     entry = published.entries.get(path)
     return entry is not None and found(published, base, path) in entry.digests
 
 
 def not_ours(published: Published, base: Path, path: str) -> Problem:
-    """Given the path of a file that is none we wrote, or was changed since, return what to say of it."""
-    place = base / path
-    if path in published.entries:
-        message = f'"{place}" was changed since ltxflow wrote it; it is left alone'
-        hint = "ltxflow verify --repair puts it aside and ours back; a clip of your own stays with: ltxflow pin"
-    else:
-        message = f'"{place}" was not written by ltxflow; it is left alone'
-        hint = "move it away and build again; a clip of your own goes into the film with: ltxflow pin"
-    return Problem(message, hint=hint, code="D001")
+    """Return the problem of a file that we did not write, or that was changed since."""
+    return problem("D001.changed" if path in published.entries else "D001.foreign", path=base / path)
 
 
 # --- the file
 
 
 def read_published(path: Path, wanted: Container[str] | None = None) -> tuple[Published, Problem | None]:
-    """Given the record's path, return it and, if it was damaged, what is wrong. `wanted` are the paths to be read.
+    """Return the record of a file, limited to the paths `wanted`, and a problem if it is damaged.
 
-    A damaged one is moved aside and counts as empty: then every published file is somebody else's until its
-    digest says otherwise.
+    A damaged record is set aside and counts as empty: every published file is then foreign until its digest proves
+    otherwise.
     """
     try:
         return _from_json(read_json(path), wanted), None
@@ -134,15 +126,14 @@ def read_published(path: Path, wanted: Container[str] | None = None) -> tuple[Pu
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and not is_damage(error):
             reason = (error.strerror or str(error)).lower()
-            raise LtxflowError(Problem(f'cannot read "{path}": {reason}', hint=hint_for(error))) from error
+            raise LtxflowError(problem("D107.system", path=path, reason=reason, hint=hint_for(error))) from error
         aside = files.set_aside(path)
-        error = ValueError(error.strerror) if isinstance(error, OSError) else error
-        hint = f'the damaged one is kept as "{aside.name}"; files that are already published are left alone'
-        return Published(), Problem(f'"{path}" is damaged: {error}', hint=hint, level="warning")
+        damage = error.strerror if isinstance(error, OSError) else error
+        return Published(), problem("D107.damaged", path=path, reason=damage, aside=aside.name, level="warning")
 
 
 def write_published(path: Path, published: Published) -> None:
-    """Given the record, write its file, whole or not at all."""
+    """Write the record's file atomically."""
     entries = {
         name: {
             "digests": list(entry.digests),
@@ -165,17 +156,17 @@ def _from_json(data: Any, wanted: Container[str] | None) -> Published:
     entries = data.get("files")
     if not isinstance(entries, dict):
         raise ValueError('"files" is not a mapping')
-    told = entries.items() if wanted is None else [(name, e) for name, e in entries.items() if name in wanted]
-    return Published({_check_path(name): _entry(entry) for name, entry in told})
+    chosen = entries.items() if wanted is None else [(name, e) for name, e in entries.items() if name in wanted]
+    return Published({_check_path(name): _entry(entry) for name, entry in chosen})
 
 
 def _entry(data: Any) -> PublishedFile:
     if not isinstance(data, dict):
         raise ValueError("a file is a mapping")
-    digests, seen, rank = data.get("digests"), data.get("signature"), data.get("rank", 0)
+    digests, signature, rank = data.get("digests"), data.get("signature"), data.get("rank", 0)
     if not isinstance(digests, list) or not all(is_digest(digest) for digest in digests):
         raise ValueError('"digests" are not digests')
-    if seen is not None and not (isinstance(seen, list) and all(type(part) is int for part in seen)):
+    if signature is not None and not (isinstance(signature, list) and all(type(part) is int for part in signature)):
         raise ValueError('"signature" is not a list of whole numbers')
     if type(rank) is not int:
         raise ValueError('"rank" is not a whole number')
@@ -185,12 +176,15 @@ def _entry(data: Any) -> PublishedFile:
         key=str(data.get("key", "")),
         source=str(data.get("source", "")),
         rank=rank,
-        signature=None if seen is None else tuple(seen),
+        signature=None if signature is None else tuple(signature),
     )
 
 
 def _check_path(path: str) -> str:
-    """The record may come with a stranger's film: it must not lead out of the output folder's parent."""
+    """Return a path of the record. Raise ValueError where it leads out of the output folder's parent.
+
+    The record may come with a stranger's film.
+    """
     if path and path[0] != "/" and ".." not in path and "\0" not in path:  # as nearly all are
         return path
     pure = PurePosixPath(path)

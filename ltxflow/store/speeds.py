@@ -1,4 +1,7 @@
-"""How fast each server was: seconds per unit of work, from finished clips. A help for estimates, never a truth."""
+"""Record the speed of each server, in seconds per unit of work, for estimates only.
+
+A separate module, since it owns the format of its file in the store.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,21 @@ from pathlib import Path
 from ltxflow.core import files
 from ltxflow.core.regular import read_json
 
-MEMORY = 20  # renders that count: a new driver or another card shows soon
+MEMORY = 20  # renders that count, so that a new driver or card shows soon
 
 SPEEDS = "speeds.json"  # in the store's folder
 
 
 @dataclass(frozen=True)
 class Speed:
-    """`rate` is seconds per pixel × frame × step, over `count` renders; `spread` how far single ones lay off it."""
+    """Seconds per pixel × frame × step as `rate`, over `count` renders; `spread` is their mean relative deviation."""
 
     rate: float
     count: int
     spread: float = 0.0
 
     def after(self, seconds: float, work: float) -> Speed:
-        """Given one more render, return the speed with it counted in."""
+        """Return the speed with one more render counted, of `seconds` for `work` units."""
         new = seconds / work
         weight = 1 / min(self.count + 1, MEMORY)
         rate = self.rate + (new - self.rate) * weight
@@ -34,7 +37,7 @@ class Speed:
 
 
 def read_speeds(root: Path) -> dict[str, Speed]:
-    """Given the store's folder, return server name → Speed; nothing where nothing is known."""
+    """Return server name → Speed of a store, empty without a readable record."""
     try:
         data = read_json(root / SPEEDS)
         found = {
@@ -48,6 +51,7 @@ def read_speeds(root: Path) -> dict[str, Speed]:
 
 
 def write_speeds(root: Path, speeds: Mapping[str, Speed]) -> None:
+    """Write the speeds of servers to a store, not durably."""
     data = {
         name: {"rate": s.rate, "count": s.count, "spread": round(s.spread, 4)} for name, s in sorted(speeds.items())
     }

@@ -1,4 +1,4 @@
-"""What happened once, by key: one JSON file each, the truth that the index is made from. Knows no blobs."""
+"""Store traces: what an action produced once, by key, in a JSON file each, from which the index is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem, hint_for
+from ltxflow.core.errors import LtxflowError, Problem, hint_for, problem
 from ltxflow.core.regular import is_damage, parse_json, read_bytes
 from ltxflow.store.blobs import is_digest
 
@@ -27,12 +27,12 @@ _CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n?\Z')
 
 @dataclass(frozen=True)
 class Trace:
-    """An action that ran: what it was, what came out, and the circumstances.
+    """An action that ran: its content, its outputs, and the circumstances.
 
-    `fields` are the flat settings that led to it, kept so that a later plan can say what changed. `seconds`
-    are timings by name, `versions` name → version of what took part (and how a graph was adapted to its server,
-    `adapted.89.format.codec`, or a file converted, `converted.video`), `made_at` is ISO 8601 in UTC. `source` says what
-    made it: "comfyui", "animatic", …; `model` is the title of the model, "" of none and of an older trace.
+    `fields` are the flat settings that led to it, so that a later plan can name changes. `seconds` are timings by name,
+    `versions` name → version of the software involved (also how a graph was adapted to its server,
+    `adapted.89.format.codec`, or a file converted, `converted.video`), `made_at` is ISO 8601 in UTC. `source` names the
+    maker: "comfyui", "animatic", …; `model` is the title of the model, "" without one and in older traces.
     """
 
     key: Key
@@ -51,7 +51,7 @@ class Trace:
         return {**self.head(), "action": dict(self.action)}
 
     def head(self) -> dict[str, Any]:
-        """All but the action, which is the most of it, and which only those who explain ask for."""
+        """Return all but the action, the largest part, which only explanations need."""
         return {
             "format": TRACE_FORMAT,
             "key": self.key,
@@ -70,7 +70,7 @@ class Trace:
 
     @classmethod
     def from_json(cls, data: Any) -> Trace:
-        """Given the data of a trace file, return the Trace. Raise ValueError when it is not one."""
+        """Return the Trace of a file's data. Raise ValueError for other data."""
         if not isinstance(data, dict) or data.get("format") != TRACE_FORMAT:
             raise ValueError("not a trace")
         outputs = _mapping(data, "outputs")
@@ -126,7 +126,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan
 
 @dataclass(frozen=True)
 class TraceText:
-    """A trace as JSON, in two parts: what stands before its action, and the action."""
+    """A trace as JSON, in two parts: all before its action, and the action."""
 
     head: str
     action: str
@@ -139,31 +139,31 @@ class TraceText:
 
 
 def text_of(trace: Trace) -> TraceText:
-    """Given a trace, return its text, in the order of the fields: it is both in its file and in the index."""
+    """Return the text of a trace, in the order of the fields, for its file and for the index."""
     return TraceText(_ENCODER.encode(trace.head()), _ENCODER.encode(dict(trace.action)))
 
 
 def trace_text(trace: Trace) -> str:
-    """Given a trace, return the text of its file: one line of JSON in the order of the fields."""
+    """Return the text of a trace's file: one line of JSON in the order of the fields."""
     return text_of(trace).whole
 
 
 def trace_path(root: Path, key: Key) -> Path:
-    """Given the traces' folder and a key, return where the trace would be. Raise LtxflowError for no key."""
+    """Return the path of a trace, present or not. Raise LtxflowError for text that is not a key."""
     if not is_digest(key):
-        raise LtxflowError(Problem(f'"{key}" is not a key', hint="a key has 64 hex digits"))
+        raise LtxflowError(problem("D101", key=key))
     return root / key[:2] / f"{key}.json"
 
 
 def write_trace(root: Path, trace: Trace) -> Path:
-    """Given a trace, write its file, whole or not at all, and return the path."""
+    """Write a trace's file atomically, and return its path."""
     path = trace_path(root, trace.key)
     put_trace(path, trace_text(trace))
     return path
 
 
 def put_trace(path: Path, text: str, fsync: bool = True) -> files.Signature:
-    """Given the path of a trace's file and its text, write it, whole or not at all, and return its signature."""
+    """Write the text of a trace's file atomically, and return its signature."""
     files.make_dir(path.parent, 0o700)
     files.make_room(path)
     return files.write_atomic(path, text, fsync=fsync)
@@ -172,10 +172,10 @@ def put_trace(path: Path, text: str, fsync: bool = True) -> files.Signature:
 def read_trace(
     root: Path, key: Key, check: Callable[[Trace], str] = lambda trace: ""
 ) -> tuple[Trace | None, Problem | None]:
-    """Given a key, return its trace, or None and what is wrong with the file, if there is one.
+    """Return the trace of a key, or None and the problem of its file, if there is one.
 
-    A damaged file is moved aside as `.corrupt` and counts as absent; one of a newer format is left as it is. `check`
-    says what is wrong with a trace that has no checksum.
+    A damaged file is set aside as `.corrupt` and counts as absent; one of a newer format is left as it is. `check`
+    returns the fault of a trace without a checksum, or "".
     """
     path = trace_path(root, key)
     try:
@@ -186,8 +186,7 @@ def read_trace(
         if is_damage(error):
             return None, _damaged(path, b"", str(error.strerror))
         reason = (error.strerror or str(error)).lower()
-        hint = f"{hint_for(error)}; until then it counts as absent"
-        return None, Problem(f'cannot read the trace "{path}": {reason}', hint=hint, level="warning")
+        return None, problem("D109.system", path=path, reason=reason, remedy=hint_for(error))
     try:
         trace = parse_trace(text, key)
         if not is_sealed(text) and (wrong := check(trace)):
@@ -198,9 +197,9 @@ def read_trace(
 
 
 def is_sealed(text: bytes) -> bool:
-    """Return whether the text of a trace file has a checksum; those of the first versions have none.
+    """Return whether the text of a trace file has a checksum; the first versions wrote none.
 
-    Raise ValueError where it has one, and it is wrong: one flipped bit can leave JSON with another number in it.
+    Raise ValueError for a wrong checksum: one flipped bit can leave valid JSON with another number in it.
     """
     found = _CHECKSUM.search(text, max(0, len(text) - 40))
     if found is None:
@@ -211,7 +210,7 @@ def is_sealed(text: bytes) -> bool:
 
 
 def parse_trace(text: bytes, key: Key) -> Trace:
-    """Given the text of a trace file, return the Trace. Raise ValueError when it is not that of `key`."""
+    """Return the Trace in the text of a file. Raise ValueError when it is not that of `key`."""
     is_sealed(text)
     trace = Trace.from_json(parse_json(text))
     if trace.key != key:
@@ -222,22 +221,20 @@ def parse_trace(text: bytes, key: Key) -> Trace:
 def _damaged(path: Path, text: bytes, reason: str) -> Problem:
     is_ours = text.startswith(f'{{"format":"{TRACE_FORMAT}"'.encode())
     if text.startswith(b'{"format":"trace/') and not is_ours:
-        message = f'the trace "{path}" is of a newer format'
-        return Problem(message, hint="upgrade ltxflow; until then it counts as absent", level="warning")
-    where = path
-    with suppress(LtxflowError):  # a read-only store: the damage is reported all the same
-        where = files.set_aside(path)
-    message = f'the trace "{path}" is damaged: {reason}'
-    return Problem(message, hint=f'it counts as absent; the file is kept as "{where.name}"', level="warning")
+        return problem("D109.newer", path=path)
+    aside = path
+    with suppress(LtxflowError):  # a read-only store: the damage is reported nevertheless
+        aside = files.set_aside(path)
+    return problem("D109.damaged", path=path, reason=reason, aside=aside.name)
 
 
 def remove_trace(root: Path, key: Key) -> None:
-    """Given a key, drop its trace; one that is not there is fine."""
+    """Remove the trace of a key, if present."""
     files.remove(trace_path(root, key))
 
 
 def trace_keys(root: Path) -> Iterator[Key]:
-    """Given the traces' folder, return the keys of all trace files, sorted."""
+    """Yield the keys of all trace files, sorted."""
     for folder in trace_folders(root):
         for path in sorted(folder.iterdir()):
             if path.suffix == ".json" and is_digest(path.stem):
@@ -245,7 +242,7 @@ def trace_keys(root: Path) -> Iterator[Key]:
 
 
 def trace_folders(root: Path) -> list[Path]:
-    """Given the traces' folder, return the folders traces are in, sorted."""
+    """Return the folders that hold traces, sorted."""
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if len(path.name) == 2 and path.is_dir())

@@ -57,24 +57,24 @@ def print_result(
 ) -> None:
     """Print the problems of a build, the files that are no longer in the film, and the totals."""
     console.problems([*result.concerns, *result.problems, *warnings])
-    if result.outlook.orphans and not is_quiet:
-        names = ", ".join(orphan.file for orphan in result.outlook.orphans)
+    if result.plan.orphans and not is_quiet:
+        names = ", ".join(orphan.file for orphan in result.plan.orphans)
         console.say(f"  - {names}: no longer in the film; remove with: ltxflow clean --yes")
-    if result.built.interrupted:
+    if result.run.interrupted:
         console.warn("interrupted; finished clips are kept, run the command again to continue")
     if not is_quiet or result.code:
-        summary(console, result.finished, result.outlook.mode if result.delivered.timeline else "references")
-    if result.unspoken and result.outlook.mode == "render":
-        scenes = [scene for scene in result.outlook.project.scenes if scene.id in result.unspoken]
+        summary(console, result.finished, result.plan.mode if result.published.timeline else "references")
+    if result.speech_failures and result.plan.mode == "render":
+        scenes = [scene for scene in result.plan.project.scenes if scene.id in result.speech_failures]
         clips = sum(len(scene.clips) for scene in scenes)
         wait = "1 clip waits" if clips == 1 else f"{clips} clips wait"
         names = ", ".join(scene.id for scene in scenes)
         console.warn(f"narration failed: {names}; {wait} for it, since its length is only an estimate")
-    if is_quiet or not result.stills:
+    if is_quiet or not result.previews:
         return
-    if not result.delivered.timeline:
-        for still in result.stills:
+    if not result.published.timeline:
+        for still in result.previews:
             console.say(f"  {os.path.relpath(still)}")
-    elif any(Target(target).is_reference for target in result.built.rendered):
-        folder = os.path.relpath(result.stills[0].parent)
-        console.say(f"→ {folder}  {count(len(result.stills), 'reference preview')} to review")
+    elif any(Target(target).is_reference for target in result.run.rendered):
+        folder = os.path.relpath(result.previews[0].parent)
+        console.say(f"→ {folder}  {count(len(result.previews), 'reference preview')} to review")

@@ -1,1 +1,1 @@
-"""ComfyUI workflows: templates rendered in a sandbox, and workflows of others imported."""
+"""ComfyUI workflows: templates rendered in a sandbox, and imported workflows."""

@@ -1,9 +1,4 @@
-"""Writes a template of a workflow: header, then a node a block, each value that a clip decides as its variable.
-
-Read a workflow as people have them: exported for the API, saved by the editor, or wrapped in something larger.
-
-Says at which line a file is none. Knows JSON and the form of a graph; the editor's form is read by `editor`.
-"""
+"""Read a workflow file: exported for the API, saved by the editor (see `editor`), or wrapped in larger JSON."""
 
 from __future__ import annotations
 
@@ -11,138 +6,40 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from ltxflow.comfy.checks import EXPORT
-from ltxflow.comfy.graph import OUTPUTS, Graph
+from ltxflow.comfy.graph import Graph
 from ltxflow.comfy.signatures import Signatures, as_link
 from ltxflow.core.digest import parse_json
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Span, problem
 from ltxflow.workflow.document import line_finder
 from ltxflow.workflow.editor import ConvertedWorkflow, export, is_editor
-from ltxflow.workflow.importer import ImportedWorkflow, SizeCut
-from ltxflow.workflow.wiring import Place
-
-_KEYS = ("class_type", "inputs", "_meta")
-
-
-def template_text(recognised: ImportedWorkflow, title: str, way: str) -> str:
-    """Return the template of what was recognised in a workflow: header, then a node a block."""
-    written = {(one.node, one.input): one.text for one in recognised.found}
-    before = ""
-    if recognised.cut:
-        cut = recognised.cut
-        written[cut.place] = f"{{{{ [{_literal(cut.node)}, 0] if crop else {_source(cut)} }}}}"
-        before = _cut(cut)
-    blocks = [_node(id, node, written, recognised.saves) for id, node in recognised.graph.items()]
-    return f"{_header(recognised, title, way)}{{\n{before}" + ",\n".join(blocks) + "\n}\n"
-
-
-def _cut(cut: SizeCut) -> str:
-    """Return the node that cuts the film's size out of the picture: only where the model samples another."""
-    sides = ", ".join(f'"{name}": {{{{ crop.{name} }}}}' for name in ("width", "height", "x", "y"))
-    node = f'"class_type": "ImageCrop", "inputs": {{"image": {_json([*cut.source])}, {sides}}}'
-    return f"{{% if crop %}}\n  {_json(cut.node)}: {{{node}}},\n{{% endif %}}\n"
-
-
-def _source(cut: SizeCut) -> str:
-    return f"[{_literal(cut.source[0])}, {cut.source[1]}]"
-
-
-def _literal(text: str) -> str:
-    """Return a text as Jinja reads it: its escapes are those of JSON, but for halves of a character."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _header(recognised: ImportedWorkflow, title: str, way: str) -> str:
-    lines = [f"title: {_yaml(title)}", f"way: {_yaml(way)}"]
-    if recognised.needs:
-        lines.append(f"needs: [{', '.join(recognised.needs)}]")
-    lines.append(f"variables: [{', '.join(recognised.variables)}]")
-    return "{# ltxflow-template: 1\n" + "\n".join(lines) + "\n#}\n"
-
-
-def _yaml(text: str) -> str:
-    """One line of a comment: nothing in it ends the comment, or YAML's text."""
-    shown = "".join(char for char in " ".join(text.split()) if char.isprintable())[:200]
-    return json.dumps(shown, ensure_ascii=False).replace("#}", "# }")
-
-
-def _node(id: str, node: Mapping[str, Any], written: Mapping[Place, str], saves: Mapping[str, str]) -> str:
-    inputs = [
-        f"      {_json(name)}: {written.get((id, name)) or _json(value)}" for name, value in node["inputs"].items()
-    ]
-    lines = [f'    "class_type": {_json(node["class_type"])}']
-    lines.append('    "inputs": {\n' + ",\n".join(inputs) + "\n    }" if inputs else '    "inputs": {}')
-    lines += [f"    {_json(key)}: {_json(value)}" for key, value in node.items() if key not in _KEYS]
-    meta = _meta(id, node.get("_meta", {}), saves)
-    if meta:
-        lines.append(f'    "_meta": {_json(meta)}')
-    return f"  {_json(id)}: {{\n" + ",\n".join(lines) + "\n  }"
-
-
-def _meta(id: str, meta: Mapping[str, Any], saves: Mapping[str, str]) -> dict[str, Any]:
-    """Titles mark the files that are fetched: the save nodes get theirs, others that have one are renamed."""
-    if id in saves:
-        return {**meta, "title": saves[id]}
-    if meta.get("title") in OUTPUTS:
-        return {**meta, "title": f"{meta['title']} (node {id})"}
-    return dict(meta)
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, WrittenInt | WrittenFloat):
-        return value.text
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(key)}: {_json(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_json, value)) + "]"
-    return json.dumps(value)
-
-
-def _text(text: str) -> str:
-    """A text as JSON in which Jinja sees nothing of its own: `{{a|b}|c}` is how some nodes write a choice."""
-    is_plain = all(char.isprintable() or char in "\n\t" for char in text)
-    written = json.dumps(text, ensure_ascii=not is_plain)
-    for opening, code in (("{{", "{\\u007b"), ("{%", "{\\u0025"), ("{#", "{\\u0023")):
-        written = written.replace(opening, code)
-    return written
-
 
 MAX_CHARACTERS = 8 << 20  # the largest official workflow has 600,000
 
-RULES = {
-    "T020": "what is imported is JSON, and no larger than a workflow may be",
-    "T021": "what is imported is a workflow",
-}
-
-# Where a workflow is in something larger: the body of POST /prompt and of services that run ComfyUI, what the editor's
-# graphToPrompt() returns, an entry of the history.
+# Keys of larger JSON that hold a workflow: the body of POST /prompt and of services that run ComfyUI, the result of the
+# editor's graphToPrompt(), an entry of the history.
 WRAPPERS = ("prompt", "output", "workflow", "workflow_api", "workflow_json", "api", "input", "graph")
 MAX_WRAPPED = 6
-
-HINT = "save it in ComfyUI, or export it: File → Export (API)"
 
 
 SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # half of a character, as JSON escapes it
 
 
 class WrittenInt(int):
-    """A whole number that keeps how it was written."""
+    """A whole number with the text that wrote it."""
 
     text: str
 
 
 class WrittenFloat(float):
-    """A number that keeps how it was written: 1.0 stays 1.0, and 1e-3 stays 1e-3."""
+    """A number with the text that wrote it: 1.0 stays 1.0, and 1e-3 stays 1e-3."""
 
     text: str
 
 
 def written_number(text: str) -> WrittenInt | WrittenFloat:
-    """Return a number of JSON that keeps its text. Raise ValueError for one with more than 4,000 digits."""
+    """Return a JSON number that keeps its text. Raise ValueError for one with more than 4,000 digits."""
     number = WrittenFloat(text) if any(char in text for char in ".eE") else WrittenInt(text)
     number.text = text
     return number
@@ -150,7 +47,7 @@ def written_number(text: str) -> WrittenInt | WrittenFloat:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow that was read: in API format, or the document of the editor. `notes` say what was left out."""
+    """A workflow as read: in API format, or the document of the editor. `notes` list the parts left out."""
 
     name: str
     graph: Graph = field(default_factory=dict)
@@ -159,15 +56,15 @@ class Workflow:
     notes: tuple[str, ...] = ()
 
     def span_of(self, node: str, class_: str) -> Span:
-        """Return where a node of it is written: the first line, where that is not found."""
+        """Return the place of a node in the file, the first line if it is not found."""
         if self.document is not None:
             return line_finder(self.text, self.name)(node.rpartition(":")[2], class_) or Span(self.name, 1, 1)
         return Span(self.name, _line(self.text, node), 1)
 
     def exported(self, *signatures: Signatures) -> ConvertedWorkflow:
-        """Return it in API format; the editor's is converted by these signatures, the first that fit.
+        """Return it in API format; an editor's document is converted with the first signatures that fit.
 
-        Raise LtxflowError for a document that does not hold together.
+        Raise LtxflowError for an inconsistent document.
         """
         if self.document is None:
             return ConvertedWorkflow(self.graph, {}, self.notes)
@@ -176,56 +73,59 @@ class Workflow:
 
 
 def read_workflow(text: str, name: str) -> Workflow:
-    """Return the workflow that a file's text holds.
+    """Return the workflow in a file's text.
 
-    Raise LtxflowError, at the line, for what is not JSON, too large, or not a workflow.
+    Raise LtxflowError, at the line, for a text that is not JSON, too large, or not a workflow.
     """
-    data = unwrapped(_parsed(text, name))
+    data = unwrap(_parsed(text, name))
     if SURROGATE.search(text):
         data = _whole(data)
     if is_editor(data):
         return Workflow(name, document=data, text=text)
     if not isinstance(data, dict) or not data:
-        _refuse(name, "this is no workflow: an object of nodes is expected", "T021", HINT)
-    nodes, others = _sorted_out(data)
+        raise LtxflowError(problem("T021.not-object", Span(name, 1, 1)))
+    nodes, others = _split_nodes(data)
     if not nodes:
         first = next(iter(data))
-        _refuse(name, f'"{first[:40]}" is no node: it has no "class_type"', "T021", EXPORT, _line(text, first))
+        raise LtxflowError(problem("T021.not-node", Span(name, _line(text, first), 1), node=first[:40]))
     for id, node in nodes.items():
+        span = Span(name, _line(text, id), 1)
         if not isinstance(node.get("inputs"), dict):
-            _refuse(name, f'node "{id[:40]}" has no "inputs"', "T021", EXPORT, _line(text, id))
+            raise LtxflowError(problem("T021.no-inputs", span, node=id[:40]))
         if not isinstance(node.get("_meta", {}), dict):
-            _refuse(name, f'"_meta" of node "{id[:40]}" is no object', "T021", EXPORT, _line(text, id))
+            raise LtxflowError(problem("T021.meta", span, node=id[:40]))
     for id, node in nodes.items():
-        node.pop("is_changed", None)  # the server's own, in what it saves with a picture
+        node.pop("is_changed", None)  # the server adds it to the workflow that it saves with a picture
         for input, value in node["inputs"].items():
             link = as_link(value)
             if link and link[0] not in nodes:
-                message = f'node "{id[:40]}": "{input}" is linked to node "{link[0][:40]}", which is not in the file'
-                _refuse(name, message, "T021", "export it again, whole", _line(text, id))
-    notes = (f"left out, as no nodes: {', '.join(json.dumps(key[:40]) for key in others[:6])}",) if others else ()
+                span = Span(name, _line(text, id), 1)
+                raise LtxflowError(problem("T021.link", span, node=id[:40], input=input, source=link[0][:40]))
+    keys = ", ".join(json.dumps(key[:40]) for key in others[:6])
+    notes = (f"left out entries that are not nodes: {keys}",) if others else ()
     return Workflow(name, nodes, None, text, notes)
 
 
 def _parsed(text: str, name: str) -> Any:
+    start = Span(name, 1, 1)
     if len(text) > MAX_CHARACTERS:
-        hint = "pictures in a workflow are uploaded, not written into it"
-        _refuse(name, f"the file has more than the {MAX_CHARACTERS:,} characters of a workflow", "T020", hint)
+        raise LtxflowError(problem("T020.characters", start, most=MAX_CHARACTERS))
     try:
         return parse_json(text, number=written_number)
     except json.JSONDecodeError as error:
-        hint = "is it the file that ComfyUI exported?" if text.strip() else "the file is empty"
-        _refuse(name, f"this is not JSON: {error.msg.lower()}", "T020", hint, error.lineno, error.colno)
+        span, reason = Span(name, error.lineno, error.colno), error.msg.lower()
+        found = problem("T020.not-json" if text.strip() else "T020.empty", span, reason=reason)
     except ValueError as error:
-        _refuse(name, str(error), "T020", "correct it in the file")
+        found = problem("T020.value", start, reason=error)
     except RecursionError:
-        _refuse(name, "this is nested too deep", "T020", EXPORT)
+        found = problem("T020.too-deep", start)
+    raise LtxflowError(found)
 
 
-def unwrapped(data: Any) -> Any:
-    """Return the workflow in what a file holds, which may be part of something larger."""
+def unwrap(data: Any) -> Any:
+    """Return the workflow in the JSON of a file, which may be a part of it."""
     for _ in range(MAX_WRAPPED):
-        if not isinstance(data, dict) or is_editor(data) or _sorted_out(data)[0]:
+        if not isinstance(data, dict) or is_editor(data) or _split_nodes(data)[0]:
             return data
         inner = next((found for key in WRAPPERS if (found := _inside(data.get(key))) is not None), None)
         if inner is None and len(data) == 1:
@@ -237,7 +137,7 @@ def unwrapped(data: Any) -> Any:
 
 
 def _inside(value: Any) -> dict[str, Any] | None:
-    """Return the object that a wrapper holds: itself, as text, or in a list as the history has it."""
+    """Return the object in a wrapper: as such, as text, or in a list as in the history."""
     if isinstance(value, str) and value.lstrip()[:1] == "{" and len(value) <= MAX_CHARACTERS:
         try:
             value = parse_json(value, number=written_number)
@@ -248,8 +148,8 @@ def _inside(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and value else None
 
 
-def _sorted_out(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the nodes of a graph, and the names of what else is in it: comments, the state of an editor."""
+def _split_nodes(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the nodes of a graph, and the names of its other entries: comments, the state of an editor."""
     nodes = {
         id: node for id, node in data.items() if isinstance(node, dict) and isinstance(node.get("class_type"), str)
     }
@@ -257,16 +157,12 @@ def _sorted_out(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _whole(value: Any) -> Any:
-    """Return JSON data in which no text has half a character: such a text cannot be sent."""
+    """Return JSON data without halves of characters, which cannot be sent."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {_whole(key): _whole(inner) for key, inner in value.items()}
     return [_whole(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _refuse(name: str, message: str, code: str, hint: str, line: int = 1, col: int = 1) -> NoReturn:
-    raise LtxflowError(Problem(message, Span(name, line, col), hint, code))
 
 
 def _line(text: str, id: str) -> int:

@@ -1,39 +1,34 @@
-"""Read a workflow as ComfyUI's editor saves it: nodes, links and subgraphs, each checked for its shape. Pure."""
+"""Parse a workflow saved by ComfyUI's editor: nodes, links and subgraphs, each checked for its shape. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NoReturn
 
-from ltxflow.core.errors import LtxflowError, Problem, Span
-
-RULES = {
-    "T025": "a workflow of the editor holds together: its links, ids and subgraphs",
-}
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 
 MAX_DEPTH = 32  # subgraphs inside subgraphs
 
 MUTED, BYPASSED = 2, 4
-INPUTS, OUTPUTS = "-10", "-20"  # the ids of a subgraph's own two ends
+INPUTS, OUTPUTS = "-10", "-20"  # the ids of a subgraph's two ends
 
 NOTES = frozenset({"Note", "MarkdownNote", "Label (rgthree)", "Bookmark (rgthree)"})
 REROUTES = frozenset({"Reroute", "Reroute (rgthree)"})
 PRIMITIVE = "PrimitiveNode"
 SETS = frozenset({"SetNode", "easy setNode"})
 GETS = frozenset({"GetNode", "easy getNode"})
-SWITCHES = re.compile(r"(Fast .*|Mute / Bypass .*|Node Collector|Random Unmuter) \(rgthree\)")  # of the editor alone
-EXPORT = "in ComfyUI, export the workflow in API format: File → Export (API)"
+SWITCHES = re.compile(r"(Fast .*|Mute / Bypass .*|Node Collector|Random Unmuter) \(rgthree\)")  # only in the editor
 
-Locate = Callable[[str, str], Span | None]  # node id, class → where it is in the file
+Locate = Callable[[str, str], Span | None]  # node id, class → place in the file
 
 
 @dataclass(frozen=True)
 class Slot:
-    """An input of a node: the link that ends there, and the widget it takes the place of, if any."""
+    """An input of a node: the link that ends there, and the widget that it replaces, if any."""
 
     name: str
     type: str
@@ -67,7 +62,7 @@ class EditorNode:
 
     @property
     def is_virtual(self) -> bool:
-        """A node of the editor alone: no server has it."""
+        """Whether the node exists only in the editor, on no server."""
         names = NOTES | REROUTES | SETS | GETS | {PRIMITIVE}
         return self.type in names or bool(SWITCHES.fullmatch(self.type))
 
@@ -106,9 +101,9 @@ class WorkflowDocument:
     subgraphs: dict[str, Level]
     locate: Locate
 
-    def refuse(self, message: str, hint: str, node: EditorNode | None = None, code: str = "T025") -> NoReturn:
-        span = self.locate(node.id, node.type) if node else None
-        raise LtxflowError(Problem(message, span, hint, code))
+    def refuse(self, found: Problem, node: EditorNode | None = None) -> NoReturn:
+        """Raise LtxflowError with a problem, at the place of `node` in the file."""
+        raise LtxflowError(replace(found, span=self.locate(node.id, node.type) if node else None))
 
 
 def read_document(data: Mapping[str, Any], locate: Locate) -> WorkflowDocument:
@@ -118,18 +113,18 @@ def read_document(data: Mapping[str, Any], locate: Locate) -> WorkflowDocument:
     while todo:
         level, depth = todo.pop()
         if not isinstance(level, Mapping):
-            document.refuse("a subgraph is not an object", EXPORT)
+            document.refuse(problem("T025.subgraph"))
         if depth > MAX_DEPTH:
-            document.refuse(f"subgraphs are defined more than {MAX_DEPTH} deep", EXPORT)
+            document.refuse(problem("T025.too-deep", most=MAX_DEPTH))
         read = _read_level(document, level)
         if is_root:
             document.root, is_root = read, False
         else:
             id = level.get("id")
             if not isinstance(id, str):
-                document.refuse("a subgraph has no id", EXPORT)
+                document.refuse(problem("T025.subgraph-id"))
             if id in document.subgraphs and document.subgraphs[id].nodes.keys() != read.nodes.keys():
-                document.refuse(f'two subgraphs have the id "{id[:60]}"', EXPORT)
+                document.refuse(problem("T025.same-subgraph", subgraph=id[:60]))
             document.subgraphs[id] = read
         definitions = level.get("definitions")
         subgraphs = definitions.get("subgraphs") if isinstance(definitions, Mapping) else None
@@ -141,11 +136,11 @@ def _read_level(document: WorkflowDocument, level: Mapping[str, Any]) -> Level:
     nodes: dict[str, EditorNode] = {}
     written = level.get("nodes")
     if not isinstance(written, list):
-        document.refuse('a subgraph has no list of "nodes"', EXPORT)
+        document.refuse(problem("T025.no-nodes"))
     for one in written:
         node = _read_node(document, one)
         if node.id in nodes:
-            document.refuse(f'two nodes have the id "{node.id}"', "open it in ComfyUI and save it again", node)
+            document.refuse(problem("T025.same-node", node=node.id), node)
         nodes[node.id] = node
     links: dict[str, Link] = {}
     stored = level.get("links")
@@ -173,7 +168,7 @@ def _link_ids(end: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def as_id(value: Any) -> str:
-    """Return the id of a node or link as text, "" for what is none."""
+    """Return the id of a node or link as text, "" for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return ""
     return str(value)[:64]
@@ -181,10 +176,10 @@ def as_id(value: Any) -> str:
 
 def _read_node(document: WorkflowDocument, written: Any) -> EditorNode:
     if not isinstance(written, Mapping):
-        document.refuse("a node is not an object", EXPORT)
+        document.refuse(problem("T025.node"))
     id, type_ = as_id(written.get("id")), written.get("type")
     if not id or not isinstance(type_, str) or not type_:
-        document.refuse(f'node "{id or str(written.get("id"))[:60]}" has no "id" or no "type"', EXPORT)
+        document.refuse(problem("T025.node-id", node=id or str(written.get("id"))[:60]))
     mode = written.get("mode", 0)
     inputs = written.get("inputs")
     outputs = written.get("outputs")
@@ -240,7 +235,7 @@ def _read_link(written: Any) -> tuple[str, Link] | None:
 
 
 def line_finder(text: str, name: str) -> Locate:
-    """Return what finds a node of the editor's format in the text of its file: by its id, near its class."""
+    """Return a function that finds a node in the text of an editor's file, by its id near its class."""
 
     def locate(id: str, class_: str) -> Span | None:
         quoted = rf"(?:{re.escape(id)}|{re.escape(json.dumps(id))})"

@@ -1,15 +1,15 @@
-"""Convert a workflow as ComfyUI's editor saves it into API format, as the editor itself does on export. Pure.
+"""Convert a workflow saved by ComfyUI's editor to API format, as the editor does on export. Pure.
 
-The two forms differ in this: the editor's has subgraphs, nodes that exist only in the editor (reroutes, primitives,
-pairs of Set and Get, notes), nodes that are switched off, and values as a bare list in the order of a node's widgets.
-So it can be read only with the signatures of its node classes: which inputs are widgets, and in which order.
+The editor's form has subgraphs, nodes that exist only in the editor (reroutes, primitives, pairs of Set and Get,
+notes), nodes that are switched off, and values as a bare list in the order of a node's widgets. So it can be read only
+with the signatures of its node classes: which inputs are widgets, and in which order.
 
     subgraph   replaced by its nodes, with ids such as "12:5"; the values on its face reach the inputs behind them
-    bypassed   a link through the node goes on at an input of the same type
-    muted      the node and the links that come from it are left out
-    reroute, Set and Get, primitive   replaced by what they lead to: a link, or a value
+    bypassed   a link through the node continues at an input of the same type
+    muted      the node and its outgoing links are left out
+    reroute, Set and Get, primitive   replaced by the link or value they lead to
 
-What the format means was read off files of the editor, version 1.49.6, and what it exports for them.
+Derived from files of the editor, version 1.49.6, and its exports of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 from ltxflow.comfy.graph import Graph
 from ltxflow.comfy.signatures import MATCH, Input, Signature, Signatures
+from ltxflow.core.errors import problem
 from ltxflow.workflow.document import (
     BYPASSED,
-    EXPORT,
     GETS,
     INPUTS,
     MAX_DEPTH,
@@ -40,20 +40,16 @@ from ltxflow.workflow.document import (
 )
 from ltxflow.workflow.widgets import assign, is_widget
 
-RULES = {
-    "T026": "the values of a node can be read only with the signature of its class",
-}
-
 MAX_NODES = 20_000  # after subgraphs are replaced by their nodes; the largest official workflow has 400
-BROADCAST = re.compile(r"(Anything|Seed|Prompts) Everywhere.*")  # links that are in no file: drawn at export
+BROADCAST = re.compile(r"(Anything|Seed|Prompts) Everywhere.*")  # their links are drawn at export, not saved
 GROUP = re.compile(r"workflow[/>]")  # before there were subgraphs
 
 
 @dataclass(frozen=True)
 class ConvertedWorkflow:
-    """A workflow in API format, and what was noticed on the way.
+    """A workflow in API format, with notes on its conversion.
 
-    `unread` are the nodes whose values could not be assigned, id → class: without a signature of that class.
+    `unread` are the nodes, id → class, whose values could not be assigned: their class has no signature.
     """
 
     graph: Graph
@@ -62,7 +58,7 @@ class ConvertedWorkflow:
 
 
 def is_editor(data: Any) -> bool:
-    """Return whether parsed JSON is a workflow as the editor saves it."""
+    """Return whether parsed JSON is a workflow saved by the editor."""
     return isinstance(data, Mapping) and isinstance(data.get("nodes"), list) and "class_type" not in data
 
 
@@ -71,9 +67,9 @@ def export(
 ) -> ConvertedWorkflow:
     """Return the workflow in API format.
 
-    `signatures` are in the order of preference; where one does not fit the values that were saved, the next is
-    tried: the editor saves them in the order of the version it ran with. `locate` finds a node in the file.
-    Raise LtxflowError for a document that does not hold together.
+    `signatures` are in order of preference; the next one is tried where one does not fit the saved values: the editor
+    saves them in the order of its version. `locate` finds a node in the file. Raise LtxflowError for an inconsistent
+    document.
     """
     return _Export(read_document(data, locate or (lambda id, class_: None)), signatures).all()
 
@@ -83,7 +79,7 @@ def export(
 
 @dataclass(eq=False)
 class _Place:
-    """A level at one place in the workflow: the root, or a subgraph at the node that shows it."""
+    """A level at one place in the workflow: the root, or a subgraph at the node that hosts it."""
 
     level: Level
     path: tuple[str, ...] = ()
@@ -99,7 +95,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Value:
-    """What an input comes to where no link is left: a value that is written elsewhere."""
+    """The value of an input whose link leads to a value, not to a node."""
 
     value: Any
 
@@ -131,7 +127,7 @@ class _Export:
         return ConvertedWorkflow(graph, dict(self.unread), tuple(self.notes))
 
     def flatten(self, root: _Place) -> list[tuple[_Place, EditorNode]]:
-        """Return the nodes that a server runs, each with its place: subgraphs give way to their nodes."""
+        """Return the nodes that a server runs, each with its place; subgraphs are replaced by their nodes."""
         found: list[tuple[_Place, EditorNode]] = []
         stack = [(root, iter(root.level.nodes.values()))]
         off = {MUTED: 0, BYPASSED: 0}
@@ -143,18 +139,16 @@ class _Export:
                 continue
             self.count += 1
             if self.count > MAX_NODES:
-                self.document.refuse(f"the workflow has more than {MAX_NODES:,} nodes", "import a part of it")
+                self.document.refuse(problem("T025.nodes", most=MAX_NODES))
             if node.is_off:
                 off[node.mode] += not node.is_virtual
             elif node.type in self.document.subgraphs:
                 child = self.enter(place, node)
                 stack.append((child, iter(child.level.nodes.values())))
             elif BROADCAST.fullmatch(node.type):
-                message = f'node "{place.id_of(node)}" ({node.type}) draws links that are not in the file'
-                self.document.refuse(message, EXPORT, node)
+                self.document.refuse(problem("T025.broadcast", node=place.id_of(node), class_=node.type), node)
             elif GROUP.match(node.type):
-                message = f'node "{place.id_of(node)}" ({node.type[:60]}) is a group node'
-                self.document.refuse(message, "convert it to a subgraph in ComfyUI, and save the workflow", node)
+                self.document.refuse(problem("T025.group", node=place.id_of(node), class_=node.type[:60]), node)
             elif not node.is_virtual:
                 found.append((place, node))
         for mode, word in ((MUTED, "muted"), (BYPASSED, "bypassed")):
@@ -163,16 +157,15 @@ class _Export:
         return found
 
     def enter(self, place: _Place, node: EditorNode) -> _Place:
-        """Return the place inside the subgraph that `node` shows."""
+        """Return the place inside the subgraph that `node` hosts."""
         level = self.document.subgraphs[node.type]
         above: _Place | None = place
         while above:
             if above.level is level:
-                message = f'subgraph "{level.name or node.type}" contains itself'
-                self.document.refuse(message, "open it in ComfyUI and take the inner one out", node)
+                self.document.refuse(problem("T025.recursive", name=level.name or node.type), node)
             above = above.within
         if len(place.path) >= MAX_DEPTH:
-            self.document.refuse(f"subgraphs stand more than {MAX_DEPTH} deep", EXPORT, node)
+            self.document.refuse(problem("T025.too-deep", most=MAX_DEPTH), node)
         child = _Place(level, (*place.path, node.id), place, node)
         place.children[node.id] = child
         self.face(child)
@@ -181,7 +174,7 @@ class _Export:
     # ---- the face of a subgraph
 
     def face(self, place: _Place) -> None:
-        """Give the values on a subgraph's face to the inputs, or the inner widgets, that they stand for."""
+        """Pass the values on a subgraph's face to the inputs, or the inner widgets, that they set."""
         node, level = place.host, place.level
         assert node is not None
         for (id, name), value in (place.within.set_from_outside if place.within else {}).items():
@@ -196,7 +189,7 @@ class _Export:
             return
         promoted = [index for index in range(len(level.inputs)) if self.target_widget(place, index)]
         kept = _quarantined(node.properties.get("proxyWidgetErrorQuarantine"))
-        is_listed = len(values) >= len(promoted) or not node.named  # the editor goes by the list; names may be stale
+        is_listed = len(values) >= len(promoted) or not node.named  # the editor reads the list; names may be stale
         for position, index in enumerate(promoted):
             name = level.inputs[index]
             if name in kept:
@@ -209,7 +202,7 @@ class _Export:
                 place.promoted.setdefault(index, value)
 
     def promote(self, place: _Place, id: str, name: str, value: Any) -> None:
-        """Set what an entry of `proxyWidgets` names: an input of the subgraph, or a widget inside."""
+        """Set the value of an entry of `proxyWidgets`: an input of the subgraph, or a widget inside."""
         level = place.level
         if id == "-1":
             if name in level.inputs:
@@ -224,7 +217,7 @@ class _Export:
         place.set_from_outside[id, name] = value
 
     def target_widget(self, place: _Place, index: int) -> tuple[str, str] | None:
-        """Return (node, widget) that input `index` of a subgraph leads to first; None where it leads to no widget."""
+        """Return the first (node, widget) that input `index` of a subgraph leads to; None without one."""
         level = place.level
         for id in level.input_links[index]:
             link = level.links.get(id)
@@ -264,7 +257,7 @@ class _Export:
         )
 
     def face_value(self, place: _Place, index: int) -> Any:
-        """Return the value on a subgraph's face: its own, else that of the widget behind it."""
+        """Return the value on a subgraph's face: the one set there, else that of the widget behind it."""
         while True:
             if index in place.promoted:
                 return place.promoted[index]
@@ -297,7 +290,7 @@ class _Export:
         return found
 
     def resolve(self, place: _Place, node: EditorNode, slot: Slot) -> _Source:
-        """Follow a link from where it ends to the node that really feeds it. No recursion: chains may be long."""
+        """Follow a link from its end to the node that feeds it. No recursion: chains may be long."""
         start = place.id_of(node)
         type_: str | None = self.type_of(node, slot)
         seen: set[tuple[int, str, str, int]] = set()
@@ -311,12 +304,11 @@ class _Export:
             origin, out = link.origin, link.slot
             type_ = type_ or self.type_of(node, slot)
             entered = True
-            while entered:  # at an output, until a node is found or an input to go on from
+            while entered:  # at an output, until it leads to a node or to an input
                 entered = False
                 step = (id(place), origin, "out", out)
                 if step in seen:
-                    message = f'the links before "{slot.name}" of node "{start}" go round in a circle'
-                    self.document.refuse(message, "open it in ComfyUI and remove one of them", node)
+                    self.document.refuse(problem("T025.cycle", input=slot.name, node=start), node)
                 seen.add(step)
                 if origin == INPUTS and place.host is not None and place.within is not None:
                     outer = self.outer_slot(place, out)
@@ -366,7 +358,7 @@ class _Export:
                 return place.id_of(found), out
 
     def outer_slot(self, place: _Place, index: int) -> Slot | None:
-        """Return the input of the node that shows a subgraph which feeds inner input `index`, if it has one."""
+        """Return the input of a subgraph's host that feeds inner input `index`, None without one."""
         names = place.level.inputs
         host = place.host
         if host is None or not 0 <= index < len(names):
@@ -376,7 +368,7 @@ class _Export:
         return same[nth] if nth < len(same) else None
 
     def held(self, place: _Place, get: EditorNode) -> tuple[_Place, EditorNode | None]:
-        """Return the Set node that a Get node reads, in its own level or one around it."""
+        """Return the Set node that a Get node reads, in its level or one around it."""
         at: _Place | None = place
         while at:
             node = at.level.sets.get(str(get.first_value))
@@ -386,7 +378,7 @@ class _Export:
         return place, None
 
     def through(self, node: EditorNode, out: int, wanted: str) -> Slot | None:
-        """Return the input at which a link through a bypassed node goes on: the same place, or the first that fits."""
+        """Return the input at which a link through a bypassed node continues: of the same index or the first to fit."""
         slots = self.live_slots(node)
         if not slots:
             return None
@@ -404,7 +396,7 @@ class _Export:
         return None
 
     def live_slots(self, node: EditorNode) -> list[tuple[str, Slot]]:
-        """Return the inputs of a node as the editor has them: sockets first, then widgets; a file leaves some out."""
+        """Return the inputs of a node as the editor has them: sockets first, then widgets; a file may omit some."""
         signature = next(iter(self.signatures_of(node.type)), None)
         written = {slot.name: slot for slot in node.inputs}
         if signature is None:
@@ -434,7 +426,7 @@ class _Export:
         return [found for one in self.signatures if (found := one.classes.get(class_))]
 
     def values_of(self, place: _Place, node: EditorNode) -> dict[str, Any] | None:
-        """Return the values of a node's widgets by name; None where its class is not known and they have no names."""
+        """Return the values of a node's widgets by name; None if its class is unknown and they have no names."""
         key = (place, node)
         if key not in self.values:
             assigned = assign(
@@ -452,8 +444,8 @@ class _Export:
                 self.note_misfits(place, node, assigned.misfits, values)
                 if assigned.spare:
                     self.notes[
-                        f'node "{place.id_of(node)}" ({node.type}) has values that its class does not name: '
-                        f"{json.dumps(list(assigned.spare), default=str)[:60]} left out"
+                        f'node "{place.id_of(node)}" ({node.type}): left out values that its class does not name: '
+                        f"{json.dumps(list(assigned.spare), default=str)[:60]}"
                     ] = None
             self.values[key] = values
         return self.values[key]
@@ -466,12 +458,12 @@ class _Export:
             if name not in linked:
                 shown = json.dumps(value, ensure_ascii=False, default=str)[:40]
                 self.notes[
-                    f'{name} of node "{place.id_of(node)}" ({node.type}) was {shown}, which this version of it '
-                    f"does not take: {json.dumps(values.get(name))[:40]} now"
+                    f'{name} of node "{place.id_of(node)}" ({node.type}): {shown} is not valid in this version of the '
+                    f"class; {json.dumps(values.get(name))[:40]} is used"
                 ] = None
 
     def chosen(self, node: EditorNode, name: str, value: Any) -> Any:
-        """Return a text as the editor would send it: where it offers a choice, {a|b}, the first."""
+        """Return a text as the editor would send it: of a choice, {a|b}, the first."""
         if not isinstance(value, str) or "|" not in value or "{" not in value:
             return value
         declared = {one.name: one for signature in self.signatures_of(node.type) for one in signature.inputs}
@@ -480,12 +472,12 @@ class _Export:
             return value
         picked = re.sub(r"(?<!\\)\{([^{}|]*)\|[^{}]*\}", r"\1", value)
         if picked != value:
-            self.notes[f'the text of node "{node.id}" offers choices, {{a|b}}: the first is taken'] = None
+            self.notes[f'the text of node "{node.id}" offers choices, {{a|b}}: the first is used'] = None
         return picked
 
 
 def _quarantined(entries: Any) -> dict[str, Any]:
-    """Values that an editor could not place when it took over an older form, by the name of their input."""
+    """Return the values that an editor could not place when it converted an older form, by input."""
     found: dict[str, Any] = {}
     for entry in entries if isinstance(entries, list) else ():
         original = entry.get("originalEntry") if isinstance(entry, Mapping) else None
@@ -496,7 +488,7 @@ def _quarantined(entries: Any) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    """Return a value as API format has it: a bare list there is a link."""
+    """Return a value in API format, where a bare list is a link."""
     return {"__value__": value} if isinstance(value, list) else value
 
 
@@ -508,7 +500,7 @@ def _connects(a: str, b: str) -> bool:
 
 
 def _socket(one: Input) -> str:
-    """Return the type of an input as the editor has it."""
+    """Return the type of an input in the editor."""
     if one.type != MATCH:
         return one.type
     template = one.options.get("template")

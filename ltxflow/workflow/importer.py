@@ -1,9 +1,9 @@
-"""Recognise in a ComfyUI workflow what a clip decides, for a template of it. Pure; knows no project.
+"""Recognise the values of a ComfyUI workflow that a clip decides, for a template of it. Pure.
 
-Nothing is asked: a value is found by the class of its node and by the links from it to the samplers and to the node
-that saves the video. What is not recognised stays as it was, number by number and text by text.
+A value is found by the class of its node and by its links to the samplers and to the node that saves the video.
+Anything else stays unchanged.
 
-What becomes a variable, and where it is looked for:
+The variables, and where they are found:
 
     prompt, negative      the texts behind `positive` and `negative` of the samplers' guiders
     seed                  the noise of the first stage; later stages keep theirs, as the official workflows do
@@ -13,9 +13,8 @@ What becomes a variable, and where it is looked for:
     sound, control.video  a sound that is loaded; a video whose frames guide the model
     prefix                the name that the save node gives its file; the node is titled "video"
 
-A number or text that comes from a primitive node is replaced there, so that all that reads it follows; one that is
-computed, at the farthest place that has the wanted effect, at last that of its use. Nodes that nothing of this needs
-are left out.
+A number or text from a primitive node is replaced there, so that all its readers follow; a computed one at the farthest
+place that has the wanted effect, at last where it is used. Nodes that none of this needs are left out.
 """
 
 from __future__ import annotations
@@ -29,123 +28,49 @@ from typing import Any
 
 from ltxflow.comfy.graph import OUTPUTS, Graph
 from ltxflow.comfy.signatures import Signatures, as_link, core_classes, file_inputs, folder_of
-from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.workflow.repair import PREFIX, SAVES, mend, unused_id
+from ltxflow.core.errors import LtxflowError, Problem, problem
+from ltxflow.workflow.imported import TITLE, Binding, ImportedWorkflow, SizeCut
+from ltxflow.workflow.repair import PREFIX, SAVES, repair, unused_id
 from ltxflow.workflow.sizing import SizeUse, Sizing
 from ltxflow.workflow.values import PAIRS, Spot
 from ltxflow.workflow.wiring import LENGTHS, TEXTS, Place, as_number
-
-RULES = {
-    "T022": "what is imported saves a video",
-    "T023": "what is imported reads only files that a clip can give",
-    "T028": "the links of what is imported make no circle",
-}
 
 RATES = ("frame_rate", "fps")
 PICTURES = ("image", "images", "start_image", "first_frame", "init_image", "optional_cond_images", "cond_image")
 LAST_PICTURES = ("end_image", "last_image", "last_frame", "end_frame")
 SECONDS = ("duration", "seconds")
-TITLE = "video"
 MAX_NODES = 3_000  # the largest official workflow has 400
 FILE_VARIABLES = frozenset({"reference", "last_frame", "sound", "control.video"})
 
 
-@dataclass(frozen=True)
-class Binding:
-    """A value that becomes a variable: where it stood, what it was, and what the template says in its place."""
-
-    variable: str
-    node: str
-    class_type: str
-    input: str
-    was: Any
-    text: str
-
-
-@dataclass(frozen=True)
-class SizeCut:
-    """Where a film's size is cut out of the picture: between a node and the input that reads it, by a new node."""
-
-    place: Place
-    source: tuple[str, int]
-    node: str
-
-
-@dataclass(frozen=True)
-class ImportedWorkflow:
-    """What was found in a workflow. `stages` is 2 where it doubles the picture in a second stage.
-
-    `graph` is the workflow with its changes, only of nodes that are needed. `changed` says what was changed, `dropped`
-    what was left out, `left` what stays as it was though a clip has a setting for it, a sentence each; `problems` what
-    will not work with it. `saves` are the nodes whose files are fetched, with their titles; the first is the clip.
-    `makes` is the size of its picture, where the film's does not reach it.
-    """
-
-    found: tuple[Binding, ...]
-    saves: Mapping[str, str]
-    stages: int
-    has_crop: bool
-    left: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    foreign: tuple[str, ...] = ()
-    graph: Graph = field(default_factory=dict)
-    changed: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    cut: SizeCut | None = None
-    makes: tuple[float, float] | None = None
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        used = {name for one in self.found for name in re.findall(r"(?<![.\w])[a-z_]+", one.text)}
-        if self.cut:
-            used.add("crop")
-        return tuple(name for name in ORDER if name in used)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return tuple(name for name in ("reference", "last_frame", "sound", "control") if name in self.variables)
-
-    def was(self, variable: str) -> Any:
-        """Return the value that a variable had in the workflow, None where it is none of it."""
-        return next((one.was for one in self.found if one.variable == variable), None)
-
-
-ORDER = (
-    *("prompt", "negative", "seed", "width", "height", "decoded_width", "decoded_height", "crop", "frames", "fps"),
-    *("reference", "last_frame", "sound", "control", "prefix"),
-)
-
-
 def recognise(graph: Graph) -> ImportedWorkflow:
-    """Return what a clip decides in a workflow in API format.
+    """Return the values that a clip decides in a workflow in API format.
 
-    Raise LtxflowError for one that saves no video, goes round in a circle, or reads a file that no clip can give.
+    Raise LtxflowError if it saves no video, has a cycle, or reads a file that no clip can give.
     """
     if len(graph) > MAX_NODES:
-        hint = "import a part of it"
-        raise LtxflowError(Problem(f"the workflow has more than {MAX_NODES:,} nodes", None, hint, "T020"))
-    mended = mend(graph)
-    search = _Search(mended.graph)
+        raise LtxflowError(problem("T020.nodes", most=MAX_NODES))
+    repaired = repair(graph)
+    search = _Search(repaired.graph)
     found = search.all()
-    changed = (*dict.fromkeys((*mended.sentences({*found.graph}), *found.changed)),)
+    changed = (*dict.fromkeys((*repaired.sentences({*found.graph}), *found.changed)),)
     return ImportedWorkflow(**{**found.__dict__, "changed": changed})
 
 
 @dataclass
 class _Search(Sizing):
-    """One look at one workflow."""
+    """The search of one workflow."""
 
     left: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    texts_at: dict[Place, Place | None] = field(default_factory=dict)  # uses of texts, and where each is written
 
     def all(self) -> ImportedWorkflow:
         self.save = self.save_node()
         self.beside = self.saved_beside()
         samplers = [id for id in self.in_order(self.used) if self.is_sampler(id)]
         of_video = [id for id in samplers if any(map(self.is_latent, (id, *self.upstream(id))))]
-        samplers = of_video or samplers  # others prepare a picture, such as a map of its depths
+        samplers = of_video or samplers  # others prepare a picture, such as its depth map
         self.depth = {id: len(self.upstream(id) & set(samplers)) for id in samplers}
         self.first = [id for id in samplers if self.depth[id] == min(self.depth.values())]
         self.later = [id for id in samplers if id not in self.first]
@@ -162,14 +87,14 @@ class _Search(Sizing):
             self.use_text(f'prefix ~ "-{title}"', (id, PREFIX))
         found = self.settled()
         live = self.live({(one.node, one.input) for one in found})
-        self.check_circles(found)
+        self.check_cycles(found)
         cut = self.cut(has_crop, found)
         self.rest(found, live)
         kept = {id: node for id, node in self.graph.items() if id in live}
         foreign = tuple(sorted({self.class_of(id) for id in live} - core_classes()))
         left, problems = tuple(dict.fromkeys(self.left)), tuple(dict.fromkeys(self.problems))
         titles = {self.save: TITLE, **self.beside}
-        dropped = tuple(self.told(id) for id in self.graph if id not in live)
+        dropped = tuple(self.describe(id) for id in self.graph if id not in live)
         return ImportedWorkflow(
             found, titles, stages, has_crop, left, problems, foreign, kept, tuple(self.changed), dropped, cut, makes
         )
@@ -178,44 +103,36 @@ class _Search(Sizing):
     def used(self) -> set[str]:
         return set().union(*(self.upstream(id) for id in (self.save, *self.beside)))
 
-    def warn(self, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(message, None, hint, "", "warning"))
-
-    def check_circles(self, found: tuple[Binding, ...]) -> None:
-        """Raise LtxflowError for links that go round in a circle, those aside that the clip takes the place of."""
-        gone = {(one.node, one.input) for one in found}
+    def check_cycles(self, found: tuple[Binding, ...]) -> None:
+        """Raise LtxflowError if links form a cycle, without those that a variable replaces."""
+        replaced = {(one.node, one.input) for one in found}
         done: set[str] = set()
         for start in (self.save, *self.beside):
             way: dict[str, None] = {} if start in done else {start: None}
             while way:
                 id = next(reversed(way))
-                sources = (source for name, source, _ in self.links(id) if (id, name) not in gone)
+                sources = (source for name, source, _ in self.links(id) if (id, name) not in replaced)
                 source = next((source for source in sources if source not in done), None)
                 if source is None:
                     way.pop(id)
                     done.add(id)
                 elif source in way:
-                    message = f"the links before {self.told(source)} go round in a circle"
-                    hint = "open it in ComfyUI and remove one of them"
-                    raise LtxflowError(Problem(message, None, hint, "T028"))
+                    raise LtxflowError(problem("T028", node=self.describe(source)))
                 else:
                     way[source] = None
 
     # ---- the file
 
     def save_node(self) -> str:
-        """The node that saves the film's clip: at the end, of the last stage, with sound, the mp4 before others."""
+        """Return the node that saves the clip: at the end, of the last stage, an mp4 before other formats."""
         saves = [id for id in self.graph if SAVES.search(self.class_of(id)) and PREFIX in self.inputs(id)]
         if not saves:
-            hint = "end it with CreateVideo and SaveVideo"
-            pictures = [self.told(id) for id in self.graph if PREFIX in self.inputs(id)]
-            more = f": {pictures[0]} saves something else" if pictures else ""
-            raise LtxflowError(Problem(f"this workflow saves no video{more}", None, hint, "T022"))
+            others = [self.describe(id) for id in self.graph if PREFIX in self.inputs(id)]
+            raise LtxflowError(problem("T022.none", instead=f": {others[0]} saves something else" if others else ""))
         unlinked = [id for id in saves if not any(self.links(id))]
         saves = [id for id in saves if id not in unlinked]
         if not saves:
-            hint = "open it in ComfyUI, link a video to it, and save the workflow"
-            raise LtxflowError(Problem(f"{self.told(unlinked[0])} is linked to no video", None, hint, "T022"))
+            raise LtxflowError(problem("T022.unlinked", node=self.describe(unlinked[0])))
         read = {source for id in self.graph for _, source, _ in self.links(id)}
         samplers = {id for id in self.graph if self.is_sampler(id)}
 
@@ -225,13 +142,13 @@ class _Search(Sizing):
 
         best = max(saves, key=rank)
         if best in read:
-            self.warn(f"{self.told(best)} is read by another node", "ltxflow takes the file of a node at the end only")
+            self.problems.append(problem("T029.read-on", node=self.describe(best)))
         if re.search("WEBM|WEBP|PNG", self.class_of(best).upper()):
-            self.warn(f"{self.told(best)} writes no mp4, which ltxflow needs", "use CreateVideo and SaveVideo")
+            self.problems.append(problem("T029.no-mp4", node=self.describe(best)))
         return best
 
     def saved_beside(self) -> dict[str, str]:
-        """The nodes that save a last frame or an uncropped video, as ltxflow's own workflows do: id → title."""
+        """Return id → title of the nodes that save a last frame or an uncropped video, as in ltxflow's templates."""
         read = {source for id in self.graph for _, source, _ in self.links(id)}
         found: dict[str, str] = {}
         for id in self.graph:
@@ -257,18 +174,18 @@ class _Search(Sizing):
         prompts = first["prompt"] or all_["prompt"]
         for place in prompts:
             self.use_text("prompt", place)
-        spoken = [self.literal(place) for place in prompts]  # may be anything that JSON has
+        values = [self.literal(place) for place in prompts]  # any JSON value
         for place in [p for p in all_["prompt"] if p not in prompts]:
-            if self.literal(place) in spoken:
+            if self.literal(place) in values:
                 self.use_text("prompt", place)
             else:
-                self.left.append(f"the text of {self.told(place[0])}: another one than the first stage's")
+                self.left.append(f"the text of {self.describe(place[0])}, unlike the first stage's")
         for place in prompts:
             for id in self.followed(place, str)[1]:
                 if "Generate" in self.class_of(id) or "Enhance" in self.class_of(id):
-                    self.left.append(f"the prompt is rewritten by {self.told(id)} before it is used")
+                    self.left.append(f"the prompt is rewritten by {self.describe(id)} before it is used")
         if not prompts:
-            self.warn("no prompt was found", 'write {{ prompt }} in the template where the text belongs: "text": …')
+            self.problems.append(problem("T029.no-prompt"))
         negatives = [place for place in all_["negative"] if place not in all_["prompt"]]
         if negatives and not self.is_guided():
             self.left.append("the negative text: at CFG 1 it has no effect")
@@ -278,10 +195,10 @@ class _Search(Sizing):
             if place in chosen:
                 self.use_text("negative", place)
             else:
-                self.left.append(f"the negative text of {self.told(place[0])}, of a later stage")
+                self.left.append(f"the negative text of {self.describe(place[0])}, of a later stage")
 
     def texts_by_title(self) -> dict[str, dict[Place, None]]:
-        """Without samplers that we know: encoders, told apart by the word in their title."""
+        """Return the texts of encoders by the word in their titles, for a workflow without known samplers."""
         found: dict[str, dict[Place, None]] = {"prompt": {}, "negative": {}}
         for id in self.in_order(self.used):
             name = next((name for name in TEXTS if isinstance(self.inputs(id).get(name), str)), None)
@@ -293,7 +210,7 @@ class _Search(Sizing):
         return found
 
     def is_guided(self) -> bool:
-        """Whether a negative text has an effect: some CFG is not 1, or is not known."""
+        """Return whether a negative text has an effect: a CFG differs from 1, or is unknown."""
         guiders = [source for id in (*self.first, *self.later) for source, _ in self.linked(id, "guider")]
         scales = [
             self.values.number(id, name)
@@ -319,26 +236,26 @@ class _Search(Sizing):
             if self.literal(place) is not None and self.source(place, int) in sources:
                 continue  # one number for both: it changes with the first
             self.left.append(
-                f"the seed of a later stage ({self.told(place[0])}): it stays {self.shown(place)}, as it does in "
-                "ltxflow's own templates; the first stage's decides the picture"
+                f"the seed of a later stage ({self.describe(place[0])}): {self.shown(place)}, fixed as in ltxflow's "
+                "templates; the first stage's decides the picture"
             )
         if not places:
-            self.warn("no seed was found", 'write {{ seed }} in the template where it belongs: "noise_seed": …')
+            self.problems.append(problem("T029.no-seed"))
 
     def sizes(self) -> tuple[int, bool, tuple[float, float] | None]:
-        """Find what is sampled, and the same size where it returns; then what cuts the decoded picture.
+        """Find the size that is sampled, its other uses, and the crops of the decoded picture.
 
-        Return the number of stages, whether there is a cut, and the size that the film cannot change.
+        Return the number of stages, whether there is a crop, and the size that the film cannot change.
         """
         before = set().union(*(self.upstream(id) | {id} for id in self.first)) if self.first else self.used
         latents = [id for id in self.in_order(before) if self.is_latent(id)]
         scale = self.scale
         if not latents:
-            self.warn("no size was found", "write {{ width }} and {{ height }} in the template where they belong")
+            self.problems.append(problem("T029.no-size"))
             return (2 if scale == 2 else 1), False, None
         base = self.size_of(latents[0], ("width", "height"))
         if scale not in (1, 2):
-            self.left.append(f"the size: the picture is enlarged {scale:g} times, and ltxflow knows 1 and 2")
+            self.left.append(f"the size: the picture is enlarged {scale:g} times, and only 1 and 2 are supported")
             return 1, False, (base[0] * scale, base[1] * scale) if base else None
         for id in latents:
             for side in ("width", "height"):
@@ -350,7 +267,7 @@ class _Search(Sizing):
         return (2 if scale == 2 else 1), bool(crops), None
 
     def crops(self) -> list[str]:
-        """The nodes between decoder and file that give the picture its final size."""
+        """Return the nodes between decoder and file that give the picture its final size."""
         found: list[str] = []
         seen: set[str] = set()
         todo = [source for source, _ in self.linked(self.save, "video", "images")]
@@ -378,7 +295,7 @@ class _Search(Sizing):
                 self.use_here(f"crop.{name}", (id, name))
 
     def cut(self, has_crop: bool, found: tuple[Binding, ...]) -> SizeCut | None:
-        """Return where a film's size can be cut out of the picture, in a workflow that does not do it itself."""
+        """Return the place to crop the picture to the film's size, in a workflow that does not crop it."""
         sized = {one.variable for one in found} & {"width", "decoded_width"}
         if has_crop or not sized:
             return None
@@ -401,34 +318,34 @@ class _Search(Sizing):
         known = {self.values.number(*place) for place in places} - {None}
         for place in places:
             self.use_number("frames", place, want)
-        for id in self.in_order(self.used):  # of a video that guides: as many as the clip has
+        for id in self.in_order(self.used):  # frames of a control video: as many as the clip has
             if self.class_of(id) == "ImageFromBatch" and any(map(self.loads_video, self.upstream(id))):
                 is_whole = self.values.number(id, "batch_index") == 0
                 if is_whole and (not known or self.values.number(id, "length") in known):
                     self.use_number("frames", (id, "length"), want)
         if not places:
-            self.warn("no length was found", 'write {{ frames }} in the template where it belongs: "length": …')
+            self.problems.append(problem("T029.no-length"))
 
     def rates(self) -> None:
         places = [
             (id, name) for id in (*self.in_order(self.used), self.save) for name in RATES if name in self.inputs(id)
         ]
         rates = {place: self.values.number(*place) for place in places}
-        told = [rate for (id, _), rate in rates.items() if rate and "Conditioning" in self.class_of(id)]
-        base = (told or [rate for rate in rates.values() if rate] or [0.0])[0]
+        conditioned = [rate for (id, _), rate in rates.items() if rate and "Conditioning" in self.class_of(id)]
+        base = (conditioned or [rate for rate in rates.values() if rate] or [0.0])[0]
         for place, rate in rates.items():
             times = rate / base if rate and base else 1.0
-            if 0.8 < times < 1.25:  # 24 here and 25 there is an oversight
+            if 0.8 < times < 1.25:  # 24 in one place and 25 in another is an oversight
                 self.use_number("fps", place, lambda film: film["fps"])
             elif times == 2:  # a clip with `temporal_upscale: true` is sampled at half the film's rate
                 self.use_number("fps * 2", place, lambda film: 2 * film["fps"])
             else:
-                self.left.append(f"{place[1]} of {self.told(place[0])}: {self.shown(place)}, unlike the others")
+                self.left.append(f"{place[1]} of {self.describe(place[0])}: {self.shown(place)}, unlike the others")
         if not places:
-            self.warn("no frame rate was found", 'write {{ fps }} in the template where it belongs: "fps": …')
+            self.problems.append(problem("T029.no-rate"))
 
     def seconds(self) -> None:
-        """Find where a sound or a video is trimmed to the length of the clip."""
+        """Find the places where a sound or a video is trimmed to the length of the clip."""
         frames = next((self.values.number(*u.place) for u in self.uses if u.variable == "frames"), None)
         fps = next((self.values.number(*u.place) for u in self.uses if u.variable == "fps"), None)
         for id in self.in_order(self.used):
@@ -442,7 +359,7 @@ class _Search(Sizing):
                 if is_guide or (frames and fps and abs(value - frames / fps) <= 1 / 2):
                     self.use_number("frames / fps", (id, name), lambda film: film["frames"] / film["fps"])
                 else:
-                    self.left.append(f"{name} of {self.told(id)}: {value:g} s")
+                    self.left.append(f"{name} of {self.describe(id)}: {value:g} s")
 
     # ---- pictures, sounds, videos
 
@@ -468,13 +385,13 @@ class _Search(Sizing):
             name = "file" if variable == "control.video" else "image"
             file = self.inputs(loader).get(name)
             if variable in taken and taken[variable] != file:
-                self.left.append(f"{self.told(loader)}: a second {variable}")
+                self.left.append(f"{self.describe(loader)}: a second {variable}")
                 continue
             taken[variable] = file
             self.use_here(variable, (loader, name))
 
     def picture_at(self, id: str) -> str:
-        """Which picture a node puts into the latent: the first frame, or by `frame_idx` the last; "" for others."""
+        """Return the picture that a node puts into the latent: the first frame, or by `frame_idx` the last; else ""."""
         if "frame_idx" not in self.inputs(id):
             return "reference"
         place = (id, "frame_idx")
@@ -487,7 +404,9 @@ class _Search(Sizing):
         if index is not None and frames is not None and index == frames - 1:
             self.use_here("frames - 1", place)
             return "last_frame"
-        self.left.append(f"the picture at frame {self.shown(place)} ({self.told(id)}): a clip has a first and a last")
+        self.left.append(
+            f"the picture at frame {self.shown(place)} ({self.describe(id)}): a clip has a first and a last"
+        )
         return ""
 
     def sounds(self) -> None:
@@ -498,12 +417,12 @@ class _Search(Sizing):
             if str(self.inputs(id).get("audio")) == files[0]:
                 self.use_here("sound", (id, "audio"))
             else:
-                self.left.append(f"{self.told(id)}: a second sound")
+                self.left.append(f"{self.describe(id)}: a second sound")
 
     # ---- what becomes a variable, and where
 
     def use_text(self, variable: str, place: Place) -> None:
-        """Note that an input is a text of the clip; the variable is written beyond nodes that only pass it on."""
+        """Record that an input is a text of the clip; the variable is written beyond nodes that only pass it on."""
         if self.has_use(place):
             return
         source = self.source(place, str)
@@ -511,12 +430,12 @@ class _Search(Sizing):
         self.uses.append(SizeUse(place, variable, iter([*spots, (place, variable)])))
 
     def use_here(self, variable: str, place: Place) -> None:
-        """Note an input that is written where it is used: files must stand in their loader, see steps/clip.py."""
+        """Record an input that is written where it is used: a file must be in its loader, see steps/clip.py."""
         if not self.has_use(place):
             self.uses.append(SizeUse(place, variable, iter([(place, variable)])))
 
     def settled(self) -> tuple[Binding, ...]:
-        """Decide for every use where its variable is written: the first place of its list that no other use claims."""
+        """Choose for every use the place of its variable: the first of its list that no other use claims."""
         picked: list[tuple[Spot, str]] = [next(use.spots) for use in self.uses]
         while True:
             claims: dict[Spot, set[str]] = {}
@@ -541,13 +460,14 @@ class _Search(Sizing):
         for place, one in found.items():
             link = self.link(*place)
             if link and one.variable not in FILE_VARIABLES:
-                told = f"{place[1]} of {self.told(place[0])} came from {self.told(link[0])}"
-                self.left.append(f"{told}: now the clip decides it, and the link is gone")
-        self.tell_sharers(found)
+                self.left.append(
+                    f"{place[1]} of {self.describe(place[0])}: set by the clip, no longer by {self.describe(link[0])}"
+                )
+        self.note_shared_sources(found)
         return tuple(found.values())
 
     def readers(self, spot: Spot) -> list[Place]:
-        """Return the inputs where a value is written: the one itself, or all that read an output."""
+        """Return the inputs where a value is written: the input itself, or all that read an output."""
         id, place = spot
         if isinstance(place, str):
             return [(id, place)]
@@ -560,8 +480,8 @@ class _Search(Sizing):
         number = self.values.number(*place)
         return int(number) if number is not None and number.is_integer() else number
 
-    def tell_sharers(self, found: Mapping[Place, Binding]) -> None:
-        """Say which other inputs a primitive feeds that is a variable now."""
+    def note_shared_sources(self, found: Mapping[Place, Binding]) -> None:
+        """Note the other inputs of a primitive node whose value became a variable."""
         live = self.live(found.keys())
         places = {use.place for use in self.uses}
         on_the_way = {id for place in places for id, _ in self.values.spots(*place)}
@@ -572,24 +492,24 @@ class _Search(Sizing):
                 for (node, _), one in sources.items():
                     if source == node and (id, name) not in places and (id, name) not in found:
                         self.left.append(
-                            f"{name} of {self.told(id)} follows {one.variable}, too: both came from one node"
+                            f"{name} of {self.describe(id)} follows {one.variable} too: both come from one node"
                         )
 
     def live(self, cut: Iterable[Place]) -> set[str]:
-        """The nodes that still have a part in what is saved when the links at `cut` are gone."""
-        gone = set(cut)
+        """Return the nodes that the saved files still need without the links at `cut`."""
+        removed = set(cut)
         found = {self.save, *self.beside}
         todo = [*found]
         while todo:
             id = todo.pop()
             for name, source, _ in self.links(id):
-                if (id, name) not in gone and source not in found:
+                if (id, name) not in removed and source not in found:
                     found.add(source)
                     todo.append(source)
         return found
 
     def text(self, variable: str, place: Place, value: Any) -> str:
-        """What stands in the template: the variable, as the kind of number that the input takes."""
+        """Return the text in the template: the variable, as the kind of number that the input takes."""
         if variable == "crop":
             parts = [f'"{name}": {_cropped(name)}' for name in ("x", "y", "width", "height")]
             return "{" + ", ".join(parts) + "}"
@@ -611,16 +531,8 @@ class _Search(Sizing):
         lost: list[Problem] = []
         for id, _, name, value in file_inputs({id: self.graph[id] for id in live}):
             if (id, name) not in ours:
-                read = "what another node names" if as_link(value) else f'"{str(value)[:80]}"'
-                lost.append(
-                    Problem(
-                        f"{self.told(id)} reads {read} on the server, and no clip can give that file",
-                        None,
-                        "take the node out and import again: a clip has a reference, a last_frame, a sound and a "
-                        "control video, one each",
-                        "T023",
-                    )
-                )
+                file = "a file that another node names" if as_link(value) else f'"{str(value)[:80]}"'
+                lost.append(problem("T023", node=self.describe(id), file=file))
         if lost:
             raise LtxflowError(*lost)
         names = [

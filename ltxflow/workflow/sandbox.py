@@ -1,6 +1,6 @@
-"""The process in which templates that are not ours render: with bounds on memory, time and output, and no keys.
+"""Render untrusted templates in a child process, bounded in memory, time and output, and without secrets.
 
-Both of its sides: what asks, and what answers. How one renders is handed in.
+Both sides are here: the request of the parent, and the child's reply. The renderer is passed in.
 """
 
 from __future__ import annotations
@@ -15,32 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.digest import Digest
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.workflow.jinja import MAX_OUTPUT
 from ltxflow.workflow.template import Header, Template
 
 try:
     import resource
-except ImportError:  # Windows: the child then has a wall clock limit only
+except ImportError:  # Windows: the child has only a wall clock limit
     resource = None  # type: ignore[assignment]
 
 CHILD_MEMORY = 512 << 20  # bytes of address space
-CHILD_SECONDS = 5  # of processor time for starting, and 1 for every PER_SECOND contexts
+CHILD_SECONDS = 5  # of CPU time for starting, and 1 for every PER_SECOND contexts
 CHILD_WALL_SECONDS = 30
 PER_SECOND = 20
-CHILD_ENVIRONMENT = (
-    "PYTHONPATH",
-    "HOME",
-    "LD_LIBRARY_PATH",
-    "SYSTEMROOT",
-    "APPDATA",
-)  # what finding us takes; no keys
+CHILD_ENVIRONMENT = ("PYTHONPATH", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "APPDATA")  # to find ltxflow; no secrets
 
 
-def rendered_apart(template: Template, contexts: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Given a template and contexts, return what a process of its own makes of them, whatever that is.
+def render_in_child(template: Template, contexts: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the unchecked results of rendering contexts in a child process.
 
-    Raise LtxflowError with what it found wrong, or when it passes its bounds.
+    Raise LtxflowError with the problems that it reports, or if it exceeds its bounds.
     """
     seconds = CHILD_SECONDS + len(contexts) // PER_SECOND
     span = Span(template.shown, 1, 1)
@@ -71,13 +65,13 @@ def rendered_apart(template: Template, contexts: Sequence[Mapping[str, Any]]) ->
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            raise LtxflowError(Problem("the template does not come to an end", span, code="T006")) from None
+            raise LtxflowError(problem("T006.wall-time", span)) from None
         reply.seek(0)
-        said = reply.read(_max_reply(len(contexts)))
+        output = reply.read(_max_reply(len(contexts)))
     try:
-        answer = json.loads(said)
+        answer = json.loads(output)
     except ValueError:
-        raise LtxflowError(_why_it_died(code, seconds, span)) from None
+        raise LtxflowError(_exit_problem(code, seconds, span)) from None
     if "problems" in answer:
         raise LtxflowError(
             *(
@@ -99,13 +93,13 @@ def _max_reply(contexts: int) -> int:
     return MAX_OUTPUT * min(contexts, 16) + 1024
 
 
-def _why_it_died(code: int, seconds: int, span: Span) -> Problem:
-    """A child that says nothing was killed: by the clock (SIGXCPU, SIGKILL), or its file limit (SIGXFSZ)."""
+def _exit_problem(code: int, seconds: int, span: Span) -> Problem:
+    """Return the problem of a child without a reply: killed for CPU time (SIGXCPU, SIGKILL) or output (SIGXFSZ)."""
     if code in (-24, -9):
-        return Problem(f"the template computes for more than {seconds} s", span, "a loop without an end?", "T006")
+        return problem("T006.time", span, seconds=seconds)
     if code == -25:
-        return Problem("the template writes too much", span, "a loop without an end?", "T006")
-    return Problem(f"the template broke its renderer (exit {code})", span, code="T006")
+        return problem("T006.output-limit", span)
+    return problem("T006.exit", span, code=code)
 
 
 def _limit(seconds: int, contexts: int) -> None:
@@ -118,7 +112,7 @@ def _limit(seconds: int, contexts: int) -> None:
 
 
 def serve(render: Callable[[Template, Sequence[Mapping[str, Any]]], list[dict[str, Any]]]) -> None:
-    """In the child: read a request from stdin, `render` it, write {"graphs": […]} or {"problems": […]} to stdout."""
+    """Serve as the child: read a request from stdin, `render` it, write {"graphs": …} or {"problems": …} to stdout."""
     request = json.load(sys.stdin.buffer)
     _limit(request["seconds"], len(request["contexts"]))
     template = Template(
@@ -127,7 +121,7 @@ def serve(render: Callable[[Template, Sequence[Mapping[str, Any]]], list[dict[st
         text=request["text"],
         digest=Digest(""),
         header=Header(""),
-        trusted=True,  # here, where it can do no harm
+        trusted=True,  # in this process it can do no harm
         parts=request["parts"],
         shown=request["shown"],
     )
@@ -135,11 +129,11 @@ def serve(render: Callable[[Template, Sequence[Mapping[str, Any]]], list[dict[st
         answer: dict[str, Any] = {"graphs": render(template, request["contexts"])}
     except LtxflowError as error:
         answer = {"problems": list(_as_data(error.problems))}
-    except (MemoryError, RecursionError) as error:
-        what = f"more than {CHILD_MEMORY >> 20} MB" if isinstance(error, MemoryError) else "too deep a recursion"
-        answer = {
-            "problems": list(_as_data([Problem(f"the template takes {what}", Span(template.shown, 1, 1), code="T006")]))
-        }
+    except MemoryError:
+        found = problem("T006.memory", Span(template.shown, 1, 1), megabytes=CHILD_MEMORY >> 20)
+        answer = {"problems": list(_as_data([found]))}
+    except RecursionError:
+        answer = {"problems": list(_as_data([problem("T006.recursion", Span(template.shown, 1, 1))]))}
     sys.stdout.write(json.dumps(answer))
 
 

@@ -1,4 +1,4 @@
-"""Where a workflow's picture gets its size, and what to write there so that it gets the film's. Pure."""
+"""Find the inputs that give a workflow's picture its size, and the variables to write there. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ltxflow.workflow.wiring import Place, Wiring, as_number
 Context = Mapping[str, float]
 Want = Callable[[Context], float]
 
-MOST_SPOTS = 8  # places that are tried for one number, from the farthest and to the nearest
+MOST_SPOTS = 8  # places tried for one number, of the farthest and of the nearest each
 
-# Films that a place is tried with. It is right for all if it is right for these: nodes compute plain arithmetic.
+# Films with which a place is tried. Nodes compute plain arithmetic, so a place right for these is right for all.
 FILMS: tuple[Context, ...] = tuple(
     {"width": width, "height": height, "frames": frames, "fps": fps, "seed": seed}
     for width, height, frames, fps, seed in (
@@ -28,10 +28,10 @@ FILMS: tuple[Context, ...] = tuple(
 
 @dataclass
 class SizeUse:
-    """An input that a clip decides: what it must come to, and the places where that can be written.
+    """An input that a clip decides: its variable, and the places where that can be written.
 
-    `spots` are tried in turn, with what the template says there: where two uses want different things of one place,
-    neither gets it.
+    `spots` are tried in turn, each with its text in the template: a place that two uses want different texts for is
+    given to neither.
     """
 
     place: Place
@@ -55,7 +55,7 @@ class Sizing(Wiring):
     # ---- numbers
 
     def use_number(self, text: str, place: Place, want: Want, others: Mapping[str, Want] | None = None) -> None:
-        """Note that an input must come to `text`; `others` are further texts that a place before it may need."""
+        """Record that an input must equal `text`; `others` are further texts that a place before it may need."""
         if not self.has_use(place):
             options = {text: want, **(others or {})}
             self.uses.append(SizeUse(place, text, self._spots(place, text, want, options)))
@@ -66,25 +66,25 @@ class Sizing(Wiring):
             if not self.values.holds_number(spot):
                 continue
             for option, value in options.items():
-                if all(self._comes_to(place, want(film), {spot: value(film)}, film) for film in self._films()):
+                if all(self._equals(place, want(film), {spot: value(film)}, film) for film in self._films()):
                     yield spot, option
                     break
         yield place, text
 
     def follows(self, place: Place, want: Want) -> bool:
-        """Return whether an input comes to what is wanted by itself: it measures a picture of the clip."""
+        """Return whether an input has the wanted value already, as it measures a picture of the clip."""
         return self.values.from_picture(*place) and all(
-            self._comes_to(place, want(film), {}, film) for film in self._films()
+            self._equals(place, want(film), {}, film) for film in self._films()
         )
 
     def _films(self) -> list[Context]:
-        """The films with the size of the decoded picture."""
+        """Return the films with the size of the decoded picture."""
         scale = self.scale
         return [
             {**film, "decoded_width": film["width"] * scale, "decoded_height": film["height"] * scale} for film in FILMS
         ]
 
-    def _comes_to(self, place: Place, wanted: float, spots: Mapping[Spot, Any], film: Context) -> bool:
+    def _equals(self, place: Place, wanted: float, spots: Mapping[Spot, Any], film: Context) -> bool:
         picture = film["decoded_width"], film["decoded_height"]
         found = as_number(self.values.with_spots(*place, spots, picture))
         return found is not None and found == wanted
@@ -93,7 +93,7 @@ class Sizing(Wiring):
 
     @cached_property
     def scale(self) -> float:
-        """How much larger than its first latent the picture is when it is decoded."""
+        """Factor from the size of the first latent to that of the decoded picture."""
         scale = 1.0
         for id in self.used:
             scale *= self.upscale(id)
@@ -101,11 +101,11 @@ class Sizing(Wiring):
 
     @cached_property
     def used(self) -> set[str]:
-        """The nodes that what is fetched needs."""
+        """The nodes that lead to the fetched files."""
         raise NotImplementedError
 
     def use_size(self, place: Place, side: str, is_decoded: bool) -> None:
-        """Note that an input is a side, width or height, of the decoded picture or of what is sampled first."""
+        """Record that an input is the width or height of the decoded picture or of the first latent."""
         decoded, sampled = f"decoded_{side}", side
 
         def want_decoded(film: Context) -> float:
@@ -121,15 +121,15 @@ class Sizing(Wiring):
             self.use_number(sampled, place, want_sampled, {decoded: want_decoded})
 
     def size_of(self, id: str, pair: tuple[str, str]) -> tuple[float, float] | None:
-        """Return the two numbers that a node reads as a size, None where they cannot be computed."""
+        """Return the two numbers that a node reads as a size, None if they cannot be computed."""
         numbers = [self.values.number(id, name) if name in self.inputs(id) else None for name in pair]
         known = [number for number in numbers if number is not None]
         return (known[0], known[1]) if len(known) == 2 else None
 
     def sizes_elsewhere(self, latents: list[str], crops: list[str], base: tuple[float, float] | None) -> list[str]:
-        """Give the film's size to every node that had the workflow's; return what was changed though it had another.
+        """Give the film's size to every node that had the workflow's; return the changes of other sizes.
 
-        A picture of the clip is resized to what is decoded, whatever size it was given: it comes prepared for that.
+        A picture of the clip is resized to the decoded size, whatever size the workflow had: it is prepared for that.
         """
         decoded = (base[0] * self.scale, base[1] * self.scale) if base else None
         changed: list[str] = []
@@ -146,7 +146,7 @@ class Sizing(Wiring):
                 self.use_size((id, name), side, is_decoded)
             if not is_same and size:
                 changed.append(
-                    f"{self.told(id)} resized a picture to {size[0]:g}x{size[1]:g}: now to the size that is made"
+                    f"{self.describe(id)} resized a picture to {size[0]:g}x{size[1]:g}: set to the size of the clip"
                 )
         return changed
 

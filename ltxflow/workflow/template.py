@@ -1,7 +1,7 @@
-"""Templates as files: what they say of themselves, the parts they include, the variables they may use.
+"""Read templates: their header, the parts they include, the variables they may use.
 
 A template is a workflow in ComfyUI's API format with Jinja in it: `{{ … }}` writes its value as JSON, so
-`"text": {{ prompt }}` needs no quotes and cannot be broken out of. It opens with a header, YAML in a comment:
+`"text": {{ prompt }}` needs no quotes and no text can escape it. It begins with a header, YAML in a comment:
 
     {# ltxflow-template: 1
     title: First frame to video
@@ -10,9 +10,9 @@ A template is a workflow in ComfyUI's API format with Jinja in it: `{{ … }}` w
     variables: [prompt, seed, …]
     #}
 
-Parts shared by several templates live beside them in files named `_….j2`; nothing else can be included.
+Parts shared by several templates are files named `_….j2` beside them; nothing else can be included.
 
-The variables (a template names in its header those it uses; one it does not use changes no key):
+The variables (the header lists those that the template uses; the others change no key):
 
 | name | value |
 |---|---|
@@ -25,11 +25,11 @@ The variables (a template names in its header those it uses; one it does not use
 | stages | 1, or 2 with the x2 spatial upscaler |
 | steps, cfg, sampler | of stage 1 |
 | sigmas | text for ManualSigmas, or null: LTXVScheduler makes `steps` of them |
-| sampler_eta | null, or how much noise the sampler of stage 1, euler_ancestral, adds |
+| sampler_eta | null, or the amount of noise that the sampler of stage 1, euler_ancestral, adds |
 | audio_cfg | of the sound, where it is guided apart from the picture |
 | guidance | null, or {stg: {scale, blocks}, modality}: further guidance of stage 1 |
 | stage2 | {sigmas, sampler, cfg, seed?, eta?, distilled?}; read where stages = 2; without a seed it is 0 |
-| temporal_refined | whether what the temporal upscaler makes is sampled again, by stage2 |
+| temporal_refined | whether the output of the temporal upscaler is sampled again, by stage2 |
 | distilled, distilled_strength | whether stage 1 runs through the distilled LoRA; its strength, in both |
 | loras | [{name, strength}], in the order they are chained, before the distilled one |
 | reference | null, or the server's name of the first frame, prepared at the decoded size |
@@ -47,8 +47,8 @@ The variables (a template names in its header those it uses; one it does not use
 | extend | {video, frames, k, audio}: see `extend.json.j2`; audio: pinned, fresh |
 | prefix | the start of the file names the server gives the outputs |
 
-A template that makes an image for `references:` saves it by a node titled "image", and knows of these prompt, negative,
-seed, width, height (of the image, px) and prefix; its models it names itself.
+A template that makes an image for `references:` saves it in a node titled "image". Its variables are prompt, negative,
+seed, width, height (of the image, px) and prefix; it names its models itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Digest, digest_bytes, digest_json
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.regular import read_text
 from ltxflow.documents import yaml
 from ltxflow.documents.paths import shown
@@ -72,7 +72,7 @@ from ltxflow.store.memo import Memory
 if TYPE_CHECKING:
     from ltxflow.workflow import jinja
 
-Structure = dict[str, tuple[str, dict[str, Any]]]  # node id → class, and input name → link, None where it is none
+Structure = dict[str, tuple[str, dict[str, Any]]]  # node id → class, and input name → link or None
 
 FORMAT = 1
 SUFFIX = ".json.j2"
@@ -81,7 +81,7 @@ MAX_TEXT = 1 << 20  # characters of a template or a part
 
 @dataclass(frozen=True)
 class Header:
-    """What a template says of itself: its title, what it makes, what it needs, the variables it reads."""
+    """The header of a template: its title, its way of making a clip, its needs, the variables it reads."""
 
     title: str
     way: str = ""
@@ -91,9 +91,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Template:
-    """A template and the parts it includes, as read. `digest` is of all their text; ours are `trusted`.
+    """A template and the parts it includes. `digest` is of all their text; those of ltxflow are `trusted`.
 
-    One of a project's that cannot be read has `problems`, for the clip that names it: unused, it stops nothing.
+    A project's template that cannot be read has `problems`, reported for the clips that use it.
     """
 
     name: str
@@ -104,34 +104,34 @@ class Template:
     trusted: bool
     parts: Mapping[str, str] = field(default_factory=dict)
     shown: str = ""
-    memory: Memory = field(default_factory=Memory, compare=False, repr=False)  # has what was compiled before
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)  # compiled code and parsed headers
     problems: tuple[Problem, ...] = ()
 
     @cached_property
     def compiled(self) -> jinja.Compiled:
-        from ltxflow.workflow import jinja  # on first use: a plan of what is made renders nothing
+        from ltxflow.workflow import jinja  # on first use: most plans render nothing
 
-        return jinja.compiled(self.shown, self.text, self.parts, memory=self.memory)
+        return jinja.compile_text(self.shown, self.text, self.parts, memory=self.memory)
 
     @cached_property
     def nodes(self) -> dict[Digest, dict[str, Any]]:
-        """Nodes that it came to, as keys see them, by their digests: actions share what is equal in them."""
+        """Canonical nodes of its graphs by digest: actions share equal ones."""
         return {}
 
     @cached_property
     def structures(self) -> dict[bytes, Structure]:
-        """What was found for contexts without their texts: many clips share one."""
+        """Structures of its graphs by context without texts: many clips share one."""
         return {}
 
 
 def read_templates(
     profile_name: str, project_folder: Path | None, memory: Memory | None = None
 ) -> Mapping[str, Template]:
-    """Given a profile's name and the project's folder, return name → template.
+    """Return the templates of a profile and of the project's folder by name.
 
-    The project's `templates/<profile>/` shadows its `templates/`, which shadows ours; a profile's own shadow those
-    of the profiles that it extends. One of the project's that cannot be read, has no proper header, or is not
-    Jinja carries its problems; for ours, raise LtxflowError. `memory` knows texts that were read before.
+    The project's `templates/<profile>/` shadows its `templates/`, which shadows ours; those of a profile shadow those
+    of the profiles that it extends. A project's template that cannot be read or parsed has `problems`; for ours, raise
+    LtxflowError. `memory` caches the results for each text.
     """
     own = [project_folder / "templates"] if project_folder is not None else []
     names = load_profile(profile_name, own).sets[::-1]
@@ -156,7 +156,7 @@ def read_templates(
 
 
 def read_template(path: Path, trusted: bool, memory: Memory | None = None) -> Template:
-    """Given a file `<name>.json.j2`, return the template, with the parts it includes from its own folder."""
+    """Read the template `<name>.json.j2`, with the parts it includes from its folder."""
     where, memory = shown(path), memory or Memory()
     text = _read(path, where)
     parts = _parts(path.parent, where, text, memory)
@@ -187,41 +187,26 @@ def _read(path: Path, where: str) -> str:
     try:
         text = read_text(path, 4 * MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
-        raise LtxflowError(Problem(f"cannot read the template: {error}", Span(where, 1, 1), code="T001")) from None
+        raise LtxflowError(problem("T001.unreadable", Span(where, 1, 1), reason=error)) from None
     if len(text) > MAX_TEXT:
-        raise LtxflowError(
-            Problem(f"the template is larger than {MAX_TEXT} characters", Span(where, 1, 1), code="T001")
-        )
+        raise LtxflowError(problem("T001.too-large", Span(where, 1, 1), most=MAX_TEXT))
     return text
 
 
 def _parts(folder: Path, where: str, text: str, memory: Memory) -> dict[str, str]:
-    """Read what `text` includes, imports or extends, and what those do in turn."""
+    """Read the parts that `text` includes, imports or extends, recursively."""
     parts: dict[str, str] = {}
     todo = [(where, text)]
     while todo:
         where, text = todo.pop()
-        for name in _remembered(memory, "parts", text, lambda: _referenced(where, text)):  # noqa: B023 (asked at once)
+        for name in _remembered(memory, "parts", text, lambda: _referenced(where, text)):  # noqa: B023 (called at once)
             if name in parts:
                 continue
             if not re.fullmatch(r"_[A-Za-z0-9_-]+\.j2", name):
-                raise LtxflowError(
-                    Problem(
-                        f'"{name}" cannot be included',
-                        Span(where, _line_of(text, name), 1),
-                        'a part is a file beside the template, named like "_parts.j2"',
-                        "T003",
-                    )
-                )
+                raise LtxflowError(problem("T003.name", Span(where, _line_of(text, name), 1), name=name))
             if not (folder / name).is_file():
-                raise LtxflowError(
-                    Problem(
-                        f'no part "{name}"',
-                        Span(where, _line_of(text, name), 1),
-                        f"parts are looked for only in {shown(folder)}, beside the template",
-                        "T003",
-                    )
-                )
+                span = Span(where, _line_of(text, name), 1)
+                raise LtxflowError(problem("T003.missing", span, name=name, folder=shown(folder)))
             parts[name] = _read(folder / name, shown(folder / name))
             todo.append((shown(folder / name), parts[name]))
     return dict(sorted(parts.items()))
@@ -232,37 +217,30 @@ def _line_of(text: str, word: str) -> int:
 
 
 def _remembered(memory: Memory, what: str, text: str, find: Callable[[], Any]) -> Any:
-    """What follows from a text, found once: parsing our templates is most of what reading them costs."""
+    """Return a property of a text, computed once: parsing is most of the cost of reading our templates."""
     name = f"template {what} {digest_bytes(text.encode())}"
-    told = memory.get(name)
-    if told is None:
-        told = find()
-        memory.put(name, told)
-    return told
+    found = memory.get(name)
+    if found is None:
+        found = find()
+        memory.put(name, found)
+    return found
 
 
 @lru_cache(maxsize=64)
 def _referenced(where: str, text: str) -> tuple[str, ...]:
-    """The parts that a text includes. Kept: of all templates of a profile the part is the same."""
-    from ltxflow.workflow import jinja  # on first use: a plan of what is made renders nothing
+    """Return the parts that a text includes. Cached: the templates of a profile share one part."""
+    from ltxflow.workflow import jinja  # on first use: most plans render nothing
 
     names = []
-    for name in jinja.included(where, text):
+    for name in jinja.included_names(where, text):
         if name is None:
-            raise LtxflowError(
-                Problem(
-                    "a part is named by an expression",
-                    Span(where, 1, 1),
-                    'write the name itself: {% import "_parts.j2" as part with context %}',
-                    "T003",
-                )
-            )
+            raise LtxflowError(problem("T003.expression", Span(where, 1, 1)))
         names.append(name)
     return tuple(names)
 
 
 def _header_of(text: str, where: str, memory: Memory) -> Header:
-    """As `_header`, where it is not remembered."""
+    """Return `_header`, from `memory` if it has it."""
 
     def find() -> list[Any]:
         header = _header(text, where)
@@ -273,43 +251,29 @@ def _header_of(text: str, where: str, memory: Memory) -> Header:
 
 
 def _header(text: str, where: str) -> Header:
-    """Given a template's text, return its header. Raise LtxflowError at the line that is wrong."""
+    """Parse the header of a template. Raise LtxflowError at the wrong line."""
     comment = re.match(r"\s*\{#-?(.*?)-?#\}", text, re.DOTALL)
     if comment is None or "ltxflow-template" not in comment[1]:
-        raise LtxflowError(
-            Problem(
-                "the template has no header",
-                Span(where, 1, 1),
-                'begin it with a comment: {# ltxflow-template: 1 (new line) title: "…" #}',
-                "T002",
-            )
-        )
+        raise LtxflowError(problem("T002.missing", Span(where, 1, 1)))
     before = text[: comment.start(1)]
-    document = yaml.parse("\n" * before.count("\n") + comment[1].lstrip(" "), where)  # the lines stay the file's
+    document = yaml.parse("\n" * before.count("\n") + comment[1].lstrip(" "), where)  # keeps line numbers
     data = document.data
     problems = []
-
-    def wrong(message: str, path: tuple[str | int, ...], hint: str) -> None:
-        problems.append(Problem(message, document.span(path), hint, "T002"))
-
     if not isinstance(data, dict):
-        raise LtxflowError(Problem("the header is not a mapping", Span(where, 1, 1), "write name: value lines", "T002"))
+        raise LtxflowError(problem("T002.not-mapping", Span(where, 1, 1)))
     if data.get("ltxflow-template") != FORMAT:
-        wrong(
-            f"template format {data.get('ltxflow-template')!r} is not known",
-            ("ltxflow-template",),
-            f"this ltxflow reads format {FORMAT}",
-        )
+        format = repr(data.get("ltxflow-template"))
+        problems.append(problem("T002.format", document.span(("ltxflow-template",)), format=format, known=FORMAT))
     for key in data:
         if key not in ("ltxflow-template", "title", "way", "needs", "variables"):
-            wrong(f'unknown header field "{key}"', (key,), "a header has title, way, needs and variables")
+            problems.append(problem("T002.unknown-field", document.span((key,)), field=key))
     for key in ("title", "way"):
         if not isinstance(data.get(key, ""), str):
-            wrong(f'"{key}" is not a text', (key,), "write it in quotes")
+            problems.append(problem("T002.not-text", document.span((key,)), field=key))
     for key in ("needs", "variables"):
         value = data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            wrong(f'"{key}" is not a list of names', (key,), f"such as {key}: [reference]")
+            problems.append(problem("T002.not-names", document.span((key,)), field=key))
     if problems:
         raise LtxflowError(*problems)
     return Header(
@@ -321,7 +285,7 @@ def _header(text: str, where: str) -> Header:
 
 
 def variables(template: Template) -> frozenset[str]:
-    """Given a template, return the names of the context that it, or a part of it, looks up."""
-    from ltxflow.workflow import jinja  # on first use: a plan of what is made renders nothing
+    """Return the names of the context that a template, or a part of it, looks up."""
+    from ltxflow.workflow import jinja  # on first use: most plans render nothing
 
-    return jinja.undeclared([(template.shown, template.text), *template.parts.items()])
+    return jinja.undeclared_names([(template.shown, template.text), *template.parts.items()])

@@ -1,8 +1,8 @@
-"""What the numbers of a workflow come to, and what they would be if one of them were another. Pure.
+"""Compute the numbers of a workflow, and their values if one of them changed. Pure.
 
 A size or a length is often written far from the node that it decides: in a primitive, behind a formula, or in a picture
-that is resized and then measured. `Values` computes forwards through the nodes whose arithmetic is known, and finds the
-places, from the farthest on, where another number would have a wanted effect.
+that is resized and then measured. `Values` computes forwards through the nodes whose arithmetic is known, and lists the
+places, farthest first, where another number could have a wanted effect.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ltxflow.workflow.wiring import Wiring, as_number
 # A place that holds a number: an input of a node by its name, or an output by its number.
 Spot = tuple[str, str | int]
 
-# What is computed: an input, an output, or the width, height or number of the pictures at an output.
+# A value to compute: an input, an output, or the width, height or number of the pictures at an output.
 _Key = tuple[str, str, str | int]
 
 MAX_EXPRESSION = 500  # characters
@@ -31,7 +31,7 @@ PAIRS = (
     ("target_width", "target_height"),
     ("custom_width", "custom_height"),
 )
-# By these a node reads the picture or latent that it passes on in the same size.
+# Inputs whose picture or latent a node passes on in the same size.
 PASSED = (
     "image",
     "images",
@@ -65,21 +65,21 @@ class Values:
     needs: dict[_Key, list[_Key]] = field(default_factory=dict)
 
     def of(self, node: str, name: str) -> Any:
-        """Return what an input comes to; None where that cannot be computed."""
+        """Return the value of an input; None if it cannot be computed."""
         return self._compute(("in", node, name), {}, self.known)
 
     def number(self, node: str, name: str) -> float | None:
         return as_number(self.of(node, name))
 
     def with_spots(self, node: str, name: str, spots: Mapping[Spot, Any], picture: tuple[float, float]) -> Any:
-        """Return what an input would come to with other values at `spots`, and pictures of files of this size."""
+        """Return the value of an input with other values at `spots`, and pictures of files of this size."""
         given: dict[_Key, Any] = {}
         for (id, place), value in spots.items():
             given[("in" if isinstance(place, str) else "out", id, place)] = value
         return self._compute(("in", node, name), given, {}, picture)
 
     def spots(self, node: str, name: str) -> list[Spot]:
-        """Return every place before an input that decides it, the farthest first; at last the input itself."""
+        """Return every place before an input that decides it, farthest first, then the input itself."""
         distance: dict[_Key, int] = {("in", node, name): 0}
         todo: list[_Key] = [("in", node, name)]
         for key in todo:  # grows
@@ -98,7 +98,7 @@ class Values:
         return [*sorted(found, key=lambda spot: -found[spot]), (node, name)]
 
     def is_set_by_hand(self, node: str, name: str) -> bool:
-        """Return whether an input is true or false as it is written, there or in a node that only holds it."""
+        """Return whether an input is a literal true or false, there or in a node that only holds it."""
         id = node
         for _ in range(len(self.wiring.graph)):
             link = self.wiring.link(id, name)
@@ -110,7 +110,7 @@ class Values:
         return False
 
     def holds_number(self, spot: Spot) -> bool:
-        """Return whether a number can be written at a place: one is written, computed or measured there."""
+        """Return whether a place holds a number: written, computed or measured."""
         id, place = spot
         if isinstance(place, str):
             return as_number(self.wiring.inputs(id).get(place)) is not None
@@ -131,7 +131,7 @@ class Values:
             todo += new
         return False
 
-    # ---- how it is computed
+    # ---- computing
 
     def _compute(
         self,
@@ -140,7 +140,7 @@ class Values:
         known: dict[_Key, Any],
         picture: tuple[float, float] | None = None,
     ) -> Any:
-        """Compute a key after all that it needs. No recursion: chains may be long, and go round in a circle."""
+        """Compute a key after all that it needs. No recursion: chains may be long, and form cycles."""
         stack: list[tuple[_Key, Iterator[_Key]]] = []
         running: set[_Key] = set()
         if wanted not in known:
@@ -191,7 +191,7 @@ class Values:
         return self._size_needs(kind, id, int(place))
 
     def _passed_on(self, id: str) -> str:
-        """Return the input whose value a node only hands on, "" for other nodes."""
+        """Return the input whose value a node only passes on, "" for other nodes."""
         inputs = self.wiring.inputs(id)
         if len(inputs) == 1:
             return next(iter(inputs))
@@ -223,7 +223,7 @@ class Values:
         return []
 
     def pair(self, id: str) -> tuple[str, str] | None:
-        """Return the two inputs by which a node gives its picture a size, None without both."""
+        """Return the two inputs by which a node sets the size of its picture, None without both."""
         inputs = self.wiring.inputs(id)
         if str(inputs.get("resize_type", "scale dimensions")) != "scale dimensions":
             return None
@@ -277,7 +277,7 @@ class Values:
         if kind in "wh" and not self.pair(id) and self.wiring.doubles(id):
             return numbers[0] * 2
         if kind in "wh" and self.pair(id) and numbers[0] <= 0:
-            return None  # 0: as the other side has it
+            return None  # 0: follows from the other side
         return numbers[0]
 
 
@@ -286,13 +286,13 @@ def _literal(value: Any) -> Any:
 
 
 def _variable(name: str) -> str:
-    """Return the variable of a formula that an input gives, "" if it gives none: `values.a`, or `a`."""
+    """Return the variable of a formula that an input sets, "" for other inputs: `values.a`, or `a`."""
     short = name.rpartition(".")[2]
     return short if re.fullmatch(r"[a-z]", short) else ""
 
 
 def _kind_of(class_: str, slot: int) -> Callable[[Any], Any]:
-    """Return what makes an output of a formula: a whole number, or one with a fraction."""
+    """Return the conversion of a formula's output: to a whole number, or one with a fraction."""
     if class_ in ("ComfyMathExpression", "SimpleCalculatorKJ"):
         return (float, int, bool)[slot] if slot < 3 else float
     if class_ == "SimpleMath+":
@@ -301,7 +301,7 @@ def _kind_of(class_: str, slot: int) -> Callable[[Any], Any]:
 
 
 def _resolution(values: Mapping[str, Any], slot: int) -> int | None:
-    """ComfyUI `nodes_resolution.py`: the sides of so many megapixels in this shape."""
+    """Return a side of a picture with this aspect and number of megapixels (ComfyUI `nodes_resolution.py`)."""
     shape = re.match(r"(\d+):(\d+)", str(values.get("aspect_ratio", "")))
     size, step = as_number(values.get("megapixels")), as_number(values.get("multiple"))
     if not shape or not size or not step:
@@ -344,7 +344,7 @@ _LIMIT = 1e15
 
 
 def evaluate(expression: str, names: Mapping[str, Any]) -> float | None:
-    """Return what a formula of plain arithmetic comes to; None for any other, and for values that are not known."""
+    """Return the value of a formula of plain arithmetic; None for any other, and with unknown values."""
     if not expression.strip() or len(expression) > MAX_EXPRESSION:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Assign the values that ComfyUI's editor saved for a node: a bare list, in the order of its widgets. Pure.
+"""Assign the values that ComfyUI's editor saved for a node, a list in the order of its widgets, to inputs. Pure.
 
-The order follows from the signature of the node's class, and from the version of the editor and of the class that it
-was saved with; so a list may be read in several ways, and the one that fits best is taken.
+The order depends on the signature of the node's class, and on the versions of the editor and of the class at the time;
+so a list may be read in several ways, and the one that fits best is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WIDGETS = frozenset(
     | {"BOUNDING_BOX", "BOUNDING_BOXES", "COLORS", "CHART", "GALLERIA", "PAINTER", "COMPOSITOR", "VIDEO_EDIT"}
     | {"LOAD_3D", "LOAD3D_CAMERA", "WEBCAM", "AUDIO_RECORD", "IMAGECOMPARE"}
 )
-# What the editor adds to a node to be shown, and exports for no server.
+# Values that the editor only shows, and does not export.
 SHOWN_ONLY = frozenset(
     {"upload", "choose file to upload", "choose audio to upload", "choose video to upload", "audioUI"}
     | {"video-preview", "videopreview", "control_after_generate", "speak_and_recognation"}
@@ -32,7 +32,7 @@ SHOWN_ONLY = frozenset(
 class Assigned:
     """Values by the names of their inputs.
 
-    `misfits` are those that were of another kind, and the default taken; `spare` those that have no name.
+    `misfits` are values of another type, replaced by the default; `spare` are values without a name.
     """
 
     values: dict[str, Any]
@@ -43,11 +43,11 @@ class Assigned:
 def assign(
     signatures: Sequence[Signature], values: Any, named: Mapping[str, Any], slots: Sequence[tuple[str, str]]
 ) -> Assigned | None:
-    """Return the values of a node by name; None where neither a signature nor the file itself has the names.
+    """Return the values of a node by name; None if neither a signature nor the file has the names.
 
-    `signatures` are those of its class, in the order of preference. `values` is a list, or a mapping as some custom
-    nodes save it; `named` what newer editors save beside the list; `slots` the node's inputs, each with the widget that
-    it takes the place of, "" without one.
+    `signatures` are those of its class, in order of preference. `values` is a list, or a mapping as some custom nodes
+    save it; `named` the mapping that newer editors add; `slots` the node's inputs, each with the widget that it
+    replaces, "" without one.
     """
     if isinstance(values, Mapping):  # all its names count, declared or not
         given = without_shown(values)
@@ -65,7 +65,7 @@ def assign(
         for forced, controls in _VARIANTS
     ]
     best = min(readings, key=lambda reading: reading.misfit)  # of equals the first: min is stable
-    if best.misfit > 2 and named:  # the editor goes by the list; names are an addition, and may be stale
+    if best.misfit > 2 and named:  # the editor reads the list; the names may be stale
         best = _Reading(by_name=named).read(signatures[0])
     spare = listed[best.at :] if best.by_name is None else []
     return Assigned(best.found, best.misfits, tuple(value for value in spare if not isinstance(value, str | None)))
@@ -77,7 +77,7 @@ def without_shown(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_slots(slots: Sequence[tuple[str, str]], values: list[Any]) -> dict[str, Any] | None:
-    """Return values by the names that the file itself gives the widgets, where it names each; else None."""
+    """Return values by the widget names in the file if it names each, else None."""
     if not values:
         return {}
     found: dict[str, Any] = {}
@@ -96,8 +96,8 @@ def is_widget(one: Input) -> bool:
     return (one.options.get("widgetType") or one.type) in WIDGETS and not one.options.get("forceInput")
 
 
-# How values were saved: as today; with a place for inputs that take a link only, as editors before 1.16 did; without
-# one for what happens to a seed, as a class had it before it knew that.
+# How values were saved: as today; with an entry for inputs that take only a link, as editors before 1.16 did; without
+# an entry for the control of a seed, as older versions of a class did.
 _VARIANTS = ((False, True), (True, True), (False, False))  # forced, controls
 
 
@@ -118,7 +118,7 @@ class _Reading:
 
     @property
     def misfit(self) -> int:
-        """How badly the values fit: first of all their kinds, then their number; an editor may add some at the end."""
+        """Badness of the fit: first the types of values, then their number; an editor may append some."""
         missing, spare = max(self.at - len(self.values), 0), max(len(self.values) - self.at, 0)
         return 10 * (len(self.misfits) + self.misplaced) + 3 * self.odd + 3 * missing + min(spare, 2)
 
@@ -130,7 +130,7 @@ class _Reading:
         return self
 
     def grow(self, one: Input) -> None:
-        """Widgets of an input that grows come before all others; the file names those it has."""
+        """Take the values of a growing input: they come before all others, and the file names those it has."""
         template = one.options.get("template")
         specs = template.get("input") if isinstance(template, Mapping) else None
         parts = [
@@ -158,14 +158,14 @@ class _Reading:
                 self.walk(_below(one, value), f"{name}.", depth - 1)
 
     def take(self, one: Input, name: str) -> Any:
-        """Take the next value for an input, its default where there is none; pass over what the editor adds to it."""
+        """Take the next value for an input, or its default; skip the values that the editor adds after it."""
         if self.by_name is not None:
             return self.put(one, name, self.by_name.get(name))
         is_given = self.at < len(self.values)
         value = self.values[self.at] if is_given else None
         self.at += 1
         if is_given and one.type == "COMBO" and one.choices and value not in one.choices:
-            self.odd += 1  # a file of another machine, perhaps; or the value of another widget
+            self.odd += 1  # perhaps a file of another machine, or the value of another widget
         self.put(one, name, value)
         if self.controls:
             for number in range(_controls(one)):
@@ -175,7 +175,7 @@ class _Reading:
         return self.found[name]
 
     def put(self, one: Input, name: str, value: Any) -> Any:
-        """Put a value in its place; one of another kind is of another version of the class, or of another input."""
+        """Store a value. One of another type belongs to another version of the class, or to another input."""
         if not _fits(one, value):
             self.misfits[name], value = value, None
         self.found[name] = _default(one) if value is None else value
@@ -183,7 +183,7 @@ class _Reading:
 
 
 def _controls(one: Input) -> int:
-    """Return how many widgets the editor adds behind an input: what becomes of its value after a run, and a filter."""
+    """Return the number of widgets that the editor adds after an input: the control of its value, and a filter."""
     wanted = one.options.get("control_after_generate")
     if wanted is None:
         wanted = one.type == "INT" and one.name.rpartition(".")[2] in SEEDS
@@ -194,7 +194,7 @@ def _controls(one: Input) -> int:
 
 
 def _below(one: Input, value: Any) -> list[Input]:
-    """Return the inputs that a dynamic choice brings with it."""
+    """Return the inputs that the chosen option of a dynamic choice adds."""
     for option in one.options.get("options") or ():
         if isinstance(option, Mapping) and option.get("key") == value:
             specs = option.get("inputs")

@@ -1,4 +1,4 @@
-"""How the nodes of a workflow hang together, and where a value really stands. Decides nothing."""
+"""Query the nodes of a workflow: their links, their roles, and the place where a value is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POSITIVE = ("positive", "conditioning", "cond1")
 NEGATIVE = ("negative", "cond2_negative")
 LENGTHS = ("length", "num_frames", "frames", "frame_count", "video_frames", "video_length", "frames_number")
 SEEDS = ("noise_seed", "seed")
-# Where a picture is no longer the picture that came in: sampled, or encoded for something else.
+# Inputs of a picture that is sampled or encoded, not passed on.
 NOT_PICTURES = frozenset(
     {"samples", "latent", "latent_image", "model", "vae", "clip", "positive", "negative", "guider"}
 )
@@ -28,7 +28,7 @@ VIDEO_LOADERS = frozenset({"LoadVideo", "VHS_LoadVideo", "VHS_LoadVideoPath", "V
 
 @dataclass
 class Wiring:
-    """A workflow, and questions to it."""
+    """A workflow, with queries over its links. Results are cached: for a workflow that does not change."""
 
     graph: Graph
     read_from: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
@@ -43,25 +43,25 @@ class Wiring:
         return inputs
 
     def link(self, id: str, name: str) -> tuple[str, int] | None:
-        """Return (node, slot) that an input is linked to, None where it is not, or to no node of this workflow."""
+        """Return (node, slot) that an input is linked to, None without a link to a node of this workflow."""
         link = as_link(self.inputs(id).get(name))
         return link if link and link[0] in self.graph else None
 
     def links(self, id: str) -> Iterator[tuple[str, str, int]]:
-        """Yield (input, node, slot) of what node `id` reads from."""
+        """Yield (input, node, slot) for each link into node `id`."""
         for name in self.inputs(id):
             link = self.link(id, name)
             if link:
                 yield name, link[0], link[1]
 
     def linked(self, id: str, *names: str) -> Iterator[tuple[str, int]]:
-        """Yield (node, slot) of what node `id` reads by the inputs of these names."""
+        """Yield (node, slot) for each link into the inputs of node `id` with these names."""
         for name, source, slot in self.links(id):
             if name in names:
                 yield source, slot
 
     def upstream(self, id: str) -> set[str]:
-        """All that node `id` needs, without itself."""
+        """Return all nodes that node `id` needs, without itself."""
         found: set[str] = set()
         todo = [id]
         while todo:
@@ -72,41 +72,41 @@ class Wiring:
         return found
 
     def sources(self, id: str) -> tuple[str, ...]:
-        """The nodes that node `id` reads from. Kept: for a workflow that is not changed."""
+        """Return the nodes that node `id` reads from. Cached."""
         if id not in self.read_from:
             self.read_from[id] = tuple(dict.fromkeys(source for _, source, _ in self.links(id)))
         return self.read_from[id]
 
     def in_order(self, ids: Iterable[str]) -> list[str]:
-        """Nodes as they stand in the file."""
+        """Return nodes in the order of the file."""
         order = {id: n for n, id in enumerate(self.graph)}
         return sorted(ids, key=lambda id: order[id])
 
-    def told(self, id: str) -> str:
-        """A node as a person finds it: by id, class and title."""
+    def describe(self, id: str) -> str:
+        """Return a node's id, class and title, for a message."""
         title = self.graph[id].get("_meta", {}).get("title")
         named = f', "{title}"' if isinstance(title, str) and title and title != self.class_of(id) else ""
         return f'node "{id}" ({self.class_of(id)}{named})'
 
-    # What a node is for
+    # Roles of nodes
 
     def is_primitive(self, id: str) -> bool:
-        """A node that only holds a value."""
+        """Return whether a node only holds a value."""
         return self.class_of(id).startswith("Primitive")
 
     def loads(self, id: str, input: str) -> bool:
-        """A node that opens a file on the server by this input: `image`, `file` of a video, `audio`."""
+        """Return whether a node opens a file on the server by this input: `image`, `file` of a video, `audio`."""
         return input in FILES.get(self.class_of(id), ()) and input in self.inputs(id)
 
     def loads_video(self, id: str) -> bool:
         return self.class_of(id) in VIDEO_LOADERS
 
     def doubles(self, id: str) -> bool:
-        """A node that doubles the sides of a latent."""
+        """Return whether a node doubles the sides of a latent."""
         return "LatentUpsampler" in self.class_of(id) and self.upscale(id) == 2
 
     def upscale(self, id: str) -> float:
-        """How many times longer a node makes the sides of a picture or latent, by the name of its model."""
+        """Return the factor by which a node enlarges the sides of a picture or latent, by the name of its model."""
         if "LatentUpsampler" in self.class_of(id):
             loaders = [source for source, _ in self.linked(id, "upscale_model")]
             models = " ".join(str(value) for loader in loaders for value in self.inputs(loader).values())
@@ -116,7 +116,7 @@ class Wiring:
         return 1.0
 
     def is_sampler(self, id: str) -> bool:
-        """A node that turns noise into a latent, by what it reads."""
+        """Return whether a node turns noise into a latent, by its inputs."""
         names = self.inputs(id).keys()
         return (
             "latent_image" in names
@@ -125,11 +125,11 @@ class Wiring:
         )
 
     def is_latent(self, id: str) -> bool:
-        """A node with a width, a height and a length makes what is sampled."""
+        """Return whether a node makes the latent that is sampled: it has a width, a height and a length."""
         names = self.inputs(id).keys()
         return {"width", "height"} <= names and bool(names & set(LENGTHS))
 
-    # Where things come from
+    # Sources
 
     def conditionings(self, sampler: str) -> dict[str, list[Place]]:
         """Return the texts behind a sampler: its guider's, or its own."""
@@ -141,7 +141,7 @@ class Wiring:
         return found
 
     def encoders(self, id: str, slot: int) -> list[Place]:
-        """Follow a conditioning up to the inputs whose text it was made of."""
+        """Follow a conditioning up to the inputs with its texts."""
         found: list[Place] = []
         seen: set[tuple[str, int]] = set()
         todo = [(id, slot)]
@@ -154,7 +154,7 @@ class Wiring:
             if as_link(inputs.get("positive")) and as_link(inputs.get("negative")):
                 todo += self.linked(id, "positive" if self.conditioning(id, slot) == 0 else "negative")
             elif self.class_of(id) == "ConditioningZeroOut":
-                continue  # nothing of the text is left
+                continue  # it drops the text
             elif texts := [name for name in TEXTS if isinstance(inputs.get(name), str) or as_link(inputs.get(name))]:
                 found += [(id, name) for name in texts]
             else:
@@ -162,13 +162,13 @@ class Wiring:
         return found
 
     def conditioning(self, id: str, slot: int) -> int:
-        """Which of a node's conditionings output `slot` is: LTXVReferenceAudio gives a model first."""
+        """Return the number of output `slot` among a node's conditionings: LTXVReferenceAudio has a model first."""
         signature = Signatures.recorded().classes.get(self.class_of(id))
         outputs = signature.outputs if signature else ()
         return outputs[:slot].count("CONDITIONING") if "CONDITIONING" in outputs else slot
 
     def noise(self, sampler: str) -> list[Place]:
-        """The inputs that hold the seed of a sampler."""
+        """Return the inputs that hold the seed of a sampler."""
         ids = [sampler, *(source for source, _ in self.linked(sampler, "noise"))]
         return [(id, name) for id in ids for name in SEEDS if name in self.inputs(id)]
 
@@ -177,11 +177,11 @@ class Wiring:
         return self.followed_up(id, lambda one: self.loads(one, "image"))
 
     def video_loaders(self, id: str) -> list[str]:
-        """The nodes that load a video which a picture is made of: its frames, their edges, depths or poses."""
+        """Return the nodes that load the video behind a picture: of its frames, their edges, depths or poses."""
         return [one for one in (id, *self.in_order(self.upstream(id))) if self.loads(one, "file")]
 
     def followed_up(self, id: str, is_wanted: Callable[[str], bool]) -> list[str]:
-        """Follow a picture up to the nearest nodes of a kind, as long as it is a picture."""
+        """Follow a picture, while it is one, up to the nearest nodes of a kind."""
         found: list[str] = []
         seen: set[str] = set()
         todo = [id]
@@ -196,10 +196,10 @@ class Wiring:
                 todo += [source for name, source, _ in self.links(id) if name not in NOT_PICTURES]
         return found
 
-    # Where a value really stands
+    # Places of values
 
     def followed(self, place: Place, kind: type) -> tuple[Place, list[str]]:
-        """Follow links as long as nodes only pass the value on: the last input, and the nodes on the way to it."""
+        """Follow links while nodes only pass the value on; return the last input and the nodes on the way."""
         id, name = place
         way: list[str] = []
         while (link := as_link(self.inputs(id)[name])) is not None and link[0] not in way:
@@ -213,7 +213,7 @@ class Wiring:
         return (id, name), way[:-1]
 
     def source(self, place: Place, kind: type) -> Place | None:
-        """Where the value of an input is written: there, or beyond nodes that only pass it on; None if computed."""
+        """Return the place where an input's value is written, beyond nodes that only pass it on; None if computed."""
         (id, name), _ = self.followed(place, kind)
         value = self.inputs(id).get(name)
         if kind is str:
@@ -222,19 +222,19 @@ class Wiring:
         return (id, name) if is_number or ((id, name) == place and as_link(value) is None) else None
 
     def literal(self, place: Place) -> Any:
-        """The value of an input, beyond nodes that only pass it on; None if computed."""
+        """Return the literal value of an input, beyond nodes that only pass it on; None if computed."""
         value = self.inputs(place[0]).get(place[1])
         source = self.source(place, str if isinstance(value, str) else int) or self.source(place, str)
         return self.inputs(source[0])[source[1]] if source else None
 
     def shown(self, place: Place) -> str:
-        """The value of an input, for a sentence."""
+        """Return the value of an input, for a message."""
         literal = self.literal(place)
         return "computed" if literal is None else json.dumps(literal, ensure_ascii=False)[:60]
 
 
 def as_number(value: Any) -> float | None:
-    """Given what stands in JSON, return it as a number, None where it is none."""
+    """Return a JSON value as a number, None if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value)

@@ -1,4 +1,4 @@
-"""A server that is well."""
+"""A healthy server."""
 
 from __future__ import annotations
 

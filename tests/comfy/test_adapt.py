@@ -1,4 +1,4 @@
-"""Graphs in the form that a server's signatures ask for: what is rewritten, what is filled, and what is left alone."""
+"""Promises of comfy/adapt.py: which inputs are renamed, filled or left alone for a server's signatures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from comfy.test_nodes import (
+from comfy.test_checks import (
     NEWEST,
     NONE,
     OLDEST,

@@ -1,4 +1,4 @@
-"""The fake ComfyUI keeps the promises that other tests build on: what a real 0.27.0 was seen to do."""
+"""Promises of the fake ComfyUI that other tests build on: it behaves as a real 0.27.0 was measured to."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def socket(server: FakeComfy, client: str = CLIENT, **options: Any) -> Iterator[
         yield ws
 
 
-def heard(ws: ClientConnection, last: str, *, node: Any = ...) -> list[Graph]:
+def messages_until(ws: ClientConnection, last: str, *, node: Any = ...) -> list[Graph]:
     """Return messages up to the first of type `last` (and of that node)."""
     messages: list[Graph] = []
     while True:
@@ -218,7 +218,7 @@ def test_each_wrong_value_has_the_servers_error_type(shared: FakeComfy, change: 
     assert errors(post(shared, graph)) == wrong
 
 
-def test_unknown_slot_is_told_by_v1_and_v3_nodes_in_their_own_words(shared: FakeComfy) -> None:
+def test_v1_and_v3_nodes_word_an_unknown_slot_differently(shared: FakeComfy) -> None:
     graph = clip()
     graph["20"]["inputs"]["clip"] = ["2", 1]
     text = json.dumps(post(shared, graph).json())
@@ -391,7 +391,7 @@ def test_a_prompt_id_may_be_queued_twice_and_delete_takes_one_copy(server: FakeC
     assert len(get(server, "/history", max_items=10)) == 2
 
 
-def test_history_is_empty_for_queued_and_unknown_alike_and_jobs_tells(server: FakeComfy) -> None:
+def test_history_is_empty_for_queued_and_unknown_alike_and_jobs_has_both(server: FakeComfy) -> None:
     server.hold()
     post(server, picture(9))
     mine = post(server, picture()).json()["prompt_id"]
@@ -492,7 +492,7 @@ def test_events_come_in_the_servers_order(server: FakeComfy) -> None:
         ws.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
         assert json.loads(ws.recv())["data"] == get(server, "/features")
         mine = post(server, clip()).json()["prompt_id"]
-        messages = heard(ws, "executing", node=None)
+        messages = messages_until(ws, "executing", node=None)
     types = [m["type"] for m in messages]
     assert types[:4] == ["status", "status", "execution_start", "execution_cached"]
     assert types[-3:] == ["execution_success", "status", "executing"]
@@ -510,7 +510,7 @@ def test_others_hear_only_the_status(server: FakeComfy) -> None:
         mine = post(server, clip()).json()["prompt_id"]
         finish(server, mine)
         post(server, picture(), client_id="other")
-        types = {m["type"] for m in heard(ws, "execution_start")}
+        types = {m["type"] for m in messages_until(ws, "execution_start")}
     assert types == {"status", "execution_start"}
 
 
@@ -518,7 +518,7 @@ def test_a_prompt_without_client_shows_progress_to_all_and_nothing_else(server: 
     with socket(server) as ws:
         finish(server, post(server, clip(), client_id=...).json()["prompt_id"])
         post(server, picture())
-        types = {m["type"] for m in heard(ws, "execution_start")}
+        types = {m["type"] for m in messages_until(ws, "execution_start")}
     assert types == {"status", "progress", "progress_state", "execution_start"}
 
 
@@ -650,7 +650,7 @@ def test_old_versions_lack_jobs_and_take_any_id() -> None:
 # -------------------------------------------------------------------------------- misbehaviour
 
 
-def test_http_faults_hit_the_path_the_times_asked(server: FakeComfy) -> None:
+def test_http_faults_hit_the_path_as_often_as_set(server: FakeComfy) -> None:
     server.misbehave.status(503, "^/prompt$", times=2, skip=1)
     assert [HTTP.get(server.url + "/prompt").status_code for _ in range(4)] == [200, 503, 503, 200]
     server.misbehave.reset("^/queue$")
@@ -688,7 +688,7 @@ def test_bodies_are_cut_or_lie_about_their_length(server: FakeComfy) -> None:
     assert len(HTTP.get(url, params=item).content) == size - 50
 
 
-def test_an_endless_body_goes_on_and_a_silent_request_waits(server: FakeComfy) -> None:
+def test_an_endless_body_continues_and_a_silent_request_waits(server: FakeComfy) -> None:
     item = render(server, picture())["outputs"]["2"]["images"][0]
     server.misbehave.endless()
     seen = 0
@@ -719,11 +719,11 @@ def test_history_can_come_after_the_success_event(server: FakeComfy) -> None:
     server.misbehave.history_late(None)
     with socket(server) as ws:
         mine = post(server, picture()).json()["prompt_id"]
-        heard(ws, "execution_success")
+        messages_until(ws, "execution_success")
         assert get(server, f"/history/{mine}") == {}
         assert get(server, f"/api/jobs/{mine}")["status"] == "in_progress"
         server.misbehave.clear()
-        heard(ws, "executing", node=None)
+        messages_until(ws, "executing", node=None)
         assert get(server, f"/history/{mine}")[mine]["status"]["completed"]
 
 
@@ -796,7 +796,7 @@ def test_a_restart_loses_queue_and_history_but_no_file(server: FakeComfy) -> Non
     with socket(server) as ws:
         server.restart()
         with pytest.raises(ConnectionClosed):
-            heard(ws, "never")
+            messages_until(ws, "never")
     for prompt_id in (done["id"], running, waiting):
         assert HTTP.get(f"{server.url}/api/jobs/{prompt_id}").status_code == 404
     assert film(server, done)
@@ -825,7 +825,7 @@ def test_foreign_jobs_wait_in_the_same_queue(server: FakeComfy) -> None:
     assert len(stats["keys"]) == 1
 
 
-def test_renders_take_the_time_asked_and_resaves_none() -> None:
+def test_renders_take_the_time_set_and_resaves_none() -> None:
     with FakeComfy(seconds=lambda graph: 0.4, speed=2) as server:
         server.warm((64, 64, 9, 25))
         render(server, clip(1, "a"))
@@ -838,7 +838,7 @@ def test_renders_take_the_time_asked_and_resaves_none() -> None:
 # -------------------------------------------------------------------------------- process
 
 
-def test_the_process_outlives_a_killed_client_and_is_told_over_http() -> None:
+def test_the_process_outlives_a_killed_client_and_is_set_over_http() -> None:
     with FakeProcess("--seconds", "0", "--token", "X-Token=secret", "--prefix", "/p") as server:
         assert server.url.endswith("/p")
         code = (
@@ -868,7 +868,7 @@ def test_the_process_outlives_a_killed_client_and_is_told_over_http() -> None:
 
 def test_a_film_of_one_run_is_pixel_for_pixel_what_full_encoding_gives() -> None:
     frames = media.one_colour((184, 72), 128, 96, 20)
-    quick, full = media.mp4(frames, Fraction(24), None, {}), media._encode(frames, Fraction(24))
+    quick, full = media.mp4(frames, Fraction(24), None, {}), media.encode(frames, Fraction(24))
 
     def pixels(data: bytes) -> list[bytes]:
         with av.open(io.BytesIO(data)) as container:

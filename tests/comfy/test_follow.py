@@ -1,4 +1,4 @@
-"""Promises of comfy/follow.py: HTTP decides how a prompt ended, and the socket only makes it come sooner."""
+"""Promises of comfy/progress.py: HTTP decides how a prompt ended, and the socket only speeds it up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import Finished, Progress
+from ltxflow.comfy.frames import Finished, Progress
 from ltxflow.comfy.progress import follow
 
 
@@ -43,7 +43,7 @@ def test_following_asks_for_the_one_job_and_nothing_else(server: FakeComfy) -> N
     assert asked == {"/prompt", "/api/jobs/{id}", "/ws"}
 
 
-def test_an_old_server_is_asked_for_its_whole_queue_only_now_and_then() -> None:
+def test_an_old_servers_whole_queue_is_read_only_now_and_then() -> None:
     with FakeComfy(version="0.3.64") as server:
         server.hold()
 
@@ -88,7 +88,7 @@ def test_without_a_word_from_the_socket_polling_still_ends_it(server: FakeComfy,
         assert (await follow(client, ID, poll=FAST)).kind == "done"
 
 
-def test_what_is_new_is_listened_to_before_it_is_asked_for(server: FakeComfy) -> None:
+def test_a_new_prompt_is_watched_before_it_is_requested(server: FakeComfy) -> None:
     @on(server)
     async def _(client: Client) -> None:
         await client.socket.open()
@@ -98,7 +98,7 @@ def test_what_is_new_is_listened_to_before_it_is_asked_for(server: FakeComfy) ->
         await asyncio.sleep(0)
         server.go()
         assert (await following).kind == "done"
-        assert server.stats()["requests"]["GET /api/jobs/{id}"] == 1  # once it was said to be over
+        assert server.stats()["requests"]["GET /api/jobs/{id}"] == 1  # once the socket reported its end
 
 
 def test_an_end_that_came_before_anybody_followed_is_not_waited_for(server: FakeComfy) -> None:
@@ -112,7 +112,7 @@ def test_an_end_that_came_before_anybody_followed_is_not_waited_for(server: Fake
         assert (await follow(client, ID, poll=NEVER, is_new=True)).kind == "done"
 
 
-def test_an_error_of_the_listeners_own_is_not_swallowed(server: FakeComfy) -> None:
+def test_an_error_of_the_callback_is_not_swallowed(server: FakeComfy) -> None:
     def broken(event: Progress) -> None:
         raise ZeroDivisionError
 

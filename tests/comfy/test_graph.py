@@ -1,4 +1,4 @@
-"""Promises of comfy/graph.py: one form for what is one picture, another for every other."""
+"""Promises of comfy/graph.py: graphs of the same picture have one canonical form, others do not."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_formatting_and_comments_of_a_template_do_not_count(tmp_path: Path) -> N
     assert digest(render(other, given)) == digest(render(source, given))
 
 
-def test_nodes_nobody_needs_do_not_count() -> None:
+def test_unused_nodes_do_not_count() -> None:
     made = graph()
     more = {**made, "500": node("PreviewImage", images=["80", 0]), "501": node("LoadImage", image="x.png")}
     assert digest(more) == digest(made)
@@ -232,7 +232,7 @@ def test_shared_nodes_are_walked_once() -> None:
     assert len(canonical_graph(made, {"video": "199"})["nodes"]) == 200
 
 
-def test_circle_is_an_error_that_names_it() -> None:
+def test_cycle_is_an_error_that_names_it() -> None:
     made = {
         "1": node("A", x=["3", 0]),
         "2": node("B", x=["1", 0]),
@@ -241,8 +241,8 @@ def test_circle_is_an_error_that_names_it() -> None:
     }
     with pytest.raises(LtxflowError) as caught:
         canonical_graph(made, {"video": "4"})
-    assert caught.value.problems[0].message == "the graph goes round in a circle: 3 (C) -> 2 (B) -> 1 (A) -> 3 (C)"
-    with pytest.raises(LtxflowError, match="circle"):
+    assert caught.value.problems[0].message == "the links of the graph form a cycle: 3 (C) -> 2 (B) -> 1 (A) -> 3 (C)"
+    with pytest.raises(LtxflowError, match="cycle"):
         canonical_graph({"1": node("A", x=["1", 0])}, {"video": "1"})
 
 
@@ -262,7 +262,7 @@ def test_outputs_are_the_save_nodes_by_title() -> None:
     assert outputs_of(graph(crop=None)) == {"video": "89", "last_frame": "91"}
 
 
-def test_a_source_titled_video_is_no_output() -> None:
+def test_a_source_titled_video_is_not_an_output() -> None:
     made = {
         "1": {**node("LoadVideo", file="x.mp4"), "_meta": {"title": "video"}},
         "2": {**node("SaveVideo", video=["1", 0]), "_meta": {"title": "video"}},
@@ -321,7 +321,7 @@ def test_one_change_is_one_difference(change: dict[str, Any], found: tuple[Any, 
     assert changes(graph(), graph(**change)) == [found]
 
 
-def test_a_lora_put_in_is_added_wherever_it_stands_in_the_chain() -> None:
+def test_an_inserted_lora_is_added_anywhere_in_the_chain() -> None:
     style = {"name": "s", "strength": 1.0}
     added = ("added", "LoraLoaderModelOnly (model)", None, {"lora_name": "s", "strength_model": 1.0})
     for loras in ([style, *LORAS], [LORAS[0], style, LORAS[1]], [*LORAS, style]):

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.comfy import messages as m
+from ltxflow.comfy import frames, replies, untrusted
 from ltxflow.core.errors import LtxflowError
 
 ID = "ce96a76d-ce0f-494e-8276-79123c236e68"
 OTHER = "11111111-2222-5333-8444-555555555555"
 
-# JSON as a hostile server might send it, often with the keys that are looked at
+# JSON as a hostile server might send it, often with the keys that are read
 WORDS = """
     prompt_id number node_errors error errors message details type class_type outputs images filename
     subfolder status status_str messages id execution_status execution_error queue_running queue_pending
@@ -56,7 +56,7 @@ def history(**changes: Any) -> dict[str, Any]:
 
 
 def failed(message: str = "boom\n", kind: str = "RuntimeError") -> dict[str, Any]:
-    told = {
+    error = {
         "prompt_id": ID,
         "node_id": "55",
         "node_type": "SamplerCustomAdvanced",
@@ -67,7 +67,7 @@ def failed(message: str = "boom\n", kind: str = "RuntimeError") -> dict[str, Any
         "timestamp": 1795380684000,
     }
     start = ["execution_start", {"timestamp": 1795380683531}]
-    return {"status_str": "error", "completed": False, "messages": [start, ["execution_error", told]]}
+    return {"status_str": "error", "completed": False, "messages": [start, ["execution_error", error]]}
 
 
 # Text
@@ -75,34 +75,34 @@ def failed(message: str = "boom\n", kind: str = "RuntimeError") -> dict[str, Any
 
 def test_text_loses_escapes_control_and_bidi_characters() -> None:
     nasty = "a\x1b[31mb\x1b[0m\x1b]0;title\x07c\x00\x07\u202ed\ud800e\x9b2Jf\n  g\u2028h"
-    assert m.clean(nasty) == "abcdef g h"
+    assert untrusted.clean(nasty) == "abcdef g h"
 
 
 def test_text_is_cut_to_its_limit_and_shows_it() -> None:
-    assert m.clean("x" * 900, 10) == "x" * 9 + "…"
-    assert m.clean("short", 10) == "short"
+    assert untrusted.clean("x" * 900, 10) == "x" * 9 + "…"
+    assert untrusted.clean("short", 10) == "short"
 
 
 @given(st.text(), st.integers(1, 40))
 def test_text_is_always_one_printable_line_within_its_limit(text: str, limit: int) -> None:
-    shown = m.clean(text, limit)
+    shown = untrusted.clean(text, limit)
     assert len(shown) <= limit
     assert "\n" not in shown
     assert "\x1b" not in shown
     shown.encode()
 
 
-def test_a_web_page_is_no_json_and_will_not_become_any() -> None:
-    with pytest.raises(LtxflowError, match="a web page came") as caught:
-        m.load_json(b"\n <html>sign in</html>")
+def test_a_web_page_is_a_permanent_error() -> None:
+    with pytest.raises(LtxflowError, match="a web page, not JSON") as caught:
+        replies.load_json(b"\n <html>sign in</html>")
     assert not caught.value.transient
     assert "login" in caught.value.problems[0].hint
 
 
 @pytest.mark.parametrize("body", [b'{"a": [1, 2', b"", b"[" * 100_000, b"\xff\xfe", b"1" * 5000])
-def test_a_body_that_is_no_json_may_be_better_next_time(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_transient(body: bytes) -> None:
     with pytest.raises(LtxflowError, match="not JSON") as caught:
-        m.load_json(body)
+        replies.load_json(body)
     assert caught.value.transient
 
 
@@ -110,13 +110,13 @@ def test_a_body_that_is_no_json_may_be_better_next_time(body: bytes) -> None:
 
 
 def test_an_accepted_prompt_has_its_id_and_number() -> None:
-    assert m.parse_reply({"prompt_id": ID, "number": 5.0, "node_errors": {}}) == m.Reply(ID, 5.0)
+    assert replies.parse_reply({"prompt_id": ID, "number": 5.0, "node_errors": {}}) == replies.Reply(ID, 5.0)
 
 
 def test_node_errors_in_an_accepted_prompt_are_problems() -> None:
-    told = {"type": "required_input_missing", "message": "Required input is missing", "details": "codec"}
-    reply = m.parse_reply(
-        {"prompt_id": ID, "number": 1, "node_errors": {"18": {"errors": [told], "class_type": "SaveVideo"}}}
+    error = {"type": "required_input_missing", "message": "Required input is missing", "details": "codec"}
+    reply = replies.parse_reply(
+        {"prompt_id": ID, "number": 1, "node_errors": {"18": {"errors": [error], "class_type": "SaveVideo"}}}
     )
     assert [p.message for p in reply.problems] == ['SaveVideo "18": required input is missing: codec']
 
@@ -132,14 +132,14 @@ def test_a_refusal_names_every_node_in_a_stable_order() -> None:
             "16": {"errors": [missing("av_latent")], "class_type": "LTXVSeparateAVLatent"},
         },
     }
-    assert [p.message for p in m.parse_refusal(body)] == [
+    assert [p.message for p in replies.parse_refusal(body)] == [
         'LTXVSeparateAVLatent "16": required input is missing: av_latent',
         'SaveVideo "18": required input is missing: codec',
         'SaveVideo "18": required input is missing: video',
     ]
 
 
-def test_a_missing_node_class_says_what_to_do() -> None:
+def test_a_missing_node_class_has_a_hint() -> None:
     body = {
         "error": {
             "type": "missing_node_type",
@@ -148,45 +148,45 @@ def test_a_missing_node_class_says_what_to_do() -> None:
         },
         "node_errors": {},
     }
-    (problem,) = m.parse_refusal(body)
+    (problem,) = replies.parse_refusal(body)
     assert problem.message == "node 'My node' not found. The custom node may not be installed.: Node ID '#1'"
     assert "install the node" in problem.hint
 
 
 def test_a_hundred_refused_nodes_are_not_all_listed() -> None:
     errors = {str(n): {"errors": [{"message": f"bad {n}"}], "class_type": "X"} for n in range(100)}
-    problems = m.parse_refusal({"node_errors": errors})
+    problems = replies.parse_refusal({"node_errors": errors})
     assert len(problems) == 21
-    assert problems[-1].message == "and 80 more like these"
+    assert problems[-1].message == "80 more like these"
 
 
 def test_a_refusal_in_plain_words_is_quoted() -> None:
-    assert m.parse_refusal({"error": "Job not found\x1b[2J"})[0].message == "Job not found"
+    assert replies.parse_refusal({"error": "Job not found\x1b[2J"})[0].message == "Job not found"
 
 
 # States
 
 
 def test_a_finished_prompt_lists_its_film_under_images() -> None:
-    state = m.parse_history(ID, history())
+    state = replies.parse_history(ID, history())
     assert state is not None
     assert state.kind == "done"
-    assert state.outputs == (m.OutputFile("89", "b_00002_.mp4", "ltxflow/hook", "output", "images"),)
+    assert state.outputs == (replies.OutputFile("89", "b_00002_.mp4", "ltxflow/hook", "output", "images"),)
     assert state.cached_nodes == ("1", "2")
     assert (state.timings.queued_s, state.timings.ran_s) == (0.5, 1.5)
 
 
-def test_an_empty_history_says_nothing() -> None:
-    assert m.parse_history(ID, {}) is None
+def test_an_empty_history_has_no_state() -> None:
+    assert replies.parse_history(ID, {}) is None
 
 
-def test_a_history_that_is_no_mapping_is_not_taken_for_an_empty_one() -> None:
-    with pytest.raises(LtxflowError, match="no mapping"):
-        m.parse_history(ID, ["surprise"])
+def test_a_history_that_is_not_a_mapping_is_an_error() -> None:
+    with pytest.raises(LtxflowError, match="not a mapping"):
+        replies.parse_history(ID, ["surprise"])
 
 
-def test_a_failed_prompt_tells_the_servers_reason_without_its_traceback() -> None:
-    state = m.parse_history(ID, history(status=failed()))
+def test_a_failed_prompt_has_the_servers_reason_without_its_traceback() -> None:
+    state = replies.parse_history(ID, history(status=failed()))
     assert state is not None
     assert state.kind == "failed"
     assert str(state.error) == 'SamplerCustomAdvanced "55": RuntimeError: boom'
@@ -194,14 +194,14 @@ def test_a_failed_prompt_tells_the_servers_reason_without_its_traceback() -> Non
 
 
 def test_an_error_without_words_still_has_a_reason() -> None:
-    state = m.parse_history(ID, history(status={"status_str": "error"}))
+    state = replies.parse_history(ID, history(status={"status_str": "error"}))
     assert state is not None
     assert str(state.error) == "the server gave no reason"
 
 
 def test_an_interrupted_prompt_is_cancelled_not_failed() -> None:
     interrupted = ["execution_interrupted", {"node_id": "55", "timestamp": 1}]
-    state = m.parse_history(ID, history(status={"status_str": "error", "messages": [interrupted]}))
+    state = replies.parse_history(ID, history(status={"status_str": "error", "messages": [interrupted]}))
     assert state is not None
     assert state.kind == "cancelled"
     assert state.error is None
@@ -213,10 +213,9 @@ def test_temp_files_are_not_outputs() -> None:
         {"filename": "b_00001_.mp4", "subfolder": "", "type": "output"},
         {"filename": "last_00001_.png", "subfolder": "", "type": "output"},
     ]
-    state = m.parse_history(ID, history(outputs={"9": {"images": items, "animated": [True]}}))
+    state = replies.parse_history(ID, history(outputs={"9": {"images": items, "animated": [True]}}))
     assert state is not None
     assert [o.filename for o in state.outputs] == ["b_00001_.mp4", "last_00001_.png"]
-    assert [o.filename for o in m.with_extension(state.outputs, ".MP4")] == ["b_00001_.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -242,18 +241,18 @@ def test_temp_files_are_not_outputs() -> None:
         ("b.mp4", ["x"]),
     ],
 )
-def test_hostile_names_are_refused_and_told_of(filename: Any, subfolder: Any) -> None:
+def test_hostile_names_are_refused_and_listed(filename: Any, subfolder: Any) -> None:
     item = {"filename": filename, "subfolder": subfolder, "type": "output"}
-    state = m.parse_history(ID, history(outputs={"9": {"images": [item]}}))
+    state = replies.parse_history(ID, history(outputs={"9": {"images": [item]}}))
     assert state is not None
     assert state.outputs == ()
     assert len(state.refused) == 1
-    assert m.clean(state.refused[0]) == state.refused[0]
+    assert untrusted.clean(state.refused[0]) == state.refused[0]
 
 
 def test_a_windows_servers_subfolder_is_accepted_as_it_is() -> None:
     item = {"filename": "b.mp4", "subfolder": "ltxflow\\hook", "type": "output"}
-    state = m.parse_history(ID, history(outputs={"9": {"images": [item]}}))
+    state = replies.parse_history(ID, history(outputs={"9": {"images": [item]}}))
     assert state is not None
     assert state.outputs[0].subfolder == "ltxflow\\hook"
 
@@ -263,7 +262,7 @@ def test_a_windows_servers_subfolder_is_accepted_as_it_is() -> None:
     [("pending", "queued"), ("in_progress", "running"), ("paused in 2030", "queued"), (None, "queued")],
 )
 def test_a_job_that_is_known_is_neither_lost_nor_over(status: Any, kind: str) -> None:
-    state = m.parse_job(ID, {"id": ID, "status": status, "create_time": 5})
+    state = replies.parse_job(ID, {"id": ID, "status": status, "create_time": 5})
     assert state.kind == kind
     assert not state.is_over
     assert state.timings.created_ms == 5
@@ -281,33 +280,33 @@ def test_a_job_is_read_like_a_history_entry() -> None:
         "execution_status": entry["status"],
         "workflow": {"prompt": {}},
     }
-    assert m.parse_job(ID, job) == m.parse_history(ID, history())
+    assert replies.parse_job(ID, job) == replies.parse_history(ID, history())
 
 
 def test_a_failed_job_has_its_error_and_a_cancelled_one_none() -> None:
     error = failed()["messages"][1][1]
     job = {"id": ID, "status": "failed", "execution_error": error, "outputs": {}}
-    assert str(m.parse_job(ID, job).error) == 'SamplerCustomAdvanced "55": RuntimeError: boom'
+    assert str(replies.parse_job(ID, job).error) == 'SamplerCustomAdvanced "55": RuntimeError: boom'
     job = {"id": ID, "status": "cancelled", "execution_status": {"status_str": "error"}}
-    assert m.parse_job(ID, job) == m.JobState("cancelled")
+    assert replies.parse_job(ID, job) == replies.JobState("cancelled")
 
 
 def test_another_jobs_state_is_not_taken_for_ours() -> None:
-    with pytest.raises(LtxflowError, match="the server answered with"):
-        m.parse_job(ID, {"id": OTHER, "status": "completed"})
+    with pytest.raises(LtxflowError, match="the answer for job"):
+        replies.parse_job(ID, {"id": OTHER, "status": "completed"})
 
 
 def test_the_queue_is_read_in_the_order_it_runs() -> None:
     rows = [[7.0, "c", {}, {}, []], [-3.0, "a", {}, {}, []], [5, "b", {}, {}, []]]  # heap order
     body = {"queue_running": [[9, "r", {}, {}, []]], "queue_pending": rows}
-    entries = m.parse_queue(body)
+    entries = replies.parse_queue(body)
     assert [e.prompt_id for e in entries] == ["r", "a", "b", "c"]
     assert [e.is_running for e in entries] == [True, False, False, False]
 
 
 def test_an_answer_without_a_queue_is_not_an_empty_queue() -> None:
     with pytest.raises(LtxflowError):
-        m.parse_queue({"detail": "Not Found"})
+        replies.parse_queue({"detail": "Not Found"})
 
 
 def test_the_list_of_jobs_gives_those_that_run_or_wait() -> None:
@@ -317,7 +316,7 @@ def test_the_list_of_jobs_gives_those_that_run_or_wait() -> None:
         {"id": "x", "status": "completed", "priority": 1},
         {"id": "r", "status": "in_progress", "priority": 6},
     ]
-    assert [e.prompt_id for e in m.parse_jobs({"jobs": jobs})] == ["r", "a", "b"]
+    assert [e.prompt_id for e in replies.parse_jobs({"jobs": jobs})] == ["r", "a", "b"]
 
 
 def test_system_stats_are_sizes_in_bytes_and_clean_names() -> None:
@@ -325,20 +324,20 @@ def test_system_stats_are_sizes_in_bytes_and_clean_names() -> None:
         "system": {"comfyui_version": "0.27.0", "python_version": "3.12", "os": "posix", "ram_total": 64},
         "devices": [{"name": "cuda:0 RTX 5090\x1b[0m", "type": "cuda", "vram_total": 32 << 30, "vram_free": 1}],
     }
-    stats = m.parse_stats(body)
+    stats = replies.parse_stats(body)
     assert (stats.version, stats.ram_total) == ("0.27.0", 64)
-    assert stats.devices == (m.Device("cuda:0 RTX 5090", "cuda", 32 << 30, 1),)
+    assert stats.devices == (replies.Device("cuda:0 RTX 5090", "cuda", 32 << 30, 1),)
 
 
 def test_another_service_on_that_port_is_not_comfyui() -> None:
-    with pytest.raises(LtxflowError, match="not ComfyUI"):
-        m.parse_stats({"status": "ok"})
+    with pytest.raises(LtxflowError, match="not from ComfyUI"):
+        replies.parse_stats({"status": "ok"})
 
 
 def test_an_uploads_reference_uses_the_name_the_server_gave() -> None:
     body = {"name": "u (1).png", "subfolder": "ltxflow", "type": "input"}
-    assert m.parse_upload(body) == "ltxflow/u (1).png"
-    assert m.parse_upload({"name": "u.png", "subfolder": "", "type": "input"}) == "u.png"
+    assert replies.parse_upload(body) == "ltxflow/u (1).png"
+    assert replies.parse_upload({"name": "u.png", "subfolder": "", "type": "input"}) == "u.png"
 
 
 @pytest.mark.parametrize(
@@ -346,11 +345,11 @@ def test_an_uploads_reference_uses_the_name_the_server_gave() -> None:
 )
 def test_an_upload_that_went_elsewhere_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(LtxflowError):
-        m.parse_upload(body)
+        replies.parse_upload(body)
 
 
 def test_models_with_control_characters_in_their_names_do_not_exist() -> None:
-    assert m.parse_models(["b.safetensors", "sub/a.safetensors", "x\x1b[2J", 7]) == (
+    assert replies.parse_models(["b.safetensors", "sub/a.safetensors", "x\x1b[2J", 7]) == (
         "b.safetensors",
         "sub/a.safetensors",
     )
@@ -369,9 +368,9 @@ def test_models_with_control_characters_in_their_names_do_not_exist() -> None:
     ],
 )
 def test_out_of_memory_is_recognised_and_not_merely_retried(kind: str, message: str) -> None:
-    error = m.ServerError(kind, message)
-    assert m.is_oom(error)
-    assert not m.is_transient(error)
+    error = replies.ServerError(kind, message)
+    assert replies.is_oom(error)
+    assert not replies.is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -384,18 +383,18 @@ def test_out_of_memory_is_recognised_and_not_merely_retried(kind: str, message: 
         ("SaveVideo", "'avcodec_send_frame()' returned 22", False),
     ],
 )
-def test_a_server_that_cannot_write_is_told_from_a_clip_that_cannot_be_made(
+def test_a_server_that_cannot_write_differs_from_a_clip_that_cannot_be_made(
     node: str, message: str, is_unwritable: bool
 ) -> None:
-    error = m.ServerError("OSError", message, node_type=node)
-    assert m.is_unwritable(error) is is_unwritable
-    assert not m.is_transient(error)
+    error = replies.ServerError("OSError", message, node_type=node)
+    assert replies.is_unwritable(error) is is_unwritable
+    assert not replies.is_transient(error)
 
 
 def test_only_what_may_pass_is_transient() -> None:
-    assert m.is_transient(m.ServerError("RuntimeError", "CUDA error: unspecified launch failure"))
-    assert not m.is_transient(m.ServerError("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"))
-    assert [s for s in (200, 302, 400, 404, 408, 413, 429, 500, 502, 503) if m.is_transient(s)] == [
+    assert replies.is_transient(replies.ServerError("RuntimeError", "CUDA error: unspecified launch failure"))
+    assert not replies.is_transient(replies.ServerError("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"))
+    assert [s for s in (200, 302, 400, 404, 408, 413, 429, 500, 502, 503) if replies.is_transient(s)] == [
         408,
         429,
         500,
@@ -407,25 +406,25 @@ def test_only_what_may_pass_is_transient() -> None:
 # Frames
 
 
-def frame(kind: str, **data: Any) -> tuple[m.Progress, ...]:
-    return m.parse_frame(json.dumps({"type": kind, "data": {"prompt_id": ID, **data}}))
+def frame(kind: str, **data: Any) -> tuple[frames.Progress, ...]:
+    return frames.parse_frame(json.dumps({"type": kind, "data": {"prompt_id": ID, **data}}))
 
 
 def test_a_prompts_frames_become_its_progress() -> None:
-    assert frame("execution_start") == (m.Started(ID),)
-    assert frame("execution_cached", nodes=["1"]) == (m.NodeDone(ID, "1", is_cached=True),)
-    assert frame("executing", node="55") == (m.NodeRunning(ID, "55"),)
-    assert frame("progress", node="55", value=3, max=8) == (m.NodeProgress(ID, "55", 3.0, 8.0),)
-    assert frame("executed", node="89", output={}) == (m.NodeDone(ID, "89"),)
-    assert frame("executing", node=None) == (m.Finished(ID),)
+    assert frame("execution_start") == (frames.Started(ID),)
+    assert frame("execution_cached", nodes=["1"]) == (frames.NodeDone(ID, "1", is_cached=True),)
+    assert frame("executing", node="55") == (frames.NodeRunning(ID, "55"),)
+    assert frame("progress", node="55", value=3, max=8) == (frames.NodeProgress(ID, "55", 3.0, 8.0),)
+    assert frame("executed", node="89", output={}) == (frames.NodeDone(ID, "89"),)
+    assert frame("executing", node=None) == (frames.Finished(ID),)
 
 
-def test_the_cumulative_frame_tells_who_is_done_and_how_far_the_running_one_is() -> None:
+def test_the_cumulative_frame_has_finished_nodes_and_the_progress_of_the_running_one() -> None:
     nodes = {
         "1": {"state": "finished", "value": 1, "max": 1},
         "2": {"state": "running", "value": 0.5, "max": 1},
     }
-    assert frame("progress_state", nodes=nodes) == (m.NodeDone(ID, "1"), m.NodeProgress(ID, "2", 0.5, 1.0))
+    assert frame("progress_state", nodes=nodes) == (frames.NodeDone(ID, "1"), frames.NodeProgress(ID, "2", 0.5, 1.0))
 
 
 def test_success_is_not_yet_finished_for_history_may_be_late() -> None:
@@ -434,14 +433,14 @@ def test_success_is_not_yet_finished_for_history_may_be_late() -> None:
 
 def test_errors_and_interruptions_are_failures() -> None:
     (event,) = frame("execution_error", exception_type="X", exception_message="no\x1b[0m", node_id="5")
-    assert event == m.Failed(ID, m.ServerError("X", "no", "5"))
+    assert event == frames.Failed(ID, replies.ServerError("X", "no", "5"))
     (event,) = frame("execution_interrupted", node_id="5", node_type="K")
-    assert event == m.Failed(ID, m.ServerError("", "interrupted", "5", "K"))
+    assert event == frames.Failed(ID, replies.ServerError("", "interrupted", "5", "K"))
 
 
-def test_the_length_of_the_queue_is_told_without_a_prompt() -> None:
+def test_the_length_of_the_queue_needs_no_prompt() -> None:
     text = '{"type":"status","data":{"status":{"exec_info":{"queue_remaining":2}},"sid":"X"}}'
-    assert m.parse_frame(text) == (m.QueueChanged(2),)
+    assert frames.parse_frame(text) == (frames.QueueChanged(2),)
 
 
 @pytest.mark.parametrize(
@@ -459,30 +458,30 @@ def test_the_length_of_the_queue_is_told_without_a_prompt() -> None:
     ],
 )
 def test_frames_that_make_no_sense_say_nothing(text: str | bytes) -> None:
-    assert m.parse_frame(text) == ()
+    assert frames.parse_frame(text) == ()
 
 
 # Whatever comes
 
 
 @given(ANY_JSON)
-def test_nothing_a_server_says_raises_anything_but_our_error(body: Any) -> None:
+def test_no_reply_raises_anything_but_our_error(body: Any) -> None:
     for parse in (
-        m.parse_reply,
-        m.parse_refusal,
-        m.parse_queue,
-        m.parse_jobs,
-        m.parse_remaining,
-        m.parse_stats,
-        m.parse_upload,
-        m.parse_cancelled,
-        m.parse_models,
-        lambda b: m.parse_history(ID, b),
-        lambda b: m.parse_history(ID, {ID: b}),
-        lambda b: m.parse_job(ID, b),
-        lambda b: m.parse_job(ID, {"id": ID, "status": "failed", "outputs": b, "execution_status": b}),
-        lambda b: m.parse_frame(json.dumps(b)),
-        lambda b: m.parse_frame(json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": b}})),
+        replies.parse_reply,
+        replies.parse_refusal,
+        replies.parse_queue,
+        replies.parse_jobs,
+        replies.parse_remaining,
+        replies.parse_stats,
+        replies.parse_upload,
+        replies.parse_cancelled,
+        replies.parse_models,
+        lambda b: replies.parse_history(ID, b),
+        lambda b: replies.parse_history(ID, {ID: b}),
+        lambda b: replies.parse_job(ID, b),
+        lambda b: replies.parse_job(ID, {"id": ID, "status": "failed", "outputs": b, "execution_status": b}),
+        lambda b: frames.parse_frame(json.dumps(b)),
+        lambda b: frames.parse_frame(json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": b}})),
     ):
         with suppress(LtxflowError):
             parse(body)

@@ -1,4 +1,4 @@
-"""A server's refusal in the words of our own check: same sentence, same node, at the clip's line."""
+"""Promises of comfy/refusals.py: a server's refusal is worded as by our check, at the clip's line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comfy.test_adapt import PLACES, values
-from comfy.test_nodes import NEWEST, NONE, OLDEST, SAMPLES, SERVERS, image_to_video, node, text_to_video, with_
+from comfy.test_checks import NEWEST, NONE, OLDEST, SAMPLES, SERVERS, image_to_video, node, text_to_video, with_
 from fakes.comfyui import MODELS_LTX2
 from fakes.graphs import Validator, with_models
 from hypothesis import given, settings
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph
-from ltxflow.comfy.messages import parse_refusal, parse_reply
 from ltxflow.comfy.refusals import reword
+from ltxflow.comfy.replies import parse_refusal, parse_reply
 from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span
 
@@ -26,7 +26,7 @@ SPAN = Span("film/project.yaml", 7, 9)
 
 
 def refusal(graph: Graph, version: str, exists: bool = True) -> tuple[Problem, ...]:
-    """What the server says of a graph, parsed; nothing when it takes it."""
+    """Return the server's parsed refusal of a graph, () if it accepts it."""
     info = with_models(recorded_info(version), MODELS_LTX2, {})
     error, _, node_errors = Validator(copy.deepcopy(graph), info, lambda name: exists).run(None)
     if error:
@@ -79,13 +79,13 @@ def test_what_only_the_node_knows_is_quoted() -> None:
     (problem,) = reworded(image_to_video(), NEWEST, exists=False)
     assert problem.code == "N118"
     assert problem.message == (
-        "bench: the node refuses its inputs: image - Invalid image file: ltxflow/0123456789abcdef.png "
+        "bench: the node rejects its inputs: image - Invalid image file: ltxflow/0123456789abcdef.png "
         'in node "30" (LoadImage) of template "t2v"'
     )
 
 
 def test_a_list_that_the_server_keeps_to_itself_is_counted() -> None:
-    """Of more than twenty choices it tells the number alone, and the signatures that were kept may be older."""
+    """A list of more than twenty choices is given by its length, and cached signatures may be older."""
     graph = with_({"10.lora_name": "absent.safetensors"})
     body = {
         "error": {"type": "prompt_outputs_failed_validation", "message": "…"},
@@ -115,7 +115,7 @@ def test_the_bounds_that_count_are_those_of_the_server_and_not_of_older_signatur
     reason = problem_.reason  # type: ignore[attr-defined]  # a Refused
     reason.extra["input_config"][1]["min"] = 32
     (problem,) = reword([problem_], with_({"40.width": 0}), SERVERS[OLDEST], template="", span=None, server="bench")
-    assert "smaller than the least allowed, 32" in problem.message
+    assert "below the minimum of 32" in problem.message
 
 
 def test_without_signatures_and_for_strange_reasons_there_is_still_a_sentence() -> None:
@@ -132,7 +132,7 @@ def test_without_signatures_and_for_strange_reasons_there_is_still_a_sentence() 
     found = reword(problems, text_to_video(), None, template="t2v", span=SPAN, server="bench")
     texts = [problem.message for problem in found]
     assert (
-        'bench: the node refuses its inputs: what ever in node "40" (EmptyLTXVLatentVideo) of template "t2v"' in texts
+        'bench: the node rejects its inputs: what ever in node "40" (EmptyLTXVLatentVideo) of template "t2v"' in texts
     )
     assert all("\x1b" not in text for text in texts)
 

@@ -1,4 +1,4 @@
-"""Promises of comfy/transport.py: what a server does wrong is told in our words, within bounds, without our secrets."""
+"""Promises of comfy/transport.py: errors are in our words, bounded, and without secrets."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from fakes.comfyui import FakeComfy
 from ltxflow import __version__
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.messages import Finished, OutputFile, Progress
+from ltxflow.comfy.frames import Finished, Progress
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.replies import OutputFile
 from ltxflow.core.errors import UNREACHABLE, LtxflowError
 
 # Faults of HTTP
@@ -58,7 +59,6 @@ def test_errors_and_resets_are_transient_wherever_they_come(
             client.queue_remaining(),
             client.queue(),
             client.free(),
-            client.features(),
         ):
             error = await fails(asking, transient=True)
             assert str(error).startswith("bench: ")
@@ -95,19 +95,19 @@ def test_a_dripping_answer_is_given_up(server: FakeComfy) -> None:
     run(test)
 
 
-def test_a_server_is_well_again_once_it_answers_what_it_was_too_slow_for(server: FakeComfy) -> None:
+def test_a_server_is_healthy_once_it_answers_the_request_that_timed_out(server: FakeComfy) -> None:
     server.misbehave.dribble("^/object_info$", times=2)
 
     @on(server, timeout_s=0.3)
     async def _(client: Client) -> None:
-        for asking in (client.object_info(), client.is_well()):
+        for asking in (client.object_info(), client.health()):
             error = await fails(asking, transient=True)
-            assert error.problems[0].code == "slow"
-            assert "its answer comes too slowly: " in str(error)
+            assert error.problems[0].code == "C004"
+            assert "the answer is too slow: " in str(error)
             assert error.exit_code == UNREACHABLE
-        assert (await client.is_well()).version == "0.27.0"
+        assert (await client.health()).version == "0.27.0"
         asked = server.stats()["requests"]["GET /object_info"]
-        await client.is_well()
+        await client.health()
         assert server.stats()["requests"]["GET /object_info"] == asked == 3
 
 
@@ -119,14 +119,14 @@ def test_a_slow_answer_that_keeps_coming_is_read_to_its_end(server: FakeComfy) -
         assert "SaveVideo" in await client.object_info()
 
 
-def test_refused_connections_are_told_from_silence() -> None:
+def test_refused_connections_differ_from_silence() -> None:
     async def test() -> None:
         async with Client(Server(f"http://127.0.0.1:{free_port()}")) as client:
             error = await fails(client.system_stats(), transient=True)
-            assert error.problems[0].code == "connection-refused"
+            assert error.problems[0].code == "C018"
         async with Client(Server("http://nowhere.invalid:8188")) as client:
             error = await fails(client.system_stats(), transient=True)
-            assert error.problems[0].code == "no-route"
+            assert error.problems[0].code == "C019"
             assert error.exit_code == UNREACHABLE
 
     run(test)
@@ -175,14 +175,14 @@ def test_no_redirect_is_followed() -> None:
             location = other.replace("http://", f"http://ann:{TOKEN}@") + f"/?t={TOKEN}"
             moved = reply(b"", "302 Found", Location=location)
             async with (
-                speaking(lambda _: moved) as (url, heard),
+                speaking(lambda _: moved) as (url, heads),
                 Client(Server(url, {"X-Token": TOKEN})) as client,
             ):
                 error = await fails(client.system_stats(), transient=False)
                 assert "redirects to" in str(error)
                 assert TOKEN not in str(error)
                 await client.socket.open()
-                assert any(b"GET /ws?clientId=" in head for head in heard)
+                assert any(b"GET /ws?clientId=" in head for head in heads)
             assert not asked
 
     run(test)
@@ -213,19 +213,19 @@ def test_without_the_token_access_is_denied_for_good() -> None:
         @on(server)
         async def _(client: Client) -> None:
             error = await fails(client.system_stats(), transient=False)
-            assert error.problems[0].code == "denied"
+            assert error.problems[0].code == "C008"
             assert "headers_from_env" in error.problems[0].hint
             assert "401" in str(error)
             assert [e async for e in client.socket.watch()] == []  # the socket is given up
 
 
 def echoes(head: bytes) -> list[bytes]:
-    """What a chatty server says with the secrets it was sent: as they are, cut, decoded, spread out."""
+    """Replies that repeat the secrets of the request: whole, cut, decoded, spread out."""
     sent = [h.split(b": ", 1)[1] for h in head.split(b"\r\n") if h.lower().startswith((b"authorization", b"x-"))]
     words = b" ".join(sent).decode()
     node = {"3": {"class_type": words, "errors": [{"type": words, "message": words, "details": words}]}}
     error = {"exception_type": words, "exception_message": words, "node_id": "1"}
-    told: list[Any] = [
+    errors: list[Any] = [
         {"error": words},
         {"error": {"message": words, "details": "x" * 470 + words, "type": "t"}},
         {"error": {"message": "\x00".join(words)}},
@@ -234,7 +234,7 @@ def echoes(head: bytes) -> list[bytes]:
         {"id": ID, "status": "failed", "execution_error": error},
         {"id": words, "status": words},
     ]
-    bodies = [json.dumps(t).encode() for t in told]
+    bodies = [json.dumps(t).encode() for t in errors]
     bodies += [words.encode(), b"<html>" + words.encode(), b"{" + words.encode()]
     statuses = [(n, status) for n in range(len(bodies)) for status in (200, (400, 401, 404, 500)[n % 4])]
     answers = [reply(bodies[n], f"{status} {words}") for n, status in statuses]
@@ -288,18 +288,18 @@ def test_a_header_that_cannot_be_sent_is_refused_unseen() -> None:
 
 def test_requests_name_us_and_no_origin() -> None:
     async def test() -> None:
-        async with speaking(lambda _: reply(b"{}")) as (url, heard), Client(Server(url)) as client:
-            await client.features()
+        async with speaking(lambda _: reply(b"{}")) as (url, heads), Client(Server(url)) as client:
+            await client.object_info()
             await client.socket.open()
-            for head in (h.lower() for h in heard):
+            for head in (h.lower() for h in heads):
                 assert f"user-agent: ltxflow/{__version__}".encode() in head
                 assert b"\r\norigin:" not in head
-            assert any(b"upgrade: websocket" in h.lower() for h in heard)
+            assert any(b"upgrade: websocket" in h.lower() for h in heads)
 
     run(test)
 
 
-def test_no_proxy_of_the_environment_stands_before_loopback(server: FakeComfy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_of_the_environment_is_used_for_loopback(server: FakeComfy, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("NO_PROXY", "no_proxy"):
@@ -313,11 +313,11 @@ def test_no_proxy_of_the_environment_stands_before_loopback(server: FakeComfy, m
 
 
 @pytest.mark.parametrize("proxy", [f"socks5://ann:{TOKEN}@x:1", f"gopher://ann:{TOKEN}@x", "http://x:bad"])
-def test_a_proxy_that_cannot_be_used_is_told_without_its_login(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_a_proxy_that_cannot_be_used_is_reported_without_its_login(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with pytest.raises(LtxflowError, match="proxy that the environment names") as caught:
+    with pytest.raises(LtxflowError, match="the proxy in the environment") as caught:
         Client(Server("http://192.0.2.1:8188"))
     assert "NO_PROXY" in caught.value.problems[0].hint
     assert TOKEN not in str(caught.value)
@@ -333,7 +333,7 @@ def test_a_bad_ca_file_is_named(tmp_path: Path, content: str | None) -> None:
     assert "PEM" in caught.value.problems[0].hint
 
 
-def test_https_to_a_plain_server_says_so(server: FakeComfy) -> None:
+def test_https_to_a_plain_server_is_reported(server: FakeComfy) -> None:
     async def test() -> None:
         async with Client(Server(server.url.replace("http:", "https:"))) as client:
             error = await fails(client.system_stats(), transient=False)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse, watch_writes
 
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
@@ -23,7 +23,7 @@ OLD, NEW = b"old " * 1000, b"new!" * 2000
 @pytest.mark.parametrize("name", ["write_atomic", "copy_into", "move_into"])
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, name: str) -> None:
     path, source = tmp_path / "file", tmp_path / "source"
-    seen = set()
+    contents = set()
 
     def reset() -> None:
         path.write_bytes(OLD)
@@ -40,11 +40,11 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, name: str) ->
     def check() -> None:
         data = path.read_bytes()
         assert data in (OLD, NEW)
-        seen.add(data)
+        contents.add(data)
 
     steps = crash_everywhere(reset, act, check)
     assert steps >= 3
-    assert seen == {OLD, NEW}
+    assert contents == {OLD, NEW}
 
 
 def test_no_temporary_file_stays_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +56,9 @@ def test_no_temporary_file_stays_after_an_error(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize(
     ("code", "hint"),
-    [(errno.ENOSPC, "free some space"), (errno.EACCES, "permission"), (errno.EROFS, "read-only")],
+    [(errno.ENOSPC, "free some space"), (errno.EACCES, "permission"), (errno.EROFS, "writable")],
 )
-def test_what_the_disk_refuses_is_said_with_path_and_hint(
+def test_a_refused_write_names_path_and_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, hint: str
 ) -> None:
     path = tmp_path / "film.mp4"
@@ -83,11 +83,11 @@ def test_mode_is_exact_and_the_umask_decides_without_one(tmp_path: Path) -> None
     assert modes == ["0o444", "0o640", "0o700", "0o700"]
 
 
-def test_make_dir_says_when_a_file_is_in_the_way(tmp_path: Path) -> None:
+def test_make_dir_names_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(LtxflowError) as caught:
         files.make_dir(tmp_path / "a" / "b")
-    assert "move it away" in caught.value.problems[0].hint
+    assert "move away" in caught.value.problems[0].hint
 
 
 # --- append
@@ -149,7 +149,7 @@ def test_a_copy_that_is_not_what_it_should_be_is_not_put_there(tmp_path: Path) -
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(NEW)
     copy.write_bytes(OLD)
-    with pytest.raises(LtxflowError, match="not what it should be"):
+    with pytest.raises(LtxflowError, match="has the sha256"):
         files.copy_into(source, copy, expect=digest_bytes(OLD))
     assert copy.read_bytes() == OLD
     assert sorted(tmp_path.iterdir()) == [copy, source]
@@ -227,7 +227,7 @@ def test_a_file_system_that_can_shares_the_blocks() -> None:
 
 def test_an_append_without_fsync_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr(files, "_before", lambda op, path: done.append(op))
+    watch_writes(monkeypatch, lambda op, path: done.append(op))
     files.append_line(tmp_path / "log", "one", fsync=False)
     assert "fsync" not in done
     files.append_line(tmp_path / "log", "two")
@@ -236,10 +236,10 @@ def test_an_append_without_fsync_waits_for_no_disk(tmp_path: Path, monkeypatch: 
 
 def test_a_signature_is_of_the_file_that_was_written(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    seen = files.write_atomic(path, NEW)
-    assert seen == files.signature(path)
+    signature = files.write_atomic(path, NEW)
+    assert signature == files.signature(path)
     files.write_atomic(path, NEW)
-    assert seen != files.signature(path)
+    assert signature != files.signature(path)
 
 
 def test_a_file_on_another_disk_is_copied_when_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_a_file_on_another_disk_is_copied_when_moved(tmp_path: Path, monkeypatch
 # --- removing
 
 
-def test_what_is_not_there_is_removed_already(tmp_path: Path) -> None:
+def test_removing_a_missing_file_is_fine(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_bytes(b"")
     files.remove(tmp_path / "d" / "f")
@@ -318,10 +318,10 @@ def test_only_what_dead_processes_of_ours_left_is_cleaned(tmp_path: Path) -> Non
     assert files.clean_temps(tmp_path / "nowhere") == 0
 
 
-def test_what_a_killed_write_leaves_can_be_cleaned(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_write_can_be_cleaned(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from ltxflow.core import files\n"
-        "files._before = lambda op, path: os._exit(9) if op == 'replace' else None\n"
+        "files.crash_point = lambda op, path: os._exit(9) if op == 'replace' else None\n"
         "files.write_atomic(Path(sys.argv[1]), b'half')"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "file")], check=False)
@@ -335,7 +335,7 @@ def test_what_a_killed_write_leaves_can_be_cleaned(tmp_path: Path) -> None:
 # --- signatures and data
 
 
-def test_a_signature_tells_an_edit_that_restores_size_and_time(tmp_path: Path) -> None:
+def test_a_signature_reveals_an_edit_that_restores_size_and_time(tmp_path: Path) -> None:
     path = tmp_path / "ref.png"
     path.write_bytes(b"one")
     facts, before = path.stat(), files.signature(path)

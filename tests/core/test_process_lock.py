@@ -1,4 +1,4 @@
-"""The lock of a process: others wait and know for whom; it dies with its process, and locks nobody out."""
+"""The lock of a process: others wait and know its owner; it ends with its process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_second_one_waits_and_knows_for_whom(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
-def test_without_waiting_it_says_who_holds_it(tmp_path: Path) -> None:
+def test_without_waiting_the_error_names_the_owner(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = holder(path)
     assert says(first) == "held"
@@ -104,7 +104,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_file_deleted_under_a_waiter_locks_nobody_out(tmp_path: Path) -> None:
+def test_a_lock_file_deleted_under_a_waiter_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = holder(path)
     assert says(first) == "held"

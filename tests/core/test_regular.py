@@ -1,4 +1,4 @@
-"""What is not a regular file is never waited for, nor read without end; what is no JSON is one kind of error."""
+"""Only regular files are read, and never without end; all invalid JSON is one kind of error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_file_is_read_whole_and_a_link_to_one_too(tmp_path: Path) -> None:
     assert regular.read_bytes(tmp_path / "file", most=len(data)) == data
 
 
-def test_what_is_larger_than_it_can_be_is_not_read(tmp_path: Path) -> None:
+def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 40)  # a hole: it takes no room
     with pytest.raises(OSError, match="larger than 256 MB") as caught:
@@ -29,7 +29,7 @@ def test_what_is_larger_than_it_can_be_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "loop", "link to a device"])
-def test_what_is_no_file_is_damage(tmp_path: Path, kind: str) -> None:
+def test_a_folder_or_fifo_in_a_files_place_is_damage(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "place"
     if kind == "fifo":
         os.mkfifo(place)
@@ -39,12 +39,12 @@ def test_what_is_no_file_is_damage(tmp_path: Path, kind: str) -> None:
         place.symlink_to("place")
     else:
         place.symlink_to("/dev/zero")
-    with pytest.raises(OSError) as caught:  # noqa: PT011 (each kind has a text of its own)
+    with pytest.raises(OSError) as caught:  # noqa: PT011 (each kind has another text)
         regular.read_bytes(place)
     assert regular.is_damage(caught.value)
 
 
-def test_what_cannot_be_read_is_no_damage(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_not_damage(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         regular.read_bytes(tmp_path / "not-there")
     assert not regular.is_damage(caught.value)
@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_no_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[" * 100_000, b"\xff", b"[NaN]", b"[-Infinity]", b"9" * 5000, b"\0"])
-def test_what_is_no_json_is_one_kind_of_error(tmp_path: Path, data: bytes) -> None:
+def test_all_invalid_json_raises_one_kind_of_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(ValueError):  # noqa: PT011
         regular.read_json(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""What timing promises: exact frames, lengths on the grid that cover, and as few changes as possible."""
+"""Timing: exact frames, lengths on the grid that cover, and as few changes as possible."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_times_are_exact(text: str, seconds: Fraction, frames: int) -> None:
         ("١s", '"١s" is not a time', "write frames as 12f or seconds as 0.4s"),
     ],
 )
-def test_a_time_without_its_unit_says_what_to_write(text: str, message: str, hint: str) -> None:
+def test_a_time_without_its_unit_has_a_hint(text: str, message: str, hint: str) -> None:
     with pytest.raises(timing.TimingError) as caught:
         timing.parse_time(text, 25)
     assert (caught.value.message, caught.value.hint) == (message, hint)
@@ -246,7 +246,7 @@ def test_a_longer_narration_changes_the_fewest_lengths(need: int, before: list[i
     assert cost(cut.frames) == min(cost(frames) for frames in possible)
 
 
-asked = st.builds(
+any_request = st.builds(
     LengthRequest,
     name=st.just("a"),
     explicit=st.none() | st.none() | lengths,
@@ -256,13 +256,13 @@ asked = st.builds(
 )
 
 
-@given(st.integers(0, 1500), st.lists(asked, min_size=1, max_size=6), st.integers(0, 60), st.booleans())
+@given(st.integers(0, 1500), st.lists(any_request, min_size=1, max_size=6), st.integers(0, 60), st.booleans())
 def test_every_cut_keeps_its_promises(need: int, asks: list[LengthRequest], crossfade: int, relength: bool) -> None:
     try:
         cut = solve(need, asks, crossfade, LTX2, relength)
     except LengthConflict as refused:
-        said = (refused.message, refused.hint)
-        assert all(said)
+        refusal = (refused.message, refused.hint)
+        assert all(refusal)
         return
     assert_holds(cut, asks, crossfade, LTX2)
 
@@ -284,7 +284,7 @@ def test_a_much_shorter_narration_leaves_a_longer_tail_and_names_relength() -> N
     assert cut.trims == (48, 48)
     assert cut.covered == 214
     assert cut.notes == (
-        "the picture stays 84 frames longer than needed: rendered lengths are kept; `--relength` solves them afresh",
+        "the picture stays 84 frames longer than needed: rendered lengths are kept; `--relength` solves them again",
     )
     assert solve(130, kept([161, 161]), 12, LTX2, relength=True).frames == (97, 97)
 
@@ -340,7 +340,7 @@ def test_no_narration_gives_clips_their_usual_length() -> None:
     assert (cut.frames, cut.trims, cut.notes) == ((121, 97, 161), (0, 0, 0), ())
 
 
-def test_a_scene_that_cannot_be_covered_says_how_many_clips_would() -> None:
+def test_a_scene_that_cannot_be_covered_names_a_sufficient_number_of_clips() -> None:
     with pytest.raises(LengthConflict) as caught:
         solve(700, autos(2), 12, LTX2)
     error = caught.value
@@ -363,18 +363,18 @@ def test_written_lengths_that_are_too_long_are_trimmed_or_refused() -> None:
     assert solve(220, asks, 12, LTX2).trims == (42, 48)
     with pytest.raises(LengthConflict) as caught:
         solve(200, asks, 12, LTX2)
-    assert caught.value.message == "the lengths as written cover 310 frames, 200 are needed"
-    assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails takes 96 at most")
+    assert caught.value.message == "the lengths as written cover 310 frames; 200 are needed"
+    assert caught.value.hint == ("take 14 frames off them, or write `auto`; trimming the tails removes 96 at most")
 
 
 def test_a_length_above_the_model_is_refused() -> None:
-    with pytest.raises(LengthConflict, match='"b" asks for 505 frames, the model makes 497 at most'):
+    with pytest.raises(LengthConflict, match='"b" asks for 505 frames; the model makes 497 at most'):
         solve(600, [LengthRequest("a"), LengthRequest("b", explicit=505)], 12, LTX2)
 
 
 def test_a_clip_shorter_than_its_crossfades_is_refused() -> None:
     asks = [LengthRequest("a", explicit=121), LengthRequest("b", explicit=17), LengthRequest("c", explicit=121)]
-    with pytest.raises(LengthConflict, match='"b" has 17 frames of its own, its crossfades take 24'):
+    with pytest.raises(LengthConflict, match='"b" has 17 frames, and its crossfades take 24'):
         solve(200, asks, 12, LTX2)
 
 

@@ -1,4 +1,4 @@
-"""No write leaves the workspace through a link, reaches `.git`, or follows a link in `.ltxflow`; others are as ever."""
+"""Writes stay in the workspace: through no link, not below `.git`, and `.ltxflow` holds no link."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_dots_are_about_where_a_folder_really_is(work: Path, tmp_path: Path, by_
     assert refusal(lambda: opens(work / ".." / "outside", by_descriptor))[1] == workspace.LINK
 
 
-def test_what_the_user_chose_may_lie_anywhere(work: Path, tmp_path: Path) -> None:
+def test_a_folder_chosen_by_the_user_may_be_anywhere(work: Path, tmp_path: Path) -> None:
     store = link(work / "store", tmp_path / "outside")
     workspace.exempt_writes(store)
     files.write_atomic(store / "blob", "x")
@@ -222,13 +222,13 @@ def test_no_way_to_write_changes_anything_outside(work: Path, tmp_path: Path, ac
 
 
 @pytest.mark.parametrize("act", ["append a line", "append", "lock", "share", "hold"])
-def test_a_fifo_in_a_files_place_is_waited_for_by_nobody(work: Path, act: str) -> None:
+def test_a_fifo_in_a_files_place_blocks_no_write(work: Path, act: str) -> None:
     place = work / "film" / "own" / "file"
     place.parent.mkdir()
     os.mkfifo(place)
     with pytest.raises(LtxflowError, match="a FIFO, not a file") as caught:
         acts(place)[act]()
-    assert "move it away" in caught.value.problems[0].hint
+    assert "move away" in caught.value.problems[0].hint
 
 
 def test_two_that_lock_a_file_with_a_second_name_lock_the_same(work: Path, tmp_path: Path) -> None:

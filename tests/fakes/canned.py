@@ -16,7 +16,7 @@ from ltxflow.core.errors import FAILED, LtxflowError, Problem
 from ltxflow.media.findings import PRINT_FORMAT, PRINTS, WAVES, Findings, FrameRange
 from ltxflow.plan.evaluate import Status
 from ltxflow.steps import ActionContext, Node
-from ltxflow.steps.clip import ClipSpec, expected
+from ltxflow.steps.clip.spec import ClipSpec
 
 VIDEOS = ("video", "published", "uncropped")
 
@@ -46,11 +46,11 @@ class Canned:
             job.facts[name] = facts(node, name) if name in VIDEOS else _picture(f"{name} of {status.key}")
         self.ran.append(node.target)
 
-    def is_under_way(self, key: str) -> bool:
+    def is_submitted(self, key: str) -> bool:
         return False
 
-    def kept(self, key: str) -> None:
-        """What the executor that drives servers hears once a trace is recorded."""
+    def recorded(self, key: str) -> None:
+        """Take part in the protocol of an executor that drives servers."""
 
     async def __aenter__(self) -> Canned:
         return self
@@ -97,7 +97,7 @@ def facts(node: Node, output: str) -> dict[str, Any]:
         frames, fps, size = drawing.frames, drawing.fps, (drawing.width, drawing.height)
     else:
         shot: ClipSpec = node.spec
-        known = expected(shot, "video" if output == "published" else output)
+        known = shot.expected("video" if output == "published" else output)
         frames, fps = known.frames or node.frames, known.fps or shot.fps
         size = known.size or shot.geometry.delivered
     return {

@@ -120,7 +120,7 @@ class FakeComfy:
         self.version_text = version
         self.models = {k: list(v) for k, v in (models or MODELS_LTX2).items()}
         info = object_info or recorded_info(nearest(version))
-        self._info: Graph = json.loads(json.dumps(info)) | (extra_nodes or {})  # tests change it
+        self.classes: Graph = json.loads(json.dumps(info)) | (extra_nodes or {})  # tests change it
         self.prefix, self.token, self.port, self.vram_gb, self.max_body = (
             prefix,
             token,
@@ -139,7 +139,7 @@ class FakeComfy:
         self.worker = Worker(
             self.folders,
             self.misbehave,
-            lambda: self._info,
+            lambda: self.classes,
             self._send,
             self._notify,
             seconds=seconds if callable(seconds) else lambda graph: float(seconds),
@@ -200,7 +200,7 @@ class FakeComfy:
         is the digest of the reachable graph without file prefixes. `gaps`: idle seconds between
         consecutive runs. `requests`: "METHOD path" → count.
         """
-        return self._call(self._stats())
+        return self.call(self._stats())
 
     def wait(self, until: Callable[[Graph], bool], timeout: float = 20) -> Graph:
         """Block until the stats satisfy `until`, and return them. Raise TimeoutError."""
@@ -214,14 +214,14 @@ class FakeComfy:
 
     def restart(self, down: float = 0.0) -> None:
         """Die and come back on the same port: queue, history, cache and temp files are gone, files stay."""
-        self._call(self._restart(down))
+        self.call(self._restart(down))
 
     def stop_listening(self) -> None:
         """Die: connections are cut, new ones refused, memory lost. `listen()` brings it back."""
-        self._call(self._down())
+        self.call(self._down())
 
     def listen(self) -> None:
-        self._call(self._up())
+        self.call(self._up())
 
     def hold(self) -> None:
         """Freeze rendering: no prompt starts, a running one stops where it is. `go()` ends it."""
@@ -232,7 +232,7 @@ class FakeComfy:
 
     def add_foreign(self, count: int = 1, seconds: float = 0.0, *, front: bool = False) -> list[str]:
         """Queue somebody else's prompts; return their ids."""
-        return self._call(self._foreign(count, seconds, front))
+        return self.call(self._foreign(count, seconds, front))
 
     def set_speed(self, speed: float) -> None:
         self.worker.speed = speed
@@ -243,7 +243,7 @@ class FakeComfy:
             sound = media.Sound(math.ceil(Fraction(frames * 25, fps)) * 4 * 240 - 720)
             media.mp4(media.one_colour((128, 128), width, height, frames), Fraction(fps), sound, {})
 
-    def _call(self, coroutine: Any) -> Any:
+    def call(self, coroutine: Any) -> Any:
         if self._loop and self._loop.is_running():
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
         return asyncio.run(coroutine)
@@ -497,7 +497,7 @@ class FakeComfy:
             kind = CLASSIFY.get(file.suffix)
             if kind:
                 files[kind].append(file.name)
-        return with_models(self._info, models, files)
+        return with_models(self.classes, models, files)
 
     async def _post_prompt(self, request: web.Request) -> web.StreamResponse:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ltxflow.models.geometry import geometry
 from ltxflow.models.load import load_profile
-from ltxflow.steps.clip import second_stage
+from ltxflow.steps.clip.spec import second_stage
 
 FILES = {
     "checkpoint": "ltx-2-19b-dev-fp8.safetensors",

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from fakes.speech import Answer, Asked, FakeSpeech, _error
+from fakes.speech import Answer, Asked, FakeSpeech, error
 
 # Of nodes that are recorded for tests; a person's own would load Flux or SDXL.
 TEMPLATE = """\
@@ -66,16 +66,16 @@ class FakeImages(FakeSpeech):
         super().__init__(key)
         self.declines, self.sends_url = declines, sends_url
 
-    def _reply(self, asked: Asked) -> Answer:
-        if self._answers:
-            return self._answers.popleft()
+    def reply(self, asked: Asked) -> Answer:
+        if self.answers:
+            return self.answers.popleft()
         if self.key and asked.key != self.key:
-            return _error(401, f"Incorrect API key provided: {asked.key}.")
+            return error(401, f"Incorrect API key provided: {asked.key}.")
         if asked.path != "/v1/images/generations":
-            return _error(404, f"Invalid URL (POST {asked.path})")
+            return error(404, f"Invalid URL (POST {asked.path})")
         unknown = next((name for name in self.declines if name in asked.body), None)
         if unknown:
-            return _error(400, f"Unknown parameter: '{unknown}'.")
+            return error(400, f"Unknown parameter: '{unknown}'.")
         width, height = map(int, asked.body["size"].split("x"))
         made = png(f"{asked.body['prompt']} {asked.body.get('seed')}", (width, height))
         entry: dict[str, Any] = {"b64_json": base64.b64encode(made).decode()}

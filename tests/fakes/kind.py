@@ -8,7 +8,8 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Key, Output, digest_json
 from ltxflow.core.errors import Span
-from ltxflow.steps import Node
+from ltxflow.core.target import Target
+from ltxflow.steps import USUAL, Node
 from ltxflow.store.traces import Trace
 
 SPAN = Span("project.yaml", 7, 3)
@@ -18,6 +19,9 @@ class FakeStep(ModuleType):
     """Its action is the node's fields and the digests of its inputs. `version` may be set."""
 
     KIND, VERSION, POOL, SOURCE = "fake", "1", "cpu", "fake"
+    CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = (
+        each if isinstance(each, Mapping) else staticmethod(each) for each in USUAL
+    )
 
     def action(self, node: Node, inputs: Mapping[str, Output]) -> Action:
         digests = {name: output.digest for name, output in inputs.items()}
@@ -34,7 +38,7 @@ def node(target: str, needs: Mapping[str, str] | None = None, **fields: Any) -> 
     """`hook/a` → the node clip:hook/a@1; `needs` maps an input's name to a target such as hook/b."""
     at = target if "@" in target else f"{target}@1"
     sources = {name: f"clip:{need if '@' in need else f'{need}@1'}" for name, need in (needs or {}).items()}
-    return Node(f"clip:{at}", "fake", fields or {"prompt.text": target}, 121, sources, SPAN)
+    return Node(Target(f"clip:{at}"), "fake", fields or {"prompt.text": target}, 121, sources, SPAN)
 
 
 class Shelf:

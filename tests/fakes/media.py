@@ -241,20 +241,20 @@ def _packet(packet: av.Packet, index: int, fps: Fraction, data: bytes | None) ->
 def _video(frames: Frames, fps: Fraction) -> tuple[bytes, bytes | None]:
     """Return a film and, if it is a skeleton of another tint, the bytes to put in its first frame's place."""
     if len(frames.runs) > 1:
-        return _encode(frames, fps), None
+        return encode(frames, fps), None
     run = frames.runs[0]
     bucket = -(-run.count // BUCKET) * BUCKET
     shape = f"{frames.width}x{frames.height}@{fps.numerator}-{fps.denominator}"
     skeleton = _cached(
         f"{shape}_{run.first}+{bucket}.mp4",
-        lambda: _encode(one_colour((128, 128), frames.width, frames.height, bucket, run.first), fps),
+        lambda: encode(one_colour((128, 128), frames.width, frames.height, bucket, run.first), fps),
     )
-    first = _encode(one_colour(run.colour, frames.width, frames.height, 1, run.first), fps)
+    first = encode(one_colour(run.colour, frames.width, frames.height, 1, run.first), fps)
     with av.open(io.BytesIO(first)) as source:
         return skeleton, bytes(next(p for p in source.demux(video=0) if p.size))
 
 
-def _encode(frames: Frames, fps: Fraction) -> bytes:
+def encode(frames: Frames, fps: Fraction) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
         container.flags |= BITEXACT

@@ -57,7 +57,7 @@ class FakeSpeech:
         self.key = key
         self.asked: list[Asked] = []
         self.silent = threading.Event()  # set: requests are taken and not answered
-        self._answers: deque[Answer] = deque()
+        self.answers: deque[Answer] = deque()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._over = threading.Event()
@@ -69,7 +69,7 @@ class FakeSpeech:
     def answer(self, status: int, body: bytes | dict[str, Any] = b"", **headers: str) -> None:
         """Queue what the next request gets, whatever it asks."""
         data = json.dumps(body).encode() if isinstance(body, dict) else body
-        self._answers.append(Answer(status, data, {name.replace("_", "-"): text for name, text in headers.items()}))
+        self.answers.append(Answer(status, data, {name.replace("_", "-"): text for name, text in headers.items()}))
 
     def __enter__(self) -> FakeSpeech:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -82,16 +82,16 @@ class FakeSpeech:
         self._server.shutdown()
         self._server.server_close()
 
-    def _reply(self, asked: Asked) -> Answer:
-        if self._answers:
-            return self._answers.popleft()
+    def reply(self, asked: Asked) -> Answer:
+        if self.answers:
+            return self.answers.popleft()
         if self.key and asked.key != self.key:
-            return _error(401, f"Incorrect API key provided: {asked.key}.")
+            return error(401, f"Incorrect API key provided: {asked.key}.")
         if asked.path != "/v1/audio/speech":
-            return _error(404, f"Invalid URL (POST {asked.path})")
+            return error(404, f"Invalid URL (POST {asked.path})")
         missing = [name for name in ("model", "input", "voice") if not asked.body.get(name)]
         if missing:
-            return _error(400, f"Missing required parameter: '{missing[0]}'.")
+            return error(400, f"Missing required parameter: '{missing[0]}'.")
         letters = sum(char.isalnum() for char in asked.body["input"])
         return Answer(200, tone(LETTER_S * letters / asked.body.get("speed", 1)), {"Content-Type": "audio/wav"})
 
@@ -106,7 +106,7 @@ class FakeSpeech:
                 if fake.silent.is_set():
                     fake._over.wait()
                     return
-                answer = fake._reply(asked)
+                answer = fake.reply(asked)
                 self.send_response(answer.status)
                 for name, text in answer.headers.items():
                     self.send_header(name, text)
@@ -120,6 +120,6 @@ class FakeSpeech:
         return Handler
 
 
-def _error(status: int, message: str) -> Answer:
+def error(status: int, message: str) -> Answer:
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
     return Answer(status, json.dumps(body).encode(), {"Content-Type": "application/json"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from live.server import FPS, FRAMES, SIZE, URL, Live
+from harness.live import FPS, FRAMES, SIZE, URL, Live
 
 
 @pytest.fixture(scope="session")

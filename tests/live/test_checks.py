@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 import pytest
-from live.server import Live
+from harness.live import Live
 
 from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from fakes import media
 from fakes.contexts import context
-from film import canned
-from live.server import Live, new_id
+from harness.live import Live, new_id
+from harness.media import canned
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.messages import Finished, JobState, NodeRunning, Progress, Started
+from ltxflow.comfy.frames import Finished, NodeRunning, Progress, Started
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 from ltxflow.farm.transfer import with_nonce
@@ -281,5 +282,5 @@ def test_a_file_that_is_gone_is_told_apart(live: Live, into: Path) -> None:
 
     with pytest.raises(LtxflowError) as caught:
         live.ask(work)
-    assert caught.value.problems[0].code == "output-gone"
+    assert caught.value.problems[0].code == "C013"
     assert not into.exists()

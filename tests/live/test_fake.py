@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from fakes.comfyui import FakeComfy, nearest
-from live.record_nodes import PROSE
-from live.server import Live
+from fakes.record_nodes import PROSE
+from harness.live import Live
 from websockets.asyncio.client import connect
 
 from ltxflow.comfy.signatures import versions

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
-from film import Film, canned, prompt
-from live.server import Live
+from harness.film import Film, prompt
+from harness.live import Live
+from harness.media import canned
 from PIL import Image
 
-from ltxflow.comfy.inventory import find_name
-from ltxflow.farm.capabilities import holding_of, lacks
+from ltxflow.farm.capabilities import files_of, missing_from
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.models.load import shipped_profiles
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 
 PROFILES = {profile.name: profile for profile in shipped_profiles()}
 SEED = random.randrange(2**31)  # a server that ran this before would hand out what it has
@@ -25,10 +25,12 @@ MADE = {"t2v": 17, "i2v": 17, "flf2v": 17, "keyframes": 17, "extend": 25, "still
 
 def _missing(live: Live, profile: Profile) -> list[str]:
     """What the server lacks for a film of this model; which precision it has does not matter."""
-    holding = live.ask(lambda client: holding_of(client, [profile]))
+    holding = live.ask(lambda client: files_of(client, [profile]))
     upscaler = profile.models["temporal_upscaler"]
     has = any(upscaler.find(each, holding.listed(upscaler.folder)) for each in upscaler.order)
-    return lacks(profile, holding) + ([] if has else [f"{upscaler.folder}/{upscaler.weights[upscaler.order[0]][0]}"])
+    return missing_from(holding, profile) + (
+        [] if has else [f"{upscaler.folder}/{upscaler.weights[upscaler.order[0]][0]}"]
+    )
 
 
 def _write(film: Film, live: Live, profile: str, size: tuple[int, int], *ids: str) -> None:
@@ -90,7 +92,7 @@ def test_a_film_of_every_kind_comes_out_as_it_is_written(name: str, live: Live, 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_clip_that_a_video_guides_comes_out_as_it_is_written(name: str, live: Live, film: Film) -> None:
     missing, lora = _missing(live, PROFILES[name]), PROFILES[name].control_loras["canny"]
-    if find_name(lora, live.ask(lambda client: client.models("loras"))) is None:
+    if not matching_files([lora], live.ask(lambda client: client.models("loras"))):
         missing.append(f"loras/{lora}")
     if missing:
         pytest.skip(f"the server has no {', '.join(missing)}")

@@ -10,20 +10,19 @@ from typing import Any
 import pytest
 from fakes import media
 from fakes.contexts import context
-from film import canned
-from live.server import Live, new_id
+from harness.live import Live, new_id
+from harness.media import canned
 
 from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.graph import OUTPUTS, outputs_of
-from ltxflow.comfy.inventory import find_name
 from ltxflow.comfy.progress import follow
 from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.farm.transfer import SOUND_SLACK_S
 from ltxflow.media.image import read_image
 from ltxflow.media.probe import probe_mp4
 from ltxflow.models.load import shipped_profiles
-from ltxflow.models.profile import Profile
+from ltxflow.models.profile import Profile, matching_files
 from ltxflow.steps import reference
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import read_templates
@@ -94,7 +93,7 @@ async def _graph(client: Client, live: Live, profile: Profile, case: Case) -> tu
         pytest.skip(f"the server has no node {', '.join(lacking)}")
     found = await _models(client, profile)
     loras = await client.models("loras")
-    control = find_name(profile.control_loras["canny"], loras) or ""
+    control = next(iter(matching_files([profile.control_loras["canny"]], loras)), "")
     told = context(case.template, case.quality, f"{wanted[0]}x{wanted[1]}", case.stages, profile.name)
     decoded = told["decoded_width"], told["decoded_height"]
     still = media.png(media.one_colour((40, 90), *decoded, 1), {})

@@ -28,7 +28,7 @@ def _write_video(
     movflags: str = "use_metadata_tags+faststart",
     tags: dict[str, str] | None = None,
 ) -> Path:
-    """Every frame is a grey of its own, in noise that gives the file some bytes."""
+    """Every frame has a different grey, with noise that gives the file some bytes."""
     noise = np.random.default_rng(7).integers(0, 60, (size[1], size[0], 3), np.uint8)
     with av.open(str(path), "w", format="mp4", options={"movflags": movflags}) as container:
         for name, text in (PROMPT_TAG if tags is None else tags).items():

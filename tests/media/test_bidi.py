@@ -1,4 +1,4 @@
-"""Which way letters run, held against FriBidi, which Pillow's Raqm lays whole lines out with."""
+"""Levels of letters, compared with FriBidi, which Pillow's Raqm uses for whole lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def whole() -> ImageFont.FreeTypeFont:
 
 
 def by_levels(text: str, base: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A line as its levels say, each piece by itself."""
+    """Draw a line by its levels, each piece separately."""
     numbered = zip(text, levels(text, base), strict=True)
     pieces = [(level, "".join(c for c, _ in group)) for level, group in groupby(numbered, lambda of: of[1])]
     canvas = Image.new("L", (3000, 120))
@@ -55,7 +55,7 @@ def differs(one: Image.Image, other: Image.Image) -> float:
 
 
 @pytest.mark.parametrize("base", [0, 1])
-def test_lines_of_all_sorts_stand_as_fribidi_sets_them(base: int, whole: ImageFont.FreeTypeFont) -> None:
+def test_mixed_lines_are_set_as_by_fribidi(base: int, whole: ImageFont.FreeTypeFont) -> None:
     chance = random.Random(base)
     for _ in range(150):
         text = "".join(chance.choice(WORDS) + chance.choice(SIGNS) for _ in range(chance.randint(1, 7))).strip()

@@ -84,7 +84,7 @@ def test_sound_that_is_taken_over_keeps_its_place(write_video: Write, tmp_path: 
     ("suffix", "codec", "sound"), [(".webm", "vp9", "opus"), (".webm", "av1", "opus"), (".mkv", "av1", "aac")]
 )
 @pytest.mark.parametrize("fps", [Fraction(24), Fraction(24000, 1001)], ids=str)
-def test_what_browsers_may_not_play_is_encoded_again(
+def test_codecs_that_browsers_may_not_play_are_encoded_again(
     suffix: str, codec: str, sound: str, fps: Fraction, tmp_path: Path
 ) -> None:
     file = tmp_path / f"a{suffix}"
@@ -126,7 +126,7 @@ def test_a_film_without_sound_gets_a_silent_track_as_long_as_it_is(
     assert not samples(tmp_path / "out.mp4").any()
 
 
-def test_what_was_converted_can_be_stripped_and_decoded(tmp_path: Path) -> None:
+def test_a_converted_video_can_be_stripped_and_decoded(tmp_path: Path) -> None:
     file = tmp_path / "a.webm"
     file.write_bytes(media.film(FILM, Fraction(25), media.Sound(24000), {}, "webm", "vp9"))
     convert_to_mp4(file, tmp_path / "out.mp4")
@@ -136,7 +136,7 @@ def test_what_was_converted_can_be_stripped_and_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no video at all" * 100, b"\x1aE\xdf\xa3" + bytes(400)])
-def test_what_is_no_video_is_an_error(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_an_error(data: bytes, tmp_path: Path) -> None:
     file = tmp_path / "a.webm"
     file.write_bytes(data)
     with pytest.raises(LtxflowError) as caught:

@@ -22,7 +22,7 @@ def test_the_last_frame_is_the_last(clip):
 
 
 @pytest.mark.parametrize("index", [41, 4000, -1])
-def test_there_is_no_frame_beyond_the_last(clip, index):
+def test_a_frame_beyond_the_last_is_refused(clip, index):
     with pytest.raises(LtxflowError, match=f"no frame {index}"):
         frame_at(clip, index)
 
@@ -44,7 +44,7 @@ def test_a_hole_that_the_probe_cannot_see_does_not_decode(clip, tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"\0\0\0\x18ftypisom"])
-def test_what_is_no_video_is_refused(tmp_path, data):
+def test_a_file_that_is_not_a_video_is_refused(tmp_path, data):
     path = tmp_path / "x.mp4"
     path.write_bytes(data)
     for reads in (last_frame, decode_count):
@@ -52,6 +52,6 @@ def test_what_is_no_video_is_refused(tmp_path, data):
             reads(path)
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(LtxflowError, match="there is no video"):
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(LtxflowError, match="no video"):
         last_frame(tmp_path / "gone.mp4")

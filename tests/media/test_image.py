@@ -132,7 +132,7 @@ def test_a_broken_profile_is_noted_and_ignored(tmp_path):
 
 @pytest.mark.parametrize(("ink", "plain"), [((20, 20, 20), "white"), ((250, 250, 250), "black")])
 def test_see_through_parts_contrast_with_what_is_seen(tmp_path, ink, plain):
-    picture = Image.new("RGBA", (20, 20), (255, 0, 0, 0))  # red that nobody sees
+    picture = Image.new("RGBA", (20, 20), (255, 0, 0, 0))  # invisible red
     picture.paste((*ink, 255), (5, 5, 15, 15))
     path = saved(tmp_path / "logo.png", picture)
     assert pixel(path) == ((255, 255, 255) if plain == "white" else (0, 0, 0))
@@ -177,7 +177,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, recwarn, size):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_of(*size))  # there is nothing in it to decode: reaching that would be "damaged"
     code, message = refused(path)
-    assert code == "too-large"
+    assert code == "M013"
     assert "at most 80" in message
     assert not recwarn.list
 
@@ -186,7 +186,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, recwarn, size):
 def test_a_picture_cut_short_is_refused(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}", gradient(600, 400))
     path.write_bytes(path.read_bytes()[:-300])
-    assert refused(path)[0] in ("damaged", "unreadable")
+    assert refused(path)[0] in ("M004", "M002")
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,14 @@ def test_a_picture_cut_short_is_refused(tmp_path, suffix):
         (b"just words", "not a picture"),
     ],
 )
-def test_what_is_no_picture_is_called_by_its_name(tmp_path, data, word):
+def test_other_files_are_named_by_kind(tmp_path, data, word):
     path = tmp_path / "a.png"
     path.write_bytes(data)
     assert word in refused(path)[1]
 
 
-def test_missing_files_and_folders_are_told_apart(tmp_path):
-    assert refused(tmp_path / "gone.png")[0] == "missing"
+def test_missing_files_and_folders_are_distinguished(tmp_path):
+    assert refused(tmp_path / "gone.png")[0] == "M001"
     (tmp_path / "folder").mkdir()
     assert "is a folder" in refused(tmp_path / "folder")[1]
 
@@ -249,12 +249,12 @@ def test_a_picture_of_the_right_size_is_not_resampled(tmp_path):
     assert prepare_image(path, (96, 64)) == prepare_image(path, (96, 64))
 
 
-def test_a_picture_that_changed_meanwhile_is_refused(tmp_path):
+def test_a_picture_that_changed_since_is_refused(tmp_path):
     path = saved(tmp_path / "a.png", gradient())
     facts = read_image(path)
     prepare_image(path, (32, 32), expect=facts.pixels)
     saved(path, gradient().transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    with pytest.raises(LtxflowError, match=r'"a\.png" changed while the film was being built') as caught:
+    with pytest.raises(LtxflowError, match=r'"a\.png" changed during the build') as caught:
         prepare_image(path, (32, 32), expect=facts.pixels)
     assert caught.value.problems[0].hint
 
@@ -264,14 +264,14 @@ def test_a_picture_that_changed_meanwhile_is_refused(tmp_path):
     [
         ((1536, 1024), "cover", []),
         ((1500, 1024), "cover", []),
-        ((1024, 1536), "cover", ["56% of it is cut off (top and bottom)", "enlarged 1.50x"]),
+        ((1024, 1536), "cover", ["56% of it is cut off (top and bottom)", "upscaled 1.50×"]),
         ((4000, 1024), "cover", ["62% of it is cut off (left and right)"]),
         ((1024, 1536), "contain", ["56% of 1536x1024 becomes black bars"]),
         ((3000, 1000), "stretch", ["distorted 2.00x"]),
-        ((768, 512), "cover", ["enlarged 2.00x"]),
+        ((768, 512), "cover", ["upscaled 2.00×"]),
     ],
 )
-def test_what_a_fit_loses_is_said(source, fit, words):
+def test_losses_of_a_fit_are_described(source, fit, words):
     found = fit_warnings(ImageFacts("", *source), (1536, 1024), fit)
     assert len(found) == len(words)
     assert all(word in text for word, text in zip(words, found, strict=True))

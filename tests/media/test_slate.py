@@ -57,7 +57,7 @@ def picture(tmp_path):
         ((128, 128), 1, 3),
     ],
 )
-def test_a_slate_is_as_long_and_as_large_as_asked(tmp_path, size, fps, frames):
+def test_a_slate_has_the_requested_length_and_size(tmp_path, size, fps, frames):
     path = drawn(tmp_path, replace(SPEC, width=size[0], height=size[1], fps=fps, frames=frames))
     facts = probe_mp4(path)
     seconds = frames / Fraction(fps)
@@ -66,7 +66,7 @@ def test_a_slate_is_as_long_and_as_large_as_asked(tmp_path, size, fps, frames):
     assert decode_count(path) == frames
 
 
-def test_every_frame_says_its_number(tmp_path):
+def test_every_frame_shows_its_number(tmp_path):
     numbers = [read_frame_number(picture, SPEC) for picture in decoded(drawn(tmp_path))]
     assert numbers == list(range(33))
 
@@ -169,10 +169,10 @@ def test_any_text_fits_any_size(picture, size, words):
         assert draw_card(spec, reference).size == size
 
 
-def test_progress_is_told(tmp_path):
-    seen = []
-    draw_slate(replace(SPEC, frames=3), tmp_path / "a.mp4", progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+def test_progress_is_reported(tmp_path):
+    reported = []
+    draw_slate(replace(SPEC, frames=3), tmp_path / "a.mp4", progress=lambda done, of: reported.append((done, of)))
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(("frame", "frames", "text"), [(0, 121, "00:00"), (42, 121, "01:17"), (1600, 1601, "01:04:00")])
@@ -199,7 +199,7 @@ def test_a_place_that_cannot_be_written_is_our_error(tmp_path):
 
 
 @pytest.mark.skipif(not can_shape(), reason="Pillow has no Raqm here: apt install libfribidi0")
-def test_a_prompt_read_from_the_right_stands_on_the_right_of_its_column() -> None:
+def test_a_prompt_read_from_the_right_is_aligned_right() -> None:
     def ink(prompt: str) -> float:
         """Where the light of a prompt is, in the middle, as a share of the width."""
         cards = [np.asarray(draw_card(replace(SPEC, prompt=text, camera="")), dtype=int) for text in (prompt, "")]

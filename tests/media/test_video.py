@@ -1,4 +1,4 @@
-"""Videos of any kind: what they show, and the part of one that a clip reads, exact to the frame and the sample."""
+"""Videos of any kind: their facts, and the part of one that a clip reads, exact to the frame and the sample."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def refused(path: Path) -> str:
         probe_video(path)
     (problem,) = caught.value.problems
     assert path.name in problem.message
-    assert problem.hint or problem.code == "missing"
+    assert problem.hint or problem.code == "M001"
     return problem.message
 
 
@@ -135,7 +135,7 @@ def looks_like(found: NDArray[np.uint8], colour: tuple[int, int, int]) -> bool:
 # --- what they show
 
 
-def test_a_plain_mp4_is_told_as_its_index_tells_it(tmp_path: Path) -> None:
+def test_a_plain_mp4_has_the_facts_of_its_index(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4")
     facts = probe_video(path)
     assert facts["is_plain"]
@@ -154,7 +154,7 @@ def test_a_plain_mp4_is_told_as_its_index_tells_it(tmp_path: Path) -> None:
         ("a.ts", "libx264", "yuv420p", {}),
     ],
 )
-def test_what_cameras_and_editors_write_is_read(
+def test_videos_of_cameras_and_editors_are_read(
     tmp_path: Path, name: str, codec: str, pixels: str, options: dict[str, str]
 ) -> None:
     path = write(tmp_path / name, codec=codec, pixels=pixels, **options)
@@ -204,7 +204,7 @@ def _narrow(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_varying_rate_is_no_plain_one(tmp_path: Path) -> None:
+def test_a_varying_rate_is_not_plain(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", stamps=[0, 40, 80, 200, 240, 1000, 1040])
     facts = probe_video(path)
     assert (facts["frames"], facts["is_plain"]) == (7, False)
@@ -285,7 +285,7 @@ def test_the_window_is_filled_and_the_rest_mirrors_it(tmp_path: Path) -> None:
     assert np.abs(last[16:80].astype(int) - inner).mean() < 2  # pixel by pixel: it was not scaled
 
 
-def test_what_is_over_is_cut_off_at_both_sides(tmp_path: Path) -> None:
+def test_both_sides_are_cropped(tmp_path: Path) -> None:
     last = pictures(prepared(write(tmp_path / "a.mp4", picture=quarters()), size=(64, 64)))[-1]
     corners = [last[8, 8], last[8, -8], last[-8, 8], last[-8, -8]]
     assert all(map(looks_like, corners, (RED, GREEN, BLUE, WHITE)))
@@ -357,7 +357,7 @@ def _fill(container: Any) -> None:
     container.mux(video.encode(None))
 
 
-def test_what_does_not_decode_where_it_is_needed_is_refused(tmp_path: Path) -> None:
+def test_a_video_that_does_not_decode_where_needed_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4")
     data = bytearray(path.read_bytes())
     end = data.index(b"moov") - 4
@@ -376,19 +376,19 @@ def test_what_does_not_decode_where_it_is_needed_is_refused(tmp_path: Path) -> N
         ("a.mp4", b"", '"a.mp4" is empty'),
         ("a.mp4", b"<html>not found</html>", '"a.mp4" is a web page, not a video'),
         ("a.mp4", b"\x89PNG\r\n\x1a\n" + bytes(200), '"a.mp4" is a picture, not a video'),
-        ("a.txt", b"nothing at all", '"a.txt" is damaged, or no video'),
-        ("a.mp4", b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n", '"a.mp4" is damaged, or no video'),
-        ("a.mp4", b"ffconcat version 1.0\nfile a.mov\n", '"a.mp4" is damaged, or no video'),
+        ("a.txt", b"nothing at all", '"a.txt" is damaged, or not a video'),
+        ("a.mp4", b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n", '"a.mp4" is damaged, or not a video'),
+        ("a.mp4", b"ffconcat version 1.0\nfile a.mov\n", '"a.mp4" is damaged, or not a video'),
     ],
 )
-def test_what_is_no_video_is_refused(tmp_path: Path, name: str, data: bytes, says: str) -> None:
+def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path, name: str, data: bytes, says: str) -> None:
     write(tmp_path / "a.mov")  # what a playlist could name
     path = tmp_path / name
     path.write_bytes(data)
     assert refused(path) == says
 
 
-def test_a_sound_with_a_cover_is_no_video(tmp_path: Path) -> None:
+def test_a_sound_with_a_cover_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "a.m4a"
     with av.open(str(path), "w", format="mp4") as container:
         sound = container.add_stream("aac", rate=48000, layout="mono")
@@ -397,4 +397,4 @@ def test_a_sound_with_a_cover_is_no_video(tmp_path: Path) -> None:
         container.mux(sound.encode(block))
         container.mux(sound.encode(None))
     assert refused(path) == '"a.m4a" has no picture'
-    assert refused(tmp_path / "nowhere.mp4") == 'there is no video "nowhere.mp4"'
+    assert refused(tmp_path / "nowhere.mp4") == 'no video "nowhere.mp4"'

@@ -103,7 +103,7 @@ def test_a_streamed_wav_whose_header_lies_is_read_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>no sound</html>", tone(0, RATE, 0)])
-def test_what_is_no_sound_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_sound_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.wav").write_bytes(data)
     with pytest.raises(LtxflowError, match=r'"a\.wav"') as error:
         canonical(tmp_path / "a.wav", tmp_path / "b.wav")
@@ -127,7 +127,7 @@ def test_silences_are_found_at_the_ends_and_between() -> None:
     assert near(found, (0, 0.2), (0.7, 1.0), (1.4, 1.65))
 
 
-def test_a_stop_inside_a_word_is_no_silence() -> None:
+def test_a_stop_inside_a_word_is_not_a_silence() -> None:
     assert silences(speech(0.5, 0.06, 0.5)) == ()
 
 
@@ -136,7 +136,7 @@ def test_hiss_counts_as_silence_however_loud_the_voice(level: float) -> None:
     assert near(silences(speech(1.0, 0.3, 1.0, level=level, hiss=level / 50)), (1.0, 1.3))
 
 
-def test_what_is_silent_all_over_is_one_silence() -> None:
+def test_a_completely_silent_sound_is_one_silence() -> None:
     voice = Voice(np.zeros(RATE, np.int16), RATE)
     assert silences(voice) == ((0, RATE),)
     assert sounding(voice) == (0, RATE)
@@ -175,7 +175,7 @@ def test_lines_and_pauses_are_joined_to_the_sample(tmp_path: Path) -> None:
     assert near(joined.silences, (0.4, 0.4 + 1 / 3), (1.1 + 1 / 3, 1.1 + 2 / 3))
 
 
-def test_silence_is_trimmed_only_when_asked(tmp_path: Path) -> None:
+def test_silence_is_trimmed_only_on_request(tmp_path: Path) -> None:
     given = pieces(tmp_path, speech(0, 0.5, 1.0, 0.5), speech(1.0, 0.5))
     assert join(given, tmp_path / "out.wav").facts.seconds == Fraction(7, 2)
     trimmed = join(given, tmp_path / "out.wav", trim=True)

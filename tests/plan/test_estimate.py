@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from ltxflow.core.target import Target
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.steps import Node
 from ltxflow.store.speeds import Speed
@@ -15,7 +16,7 @@ SPEEDS = {"fast": Speed(1.0, 12, 0.1), "slow": Speed(3.0, 4, 0.2), "gone": Speed
 
 
 def clips(*works: float) -> list[Node]:
-    return [Node(f"weight:s/{place}@1", "weight", work, 9) for place, work in enumerate(works)]
+    return [Node(Target(f"weight:s/{place}@1"), "weight", work, 9) for place, work in enumerate(works)]
 
 
 def work(node: Node) -> float:

@@ -12,11 +12,11 @@ from typing import Any
 
 from ltxflow.comfy.graph import canonical_graph, outputs_of
 from ltxflow.core.digest import digest_json
+from ltxflow.core.target import Target
 from ltxflow.models.load import load_profile
 from ltxflow.plan.samples import first_weights, samples
 from ltxflow.project.model import Still
 from ltxflow.steps import Node, reference
-from ltxflow.steps import clip as clip_step
 from ltxflow.workflow.template import read_templates
 
 FROZEN: dict[str, str] = json.loads(Path(__file__).with_name("graphs-ltx2-19b.json").read_text())
@@ -39,11 +39,11 @@ def graphs() -> Iterator[tuple[str, Any]]:
     still = templates.pop("t2i")
     for size in ((1536, 1024), (1000, 600)):
         sitting = reference.ReferenceSpec(Still("s", "words", size, template="t2i"), 1, 42, profile, still, weights)
-        action = reference.action(Node("reference:s@1", "reference", sitting, 0), {})
+        action = reference.action(Node(Target("reference:s@1"), "reference", sitting, 0), {})
         yield f"t2i: {size[0]}x{size[1]}", action.body["graph"]
     for name, template in templates.items():
         for sample in samples(profile, template):
-            made = clip_step.graph(sample.shot, profile.tokens(sample.shot.weights), {}, "ltxflow")
+            made = sample.spec.graph(profile.tokens(sample.spec.weights), {}, "ltxflow")
             yield f"{name}: {sample.label}", canonical_graph(made, outputs_of(made))
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.digest import Action, Digest, canonical, digest_json
+from ltxflow.core.target import Target
 from ltxflow.core.timing import seed_for
 from ltxflow.media import text_layout
 from ltxflow.media.segment import EncodeSettings, Segment
@@ -19,7 +20,7 @@ from ltxflow.media.slate import SlateSpec
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.model import Image
 from ltxflow.steps import Node, part
-from ltxflow.steps.clip import asset_name
+from ltxflow.steps.clip.files import asset_name
 from ltxflow.steps.part import BurntCaption, PartSpec
 
 
@@ -156,4 +157,4 @@ def test_a_part_is_encoded_anew_for_shaping_only_where_its_captions_have_such_le
     spec = PartSpec(
         EncodeSettings(640, 360, 25, "fast", 18), Segment(Path("a.mp4"), 0, 25), Digest("a" * 64), captions=captions
     )
-    assert part.action(Node("part:a", "part", spec, 25), {}).body.get("shaping") == expected
+    assert part.action(Node(Target("part:a"), "part", spec, 25), {}).body.get("shaping") == expected

@@ -1,4 +1,4 @@
-"""A project's own template renders in a process of its own: one for a film, not one for a clip."""
+"""A project's template renders in a child process: one for a film, not one for a clip."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import subprocess
 from typing import Any
 
 import pytest
-from film import Film
+from harness.film import Film
 
 from ltxflow.core.files import data_dir
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.steps import clip
+from ltxflow.steps.clip import explain, spec
 from ltxflow.workflow import sandbox
 
 
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test as the first look of a process."""
-    monkeypatch.setattr(clip, "_AHEAD", {})
-    monkeypatch.setattr(clip, "_MADE", {})
+    monkeypatch.setattr(spec, "_prerendered", {})
+    monkeypatch.setattr(explain, "_shape_digests", {})
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def with_own_template(film: Film) -> Film:
-    """Our own text under another name in the project: that is a template of somebody else's."""
+    """Write our text under another name into the project: a template that is not ours."""
     theirs, ours = film.folder / "templates/ltx2-19b", data_dir() / "templates/ltx2-19b"
     theirs.mkdir(parents=True)
     for source, name in (("_parts.j2", "_parts.j2"), ("t2v.json.j2", "mine.json.j2")):
@@ -60,5 +60,5 @@ def test_the_action_names_the_models_as_the_workflow_does(film: Film, monkeypatc
     statuses = list(film.session().plan(PlanOptions()).statuses.values())
     roles = [status.node.spec.roles() for status in statuses]
     assert all(roles)
-    monkeypatch.setattr(clip, "render", None)  # ours need no rendering for it
+    monkeypatch.setattr(spec, "render", None)  # ours need no rendering for it
     assert [status.node.spec.roles(status.action) for status in statuses] == roles

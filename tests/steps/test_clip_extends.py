@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fakes import media
-from film import Film, canned, prompt
+from harness.film import Film, prompt
+from harness.media import canned
 
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
@@ -19,6 +20,7 @@ from ltxflow.lock.model import Lock, LockTake, with_pick, with_take, write_lock
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.steps import Node
 from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 
 BEFORE = Output(Digest("ab" * 32), {"frames": 97})
 
@@ -59,14 +61,14 @@ def node(film: Film, target: str = "clip:one/b@1") -> Node:
     return look(film).plan.nodes[target]
 
 
-def shot(film: Film, target: str = "clip:one/b@1") -> clip_step.ClipSpec:
-    found: clip_step.ClipSpec = node(film, target).spec
+def shot(film: Film, target: str = "clip:one/b@1") -> ClipSpec:
+    found: ClipSpec = node(film, target).spec
     return found
 
 
 def told(film: Film, target: str = "clip:one/b@1") -> dict[str, Any]:
-    """What its template is told."""
-    return clip_step.context(shot(film, target), {}, {}, "x")
+    """The variables of its template."""
+    return shot(film, target).context({}, {}, "x")
 
 
 def problems(film: Film) -> list[Problem]:
@@ -148,12 +150,12 @@ def test_it_delivers_what_is_new(film: Film) -> None:
     made = shot(write(film))
     assert made.sampled_frames == made.frames + 25
     assert made.sampled_frames % 8 == 1
-    assert clip_step.expected(made, "video").frames == made.frames == node(film).frames
+    assert made.expected("video").frames == made.frames == node(film).frames
     assert cut(film).frames == (97, made.frames)
     assert cut(film).covered == sum(cut(film).frames) - sum(cut(film).trims) >= 150
 
 
-def test_nothing_is_cut_off_where_another_clip_goes_on(film: Film) -> None:
+def test_nothing_is_cut_off_where_another_clip_continues(film: Film) -> None:
     write(film, scene=["narration: 4s", "crossfade: 0f"])
     assert cut(film).trims[0] == 0 < cut(film).trims[1]
 
@@ -171,7 +173,7 @@ def test_lengths_that_are_rendered_stay(film: Film) -> None:
     assert look(film, relength=True).cuts["one"].frames != frames
 
 
-def test_frames_that_are_looked_at_leave_room_for_new_ones(film: Film) -> None:
+def test_frames_that_are_inspected_leave_room_for_new_ones(film: Film) -> None:
     (problem,) = problems(write(film, b=["extends: { clip: a, frames: 33 }", "length: 33f"]))
     assert (problem.code, "33 of them repeat" in problem.message) == ("L101", True)
     (problem,) = problems(write(film, a=["length: 17f"]))
@@ -193,9 +195,9 @@ def test_the_workflow_loads_what_came_before_by_the_name_of_its_content(film: Fi
     assert action.inputs == {"extends": BEFORE.digest}
     (loader,) = [n for n in action.body["graph"]["nodes"] if n["class"] == "LoadVideo"]
     assert loader["inputs"]["file"] == name
-    made = clip_step.with_inputs(shot(film), {"extends": BEFORE})
-    assert [(asset.name, asset.input) for asset in clip_step.assets(made)] == [(name, "extends")]
-    context = clip_step.context(made, {}, {}, "x")
+    made = shot(film).with_inputs({"extends": BEFORE})
+    assert [(asset.name, asset.input) for asset in made.assets()] == [(name, "extends")]
+    context = made.context({}, {}, "x")
     assert context["extend"] == {"video": name, "frames": 97, "k": 25, "audio": "pinned"}
     assert context["frames"] == made.sampled_frames
 
@@ -215,7 +217,7 @@ def test_frames_and_sound_are_settings(film: Film) -> None:
     assert "SetLatentNoiseMask" not in str(clip_step.action(node(film), {"extends": BEFORE}).body)
 
 
-def test_without_a_continuation_nothing_is_told_of_one(film: Film) -> None:
+def test_without_a_continuation_nothing_is_reported_of_one(film: Film) -> None:
     assert told(write(film, b=[]))["extend"] is None
     assert clip_step.action(node(film), {}).inputs == {}
 
@@ -244,7 +246,7 @@ def test_what_a_continuation_cannot_have_is_refused(film: Film, line: str) -> No
     assert (problem.code, line.partition(":")[0] in problem.hint) == ("L104", True)
 
 
-def test_a_crossfade_over_the_join_is_told(film: Film) -> None:
+def test_a_crossfade_over_the_join_is_reported(film: Film) -> None:
     assert warnings(write(film, scene=["narration: 6s"])) == ["L106"]
     assert warnings(write(film)) == []
 
@@ -256,7 +258,7 @@ def test_a_file_is_continued(film: Film) -> None:
     video(film)
     made = shot(write(film, b=["extends: { file: refs/before.mp4 }"]))
     assert node(film).needs == {}
-    (asset,) = clip_step.assets(made)
+    (asset,) = made.assets()
     assert asset.video is not None
     assert asset.name == f"ltxflow/{asset.video.digest[:32]}.mp4"
     context = told(film)["extend"]
@@ -281,7 +283,7 @@ def test_a_file_that_does_not_fit_is_made_to(
 ) -> None:
     video(film, **given)
     made = shot(write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"], **top))
-    (asset,) = clip_step.assets(made)
+    (asset,) = made.assets()
     assert asset.recipe == {
         "video": asset.video.digest if asset.video else "",
         "take": "last",
@@ -303,7 +305,7 @@ def test_a_phones_video_is_seen_upright(film: Film) -> None:
     path = video(film, size=(128, 192))
     turn(path)
     made = shot(write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"], size="192x128"))
-    (asset,) = clip_step.assets(made)
+    (asset,) = made.assets()
     assert asset.recipe["size"] == [192, 128]
     assert "prepare" in asset.recipe
 
@@ -324,13 +326,13 @@ def test_a_file_that_is_too_short_is_refused(film: Film, given: dict[str, Any], 
     assert problem.span is not None
 
 
-def test_what_a_fit_costs_is_told(film: Film) -> None:
+def test_what_a_fit_costs_is_reported(film: Film) -> None:
     video(film, size=(128, 64))
     write(film, b=["extends: { file: refs/before.mp4, audio: fresh }"])
     told = [p.message for p in film.session().loaded.problems if p.code == "L022"]
     assert told == [
         "refs/before.mp4: 50% of it is cut off (left and right) to fill 128x128",
-        "refs/before.mp4: it is enlarged 2.00x: 128x64 is small for 128x128",
+        "refs/before.mp4: it will be upscaled 2.00×: 128x64 is small for 128x128",
     ]
 
 
@@ -356,7 +358,7 @@ CONTROL = "control: { video: refs/before.mp4, lora: pose.safetensors }"
 def test_a_guide_that_fits_is_sent_as_it_is(film: Film) -> None:
     video(film, frames=121, size=(320, 64))  # the template takes care of its size
     made = shot(write(film, b=["length: 121f", CONTROL]))
-    (asset,) = clip_step.assets(made)
+    (asset,) = made.assets()
     assert asset.video is not None
     assert (asset.name, asset.recipe) == (f"ltxflow/{asset.video.digest[:32]}.mp4", {"video": asset.video.digest})
     assert told(film)["control"]["video"] == asset.name
@@ -365,7 +367,7 @@ def test_a_guide_that_fits_is_sent_as_it_is(film: Film) -> None:
 def test_a_guide_of_another_rate_is_made_to_fit(film: Film) -> None:
     video(film, frames=160, fps=30)
     made = shot(write(film, b=["length: 121f", CONTROL]))
-    (asset,) = clip_step.assets(made)
+    (asset,) = made.assets()
     assert {name: asset.recipe[name] for name in ("take", "frames", "fps", "size", "window", "sound")} == {
         "take": "first",
         "frames": 121,
@@ -381,9 +383,9 @@ def test_a_guide_of_another_rate_is_made_to_fit(film: Film) -> None:
 def test_the_guide_of_a_doubled_clip_has_the_rate_that_is_sampled(film: Film) -> None:
     video(film, frames=65, fps=24)
     made = shot(write(film, b=["length: 129f", "temporal_upscale: true", CONTROL], fps=48))
-    assert "prepare" not in clip_step.assets(made)[0].recipe
+    assert "prepare" not in made.assets()[0].recipe
     video(film, frames=129, fps=48)
-    assert clip_step.assets(shot(film))[0].recipe["frames"] == 65
+    assert shot(film).assets()[0].recipe["frames"] == 65
 
 
 @pytest.mark.parametrize(
@@ -410,7 +412,7 @@ def test_doubled_clips_are_sampled_at_half_the_rate(film: Film) -> None:
     assert (made.sampled_frames, made.sampled_fps) == ((made.frames - 1) // 2 + 1, 25)
     assert made.sampled_frames % 8 == 1
     assert (told(film)["frames"], told(film)["fps"]) == (made.sampled_frames, 25)
-    expected = clip_step.expected(made, "video")
+    expected = made.expected("video")
     assert (expected.frames, expected.fps) == (made.frames, 50)
 
 

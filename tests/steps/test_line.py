@@ -140,7 +140,7 @@ def test_a_command_that_writes_to_a_pipe_is_read_to_its_end(tmp_path: Path) -> N
     assert run(node, tmp_path / "job").facts["speech"]["seconds"] == "3"
 
 
-def test_an_engine_that_fails_is_told_by_its_name(tmp_path: Path) -> None:
+def test_an_engine_that_fails_is_reported_by_its_name(tmp_path: Path) -> None:
     code = "import sys, shutil; shutil.copy(sys.argv[1], sys.argv[2])"
     missing = Engine("mine", "command", argv=(sys.executable, "-c", code, "{text}", "{out}"))
     (node,) = nodes(hook=speech(str(tmp_path / "none"), engine=replace(missing, name="other")))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse
 
 from ltxflow.core.errors import Problem
 from ltxflow.store.index import BytesOnlyDisk, Index, file_system, is_networked
@@ -26,14 +26,14 @@ def problems() -> list[Problem]:
 
 @pytest.fixture
 def index(tmp_path: Path, problems: list[Problem]) -> Index:
-    return Index(tmp_path / "index", lambda: [("filled", b"anew")], problems.append)
+    return Index(tmp_path / "index", lambda: [("filled", b"again")], problems.append)
 
 
 def database(index: Index) -> sqlite3.Connection:
     return sqlite3.connect(index.folder / "cache.db")
 
 
-def test_what_is_put_is_got(index: Index) -> None:
+def test_a_stored_row_is_returned(index: Index) -> None:
     assert index.get("a") is None
     index.put("a", b"1")
     assert index.put_many([("b", b"2"), ("c", b"x" * 100_000)]) == 2
@@ -90,7 +90,7 @@ def test_a_planted_pickle_does_not_run(index: Index, problems: list[Problem], tm
         assert index.get("a") is None
     assert not (tmp_path / "exploded").exists()
     assert "is damaged" in problems[0].message
-    assert index.get("filled") == b"anew"
+    assert index.get("filled") == b"again"
 
 
 def test_a_planted_file_is_not_read(index: Index, tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_only_text_and_bytes_go_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["not a database", "torn", "another table"])
-def test_a_corrupt_database_is_moved_aside_and_filled_anew(index: Index, problems: list[Problem], damage: str) -> None:
+def test_a_corrupt_database_is_set_aside_and_filled_again(index: Index, problems: list[Problem], damage: str) -> None:
     index.put_many((f"key {number}", bytes(2000)) for number in range(200))
     index.close()
     path = index.folder / "cache.db"
     if damage == "not a database":
-        path.write_bytes(b"this is no database at all" * 100)
+        path.write_bytes(b"not a database at all" * 100)
     elif damage == "torn":
         with path.open("r+b") as file:
             file.seek(4096)
@@ -131,7 +131,7 @@ def test_a_corrupt_database_is_moved_aside_and_filled_anew(index: Index, problem
     index.put("b", b"2")
     for number in range(200):
         index.get(f"key {number}")
-    assert index.get("filled") == b"anew"
+    assert index.get("filled") == b"again"
     assert not index.disabled
     assert [problem.level for problem in problems] == ["warning"]
     assert index.folder.with_name("index.corrupt").is_dir()

@@ -1,4 +1,4 @@
-"""The record of published files: ours are known through any death, nobody else's ever taken for ours."""
+"""The record of published files: ours are known after any crash, and foreign ones never mistaken for ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.odd import ODD, Put, link_to_itself, link_to_zeros
-from store.crashing import crash_everywhere
+from harness.crashing import crash_everywhere
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes
@@ -17,10 +17,10 @@ from ltxflow.core.errors import LtxflowError
 from ltxflow.store.published import (
     Published,
     PublishedFile,
+    committed,
     found,
     is_ours,
     read_published,
-    settled,
     with_intent,
     without,
     write_published,
@@ -40,7 +40,7 @@ def publish(record: Path, base: Path, data: bytes) -> None:
     write_published(record, published)
     files.make_dir((base / PATH).parent)
     files.write_atomic(base / PATH, data)
-    write_published(record, settled(published, base, {PATH: digest_bytes(data)}))
+    write_published(record, committed(published, base, {PATH: digest_bytes(data)}))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def ours(record: Path, base: Path) -> bool:
     return is_ours(read_published(record)[0], base, PATH)
 
 
-def test_what_was_published_is_ours_until_it_is_edited(record: Path, base: Path) -> None:
+def test_a_published_file_is_ours_until_it_is_edited(record: Path, base: Path) -> None:
     assert not ours(record, base)
     publish(record, base, OLD)
     assert ours(record, base)
@@ -72,7 +72,7 @@ def test_what_was_published_is_ours_until_it_is_edited(record: Path, base: Path)
     assert not ours(record, base)
 
 
-def test_somebody_elses_file_is_not_ours(record: Path, base: Path) -> None:
+def test_a_foreign_file_is_not_ours(record: Path, base: Path) -> None:
     publish(record, base, OLD)
     published, _ = read_published(record)
     other = base / "scenes" / "mine.mp4"
@@ -89,7 +89,7 @@ def test_an_unchanged_file_is_not_read_again(record: Path, base: Path) -> None:
     (base / PATH).chmod(0)
     published, _ = read_published(record)
     lied = Digest("0" * 64)
-    assert found(settled(published, base, {PATH: lied}), base, PATH) == lied
+    assert found(committed(published, base, {PATH: lied}), base, PATH) == lied
 
 
 def test_an_edit_that_restores_size_and_time_is_seen(record: Path, base: Path) -> None:
@@ -124,7 +124,7 @@ def test_no_death_makes_our_file_a_strangers(record: Path, base: Path) -> None:
     assert contents == {OLD, NEW}
 
 
-def test_what_is_given_up_is_forgotten(record: Path, base: Path) -> None:
+def test_a_removed_entry_is_forgotten(record: Path, base: Path) -> None:
     publish(record, base, OLD)
     assert without(read_published(record)[0], [PATH, "never"]) == Published({})
 
@@ -165,7 +165,7 @@ def test_a_record_that_may_not_be_read_is_an_error(record: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("put", [*ODD, link_to_itself, link_to_zeros])
-def test_what_is_no_record_is_set_aside_like_a_damaged_one(record: Path, put: Put) -> None:
+def test_a_folder_or_fifo_in_the_records_place_is_set_aside(record: Path, put: Put) -> None:
     record.parent.mkdir(parents=True)
     put(record, record.parent)
     published, problem = read_published(record)

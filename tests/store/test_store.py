@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from film import canned
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse, watch_writes
+from harness.media import canned
 
 from ltxflow.core import files
 from ltxflow.core.digest import Action, Output, digest_bytes
@@ -64,7 +64,7 @@ def again(store: Store) -> Store:
     return Store(store.root)
 
 
-def test_what_was_recorded_is_found_by_the_next_process(full: Store) -> None:
+def test_a_recorded_trace_is_found_by_the_next_process(full: Store) -> None:
     assert full.lookup(TRACE.key) == TRACE
     assert again(full).lookup(TRACE.key) == TRACE
     assert full.lost(TRACE.key) == {}
@@ -72,21 +72,26 @@ def test_what_was_recorded_is_found_by_the_next_process(full: Store) -> None:
     assert full.index.get(TRACE.key) is not None
 
 
-def test_what_is_recorded_in_a_group_counts_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_recorded_in_a_group_is_found_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row in the index comes later: until then, and for another process, its file is read."""
     put_blobs(store)
     done: list[tuple[str, str]] = []
-    monkeypatch.setattr(files, "_before", lambda op, path: done.append((op, path.name)))
-    told = store.record(TRACE, in_group=True)
+    watch_writes(monkeypatch, lambda op, path: done.append((op, path.name)))
+    recorded = store.record(TRACE, in_group=True)
     assert ("index", "index") not in done
-    assert (told.key, told.outputs, told.target, told.action) == (TRACE.key, TRACE.outputs, TRACE.target, TRACE.action)
+    assert (recorded.key, recorded.outputs, recorded.target, recorded.action) == (
+        TRACE.key,
+        TRACE.outputs,
+        TRACE.target,
+        TRACE.action,
+    )
     assert store.lookup(TRACE.key) == again(store).lookup(TRACE.key) == TRACE
     store.write_index()
     assert ("index", "index") in done
     assert store.index.keys() == [TRACE.key]
 
 
-def test_a_row_tells_the_trace_that_was_recorded(full: Store) -> None:
+def test_a_row_returns_the_recorded_trace(full: Store) -> None:
     """It is made of what was written, not read back: it must say the same as one made from the file."""
     row = full.index.get(TRACE.key)
     full.rebuild_index()
@@ -121,7 +126,7 @@ def test_a_trace_whose_blob_is_lost_does_not_count(full: Store, damage: str) -> 
     assert full.trace(TRACE.key) == TRACE
 
 
-def test_a_trace_file_taken_away_is_gone_whatever_the_index_says(full: Store) -> None:
+def test_a_removed_trace_file_is_missing_even_with_a_row_in_the_index(full: Store) -> None:
     trace_path(full.traces, TRACE.key).unlink()
     assert full.index.get(TRACE.key) is not None
     assert full.lookup(TRACE.key) is None
@@ -142,7 +147,7 @@ def test_a_trace_from_the_index_is_the_one_of_the_file(full: Store) -> None:
     assert dict(indexed.action) == TRACE.action
 
 
-def test_a_trace_file_replaced_is_read_anew(full: Store) -> None:
+def test_a_replaced_trace_file_is_read_again(full: Store) -> None:
     newer = replace(TRACE, target="clip:intro/a@1")
     write_trace(full.traces, newer)
     assert full.lookup(TRACE.key) == newer
@@ -156,7 +161,7 @@ def test_forgetting_leaves_the_blobs(full: Store) -> None:
     assert full.index.keys() == []
 
 
-def test_the_index_is_made_anew_from_the_traces(full: Store) -> None:
+def test_the_index_is_rebuilt_from_the_traces(full: Store) -> None:
     put_blobs(full, "b")
     full.record(a_trace("b"))
     full.close()
@@ -193,7 +198,7 @@ def test_a_damaged_trace_is_reported_once_and_absent(store: Store, problems: lis
     assert len(problems) == 1
 
 
-def test_a_read_only_store_answers_and_a_write_says_why(
+def test_a_read_only_store_serves_look_ups_and_reports_failed_writes(
     full: Store, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full.close()
@@ -203,7 +208,7 @@ def test_a_read_only_store_answers_and_a_write_says_why(
     assert [problem.level for problem in problems] == ["advice"]
     with pytest.raises(LtxflowError) as caught:
         fresh.cas.put_bytes(b"b video")
-    assert "read-only" in caught.value.problems[0].hint
+    assert "writable" in caught.value.problems[0].hint
     with pytest.raises(LtxflowError) as caught:
         fresh.record(TRACE)
     assert str(full.traces) in caught.value.problems[0].message
@@ -231,7 +236,7 @@ def test_no_death_while_recording_shows_half_of_it(store: Store) -> None:
     assert store.lookup(TRACE.key) == TRACE
 
 
-def test_what_a_killed_process_left_is_cleaned(full: Store) -> None:
+def test_leftovers_of_a_killed_process_are_cleaned(full: Store) -> None:
     host, pid = files._temp_name().removeprefix(files.TEMP_PREFIX).split("-")[:2]
     left = f"{files.TEMP_PREFIX}{host}-{pid}-00000000-0"
     folders = [full.cas.path(VIDEO).parent, trace_path(full.traces, TRACE.key).parent, full.root / "tmp"]
@@ -292,9 +297,7 @@ def test_naming_the_store_loads_no_database() -> None:
 
 
 @pytest.mark.parametrize("part", [".", "cas", "traces"])
-def test_a_store_that_cannot_be_read_is_no_empty_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
+def test_an_unreadable_store_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """It would look as if everything had to be rendered once more."""
     closed = tmp_path / "store" / part
     closed.mkdir(parents=True)
@@ -304,13 +307,13 @@ def test_a_store_that_cannot_be_read_is_no_empty_one(
     assert "LTXFLOW_STORE" in caught.value.problems[0].hint
 
 
-def test_a_store_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_store_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "store").touch()
-    with pytest.raises(LtxflowError, match=r'the store ".*/store" is no folder'):
+    with pytest.raises(LtxflowError, match=r'the store ".*/store" is not a folder'):
         open_store({"LTXFLOW_STORE": str(tmp_path / "store")})
 
 
-def test_what_another_thread_asks_and_records_opens_no_index_there(store: Store) -> None:
+def test_another_thread_uses_the_store_without_the_index(store: Store) -> None:
     """Nobody else could close what a thread opened of it. Its row is written by who opened the store."""
     put_blobs(store)
     store.write_index()
@@ -376,8 +379,8 @@ def test_the_facts_of_a_trace_without_a_checksum_are_compared_with_its_files(sto
     data = canned(9, (128, 128), 25, "a film")
     digest = store.cas.put_bytes(data)
     facts = probe_mp4(store.cas.path(digest)).as_json()
-    for told, is_true in ((facts, True), ({**facts, "frames": 25}, False), ({**facts, "width": 129}, False)):
-        trace = replace(TRACE, outputs={"video": Output(digest, told, len(data))})
+    for stated, is_true in ((facts, True), ({**facts, "frames": 25}, False), ({**facts, "width": 129}, False)):
+        trace = replace(TRACE, outputs={"video": Output(digest, stated, len(data))})
         path = write_trace(store.traces, trace)
         text = path.read_text()
         path.write_text(text[: text.rindex(',"crc32"')] + "}\n")

@@ -1,4 +1,4 @@
-"""Traces: what is read back is what was written; damage is an absence with a reason, never a crash."""
+"""Traces: they are read back unchanged; damage counts as absence with a reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fakes import odd
-from store.crashing import crash_everywhere, refuse
+from harness.crashing import crash_everywhere, refuse
 
 from ltxflow.core.digest import Action, Key, Output, digest_bytes
 from ltxflow.core.errors import LtxflowError
@@ -39,7 +39,7 @@ def test_a_trace_comes_back_as_it_went(tmp_path: Path) -> None:
     assert list(trace_keys(tmp_path / "nowhere")) == []
 
 
-def test_the_file_says_its_format_first() -> None:
+def test_the_file_begins_with_its_format() -> None:
     assert trace_text(TRACE).startswith('{"format":"trace/1",')
     assert Trace.from_json(json.loads(trace_text(TRACE))) == TRACE
 
@@ -71,7 +71,7 @@ def test_a_damaged_trace_is_absent_and_moved_aside(tmp_path: Path, damage: bytes
     assert list(trace_keys(tmp_path)) == []
 
 
-def test_a_damaged_trace_in_a_read_only_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_trace_in_a_read_only_store_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_trace(tmp_path, TRACE)
     path.write_bytes(b"{")
     refuse(monkeypatch, errno.EROFS)
@@ -100,7 +100,7 @@ def test_no_death_leaves_half_a_trace(tmp_path: Path) -> None:
     crash_everywhere(lambda: remove_trace(tmp_path, TRACE.key), lambda: write_trace(tmp_path, TRACE), check)
 
 
-def test_what_is_no_key_leads_nowhere(tmp_path: Path) -> None:
+def test_text_that_is_not_a_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LtxflowError, match="is not a key"):
         trace_path(tmp_path, Key("../../x"))
 
@@ -141,7 +141,7 @@ def test_seconds_that_are_no_numbers_are_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("put", [odd.fifo, odd.folder, odd.huge, odd.deep_json, odd.link_to_itself, odd.link_to_zeros])
-def test_what_is_no_file_is_damage_like_any_other_and_makes_room(tmp_path: Path, put: odd.Put) -> None:
+def test_a_folder_or_fifo_in_a_traces_place_is_damage_and_set_aside(tmp_path: Path, put: odd.Put) -> None:
     path = trace_path(tmp_path, TRACE.key)
     path.parent.mkdir()
     put(path, tmp_path)

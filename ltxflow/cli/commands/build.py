@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from ltxflow.build.approval import ApprovalRequired, consent, unasked
+from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
 from ltxflow.build.pipeline import make_film
 from ltxflow.cli.options import (
     add_build_options,
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if not args.json and not args.quiet:
             console.problems([p for p in session.loaded.problems if p.level == "warning"])
         options = plan_options(args, session)
-        approve = unasked if args.yes or args.force else partial(consent, servers=args.server)
+        approve = approve_all if args.yes or args.force else partial(require_approval, servers=args.server)
         try:
             with watch:
                 result = make_film(session, options, build_options(args), watch, approve)
@@ -46,12 +46,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
             data = {
                 "totals": result.finished.as_json(),
                 "output": result.finished.output,
-                "orphans": [orphan.file for orphan in result.outlook.orphans],
-                "unspoken": sorted(result.unspoken),
+                "orphans": [orphan.file for orphan in result.plan.orphans],
+                "unspoken": sorted(result.speech_failures),
                 "checks": {target: verdict.as_json() for target, verdict in result.verdicts.items()},
             }
             return print_envelope("build", data, result.code, [*result.concerns, *result.problems, *session.warnings])
         print_result(console, result, session.warnings, args.quiet)
         if result.is_nothing_new and not session.warnings and not options.groups:
-            console.input_manifest = PlannedFilm(session, result.outlook).keep
+            console.input_manifest = PlannedFilm(session, result.plan).keep
         return result.code

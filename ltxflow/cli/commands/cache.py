@@ -32,10 +32,10 @@ from ltxflow.store.gc import (
     minutes,
     remove,
     repair,
-    stock,
     sweep,
+    take_inventory,
 )
-from ltxflow.store.leases import RegisteredFilm, Run, films, forget_film, gate, gate_closed, runs
+from ltxflow.store.leases import RegisteredFilm, Run, films, forget_film, gc_exclusive, gc_shared, runs
 from ltxflow.store.published import read_published
 from ltxflow.store.store import Store, open_store
 from ltxflow.ui.json_lines import print_envelope
@@ -126,8 +126,8 @@ def _names(needs: Iterable[GcRoots], under_way: Iterable[Run]) -> set[str]:
 
 
 def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
-    with gate(store.root):
-        kept, needs = stock(store), _needs(args, store)
+    with gc_shared(store.root):
+        kept, needs = take_inventory(store), _needs(args, store)
     needed, _ = closure(kept, _names(needs, ()), _names(needs, ()))
     rows = sorted(kept.made.values(), key=lambda action: (action.target, action.made_at, action.key))
     rows = [
@@ -170,8 +170,8 @@ def _row(action: StoredAction, kept: StoreInventory) -> dict[str, Any]:
 
 
 def _stats(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
-    with gate(store.root):
-        kept, needs = stock(store), _needs(args, store)
+    with gc_shared(store.root):
+        kept, needs = take_inventory(store), _needs(args, store)
         under_way = runs(store.root)
     names = _names(needs, under_way)
     needed, digests = closure(kept, names, names)
@@ -247,11 +247,11 @@ def _gc(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
         # a dry run, too, lists the store at one moment, while no build enters it
         if store.root.exists():
             wait = "waiting for a build to finish writing to the store"
-            stack.enter_context(gate_closed(store.root, lambda: console.warn(wait)))
+            stack.enter_context(gc_exclusive(store.root, lambda: console.warn(wait)))
         needs, under_way = _needs(args, store), runs(store.root)
         if args.renders and not needs:
             raise LtxflowError(problem("U023"))
-        kept, names = stock(store), _names(needs, under_way)
+        kept, names = take_inventory(store), _names(needs, under_way)
         swept = sweep(
             kept,
             names,
@@ -326,7 +326,7 @@ def _print_gc(
 
 
 def _verify(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
-    with gate(store.root):
+    with gc_shared(store.root):
         found = list(faults(store))
         copies = _copies(store) if args.repair else {}
         outcomes = {

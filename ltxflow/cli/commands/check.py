@@ -70,7 +70,7 @@ def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
     clips = [node for node in kinds if node.kind == "clip"]
     profile = [files.signature(path) for path in session.project.profile.files]
     shared = digest_json([sorted(allowed), profile])
-    right = {f"right {shared} {clip_step.cheap_key(node, {})}": node for node in clips if not node.needs}
+    right = {f"right {shared} {clip_step.memo_key(node, {})}": node for node in clips if not node.needs}
     known = [node for name, node in right.items() if session.memory.get(name) is not None]
     left = {node.target for node in clips} - {node.target for node in known}
 

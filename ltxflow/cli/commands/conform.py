@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ltxflow.cli.options import count_of, waited_session
 from ltxflow.export.conform import Conformed, Finish, conform
-from ltxflow.store.leases import gate
+from ltxflow.store.leases import gc_shared
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.progress import watcher
 from ltxflow.ui.terminal import Console, count, duration
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     watch = watcher(console, args.json, args.quiet, args.verbose)
     finish = Finish(args.proxy, args.burn_captions)
-    with waited_session(args, watch, wait=True) as session, gate(session.store.root):
+    with waited_session(args, watch, wait=True) as session, gc_shared(session.store.root):
         with watch:
             result = conform(session, finish, args.output and args.output.absolute(), args.jobs or 0, watch)
         problems = [*result.problems, *session.warnings]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ltxflow.cli.options import add_build_options, build_options, locked_session, waited_session
 from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.target import Target
 from ltxflow.decisions import takes
 from ltxflow.decisions.takes import TakeRef, find_take
 from ltxflow.media.probe import VideoFacts
@@ -132,12 +133,17 @@ def _named_takes(session: Session, texts: list[str]) -> list[TakeRef]:
     """Return the takes that are named; of those that a selector matches, the ones that would be re-rendered."""
     both: list[Clip | Still] = [*session.project.clips, *session.project.stills]
     exact = {one.path for one in both}
-    named = [find_take(session, text) for text in texts if text.removeprefix("clip:").partition("@")[0] in exact]
-    patterns = [text for text in texts if text.removeprefix("clip:").partition("@")[0] not in exact]
-    targets: list[str] = []
+    named: list[TakeRef] = []
+    patterns: list[str] = []
+    for text in texts:
+        if text.removeprefix("clip:").partition("@")[0] in exact:
+            named.append(find_take(session, text))
+        else:
+            patterns.append(text)
     if patterns:
-        targets += [change.target for change in session.plan(PlanOptions(selectors=tuple(patterns))).of_kind("change")]
-    named += [find_take(session, target) for target in targets if target.startswith(("clip:", "reference:"))]
+        changes = session.plan(PlanOptions(selectors=tuple(patterns))).of_kind("change")
+        kinds = ("clip", "reference")
+        named += [find_take(session, each.target) for each in changes if Target(each.target).kind in kinds]
     return list({ref.target: ref for ref in named}.values())
 
 
@@ -181,7 +187,7 @@ def retake(args: argparse.Namespace, console: Console) -> int:
         with watch:
             result = make_film(session, options, build_options(args), watch)
     verdict = result.verdicts.get(new.target)
-    is_made = result.built.statuses[new.target].trace is not None
+    is_made = result.run.statuses[new.target].trace is not None
     if args.json:
         data = {
             "clip": new.clip.path,

@@ -15,10 +15,9 @@ from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 from ltxflow.documents.paths import find_project
-from ltxflow.farm.capabilities import ServerRequirements, holding_of, needs_of, ours, usual_needs
-from ltxflow.farm.journal import Journal, submissions
-from ltxflow.farm.servers import JOURNAL
-from ltxflow.models.load import load_profile
+from ltxflow.farm.capabilities import ServerRequirements, files_of, needs_of, usual_needs
+from ltxflow.farm.journal import JOURNAL, Journal, submissions
+from ltxflow.models.load import load_profile, shipped_profiles
 from ltxflow.project.config import Config, read_config
 from ltxflow.session.session import Session, open_session
 from ltxflow.store.store import open_store
@@ -186,5 +185,5 @@ async def _of_server(
     if client is not None and server.stats is not None:
         found += await diagnostics.film_findings(server, client, needs, config)
         with suppress(LtxflowError):  # that it lists no models is among its findings already
-            found += diagnostics.model_findings(await holding_of(client, ours()))
+            found += diagnostics.model_findings(await files_of(client, list(shipped_profiles())))
     return found

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _cut(args: argparse.Namespace, console: Console, session: Session) -> int:
     done = export_cut(session, args.what, args.place and args.place.absolute(), force=args.force)
-    seconds = done.frames / done.told["fps"]
+    seconds = done.frames / done.timeline["fps"]
     if args.json:
         takes = [str(path) for path in done.takes]
         data = {"file": str(done.path), "frames": done.frames, "tracks": list(done.tracks), "takes": takes}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ltxflow.core import files, git
@@ -86,14 +87,12 @@ def _text(path: Path) -> str:
 
 
 def _report(args: argparse.Namespace, console: Console, merged: Merged, done: str) -> int:
-    code = FAILED if merged.clashes else 0
-    problems = [
-        problem("U026", message=each.message, hint=f"{each.hint}; then: git add {LOCK}") for each in merged.clashes
-    ]
+    code = FAILED if merged.conflicts else 0
+    problems = [replace(each.problem, hint=f"{each.problem.hint}; then: git add {LOCK}") for each in merged.conflicts]
     if args.json:
         data = {
             "clips": len(merged.lock.entries),
-            "clashes": [clash.clip for clash in merged.clashes],
+            "clashes": [each.clip for each in merged.conflicts],
             "renumbered": [{"clip": clip, "from": old, "to": new} for clip, old, new in merged.renumbered],
         }
         return print_envelope("lock", data, code, problems)

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ltxflow.build.approval import check_twins, gpu_time
+from ltxflow.build.approval import check_same_motion, gpu_time
 from ltxflow.cli.options import add_plan_options, plan_options, plan_request, session_of
 from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with planned.session if planned else session_of(args) as session:
         options = plan_options(args, session)
         plan = planned.plan if planned else session.plan(options)
-        check_twins(plan)
+        check_same_motion(plan)
         if not options.groups:  # these depend on git, too
             console.input_manifest = (planned or PlannedFilm(session, plan)).keep
         suggestions = list(moves(plan, session.trace_of))

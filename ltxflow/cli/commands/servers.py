@@ -13,8 +13,7 @@ from typing import Any
 from ltxflow.cli.diagnostics import ServerReport, places_for, probe_server
 from ltxflow.comfy.discovery import ServerAddress
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
-from ltxflow.farm.journal import Journal, submissions
-from ltxflow.farm.servers import JOURNAL
+from ltxflow.farm.journal import JOURNAL, Journal, submissions
 from ltxflow.project.config import read_config
 from ltxflow.session.session import Session, open_session
 from ltxflow.store.speeds import Speed, read_speeds

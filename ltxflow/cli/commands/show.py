@@ -14,7 +14,7 @@ from ltxflow.plan.plan import Plan, PlanOptions, length_in_words
 from ltxflow.project.model import Clip, Project, Value
 from ltxflow.project.weights import requested_precision, weights_of
 from ltxflow.steps import Node, reference
-from ltxflow.steps import clip as clip_step
+from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns, duration
 
@@ -56,10 +56,10 @@ def _show_reference(args: argparse.Namespace, console: Console, plan: Plan, node
     """Show a generated reference: its prompt, what makes it, its workflow."""
     spec: reference.ReferenceSpec = node.spec
     still, status = spec.still, plan.statuses[node.target]
-    if args.graph and spec.made_by is None:
+    if args.graph and spec.made_with is None:
         raise LtxflowError(problem("U012.no-workflow", reference=still.path, engine=still.engine.name))
     graph = spec.graph(spec.profile.first_names(spec.weights), {}, "ltxflow") if args.graph else {}
-    made_by = f"template {still.template}" if spec.made_by else f"engine {still.engine.name}"
+    made_by = f"template {still.template}" if spec.made_with else f"engine {still.engine.name}"
     size = "{}x{}".format(*still.size)
     if args.json:
         fields = {"target": node.target, "key": status.key, "prompt": still.prompt, "seed": spec.seed, "size": size}
@@ -79,8 +79,8 @@ def _show_reference(args: argparse.Namespace, console: Console, plan: Plan, node
 
 def _graph(node: Node) -> dict[str, Any]:
     """Return the workflow with the first file name of the profile for each model; a server may have another."""
-    spec: clip_step.ClipSpec = node.spec
-    return clip_step.graph(spec, clip_step.first_names(spec), {}, f"ltxflow/{node.clip}")
+    spec: ClipSpec = node.spec
+    return spec.graph(spec.first_names, {}, f"ltxflow/{node.clip}")
 
 
 def _values(plan: Plan, clip: Clip) -> dict[str, Value]:
@@ -100,7 +100,7 @@ def _weights(project: Project) -> dict[str, Value]:
 
 
 def _data(plan: Plan, node: Node) -> dict[str, Any]:
-    spec: clip_step.ClipSpec = node.spec
+    spec: ClipSpec = node.spec
     values = _values(plan, spec.clip)
     return {
         "target": node.target,
@@ -122,7 +122,7 @@ def _plain(value: Any) -> Any:
 
 
 def _print(console: Console, plan: Plan, node: Node, resolved: bool) -> None:
-    spec: clip_step.ClipSpec = node.spec
+    spec: ClipSpec = node.spec
     status = plan.statuses[node.target]
     state = {"hit": "in the store", "miss": "not made yet", "maybe": status.waits}[status.state]
     console.say(f"{console.paint(node.clip, 'bold')}  take {node.take}  key {(status.key or '')[:12]}…  {state}")

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from ltxflow.project.load import load
 from ltxflow.ui.json_lines import print_envelope, problem_json
 from ltxflow.ui.terminal import Console, columns, count
 from ltxflow.workflow import template as templates_module
-from ltxflow.workflow.api_format import template_text
-from ltxflow.workflow.import_file import EXPORT_HINT, Imported, import_workflow, read_source
-from ltxflow.workflow.importer import ImportedWorkflow
+from ltxflow.workflow.import_file import Imported, import_workflow, read_source
+from ltxflow.workflow.imported import ImportedWorkflow, template_text
 from ltxflow.workflow.template import SUFFIX, Template, read_template, read_templates, variables
 
 DEFAULT_PROFILE = "ltx2-19b"
@@ -247,7 +246,7 @@ async def _live(
 
 
 def _at(problem: Problem, server: str) -> Problem:
-    return Problem(f"{server}: {problem.message}", problem.span, problem.hint, problem.code, problem.level)
+    return replace(problem, message=f"{server}: {problem.message}")
 
 
 # --- import ---------------------------------------------------------------------------------------
@@ -255,7 +254,7 @@ def _at(problem: Problem, server: str) -> Problem:
 
 def _import(args: argparse.Namespace, console: Console) -> int:
     if len(args.names) != 1:
-        raise LtxflowError(problem("U002.one-file", export=EXPORT_HINT))
+        raise LtxflowError(problem("U002.one-file"))
     source = Path(args.names[0])
     workflow = read_source(source)
     config = read_config(os.environ)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ltxflow.cli.options import locked_session, steady_session
 from ltxflow.core.errors import FAILED
-from ltxflow.publish.verify import FileDifference, mend, verify
+from ltxflow.publish.verify import FileDifference, repair_all, verify
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, columns, count, size
 
@@ -24,8 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     with (locked_session if args.repair else steady_session)(args, console.warn) as session:
         result = verify(session, deep=args.deep)
-        found = mend(session, result.differences) if args.repair else result.differences
-    code = FAILED if any(not difference.is_mended for difference in found) else 0
+        found = repair_all(session, result.differences) if args.repair else result.differences
+    code = FAILED if any(not difference.is_repaired for difference in found) else 0
     if args.json:
         data = {
             "blobs": result.blobs,
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _lines(console: Console, found: list[FileDifference]) -> list[str]:
-    rows = [(each.kind, each.name, each.outcome or each.told) for each in found]
+    rows = [(each.kind, each.name, each.outcome or each.detail) for each in found]
     plain = columns(rows)
-    styles = [STYLES.get(each.kind, "red") if not each.is_mended else "green" for each in found]
-    marks = [console.paint("✓" if each.is_mended else "✗", style) for each, style in zip(found, styles, strict=True)]
+    styles = [STYLES.get(each.kind, "red") if not each.is_repaired else "green" for each in found]
+    marks = [console.paint("✓" if each.is_repaired else "✗", style) for each, style in zip(found, styles, strict=True)]
     return [f"  {mark} {line}" for mark, line in zip(marks, plain, strict=True)]

@@ -7,7 +7,7 @@ Config.setColorSpace("bt709"); // what the clips are in; Remotion's own default 
 Config.setJpegQuality(95);
 Config.setOverwriteOutput(true);
 
-// Remotion downloads a browser unless it is told of one: CHROME_PATH=/usr/bin/chromium npm run render
+// Remotion downloads a browser unless one is named: CHROME_PATH=/usr/bin/chromium npm run render
 if (process.env.CHROME_PATH) {
   Config.setBrowserExecutable(process.env.CHROME_PATH);
 }

@@ -1,6 +1,6 @@
-"""What turns text into sound or into an image, behind one small interface: a module for each kind. Knows no scenes.
+"""Turn text into sound or an image with engines, each kind of which is one module with the same interface.
 
-Adding a kind is a module with `available` and `speak`, and its name in KINDS; with `draw`, if it makes images.
+To add a kind, write a module with `available` and `speak` (and `draw`, if it makes images), and add its name to KINDS.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 
 KINDS = ("command", "espeak", "hibari", "openai")
-MISSING = "missing"  # the kind of one that is named by a film and not configured here
+MISSING = "missing"  # the kind of an engine that a film names and the configuration lacks
 OFFLINE = ("hibari", "espeak")  # need no configuration and no network, the better voice first
 NO_OFFLINE = "pip install 'ltxflow[tts]' (English), or apt install espeak-ng (many languages)"
 MAX_BYTES = 256 * 2**20  # of sound for one line: 45 minutes of 48 kHz stereo
-MAX_IMAGE = 128 * 2**20  # bytes of an answer with an image in it, as base64: 80 megapixels, if it is compressed at all
+MAX_IMAGE = 128 * 2**20  # bytes of an answer with an image in base64: 80 megapixels, if compressed at all
 DRAWS = ("openai",)  # the kinds that make images
-_TAIL = 4000  # bytes of a program's complaint that are read
+_TAIL = 4000  # bytes read of a program's complaint
 _TEXT_LIMIT = 300  # characters of it that are shown
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One way to speak. `name` is what a project calls it, `kind` the module that does it.
+    """A configured engine. `name` is its name in a project, `kind` the module that implements it.
 
-    `key_from_env` names the variable that holds a server's key, never the key; `pass_env` variables that a
-    command may see. `folder` is the project's for a command that the project brings, else None; `files` are
-    the files of the project that such a command names, with the digests of their bytes.
+    `key_from_env` names the variable with a server's key, never the key; `pass_env` the variables that a command may
+    see. `folder` is the project's for a command of the project, else None; `files` are the files of the project that
+    such a command names, with the digests of their bytes.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Engine:
     folder: Path | None = None
     files: tuple[tuple[str, str], ...] = ()
     timeout_s: float = 120.0
-    was_keyed: str = ""  # of a missing one: its part of the keys of what it made, as JSON
+    was_keyed: str = ""  # of a missing engine: its part of the keys of earlier results, as JSON
 
     def keyed(self) -> dict[str, Any]:
-        """What of it decides how a line sounds: not its name, nor where a server is."""
+        """Return all that decides how a line sounds: neither its name nor the address of a server."""
         if self.kind == MISSING:
             known: dict[str, Any] = json.loads(self.was_keyed) if self.was_keyed else {"name": self.name}
             return known if self.was_keyed else {"kind": self.kind, **known}
@@ -64,7 +64,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """A line to be spoken. `voice` empty means the engine's own; `speed` 1 is its normal pace."""
+    """A line to be spoken. An empty `voice` means the engine's default; `speed` 1 is its normal pace."""
 
     text: str
     voice: str = ""
@@ -73,7 +73,7 @@ class SpeechRequest:
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """An image to be made: what it shows, its size in px."""
+    """An image to be made: its content, and its size in px."""
 
     prompt: str
     size: tuple[int, int]
@@ -82,7 +82,7 @@ class PictureRequest:
 
 @dataclass(frozen=True)
 class WordAt:
-    """When a word begins: `at` and `length` in characters of the text given, `start` in seconds of the sound."""
+    """The start of a word: `at` and `length` in characters of the text, `start` in seconds of the sound."""
 
     at: int
     length: int
@@ -91,7 +91,7 @@ class WordAt:
 
 @dataclass(frozen=True)
 class SpokenSound:
-    """A sound file in any format; `words` in order where the engine tells them; `version` of it, for the record."""
+    """A sound file in any format; `words` in order, if the engine reports them; `version` of the engine."""
 
     file: Path
     words: tuple[WordAt, ...] = ()
@@ -99,13 +99,13 @@ class SpokenSound:
 
 
 class SpeechEngine(Protocol):
-    """What a module in engines/ provides."""
+    """The interface of an engine's module."""
 
     def available(self, engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
-        """Given an engine, return whether it can be used here, and why not. Asks no server."""
+        """Return whether an engine can be used on this machine, and the reason if not. Contacts no server."""
 
     async def speak(self, engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str]) -> SpokenSound:
-        """Given a line and an empty folder, speak it into a file there. Raise LtxflowError when it cannot."""
+        """Speak a line into a file in an empty folder. Raise LtxflowError when that fails."""
 
 
 def _module(kind: str) -> SpeechEngine:
@@ -113,52 +113,51 @@ def _module(kind: str) -> SpeechEngine:
 
 
 def available(engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
-    """Given an engine and the environment, return whether it can be used here, and if not, why and what helps."""
+    """Return whether an engine can be used on this machine, and if not, the reason and remedy."""
     return _module(engine.kind).available(engine, env)
 
 
 def pick_offline(env: Mapping[str, str]) -> str | None:
-    """Given the environment, return the best engine that is installed and needs no network; None without one."""
+    """Return the best installed engine that needs no network, None without one."""
     return next((name for name in OFFLINE if available(Engine(name, name), env)[0]), None)
 
 
 async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str]) -> SpokenSound:
-    """Given an engine that the user trusts, and a line, speak it into a file in `folder`.
+    """Speak a line into a file in `folder`, with an engine that the user trusts.
 
-    Cancelling ends the program or closes the connection. Raise LtxflowError when there is no sound, transient
-    where the same attempt may succeed later.
+    Cancelling ends the program or closes the connection. Raise LtxflowError if that makes no sound, transient where the
+    same attempt may succeed later.
     """
-    usable, why = available(engine, env)
+    usable, reason = available(engine, env)
     if not usable:
-        raise failure(engine, why)
-    said = await _module(engine.kind).speak(engine, wanted, folder, env)
-    if not said.file.is_file() or said.file.stat().st_size == 0:
-        raise failure(engine, f'made no sound of "{one_line(wanted.text, 60)}"')
-    if said.file.stat().st_size > MAX_BYTES:
-        raise failure(engine, f"made {said.file.stat().st_size // 2**20} MiB of one line", "split the line")
-    return said
+        raise failure(problem("S200", engine=engine.name, reason=reason))
+    sound = await _module(engine.kind).speak(engine, wanted, folder, env)
+    if not sound.file.is_file() or sound.file.stat().st_size == 0:
+        raise failure(problem("S201.nothing", engine=engine.name, text=one_line(wanted.text, 60)))
+    if sound.file.stat().st_size > MAX_BYTES:
+        raise failure(problem("S201.too-large", engine=engine.name, size=sound.file.stat().st_size // 2**20))
+    return sound
 
 
 async def draw(engine: Engine, wanted: PictureRequest, folder: Path, env: Mapping[str, str]) -> Path:
-    """Given an engine that the user trusts, of a kind that DRAWS, make an image as a file in `folder`; return it.
+    """Make an image as a file in `folder` with an engine that the user trusts, of a kind in DRAWS; return its path.
 
-    Raise LtxflowError when there is none, transient where the same attempt may succeed later.
+    Raise LtxflowError if that makes no image, transient where the same attempt may succeed later.
     """
-    usable, why = available(engine, env)
+    usable, reason = available(engine, env)
     if not usable:
-        raise failure(engine, why)
-    made: Path = await cast(Any, _module(engine.kind)).draw(engine, wanted, folder, env)
-    return made
+        raise failure(problem("S200", engine=engine.name, reason=reason))
+    image: Path = await cast(Any, _module(engine.kind)).draw(engine, wanted, folder, env)
+    return image
 
 
-def failure(engine: Engine, what: str, hint: str = "", *, transient: bool = False) -> LtxflowError:
-    """Given what went wrong with an engine, return the error to raise."""
-    text = f"{engine.name}: {what}"
-    return LtxflowError(Problem(text, hint=hint, code="speech", transient=transient), exit_code=FAILED)
+def failure(found: Problem) -> LtxflowError:
+    """Return the error to raise for a problem of an engine (S200 to S204)."""
+    return LtxflowError(found, exit_code=FAILED)
 
 
 def one_line(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """Given what a program or server said, return one printable line of at most `limit` characters."""
+    """Return the output of a program or server as one printable line of at most `limit` characters."""
     kept = "".join(" " if char.isspace() else char for char in text if not _is_hidden(char))
     line = " ".join(kept.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
@@ -170,7 +169,7 @@ def _is_hidden(char: str) -> bool:
 
 @dataclass(frozen=True)
 class FinishedProcess:
-    """A program that came to its end: what it returned and what it said, `complaint` the end of its stderr."""
+    """A program that ended: its exit code, its output, and the last line of its stderr as `complaint`."""
 
     code: int
     output: str
@@ -180,43 +179,41 @@ class FinishedProcess:
 async def run_program(
     engine: Engine, argv: Sequence[str], folder: Path, *, cwd: Path, env: Mapping[str, str], stdin: bytes = b""
 ) -> FinishedProcess:
-    """Given a program and its arguments, run it without a shell, in a session of its own, until it ends.
+    """Run a program without a shell, in a separate session, until it ends.
 
-    What it says goes to files in `folder`: a talkative program fills no memory. Raise LtxflowError when it
-    cannot be started or takes longer than the engine's timeout; then, and when cancelled, all of it is killed.
+    Its output goes to files in `folder`, so that much output fills no memory. Raise LtxflowError when it cannot be
+    started or takes longer than the engine's timeout; then, and when cancelled, the whole session is killed.
     """
-    import asyncio  # by need: a plan speaks nothing
+    import asyncio  # on demand: a plan speaks nothing
 
     names = [folder / "program.in", folder / "program.out", folder / "program.err"]
     names[0].write_bytes(stdin)
-    with names[0].open("rb") as source, names[1].open("wb") as said, names[2].open("wb") as complained:
+    with names[0].open("rb") as source, names[1].open("wb") as out, names[2].open("wb") as err:
         try:
             process = await asyncio.create_subprocess_exec(
-                *argv, stdin=source, stdout=said, stderr=complained, cwd=cwd, env=dict(env), start_new_session=True
+                *argv, stdin=source, stdout=out, stderr=err, cwd=cwd, env=dict(env), start_new_session=True
             )
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise failure(engine, f'"{argv[0]}" does not start: {one_line(why).lower()}') from error
+            reason = one_line(why).lower()
+            found = problem("S202.no-start", engine=engine.name, program=argv[0], reason=reason)
+            raise failure(found) from error
         try:
             async with asyncio.timeout(engine.timeout_s):
                 code = await process.wait()
         except TimeoutError:
-            raise failure(
-                engine,
-                f"does not come to an end: {engine.timeout_s:g} s for one line",
-                "give it more time, such as timeout: 5m in its entry, or a shorter line",
-            ) from None
+            raise failure(problem("S202.timeout", engine=engine.name, seconds=engine.timeout_s)) from None
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-    with names[1].open("rb") as said, names[2].open("rb") as complained:
-        return FinishedProcess(code, said.read(MAX_BYTES).decode("utf-8", "replace"), _tail(complained))
+    with names[1].open("rb") as output, names[2].open("rb") as complaint:
+        return FinishedProcess(code, output.read(MAX_BYTES).decode("utf-8", "replace"), _tail(complaint))
 
 
 def _tail(file: IO[bytes]) -> str:
-    """The last line of it that says something: a program's last word is mostly its reason."""
+    """Return the last line with text, which is mostly a program's reason."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL))
     lines = [one_line(line) for line in file.read().decode("utf-8", "replace").splitlines()]

@@ -1,6 +1,6 @@
-"""espeak-ng: plain voices in a hundred languages, with exact times of words where its library can be called.
+"""Speak with espeak-ng: plain voices in a hundred languages, with exact times of words if its library is installed.
 
-The library keeps its state in globals and is called in a child process: it can neither race nor crash us.
+The library keeps its state in globals, so it is called in a child process, where it can neither race nor crash us.
 Source: `speak_lib.h` and `espeak-ng.c` of espeak-ng 1.51.
 """
 
@@ -18,7 +18,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ltxflow.core.errors import problem
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, WordAt, failure, one_line, run_program
+from ltxflow.messages.media import UNAVAILABLE
 
 DEFAULT_VOICE = "en"
 NORMAL_RATE, SLOWEST, FASTEST = 175, 80, 450  # words a minute
@@ -35,17 +37,16 @@ _WORD = 1
 
 
 def available(engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
-    if shutil.which("espeak-ng", path=env.get("PATH")):
-        return True, ""
-    return False, "espeak-ng is not installed: apt install espeak-ng, or brew install espeak-ng"
+    """Return whether espeak-ng is installed, and the reason if not."""
+    return (True, "") if shutil.which("espeak-ng", path=env.get("PATH")) else (False, UNAVAILABLE["espeak"])
 
 
 async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str]) -> SpokenSound:
-    """Given a line, speak it; the words' times come along where the library is found, else the sound alone."""
+    """Speak a line, with the times of its words if the library is installed."""
     voice = wanted.voice or DEFAULT_VOICE
     if not _VOICE.fullmatch(voice):
         raise _no_voice(engine, voice)
-    out = folder / "said.wav"
+    out = folder / "spoken.wav"
     rate = min(max(round(NORMAL_RATE * wanted.speed), SLOWEST), FASTEST)
     passed = {name: env[name] for name in _PASSED if name in env}
     request = {"text": wanted.text, "voice": voice, "rate": rate, "out": str(out)}
@@ -63,7 +64,7 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
 async def _speak_plainly(
     engine: Engine, wanted: SpeechRequest, voice: str, rate: int, folder: Path, env: Mapping[str, str], out: Path
 ) -> SpokenSound:
-    """By the program alone: the same sound, without the times of words."""
+    """Speak a line with the program alone: the same sound, without the times of words."""
     text_file = folder / "text.txt"
     text_file.write_text(wanted.text, "utf-8")
     argv = ["espeak-ng", "-b", "1", "-v", voice, "-s", str(rate), "-f", str(text_file), "-w", str(out)]
@@ -71,12 +72,14 @@ async def _speak_plainly(
     if "voice does not exist" in ended.complaint:
         raise _no_voice(engine, voice)
     if ended.code != 0:
-        raise failure(engine, f"espeak-ng failed with exit code {ended.code}: {ended.complaint}")
+        complaint = f": {ended.complaint}"
+        found = problem("S202.failed", engine=engine.name, program="espeak-ng", exit=ended.code, complaint=complaint)
+        raise failure(found)
     return SpokenSound(out)
 
 
 def _no_voice(engine: Engine, voice: str) -> Exception:
-    return failure(engine, f'there is no voice "{one_line(voice, 40)}"', "espeak-ng --voices lists them all")
+    return failure(problem("S203.espeak", engine=engine.name, voice=one_line(voice, 40)))
 
 
 # --- the child ------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def _child() -> None:
     if rate <= 0:
         sys.exit(NO_LIBRARY)
     name = request["voice"].encode()
-    if library.espeak_ng_SetVoiceByName(name) != 0:  # it may be a language, such as en-gb: as `espeak-ng -v` has it
+    if library.espeak_ng_SetVoiceByName(name) != 0:  # it may be a language, such as en-gb, as in `espeak-ng -v`
         language = _Voice(languages=name)
         if library.espeak_ng_SetVoiceByProperties(ctypes.byref(language)) != 0:
             sys.exit(NO_VOICE)
@@ -134,18 +137,18 @@ def _child() -> None:
     sound = bytearray()
     words: list[tuple[int, int, int]] = []
 
-    def heard(samples: Any, count: int, events: Any) -> int:
+    def receive(samples: Any, count: int, events: Any) -> int:
         if samples and count:
             sound.extend(ctypes.string_at(samples, 2 * count))
         index = 0
         while events[index].type:
             event = events[index]
-            if event.type == _WORD and event.length > 0:  # the end of a clause is told as an empty word
+            if event.type == _WORD and event.length > 0:  # an empty word marks the end of a clause
                 words.append((event.text_position - 1, event.length, event.audio_position))
             index += 1
         return 0
 
-    callback = _Callback(heard)
+    callback = _Callback(receive)
     library.espeak_SetSynthCallback(callback)
     text = request["text"].encode() + b"\0"
     flags = _UTF8 | _PHONEMES | _END_PAUSE

@@ -1,4 +1,7 @@
-"""hibari: small English voices in this process, by the extra `tts`. Loads no voice from the network."""
+"""Speak with hibari: small English voices in this process, installed by the extra `tts`; never downloads a voice.
+
+A separate module although short, since an engine costs one file.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +14,44 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ltxflow.core.errors import problem
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, failure, one_line
+from ltxflow.messages.media import UNAVAILABLE
 
-SEED = 0  # of the breath in the voice: the same line always sounds the same
+SEED = 0  # of the breath in the voice, so that a line always sounds the same
 SLOWEST, FASTEST = 0.5, 2.0
 
 
 def available(engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
+    """Return whether hibari is installed, and the reason if not."""
     missing = [name for name in ("hibari", "onnxruntime") if importlib.util.find_spec(name) is None]
-    return (False, "hibari is not installed: pip install 'ltxflow[tts]'") if missing else (True, "")
+    return (False, UNAVAILABLE["hibari"]) if missing else (True, "")
 
 
 async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str]) -> SpokenSound:
-    """Given a line of English, speak it with `--seed 0` and one thread, on which its bytes depend."""
+    """Speak a line of English with seed 0 and one thread, on which its bytes depend."""
     voices = importlib.import_module("hibari.voices")
     name = wanted.voice or voices.DEFAULT
     if name not in voices.VOICES:
-        raise failure(engine, f'there is no voice "{one_line(name, 40)}"', f"there are: {', '.join(voices.VOICES)}")
+        known = ", ".join(voices.VOICES)
+        raise failure(problem("S203.unknown", engine=engine.name, voice=one_line(name, 40), voices=known))
     try:
         voices.voice_path(name, download_missing=False)
     except FileNotFoundError:
-        hint = f'fetch it once with: hibari --voice {name} -o hello.wav "Hello."'
-        raise failure(engine, f'the voice "{name}" is not on this machine', hint) from None
-    out = folder / "said.wav"
+        raise failure(problem("S203.absent", engine=engine.name, voice=name)) from None
+    out = folder / "spoken.wav"
     speed = min(max(wanted.speed, SLOWEST), FASTEST)
     save = asyncio.to_thread(lambda: _voice(name).save(wanted.text, str(out), speed=speed, seed=SEED))
     speaking = asyncio.ensure_future(save)
     try:
         await asyncio.shield(speaking)
     except asyncio.CancelledError:
-        await asyncio.wait([speaking])  # the thread ends when it has said its sentence: till then it needs the folder
+        await asyncio.wait([speaking])  # the thread ends after its sentence, and needs the folder until then
         raise
     return SpokenSound(out, version=metadata.version("hibari-tts"))
 
 
 @cache
 def _voice(name: str) -> Any:
-    """Loading takes half a second, a sentence a tenth of one."""
+    """Load a voice, which takes half a second, and keep it, since a sentence takes a tenth of that."""
     return importlib.import_module("hibari").Hibari(voice=name, threads=1)

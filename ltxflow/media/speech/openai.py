@@ -1,5 +1,6 @@
-"""Any server with `POST {base}/audio/speech` or `POST {base}/images/generations`, which many local engines speak.
-The only user of httpx in media.
+"""Speak and draw with any server that has `POST {base}/audio/speech` or `POST {base}/images/generations`.
+
+Many local engines have this interface. The only user of httpx in media.
 
 Source: OpenAI's API reference, "Create speech" and "Create image"; errors are JSON, {"error": {"message": …}}.
 """
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ltxflow.core.errors import LtxflowError
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.media.speech import (
     MAX_BYTES,
     MAX_IMAGE,
@@ -28,28 +29,30 @@ from ltxflow.media.speech import (
     failure,
     one_line,
 )
+from ltxflow.messages.media import UNAVAILABLE
 
 ATTEMPTS = 3
-WAITS_S = (1.0, 4.0)  # before the second and third attempt, unless the server says how long
+WAITS_S = (1.0, 4.0)  # before the second and third attempt, unless the server sends a time
 LONGEST_WAIT_S = 30.0
-MAX_ANSWER = 64 * 2**10  # bytes of an error that are read
+MAX_ANSWER = 64 * 2**10  # bytes read of an error
 Wait = Callable[[float], Awaitable[None]]
 
 
 def available(engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
+    """Return whether the engine has a url and its key, and the reason if not."""
     if not engine.url:
-        return False, "its entry has no url"
+        return False, UNAVAILABLE["url"]
     if engine.key_from_env and not env.get(engine.key_from_env, "").strip():
-        return False, f'the variable "{engine.key_from_env}" for its key is not set'
+        return False, UNAVAILABLE["key"].format(variable=engine.key_from_env)
     return True, ""
 
 
 async def speak(
     engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str], wait: Wait = asyncio.sleep
 ) -> SpokenSound:
-    """Given a line, have the server speak it. A server that is busy, failing or not there is asked three times.
+    """Have the server speak a line, in up to three attempts if it is busy, failing or unreachable.
 
-    One that took the line and says nothing is not: what it may have spoken is paid for.
+    A server that accepted the line and does not answer gets one attempt: its result may have been paid for.
     """
     body: dict[str, Any] = {
         "model": engine.model,
@@ -61,8 +64,9 @@ async def speak(
         body["speed"] = wanted.speed
     data = await _post(engine, "audio/speech", body, (MAX_BYTES, "line"), env, wait)
     if data[:1] == b"{":
-        raise failure(engine, f"{_origin(engine)} sends no sound: {_hidden(_message(data), _key(engine, env))}")
-    out = folder / "said.wav"
+        reason = _hidden(_message(data), _key(engine, env))
+        raise failure(problem("S204.no-sound", engine=engine.name, server=_origin(engine), reason=reason))
+    out = folder / "spoken.wav"
     out.write_bytes(data)
     return SpokenSound(out)
 
@@ -70,9 +74,9 @@ async def speak(
 async def draw(
     engine: Engine, wanted: PictureRequest, folder: Path, env: Mapping[str, str], wait: Wait = asyncio.sleep
 ) -> Path:
-    """Given an image to be made, have the server make it, and return the file, of whatever kind it is.
+    """Have the server make an image, and return the file, in the server's format.
 
-    OpenAI's own models know no seed, and some of them send only base64: a server that declines either is asked
+    OpenAI's own models have no seed, and some send only base64: a request that is declined for either is repeated
     without it. An address in place of the picture is not followed: it may lead anywhere.
     """
     width, height = wanted.size
@@ -83,7 +87,7 @@ async def draw(
             data = await _post(engine, "images/generations", body | extra, (MAX_IMAGE, "image"), env, wait)
             break
         except _Declined as declined:
-            unknown = next((name for name in extra if name in declined.said), None)
+            unknown = next((name for name in extra if name in declined.reason), None)
             if unknown is None:
                 raise
             del extra[unknown]
@@ -99,21 +103,22 @@ def _picture(engine: Engine, answer: bytes, key: str) -> bytes:
     except (ValueError, RecursionError, KeyError, TypeError):
         text = answer.decode("utf-8", "replace")
         if '"url"' in text:
-            hint = "it must be able to send the picture itself: response_format b64_json"
-            raise failure(engine, f"{_origin(engine)} sends an address in place of an image", hint) from None
-        raise failure(engine, f"{_origin(engine)} sends no image: {_hidden(_message(answer), key)}") from None
+            raise failure(problem("S204.address", engine=engine.name, server=_origin(engine))) from None
+        reason = _hidden(_message(answer), key)
+        found = problem("S204.no-image", engine=engine.name, server=_origin(engine), reason=reason)
+        raise failure(found) from None
 
 
 class _Declined(LtxflowError):
-    """A server's no to what it was asked; `said` is its reason."""
+    """A request that the server declined, with its `reason`."""
 
-    def __init__(self, error: LtxflowError, said: str) -> None:
+    def __init__(self, error: LtxflowError, reason: str) -> None:
         super().__init__(*error.problems, exit_code=error.exit_code)
-        self.said = said
+        self.reason = reason
 
 
 class _Busy(Exception):
-    """An error that may pass; `wait_s` where the server says when."""
+    """An error that may pass; `wait_s` if the server sends a time."""
 
     def __init__(self, error: LtxflowError, wait_s: float | None = None) -> None:
         self.error, self.wait_s = error, wait_s
@@ -123,10 +128,10 @@ class _Busy(Exception):
 async def _post(
     engine: Engine, path: str, body: Mapping[str, Any], limit: tuple[int, str], env: Mapping[str, str], wait: Wait
 ) -> bytes:
-    """Ask the server, up to three times, and return its answer; `limit` is its most bytes, and for one of what."""
+    """Send a request, up to three times, and return the answer; `limit` is its most bytes, and its kind."""
     for attempt in range(ATTEMPTS):
         try:
-            return await _ask(engine, path, body, limit, _key(engine, env))
+            return await _send(engine, path, body, limit, _key(engine, env))
         except _Busy as busy:
             if attempt == ATTEMPTS - 1:
                 raise busy.error from None
@@ -138,9 +143,10 @@ def _key(engine: Engine, env: Mapping[str, str]) -> str:
     return env.get(engine.key_from_env, "").strip() if engine.key_from_env else ""
 
 
-async def _ask(engine: Engine, path: str, body: Mapping[str, Any], limit: tuple[int, str], key: str) -> bytes:
+async def _send(engine: Engine, path: str, body: Mapping[str, Any], limit: tuple[int, str], key: str) -> bytes:
+    name, server = engine.name, _origin(engine)
     if not (key.isascii() and key.isprintable()):
-        raise failure(engine, f'the variable "{engine.key_from_env}" holds what no header can carry')
+        raise failure(problem("S204.key", engine=name, variable=engine.key_from_env))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(engine.timeout_s, connect=min(10.0, engine.timeout_s))
     try:
@@ -153,15 +159,16 @@ async def _ask(engine: Engine, path: str, body: Mapping[str, Any], limit: tuple[
                 raise _refused(engine, response, await _read(engine, response, (MAX_ANSWER, ""), cut=True), key)
             return await _read(engine, response, limit)
     except (TimeoutError, httpx.TimeoutException):
-        hint = "give it more time, such as timeout: 5m in its entry"
-        what = f"{_origin(engine)} does not answer within {engine.timeout_s:g} s"
-        raise failure(engine, what, hint, transient=True) from None
+        found = problem("S204.timeout", engine=name, server=server, seconds=engine.timeout_s, transient=True)
+        raise failure(found) from None
     except httpx.ConnectError as error:
-        what = f"{_origin(engine)}: {_hidden(one_line(str(error)), key)}"
-        raise _Busy(failure(engine, what, "is the server running?", transient=True)) from error
+        reason = _hidden(one_line(str(error)), key)
+        found = problem("S204.connection", engine=name, server=server, reason=reason, transient=True)
+        raise _Busy(failure(found)) from error
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        what = f"{_origin(engine)}: {_hidden(one_line(str(error) or type(error).__name__), key)}"
-        raise failure(engine, what, "check the url in its entry", transient=True) from error
+        reason = _hidden(one_line(str(error) or type(error).__name__), key)
+        found = problem("S204.request", engine=name, server=server, reason=reason, transient=True)
+        raise failure(found) from error
 
 
 async def _read(engine: Engine, response: httpx.Response, limit: tuple[int, str], *, cut: bool = False) -> bytes:
@@ -171,30 +178,41 @@ async def _read(engine: Engine, response: httpx.Response, limit: tuple[int, str]
         if len(data) > limit[0]:
             if cut:
                 break
-            raise failure(engine, f"{_origin(engine)} sends more than {limit[0] // 2**20} MiB for one {limit[1]}")
+            size, kind = limit[0] // 2**20, limit[1]
+            raise failure(problem("S204.too-large", engine=engine.name, server=_origin(engine), size=size, kind=kind))
     return bytes(data)
 
 
 def _refused(engine: Engine, response: httpx.Response, body: bytes, key: str) -> Exception:
-    status = response.status_code
+    status, server = response.status_code, _origin(engine)
     if response.is_redirect:
-        to = one_line(_bare(response.headers.get("Location", "")), 120)
-        hint = "write that address in its entry, if it is right"
-        return failure(engine, f"{_origin(engine)} sends us on to {to}", hint)
-    said = _hidden(_message(body), key)
-    what = f"{_origin(engine)} answers {status}" + (f": {said}" if said else "")
+        target = one_line(_bare(response.headers.get("Location", "")), 120)
+        return failure(problem("S204.redirect", engine=engine.name, server=server, target=target))
+    message = _hidden(_message(body), key)
     hint = ""
     if status in (401, 403):
         hint = f"check the key in {engine.key_from_env}" if key else "name the variable with its key: key_from_env"
     elif status in (404, 405):
-        hint = "is the url right? it mostly ends in /v1"
-    if status == 429 or status >= 500:
-        return _Busy(failure(engine, what, hint, transient=True), _asked_wait(response))
-    refused = failure(engine, what, hint)
-    return _Declined(refused, said) if status in (400, 422) else refused
+        hint = "check the url: it mostly ends in /v1"
+    is_busy = status == 429 or status >= 500
+    reason = f": {message}" if message else ""
+    found = failure(
+        problem(
+            "S204.status",
+            hint=hint,
+            transient=is_busy,
+            engine=engine.name,
+            server=server,
+            status=status,
+            reason=reason,
+        )
+    )
+    if is_busy:
+        return _Busy(found, _retry_after(response))
+    return _Declined(found, message) if status in (400, 422) else found
 
 
-def _asked_wait(response: httpx.Response) -> float | None:
+def _retry_after(response: httpx.Response) -> float | None:
     try:
         return min(max(float(response.headers.get("Retry-After", "")), 0.0), LONGEST_WAIT_S)
     except ValueError:
@@ -204,17 +222,17 @@ def _asked_wait(response: httpx.Response) -> float | None:
 def _message(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     try:
-        told = json.loads(text)
+        data = json.loads(text)
     except (ValueError, RecursionError):
         return "" if text.lstrip().startswith("<") else one_line(text)
-    if isinstance(told, dict):
-        error = told.get("error", told.get("detail", told))
-        told = error.get("message", error) if isinstance(error, dict) else error
-    return one_line(told if isinstance(told, str) else json.dumps(told))
+    if isinstance(data, dict):
+        error = data.get("error", data.get("detail", data))
+        data = error.get("message", error) if isinstance(error, dict) else error
+    return one_line(data if isinstance(data, str) else json.dumps(data))
 
 
 def _hidden(text: str, key: str) -> str:
-    """Given a text for people, return it without the key: a server may quote what it was sent."""
+    """Return a text for display without the key, since a server may quote its request."""
     return text.replace(key, "…") if key else text
 
 
@@ -223,7 +241,7 @@ def _origin(engine: Engine) -> str:
 
 
 def _bare(url: str) -> str:
-    """An address without login and query, for showing."""
+    """Return an address without login and query, for display."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -232,7 +250,7 @@ def _bare(url: str) -> str:
 
 
 def _is_loopback(url: str) -> bool:
-    """No proxy stands between us and this machine."""
+    """Return whether an address is on this machine, which no proxy serves."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -2,10 +2,10 @@ import type { Caption } from "@remotion/captions";
 import { Fragment } from "react";
 import { AbsoluteFill, useCurrentFrame, useVideoConfig } from "remotion";
 
-/** ltxflow says which words are italic; @remotion/captions does not know that. */
+/** ltxflow marks words that are italic; @remotion/captions has no such field. */
 type Word = Caption & { italic?: boolean };
 
-/** The words of the narration, a page at a time; a page ends where the captions say so. */
+/** The words of the narration, a page at a time; a page ends where the captions mark it. */
 export const Captions: React.FC<{ captions: Caption[] }> = ({ captions }) => {
   const frame = useCurrentFrame();
   const { fps, width, height } = useVideoConfig();

@@ -21,7 +21,7 @@ export const SceneView: React.FC<Props> = ({ scene, captions, settings }) => (
   </AbsoluteFill>
 );
 
-/** The clips one after another, each over the one before for as long as its transition says. */
+/** The clips in sequence, each over the previous one for the length of its transition. */
 const Picture: React.FC<{ scene: Scene; settings: FilmSettings }> = ({ scene, settings }) => {
   const { fps } = useVideoConfig();
   return (

@@ -37,7 +37,7 @@ const fetchJson = async (src: string, signal: AbortSignal): Promise<unknown> => 
   return response.json();
 };
 
-/** A file's address. In Studio with the time it was written: a clip that is made anew keeps its name. */
+/** A file's address. In Studio with the time it was written: a clip that is rendered again keeps its name. */
 export const fileUrl = (src: string): string => {
   if (!getRemotionEnvironment().isStudio) {
     return staticFile(src);

@@ -1,0 +1,103 @@
+"""A build takes hours, and git waits for nobody: what others write to the lock meanwhile stays, and is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.film import Film
+
+from ltxflow.build import pipeline as making
+from ltxflow.decisions.lock_update import LockUpdater
+from ltxflow.lock.model import read_lock
+from ltxflow.plan.plan import PlanOptions
+
+
+@pytest.fixture
+def meanwhile(film: Film, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], object]], None]:
+    """Has something done to the lock, once, after clips were made and before the build ends."""
+
+    def during(change: Callable[[Path], object]) -> None:
+        make = making._make
+
+        def made(*args: Any, **options: Any) -> Any:
+            monkeypatch.setattr(making, "_make", make)
+            done = make(*args, **options)
+            change(film.folder / "ltxflow.lock")
+            return done
+
+        monkeypatch.setattr(making, "_make", made)
+
+    return during
+
+
+def approved(path: Path) -> None:
+    text = path.read_text()
+    at = text.index("hook/b: ")
+    path.write_text(text[:at] + text[at:].replace('"pick": 1', '"pick": 1, "status": "approved"', 1))
+
+
+def conflicted(path: Path) -> None:
+    path.write_text(path.read_text().replace("hook/b: ", "<<<<<<< HEAD\nhook/b: ", 1))
+
+
+def edited(film: Film) -> str:
+    """All is built, and then one prompt is another, and rendered; return the key of before."""
+    film.render()
+    assert film.run("build").code == 0
+    key = read_lock(film.folder / "ltxflow.lock").entries["hook/a"].takes[1].key
+    film.edit("for hook-a", "for good")
+    film.render("hook/a")
+    return key
+
+
+def test_a_word_that_was_said_meanwhile_stays(film: Film, meanwhile: Any) -> None:
+    before = edited(film)
+    meanwhile(approved)
+    ran = film.run("build")
+    assert ran.code == 0
+    assert "ltxflow.lock changed on disk during the run; both sets of changes were merged" in ran.err
+    there = read_lock(film.folder / "ltxflow.lock").entries
+    assert there["hook/b"].status == "approved"
+    assert there["hook/a"].takes[1].key != before
+    assert "unchanged" in film.run("plan").out
+
+
+def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhile: Any) -> None:
+    edited(film)
+    meanwhile(conflicted)
+    ran = film.run("build")
+    path = film.folder / "ltxflow.lock"
+    assert ran.code == 0
+    assert "is unreadable: an unresolved merge conflict" in ran.err
+    assert "the next build records what is in the store" in ran.err
+    assert "<<<<<<< HEAD" in path.read_text()
+    assert film.timeline["complete"]
+    path.write_text(path.read_text().replace("<<<<<<< HEAD\n", ""))
+    assert film.run("build").code == 0
+    assert "1 to" not in film.run("plan").out
+    assert film.run("check", "--locked").code == 0
+
+
+def test_lines_of_clips_as_they_are_made_are_put_beside_what_others_write(film: Film) -> None:
+    edited(film)
+    with film.session() as session:
+        outlook = session.plan(PlanOptions())
+        keeper = LockUpdater(session, outlook)
+        status = outlook.statuses["clip:hook/a@1"]
+        assert status.trace is not None
+        path = film.folder / "ltxflow.lock"
+        good = path.read_text()
+        conflicted(path)
+        keeper(status.node, status.trace)
+        keeper.write()
+        assert "<<<<<<< HEAD" in path.read_text()
+        path.write_text(good)
+        approved(path)
+        keeper(status.node, status.trace)
+        keeper.write()
+    there = read_lock(path).entries
+    assert there["hook/b"].status == "approved"
+    assert there["hook/a"].takes[1].key == status.key
