@@ -169,7 +169,7 @@ def fill(folder: Path, env: dict[str, str]) -> int:
     with _unsynced():
         session = open_session(str(folder), cwd=folder, env=env)
         store, made = session.store, 0
-        for status in session.look(PlanOptions()).statuses.values():
+        for status in session.plan(PlanOptions()).statuses.values():
             if status.state == "hit" or status.action is None or status.key is None:
                 continue
             node = status.node

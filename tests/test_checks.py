@@ -595,7 +595,7 @@ def test_a_rejected_take_that_is_in_the_cut_says_what_to_do(studio: Studio, serv
     ask(studio, "reject", "s/a", "too dark")
     for verb in ("build", "plan"):
         told = ask(studio, verb)
-        assert "s/a: take 1 was rejected (too dark), and is in the cut until there is another" in told.err
+        assert "s/a: take 1 is rejected (too dark), and stays in the cut until there is another" in told.err
         assert "ltxflow retake s/a, or: ltxflow pick s/a 2" in told.err
     ask(studio, "pick", "s/a", "2")
     assert "rejected" not in ask(studio, "plan").err
@@ -649,7 +649,7 @@ def test_an_approved_take_stays_whatever_its_text_says_and_every_verb_says_so(
     assert (ran.code, ran.totals["rendered"]) == (0, 0)
     assert studio.films["a"].read_bytes() == before
     (told,) = problems(ran)
-    assert told["message"] == "s/a: the approved take 1 no longer matches its text, and stays"
+    assert told["message"] == "s/a: the approved take 1 no longer matches its prompt, and stays"
     assert told["where"]["line"] == 10
     assert "ltxflow reject s/a" in told["hint"]
     plan = ask(studio, "plan")

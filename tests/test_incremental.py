@@ -994,23 +994,23 @@ def test_a_clip_moved_to_another_scene_and_edited_keeps_its_seed(small: Film) ->
 def test_a_clip_that_reappears_under_another_id_is_suggested(small: Film) -> None:
     small.set("scenes/hook/clips/b/id", "key").set("scenes/end/id", "outro")
     session = small.session()
-    outlook = session.look(PlanOptions())
+    outlook = session.plan(PlanOptions())
     assert moves(outlook, session.trace_of) == [("hook/b", "hook/key"), ("end", "outro")]
     small.set("scenes/hook/clips/key/prompt", "Something else turns in the dark.")
     session = small.session()
-    assert moves(session.look(PlanOptions()), session.trace_of) == [("end", "outro")]
+    assert moves(session.plan(PlanOptions()), session.trace_of) == [("end", "outro")]
 
 
 def test_a_scene_under_another_id_is_suggested_as_one_and_parts_of_it_by_themselves(small: Film) -> None:
     small.set("scenes/hook/id", "opening")
     session = small.session()
-    assert moves(session.look(PlanOptions()), session.trace_of) == [("hook", "opening")]
+    assert moves(session.plan(PlanOptions()), session.trace_of) == [("hook", "opening")]
     b = get(small.data, "scenes/opening/clips/b")
     small.write_data(without(small.data, "scenes/opening/clips/b"))
     small.write_data(with_value(small.data, "scenes/end/clips", [*get(small.data, "scenes/end/clips"), b]))
     small.set("scenes/opening/narration", "3s").set("scenes/end/narration", "6s")
     session = small.session()
-    assert moves(session.look(PlanOptions()), session.trace_of) == [("hook/a", "opening/a"), ("hook/b", "end/b")]
+    assert moves(session.plan(PlanOptions()), session.trace_of) == [("hook/a", "opening/a"), ("hook/b", "end/b")]
 
 
 # --- seeds and takes

@@ -103,7 +103,7 @@ def other_profile(project: Film, name: str, text: str) -> None:
 
 
 def test_every_file_in_keys_names_the_model(film: Film) -> None:
-    statuses = film.session().look(PlanOptions()).statuses
+    statuses = film.session().plan(PlanOptions()).statuses
     for id in MADE:
         action = json.dumps(statuses[f"clip:s/{id}@1"].action and statuses[f"clip:s/{id}@1"].action.body)  # type: ignore[union-attr]
         assert '"ltx-2/19b:checkpoint@fp8"' in action, id
@@ -393,9 +393,9 @@ def test_settings_of_the_film_override_choices(small: Film) -> None:
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=FP4)) as server:
         write(small).run("build", "--server", server.url)
     write(small, weights={"text_encoder": "bf16"})
-    assert stale(small.session().look(PlanOptions())) == {"s/a@1", "s/b@1"}
+    assert stale(small.session().plan(PlanOptions())) == {"s/a@1", "s/b@1"}
     write(small)
-    assert stale(small.session().look(PlanOptions())) == set()
+    assert stale(small.session().plan(PlanOptions())) == set()
 
 
 def test_a_clone_without_store_or_server_uses_the_choices(small: Film) -> None:
@@ -420,7 +420,7 @@ def test_an_earlier_film_keeps_the_first_choice(small: Film) -> None:
         )
     assert lock_of(small).choices == {}
     write(small)
-    assert stale(small.session().look(PlanOptions())) == set()
+    assert stale(small.session().plan(PlanOptions())) == set()
     small.edit("length: 9f", "length: 17f")
     with FakeComfy(models=having(MODELS_LTX2, text_encoders=[*FP4, "gemma_3_12B_it.safetensors"])) as server:
         ran = small.run("build", "--json", "--server", server.url)
@@ -447,7 +447,7 @@ def test_another_profile_has_separate_choices(small: Film) -> None:
     assert (ran.code, ran.totals["rendered"]) == (0, 2), ran.out
     assert set(lock_of(small).choices) == {"ltx-2/19b", "ltx-2.3/22b"}
     write(small)
-    assert stale(small.session().look(PlanOptions())) == set(), "what was chosen for the first one is still there"
+    assert stale(small.session().plan(PlanOptions())) == set(), "what was chosen for the first one is still there"
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_quality_and_stages_follow_the_files_of_the_server(
     assert (chosen["quality"], chosen["stages"]) == (quality, stages)
     (clip, _) = small.session().project.clips
     assert (clip.get("quality"), clip.get("stages")) == (quality, stages)
-    assert stale(small.session().look(PlanOptions())) == set()
+    assert stale(small.session().plan(PlanOptions())) == set()
 
 
 def test_missing_files_are_named_and_nothing_is_recorded(small: Film) -> None:

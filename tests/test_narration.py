@@ -231,7 +231,7 @@ def test_an_engine_that_a_film_brings_needs_trust(film: Film) -> None:
     film.set("speech/engine", "own")
     done = run("plan", "-p", str(film.folder))
     assert done.code == 2
-    assert "this project brings engine own" in done.err
+    assert "this project contains untrusted parts: engine own" in done.err
     film.trust()
     assert run("plan", "-p", str(film.folder)).code == 0
     film.set("engines/own/command", ["make-other-noise", "{text}", "{out}"])

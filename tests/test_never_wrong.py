@@ -77,6 +77,10 @@ class Machine(RuleBasedStateMachine):
     def lose(self, what: str, at: int) -> None:
         self.world.lose(what, at)
 
+    @rule(kind=st.sampled_from(["clip", "reference", "frame", "slate"]))
+    def revise(self, kind: str) -> None:
+        self.world.revise(kind)
+
     @rule()
     def animatic(self) -> None:
         self.world.animatic()

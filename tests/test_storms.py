@@ -207,7 +207,7 @@ def test_what_if_is_reported_in_columns(film: Film) -> None:
 def test_what_if_of_a_file_that_the_film_does_not_read(film: Film) -> None:
     ran = film.run("plan", "--what-if", "refs/nobody.png")
     assert ran.code == 2
-    assert 'this film does not read "refs/nobody.png"' in ran.err
+    assert 'the film does not read "refs/nobody.png"' in ran.err
 
 
 def test_what_if_a_template_were_different(film: Film) -> None:

@@ -23,7 +23,7 @@ def plan_and_inspect(session: Session, options: PlanOptions, emit: Callable[[Eve
     """
     tried: set[str] = set()
     while True:
-        plan = session.look(options)
+        plan = session.plan(options)
         pending = {target: s for target, s in uninspected(session, plan).items() if s.key not in tried}
         if not pending:
             return plan

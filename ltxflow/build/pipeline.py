@@ -34,15 +34,12 @@ from ltxflow.plan.upgrades import notices
 from ltxflow.publish.placements import model_in, placements
 from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS
-from ltxflow.session.afterbuild import LookBeforeBuild, eve_of
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
 Emit = Callable[[Event], None]
-
-PREVIEWS = "references"  # the folder in `.ltxflow/`
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ class BuildResult:
     verdicts: Mapping[str, Verdict]
     speech_failures: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     previews: tuple[Path, ...] = ()
-    eve: LookBeforeBuild | None = None  # where all of the film was asked for
 
     @property
     def concerns(self) -> list[Problem]:
@@ -121,7 +117,6 @@ def make_film(
         if session.has_new_choices:
             session.save_lock()
             session.has_new_choices = False
-        eve = eve_of(session, plan) if options == PlanOptions(options.mode) and not plan.is_all_done else None
         missing = _missing(plan)
         to_make = sum(status.node.target in plan.targets for status in missing)
         emit(RunStarted(session.project.id, plan.mode, len(plan.targets), to_make))
@@ -135,7 +130,7 @@ def make_film(
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
-    return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews), eve)
+    return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
 
 
 def _without_unspoken(options: PlanOptions, failures: Mapping[str, Sequence[Problem]]) -> PlanOptions:
@@ -220,10 +215,6 @@ def _without_frames(emit: Emit) -> Emit:
 # --- publish
 
 
-def previews_folder(session: Session) -> Path:
-    return session.own / PREVIEWS
-
-
 def preview_name(reference: Target) -> str:
     """`reference:hero/seen-from-the-left@2` → `hero--seen-from-the-left@2.png`"""
     return f"{reference.path.replace('/', '--')}@{reference.take}.png"
@@ -238,7 +229,7 @@ def write_previews(session: Session, statuses: Mapping[str, Status]) -> list[Pat
     for status in statuses.values():
         if status.node.kind != "reference" or status.trace is None:
             continue
-        file = previews_folder(session) / preview_name(status.node.target)
+        file = session.previews / preview_name(status.node.target)
         digest = status.trace.outputs["image"].digest
         if digest_there(file) != digest:
             make_own_folder(session)
@@ -255,12 +246,12 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
     def facts(clip: PublishedClip) -> Mapping[str, Any]:
         return probe_mp4(base / clip.file).as_json()
 
-    in_output = session.placed()
+    in_output = session.published_clips()
     current = plan
     if (plan.mode == "animatic" or len(plan.plan.nodes) < len(plan.nodes)) and any(
         clip.rank > RANKS["animatic"] for clip in in_output.values()
     ):
-        current = session.look(PlanOptions())  # the whole film, to know which renders are stale
+        current = session.plan(PlanOptions())  # the whole film, to know which renders are stale
 
     def model_of(key: str) -> str:
         trace = session.trace_of(Key(key)) if key else None
@@ -319,7 +310,7 @@ def _finish(
         failed=count["failed"],
         skipped=len(plan.targets) - count.total(),
         seconds=round(seconds, 3),
-        output=os.path.relpath(session.project.output if timeline else previews_folder(session)),
+        output=os.path.relpath(session.project.output if timeline else session.previews),
         complete=bool(timeline.get("complete", True)),
         film_seconds=timeline["durationInFrames"] / timeline["fps"] if timeline else 0.0,
         references=len(plan.targets) - len(clips),

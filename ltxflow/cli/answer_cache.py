@@ -1,6 +1,7 @@
-"""Answers a verb from the snapshot of its last run when nothing has changed. Imports little: this is the fast path.
+"""Repeat the last answer of a command while none of its inputs has changed. Imports little: this is the fast path.
 
-It is exactly as right as the slow one: an answer is kept only with everything it rests on (`Session.rests_on`).
+An answer is kept with a manifest of everything it was computed from (`Session.input_paths`), under a key of everything
+that is no file, ltxflow's own code included.
 """
 
 from __future__ import annotations
@@ -10,54 +11,52 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ltxflow import __version__
 from ltxflow.core.errors import LtxflowError
 from ltxflow.documents.paths import find_project
-from ltxflow.store.snapshot import question, recall
+from ltxflow.store.snapshot import answer_key, code_id, recall
 
 VERBS = frozenset(["build", "plan", "status"])
 SNAPSHOTS = ".ltxflow/snapshots"
-PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 class AnswerKey:
-    """A verb as it was asked: where its answer is, if there is one, named for all in the question that is no file."""
+    """A command line and its surroundings: `path` is the file that has its answer, if there is one."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         folder = find_project(_project(argv), Path.cwd()).parent
-        screen = [os.isatty(1), _columns(), Path.cwd(), *_workspace_marks(folder)]
+        surroundings = [os.isatty(1), _columns(), Path.cwd(), *_nearest_checkout(folder)]
         self.project = str(folder)
-        self.path = folder / SNAPSHOTS / f"{question(argv, os.environ, screen, _installed())}.json"
+        self.path = folder / SNAPSHOTS / f"{answer_key(argv, os.environ, surroundings, code_id())}.json"
 
 
 def ask(argv: Sequence[str]) -> AnswerKey | None:
-    """Given a verb and its arguments, return what to look up; None where there is nothing to be quick about."""
+    """Return the key of a command line; None for a command whose answers are not kept."""
     if not argv or argv[0] not in VERBS or "--json" in argv or "-h" in argv or "--help" in argv:
         return None
     try:
         return AnswerKey(argv)
     except (LtxflowError, OSError):
-        return None  # the slow path says what is wrong
+        return None  # the command itself reports it
 
 
-def answer(asked: AnswerKey) -> int | None:
-    """Given what was asked, print the answer of last time and return its exit code, if it still holds."""
-    found = recall(asked.path)
+def answer(key: AnswerKey) -> int | None:
+    """Print the answer that is kept under a key and return its exit code; None where there is none that holds."""
+    found = recall(key.path)
     if found is None:
         return None
     try:
         sys.stderr.write(found.err)
         sys.stdout.write(found.out)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError:
-        return None  # the slow path says what is wrong
+        return None  # the command itself reports it
     return found.code
 
 
 def _columns() -> int:
-    """How wide the terminal is, if there is one; $COLUMNS is in the question by itself."""
+    """Return the width of the terminal, 0 without one; $COLUMNS is in the key by itself."""
     try:
         return os.get_terminal_size(1).columns
     except OSError:
@@ -75,13 +74,6 @@ def _project(argv: Sequence[str]) -> str | None:
     return None
 
 
-def _installed() -> str:
-    """Which ltxflow this is: its version, and when files of its own came or went, as by `git pull` in a checkout."""
-    with os.scandir(PACKAGE) as found:
-        floors = sorted(entry.path for entry in found if entry.is_dir() and entry.name != "__pycache__")
-    return f"{__version__} {[os.stat(folder).st_mtime_ns for folder in (PACKAGE, *floors)]}"
-
-
-def _workspace_marks(folder: Path) -> list[str]:
-    """Which folders upward are git checkouts: the nearest is the workspace that everything must stay in."""
+def _nearest_checkout(folder: Path) -> list[str]:
+    """Return the nearest git checkout upward, in a list: it is the workspace that everything must stay in."""
     return [str(parent) for parent in (folder, *folder.parents) if os.path.exists(parent / ".git")][:1]

@@ -8,7 +8,6 @@ import errno
 import gc
 import os
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterable
@@ -132,6 +131,8 @@ def _refusal(error: Exception) -> Problem | None:
 
 def _bug(argv: list[str]) -> Problem:
     """Write the traceback to a file and return the problem that names it."""
+    import tempfile  # on first use: it takes a while to be imported
+
     text = f"ltxflow {' '.join(argv)}\n\n{traceback.format_exc()}"
     last = traceback.format_exc().strip().splitlines()[-1]
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "ltxflow"

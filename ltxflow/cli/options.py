@@ -19,7 +19,7 @@ from ltxflow.plan.plan import Mode, PlanOptions
 from ltxflow.plan.select import revisions
 from ltxflow.project.settings import NAMES
 from ltxflow.session.gc_roots import register
-from ltxflow.session.looks import LookAnswerKey
+from ltxflow.session.scene_memo import PlanRequest
 from ltxflow.session.session import Session, hold, open_session
 from ltxflow.store.leases import gc_shared
 
@@ -172,12 +172,12 @@ def _recorded(session: Session, selectors: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def look_key(args: argparse.Namespace) -> LookAnswerKey | None:
-    """Return the key of the cached plan; None for a part of the film, or for options that change the output."""
+def plan_request(args: argparse.Namespace) -> PlanRequest | None:
+    """Return the plan that is asked for; None for a part of the film, or where every clip is to be listed."""
     if args.selectors or args.relength or args.force or args.only or args.json or args.verbose:
         return None
     mode: Mode = "animatic" if args.animatic else "render"
-    return LookAnswerKey(args.project, args.root, mode, settings_of(args), Path.cwd(), os.environ)
+    return PlanRequest(args.project, args.root, mode, settings_of(args), Path.cwd(), os.environ)
 
 
 def servers_of(args: argparse.Namespace) -> Servers:

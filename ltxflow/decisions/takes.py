@@ -14,8 +14,6 @@ from ltxflow.core.target import Target
 from ltxflow.decisions.lock_update import lock_take
 from ltxflow.lock.model import LockEntry, LockTake, with_entry, with_pick, with_status, with_take
 from ltxflow.media.fit import ImageFacts
-from ltxflow.media.image import open_image, read_image, save_png
-from ltxflow.media.metadata import strip_mp4
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.plan.plan import Plan, PlanOptions, picked_take
 from ltxflow.plan.review import SETTLED, Review
@@ -112,7 +110,7 @@ def accept(session: Session, ref: TakeRef) -> bool:
     Its files are recorded under the new key, so that nothing is rendered; the lock records who accepted it.
     """
     take = recorded_take(session, ref)
-    plan = session.look(PlanOptions(selectors=(f"{ref.clip.path}@{ref.take}",)))
+    plan = session.plan(PlanOptions(selectors=(f"{ref.clip.path}@{ref.take}",)))
     status = plan.statuses[ref.target]
     if status.action is None or status.key is None:
         raise LtxflowError(problem("U037", clip=ref.clip.path, cause=status.waits))
@@ -148,6 +146,8 @@ def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> VideoFacts |
         wrong.append(f"{facts.fps} fps instead of {project.fps}")
     if wrong:
         raise LtxflowError(problem("U038", file=str(file), wrong=" and ".join(wrong)), exit_code=FAILED)
+    from ltxflow.media.metadata import strip_mp4  # on first use: to list takes needs no media library
+
     cas = session.store.cas
     with session.store.scratch() as folder:
         stripped = folder / "published.mp4"
@@ -162,6 +162,8 @@ def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> VideoFacts |
 
 
 def _pin_image(session: Session, ref: TakeRef, file: Path, reason: str) -> ImageFacts:
+    from ltxflow.media.image import open_image, read_image, save_png  # on first use, as above
+
     cas = session.store.cas
     with session.store.scratch() as folder:
         plain = folder / "image.png"

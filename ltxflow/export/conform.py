@@ -36,8 +36,7 @@ from ltxflow.plan.graph import build_graph
 from ltxflow.plan.plan import PlanOptions, PublishedClip
 from ltxflow.publish.caption_files import EditedCaptions, read_captions
 from ltxflow.publish.placements import placements
-from ltxflow.publish.publish import TIMELINE
-from ltxflow.publish.timeline import TIMELINE_SCHEMA, broken, timeline
+from ltxflow.publish.timeline import TIMELINE, TIMELINE_SCHEMA, broken, timeline
 from ltxflow.session.session import Session
 from ltxflow.steps import Node
 from ltxflow.steps.conform import ConformSpec, SceneSound
@@ -361,8 +360,8 @@ def _changes(session: Session, data: Mapping[str, Any]) -> list[Problem]:
     def facts(clip: PublishedClip) -> Mapping[str, Any]:
         return probe_mp4(project.output / clip.file).as_json()
 
-    plan = session.look(PlanOptions())
-    chosen = placements(plan, plan.statuses, session.placed(), facts, plan)
+    plan = session.plan(PlanOptions())
+    chosen = placements(plan, plan.statuses, session.published_clips(), facts, plan)
     narrations = {scene["id"]: scene["narration"]["src"] for scene in data["scenes"] if scene["narration"]}
     now = timeline(project, plan.cuts, {p.clip: p for p in chosen}, complete=True, narrations=narrations)
     if outline(now) == outline(data):

@@ -16,7 +16,7 @@ from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip
 from ltxflow.plan.review import plain
 from ltxflow.project.model import Clip, Scene
-from ltxflow.publish.publish import TIMELINE
+from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
 
 Json = dict[str, Any]
@@ -25,10 +25,10 @@ KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": 
 
 def report_data(session: Session, page: Path, now: str) -> Json:
     """Return everything that the page shows; `page` is where it will be, `now` the time to print on it."""
-    plan = session.look(PlanOptions())
+    plan = session.plan(PlanOptions())
     takes = _takes(session, plan)
     posters = _posters(session)
-    placed = session.placed()
+    placed = session.published_clips()
     states = clip_states(plan, placed)
     scenes, start = [], 0
     for scene in plan.project.scenes:
@@ -67,7 +67,7 @@ def _takes(session: Session, plan: Plan) -> dict[str, list[Json]]:
     """Return the rows of every made take by clip, with takes that the film no longer requests."""
     clips = plan.project.clips
     names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
-    whole = plan if len(names) == len(clips) else session.look(PlanOptions(selectors=names, also=names))
+    whole = plan if len(names) == len(clips) else session.plan(PlanOptions(selectors=names, also=names))
     return {clip.path: [row for row in take_rows(session, whole, clip) if row["frames"]] for clip in clips}
 
 

@@ -139,7 +139,7 @@ def resolve_auto(session: Session, options: PlanOptions, servers: Servers, emit:
     """
     if options.mode != "render" or not session.project.open_choices:
         return
-    plan = session.look(options)
+    plan = session.plan(options)
     if not _renders(plan):
         if not session.lock.entries and _has_real(plan, "hit"):  # the lock is lost: all was found with the first choice
             session.choose({"weights": _needed(session, _firsts(session))})
@@ -272,7 +272,7 @@ def needs_of(session: Session) -> ServerRequirements:
     graphs: list[tuple[str, str, Mapping[str, Any]]] = []
     kinds: set[tuple[Any, ...]] = set()
     weights: Mapping[str, str] = {}
-    for node in session.look(PlanOptions()).plan.nodes.values():
+    for node in session.plan(PlanOptions()).plan.nodes.values():
         if node.kind == "reference" and pool_of(node) == "gpu":
             still: ReferenceSpec = node.spec
             weights = weights or still.weights

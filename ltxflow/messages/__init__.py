@@ -16,10 +16,10 @@ Level = Literal["error", "warning", "advice"]
 
 AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → its subject, the modules with its rules
     "C": ("servers", "comfy farm"),
-    "D": ("store, lock and published files", "core store lock publish export"),
+    "D": ("store, lock and published files", "core store lock publish session export"),
     "F": ("model profiles", "models"),
     "K": ("decisions and the lock", "lock decisions"),
-    "L": ("the film", "project documents plan steps core"),
+    "L": ("the film", "project documents plan session steps core"),
     "M": ("media files", "media"),
     "N": ("nodes of a workflow", "comfy cli"),
     "P": ("prompts", "project"),
@@ -27,7 +27,7 @@ AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → its subje
     "R": ("the build", "build steps"),
     "S": ("speech, and the form of files", "media documents"),
     "T": ("templates and lengths", "workflow plan cli"),
-    "U": ("the command line", "cli core decisions plan"),
+    "U": ("the command line", "cli core decisions plan session"),
     "X": ("hand-over", "export"),
     "Y": ("YAML", "documents"),
 }

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from ltxflow.core.digest import Action, Key, Output
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.plan.graph import BuildGraph
 from ltxflow.steps import Node, step
 from ltxflow.store.traces import Trace
 
 State = Literal["hit", "miss", "maybe"]
 Lookup = Callable[[Key], Trace | None]
+Enter = Callable[[Node], None]
 Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]  # with what it needs: what stands for it
 
 
@@ -66,15 +67,18 @@ def evaluate(
     held: Callable[[Status], Trace | None] = lambda status: None,
     standing: Standing | None = None,
     known: Memo | None = None,
+    enter: Enter = lambda node: None,
 ) -> dict[str, Status]:
-    """Given a plan and a look-up of traces by key, return a Status for every target, in plan order.
+    """Return the Status of every target of a graph, in its order, with `lookup` to find traces by key.
 
-    `held` may say that another result stands for a target, whatever its key is: a person's word. `standing` may put
-    another try in a target's place; what is forced is made anew as it is. `known` has keys of earlier plans.
+    `held` may return another result for a target, whatever its key is: a person's decision. `standing` may choose
+    another try for a target, unless that is forced. `known` has keys of earlier plans. `enter` is called before a
+    node is evaluated: what is looked up from then on is looked up for it.
     """
-    _render_ahead(plan, lookup, known)
+    _render_ahead(plan, lookup, known, enter)
     found: dict[str, Status] = {}
     for target, node in plan.nodes.items():
+        enter(node)
         before = {need: found[need] for need in plan.needs(target)}
         found[target] = evaluate_node(node, before, lookup, target in force, known)
         trace = held(found[target])
@@ -85,12 +89,13 @@ def evaluate(
     return found
 
 
-def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None) -> None:
-    """Have workflows that each cost a process rendered in one, where they will be asked for."""
+def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: Enter) -> None:
+    """Render in one process all workflows that will be needed and would each take a process."""
     kinds: dict[str, list[Node]] = {}
     for node in plan.nodes.values():
         module = step(node.kind)
         if not node.needs and module.is_sandboxed(node):
+            enter(node)
             _, key = _remembered(node, {}, known)
             if key is None or lookup(key) is None:
                 kinds.setdefault(node.kind, []).append(node)
@@ -147,6 +152,7 @@ def output_of(trace: Trace, names: str, node: Node) -> Output:
     for name in (names or "video").split("|"):
         if name in trace.outputs:
             return trace.outputs[name]
-    message = f'{node.target} needs "{names}" of {trace.target}, and that made only {", ".join(sorted(trace.outputs))}'
-    hint = 'give a save node of its template that title in "_meta"'
-    raise LtxflowError(Problem(message, node.span, hint, "L081"))
+    made = ", ".join(sorted(trace.outputs))
+    raise LtxflowError(
+        problem("L081.output", node.span, target=node.target, output=names, source=trace.target, names=made)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.steps import Node
 
 
@@ -72,7 +72,7 @@ def _sorted(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, N
         for name, need in node.needs.items():
             source = need.partition("#")[0]
             if source not in by_target:
-                raise LtxflowError(Problem(f'{target} needs "{source}" ({name}), which is not in the film', node.span))
+                raise LtxflowError(problem("L201", node.span, target=target, source=source, input=name))
             graph.add_edge(source, target)
     chosen = set(wanted).union(*(nx.ancestors(graph, target) for target in wanted))
     part = graph.subgraph(chosen)
@@ -80,13 +80,8 @@ def _sorted(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, N
         order = list(nx.lexicographical_topological_sort(part, key=position.__getitem__))
     except nx.NetworkXUnfeasible:
         cycle = [edge[0] for edge in nx.find_cycle(part)]
-        raise LtxflowError(
-            Problem(
-                f"these clips need each other: {' → '.join([*cycle, cycle[0]])}",
-                by_target[cycle[0]].span,
-                "let one of them start from a file, or from nothing",
-            )
-        ) from None
+        circle = " → ".join([*cycle, cycle[0]])
+        raise LtxflowError(problem("L202", by_target[cycle[0]].span, circle=circle)) from None
     return {target: by_target[target] for target in order}
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import Problem, problem
 from ltxflow.core.timing import (
     STEP,
     Cut,
@@ -25,7 +25,7 @@ from ltxflow.core.timing import (
     solve_parts,
 )
 from ltxflow.lock.model import Lock
-from ltxflow.plan.evaluate import Lookup, Status, evaluate
+from ltxflow.plan.evaluate import Enter, Lookup, Status, evaluate
 from ltxflow.plan.graph import BuildGraph, build_graph
 from ltxflow.project.model import Clip, FrameOf, Media, Narration, Project, Scene
 from ltxflow.project.speech import shown
@@ -52,10 +52,10 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
             cuts[scene.id] = _cut(project, scene, lock, relength, continued)
         except LengthConflict as error:
             hint = f"{error.hint}{_to_free(scene, lock)}"
-            problems.append(Problem(f"{scene.id}: {error}", scene.narration.span, hint, "T101"))
+            problems.append(problem("T101", scene.narration.span, hint=hint, scene=scene.id, problem=error))
             continue
         problems += [
-            Problem(f"{scene.id}: {note}", scene.narration.span, code="T102", level="advice", of=(scene.id,))
+            problem("T102", scene.narration.span, of=(scene.id,), scene=scene.id, note=note)
             for note in cuts[scene.id].notes
         ]
     return cuts, without_ignored(project, problems)
@@ -170,10 +170,12 @@ class SpeechPlan:
         return tuple(found.values())
 
 
-def speak(project: Project, lookup: Lookup, blob: Callable[[Digest], Path]) -> SpeechPlan:
-    """Given a film, return its speech and the film as it is with it: measured where made, estimated elsewhere.
+def speak(
+    project: Project, lookup: Lookup, blob: Callable[[Digest], Path], enter: Enter = lambda node: None
+) -> SpeechPlan:
+    """Return a film's speech, and the film with its durations: measured where spoken, estimated elsewhere.
 
-    `blob` says where the bytes of a digest are. A film without engines is returned as it is.
+    `blob` returns the path of a digest's bytes; `enter` is as in `evaluate`. A film without engines is unchanged.
     """
     if not any(scene.narration.speech for scene in project.scenes):  # what speaks need not even be imported
         return SpeechPlan(project)
@@ -182,7 +184,7 @@ def speak(project: Project, lookup: Lookup, blob: Callable[[Digest], Path]) -> S
     if not nodes:
         return SpeechPlan(project)
     plan = build_graph(nodes, [node.target for node in nodes if node.kind == "narration"])
-    found = evaluate(plan, lookup)
+    found = evaluate(plan, lookup, enter=enter)
     scenes = []
     for scene in project.scenes:
         status = found.get(f"narration:{scene.id}")

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, raise_errors
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import Lock, moved
-from ltxflow.plan.evaluate import Lookup, Memo, Status, evaluate
+from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
 from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.graph import BuildGraph, build_graph
 from ltxflow.plan.lengths import FROZEN, PendingLine, cut_film, lengths_by_clip
@@ -64,23 +64,33 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The scenes of a film that an outlook leaves out, since they are as they were, with nothing to be done or said.
+class SceneRow:
+    """What a plan needs of a scene with nothing to do and nothing to report. `index` is its place in the film.
 
-    `clips` are the paths of their clips, `kept` is how many takes those are, `frames` what they come to in the film;
-    `qualities` are theirs, each with the place of its first scene. `references` is how many images are made for them.
+    `frames` and `takes` are what it adds to the film; `clips` are paths; `qualities` are in the order of its clips;
+    `stills` are the images made for it: path → how many takes, and the angle as written.
     """
 
-    clips: frozenset[str] = frozenset()
-    kept: int = 0
-    frames: int = 0
-    qualities: Mapping[str, int] = field(default_factory=dict)
-    references: int = 0
+    index: int
+    id: str
+    clips: tuple[str, ...]
+    frames: int
+    takes: int
+    qualities: tuple[str, ...]
+    stills: Mapping[str, tuple[int, str]]
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its clips in the output folder."""
+        return [clip_file_name(self.index, number) for number in range(len(self.clips))]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A film, its lengths, its plan and what a build of it would do; or a part of a film, and the rest of it."""
+    """A film, its lengths, its build graph and what a build would do.
+
+    `rows` are the scenes that were not evaluated, since the memo has them: then `project` has the others alone.
+    """
 
     project: Project
     lock: Lock
@@ -93,7 +103,7 @@ class Plan:
     orphans: tuple[PublishedClip, ...]
     problems: tuple[Problem, ...]
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
-    rest: Rest = Rest()
+    rows: tuple[SceneRow, ...] = ()
     unsaid: tuple[PendingLine, ...] = ()  # lines that a build would have spoken first
 
     @cached_property
@@ -113,12 +123,15 @@ class Plan:
 
     @property
     def film_frames(self) -> int:
-        return sum(cut.covered for cut in self.cuts.values()) + self.rest.frames
+        return sum(cut.covered for cut in self.cuts.values()) + sum(row.frames for row in self.rows)
 
     @property
     def qualities(self) -> list[str]:
         """Those of its clips, in film order."""
-        first = dict(self.rest.qualities)
+        first: dict[str, int] = {}
+        for row in self.rows:
+            for name in row.qualities:
+                first.setdefault(name, row.index)
         for scene in self.project.scenes:
             for clip in scene.clips:
                 name = str(clip.get("quality"))
@@ -133,7 +146,14 @@ class Plan:
 
     def count(self, kind: Kind) -> int:
         """How many takes of the whole film are of a kind."""
-        return len(self.of_kind(kind)) + (self.rest.kept + self.rest.references if kind == "unchanged" else 0)
+        return len(self.of_kind(kind)) + (sum(self.in_rows) if kind == "unchanged" else 0)
+
+    @cached_property
+    def in_rows(self) -> tuple[int, int]:
+        """How many takes of clips, and of references, are in `rows`; a reference that was evaluated counts there."""
+        here = {still.path for still in self.project.stills}
+        stills = {path: takes for row in self.rows for path, (takes, _) in row.stills.items() if path not in here}
+        return sum(row.takes for row in self.rows), sum(stills.values())
 
     def is_worth_a_line(self, change: Change) -> bool:
         """Whether a person is to hear of a change by itself: an approved take that no longer matches its text, too."""
@@ -203,6 +223,8 @@ def make_plan(
     strangers: Mapping[str, Problem] = MappingProxyType({}),
     unspoken: frozenset[str] = frozenset(),
     known: Memo | None = None,
+    rows: Sequence[SceneRow] = (),
+    enter: Enter = lambda node: None,
 ) -> Plan:
     """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
 
@@ -234,12 +256,12 @@ def make_plan(
     force = frozenset(wanted) if question.force else frozenset()
     words, review = Decisions(lock, lookup, trace_of), Review(lock, lookup)
     standing = review.standing if question.mode == "render" else None
-    found = evaluate(plan, lookup, force, words.held, standing, known)
+    found = evaluate(plan, lookup, force, words.held, standing, known, enter)
     if words.lost:
         raise LtxflowError(*words.lost, exit_code=FAILED)
     if question.mode == "render" and not is_named and not question.force:
         plan, found = _without_spares(plan, nodes, found, lock)
-    verdicts = judged(review, found) if question.mode == "render" else {}
+    verdicts = judged(review, found, enter) if question.mode == "render" else {}
     files = {
         picked_target(lock, question.mode, clip): clip_file_name(scene.index, clip.index)
         for scene in project.scenes
@@ -253,7 +275,7 @@ def make_plan(
         changes[target] = (
             replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
         )
-    kept = set(files.values())
+    kept = {*files.values(), *(name for row in rows for name in row.files)}
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
     left_alone = [
@@ -262,7 +284,7 @@ def make_plan(
         if change.kind != "unchanged" and change.file in strangers
     ]
     told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
-    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts)
+    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts, tuple(rows))
 
 
 def _change(
@@ -340,11 +362,16 @@ def _without_spares(
     return fewer, {target: found[target] for target in fewer.nodes}
 
 
-def judged(review: Review, found: Mapping[str, Status]) -> dict[str, Verdict]:
-    """Given a review and statuses, return the verdict on every clip that is made and was inspected, by target."""
-    made = {target: s for target, s in found.items() if s.trace is not None and s.node.kind == "clip"}
-    told = {target: review.verdict(s.node, s.trace) for target, s in made.items() if s.trace is not None}
-    return {target: verdict for target, verdict in told.items() if verdict is not None}
+def judged(review: Review, found: Mapping[str, Status], enter: Enter = lambda node: None) -> dict[str, Verdict]:
+    """Return the verdict on every clip that is made and was inspected, by target."""
+    verdicts: dict[str, Verdict] = {}
+    for target, status in found.items():
+        if status.trace is not None and status.node.kind == "clip":
+            enter(status.node)
+            verdict = review.verdict(status.node, status.trace)
+            if verdict is not None:
+                verdicts[target] = verdict
+    return verdicts
 
 
 DRIFTED = "approved; no longer matches its text"
@@ -364,8 +391,8 @@ def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
 
 
 def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
-    """Given a film, return what to do about approved takes whose text was edited since."""
-    told = []
+    """Return a warning for each approved take whose prompt was edited since."""
+    problems = []
     mine: dict[str, list[Status]] = {}
     for status in found.values():
         if status.node.kind == "clip":
@@ -373,48 +400,34 @@ def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
     for clip in project.clips:
         for status in mine.get(clip.path, ()):
             if _drift(status) == DRIFTED:
-                message = f"{clip.path}: the approved take {status.node.take} no longer matches its text, and stays"
-                hint = (
-                    f"ltxflow explain {clip.path} says what changed; for a new one: ltxflow reject {clip.path}, "
-                    f"to keep it with the new text: ltxflow accept {clip.path}"
-                )
-                told.append(Problem(message, clip.span, hint, "U034", "warning"))
-    return told
+                problems.append(problem("U034", clip.span, clip=clip.path, take=status.node.take))
+    return problems
 
 
 def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
-    """Return what to do about takes that `--force` leaves alone, since a person approved or pinned them."""
-    kept = [s for s in found.values() if s.is_forced and s.state == "hit"]
+    """Return a warning for each take that `--force` leaves, since a person approved or pinned it."""
+    kept = [s.node for s in found.values() if s.is_forced and s.state == "hit"]
     return [
-        Problem(
-            f"{status.node.entry}: take {status.node.take} is {lock.entries[status.node.entry].status}, "
-            "and --force leaves it alone",
-            status.node.span,
-            f"make another take beside it with: ltxflow retake {status.node.entry}",
-            "U035",
-            "warning",
-        )
-        for status in kept
+        problem("U035", node.span, clip=node.entry, take=node.take, status=lock.entries[node.entry].status)
+        for node in kept
     ]
 
 
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
-    """Given a film, return what to do about takes that a person rejected and that are in the cut all the same."""
-    told = []
+    """Return a warning for each take that a person rejected and that is still in the cut."""
+    problems = []
     for clip in project.clips:
         entry = lock.entries.get(clip.path)
         if entry is None or entry.status != "rejected":
             continue
         status = found.get(picked_target(lock, "render", clip))
         if status is None or status.trace is None:
-            continue  # it is not looked at, or will be made anew
-        why = f" ({entry.reason})" if entry.reason else ""
+            continue  # not evaluated, or to be made again
+        reason = f" ({entry.reason})" if entry.reason else ""
         others = [number for number in sorted(entry.takes) if number != entry.pick]
-        instead = f", or: ltxflow pick {clip.path} {'|'.join(map(str, others))}" if others else ""
-        message = f"{clip.path}: take {entry.pick} was rejected{why}, and is in the cut until there is another"
-        hint = f"make one more with: ltxflow retake {clip.path}{instead}"
-        told.append(Problem(message, clip.span, hint, "U032", "warning"))
-    return told
+        instead = f", or pick one: ltxflow pick {clip.path}@{'|'.join(map(str, others))}" if others else ""
+        problems.append(problem("U032", clip.span, clip=clip.path, take=entry.pick, reason=reason, instead=instead))
+    return problems
 
 
 def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Change]) -> str:
@@ -464,9 +477,9 @@ class Decisions:
         if entry.status in FROZEN:
             trace = self.lookup(entry.picked.key)
             if trace is None:
-                message = f"the {entry.status} take {entry.pick} of {node.entry} is not in this store"
-                hint = "copy its files from the store where it was made, or give it up with: ltxflow forget "
-                self.lost.append(Problem(message, node.span, hint + node.entry, "U031"))
+                self.lost.append(
+                    problem("U031.frozen", node.span, status=entry.status, take=entry.pick, clip=node.entry)
+                )
             return trace
         if entry.status != "accepted" or status.state == "hit" or entry.picked.key == status.key:
             return None
@@ -523,7 +536,7 @@ def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
     A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
     scene that is gone, and that kept their ids in a new one, are told as one: as the scene.
     """
-    present = {clip.path for clip in outlook.project.clips} | outlook.rest.clips
+    present = {clip.path for clip in outlook.project.clips}.union(*(row.clips for row in outlook.rows))
     gone: dict[str, tuple[object, object]] = {}
     for path in outlook.lock.entries:
         if path in present or path.startswith("reference:"):

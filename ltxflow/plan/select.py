@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.steps import Node
 
 TAG, CHANGED = "tag:", "changed:"
@@ -80,9 +80,9 @@ def _unknown(pattern: str, nodes: Sequence[Node]) -> Problem:
         known = sorted({tag for node in nodes for tag in tags(node)})
         near = difflib.get_close_matches(pattern.removeprefix(TAG), known, n=1)
         hint = f'did you mean "{TAG}{near[0]}"?' if near else f"tags: {', '.join(known) or 'none; write tags: [night]'}"
-        return Problem(f'no clip of this film has the tag "{pattern.removeprefix(TAG)}"', hint=hint, code="U010")
+        return problem("U010.tag", tag=pattern.removeprefix(TAG), hint=hint)
     names = [node.entry for node in nodes]
     scenes = [name.partition("/")[0] for name in names if ":" not in name]
     near = difflib.get_close_matches(pattern.partition("@")[0], [*dict.fromkeys(scenes), *names], n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"scenes: {', '.join(dict.fromkeys(scenes))}"
-    return Problem(f'"{pattern}" names no clip of this film', hint=hint, code="U010")
+    return problem("U010.selector", selector=pattern, hint=hint)

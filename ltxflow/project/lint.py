@@ -41,6 +41,7 @@ from ltxflow.project.prompt_words import (
     TALK,
     VERBS,
     WAYS,
+    Phrases,
 )
 from ltxflow.project.thresholds import ignores, without_ignored
 
@@ -229,7 +230,7 @@ def _habits(reading: _Reading) -> Iterator[Problem]:
         yield problem("P114", reading.at(part), clip=reading.clip.path, words=words)
 
 
-def _found(reading: _Reading, pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+def _found(reading: _Reading, pattern: Phrases) -> Iterator[tuple[str, str]]:
     """Yield the first part of a prompt that matches, if any, and the words that do."""
     for part, text in reading.clip.prompt.parts.items():
         if found := pattern.search(_SPEECH.sub(" ", text[:SEARCHED])):

@@ -79,7 +79,7 @@ def load(
     if problems:
         raise LtxflowError(*problems)
     reader = Reader(sources.document, folder, roots.workspace, is_trusted, files=[*sources.files])
-    reader.numbers = sources.numbers
+    reader.numbers, reader.characters = sources.numbers, sources.characters
     reader.foreign |= sources.foreign
     data: Mapping[str, Any] = sources.document.data
     reader.engines = engines_of(reader, engines)

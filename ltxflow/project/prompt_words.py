@@ -7,6 +7,7 @@ count in one form only ("waves" is the sea, "waving" a motion), or after a prono
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
 
 def listed(text: str) -> frozenset[str]:
@@ -14,10 +15,22 @@ def listed(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def phrases(lines: str) -> re.Pattern[str]:
-    """Return a pattern that matches any of the given patterns, one per line, as whole words in any case."""
-    patterns = filter(None, map(str.strip, lines.splitlines()))
-    return re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.IGNORECASE)
+class Phrases:
+    """Patterns, one a line, as whole words in any case. Compiled on first use: most plans need none of them."""
+
+    def __init__(self, lines: str) -> None:
+        self.lines = lines
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        patterns = filter(None, map(str.strip, self.lines.splitlines()))
+        return re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.IGNORECASE)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        return self.pattern.search(text)
+
+    def sub(self, other: str, text: str) -> str:
+        return self.pattern.sub(other, text)
 
 
 def forms(verbs: str, wanted: str = "base s ing") -> frozenset[str]:
@@ -119,7 +132,7 @@ ACTS = re.compile(
     rf"|\b(?:they|we|i)\s+(?:\w+ly\s+)?(?!are\b|were\b|have\b|look\b|seem\b|stand\b|sit\b|lie\b|feel\b)[a-z]{{3,}}\b",
     re.IGNORECASE,
 )
-STILL = phrases(r"""
+STILL = Phrases(r"""
     motionless|immobile|unmoving|static|stationary
     nothing moves|no (?:camera )?(?:movement|motion|moves?)|(?:not|never) mov(?:e|es|ing)|without moving
     frozen in (?:time|place)|freeze[- ]frame
@@ -162,7 +175,7 @@ _SOUND = """
 """
 ONLY_SOUNDS = forms(_HEARD) | listed(_SOUND)
 SOUNDS = ONLY_SOUNDS | forms(_HEARD_RARELY, "ing") | forms(_HEARD_OFTEN, "s")
-SOUND_PHRASES = phrases(r"""
+SOUND_PHRASES = Phrases(r"""
     waves? (?:break|crash|lap|pound|beat|slap)\w*
     (?:break|crash|smash|slam|burst)\w* (?:on|onto|into|against|through|over)
     (?:swell|surge|shimmer|pluck|bed|wash) of (?:strings|brass|horns|synths?)
@@ -198,7 +211,7 @@ SOUND_PHRASES = phrases(r"""
 
 # Camera
 
-CAMERA = phrases(r"""
+CAMERA = Phrases(r"""
     camera(?:s|work)?|cameraman|dashcam|bodycam|helmet[- ]cam|gopro|cctv|webcam|security footage|home video
     found footage
     doll(?:y|ies|ying)|truck(?:s|ing)? (?:left|right|sideways|in|out|shot)|tracking|crane[sd]? (?:up|down)|craning
@@ -235,24 +248,24 @@ CAMERA = phrases(r"""
     shot on|framed|framing|foreground|(?:out of|into|in|fills?|leaves?|enters?) (?:the )?(?:frame|screen)
 """)
 CAMERA_LORA = re.compile(r"camera|dolly|jib|orbit|zoom|static", re.IGNORECASE)
-CAMERA_MOVES = phrases(r"""
+CAMERA_MOVES = Phrases(r"""
     camera\b[^.;]*\b(?:mov|push|pull|pan|tilt|doll|track|orbit|crane|glid|drift|ris|descend|arc|circl|follow)\w*
     camera\b[^.;]*\b(?:zoom|sweep|travel|lower|climb|slid|float|swing|rotat|turn|back|advanc|eas|creep|reveal)\w*
     camera\b[^.;]*\b(?:tip|lift|sink|retreat)\w*
     doll(?:y|ies|ying)|tracking shot|push-in|pans|panning|zooms|crane shot
 """)
-LOCKED = phrases(r"""
+LOCKED = Phrases(r"""
     static (?:camera|shot|frame)
     locked[- ](?:off|down)|tripod|fixed camera
     camera (?:is|stays|remains|holds) (?:still|static|fixed|locked|steady)
 """)
-CLOSE = phrases("close-?up|macro")
+CLOSE = Phrases("close-?up|macro")
 _GOES = (
     "pans|tilts|doll(?:y|ies)|tracks|trucks|pushes|pulls|orbits|circles|zooms|cranes|glides|moves|travels|"
     "rises|descends|arcs|drifts|floats|flies|sweeps|swings|rushes|races"
 )
 # A camera that is fixed and moves, or moves two opposite ways.
-AT_ODDS = phrases(rf"""
+AT_ODDS = Phrases(rf"""
     (?:static|fixed|motionless|stationary|locked[- ](?:off|down)) camera (?:\w+ly )?(?:{_GOES})
     (?:static|fixed|locked[- ](?:off|down))(?: (?:camera|shot|frame))*[,.]? (?:(?:smooth|slow|a|the) )*tracking shot
     (?:locked[- ](?:off|down)|static|tripod)(?: (?:camera|tripod))* shot\. the camera (?:\w+ly )?(?:{_GOES})
@@ -265,7 +278,7 @@ AT_ODDS = phrases(rf"""
 
 # Habits
 
-CUTS = phrases(r"""
+CUTS = Phrases(r"""
     (?:cuts?|cutting) to:? (?:an?|the|another|his|her|their|black|close|wide)|(?:jump|smash|match|hard|quick) cuts?
     (?:fades?|dissolves?) to (?:black|white)|crossfades? to
     next (?:scene|shot)|montage|split[- ]screen
@@ -274,7 +287,7 @@ CUTS = phrases(r"""
     (?:at|after|from|until|by) second [0-9]+|(?:in|during) seconds? [0-9]+
     (?:first|last|next) (?:[0-9]+|two|three|four|five) seconds
 """)
-TALK = phrases(r"""
+TALK = Phrases(r"""
     (?:the|this) (?:scene|video|clip|footage|film|shot|animation) (?:opens|begins|starts|ends)(?= with)
     (?:the|this) (?:scene|video|clip|footage|film|shot|animation) (?:shows|depicts|features|captures)
     (?:opening|closing) (?:scene|shot) (?:of|shows)
@@ -284,7 +297,7 @@ TALK = phrases(r"""
 _WHO = r"(?:he|she|they|it|who|man|woman|girl|boy|child|person|and) (?:is |are )?"
 _SOMEBODY = r"(?:the|an?|his|her|their|my|old|young) (?:\w+ )?\w+"
 _WHAT = r"(?:that|it|he|she|his|her|they|the|to|about|how|what)"
-INNER = phrases(rf"""
+INNER = Phrases(rf"""
     {_WHO}(?:feels?|feeling|thinks?|thinking|knows?|believes?|hopes?|hoping|wishes|wishing|wants?|wanting)
     {_WHO}(?:remembers?|remembering|reali[sz]es?|wonders?|wondering|understands?|regrets?|fears?|loves?|hates?)
     {_WHO}(?:worries|imagines?|decides?)

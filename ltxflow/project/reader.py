@@ -76,7 +76,10 @@ class ProbeCache:
         row = self.memory.get(name) if before else None
         if row is not None and row[0] == list(before or ()):
             return row[1]
-        found = probe()
+        content = f"{kind} of {digest_file(path)}" if before else ""  # written again, or in another folder
+        found = (self.memory.get(content) if content else None) or probe()
+        if content:
+            self.memory.put(content, found)
         if before is not None and before == files.signature(path) and time.time_ns() - max(before[1:3]) > RACY_NS:
             self.memory.put(name, [before, found])
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -45,6 +45,7 @@ class Sources:
     head: str = ""
     homes: list[tuple[Path, ...]] = field(default_factory=list)
     numbers: tuple[int, ...] | None = None
+    characters: int = 0  # of the prompts of the scenes that are left out
 
 
 @dataclass(frozen=True)
@@ -111,62 +112,64 @@ def written_scenes(sources: Sources) -> tuple[WrittenScene, ...]:
     return tuple(scenes)
 
 
-def read_part(
-    file: Path,
-    roots: ProjectRoots,
-    head: str,
-    before: Sequence[WrittenScene],
-    is_unchanged: Callable[[str], bool],
-    pick: Callable[[set[int]], Iterable[int] | None],
-) -> Sources | None:
-    """Read only the scenes of a film that changed since it was read `before`.
+@dataclass
+class FilmOutline:
+    """A film before the files of its scenes are read: `head` (of `Sources`) and, by place, how each scene is written.
 
-    `head` is that of its earlier Sources; `is_unchanged` is asked for each file; `pick` returns the scenes to read, by
-    position, for those that changed. Return None where it does, where the head or the number of scenes changed, and
-    where there is a mistake.
+    Of a scene in a file only the file itself is known, not what that includes.
     """
+
+    head: str
+    written: tuple[WrittenScene, ...]
+    _reader: _Reader
+    _places: list[Path | int]  # of each scene: its file, or its index under `scenes:`
+
+    def read(self, numbers: Iterable[int]) -> Sources | None:
+        """Return the scenes at these places; None where something is wrong: `read_sources` says what."""
+        sources = self._reader.sources
+        document = sources.document
+        sources.numbers = tuple(sorted(numbers))
+        data = _scenes(document)
+        parts: list[Document | int] = []
+        for place in (self._places[number] for number in sources.numbers):
+            if isinstance(place, int):
+                parts.append(place)
+                sources.homes.append(())
+            else:
+                parts.append(self._reader.read(place, shown(place)))
+                sources.homes.append(self._reader.homes[place.resolve()])
+        own = [data[part] for part in parts if isinstance(part, int)]
+        document.keep_items(("scenes",), parts)
+        if not _fits_with(document, own):
+            return None
+        if not all(fits(part.data, "scene") and not part.problems for part in parts if isinstance(part, Document)):
+            return None
+        return sources
+
+    @property
+    def included(self) -> int:
+        """How many files were included so far."""
+        return self._reader.included
+
+
+def read_outline(file: Path, roots: ProjectRoots) -> FilmOutline | None:
+    """Read project.yaml and list its scenes; None where something is wrong: `read_sources` says what."""
     sources = Sources(Document("", None, 0))
     reader = _Reader(roots, sources)
     document = sources.document = reader.read(file, shown(file))
     scenes = _scenes(document)
-    sources.head = head
-    if document.problems or _head(document.data, scenes) != head:
-        return None
-    found: list[Path | int] = []  # of each scene its file, or its index under `scenes:`
+    sources.head = _head(document.data, scenes)
+    places: list[Path | int] = []
     failures: list[Problem] = []
     for index, scene in enumerate(scenes):
-        is_name = isinstance(scene, str)
         span = document.span(("scenes", index))
-        found += reader.scene_files(scene, span, failures) if is_name else [index]
-    if failures or len(found) != len(before):
+        places += reader.scene_files(scene, span, failures) if isinstance(scene, str) else [index]
+    if document.problems or failures:
         return None
-    changed = set()
-    for number, (place_of, was) in enumerate(zip(found, before, strict=True)):
-        if isinstance(place_of, int):
-            is_same = WrittenScene(_values(scenes[place_of])) == was
-        else:
-            is_same = was.home[:1] == (str(place_of),) and all(map(is_unchanged, was.home))
-        if not is_same:
-            changed.add(number)
-    picked = pick(changed)
-    if picked is None:
-        return None
-    sources.numbers = tuple(sorted(picked))
-    parts: list[Document | int] = []
-    for place_of in (found[number] for number in sources.numbers):
-        if isinstance(place_of, int):
-            parts.append(place_of)
-            sources.homes.append(())
-        else:
-            parts.append(reader.read(place_of, shown(place_of)))
-            sources.homes.append(reader.homes[place_of.resolve()])
-    own = [scenes[part] for part in parts if isinstance(part, int)]
-    document.keep_items(("scenes",), parts)
-    if not _fits_with(document, own):
-        return None
-    if not all(fits(part.data, "scene") and not part.problems for part in parts if isinstance(part, Document)):
-        return None
-    return sources
+    written = tuple(
+        WrittenScene(_values(scenes[at])) if isinstance(at, int) else WrittenScene(home=(str(at),)) for at in places
+    )
+    return FilmOutline(sources.head, written, reader, places)
 
 
 def _scenes(document: Document) -> list[Any]:

@@ -52,19 +52,24 @@ def without_ignored(project: Project, problems: Iterable[Problem]) -> list[Probl
 
     A problem of several clips is left out where all of them ignore it, one of the film where all of its clips do.
     """
-    return [problem for problem in problems if problem.level == "error" or not _is_ignored(project, problem)]
+    of_film = project.settings.get("ignore")
+    by_film = frozenset((of_film.value or ()) if of_film else ())
+    by_name: dict[str, list[Clip]] = {}  # a clip by its path, those of a scene by its id
+    for clip in project.clips:
+        by_name.setdefault(clip.path, []).append(clip)
+        by_name.setdefault(clip.scene, []).append(clip)
+
+    def is_ignored(problem: Problem) -> bool:
+        if problem.level == "error" or not problem.code:
+            return False
+        if problem.code in by_film:
+            return True
+        about = [clip for name in problem.of for clip in by_name.get(name, ())] if problem.of else project.clips
+        return bool(about) and all(ignores(clip, problem.code) for clip in about)
+
+    return [problem for problem in problems if not is_ignored(problem)]
 
 
 def ignores(clip: Clip, code: str) -> bool:
     """Return whether a clip, its scene or its film ignores a rule."""
     return code in (clip.get("ignore") or ())
-
-
-def _is_ignored(project: Project, problem: Problem) -> bool:
-    if not problem.code:
-        return False
-    of_film = project.settings.get("ignore")
-    if of_film is not None and problem.code in (of_film.value or ()):
-        return True
-    about = [c for c in project.clips if not problem.of or c.path in problem.of or c.scene in problem.of]
-    return bool(about) and all(ignores(clip, problem.code) for clip in about)

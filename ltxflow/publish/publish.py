@@ -22,7 +22,7 @@ from ltxflow.project.model import Project
 from ltxflow.publish.caption_files import FOLDER as CAPTIONS
 from ltxflow.publish.caption_files import SRT, caption_files, corrected, read_captions, with_captions
 from ltxflow.publish.placements import disclosure
-from ltxflow.publish.timeline import DISCLOSURE, ClipPlacement, broken, timeline
+from ltxflow.publish.timeline import DISCLOSURE, TIMELINE, ClipPlacement, broken, timeline
 from ltxflow.store.blobs import BlobStore
 from ltxflow.store.published import (
     Published,
@@ -35,7 +35,6 @@ from ltxflow.store.published import (
     write_published,
 )
 
-TIMELINE = "timeline.json"
 POSTERS = "posters"
 
 

@@ -12,6 +12,7 @@ from ltxflow.core.timing import Cut, narration_start, parse_gain, seconds_to_fra
 from ltxflow.project.model import Clip, Project, Scene
 
 TIMELINE_SCHEMA = "ltxflow.timeline/1"
+TIMELINE = "timeline.json"
 DISCLOSURE = "AI-DISCLOSURE.txt"
 
 # The worth of a rendition: a stand-in never replaces one of a higher rank.

@@ -15,7 +15,8 @@ from ltxflow.core.regular import read_json
 from ltxflow.core.workspace import ASIDE
 from ltxflow.lock.model import made_of
 from ltxflow.media.frames import draw_poster, undecodable
-from ltxflow.publish.publish import TIMELINE, may_be_reworded
+from ltxflow.publish.publish import may_be_reworded
+from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
 from ltxflow.store.gc import FAULTS, examine, repair
 from ltxflow.store.published import Published, committed, with_intent, write_published

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ltxflow.core import git
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, hint_for
+from ltxflow.core.errors import FAILED, LtxflowError, hint_for, problem
 from ltxflow.core.regular import read_bytes
 from ltxflow.core.workspace import OWN
 from ltxflow.plan.evaluate import Lookup, Status
@@ -118,8 +118,9 @@ def _lock_text(path: Path) -> bytes:
     try:
         return read_bytes(path)
     except OSError as error:
-        message = f'cannot read "{path}": {error.strerror}; what its film needs is not known then'
-        raise LtxflowError(Problem(message, hint=hint_for(error)), exit_code=FAILED) from error
+        raise LtxflowError(
+            problem("D301", hint=hint_for(error), file=path, cause=error.strerror), exit_code=FAILED
+        ) from error
 
 
 def needs_of(film: RegisteredFilm, *, with_git: bool = True) -> GcRoots:

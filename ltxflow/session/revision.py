@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ltxflow.core import git
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.lock.model import read_lock
 from ltxflow.media.speech import pick_offline
 from ltxflow.plan.graph import build_graph
@@ -26,7 +26,7 @@ from ltxflow.store.published import Published
 def differs_from(session: Session, ref: str) -> FilmDifference:
     """Given a git revision, return what became of the film since. Raise LtxflowError when it cannot be read there."""
     with film_at(session, ref) as before:
-        return difference(before.look(PlanOptions()), session.look(PlanOptions()))
+        return difference(before.plan(PlanOptions()), session.plan(PlanOptions()))
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def film_at(session: Session, ref: str) -> Iterator[Session]:
     """Given a git revision, open the film as it was then, with the store of today; its files go with the context."""
     folder = session.project.folder.resolve()
     if not git.is_checkout(folder):
-        message = f'"{folder}" is in no git checkout'
-        raise LtxflowError(Problem(message, hint="this needs the project in a git checkout", code="U050"))
+        raise LtxflowError(problem("U050.no-checkout", folder=folder))
     with _told_as_usage():
         top = Path(os.fsdecode(git.git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
     commit = _commit(folder, ref)
@@ -90,7 +89,7 @@ def film_at(session: Session, ref: str) -> Iterator[Session]:
         file = tree / folder.relative_to(top) / session.project.file.name
         if not file.is_file():
             name = folder.relative_to(top) / session.project.file.name
-            raise LtxflowError(Problem(f"there was no {name} at {ref}", hint="name a later revision", code="U051"))
+            raise LtxflowError(problem("U051", file=name, revision=ref))
         yield _open(session, file, tree, ref)
 
 
@@ -102,28 +101,25 @@ def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
             is_trusted=str(session.project.folder.resolve()) in session.config.trust,
             engines=session.config.engines,
             offline=lambda: pick_offline(os.environ),
+            memory=session.memory,
         )
         lock = read_lock(file.parent / LOCK, f"{LOCK} at {ref}")
     except LtxflowError as error:
         first = error.problems[0]
-        raise LtxflowError(
-            Problem(f"the film cannot be read as it was at {ref}: {first.message}", hint=first.hint, code="U052")
-        ) from None
+        raise LtxflowError(problem("U052", hint=first.hint, revision=ref, cause=first.message)) from None
     used = foreign_in_use(loaded.project)
     if not is_trusted(session.config, session.project.folder, loaded.project.foreign, used):
-        brought = ", ".join(sorted(used))
-        raise LtxflowError(
-            Problem(f"the film at {ref} brings {brought}, which is not what you trust today", code="L090")
-        )
-    return replace(session, project=loaded.project, loaded=loaded, lock=lock, published=Published(), _locked=None)
+        raise LtxflowError(problem("L090.revision", revision=ref, parts=", ".join(sorted(used))))
+    return replace(
+        session, project=loaded.project, loaded=loaded, lock=lock, published=Published(), inputs={}, _locked=None
+    )
 
 
 def _commit(folder: Path, ref: str) -> str:
     try:
         found = git.git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     except LtxflowError:
-        hint = "name a branch, a tag or a commit, such as HEAD~1 or origin/main"
-        raise LtxflowError(Problem(f'git knows no revision "{ref}"', hint=hint, code="U050")) from None
+        raise LtxflowError(problem("U050.unknown", revision=ref)) from None
     return found.decode().strip()
 
 

@@ -1,7 +1,4 @@
-"""Where fonts of the system are, and FriBidi: what a picture with rare letters rests on. Loads neither.
-
-Opens what a verb works with: the project, its lock, the store, and what stands in the output folder.
-"""
+"""Open what a command works with: the project, its lock, the store, and what is published; and plan with it."""
 
 from __future__ import annotations
 
@@ -16,13 +13,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from ltxflow import __version__
 from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
-from ltxflow.core.errors import FAILED, LtxflowError, Problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.regular import read_json
 from ltxflow.core.timing import clip_file_name
-from ltxflow.core.workspace import LINK, OWN, check_own, check_writes
+from ltxflow.core.workspace import OWN, check_own, check_writes
 from ltxflow.documents.paths import confine_project, find_project, shown
 from ltxflow.lock.file import LockFile, merge_problems
 from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
@@ -32,25 +28,27 @@ from ltxflow.media.speech import MISSING, Engine, pick_offline
 from ltxflow.models.load import templates_folder
 from ltxflow.plan.evaluate import Lookup
 from ltxflow.plan.lengths import SpeechPlan, speak
-from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, make_plan
+from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, SceneRow, make_plan
 from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
 from ltxflow.project.sources import Sources
+from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import Published, found, not_ours, read_published
+from ltxflow.store.snapshot import code_id
 from ltxflow.store.speeds import SPEEDS
 from ltxflow.store.store import LazyMapping, Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
 
-LIBRARIES = "/etc/ld.so.cache"  # written anew when a library is installed
+LIBRARIES = "/etc/ld.so.cache"  # rewritten when a library is installed
 
 
 def font_places(env: Mapping[str, str]) -> set[str]:
-    """Given the environment, return the folders in which Pillow finds fonts by name (`ImageFont.truetype`), with all
-    that are in them, and the list of the system's libraries: one of them changes when a font or FriBidi is installed.
+    """Return the folders in which Pillow finds fonts by name (`ImageFont.truetype`), and the system's list of
+    libraries: one of them changes when a font or FriBidi is installed. Loads neither.
     """
     home = env.get("HOME") or os.path.expanduser("~")
     if sys.platform == "darwin":
@@ -63,13 +61,17 @@ def font_places(env: Mapping[str, str]) -> set[str]:
 
 
 LOCK = "ltxflow.lock"
+RECORD = "published.json"  # of what is published, in `.ltxflow/`
 _MEASURES = ("frames", "fps", "width", "height", "audio_rate")  # of a video, in the lock and in its file
 PUBLISHED = ("narration", "captions", "posters")  # folders beside the output folder
 
 
 @dataclass
 class Session:
-    """One verb's view of a project. `warnings` gathers what is worth saying once at the end."""
+    """One command's view of a project. `warnings` gathers what to report once at the end.
+
+    `rows` are scenes that `project` leaves out, since the memo has them: enough to plan with, not to build with.
+    """
 
     project: Project
     loaded: LoadedProject
@@ -81,15 +83,19 @@ class Session:
     warnings: list[Problem] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
     opened_ns: int = 0  # when nothing was read yet
-    is_part: bool = False  # whether `project` has only some of its scenes: enough to look, not to build
+    rows: tuple[SceneRow, ...] = ()
     has_new_choices: bool = False  # whether the lock is to be written before anything is submitted: `choose`
     tried_before: Mapping[str, Any] | None = None  # the lock's choices, where those of now hold only if they render
     load_with: Callable[[Mapping[str, Mapping[str, Any]]], LoadedProject] | None = (
         None  # the film again, with other choices
     )
+    inputs: dict[str, set[str]] = field(default_factory=dict)  # the traces and blobs asked for, by `owner_of`
     _speech: tuple[Project, SpeechPlan] | None = None  # of this project, until `forget_speech`
     _locked: dict[Key, tuple[str, LockTake]] | None = None
     _taken: tuple[Lock, list[tuple[str, int, LockTake]]] | None = None  # takes that frames were taken of, by this lock
+
+    def __post_init__(self) -> None:
+        self.inputs.setdefault("", self.store.paths_read)
 
     def __enter__(self) -> Self:
         return self
@@ -98,40 +104,50 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store's files. Whoever asks the store for more opens them again."""
+        """Close the store's files. The next use of the store opens them again."""
         self.store.close()
 
     def read_records(self) -> None:
-        """Read what verbs write about the film: its lock, and what is published. Another may have written since."""
-        self.lock = self.lock_file.read(is_known=self.is_part)
-        self.published, problem = read_published(self.record_path, _files(self.project) if self.is_part else None)
+        """Read what commands write about the film: its lock, and what is published."""
+        is_part = bool(self.rows)
+        self.lock = self.lock_file.read(is_known=is_part)
+        left_out = {f"{self.project.output.name}/{name}" for row in self.rows for name in row.files}
+        self.published, damage = read_published(self.record_path, AllBut(left_out) if is_part else None)
         self._locked = self._taken = None
-        self.warnings += [problem] if problem else []
-        if not self.is_part:
-            self._measure_locked()
+        self.warnings += [damage] if damage else []
+        self._measure_locked()
 
     def _measure_locked(self) -> None:
-        """Put right what the lock says of files that are here: a wrong digit would be planned with, and published.
+        """Correct what the lock says of files that are here: a wrong digit would be planned with, and published.
 
-        Each file is measured once, since its digest names it; a lock that was found right is not looked at again.
+        A file is measured once, since its digest names it; a lock without a mistake is not compared again.
         """
         known = f"lock {self.lock_file.digest}"
         if self.memory.get(known) is not None:
             return
-        is_right = True
-        for path, entry in self.lock.entries.items():
+        is_right, left_out = True, {clip for row in self.rows for clip in row.clips}
+        for path in [path for path in self.lock.entries if path not in left_out]:
+            entry = self.lock.entries[path]
             for number, take in entry.takes.items() if not path.startswith("reference:") else ():
                 measured = self._measured(take.digest)
-                said = {**take.facts, "frames": take.frames}
-                wrong = [name for name in _MEASURES if measured and said.get(name, measured[name]) != measured[name]]
+                facts = {**take.facts, "frames": take.frames}
+                wrong = [name for name in _MEASURES if measured and facts.get(name, measured[name]) != measured[name]]
                 wrong += ["frames"] if measured and take.facts.get("frames", take.frames) != take.frames else []
                 is_right = is_right and bool(measured) and not wrong
                 if wrong:
-                    was, now = said[wrong[0]], measured[wrong[0]]
-                    self.warnings.append(_mismeasured(self.lock_file.name, f"{path}@{number}", wrong[0], was, now))
+                    self.warnings.append(
+                        problem(
+                            "D004",
+                            lock=self.lock_file.name,
+                            take=f"{path}@{number}",
+                            fact=wrong[0],
+                            measured=measured[wrong[0]],
+                            recorded=facts[wrong[0]],
+                        )
+                    )
                     right = replace(take, frames=measured["frames"], facts={**take.facts, **measured})
                     self.lock = with_take(self.lock, path, number, right)
-        if is_right:
+        if is_right and not self.rows:
             self.memory.put(known, True)
 
     def _measured(self, digest: Digest) -> dict[str, Any]:
@@ -165,12 +181,17 @@ class Session:
         return self.project.folder / OWN
 
     @property
+    def previews(self) -> Path:
+        """The folder of copies of generated references, for people to look at."""
+        return self.own / "references"
+
+    @property
     def lock_path(self) -> Path:
         return self.lock_file.path
 
     @property
     def record_path(self) -> Path:
-        return self.own / "published.json"
+        return self.own / RECORD
 
     def lookup(self, key: Key) -> Trace | None:
         """A trace whose blobs are all here: the store's, or one the lock vouches for."""
@@ -228,10 +249,10 @@ class Session:
         blobs = [(output.digest, sizes.get(output.digest, 0)) for output in trace.outputs.values()]
         return trace if all(self.store.cas.has(digest, size) for digest, size in blobs) else None
 
-    def placed(self) -> dict[str, PublishedClip]:
-        """What stands in the output folder just as we wrote it, by file name; of a part of a film, what is of it."""
+    def published_clips(self) -> dict[str, PublishedClip]:
+        """Return the files in the output folder that are just as they were published, by file name."""
         base, folder = self.project.output.parent, self.project.output.name
-        stands: dict[str, PublishedClip] = {}
+        clips: dict[str, PublishedClip] = {}
         for path, entry in self.published.entries.items():
             inside, _, name = path.partition("/")
             if inside != folder or "/" in name or entry.source == "timeline":
@@ -240,23 +261,23 @@ class Session:
             if digest is not None and digest in entry.digests:
                 target = _moved(entry.target, self.project.moved)
                 facts = LazyMapping(partial(self._facts, entry.key))
-                stands[name] = PublishedClip(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
-        return stands
+                clips[name] = PublishedClip(name, digest, target, Key(entry.key), entry.source, entry.rank, facts)
+        return clips
 
-    def strangers(self, placed: Container[str]) -> dict[str, Problem]:
-        """Files in the places of clips that are not ours (`placed`) as we wrote them, by name, with what to say."""
+    def untracked_files(self, published: Container[str]) -> dict[str, Problem]:
+        """Return a problem for each file in the place of a clip that is not as it was published, by file name."""
         base, folder = self.project.output.parent, self.project.output.name
         names = (clip_file_name(scene.index, clip.index) for scene in self.project.scenes for clip in scene.clips)
-        there = [name for name in names if name not in placed and os.path.lexists(base / folder / name)]
+        there = [name for name in names if name not in published and os.path.lexists(base / folder / name)]
         return {name: not_ours(self.published, base, f"{folder}/{name}") for name in there}
 
     def _facts(self, key: str) -> dict[str, Any]:
-        """What the trace of a published video says of it. A plan of what is unchanged never asks."""
+        """Return the facts of a published video by its trace. A plan of what is unchanged never needs them."""
         trace = self.store.trace(Key(key)) if key else None
         return dict(trace.outputs["video"].facts) if trace else {}
 
     def clean(self) -> int:
-        """Take away what killed processes left half-written, wherever this project writes; return how many."""
+        """Remove what killed processes left half-written, wherever this project writes; return how many files."""
         public = self.project.output.parent
         own = [self.own, *(path for path in self.own.glob("*") if path.is_dir())]
         folders = [self.project.folder, *own, self.project.output, public, *(public / name for name in PUBLISHED)]
@@ -265,7 +286,8 @@ class Session:
     def speech(self) -> SpeechPlan:
         """Return the film's narration, as far as it is spoken; evaluated once, until `forget_speech`."""
         if self._speech is None or self._speech[0] is not self.project:
-            self._speech = self.project, speak(self.project, self.lookup, self.store.cas.path)
+            self._speech = self.project, speak(self.project, self.lookup, self.store.cas.path, self._enter)
+            self.store.paths_read = self.inputs[""]
         return self._speech[1]
 
     def forget_speech(self) -> None:
@@ -273,7 +295,7 @@ class Session:
         self._speech = None
 
     def timings(self) -> dict[str, dict[str, Any]]:
-        """When the lines of every spoken narration are said, by scene."""
+        """Return when each line of every spoken narration begins and ends, by scene."""
         made = {target: status.trace for target, status in self.speech().statuses.items() if status.trace}
         return {
             target.partition(":")[2]: self._timing(target, trace.outputs["timing"].digest)
@@ -290,56 +312,77 @@ class Session:
         except (OSError, ValueError):
             pass
         self.store.cas.set_aside(digest)
-        message = f"the file of {target} in the store is damaged: {digest[:12]}…; it is set aside"
-        raise LtxflowError(Problem(message, hint="ltxflow build makes it again", code="D002"), exit_code=FAILED)
+        raise LtxflowError(problem("D002.timing", target=target, digest=digest[:12]), exit_code=FAILED)
 
-    def rests_on(self) -> set[str | Path]:
-        """Everything that an answer about this film depends on: what was read, and where something could appear."""
-        project, config = self.project, self.config.folder
-        rests: set[str | Path] = {*self.loaded.files, *project.profile.files, self.lock_path, self.record_path}
-        rests |= {config / "config.yaml", config / "trust.json", self.store.root / SPEEDS}
-        for folder in (project.folder / "templates", templates_folder()):
-            rests |= {folder, *(folder / name for name in project.profile.sets)}
-        for template in project.templates.values():
-            rests |= {template.path, *(template.path.parent / part for part in template.parts)}
+    def input_paths(self) -> set[str | Path]:
+        """Return everything that an answer about this film depends on: what was read, and where files could appear."""
+        project = self.project
+        paths: set[str | Path] = {*self.loaded.files, self.lock_path, self.record_path, self.previews}
         output = project.output.parent
-        rests |= {f"{output}/{path}" for path in (*self.published.entries, *_files(project))}
-        rests |= {self.own / "references"}
-        rests |= {self.store.root, *self.store.cas.folders(), *trace_folders(self.store.traces)}
+        paths |= {f"{output}/{path}" for path in (*self.published.entries, *_files(project))}
+        paths |= {self.store.root, self.store.root / SPEEDS}
+        paths |= {*self.store.cas.folders(), *trace_folders(self.store.traces)}
+        return paths.union(self.film_paths(), *self.inputs.values())
+
+    def film_paths(self) -> set[str | Path]:
+        """Return what all scenes depend on, but for what they are written in, the lock and the store."""
+        project, config = self.project, self.config.folder
+        paths: set[str | Path] = {*project.profile.files, config / "config.yaml", config / "trust.json"}
+        for folder in (project.folder / "templates", templates_folder()):
+            paths |= {folder, *(folder / name for name in project.profile.sets)}
+        for template in project.templates.values():
+            paths |= {template.path, *(template.path.parent / part for part in template.parts)}
         if any(scene.narration.speech for scene in project.scenes):  # an engine may be installed, or go
-            rests |= {folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
+            paths |= {folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder}
         if any(needs_shaping(clip.prompt.text) for clip in project.clips):  # so may a font, or FriBidi
-            rests |= font_places(os.environ)
-        return rests | self.store.paths_read
+            paths |= font_places(os.environ)
+        return paths
 
-    def look(self, question: PlanOptions) -> Plan:
-        return self._look(question, self.lookup)
+    def plan(self, options: PlanOptions) -> Plan:
+        """Return what a build would do."""
+        return self._plan(options, self.lookup)
 
-    def look_on_paper(self, question: PlanOptions) -> Plan:
-        """As `look`, where the lock's word is enough: for what needs keys and no files."""
-        return self._look(question, lambda key: self.lookup(key) or self.locked(key))
+    def plan_from_lock(self, options: PlanOptions) -> Plan:
+        """Return what a build would do if every file that the lock names were here: for keys alone."""
+        return self._plan(options, lambda key: self.lookup(key) or self.locked(key))
 
-    def _look(self, question: PlanOptions, lookup: Lookup) -> Plan:
-        spoken, placed = self.speech(), self.placed()
-        outlook = make_plan(
+    def _plan(self, options: PlanOptions, lookup: Lookup) -> Plan:
+        spoken, published = self.speech(), self.published_clips()
+        plan = make_plan(
             spoken.project,
             self.lock,
-            question,
+            options,
             lookup,
             self.trace_of,
-            placed,
-            self.strangers(placed),
+            published,
+            self.untracked_files(published),
             frozenset(spoken.unmade),
             self.memory,
+            self.rows,
+            self._enter,
         )
-        self.memory.save(is_whole=not self.is_part)
-        return outlook if question.only else replace(outlook, unsaid=spoken.unsaid)  # for stills nothing is spoken
+        self.store.paths_read = self.inputs[""]
+        self.memory.save(is_whole=not self.rows)
+        return plan if options.only else replace(plan, unsaid=spoken.unsaid)  # nothing is spoken for references
+
+    def _enter(self, node: Node) -> None:
+        """Record what is looked up from now on as inputs of the node's owner."""
+        self.store.paths_read = self.inputs.setdefault(owner_of(node), set())
 
 
-def _mismeasured(lock: str, take: str, what: str, was: object, measured: object) -> Problem:
-    message = f'{lock}: {take} has {what} "{measured}" by its file, not "{was}"'
-    hint = "look at what changed in the lock with: git diff; the file counts, and the next build writes it down"
-    return Problem(message, hint=hint, code="D004", level="warning")
+def owner_of(node: Node) -> str:
+    """Return what a node belongs to: the id of its scene, or the path of a generated reference."""
+    return node.entry if node.kind == "reference" else node.clip.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class AllBut(Container[str]):
+    """Every name but these."""
+
+    names: Container[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.names
 
 
 def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:
@@ -360,11 +403,15 @@ def open_session(
     root: str | None = None,
     command_line: Mapping[str, Any] | None = None,
     sources: Sources | None = None,
+    rows: tuple[SceneRow, ...] = (),
+    memory: Memory | None = None,
 ) -> Session:
-    """Given `-p` and the command line's settings, return the Session, to be closed. Writes nothing. `sources` as `load`
-    takes them.
+    """Open the project that `-p` names, with the command line's settings. Writes nothing; the caller closes it.
 
-    A project that brings what needs trust, and is not trusted, is refused with the list of what it brings.
+    `sources` are those that were read already; where they have a part of the film, `rows` are its other scenes.
+    `memory` is that of this project, where it was opened already.
+
+    Raise LtxflowError for a project that brings what needs trust and is not trusted, with the list of that.
     """
     opened_ns = time.time_ns()
     file = find_project(asked, cwd)
@@ -374,7 +421,7 @@ def open_session(
     config = read_config(env)
     warnings: list[Problem] = []
     store = open_store(env, config.store, warnings.append)
-    store.memory = memory_of(store.root, file.parent, release())
+    store.memory = memory or memory_of(store.root, file.parent, code_id())
 
     path = file.parent / LOCK
     lock_file = LockFile(path, shown(path, cwd))
@@ -404,14 +451,8 @@ def open_session(
     check_published(project)
     used = foreign_in_use(project)
     if not is_trusted(config, project.folder, project.foreign, used):
-        raise LtxflowError(
-            Problem(
-                f"this project brings {', '.join(sorted(used))}",
-                hint=f"look at it, then allow it with: ltxflow trust -p {shown(project.folder, cwd)}",
-                code="L090",
-            )
-        )
-    is_part = sources is not None and sources.numbers is not None
+        parts = ", ".join(sorted(used))
+        raise LtxflowError(problem("L090.untrusted", parts=parts, folder=shown(project.folder, cwd)))
     session = Session(
         project,
         loaded,
@@ -423,7 +464,7 @@ def open_session(
         warnings,
         store.memory,
         opened_ns,
-        is_part,
+        rows,
         load_with=partial(read, is_trusting),
     )
     session.read_records()
@@ -433,8 +474,7 @@ def open_session(
 def _check_lock(path: Path) -> None:
     """Raise LtxflowError for a lock that is a link: a new version of it would take the link's place."""
     if path.is_symlink():
-        message = f'"{path}" is a symbolic link to "{os.readlink(path)}": the lock is a file of its film'
-        raise LtxflowError(Problem(message, hint="put the file itself in its place", code=LINK))
+        raise LtxflowError(problem("L014.lock", file=path, target=os.readlink(path)))
 
 
 def check_published(project: Project) -> None:
@@ -473,27 +513,6 @@ def _files(project: Project) -> frozenset[str]:
     """The paths of a film's clips in the record of what is published."""
     places = (clip_file_name(scene.index, clip.index) for scene in project.scenes for clip in scene.clips)
     return frozenset(f"{project.output.name}/{place}" for place in places)
-
-
-# The modules that say what a file shows and what a key is: another text of theirs is another ltxflow.
-_DECISIVE = (
-    *("core/digest.py", "comfy/graph.py", "script/template.py", "script/jinja.py", "script/rendering.py"),
-    *(
-        "script/schema.py",
-        "steps/clip.py",
-        "media/fit.py",
-        "media/image.py",
-        "media/probe.py",
-        "media/sound.py",
-        "media/video.py",
-    ),
-)
-
-
-def release() -> str:
-    """This very ltxflow: its version, and, for those who work on it, the state of its files."""
-    package = Path(__file__).parents[1]
-    return f"{__version__} {[files.signature(package / name) for name in _DECISIVE]}"
 
 
 def make_own_folder(session: Session) -> Path:

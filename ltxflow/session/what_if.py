@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.digest import digest_bytes
-from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.project import model
 from ltxflow.project.model import Clip, Image, Media
@@ -49,8 +49,8 @@ def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, c
             if near
             else "ltxflow check"
         )
-        raise LtxflowError(Problem(f'this film does not read "{name}"', hint=hint, code="U014"))
-    there = replace(session, project=edited, warnings=[]).look(question)
+        raise LtxflowError(problem("U014.what-if", hint=hint, file=name))
+    there = replace(session, project=edited, warnings=[]).plan(question)
     again = []
     for target, status in there.statuses.items():
         before = outlook.statuses.get(target)

@@ -1,8 +1,8 @@
-"""The last answer of a verb with everything it rested on, so that "up to date" is said without thinking again.
+"""Keep the last answers of a command, each with a manifest of its inputs, and repeat one while its inputs hold.
 
-Light on purpose: it is read before YAML, Jinja, networkx or PyAV are imported. It knows files by their signature
-(size, mtime, ctime, inode), never what is in them; whoever remembers an answer says which files it rests on. A film of
-10,000 clips rests on 80,000 files: they are told by folder, and a folder's signatures by one digest.
+Light on purpose: it is read before YAML, Jinja, networkx or PyAV are imported. A file is known by its signature (size,
+mtime, ctime, inode), never by its content; the caller names the inputs. A film of 10,000 clips has 80,000 of them: a
+manifest lists names by folder, and has one digest of the signatures in a folder.
 """
 
 from __future__ import annotations
@@ -13,52 +13,75 @@ import os
 import time
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltxflow import __version__
 from ltxflow.core.regular import open_regular, parse_json, read_bytes
 
-FORMAT = "snapshot/2"
-KEPT = 8  # answers: a few verbs, a few ways to ask each
-RACY_NS = 2_000_000_000  # a file written this short before it was looked at is hashed: its clock may be coarse
-RACY_BYTES = 128 << 20  # of so much at the most; of more, just published, nothing is kept: the next look is soon enough
+FORMAT = "snapshot/3"
+KEPT = 8  # answers: a few commands, a few ways to ask each
+RACY_NS = 2_000_000_000  # a file changed this short before it was read is hashed: its clock may be coarse
+RACY_BYTES = 128 << 20  # hash no more than this; with more just published, keep nothing: the next run is soon enough
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # What else an answer may depend on: where things are, who speaks and renders, and how it is shown.
-ENVIRONMENT = ("HOME", "PATH", "NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS")
+SCREEN = ("NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS")
+ENVIRONMENT = ("HOME", "PATH", *SCREEN)
 FAMILIES = ("LTXFLOW_", "XDG_", "COMFY")
 
 
 @dataclass(frozen=True)
 class CachedAnswer:
-    """What a verb printed, to its two streams, and its exit code."""
+    """What a command printed, to its two streams, and its exit code."""
 
     out: str
     err: str
     code: int
 
 
-def question(argv: Sequence[str], env: Mapping[str, str], look: Sequence[object], version: str) -> str:
-    """Given all that is no file – arguments, environment, working folder and screen (`look`) – return its digest."""
+def code_id(package: str | None = None) -> str:
+    """Return an id of this very code: it changes when any file of the package is written, added or removed.
+
+    The signatures of 200 files take a millisecond, so an editable install and a wheel are treated alike: pip writes
+    every file of a new version, and ctime and inode cannot be set back.
+    """
+    rows = [__version__]
+    folders = [package or PACKAGE]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if entry.name != "__pycache__":
+                        folders.append(entry.path)
+                else:
+                    facts = entry.stat()
+                    rows.append(f"{entry.path} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}")
+    return hashlib.sha256("\n".join(sorted(rows)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def answer_key(argv: Sequence[str], env: Mapping[str, str], surroundings: Sequence[object], code: str) -> str:
+    """Return a digest of all inputs that are no file: arguments, environment, working folder and screen, code."""
     names = [*ENVIRONMENT, *sorted(name for name in env if name.startswith(FAMILIES))]
-    parts = [FORMAT, version, *argv, "", *(f"{name}={env.get(name)}" for name in names), *map(str, look)]
+    parts = [FORMAT, code, *argv, "", *(f"{name}={env.get(name)}" for name in names), *map(str, surroundings)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def recall(path: Path) -> CachedAnswer | None:
-    """Given an answer's file, return the answer if nothing it rests on has changed, else None.
+    """Return the answer kept in a file if none of its inputs has changed, else None.
 
-    What was new when it was kept, and is not any more, is read this once and not again.
+    A digest of a file that is no longer new is dropped: from then on its signature is enough.
     """
     try:
         entry = read_kept(path)
-        footing = footing_from(entry)
-        if entry["format"] != FORMAT or not footing.holds():
+        manifest = manifest_from(entry)
+        if entry["format"] != FORMAT or not manifest.holds():
             return None
-        racy = footing.settled().racy
-        if len(racy) < len(footing.racy):
+        racy = manifest.without_old_digests().racy
+        if len(racy) < len(manifest.racy):
             keep(path, json.dumps({**entry, "racy": racy}, separators=(",", ":")).encode())
         answer = CachedAnswer(entry["out"], entry["err"], entry["code"])
         is_whole = isinstance(answer.out, str) and isinstance(answer.err, str) and type(answer.code) is int
@@ -68,49 +91,49 @@ def recall(path: Path) -> CachedAnswer | None:
 
 
 def sealed(entry: bytes) -> bytes:
-    """Return what is written of an entry: a checksum, a space, and the entry. One flipped bit can leave JSON."""
+    """Return an entry as it is written: a checksum, a space, and the entry. One flipped bit can leave JSON."""
     return b"%08x " % zlib.crc32(entry) + entry
 
 
 def read_kept(path: Path) -> Any:
-    """Return what `keep` wrote, as data. Raise OSError where it is not there, ValueError where it is damaged."""
+    """Return what `keep` wrote, as data. Raise OSError for a missing file, ValueError for a damaged one."""
     checksum, _, entry = read_bytes(path).partition(b" ")
     if checksum != b"%08x" % zlib.crc32(entry):
         raise ValueError("its checksum is wrong")
     return parse_json(entry)
 
 
-def entry_of(answer: CachedAnswer, footing: InputManifest, first: str = "") -> bytes:
-    """Given an answer and what it rests on, return what to keep.
+def entry_of(answer: CachedAnswer, manifest: InputManifest, first: str = "") -> bytes:
+    """Return an answer and the manifest of its inputs, ready for `keep`.
 
-    What is in the folder `first` changes most often, and is looked at first.
+    The folder `first` changes most often, and is compared first.
     """
-    told = {"format": FORMAT, "out": answer.out, "err": answer.err, "code": answer.code, **footing.as_json(first)}
-    return json.dumps(told, separators=(",", ":")).encode()
+    entry = {"format": FORMAT, "out": answer.out, "err": answer.err, "code": answer.code, **manifest.as_json(first)}
+    return json.dumps(entry, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)
 class InputManifest:
-    """Files and folders that an answer rests on, as they were: by folder, their names and one digest of their states.
+    """Files and folders that an answer depends on: by folder, their names and one digest of their signatures.
 
-    One that is missing counts, too. `racy` are those that were so new that their clock may not tell the next write:
-    path → digest of what is in them.
+    A missing file counts, too. `racy` maps each file that was so new that its clock may not show the next write to
+    the digest of its content.
     """
 
     folders: Mapping[str, tuple[Sequence[str], str]]
     racy: Mapping[str, str]
 
     def holds(self) -> bool:
-        """Whether all of it is as it was. Raise OSError where one that is to be read cannot be."""
+        """Return whether every input is unchanged. Raise OSError for one that must be read and cannot be."""
         return all(_state(folder, names)[0] == state for folder, (names, state) in self.folders.items()) and all(
             _digest(path) == digest for path, digest in self.racy.items()
         )
 
     def with_more(self, paths: Iterable[str | Path], since_ns: int) -> InputManifest | None:
-        """Given further files and folders, return all of it together, these as they are now.
+        """Return the manifest with further files and folders, as they are now.
 
-        None when one of them, or another in its folder, changed since `since_ns`, when the question was asked: the
-        answer may be of what it was; and when too much of it is new.
+        None when one of them, or another in its folder, changed since `since_ns`, when the command began (the answer
+        may be of the earlier state), and when too many bytes of it are new.
         """
         folders = dict(self.folders)
         newest, new = time.time_ns() - RACY_NS, list[str]()
@@ -129,11 +152,10 @@ class InputManifest:
         digests = _digests(new)
         return None if digests is None else InputManifest(folders, {**self.racy, **digests})
 
-    def settled(self) -> InputManifest:
-        """Given that it holds, return it without the digests of files that are no longer new: their clock tells the
-        next write by now."""
+    def without_old_digests(self) -> InputManifest:
+        """Return a manifest that holds without the digests of files that are no longer new."""
         newest = time.time_ns() - RACY_NS
-        times = {path: _changed(path) for path in self.racy}
+        times = {path: _changed_at(path) for path in self.racy}
         return InputManifest(self.folders, {path: self.racy[path] for path, at in times.items() if at > newest})
 
     def as_json(self, first: str = "") -> dict[str, Any]:
@@ -143,68 +165,46 @@ class InputManifest:
         return {"folders": rows, "racy": dict(self.racy)}
 
 
-def footing_from(data: Mapping[str, Any]) -> InputManifest:
-    """Given what `as_json` gave, return the Footing. Raise KeyError, TypeError or ValueError where it is none."""
+def manifest_from(data: Mapping[str, Any]) -> InputManifest:
+    """Return the manifest that `as_json` gave. Raise KeyError, TypeError or ValueError for any other data."""
     return InputManifest({folder: (names, state) for folder, names, state in data["folders"]}, data["racy"])
 
 
 def take(paths: Iterable[str | Path], since_ns: int = 0) -> InputManifest | None:
-    """Given the files and folders that an answer rests on, return them as they are; None as `with_more` says."""
+    """Return a manifest of these files and folders as they are now; None as `with_more` does."""
     return InputManifest({}, {}).with_more(paths, since_ns)
 
 
-def states(paths: Iterable[str | Path], since_ns: int = 0) -> dict[str, bytes] | None:
-    """Given files and folders, return what tells each from what it becomes later (`changed`), by its absolute path.
+def manifest_on(states: Mapping[str, bytes]) -> InputManifest | None:
+    """Return a manifest of files and folders in the state that `signatures` gave; None where one of them is new."""
+    folders, newest = {}, time.time_ns() - RACY_NS
+    for folder, names in _by_folder(states).items():
+        names.sort()
+        rows = [states[os.path.join(folder, name)] for name in names]
+        if any(changed_at(row) > newest for row in rows):
+            return None
+        folders[folder] = names, hashlib.sha256(b"".join(rows)).hexdigest()
+    return InputManifest(folders, {})
 
-    None where one changed since `since_ns`, or too much is new, as `with_more` says.
-    """
-    told: dict[str, bytes] = {}
-    newest, new = time.time_ns() - RACY_NS, list[str]()
+
+def signatures(paths: Iterable[str | Path]) -> dict[str, bytes]:
+    """Return the signature of each file and folder, by its absolute path; `ABSENT` for one that is missing."""
+    found: dict[str, bytes] = {}
     for folder, names in _by_folder(paths).items():
-        for name, (signature, at) in zip(names, _signatures(folder, names), strict=True):
-            path = os.path.join(folder, name)
-            if since_ns and at >= since_ns:
-                return None
-            told[path] = signature
-            if at > newest:
-                new.append(path)
-    digests = _digests(new)
-    if digests is None:
-        return None
-    for path, digest in digests.items():
-        told[path] += digest.encode()
-    return told
-
-
-def changed(before: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, bool]:
-    """Given what `states` told at two times, return the paths of what became another, each with whether it was there
-    before."""
-    found: dict[str, bool] = {}
-    for path, was in before.items():
-        state = now[path]
-        if was == state:
-            continue
-        signature, digest = was[: len(ABSENT)], was[len(ABSENT) :]
-        is_same = signature == state[: len(ABSENT)]
-        if not is_same or (digest and digest != (state[len(ABSENT) :] or _digest(path).encode())):
-            found[path] = signature != ABSENT
+        row, _ = _row(folder, names)
+        for number, name in enumerate(names):
+            found[os.path.join(folder, name)] = row[number * WIDTH : (number + 1) * WIDTH]
     return found
 
 
-def footing_on(told: Mapping[str, bytes]) -> InputManifest:
-    """Given what `states` told, return the Footing on all of it."""
-    folders = {}
-    for folder, names in _by_folder(told).items():
-        names.sort()
-        row = b"".join(told[os.path.join(folder, name)][: len(ABSENT)] for name in names)
-        folders[folder] = names, hashlib.sha256(row).hexdigest()
-    return InputManifest(
-        folders, {path: state[len(ABSENT) :].decode() for path, state in told.items() if state[len(ABSENT) :]}
-    )
+def changed_at(signature: bytes) -> int:
+    """Return when a file with this signature was changed last, in ns; 0 for a missing one."""
+    _, mtime, ctime, _ = array("q", signature)
+    return max(mtime, ctime, 0)
 
 
-def _changed(path: str) -> int:
-    """When a file was changed last, in ns; one that is gone is new."""
+def _changed_at(path: str) -> int:
+    """Return when a file was changed last, in ns; a missing one is new."""
     try:
         facts = os.stat(path)
     except OSError:
@@ -213,7 +213,7 @@ def _changed(path: str) -> int:
 
 
 def _digests(paths: Iterable[str]) -> dict[str, str] | None:
-    """What is in those that are files, by path; None of more than RACY_BYTES."""
+    """Return the digest of each of them that is a file, by path; None for more than RACY_BYTES."""
     files = [path for path in paths if os.path.isfile(path)]
     if sum(map(os.path.getsize, files)) > RACY_BYTES:
         return None
@@ -226,11 +226,11 @@ def _digest(path: str) -> str:
 
 
 def keep(path: Path, entry: bytes) -> None:
-    """Given a place in a folder of `.ltxflow/` and what is to be found there the next time, write it.
+    """Write an entry to a file in a folder of `.ltxflow/`, and remove the oldest files beside it.
 
-    The oldest beside it make room. Without `.ltxflow/` nothing is kept; a folder that cannot be written is no error.
+    Without `.ltxflow/` nothing is kept; a folder that cannot be written is no error.
     """
-    from ltxflow.core import files  # by need: who only recalls writes nothing
+    from ltxflow.core import files  # on first use: recalling writes nothing
     from ltxflow.core.errors import LtxflowError
 
     with suppress(LtxflowError, OSError):
@@ -243,7 +243,7 @@ def keep(path: Path, entry: bytes) -> None:
 
 
 def superfluous(folder: Path) -> list[Path]:
-    """Given the folder of answers, return the oldest of them, which make room for the KEPT newest."""
+    """Return the oldest files in the folder of answers, all but the KEPT newest."""
     found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return found[KEPT:]
 
@@ -251,15 +251,16 @@ def superfluous(folder: Path) -> list[Path]:
 _MASK = (1 << 63) - 1
 _NONE = (-1, -1, -1, -1)
 ABSENT = array("q", _NONE).tobytes()
+WIDTH = len(ABSENT)
 
 
 def absolute(paths: Iterable[str | Path]) -> set[str]:
-    """Given paths of files, return them as absolute ones. Those that begin with a slash are taken to be so."""
+    """Return paths as absolute ones. One that begins with a slash is taken to be so."""
     return {path if isinstance(path, str) and path[:1] == "/" else os.path.abspath(path) for path in paths}
 
 
 def _by_folder(paths: Iterable[str | Path]) -> dict[str, list[str]]:
-    """The names of files and folders, by the absolute path of the folder each is in."""
+    """Return the names of files and folders, by the absolute path of the folder each is in."""
     found: dict[str, list[str]] = {}
     for path in absolute(paths):
         folder, _, name = path.rpartition(os.sep)
@@ -268,22 +269,16 @@ def _by_folder(paths: Iterable[str | Path]) -> dict[str, list[str]]:
 
 
 def _state(folder: str, names: Sequence[str]) -> tuple[str, list[int]]:
-    """A digest of the signatures of what is in a folder, and when each was changed last."""
+    """Return a digest of the signatures of these files in a folder, and when each was changed last."""
     row, times = _row(folder, names)
     return hashlib.sha256(row).hexdigest(), times
 
 
-def _signatures(folder: str, names: Sequence[str]) -> Iterator[tuple[bytes, int]]:
-    """Of each of these in a folder its signature, and when it was changed last."""
-    row, times = _row(folder, names)
-    width = len(ABSENT)
-    return zip((row[at : at + width] for at in range(0, len(row), width)), times, strict=True)
-
-
 def _row(folder: str, names: Sequence[str]) -> tuple[bytes, list[int]]:
-    """The signatures (size, mtime, ctime, inode) of what is in a folder, in a row, and when each was changed last.
+    """Return the signatures (size, mtime, ctime, inode) of these files in a folder, in a row, and when each was
+    changed last.
 
-    What is not there has a signature, too, and was changed never.
+    A missing file has a signature, too, and was changed at 0.
     """
     found: list[int] = []
     times = []

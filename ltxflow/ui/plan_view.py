@@ -122,8 +122,8 @@ def kept_in_words(plan: Plan, shown: Sequence[Change]) -> str:
     named = {change.target for change in shown}
     kept = [change for change in plan.of_kind("unchanged") if change.target not in named]
     references = sum(Target(change.target).is_reference for change in kept)
-    clips, rest = len(kept) - references, plan.rest
-    numbers = [(clips + rest.kept, "clip"), (references + rest.references, "reference")]
+    takes, stills = plan.in_rows
+    numbers = [(len(kept) - references + takes, "clip"), (references + stills, "reference")]
     return ", ".join(count(number, what) for number, what in numbers if number)
 
 

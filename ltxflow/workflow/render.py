@@ -11,8 +11,6 @@ from typing import Any
 
 from ltxflow.core.digest import canonical, parse_json
 from ltxflow.core.errors import LtxflowError, Span, problem
-from ltxflow.workflow import jinja
-from ltxflow.workflow.sandbox import render_in_child, serve
 from ltxflow.workflow.template import Structure, Template
 
 Graph = dict[str, Any]
@@ -45,6 +43,8 @@ def render(template: Template, context: Mapping[str, Any]) -> Graph:
 
 def render_many(template: Template, contexts: Sequence[Mapping[str, Any]]) -> list[Graph]:
     """Return the graphs of several contexts. One child process renders all. Raise as `render`."""
+    from ltxflow.workflow.sandbox import render_in_child  # on first use: most plans render nothing
+
     if template.trusted:
         return [_render(template, context) for context in contexts]
     graphs: list[Graph] = render_in_child(template, contexts) if contexts else []
@@ -66,6 +66,8 @@ def _render(template: Template, context: Mapping[str, Any]) -> Graph:
 
 
 def _graph(template: Template, context: Mapping[str, Any], is_known: bool = False) -> Graph:
+    from ltxflow.workflow import jinja  # on first use: most plans render nothing
+
     text = jinja.render_text(template.compiled, context, template.shown, template.parts)
     try:
         data = parse_json(text, is_known=is_known)
@@ -129,6 +131,8 @@ def _origin(template: Template, context: Mapping[str, Any], before: str) -> Span
     The template is rendered again with a mark in every line, only for an error. White space is not counted, as the
     marks prevent Jinja from trimming it.
     """
+    from ltxflow.workflow import jinja
+
     compiled = jinja.compile_text(template.shown, template.text, template.parts, jinja.mark_lines)
     marked = jinja.render_text(compiled, context, template.shown, template.parts)
     wanted = len("".join(before.split()))
@@ -143,4 +147,6 @@ def _origin(template: Template, context: Mapping[str, Any], before: str) -> Span
 
 
 if __name__ == "__main__":
+    from ltxflow.workflow.sandbox import serve
+
     serve(render_many)

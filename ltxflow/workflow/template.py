@@ -59,7 +59,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Digest, digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
@@ -68,7 +68,9 @@ from ltxflow.documents import yaml
 from ltxflow.documents.paths import shown
 from ltxflow.models.load import load_profile, templates_folder
 from ltxflow.store.memo import Memory
-from ltxflow.workflow import jinja
+
+if TYPE_CHECKING:
+    from ltxflow.workflow import jinja
 
 Structure = dict[str, tuple[str, dict[str, Any]]]  # node id → class, and input name → link or None
 
@@ -107,6 +109,8 @@ class Template:
 
     @cached_property
     def compiled(self) -> jinja.Compiled:
+        from ltxflow.workflow import jinja  # on first use: most plans render nothing
+
         return jinja.compile_text(self.shown, self.text, self.parts, memory=self.memory)
 
     @cached_property
@@ -225,6 +229,8 @@ def _remembered(memory: Memory, what: str, text: str, find: Callable[[], Any]) -
 @lru_cache(maxsize=64)
 def _referenced(where: str, text: str) -> tuple[str, ...]:
     """Return the parts that a text includes. Cached: the templates of a profile share one part."""
+    from ltxflow.workflow import jinja  # on first use: most plans render nothing
+
     names = []
     for name in jinja.included_names(where, text):
         if name is None:
@@ -280,4 +286,6 @@ def _header(text: str, where: str) -> Header:
 
 def variables(template: Template) -> frozenset[str]:
     """Return the names of the context that a template, or a part of it, looks up."""
+    from ltxflow.workflow import jinja  # on first use: most plans render nothing
+
     return jinja.undeclared_names([(template.shown, template.text), *template.parts.items()])

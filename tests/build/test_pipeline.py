@@ -84,7 +84,7 @@ def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhi
 def test_lines_of_clips_as_they_are_made_are_put_beside_what_others_write(film: Film) -> None:
     edited(film)
     with film.session() as session:
-        outlook = session.look(PlanOptions())
+        outlook = session.plan(PlanOptions())
         keeper = LockUpdater(session, outlook)
         status = outlook.statuses["clip:hook/a@1"]
         assert status.trace is not None

@@ -367,7 +367,7 @@ def test_nothing_is_started_that_would_pass_the_budget(studio: Studio, server: F
 
 def _work(studio: Studio) -> dict[str, float]:
     session = open_session(str(studio.folder), cwd=studio.folder, env=os.environ)
-    found = {s.node.target: work_of(s.node) for s in session.look(PlanOptions()).statuses.values()}
+    found = {s.node.target: work_of(s.node) for s in session.plan(PlanOptions()).statuses.values()}
     session.store.close()
     return found
 

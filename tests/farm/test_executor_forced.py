@@ -138,6 +138,6 @@ def test_what_a_person_approved_is_left_alone_and_reported(studio: Studio, serve
     ran = studio.build(server, args=["--force"])
     assert ran.totals["hit"] == 1
     assert [problem["message"] for problem in problems(ran) if problem["code"] == "U035"] == [
-        "s/a: take 1 is approved, and --force leaves it alone"
+        "s/a: take 1 is approved, and --force leaves it"
     ]
     assert rendered(server) == [True]

@@ -22,7 +22,7 @@ from ltxflow.steps.clip.spec import ClipSpec
 @pytest.fixture
 def shot(film: Film) -> ClipSpec:
     session = film.session()
-    shots = [status.node.spec for status in session.look(PlanOptions()).statuses.values()]
+    shots = [status.node.spec for status in session.plan(PlanOptions()).statuses.values()]
     session.store.close()
     found: ClipSpec = shots[0]
     return found

@@ -172,7 +172,7 @@ class OnDisk:
 
     def look(self, *selectors: str, mode: Mode = "render", **settings: Any) -> Plan:
         """Return the plan of a fresh session."""
-        return self.session(**settings).look(PlanOptions(mode, selectors))
+        return self.session(**settings).plan(PlanOptions(mode, selectors))
 
 
 @dataclass
@@ -250,7 +250,7 @@ class Film(OnDisk):
     def render(self, *clips: str, text: str = "render") -> None:
         """Pretend that a server rendered these clips as they are written now (all without names)."""
         session = self.session()
-        outlook = session.look(PlanOptions())
+        outlook = session.plan(PlanOptions())
         for status in outlook.statuses.values():
             if clips and status.node.clip not in clips:
                 continue

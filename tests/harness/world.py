@@ -13,27 +13,34 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import oracle
+import pytest
 from fakes.comfyui import FakeProcess
 from oracle import Verdict
 
 from harness.command import Ran, environment, run
 from harness.crashing import at_each_write
 from harness.data import Data, dump
+from harness.files import COARSE_NS
 from harness.film import OnDisk
 from harness.media import canned, write_picture
 from ltxflow.cli.main import main
 from ltxflow.core.digest import digest_file
 from ltxflow.core.errors import LtxflowError
+from ltxflow.project import reader
+from ltxflow.steps import step
+from ltxflow.store import snapshot
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
 KINDS_STALE, KINDS_THERE = ("create", "change"), ("restore", "unchanged")
 Edit = Callable[[Data, int, int], None]
+ASKED = (("plan",), ("plan", "--animatic"), ("status",))
 
 
 def _clip(id: str, words: str = "turns") -> Data:
@@ -245,9 +252,12 @@ class World(OnDisk):
     told: list[str] = field(default_factory=list)  # what happened, to read when something is wrong
     excused: set[str] = field(default_factory=set)  # keys that were lost or given up: made again, and rightly so
 
+    versions: dict[str, str] = field(default_factory=dict)  # of steps, where they were raised
+
     _agreed: tuple[int, Verdict | None] | None = None
 
     def __post_init__(self) -> None:
+        self.code.mkdir()
         number = next(_worlds)
         self.data = first_film(number * 100)
         self._write()
@@ -255,8 +265,24 @@ class World(OnDisk):
         self.picture("two", 0)
         self._before = self.finished()
 
+    @property
+    def code(self) -> Path:
+        """What stands for the folder of ltxflow's own sources."""
+        return self.root / "code"
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """The world's own store, settings and code. A file is old after 10 ms."""
+        with environment(self.home), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(snapshot, "PACKAGE", str(self.code))
+            patch.setattr(snapshot, "RACY_NS", COARSE_NS)
+            patch.setattr(reader, "RACY_NS", COARSE_NS)
+            for kind, version in self.versions.items():
+                patch.setattr(step(kind), "VERSION", version)
+            yield
+
     def run(self, *argv: str, folder: Path | None = None) -> Ran:
-        with environment(self.home):
+        with self.environment():
             return run(*argv, "-p", str(folder or self.folder))
 
     def _write(self) -> None:
@@ -355,7 +381,7 @@ class World(OnDisk):
     # What the program does
 
     def judge(self, mode: Any = "render") -> Verdict:
-        with environment(self.home):
+        with self.environment():
             return oracle.judge(self.folder, self.store, self.config, self.root / "work" / "apart", mode)
 
     def agree(self) -> Verdict | None:
@@ -386,15 +412,28 @@ class World(OnDisk):
             reasons = change["reasons"]
             assert not reasons or change["kind"] == "change" or change["note"], self._why(change)
             assert change["kind"] != "change" or reasons or change["note"], self._why(change)
-        self.shortcut_agrees()
+        self.caches_agree()
         return verdict
 
-    def shortcut_agrees(self) -> None:
-        """The answer of last time, if it still holds, is the answer."""
-        quick = [self.run(verb) for verb in ("plan", "status")]  # as it was kept before what happened last
-        (self.folder / ".ltxflow" / "snapshot.json").unlink(missing_ok=True)
-        slow = [self.run(verb) for verb in ("plan", "status")]
+    def caches_agree(self) -> None:
+        """What is answered with all that was kept before what happened last is answered with nothing kept."""
+        quick = [self.run(*verb) for verb in ASKED]
+        kept = [self.folder / ".ltxflow/snapshots", self.store / "memory"]
+        for number, folder in enumerate(kept):
+            if folder.exists():
+                folder.rename(self.root / f"kept{number}")
+        slow = [self.run(*verb) for verb in ASKED]
+        for number, folder in enumerate(kept):
+            shutil.rmtree(folder, ignore_errors=True)
+            if (self.root / f"kept{number}").exists():
+                (self.root / f"kept{number}").rename(folder)
         assert quick == slow, self._why(slow)
+
+    def revise(self, kind: str) -> None:
+        """Raise the version of a step, as who works on ltxflow does: its sources change, too."""
+        self.versions[kind] = str(int(self.versions.get(kind, "50")) + 1)
+        self.told.append(f"revise {kind}")
+        (self.code / f"{kind}.py").write_text(self.versions[kind])
 
     def build(self, *argv: str) -> None:
         """Render. What is made is what the oracle named, nothing else; then nothing is left to do."""
@@ -518,7 +557,7 @@ class World(OnDisk):
                     os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGINT)
 
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            with at_each_write(before), environment(self.home), open(os.devnull, "w") as null:
+            with at_each_write(before), self.environment(), open(os.devnull, "w") as null:
                 os.dup2(null.fileno(), 1)
                 os.dup2(null.fileno(), 2)
                 code = main(["build", "--json", "--server", self.server.url, "-p", str(self.folder)])

@@ -50,7 +50,7 @@ def write(film: Film, profile: str, clip: str = "", **top: str) -> Film:
 
 def graph(film: Film) -> Graph:
     """Return the workflow of the film's clip, with the profile's names of the files."""
-    (node,) = film.session().look(PlanOptions()).plan.nodes.values()
+    (node,) = film.session().plan(PlanOptions()).plan.nodes.values()
     shot: ClipSpec = node.spec
     return shot.graph(shot.first_names, {}, "x")
 

@@ -112,7 +112,7 @@ def test_the_key_of_a_slate(film: Film) -> None:
     text = "A brass key turns in a lock."
     film.write({"hook": ["a"]}, {"hook": "4s"})
     film.edit(film.file.read_text().split('prompt: "')[1].split('"')[0], text)
-    (status,) = film.session().look(PlanOptions("animatic")).statuses.values()
+    (status,) = film.session().plan(PlanOptions("animatic")).statuses.values()
     assert status.action is not None
     assert status.action.as_json() == {
         "format": "action/1",
@@ -144,7 +144,7 @@ def test_a_slate_is_drawn_anew_for_shaping_only_where_it_has_such_letters_and_th
     monkeypatch.setattr(text_layout, "can_shape", lambda: can_shape)
     film.write({"hook": ["a"]}, {"hook": "4s"})
     film.edit(film.file.read_text().split('prompt: "')[1].split('"')[0], text)
-    (status,) = film.session().look(PlanOptions("animatic")).statuses.values()
+    (status,) = film.session().plan(PlanOptions("animatic")).statuses.values()
     assert status.action is not None
     assert status.action.body.get("shaping") == ("1" if can_shape and "पीतल" in text else None)
 

@@ -64,10 +64,10 @@ def test_a_clip_begins_with_its_first_line(film: Film) -> None:
 
 
 def test_a_longer_line_lengthens_its_own_clip_and_no_other(film: Film) -> None:
-    before = film.session().look(PlanOptions()).plan.nodes
+    before = film.session().plan(PlanOptions()).plan.nodes
     film.make()
     film.write_data(FILM.replace("nine ten", "nine ten eleven twelve thirteen"))
-    changed = film.session().look(PlanOptions()).of_kind("change")
+    changed = film.session().plan(PlanOptions()).of_kind("change")
     assert [change.clip for change in changed] == ["hook/a"]
     (reason,) = changed[0].reasons
     assert reason.field == "frames"

@@ -10,7 +10,7 @@ from ltxflow.plan.plan import Change, Plan, PlanOptions
 
 
 def look(film: Film, *selectors: str, mode: str = "animatic") -> Plan:
-    return film.session().look(PlanOptions(mode, selectors))  # type: ignore[arg-type]
+    return film.session().plan(PlanOptions(mode, selectors))  # type: ignore[arg-type]
 
 
 def kinds(outlook: Plan) -> dict[str, str]:

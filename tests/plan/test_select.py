@@ -59,7 +59,7 @@ def test_a_selector_that_names_nothing_is_refused(pattern: str, hint: str) -> No
     with pytest.raises(LtxflowError) as caught:
         select(NODES, [pattern])
     (problem,) = caught.value.problems
-    assert problem.message == f'"{pattern.removeprefix("!")}" names no clip of this film'
+    assert problem.message == f'"{pattern.removeprefix("!")}" matches no clip'
     assert (problem.hint, problem.code) == (hint, "U010")
 
 

@@ -13,7 +13,7 @@ from ltxflow.session.session import hold, open_session
 
 
 def test_opening_a_session_writes_nothing(film: Film) -> None:
-    film.session().look(PlanOptions(mode="animatic"))
+    film.session().plan(PlanOptions(mode="animatic"))
     assert [path.name for path in film.folder.iterdir()] == ["project.yaml"]
     assert not film.store.exists()
 
@@ -21,14 +21,14 @@ def test_opening_a_session_writes_nothing(film: Film) -> None:
 def test_an_answer_rests_on_fonts_only_where_letters_need_them(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"/fonts", "/fonts/noto"}
     monkeypatch.setattr("ltxflow.session.session.font_places", lambda env: places)
-    assert not places & set(map(str, film.session().rests_on()))
+    assert not places & set(map(str, film.session().input_paths()))
     film.edit(prompt("hook-a"), "مفتاح نحاسي")
-    assert places <= set(map(str, film.session().rests_on()))
+    assert places <= set(map(str, film.session().input_paths()))
 
 
 def test_what_stands_is_known_by_file_with_its_facts(film: Film) -> None:
     film.build()
-    stands = film.session().placed()
+    stands = film.session().published_clips()
     assert sorted(stands) == ["scene-0-a.mp4", "scene-0-b.mp4", "scene-1-a.mp4", "scene-2-a.mp4"]
     one = stands["scene-0-b.mp4"]
     assert (one.clip, one.source, one.rank, one.facts["frames"]) == ("hook/b", "animatic", 0, 97)
@@ -38,14 +38,14 @@ def test_what_was_edited_does_not_stand_any_more(film: Film) -> None:
     film.build()
     (film.scenes / "scene-0-a.mp4").write_bytes(b"mine")
     (film.scenes / "scene-1-a.mp4").unlink()
-    assert sorted(film.session().placed()) == ["scene-0-b.mp4", "scene-2-a.mp4"]
+    assert sorted(film.session().published_clips()) == ["scene-0-b.mp4", "scene-2-a.mp4"]
 
 
 def test_a_narration_and_the_timeline_are_no_clips(film: Film) -> None:
     film.build()
     session = film.session()
     assert "scenes/timeline.json" in session.published.entries
-    assert session.look(PlanOptions(mode="animatic")).orphans == ()
+    assert session.plan(PlanOptions(mode="animatic")).orphans == ()
 
 
 def test_a_clone_of_the_project_finds_all_in_the_shared_store(film: Film) -> None:
@@ -121,6 +121,6 @@ def test_leftovers_of_killed_processes_are_taken_away_where_we_write(film: Film)
 def test_a_session_is_the_same_from_wherever_it_is_opened(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     session = open_session(str(film.folder), cwd=Path("/"), env={"LTXFLOW_STORE": str(film.store)})
-    keys = [status.key for status in session.look(PlanOptions(mode="animatic")).statuses.values()]
-    film_keys = [status.key for status in film.session().look(PlanOptions(mode="animatic")).statuses.values()]
+    keys = [status.key for status in session.plan(PlanOptions(mode="animatic")).statuses.values()]
+    film_keys = [status.key for status in film.session().plan(PlanOptions(mode="animatic")).statuses.values()]
     assert keys == film_keys

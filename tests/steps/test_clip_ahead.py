@@ -48,7 +48,7 @@ def with_own_template(film: Film) -> Film:
 
 
 def test_a_film_of_four_clips_starts_one_process_for_its_keys(film: Film, children: list[Any]) -> None:
-    outlook = with_own_template(film).session().look(PlanOptions())
+    outlook = with_own_template(film).session().plan(PlanOptions())
     statuses = list(outlook.statuses.values())
     assert len({status.key for status in statuses}) == 4
     assert len(children) == 1
@@ -57,7 +57,7 @@ def test_a_film_of_four_clips_starts_one_process_for_its_keys(film: Film, childr
 
 
 def test_the_action_names_the_models_as_the_workflow_does(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses = list(film.session().look(PlanOptions()).statuses.values())
+    statuses = list(film.session().plan(PlanOptions()).statuses.values())
     roles = [status.node.spec.roles() for status in statuses]
     assert all(roles)
     monkeypatch.setattr(spec, "render", None)  # ours need no rendering for it

@@ -34,12 +34,12 @@ def write(film: Film, **control: Any) -> Film:
 
 
 def shot(film: Film) -> ClipSpec:
-    found: ClipSpec = film.session().look(PlanOptions()).plan.nodes[TARGET].spec
+    found: ClipSpec = film.session().plan(PlanOptions()).plan.nodes[TARGET].spec
     return found
 
 
 def key(film: Film) -> str:
-    return str(film.session().look(PlanOptions()).statuses[TARGET].key)
+    return str(film.session().plan(PlanOptions()).statuses[TARGET].key)
 
 
 def graph(film: Film) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def write(
 
 
 def look(film: Film, *selectors: str, relength: bool = False) -> Plan:
-    return film.session().look(PlanOptions(selectors=selectors, relength=relength))
+    return film.session().plan(PlanOptions(selectors=selectors, relength=relength))
 
 
 def cut(film: Film) -> Cut:

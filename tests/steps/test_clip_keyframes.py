@@ -43,7 +43,7 @@ def write(film: Film, keyframes: str | None = TWO, *lines: str, **top: Any) -> F
 
 
 def node(film: Film) -> Node:
-    return film.session().look(PlanOptions()).plan.nodes[TARGET]
+    return film.session().plan(PlanOptions()).plan.nodes[TARGET]
 
 
 def shot(film: Film) -> ClipSpec:
@@ -52,7 +52,7 @@ def shot(film: Film) -> ClipSpec:
 
 
 def key(film: Film) -> str:
-    return str(film.session().look(PlanOptions()).statuses[TARGET].key)
+    return str(film.session().plan(PlanOptions()).statuses[TARGET].key)
 
 
 def guides(film: Film) -> list[dict[str, Any]]:

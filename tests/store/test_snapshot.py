@@ -12,8 +12,8 @@ from ltxflow.store import snapshot
 from ltxflow.store.snapshot import (
     KEPT,
     CachedAnswer,
+    answer_key,
     entry_of,
-    question,
     read_kept,
     recall,
     sealed,
@@ -25,9 +25,9 @@ TOLD = CachedAnswer("up to date\n", "", 0)
 
 
 def keep(path: Path, *rests_on: Path) -> None:
-    footing = take(rests_on)
-    assert footing is not None
-    path.write_bytes(sealed(entry_of(TOLD, footing)))
+    manifest = take(rests_on)
+    assert manifest is not None
+    path.write_bytes(sealed(entry_of(TOLD, manifest)))
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ def test_the_oldest_answers_make_room(film: Path) -> None:
 
 
 def test_what_changes_most_often_is_looked_at_first(film: Path) -> None:
-    footing = take([film / "refs/a.png", film / "project.yaml", Path("/")])
-    assert footing is not None
-    entry = entry_of(TOLD, footing, first=str(film))
+    manifest = take([film / "refs/a.png", film / "project.yaml", Path("/")])
+    assert manifest is not None
+    entry = entry_of(TOLD, manifest, first=str(film))
     assert [folder for folder, _, _ in json.loads(entry)["folders"]] == [str(film), "/", str(film / "refs")]
 
 
@@ -132,7 +132,7 @@ def test_a_folder_that_goes_takes_its_files_along(film: Path) -> None:
 
 def test_the_question_has_arguments_environment_screen_and_version() -> None:
     asked = [
-        question(argv, env, look, version)
+        answer_key(argv, env, look, version)
         for argv, env, look, version in [
             (["plan"], {}, [True], "1"),
             (["plan", "-v"], {}, [True], "1"),
@@ -144,18 +144,18 @@ def test_the_question_has_arguments_environment_screen_and_version() -> None:
         ]
     ]
     assert len(set(asked)) == len(asked)
-    assert question(["plan"], {"EDITOR": "vi"}, [True], "1") == asked[0]
+    assert answer_key(["plan"], {"EDITOR": "vi"}, [True], "1") == asked[0]
 
 
 def test_what_is_no_longer_new_is_not_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"one")
-    footing = snapshot.take([file])
-    assert footing is not None
-    assert list(footing.racy) == [str(file)]
-    assert footing.settled().racy == footing.racy
+    manifest = snapshot.take([file])
+    assert manifest is not None
+    assert list(manifest.racy) == [str(file)]
+    assert manifest.without_old_digests().racy == manifest.racy
     monkeypatch.setattr(snapshot, "RACY_NS", 0)
-    settled = footing.settled()
+    settled = manifest.without_old_digests()
     assert not settled.racy
     assert settled.holds()
     file.write_bytes(b"two")
@@ -184,25 +184,41 @@ def test_of_much_that_is_new_nothing_is_kept(tmp_path: Path, monkeypatch: pytest
     files = [str(tmp_path / name) for name in "abc"]
     monkeypatch.setattr(snapshot, "RACY_BYTES", 12)
     assert snapshot.take(files) is not None
-    assert snapshot.states(files) is not None
     monkeypatch.setattr(snapshot, "RACY_BYTES", 11)
     assert snapshot.take(files) is None
-    assert snapshot.states(files) is None
 
 
-def test_what_changed_between_two_times_is_told(tmp_path: Path) -> None:
-    kept, edited, gone, new = (tmp_path / name for name in ("kept", "edited", "gone", "new"))
-    for path in (kept, edited, gone):
-        path.write_bytes(b"one")
-    files = [str(path) for path in (kept, edited, gone, new)]
-    before = snapshot.states(files)
-    edited.write_bytes(b"two")
-    gone.unlink()
-    new.write_bytes(b"one")
-    now = snapshot.states(files)
-    assert before is not None
-    assert now is not None
-    assert snapshot.changed(before, now) == {str(edited): True, str(gone): True, str(new): False}
-    assert snapshot.footing_on(now).holds()
-    assert snapshot.footing_on(now) == snapshot.take(files)
-    assert not snapshot.footing_on(before).holds()
+def test_a_manifest_of_signatures_is_one_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    kept.write_bytes(b"one")
+    files = [str(kept), str(gone)]
+    states = snapshot.signatures(files)
+    assert states[str(gone)] == snapshot.ABSENT
+    assert snapshot.manifest_on(states) is None, "its clock may not show the next write"
+    monkeypatch.setattr(snapshot, "RACY_NS", 0)
+    manifest = snapshot.manifest_on(states)
+    assert manifest == snapshot.take(files)
+    kept.write_bytes(b"two")
+    assert manifest is not None
+    assert not manifest.holds()
+
+
+def test_the_id_of_the_code_is_another_for_each_change_of_a_source(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    (package / "deep").mkdir(parents=True)
+    source = package / "deep/a.py"
+    source.write_text("one = 1\n")
+    ids = [snapshot.code_id(str(package))]
+    (package / "deep/__pycache__").mkdir()
+    (package / "deep/__pycache__/a.pyc").write_text("compiled")
+    assert snapshot.code_id(str(package)) == ids[0]
+    facts = source.stat()
+    source.write_text("two = 2\n")
+    os.utime(source, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # as large and as old as before
+    ids.append(snapshot.code_id(str(package)))
+    (package / "b.py").write_text("")
+    ids.append(snapshot.code_id(str(package)))
+    (package / "b.py").unlink()
+    source.unlink()
+    ids.append(snapshot.code_id(str(package)))
+    assert len(set(ids)) == 4

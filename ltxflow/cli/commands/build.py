@@ -11,12 +11,10 @@ from ltxflow.cli.options import (
     add_build_options,
     add_plan_options,
     build_options,
-    look_key,
     plan_options,
     waited_session,
 )
-from ltxflow.session.afterbuild import keep_after
-from ltxflow.session.looks import Seen, footing_of
+from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.progress import print_result, watcher
 from ltxflow.ui.terminal import Console
@@ -54,9 +52,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
             }
             return print_envelope("build", data, result.code, [*result.concerns, *result.problems, *session.warnings])
         print_result(console, result, session.warnings, args.quiet)
-        key = look_key(args)
         if result.is_nothing_new and not session.warnings and not options.groups:
-            console.input_manifest = footing_of(key, Seen(session, result.plan))
-        elif result.code == 0 and key and result.eve:
-            keep_after(key, result.eve)
+            console.input_manifest = PlannedFilm(session, result.plan).keep
         return result.code

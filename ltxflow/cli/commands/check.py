@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from ltxflow.cli.options import add_settings, session_of
 from ltxflow.comfy.signatures import FOLDER, core_classes, reported_core
+from ltxflow.core import files
+from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import FAILED, Problem
 from ltxflow.decisions.lock_update import disagreements
 from ltxflow.lock.model import moved
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
         plan = None
         if not any(problem.level == "error" for problem in problems):
-            plan = session.look_on_paper(PlanOptions())  # templates, sizes and keys: all that needs no server
+            plan = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: all that needs no server
             problems += disagreements(session) if args.locked else []
             problems += _graph_problems(session, plan.plan.nodes.values())
         problems = sorted(without_ignored(project, problems), key=_place)
@@ -65,9 +67,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
     """Check the workflows of clips and references against the recorded nodes and those of known servers."""
     allowed, kinds = core_classes() | session.config.allowed_nodes, [*nodes]
+    clips = [node for node in kinds if node.kind == "clip"]
+    profile = [files.signature(path) for path in session.project.profile.files]
+    shared = digest_json([sorted(allowed), profile])
+    right = {f"right {shared} {clip_step.memo_key(node, {})}": node for node in clips if not node.needs}
+    known = [node for name, node in right.items() if session.memory.get(name) is not None]
+    left = {node.target for node in clips} - {node.target for node in known}
 
     def check(allowed: frozenset[str]) -> list[Problem]:
-        found = clip_step.check([node for node in kinds if node.kind == "clip"], allowed)
+        found = clip_step.check([node for node in clips if node.target in left], allowed)
+        if not found:  # what was found right is not rendered again
+            for name in right:
+                session.memory.put(name, True)
+            session.memory.save(is_whole=False)
         return found + reference.check([node for node in kinds if node.kind == "reference"], allowed)
 
     problems = check(allowed)

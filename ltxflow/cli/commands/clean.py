@@ -51,7 +51,7 @@ def _beside(scene: Scene) -> Iterator[str]:
 def _clean(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         base, folder = session.project.output.parent, session.project.output.name
-        orphans = [f"{folder}/{orphan.file}" for orphan in session.look(PlanOptions(mode="animatic")).orphans]
+        orphans = [f"{folder}/{orphan.file}" for orphan in session.plan(PlanOptions(mode="animatic")).orphans]
         kept = {path for scene in session.project.scenes for path in _beside(scene)}
         orphans += [
             path

@@ -141,7 +141,7 @@ def _named_takes(session: Session, texts: list[str]) -> list[TakeRef]:
         else:
             patterns.append(text)
     if patterns:
-        changes = session.look(PlanOptions(selectors=tuple(patterns))).of_kind("change")
+        changes = session.plan(PlanOptions(selectors=tuple(patterns))).of_kind("change")
         kinds = ("clip", "reference")
         named += [find_take(session, each.target) for each in changes if Target(each.target).kind in kinds]
     return list({ref.target: ref for ref in named}.values())
@@ -151,7 +151,7 @@ def _upgraded_takes(session: Session, is_dry: bool) -> Iterator[TakeRef]:
     """Yield each take that only upgrades would re-render, then those made from them once they are accepted."""
     done: set[str] = set()
     while True:
-        found = upgrades(session.look(PlanOptions()))
+        found = upgrades(session.plan(PlanOptions()))
         targets = [target for upgrade in found for target in upgrade.targets]
         targets += [target for upgrade in found for target in upgrade.waiting] if is_dry else []
         new = [target for target in targets if target not in done]

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         found = differs_from(session, args.ref)
-        plan = session.look(PlanOptions())
+        plan = session.plan(PlanOptions())
         left = left_to_render(plan, found.changed)
         gpu = gpu_time(session, plan, targets=set(left.targets))
         if args.json:

@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        plan = session.look(plan_options(args, session))
+        plan = session.plan(plan_options(args, session))
         if args.json:
             return print_envelope("explain", plan_json(plan)["changes"], 0, plan.problems)
         for change in plan.changes:

@@ -18,7 +18,7 @@ from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.documents.paths import shown
 from ltxflow.export.editors import SUFFIXES, export_cut
 from ltxflow.export.remotion import RemotionExport, write_starter
-from ltxflow.publish.publish import TIMELINE
+from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.terminal import Console, count, duration

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        plan = session.look(plan_options(args, session))
+        plan = session.plan(plan_options(args, session))
         nodes, links = _picture(plan)
         if args.json:
             data = {

@@ -7,11 +7,10 @@ import shlex
 from pathlib import Path
 
 from ltxflow.build.approval import check_same_motion, gpu_time
-from ltxflow.cli.options import add_plan_options, look_key, plan_options, session_of
+from ltxflow.cli.options import add_plan_options, plan_options, plan_request, session_of
 from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
-from ltxflow.session.edited import look_at_edited
-from ltxflow.session.looks import Seen, footing_of
+from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import plan_json, print_plan, print_what_if
@@ -28,14 +27,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    key = look_key(args)
-    seen = look_at_edited(key) if key and not args.what_if else None
-    with seen.session if seen else session_of(args) as session:
+    request = plan_request(args)
+    planned = plan_film(request) if request and not args.what_if else None
+    with planned.session if planned else session_of(args) as session:
         options = plan_options(args, session)
-        plan = seen.outlook if seen else session.look(options)
+        plan = planned.plan if planned else session.plan(options)
         check_same_motion(plan)
         if not options.groups:  # these depend on git, too
-            console.input_manifest = footing_of(key, seen or Seen(session, plan))
+            console.input_manifest = (planned or PlannedFilm(session, plan)).keep
         suggestions = list(moves(plan, session.trace_of))
         code = CHANGES if args.exit_code and not plan.is_all_done else 0
         notes = [*session.loaded.problems, *session.warnings, *plan.problems]

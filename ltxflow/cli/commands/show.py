@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        plan = session.look(PlanOptions(selectors=(args.take,)))
+        plan = session.plan(PlanOptions(selectors=(args.take,)))
         nodes = [node for node in plan.plan.nodes.values() if node.target in plan.plan.wanted]
         if len({node.clip for node in nodes}) > 1 and not args.resolved:
             names = ", ".join(dict.fromkeys(node.clip for node in nodes))

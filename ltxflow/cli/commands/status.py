@@ -22,9 +22,9 @@ LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not mad
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        plan = session.look(PlanOptions())
-        console.input_manifest = lambda since_ns: take(session.rests_on(), since_ns)
-        states = clip_states(plan, session.placed())
+        plan = session.plan(PlanOptions())
+        console.input_manifest = lambda since_ns: take(session.input_paths(), since_ns)
+        states = clip_states(plan, session.published_clips())
         problems = [*(problem for found in plan.concerns.values() for problem in found), *plan.problems]
         problems += drifted(plan.project, plan.statuses)
         if args.json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 
-from ltxflow.build.pipeline import previews_folder
 from ltxflow.cli.options import session_of
 from ltxflow.decisions.takes import find_take, recorded_take, take_numbers, take_rows
 from ltxflow.plan.plan import PlanOptions
@@ -19,7 +18,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         ref = find_take(session, args.take)
         clip = ref.clip
         names = tuple(f"{clip.path}@{number}" for number in take_numbers(session, clip))
-        rows = take_rows(session, session.look(PlanOptions(selectors=names, also=names)), clip)
+        rows = take_rows(session, session.plan(PlanOptions(selectors=names, also=names)), clip)
         if "@" in args.take:
             recorded_take(session, ref)
             rows = [row for row in rows if row["take"] == ref.take]
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for line in columns([row[:2] + row[4:] for row in table] if is_still else table):  # no frames, no motion
             console.say(f"  {line}")
         if is_still:
-            console.say(f"  images: {os.path.relpath(previews_folder(session))}")
+            console.say(f"  images: {os.path.relpath(session.previews)}")
         advice: dict[str, None] = {}
         for problem in (problem for row in rows for problem in (row["checks"] or {}).get("problems", ())):
             style = {"warning": "yellow", "advice": "cyan"}[problem["level"]]

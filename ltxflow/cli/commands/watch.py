@@ -104,13 +104,13 @@ class WatchSession:
         with ExitStack() as opened:
             try:
                 session = opened.enter_context(session_of(self.args))
-                plan = session.look(plan_options(self.args, session))
+                plan = session.plan(plan_options(self.args, session))
             except LtxflowError as error:
                 named = {Path(each.span.file) for each in error.problems if each.span}
                 self.files.watch({*self.files.paths, *around(self.file), *named})
                 self._print_errors(changed, error.problems, error.exit_code)
                 return
-            self.files.watch(map(Path, session.rests_on()))
+            self.files.watch(map(Path, session.input_paths()))
             self._print_changes(changed, session, plan, is_built)
             self.plan = plan
 

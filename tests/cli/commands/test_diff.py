@@ -129,8 +129,8 @@ def test_a_clip_that_waits_for_another_shows_what_changed_in_itself(kept: Film) 
 @pytest.mark.parametrize(
     ("ref", "message", "hint"),
     [
-        ("nope", 'git knows no revision "nope"', "name a branch, a tag or a commit, such as HEAD~1 or origin/main"),
-        ("HEAD:project.yaml", 'git knows no revision "HEAD:project.yaml"', "name a branch"),
+        ("nope", 'unknown git revision "nope"', "name a branch, a tag or a commit, e.g. HEAD~1 or origin/main"),
+        ("HEAD:project.yaml", 'unknown git revision "HEAD:project.yaml"', "name a branch"),
     ],
 )
 def test_a_revision_that_is_none(kept: Film, ref: str, message: str, hint: str) -> None:
@@ -143,7 +143,7 @@ def test_a_revision_that_is_none(kept: Film, ref: str, message: str, hint: str) 
 def test_a_film_outside_git(film: Film) -> None:
     done = film.run("diff")
     assert done.code == 2
-    assert "this needs the project in a git checkout" in done.err
+    assert "run it for a project in a git checkout" in done.err
 
 
 def test_a_revision_without_the_film_or_with_a_broken_one(kept: Film) -> None:
@@ -153,10 +153,10 @@ def test_a_revision_without_the_film_or_with_a_broken_one(kept: Film) -> None:
     kept.file.write_text(text)
     done = kept.run("diff", "HEAD")
     assert done.code == 2
-    assert "the film cannot be read as it was at HEAD" in done.err
+    assert "cannot read the film at HEAD" in done.err
     git(kept.folder, "rm", "-q", "--cached", "project.yaml")
     git(kept.folder, "commit", "-qm", "gone")
-    assert "there was no project.yaml at HEAD" in kept.run("diff", "HEAD").err
+    assert "no project.yaml at HEAD" in kept.run("diff", "HEAD").err
 
 
 def test_tags_choose_clips_and_a_wrong_one_is_corrected(film: Film) -> None:

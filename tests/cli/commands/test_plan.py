@@ -143,7 +143,7 @@ def test_selectors_narrow_the_question(film: Film) -> None:
 def test_a_selector_that_names_nothing_is_told_with_the_nearest(film: Film) -> None:
     ran = film.run("plan", "hok", "hook/z")
     assert ran.code == 2
-    assert '"hok" names no clip of this film [U010]\n  → did you mean "hook"?' in ran.err
+    assert '"hok" matches no clip [U010]\n  → did you mean "hook"?' in ran.err
     assert '"hook/z" names no clip' in ran.err
 
 

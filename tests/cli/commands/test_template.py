@@ -422,7 +422,7 @@ def test_a_clips_sound_is_uploaded_by_its_bytes(film: Film) -> None:
 
 def _shot(film: Film) -> ClipSpec:
     with film.session() as session:
-        shot: ClipSpec = next(iter(session.look(PlanOptions()).plan.nodes.values())).spec
+        shot: ClipSpec = next(iter(session.plan(PlanOptions()).plan.nodes.values())).spec
     return shot
 
 
@@ -510,7 +510,7 @@ def test_a_clip_has_what_its_template_needs(film: Film) -> None:
 
 
 def test_files_of_foreign_loaders_are_found_by_a_servers_signatures(film: Film) -> None:
-    shot: ClipSpec = next(iter(film.session().look(PlanOptions()).plan.nodes.values())).spec
+    shot: ClipSpec = next(iter(film.session().plan(PlanOptions()).plan.nodes.values())).spec
     entry = {"input": {"required": {"video": [["a.mp4"], {"video_upload": True}]}}, "output": ["IMAGE"]}
     signatures = Signatures.from_object_info({"VHS_LoadVideo": entry})
     graph = {"1": node("VHS_LoadVideo", video="/etc/x.mp4")}
