@@ -555,7 +555,7 @@ def test_retake_makes_one_more_take_and_nothing_else(studio: Studio, server: Fak
     before = {name: path.read_bytes() for name, path in studio.films.items()}
     ran = ask(studio, "retake", "s/a", "too calm", "--server", server.url)
     assert ran.code == 0, ran.err
-    assert "ltxflow pick s/a 2" in ran.out
+    assert "ltxflow pick s/a@2" in ran.out
     assert {name: path.read_bytes() for name, path in studio.films.items()} == before
     entry = lock(studio).entries["s/a"]
     assert (entry.pick, entry.status, entry.reason) == (1, "rejected", "too calm")
@@ -583,7 +583,7 @@ def test_a_reason_does_not_reject_what_was_approved(studio: Studio, server: Fake
     ask(studio, "approve", "s/a")
     done = ask(studio, "retake", "s/a", "too calm", "--server", server.url)
     assert done.code == 2
-    assert "take 1 of s/a is approved: a reason would reject it" in done.err
+    assert "take 1 of s/a is approved; a reason would reject it" in done.err
     assert 'ltxflow reject s/a "too calm"' in done.err
     assert "project.yaml:10:" in done.err
     assert ask(studio, "retake", "s/a", "--server", server.url).code == 0
@@ -596,7 +596,7 @@ def test_a_rejected_take_that_is_in_the_cut_says_what_to_do(studio: Studio, serv
     for verb in ("build", "plan"):
         told = ask(studio, verb)
         assert "s/a: take 1 is rejected (too dark), and stays in the cut until there is another" in told.err
-        assert "ltxflow retake s/a, or: ltxflow pick s/a 2" in told.err
+        assert "ltxflow retake s/a, or pick one: ltxflow pick s/a@2" in told.err
     ask(studio, "pick", "s/a", "2")
     assert "rejected" not in ask(studio, "plan").err
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from harness.command import command, run, run_alone
 from harness.film import Film, film_text
 
 from ltxflow import __version__
-from ltxflow.cli import boundary
 from ltxflow.cli.commands import check as check_verb
 from ltxflow.cli.main import main
 from ltxflow.cli.table import COMMANDS
@@ -240,7 +240,7 @@ def test_another_error_of_the_system_is_a_bug(film: Film, monkeypatch: pytest.Mo
 def test_a_bug_is_reported_without_a_log(film: Film, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(boundary.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "file"))
     monkeypatch.setattr(check_verb, "run", lambda *args: 1 / 0)
     ran = film.run("check")
     assert ran.code == 3

@@ -254,7 +254,7 @@ def test_a_picture_that_changed_since_is_refused(tmp_path):
     facts = read_image(path)
     prepare_image(path, (32, 32), expect=facts.pixels)
     saved(path, gradient().transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    with pytest.raises(LtxflowError, match=r'"a\.png" changed during the build') as caught:
+    with pytest.raises(LtxflowError, match=r'"a\.png" changed while the film was being built') as caught:
         prepare_image(path, (32, 32), expect=facts.pixels)
     assert caught.value.problems[0].hint
 

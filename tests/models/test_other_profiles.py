@@ -175,8 +175,8 @@ def test_a_server_without_the_nodes_is_named(film: Film) -> None:
     with FakeComfy() as server:
         ran = write(film, "ltx2.5").run("build", "--json", "--server", server.url)
     assert ran.code == 1
-    assert "ltx2.5, which one/a uses, needs a ComfyUI 0.32.0 or newer that has LTXVDualCFGGuider" in ran.out
-    assert "it is 0.27.0 and has no LTXVDualCFGGuider" in ran.out
+    assert "ltx2.5, used by one/a, requires a ComfyUI 0.32.0 or newer that has LTXVDualCFGGuider" in ran.out
+    assert "found 0.27.0 without LTXVDualCFGGuider" in ran.out
 
 
 def test_a_server_with_the_nodes_is_checked_for_files_whatever_its_version(film: Film) -> None:

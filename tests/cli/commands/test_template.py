@@ -33,7 +33,7 @@ from ltxflow.core.digest import digest_file
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.config import config_folder
 from ltxflow.steps.clip.spec import ClipSpec
-from ltxflow.workflow import render
+from ltxflow.workflow import render, sandbox
 from ltxflow.workflow.template import Template
 
 
@@ -53,7 +53,7 @@ def _quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return render.render_many(replace(given, trusted=True), contexts)
 
     if "in_a_child" not in request.fixturenames:
-        monkeypatch.setattr(render, "render_in_child", render_here)
+        monkeypatch.setattr(sandbox, "render_in_child", render_here)
 
 
 def workflow(graph: dict[str, Any], name: str = "mine_api.json") -> str:
