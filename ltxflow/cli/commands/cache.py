@@ -235,7 +235,7 @@ def _print_films(console: Console, needs: Sequence[GcRoots], kept: StoreInventor
     for need in needs:
         film = _film(need, kept)
         folder = shown(need.film.folder, Path.cwd())
-        rows.append(("  needed by", film["id"], size(film["bytes"]), folder, need.told))
+        rows.append(("  needed by", film["id"], size(film["bytes"]), folder, need.source))
     for line in columns(rows):
         console.say(line)
     for run_ in under_way:
