@@ -225,7 +225,7 @@ def _film(need: GcRoots, kept: StoreInventory) -> dict[str, Any]:
         "folder": str(need.film.folder),
         "id": need.film.id,
         "gone": need.is_gone,
-        "needs": need.told,
+        "needs": need.source,
         "bytes": kept.size_of(digests),
     }
 
