@@ -144,7 +144,7 @@ def test_a_selector_that_names_nothing_is_told_with_the_nearest(film: Film) -> N
     ran = film.run("plan", "hok", "hook/z")
     assert ran.code == 2
     assert '"hok" matches no clip [U010]\n  → did you mean "hook"?' in ran.err
-    assert '"hook/z" names no clip' in ran.err
+    assert '"hook/z" matches no clip' in ran.err
 
 
 def test_a_setting_for_this_run_is_a_change_of_those_it_reaches(film: Film) -> None:
