@@ -1,7 +1,7 @@
 """Repeat the last answer of a command while none of its inputs has changed. Imports little: this is the fast path.
 
 An answer is kept with a manifest of everything it was computed from (`Session.input_paths`), under a key of everything
-that is no file, ltxflow's own code included.
+else, ltxflow's code included.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Estimate:
 
 
 def work_of(node: Node) -> float:
-    """Given a node, return what it asks of a GPU: pixels × frames × steps, summed over the stages."""
+    """Return what it asks of a GPU: pixels × frames × steps, summed over the stages."""
     return step(node.kind).work(node)
 
 

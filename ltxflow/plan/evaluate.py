@@ -16,7 +16,7 @@ from ltxflow.store.traces import Trace
 State = Literal["hit", "miss", "maybe"]
 Lookup = Callable[[Key], Trace | None]
 Enter = Callable[[Node], None]
-Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]  # with what it needs: what stands for it
+Standing = Callable[["Status", Mapping[str, "Status"]], "Status"]
 
 
 class Memo(Protocol):
@@ -106,7 +106,7 @@ def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: E
 def evaluate_node(
     node: Node, before: Mapping[str, Status], lookup: Lookup, forced: bool = False, known: Memo | None = None
 ) -> Status:
-    """Given a node and the Status of all it needs, return its own."""
+    """Return its own."""
     inputs: dict[str, Output] = {}
     for name, need in node.needs.items():
         source, _, output = need.partition("#")
@@ -121,12 +121,12 @@ def evaluate_node(
         action = step(node.kind).action(node, inputs)
         key = action.key
         trace = None if forced else lookup(key)
-    made = None if trace else action  # of thousands that are there, nobody asks again: workflows are large
+    made = None if trace else action  # not kept for hits: workflows are large
     return Status(node, "hit" if trace else "miss", made, key, trace, inputs=inputs, is_forced=forced)
 
 
 def _key(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[Action | None, Key]:
-    """The node's key, remembered under a cheaper one where its kind has such: rendering a workflow costs the most."""
+    """Return the node's action and key; the key is remembered under a cheaper one that renders nothing."""
     name, told = _remembered(node, inputs, known)
     if told is not None:
         return None, told
@@ -138,7 +138,7 @@ def _key(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[
 
 
 def _remembered(node: Node, inputs: Mapping[str, Output], known: Memo | None) -> tuple[str, Key | None]:
-    """The name under which a node's key is remembered, if its kind has a cheaper key; and the key, if it is."""
+    """Return the name under which a node's key is remembered, "" where it is not; and that key, if any."""
     memo_key = step(node.kind).memo_key(node, inputs) if known is not None else ""
     if known is None or not memo_key:
         return "", None
@@ -148,7 +148,7 @@ def _remembered(node: Node, inputs: Mapping[str, Output], known: Memo | None) ->
 
 
 def output_of(trace: Trace, names: str, node: Node) -> Output:
-    """Given a trace and what a node needs of it, return the first of these outputs that it has."""
+    """Return the first of these outputs that it has."""
     for name in (names or "video").split("|"):
         if name in trace.outputs:
             return trace.outputs[name]

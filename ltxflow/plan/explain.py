@@ -1,4 +1,4 @@
-"""Why a key is not the one before: a diff of two actions, told in the author's own words. Pure."""
+"""Explain why a key has changed: compare two actions in the author's words. Pure."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Reason:
 
 
 def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason]:
-    """Given a node, its action and the trace of what it was, return every field that changed, and only those.
+    """Return every field that changed, and only those.
 
     Empty when there was nothing before, or the two actions are the same. A field that only one of them has comes
-    with another one, and so does a value that is what the quality says, before and now: these are not told.
+    with None, and so does a value that is what the quality says, before and now: these are left out.
     """
     if before is None or now is None or before.key == now.key:
         return []
     told = field_reasons(node, before.fields)
     told += [
-        Reason(name, _input(node, name, was), _input(node, name, is_), node.span, "what it starts from was made anew")
+        Reason(name, _input(node, name, was), _input(node, name, is_), node.span, "what it starts from was made again")
         for name, (was, is_) in _inputs(before.action, now).items()
         if was and is_  # else a setting says so
     ]
@@ -61,7 +61,7 @@ def change_of_version(kind: str, old: str, new: str) -> str:
 
 
 def field_reasons(node: Node, old: Mapping[str, Any]) -> list[Reason]:
-    """Given a node, which may still wait for others, and the fields of what it was, return those that changed."""
+    """Return those that changed."""
     new = step(node.kind).fields(node)
     changed = [name for name in new if name in old and _is_another(old[name], new[name])]
     brought = {part for name in changed for part in _brought(name, old, new)}
@@ -70,15 +70,14 @@ def field_reasons(node: Node, old: Mapping[str, Any]) -> list[Reason]:
 
 
 def is_from_upstream(node: Node, reason: Reason) -> bool:
-    """Given a reason, return whether what the clip is made from came out otherwise: nobody wrote anything else."""
+    """Return whether what the clip is made from came out otherwise: nothing else was written."""
     old, new = reason.old, reason.new
     is_need = reason.field.partition(".")[0] in node.needs
     return is_need and isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("is") == new.get("is")
 
 
 def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool:
-    """Given a node, its action, None while that waits for something, and a trace, return whether all that keeps the
-    trace from being its result is what it is made from."""
+    """Return whether everything that keeps the action as it was is unchanged."""
     if now is not None:
         told = reasons(node, now, before)
         return bool(told) and all(is_from_upstream(node, reason) for reason in told)
@@ -87,15 +86,14 @@ def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool
 
 
 def _is_another(old: Any, new: Any) -> bool:
-    """Whether a value changed, or of two pictures one is made first and one is a file: while the former waits, they
-    share no part."""
+    """Return whether a value changed. A picture that is generated first and one that is a file count as changed."""
     if differs(old, new):
         return True
     return isinstance(old, Mapping) and isinstance(new, Mapping) and ("of" in old) != ("of" in new)
 
 
 def differs(old: Any, new: Any) -> bool:
-    """Given the same field of two actions, return whether it changed.
+    """Return whether it changed.
 
     A mapping changed where a part that both have did; what it is called does not count.
     """
@@ -107,7 +105,7 @@ def differs(old: Any, new: Any) -> bool:
 
 
 def _brought(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields whose values are, before and now, what the field `name` says: a quality's steps."""
+    """Return the fields whose values are, before and now, what the field `name` sets: a quality's steps."""
     was, is_ = old[name], new[name]
     if not (isinstance(was, Mapping) and isinstance(is_, Mapping)):
         return []
@@ -154,12 +152,12 @@ def _reason(node: Node, name: str, old: Any, new: Any) -> Reason:
             return Reason(name, old["is"], new["is"], where(node, (causes or [name])[0]), detail)
         is_renamed = old.get("is") != new.get("is")  # then the names say enough
         old, new = (v.get("is") if is_renamed else {part: v[part] for part in ("is", *parts)} for v in (old, new))
-    is_edited = name == "template" and show(old) == show(new)  # what it says is another one, under the same name
+    is_edited = name == "template" and show(old) == show(new)  # it has other content under the same name
     return Reason(name, old, new, where(node, name), "edited" if is_edited else "")
 
 
 def _in_body(node: Node, old: Mapping[str, Any], now: Action, told: list[Reason]) -> Iterator[Reason]:
-    """What changed in the action itself, where no value of the author's did: his template, or our profile."""
+    """Return what changed in the action itself, where no value of the author's did: the template, or the profile."""
     before = old.get("body", {})
     field = "template" if told else "profile"
     for name in dict.fromkeys([*now.body, *before]):
@@ -173,7 +171,7 @@ def _in_body(node: Node, old: Mapping[str, Any], now: Action, told: list[Reason]
 
 
 def word_diff(old: str, new: str) -> list[tuple[str, str]]:
-    """Given two texts, return runs of words as ("=" | "-" | "+", text), in reading order."""
+    """Return runs of words as ("=" | "-" | "+", text), in reading order."""
     before, after = old.split(), new.split()
     runs: list[tuple[str, str]] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
@@ -188,7 +186,7 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
 
 
 def show(value: Any) -> str:
-    """Given the value of a field, return it as a person would write it."""
+    """Return it as a person would write it."""
     if value is None:
         return "none"
     if isinstance(value, Mapping):
@@ -206,6 +204,6 @@ def show(value: Any) -> str:
 
 
 def _part(name: str, value: Any) -> str:
-    """A part of a value, of a digest its beginning."""
+    """Return a part of a value; of a digest, its beginning."""
     text = show(value)
     return f"{name} {text[:8]}…" if len(text) == 64 and text.isalnum() else f"{name} {text}"

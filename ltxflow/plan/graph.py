@@ -21,7 +21,7 @@ class BuildGraph:
 
 
 def build_graph(nodes: Iterable[Node], wanted: Iterable[str]) -> BuildGraph:
-    """Given all nodes and the targets asked for, return the plan of those and all they need.
+    """Return the plan of those and all they need.
 
     The order is film order as far as needs allow, and the same each time. Raise LtxflowError for a cycle,
     naming it, or for a need that no node fills.
@@ -36,8 +36,10 @@ def build_graph(nodes: Iterable[Node], wanted: Iterable[str]) -> BuildGraph:
 
 
 def _as_given(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, Node] | None:
-    """The nodes asked for and all they need, in the order given, but for those that wait for one later node alone, as
-    frames do for their clip: they follow it at once. None where that is not enough."""
+    """Return the nodes wanted and all they need, in the given order; a node that waits for one later node follows it.
+
+    Frames wait so for their clip. None where that is not enough.
+    """
     order: dict[str, Node] = {}
     followers: dict[str, list[str]] = {}
     waiting: set[str] = set()
@@ -86,7 +88,7 @@ def _sorted(by_target: Mapping[str, Node], wanted: Iterable[str]) -> dict[str, N
 
 
 def edges(plan: BuildGraph) -> list[tuple[str, str, str]]:
-    """Given a plan, return (source, target, input name) for every need, in plan order."""
+    """Return (source, target, input name) for every need, in plan order."""
     return [
         (need.partition("#")[0], node.target, name) for node in plan.nodes.values() for name, need in node.needs.items()
     ]

@@ -1,7 +1,4 @@
-"""How long every clip is: the solver of core.timing with what the lock remembers. Pure.
-
-The first phase of a plan: what is spoken, as far as it is made, tells how long scenes are. Pure.
-"""
+"""Solve how long every clip is, with what the lock records, and plan what is spoken first. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ FROZEN = frozenset(["approved", "pinned"])
 
 
 def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict[str, Cut], list[Problem]]:
-    """Given a film and its lock, return the Cut of every scene by id, and what is wrong or worth knowing.
+    """Return the Cut of every scene by id, and what is wrong or worth knowing.
 
     Lengths already rendered are kept while they cover the narration, unless `relength`. A scene that cannot be
     covered is an error at its narration. The frames of a Cut are here those that each clip delivers: what a
@@ -62,7 +59,7 @@ def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict
 
 
 def _continued(clip: Clip) -> Iterator[str]:
-    """The clips whose last frames this one goes on from: they play to their end."""
+    """Yield the paths of clips whose last frames this one continues: they play to their end."""
     if clip.extends:
         yield clip.extends.clip
     for picture in clip.pictures.values():
@@ -86,13 +83,13 @@ def _cut(project: Project, scene: Scene, lock: Lock, relength: bool, continued: 
 
 
 def _to_free(scene: Scene, lock: Lock) -> str:
-    """What else can be done where a clip's length stays because a person said that the take does."""
+    """Return a further hint where a clip's length is fixed by an approved or pinned take."""
     frozen = [clip.path for clip in scene.clips if (entry := lock.entries.get(clip.path)) and entry.status in FROZEN]
     return f', or let go of {" or ".join(frozen)}: ltxflow reject {frozen[0]} "too short"' if frozen else ""
 
 
 def _parts(scene: Scene, need: int, fps: int) -> list[int]:
-    """How long each clip plays before the next begins, where clips cover lines: the next begins with its first line."""
+    """Return how long each clip plays before the next, which begins with the first line that it covers."""
     starts = scene.narration.starts
     if not need or not all(clip.covers and clip.covers[0] in starts for clip in scene.clips):
         return []
@@ -101,7 +98,10 @@ def _parts(scene: Scene, need: int, fps: int) -> list[int]:
 
 
 def _ask(clip: Clip, lock: Lock, is_continued: bool) -> LengthRequest:
-    """The lock knows delivered frames. A clip that continues samples `again` more; one that is doubled makes 16n+1."""
+    """Return the length that is requested of a clip. The lock has delivered frames.
+
+    A clip that continues another samples `again` more; one that is doubled makes 16n+1.
+    """
     entry = lock.entries.get(clip.path)
     take = entry.takes.get(entry.pick) if entry else None
     fixed = bool(entry and entry.status in FROZEN)
@@ -113,7 +113,7 @@ def _ask(clip: Clip, lock: Lock, is_continued: bool) -> LengthRequest:
 
 
 def lengths_by_clip(project: Project, cuts: Mapping[str, Cut]) -> dict[str, int]:
-    """Given the cuts, return the frames each clip delivers, by its path, for the scenes that could be covered."""
+    """Return the frames each clip delivers, by its path, for the scenes that could be covered."""
     return {
         clip.path: frames
         for scene in project.scenes
@@ -157,7 +157,7 @@ class SpeechPlan:
 
     @property
     def unsaid(self) -> tuple[PendingLine, ...]:
-        """The lines that a build would have spoken, in film order; what is said twice is spoken once."""
+        """The lines that a build would have spoken, in film order; a repeated line is spoken once."""
         found: dict[Key, PendingLine] = {}
         for target, status in self.statuses.items():
             if status.node.kind == "line" and status.state != "hit" and status.key is not None:

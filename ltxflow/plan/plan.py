@@ -145,7 +145,7 @@ class Plan:
         return [change for change in self.changes if change.kind in kinds]
 
     def count(self, kind: Kind) -> int:
-        """How many takes of the whole film are of a kind."""
+        """Return how many takes of the whole film are of a kind."""
         return len(self.of_kind(kind)) + (sum(self.in_rows) if kind == "unchanged" else 0)
 
     @cached_property
@@ -156,7 +156,7 @@ class Plan:
         return sum(row.takes for row in self.rows), sum(stills.values())
 
     def is_worth_a_line(self, change: Change) -> bool:
-        """Whether a person is to hear of a change by itself: an approved take that no longer matches its text, too."""
+        """Return whether a change is listed by itself, as an approved take that no longer matches its text is."""
         return (
             change.kind != "unchanged" or bool(change.note and self.mode == "render") or change.target in self.concerns
         )
@@ -164,10 +164,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What to look at: the mode, selectors, and whether lengths are solved afresh or clips made again.
+    """What to plan: the mode, selectors, and whether lengths are solved afresh or clips made again.
 
     `also` names takes beyond those that the film asks for: `hook/b@4`. `only` is "references" for the images that clips
-    are made from, without the clips. `groups` has the clips that a selector such as `changed:main` stands for.
+    are made from, without the clips. `groups` has the clips of selectors such as `changed:main`.
     """
 
     mode: Mode = "render"
@@ -180,7 +180,7 @@ class PlanOptions:
 
 
 def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
-    """Given a clip, return the target that stands in the cut: its slate, or the take that was picked."""
+    """Return the target that stands in the cut: its slate, or the take that was picked."""
     take = picked_take(lock, clip) if mode == "render" else 1
     return f"{KIND_OF[mode]}:{clip.path}@{take}"
 
@@ -191,7 +191,7 @@ def picked_take(lock: Lock, clip: Clip | Still) -> int:
 
 
 def seeds(project: Project, lock: Lock) -> Callable[[Clip | Still, int], int]:
-    """Given a film and its lock, return the seed of a take: explicit, else recorded, else derived.
+    """Return the seed of a take: explicit, else recorded, else derived.
 
     Every angle of a reference derives the same: what they share stays alike.
     """
@@ -208,7 +208,7 @@ def seeds(project: Project, lock: Lock) -> Callable[[Clip | Still, int], int]:
 
 
 def derived_seed(project: Project, clip: Clip | Still, take: int) -> int:
-    """Given a take without a seed of its own, return the one that follows from the film's seed and its ids."""
+    """Return the one that follows from the film's seed and its ids."""
     scene, id = ("reference", clip.name) if isinstance(clip, Still) else (clip.scene, clip.id)
     return seed_for(project.seed, scene, id, take)
 
@@ -226,7 +226,7 @@ def make_plan(
     rows: Sequence[SceneRow] = (),
     enter: Enter = lambda node: None,
 ) -> Plan:
-    """Given a film, its lock and what stands in the output folder (by file name), return the Outlook.
+    """Return the Outlook.
 
     `strangers` are files in the places of clips that a build leaves alone, each with what to say of it.
     `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
@@ -332,8 +332,7 @@ def _change(
 
 
 def length_in_words(node: Node, fps: int) -> str:
-    """Return what the length that the author wrote for a clip became: `20s → 497 frames (19.88 s)`; empty where it is
-    just that, or `auto`."""
+    """Return what the written length became: `20s → 497 frames (19.88 s)`; "" if it is just that, or auto."""
     length = node.spec.clip.length if node.kind in ("clip", "slate") else None
     if length is None or length.frames is None:
         return ""
@@ -347,7 +346,7 @@ def length_in_words(node: Node, fps: int) -> str:
 def _without_spares(
     plan: BuildGraph, nodes: Sequence[Node], found: dict[str, Status], lock: Lock
 ) -> tuple[BuildGraph, dict[str, Status]]:
-    """Where a person accepted what is in the cut, and it matches, its clip's other takes are not made any more."""
+    """Leave out the other takes of clips whose take in the cut is accepted and matches."""
     spares = set()
     for target in plan.wanted:
         entry = lock.entries.get(found[target].node.entry)
@@ -378,7 +377,7 @@ DRIFTED = "approved; no longer matches its text"
 
 
 def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
-    """What is to be said of a take that stands by a person's word though its key is another one by now."""
+    """Return the note on a take that a person settled, though its key is now another."""
     if status.trace is None or status.trace.key == status.key:
         return ""
     if status.trace.action.get("kind") == "pinned" or word == "pinned":
@@ -431,7 +430,7 @@ def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[
 
 
 def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Change]) -> str:
-    """Why a target is not known yet: the way up to what is made anew, and why that is. Empty where it is known.
+    """Return why a target is not yet known: the way up to what is rendered again, and why. "" for a known one.
 
     `hook/c ← hook/b ← hook/a: prompt.camera changed`
     """
@@ -454,15 +453,17 @@ def _chain(status: Status, found: Mapping[str, Status], changes: Mapping[str, Ch
 
 
 def _sources(node: Node) -> str:
-    """What it is made from, as people call it."""
+    """Return what a node is made from, as people call it."""
     targets = [need.partition("#")[0].rpartition("@")[0] for need in node.needs.values()]
     return ", ".join(target.removeprefix("clip:").removeprefix("frame:") for target in targets)
 
 
 @dataclass
 class Decisions:
-    """What people said of takes, as far as it holds: what they approved or pinned stands, whatever its text says now;
-    what they accepted, as long as only its upstream changes. `lost` is what should stand and is not here."""
+    """People's decisions: approved and pinned takes stay whatever the text; accepted ones while only upstream changes.
+
+    `lost` are takes that should be here and are not.
+    """
 
     lock: Lock
     lookup: Lookup
@@ -489,7 +490,7 @@ class Decisions:
 
 
 def _is_spare(target: str, lock: Lock) -> bool:
-    """Whether this is another take of what has an approved pick: nobody asks for it any more."""
+    """Return whether this is another take of a clip or reference with an approved pick: it is not made any more."""
     kind, _, rest = target.partition(":")
     path, _, take = rest.partition("@")
     entry = lock.entries.get(f"reference:{path}" if kind == "reference" else path)
@@ -497,7 +498,7 @@ def _is_spare(target: str, lock: Lock) -> bool:
 
 
 def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Change:
-    """A clip whose length follows from a narration that is not spoken yet is a maybe, with what it would be now."""
+    """Return the change as a maybe where the clip's length follows from a narration that is not spoken yet."""
     scene, _, id = change.clip.partition("/")
     if change.target.startswith(("frame:", "reference:")):
         return change
@@ -511,17 +512,17 @@ def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Chang
 
 
 def _better(node: Node, placed: Mapping[str, PublishedClip]) -> PublishedClip | None:
-    """The published rendition of this clip that is worth more than a slate."""
+    """Return the published rendition of this clip that ranks above a slate, if any."""
     return next((stand for stand in placed.values() if stand.rank > 0 and stand.clip == node.clip), None)
 
 
 def published_digest(trace: Trace) -> str:
-    """Given a trace, return the digest of the file that is published: the stripped one where there is one."""
+    """Return the digest of the file that is published: the stripped one where there is one."""
     return (trace.outputs.get("published") or trace.outputs["video"]).digest
 
 
 def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, PublishedClip]) -> str | None:
-    """The key this target had when it was last made: from the lock, or from what stands in its place."""
+    """Return the key this target had when it was last made: from the lock, or from the published file."""
     if mode == "render":
         entry = lock.entries.get(node.entry) if node.kind != "frame" else None
         take = entry.takes.get(node.take) if entry else None
@@ -531,10 +532,10 @@ def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, Publi
 
 
 def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
-    """Given an outlook, return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
+    """Return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
 
     A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
-    scene that is gone, and that kept their ids in a new one, are told as one: as the scene.
+    scene that is gone, and that kept their ids in a new one, are reported as one: as the scene.
     """
     present = {clip.path for clip in outlook.project.clips}.union(*(row.clips for row in outlook.rows))
     gone: dict[str, tuple[object, object]] = {}
@@ -561,7 +562,7 @@ def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
 
 
 def _as_scenes(found: Sequence[tuple[str, str]], scenes: Collection[str], lock: Lock) -> Sequence[tuple[str, str]]:
-    """Given moves of clips, and the film's scenes, return them with those of a scene that was renamed as one."""
+    """Return them with those of a scene that was renamed as one."""
     old_scenes = {path.partition("/")[0] for path in lock.entries}
     to: dict[str, set[str]] = {}
     for old, new in found:

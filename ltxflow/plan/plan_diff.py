@@ -1,7 +1,4 @@
-"""What became of a film between two moments: clips, their reasons, seconds. A diff of two outlooks. Pure.
-
-What a second look at a film finds that the first did not. Pure.
-"""
+"""Compare two plans of a film: clips, reasons, seconds; and what the second reports that the first did not. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ class ClipDifference:
 
 @dataclass(frozen=True)
 class FilmDifference:
-    """A film before and now. `shown` tells what costs no render: titles, order, crossfades, in words."""
+    """A film before and now. `shown` are changes that cost no render: titles, order, crossfades, in words."""
 
     clips: tuple[ClipDifference, ...]
     shown: tuple[str, ...]
@@ -55,12 +52,12 @@ class FilmDifference:
 
     @property
     def changed(self) -> frozenset[str]:
-        """The paths of clips in the film whose key is another one."""
+        """The paths of clips in the film whose key differs."""
         return frozenset(each.clip for each in self.clips if each.kind != "removed")
 
 
 def difference(before: Plan, now: Plan) -> FilmDifference:
-    """Given two outlooks of a film, return what lies between them. A clip is compared by the key of its picked take."""
+    """Return what lies between them. A clip is compared by the key of its picked take."""
     old_name = _renamed(before, now)
     known = {clip.path: clip for clip in before.project.clips}
     told: list[ClipDifference] = []
@@ -101,7 +98,7 @@ def _renamed(before: Plan, now: Plan) -> Mapping[str, str]:
 
 
 def _mark(outlook: Plan, status: Status) -> str:
-    """What tells one making of a clip from another: its key; while that waits for others, its values and theirs."""
+    """Return what identifies one rendition of a clip: its key; while that waits for others, its values and theirs."""
     if status.key:
         return status.key
     node = status.node
@@ -159,16 +156,16 @@ def _scene(old: Scene, new: Scene) -> Iterator[str]:
 
 
 def news(before: Iterable[Change], now: Iterable[Change]) -> list[Change]:
-    """Given the changes of two looks, return those of the second that say something else, in film order.
+    """Return those of the second that say something else, in film order.
 
-    Where a value is written is no news: lines move with every edit above them.
+    Where a value is written is not compared: lines move with every edit above them.
     """
     known = {change.target: _said(change) for change in before}
     return [change for change in now if known.get(change.target) != _said(change)]
 
 
 def gone(before: Iterable[Change], now: Iterable[Change]) -> list[Change]:
-    """Given the changes of two looks, return those of the first whose clips the second does not have."""
+    """Return those of the first whose clips the second does not have."""
     present = {change.target for change in now}
     return [change for change in before if change.target not in present]
 

@@ -1,4 +1,4 @@
-"""What is to be said of a take that came back, and which try of it stands. Pure: findings are looked up.
+"""Review takes that came back, and choose the try of each that stays. Pure: findings are looked up.
 
 A clip that asks for it (`reseed: 2`) is tried with further seeds when it comes back with a fault that another seed can
 mend: frozen, black, cut or silent (`findings.RULES`). Every try is an action with a separate key, so what was tried is
@@ -73,7 +73,7 @@ class Review:
     lookup: Lookup
 
     def verdict(self, node: Node, trace: Trace) -> Verdict | None:
-        """Given a clip's node and its trace, return the Verdict; None where nobody has looked yet, or is to look."""
+        """Return the verdict; None for a take that is not inspected yet, or not to be."""
         shot: ClipSpec = node.spec
         wanted = ClipRequirements(node.frames, shot.fps, shot.geometry.delivered)
         return self.verdict_of(shot.clip, node.take, shown(trace), shot.profile, wanted)
@@ -81,7 +81,7 @@ class Review:
     def verdict_of(
         self, clip: Clip, take: int, video: Digest, profile: Profile, wanted: ClipRequirements | None = None
     ) -> Verdict | None:
-        """Given a file that is a take of a clip, return the Verdict; None where nobody has looked, or is to look."""
+        """Return the verdict on a file that is a take of a clip; None for one not inspected yet, or not to be."""
         limits = thresholds(clip, profile)
         found = self._findings(video) if limits else None
         is_current = found is not None
@@ -96,14 +96,14 @@ class Review:
         return Verdict(found, tuple(problems), is_current)
 
     def inspection(self, node: Node, trace: Trace) -> Status | None:
-        """Given a clip that was made, return the Status of the look at it that is still missing; None without."""
+        """Return the Status of the look at it that is still missing; None without."""
         if not is_inspected(node) or "published" not in trace.outputs:
             return None
         looked = evaluate_node(inspect.node_of(node), {node.target: Status(node, "hit", trace=trace)}, self.lookup)
         return looked if looked.state == "miss" else None
 
     def standing(self, status: Status, before: Mapping[str, Status]) -> Status:
-        """Given what is known of a target and of all it needs, return what stands for it, which may be another try.
+        """Return the status that counts for a target, which may be of another try.
 
         A hit that is not bad stands, and so does another try in the store that is not. Else the next seed is a miss,
         with the reason in `because`; when all were tried, the least bad stands, and `because` says so.
@@ -142,7 +142,7 @@ class Review:
         return evaluate_node(replace(node, spec=replace(node.spec, seed=seed)), before, self.lookup)
 
     def _least_bad(self, made: list[tuple[Status, Verdict]]) -> Status:
-        """The first of those with the fewest faults, then the shortest, then the liveliest."""
+        """Return the first of those with the fewest faults, then the shortest, then the liveliest."""
 
         def badness(each: tuple[Status, Verdict]) -> tuple[int, int, float, float]:
             found, problems = each[1].findings, each[1].problems
@@ -152,10 +152,7 @@ class Review:
         return min(made, key=badness)[0]
 
     def _spoilt(self, status: Status) -> Verdict | None:
-        """The verdict on a take that is made, where it is reason enough to try another seed.
-
-        A newer version of the checks spends no GPU time on what an older one let pass.
-        """
+        """Return the verdict on a take that is made, where it is reason enough to try another seed."""
         if status.trace is None:
             return None
         verdict = self.verdict(status.node, status.trace)
@@ -170,11 +167,7 @@ class Review:
         return verdict
 
     def _tries(self, status: Status) -> list[int]:
-        """The seeds that a take is tried with, its own first; none where a person wrote that, or judged the result.
-
-        Its own is recorded, or derived. One of another place in the film, as after a move, is not derived here: it
-        stays when all fail, since it would be lost.
-        """
+        """Return the seeds to try a take with, its own first; none where a person wrote it, or judged the result."""
         node = status.node
         if node.kind != "clip" or not _reseed(node):
             return []
@@ -193,7 +186,7 @@ class Review:
         return [own, *(derived[1:] if own not in derived else [seed for seed in derived if seed != own])]
 
     def _findings(self, video: Digest, versions: Iterable[str] = (inspect.VERSION,)) -> Findings | None:
-        """What the first of those versions that inspected a file found in it."""
+        """Return the findings of the first of those versions that inspected a file."""
         for version in versions:
             trace = self.lookup(inspect.action_of(video, version).key)
             if trace is not None:
@@ -201,7 +194,7 @@ class Review:
         return None
 
     def _earlier(self, clip: Clip, take: int, limits: Thresholds) -> dict[str, str]:
-        """The fingerprints of the clip's takes before this one: of two that are the same the later one is told."""
+        """Return the fingerprints of the clip's takes before this one: of two equal takes the later one is reported."""
         entry = self.lock.entries.get(clip.path) if limits.duplicate is not None else None
         videos = {n: other.outputs.get("published") for n, other in entry.takes.items() if n < take} if entry else {}
         any_version = (inspect.VERSION, *inspect.OLDER)  # their fingerprints are alike
@@ -210,12 +203,12 @@ class Review:
 
 
 def is_inspected(node: Node) -> bool:
-    """Given a node, return whether what it makes is to be looked at: a clip, unless its author said no."""
+    """Return whether a node's result is to be inspected: a clip, unless its checks are off."""
     return node.kind == "clip" and thresholds(node.spec.clip, node.spec.profile) is not None
 
 
 def shown(trace: Trace) -> Digest:
-    """Given a clip's trace, return the digest of the file that is published of it."""
+    """Return the digest of the file that is published of it."""
     return (trace.outputs.get("published") or trace.outputs["video"]).digest
 
 
@@ -224,19 +217,19 @@ def _reseed(node: Node) -> int:
 
 
 def _derived(node: Node) -> list[int]:
-    """The seeds of the take's tries, the first one's first."""
+    """Return the seeds of the take's tries, the first one's first."""
     shot: ClipSpec = node.spec
     film = int(shot.film["seed"].value)
     return [seed_for(film, shot.clip.scene, shot.clip.id, node.take, try_) for try_ in range(_reseed(node) + 1)]
 
 
 def plain(problem: Problem) -> str:
-    """Given a problem of a verdict, return its message without the take that it begins with."""
+    """Return its message without the take that it begins with."""
     return problem.message.partition(": ")[2]
 
 
 def _alike(verdicts: Sequence[Verdict]) -> str:
-    """What is wrong with the last `ALIKE` of them, where that is the same in all; empty where they differ."""
+    """Return what is wrong with the last `ALIKE` of them, where that is the same in all; "" where they differ."""
     last = verdicts[-ALIKE:]
     codes = [frozenset(problem.code for problem in causes(verdict.problems)) for verdict in last]
     if len(last) < ALIKE or len(set(codes)) > 1:
@@ -248,10 +241,7 @@ def _alike(verdicts: Sequence[Verdict]) -> str:
 
 
 def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -> Problem:
-    """The problem with its take, where the author wrote the clip, and with what the model's guide says of it.
-
-    `tried` is how many seeds came out badly already.
-    """
+    """Return the problem with its take, at the clip in the project, with the advice of the model's guide."""
     name = clip.path if take == 1 else f"{clip.path}@{take}"
     hint = problem.hint
     if problem.code in STILL and (advice := profile.advice.get("frozen_picture")):
@@ -270,7 +260,7 @@ def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -
 def concerns(
     lock: Lock, verdicts: Mapping[str, Verdict], also: frozenset[str] = frozenset()
 ) -> dict[str, tuple[Problem, ...]]:
-    """Given verdicts by target, return what a person should hear of: the takes in the cut, and those in `also`.
+    """Return what a person should hear of: the takes in the cut, and those in `also`.
 
     What was approved, accepted or pinned is settled.
     """

@@ -1,6 +1,6 @@
 """Selectors: what one types to name clips. `hook`, `hook/b@2`, globs, `tag:night`, and `!` to leave out. Pure.
 
-`changed:REF` stands for clips that only git can tell: what it means is handed in.
+The clips of `changed:REF` are passed in, since git knows them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NO_GROUPS: Groups = {}
 
 
 def select(nodes: Sequence[Node], patterns: Sequence[str], groups: Groups = NO_GROUPS) -> list[str]:
-    """Given the nodes of a film and selectors, return the targets they name, in film order; all without selectors.
+    """Return the targets they name, in film order; all without selectors.
 
     Only exclusions (`!outro`) mean all clips but those. References are named as such (`reference:hero`); what a clip
     needs comes with it anyway. `groups` has the paths of clips for each `changed:REF`, which may be none. Raise
@@ -48,13 +48,13 @@ def select(nodes: Sequence[Node], patterns: Sequence[str], groups: Groups = NO_G
 
 
 def revisions(patterns: Sequence[str]) -> dict[str, str]:
-    """Given selectors, return those that ask for what changed since a git revision, with that revision."""
+    """Return those that ask for what changed since a git revision, with that revision."""
     plain = [pattern.removeprefix("!") for pattern in patterns]
     return {pattern: pattern.removeprefix(CHANGED) for pattern in plain if pattern.startswith(CHANGED)}
 
 
 def matches(node: Node, pattern: str) -> bool:
-    """Given a node and one selector without `!`, return whether it names the node."""
+    """Return whether it names the node."""
     if pattern.startswith(TAG):
         return any(fnmatchcase(tag, pattern.removeprefix(TAG)) for tag in tags(node))
     kind, colon, rest = pattern.partition(":")

@@ -27,7 +27,7 @@ class Upgrade:
 
 
 def upgrades(outlook: Plan) -> list[Upgrade]:
-    """Given an outlook, return what upgrades would cost, the dearest first.
+    """Return what upgrades would cost, the dearest first.
 
     A clip counts where every reason is an upgrade's: if its author changed a word as well, it is rendered anyway.
     """
@@ -51,7 +51,7 @@ def upgrades(outlook: Plan) -> list[Upgrade]:
 
 
 def notices(outlook: Plan) -> list[str]:
-    """Given what a build is about to do, say what upgrades cost there; nothing where they cost nothing."""
+    """Yield what upgrades would cost in what a build is about to do; nothing where they cost nothing."""
     said = []
     for upgrade in upgrades(outlook):
         many = len(upgrade.targets) != 1
@@ -68,7 +68,7 @@ def _root(outlook: Plan, target: str) -> str:
 
 
 def paid_again(outlook: Plan) -> list[str]:
-    """Given an outlook, return the targets that were rendered once and would be rendered again, for whatever reason."""
+    """Return the targets that were rendered once and would be rendered again, for whatever reason."""
     return [change.target for change in outlook.of_kind("change")] if outlook.mode == "render" else []
 
 
@@ -80,7 +80,7 @@ def _cause(node: Node, change: Change) -> str:
 
 
 def _of(node: Node, reason: Reason) -> str:
-    """Given one reason, return the upgrade that it is; nothing where the author changed a value."""
+    """Return the upgrade that it is; nothing where the author changed a value."""
     if reason.field == "version":
         return change_of_version(node.kind, reason.old, reason.new)
     if reason.field == "format":
@@ -95,7 +95,7 @@ def _of(node: Node, reason: Reason) -> str:
 
 
 def _is_same(reason: Reason) -> bool:
-    """Whether the author wrote the same before and now: it is what that means which changed."""
+    """Return whether the author wrote the same before and now, so that only its meaning changed."""
     old, new = reason.old, reason.new
     return isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("is") == new.get("is")
 

@@ -28,16 +28,16 @@ _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 @dataclass(frozen=True)
 class GcRoots:
-    """What one film needs, keys and digests alike by name. `told` says for people where that is from."""
+    """What one film needs, keys and digests alike by name. `source` is where that is from, for people."""
 
     film: RegisteredFilm
     names: frozenset[str]
-    told: str
+    source: str
     is_gone: bool = False
 
 
 def register(session: Session, statuses: Iterable[Status] = (), *, is_whole: bool = False) -> None:
-    """Given a session and what its plan came to, let the store know of this film and of what it needs now.
+    """Let the store know of this film and of what it needs now.
 
     Unless it was the whole plan, what the film needed before is needed still. A store that cannot be written needs no
     register: nothing is removed there.
@@ -61,7 +61,7 @@ class GcLease:
         self._tell = tell
 
     def lookup(self, find: Lookup) -> Lookup:
-        """Given a look-up by key, return one whose answers are counted on."""
+        """Return one whose answers are counted on."""
 
         def lookup(key: Key) -> Trace | None:
             with gc_shared(self._root):
@@ -74,7 +74,7 @@ class GcLease:
 
     @contextmanager
     def putting(self) -> Iterator[Callable[[Iterable[str]], None]]:
-        """Yield what to tell the key of what is put down in the body of the `with`: nothing is removed meanwhile."""
+        """Yield a callback that registers each stored key. `cache gc` waits until the block exits."""
         with gc_shared(self._root):
             yield self._tell
 
@@ -86,9 +86,9 @@ def relying(
     statuses: Callable[[T], Iterable[Status]],
     is_long: Callable[[T], bool],
 ) -> Iterator[tuple[T, GcLease]]:
-    """Given a look at the store, and the statuses it comes to, yield it: till the end those are counted on.
+    """Yield it: till the end those are counted on.
 
-    Where something is to be made (`is_long`) that is written down, and `cache gc` may come meanwhile; else it waits.
+    Where something is to be made (`is_long`) that is written down, and `cache gc` may run; else it waits.
     """
     root = session.store.root
     with ExitStack() as stack, ExitStack() as inside:
@@ -124,8 +124,7 @@ def _lock_text(path: Path) -> bytes:
 
 
 def needs_of(film: RegisteredFilm, *, with_git: bool = True) -> GcRoots:
-    """Given a film, return what it needs: what its last plan named, its lock here and at the tip of every branch,
-    and what is published.
+    """Return the keys and digests that a film needs: of its last plan, its lock on every branch, and what is published.
 
     Locks are not parsed: whatever looks like a key or a digest counts, also in the middle of a merge or of a newer
     version. A film whose folder is gone (moved, or on a disk that is away) needs what it needed last. Raise
@@ -150,7 +149,7 @@ def needs_of(film: RegisteredFilm, *, with_git: bool = True) -> GcRoots:
         raise LtxflowError(problem, exit_code=FAILED)
     for piece in published.entries.values():
         names |= {piece.key, *piece.digests}
-    told = (
+    source = (
         f"its lock, here and at {tips} tips of git, and what is published" if tips else "its lock and what is published"
     )
-    return GcRoots(film, frozenset(names), told)
+    return GcRoots(film, frozenset(names), source)

@@ -24,15 +24,14 @@ from ltxflow.store.published import Published
 
 
 def differs_from(session: Session, ref: str) -> FilmDifference:
-    """Given a git revision, return what became of the film since. Raise LtxflowError when it cannot be read there."""
+    """Return what changed in the film since a git revision. Raise LtxflowError when it cannot be read there."""
     with film_at(session, ref) as before:
         return difference(before.plan(PlanOptions()), session.plan(PlanOptions()))
 
 
 @dataclass(frozen=True)
 class RemainingWork:
-    """What is still to be rendered of the clips that changed: their first takes here, further ones, and the stills
-    that they begin with."""
+    """What is still to be rendered of the clips that changed, and of the references that they start from."""
 
     targets: frozenset[str]
 
@@ -51,7 +50,7 @@ class RemainingWork:
 
 
 def left_to_render(outlook: Plan, clips: Collection[str]) -> RemainingWork:
-    """Given an outlook and paths of clips, return what is not made yet of them, and of the stills that they need."""
+    """Return what is not made yet of them, and of the stills that they need."""
     theirs = [target for target in outlook.plan.wanted if outlook.plan.nodes[target].clip in clips]
     needed = build_graph(outlook.nodes, theirs).nodes
     return RemainingWork(
@@ -65,7 +64,7 @@ def left_to_render(outlook: Plan, clips: Collection[str]) -> RemainingWork:
 
 
 def with_groups(session: Session, question: PlanOptions) -> PlanOptions:
-    """Given a question, return it with the clips that each `changed:REF` among its selectors stands for."""
+    """Return the options with the clips of each `changed:REF` among their selectors."""
     wanted = revisions(question.selectors)
     if not wanted:
         return question
@@ -74,7 +73,7 @@ def with_groups(session: Session, question: PlanOptions) -> PlanOptions:
 
 @contextmanager
 def film_at(session: Session, ref: str) -> Iterator[Session]:
-    """Given a git revision, open the film as it was then, with the store of today; its files go with the context."""
+    """Open the film as it was then, with the store of today; its files go with the context."""
     folder = session.project.folder.resolve()
     if not git.is_checkout(folder):
         raise LtxflowError(problem("U050.no-checkout", folder=folder))
@@ -125,7 +124,7 @@ def _commit(folder: Path, ref: str) -> str:
 
 @contextmanager
 def _told_as_usage() -> Iterator[None]:
-    """What git cannot answer here is a question that cannot be asked, not a clip that failed."""
+    """Report errors of git as usage errors: the question cannot be answered here, but no clip failed."""
     try:
         yield
     except LtxflowError as error:

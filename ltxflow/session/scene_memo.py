@@ -304,7 +304,7 @@ def _fits(session: Session, film: Json, records: Records) -> bool:
 
 
 def _name(film: Json, number: int, written: WrittenScene) -> str:
-    """Return a digest of a scene as it is written, at its place in this film. Of a file, its signature tells more."""
+    """Return a digest of a scene as written, at its place in the film; the signature of its file is in its row."""
     return hashlib.sha256("\0".join([film["id"], str(number), written.values, *written.home[:1]]).encode()).hexdigest()
 
 
@@ -341,7 +341,7 @@ def _finished(session: Session, plan: Plan) -> list[tuple[Scene, WrittenScene]]:
 
 
 def _files(session: Session, scene: Scene, written: WrittenScene) -> list[str]:
-    """Return the absolute paths of the files that a scene depends on: of its own, of the store, published."""
+    """Return the absolute paths of the files that a scene depends on: media, traces and blobs, published files."""
     output = session.project.output
     paths: set[str | Path] = {*written.home, *session.inputs.get(scene.id, ())}
     paths = paths.union(*(session.inputs.get(path, ()) for path in _stills([scene])))

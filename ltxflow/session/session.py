@@ -47,8 +47,9 @@ LIBRARIES = "/etc/ld.so.cache"  # rewritten when a library is installed
 
 
 def font_places(env: Mapping[str, str]) -> set[str]:
-    """Return the folders in which Pillow finds fonts by name (`ImageFont.truetype`), and the system's list of
-    libraries: one of them changes when a font or FriBidi is installed. Loads neither.
+    """Return the folders in which Pillow finds fonts, and the file that changes when a library is installed.
+
+    A picture with rare letters depends on both. Loads neither fonts nor FriBidi.
     """
     home = env.get("HOME") or os.path.expanduser("~")
     if sys.platform == "darwin":
@@ -168,8 +169,7 @@ class Session:
         self.project = self.loaded.project
 
     def save_lock(self) -> None:
-        """Write the lock; what others wrote to its file meanwhile is in it then, and told. Raise Overtaken for what
-        cannot be read."""
+        """Write the lock, merged with what others wrote since it was read. Raise LockConflict as `LockFile.save`."""
         merged = self.lock_file.save(self.lock)
         if merged.lock is not self.lock:
             self.lock = merged.lock
@@ -194,14 +194,14 @@ class Session:
         return self.own / RECORD
 
     def lookup(self, key: Key) -> Trace | None:
-        """A trace whose blobs are all here: the store's, or one the lock vouches for."""
+        """Return a trace whose blobs are all here: the store's, or one the lock has."""
         return self.store.lookup(key) or self._from_lock(key)
 
     def trace_of(self, key: Key) -> Trace | None:
         return self.store.trace(key)
 
     def locked(self, key: Key) -> Trace | None:
-        """What the lock says of a key, as a trace, wherever the files are: the lock is an authority."""
+        """Return what the lock has of a key, as a trace, wherever the files are: the lock is an authority."""
         if not self.lock.mentions(key):
             return self._frame(key)
         if self._locked is None:
@@ -222,7 +222,7 @@ class Session:
         return Trace(key, {}, outputs, target, source=take.source)
 
     def _frame(self, key: Key) -> Trace | None:
-        """What the lock says of a frame that a clip starts from: its pixels stand with the take it is of."""
+        """Return what the lock has of a frame that a clip starts from, recorded with the take it is of."""
         if not self.lock.mentions('"taken"'):
             return None
         if self._taken is None or self._taken[0] is not self.lock:  # else every key that is new asks every take
@@ -239,7 +239,7 @@ class Session:
         return None
 
     def _from_lock(self, key: Key) -> Trace | None:
-        """The lock's word stands for a trace if the blobs came along."""
+        """Return the trace that the lock has of a key, if its blobs are here."""
         trace = self.locked(key)
         if trace is None or not {"published", "image"} & trace.outputs.keys():
             return None
@@ -386,7 +386,7 @@ class AllBut(Container[str]):
 
 
 def _moved(target: str, moves: Iterable[tuple[str, str]]) -> str:
-    """`clip:hook/b@1` under its new id, so that what stands for a moved clip still stands for it."""
+    """Return a target under its clip's new id, so that what is published for a moved clip stays its own file."""
     kind, _, rest = target.partition(":")
     clip, _, take = rest.partition("@")
     for old, new in moves:
@@ -510,13 +510,13 @@ def remembered_engine(name: str, store: Store, read_lock: Callable[[], Lock]) ->
 
 
 def _files(project: Project) -> frozenset[str]:
-    """The paths of a film's clips in the record of what is published."""
+    """Return the paths of a film's clips in the record of what is published."""
     places = (clip_file_name(scene.index, clip.index) for scene in project.scenes for clip in scene.clips)
     return frozenset(f"{project.output.name}/{place}" for place in places)
 
 
 def make_own_folder(session: Session) -> Path:
-    """Given a session, make `.ltxflow/` with its own .gitignore, and return it."""
+    """Make `.ltxflow/` with its own .gitignore, and return it."""
     own = session.own
     files.make_dir(own)
     if not (own / ".gitignore").exists():
@@ -525,5 +525,5 @@ def make_own_folder(session: Session) -> Path:
 
 
 def hold(session: Session, *, wait: bool, on_wait: Any) -> Any:
-    """Given a session, hold the project for writing: a kernel lock that dies with its process."""
+    """Hold the project for writing: a kernel lock that dies with its process."""
     return process_lock.acquire(make_own_folder(session) / "lock", wait=wait, on_wait=on_wait)

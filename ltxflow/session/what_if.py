@@ -1,4 +1,4 @@
-"""What an edit of a file would cost, before anybody makes it: the film is looked at as if the file were another one."""
+"""Plan a film as if one file had other content: what an edit of it would cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WhatIf:
 
 
 def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, cwd: Path) -> WhatIf:
-    """Given a film as it is now and the name of a file, return what an edit of that file would come to.
+    """Return what an edit of that file would come to.
 
     Raise LtxflowError when the film does not read that file.
     """
@@ -55,7 +55,7 @@ def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, c
     for target, status in there.statuses.items():
         before = outlook.statuses.get(target)
         if before is None or status.key == before.key or status.node.kind == "frame":
-            continue  # a frame is taken on the way: its clip, and who starts from it, are told
+            continue  # taken on the way: its clip, and those that start from it, are listed
         if status.state == "maybe":
             maybe.setdefault(target, status.waits)
         elif status.state == "miss":
@@ -64,7 +64,7 @@ def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, c
 
 
 def _edited(value: Any, file: Path) -> Any:
-    """The film, with other pixels or bytes wherever it names that file."""
+    """Return the film with other pixels or bytes wherever it names that file."""
     if isinstance(value, Image) and value.path.resolve() == file:
         return replace(value, pixels=OTHER)
     if isinstance(value, Media) and value.path.resolve() == file:

@@ -1,9 +1,9 @@
 """Remember what was computed, so that it need not be computed again. All of it can be lost; damage is never believed.
 
 A file a project, in the store: the store is its user's own, whereas `.ltxflow/` may come with a stranger's film. A line
-a row: a checksum, a name, a JSON value. New rows are appended; unused ones go when the file is rewritten. A row's name
-tells what it was computed from, or its value does, and the reader compares. Not in the store's index: opening diskcache
-takes 20 ms, reading 2,000 rows of it four times as long as reading this file.
+a row: a checksum, a name, a JSON value. New rows are appended; unused ones go when the file is rewritten. What a row
+was computed from is in its name or its value, and the reader compares. It is not in the store's index, since a plan is
+short: importing diskcache takes 9 ms, and reading 2,000 rows of 3 kB 35 ms of processor time, 20 ms from this file.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Memory:
         self._used.add(key)
 
     def save(self, *, is_whole: bool = True, is_fresh: bool = False) -> None:
-        """Append what is new, where there is a store already. A full disk is no error here.
+        """Append what is new, where there is a store already. A full disk is not an error here.
 
         `is_whole` means that everything still of use was asked for, so that other rows may go once they are many;
         `is_fresh` that all of them go now.

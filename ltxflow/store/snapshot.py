@@ -228,7 +228,7 @@ def _digest(path: str) -> str:
 def keep(path: Path, entry: bytes) -> None:
     """Write an entry to a file in a folder of `.ltxflow/`, and remove the oldest files beside it.
 
-    Without `.ltxflow/` nothing is kept; a folder that cannot be written is no error.
+    Without `.ltxflow/` nothing is kept; a folder that cannot be written is not an error.
     """
     from ltxflow.core import files  # on first use: recalling writes nothing
     from ltxflow.core.errors import LtxflowError
@@ -275,8 +275,7 @@ def _state(folder: str, names: Sequence[str]) -> tuple[str, list[int]]:
 
 
 def _row(folder: str, names: Sequence[str]) -> tuple[bytes, list[int]]:
-    """Return the signatures (size, mtime, ctime, inode) of these files in a folder, in a row, and when each was
-    changed last.
+    """Return the signatures (size, mtime, ctime, inode) of files in a folder, in a row, and when each was last changed.
 
     A missing file has a signature, too, and was changed at 0.
     """

@@ -225,7 +225,7 @@ def _film(need: GcRoots, kept: StoreInventory) -> dict[str, Any]:
         "folder": str(need.film.folder),
         "id": need.film.id,
         "gone": need.is_gone,
-        "needs": need.told,
+        "needs": need.source,
         "bytes": kept.size_of(digests),
     }
 
@@ -235,7 +235,7 @@ def _print_films(console: Console, needs: Sequence[GcRoots], kept: StoreInventor
     for need in needs:
         film = _film(need, kept)
         folder = shown(need.film.folder, Path.cwd())
-        rows.append(("  needed by", film["id"], size(film["bytes"]), folder, need.told))
+        rows.append(("  needed by", film["id"], size(film["bytes"]), folder, need.source))
     for line in columns(rows):
         console.say(line)
     for run_ in under_way:
