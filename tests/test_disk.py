@@ -146,7 +146,7 @@ def test_a_blob_that_rotted_is_never_published_and_made_again_by_the_build_after
     ran = film.run("build")
     assert ran.code == 1
     assert "the file of clip:hook/a@1 in the store is damaged" in ran.err
-    assert "ltxflow build makes it again" in ran.err
+    assert "make it again with `ltxflow build`" in ran.err
     assert not (film.scenes / "scene-0-a.mp4").exists()
     assert not film.timeline["complete"]
     plan = film.run("plan", "--json").data

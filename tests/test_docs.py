@@ -78,7 +78,6 @@ def test_the_command_reference_holds_the_help_of_every_command() -> None:
         assert f"## ltxflow {name}\n\n```text\n{ltxflow(name, '--help').rstrip()}\n```" in page
 
 
-@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
 def test_the_reference_has_every_rule() -> None:
     page = generated()["reference/rules.md"]
     rules = json.loads(ltxflow("rules", "--json"))["data"]

@@ -36,9 +36,10 @@ def insert(film: Data, data: st.DataObject, turn: int) -> None:
 
 
 def rename(film: Data, data: st.DataObject, turn: int) -> None:
-    """A scene, or a clip: ids that are gone are not taken again."""
+    """A scene, or a clip: ids that are gone are not taken again. What `moved` names stays in the film."""
     one = data.draw(st.sampled_from(film["scenes"]), label="scene")
-    clip = data.draw(st.sampled_from([None, *one["clips"]]), label="clip")
+    is_named = any(entry["to"].startswith(f"{one['id']}/") for entry in film.get("moved", []))
+    clip = data.draw(st.sampled_from([*([] if is_named else [None]), *one["clips"]]), label="clip")
     old, new = one["id"], f"renamed-{turn}"
     if clip is None:
         one["id"] = new

@@ -135,9 +135,12 @@ MIXED = {"L061": "advice", "P108": "warning"}  # of rules that are errors as wel
 
 
 def mild() -> set[str]:
-    """Return the rules that are never an error, except the checks of rendered clips."""
+    """Return the rules about a film that are never an error, except the checks of rendered clips.
+
+    Rules about servers, stores and commands are about no film: `ignore:` does not apply to them.
+    """
     levels = {rule["code"]: rule["level"] for rule in run("rules", "--json").data}
-    return {code for code, level in levels.items() if level != "error" and code not in findings.RULES}
+    return {code for code, level in levels.items() if level != "error" and (code[0] in "LP" or code == "T102")}
 
 
 def write(folder: Path, made: Film) -> None:
@@ -159,7 +162,7 @@ def test_each_mild_rule_has_a_test_film() -> None:
 @pytest.mark.parametrize("code", sorted(FILMS))
 def test_a_rule_is_ignored_by_clip_scene_or_film(code: str, tmp_path: Path) -> None:
     if code not in mild() | set(MIXED):
-        pytest.skip("no such rule any more")
+        pytest.skip("the catalogue has no such rule")
     write(tmp_path, FILMS[code](tmp_path))
     assert levels_of(tmp_path).get(code) in ("warning", "advice")
     for where in ("film", "scene", "clips"):

@@ -24,12 +24,6 @@ from ltxflow.core.files import data_dir
 PACKAGE = Path(ltxflow.__file__).parent
 PENDING: tuple[str, ...] = ()  # packages whose words are still being rewritten
 EXCEPT = {  # modules that are not held to this page, and why
-    "ltxflow.store.index": "to be rewritten",
-    "ltxflow.build.loop": "to be rewritten",
-    "ltxflow.core.timing": "to be rewritten",
-    "ltxflow.farm.options": "to be rewritten",
-    "ltxflow.farm.schedule": "to be rewritten",
-    "ltxflow.farm.workers": "to be rewritten",
     "ltxflow.project.prompt_words": "lists words of prompts",
     "ltxflow.project.sentences": "lists words of prompts",
     "ltxflow.steps.slate": "its words are in keys",

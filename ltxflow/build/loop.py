@@ -114,8 +114,9 @@ class RunContext:
 
 @contextmanager
 def _small_heap() -> Iterator[None]:
-    """Collect garbage often, so that memory does not grow with the clips; the film and its plan, which stay, are
-    frozen and not searched each time.
+    """Collect garbage often, so that memory does not grow with the clips.
+
+    The film and its plan, which stay, are frozen and not searched each time.
     """
     before = gc.get_threshold()
     gc.freeze()

@@ -33,8 +33,10 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class FarmLimits:
-    """The limits of a build: its patience with an unreachable server and with one that refuses connections, the
-    allowed foreign nodes, its GPU time.
+    """The limits of a build on its servers.
+
+    `patience_s` is for an unreachable server, `dead_after_s` for one that refuses connections; `allowed` are foreign
+    node classes.
     """
 
     patience_s: float = 300.0

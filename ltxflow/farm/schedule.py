@@ -25,8 +25,10 @@ SLOWER = 1.25  # a server of unknown speed that has worked for t will likely nee
 
 @dataclass(frozen=True)
 class Task:
-    """Work to place: `work` in pixels × frames × steps, `group` the weights it needs, `text` its prompt, `excluded`
-    the servers that cannot make it.
+    """Work to place.
+
+    `work` is in pixels × frames × steps, `group` the weights it needs, `text` its prompt, `excluded` the servers that
+    cannot make it.
     """
 
     id: str
@@ -38,8 +40,10 @@ class Task:
 
 @dataclass(frozen=True)
 class WorkerSlot:
-    """A server as the schedule sees it: seconds until its running work ends, seconds per unit of work, the weights and
-    the prompt it will have then, and the task that waits there.
+    """A server as the schedule sees it.
+
+    It has the seconds until its running work ends, its seconds per unit of work, the weights and the prompt it will
+    have then, and the task that waits there.
     """
 
     name: str

@@ -158,7 +158,7 @@ class Unreachable(LtxflowError):
 class Workers:
     """All servers of a build. One that does not answer gets nothing new, and is polled until it answers.
 
-    One that refuses connections for `dead_after_s` has lost its jobs, which are in memory only: another one with room
+    One that refuses connections for `dead_after_s` has lost its jobs, which are in memory only: a server with room
     makes them. Others get `patience_s`: what runs there may be only slow, or out of reach.
 
     `notify` shows a message to the user, `changed` is called whenever something may be placed, `spawn` runs a
@@ -212,8 +212,9 @@ class Workers:
     # Health
 
     async def _greet_all(self) -> list[LtxflowError | None]:
-        """Contact all servers and return the error of each. Those slower than others by HELLO_S are asked again beside
-        the build.
+        """Contact all servers and return the error of each.
+
+        Those slower than others by HELLO_S are polled beside the build.
         """
         greetings = [asyncio.create_task(self._greet(worker)) for worker in self.all]
         waiting, is_any_up = set(greetings), False
@@ -249,8 +250,8 @@ class Workers:
     ) -> T:
         """Repeat a request until the server answers. Raise permanent errors, and Unreachable when patience is over.
 
-        It is over, too, when the server has stopped and another one has room; with `may_leave`, when the server is set
-        aside and another one could take the clip. With `may_refuse`, a server that fails at this request time after
+        It is over, too, when the server has stopped and another has room; with `may_leave`, when the server is set
+        aside and another could take the clip. With `may_refuse`, a server that fails at this request time after
         time, and is healthy otherwise, refuses the clip.
         """
         worker, since, pauses, refusals = attempt.worker, None, iter(PAUSES_S), 0

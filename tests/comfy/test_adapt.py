@@ -6,20 +6,21 @@ import copy
 from typing import Any
 
 import pytest
-from comfy.test_checks import (
+from fakes.comfyui import MODELS_LTX2
+from fakes.graphs import Validator, with_models
+from harness.graphs import (
     NEWEST,
     NONE,
     OLDEST,
+    PLACES,
     SERVERS,
     check,
     image_to_video,
-    json_values,
     node,
     text_to_video,
+    values,
     with_,
 )
-from fakes.comfyui import MODELS_LTX2
-from fakes.graphs import Validator, with_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,10 +158,6 @@ def test_choices_of_unknown_classes_and_broken_nodes_are_left_alone() -> None:
     assert adapt_graph(graph, SERVERS[NEWEST]) == (graph, ())
 
 
-PLACES = [(n, i) for n, v in image_to_video().items() for i in v["inputs"]]
-values = json_values | st.sampled_from(
-    ["h264", "av1", "mp4", "mkv", "scale dimensions", "768", 9, 25.5, True, ["88", 0]]
-)
 names = st.sampled_from(["codec", "format", "format.codec", "format.codec.encoding", "encoding", "crf", "resize_type"])
 
 

@@ -7,10 +7,21 @@ import json
 from typing import Any
 
 import pytest
-from comfy.test_adapt import PLACES, values
-from comfy.test_checks import NEWEST, NONE, OLDEST, SAMPLES, SERVERS, image_to_video, node, text_to_video, with_
 from fakes.comfyui import MODELS_LTX2
 from fakes.graphs import Validator, with_models
+from harness.graphs import (
+    NEWEST,
+    NONE,
+    OLDEST,
+    PLACES,
+    SAMPLES,
+    SERVERS,
+    image_to_video,
+    node,
+    text_to_video,
+    values,
+    with_,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

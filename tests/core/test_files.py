@@ -136,7 +136,7 @@ def test_every_way_of_copying_gives_the_same_bytes(tmp_path: Path, monkeypatch: 
         raise OSError(errno.EXDEV, "not here")
 
     if way != "clone":
-        monkeypatch.setattr(files, "_clone", lambda *args: False)
+        monkeypatch.setattr(files.fcntl, "ioctl", Kernel(shares=False).ioctl)
     if way == "read":
         monkeypatch.setattr(os, "copy_file_range", elsewhere, raising=False)
     data = os.urandom(3 * (1 << 20) + 17)
@@ -193,9 +193,9 @@ def test_bytes_are_copied_only_where_blocks_cannot_be_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
 ) -> None:
     kernel, written = Kernel(shares), []
-    copy_bytes = files._copy_bytes
+    copy_range = os.copy_file_range
     monkeypatch.setattr(files.fcntl, "ioctl", kernel.ioctl)
-    monkeypatch.setattr(files, "_copy_bytes", lambda *args: (written.append(args), copy_bytes(*args)))
+    monkeypatch.setattr(os, "copy_file_range", lambda *args: (written.append(args), copy_range(*args))[1])
     (tmp_path / "source").write_bytes(NEW)
     files.copy_into(tmp_path / "source", tmp_path / "copy", expect=digest_bytes(NEW))
     assert kernel.asked == [0x40049409], "FICLONE"

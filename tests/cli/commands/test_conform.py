@@ -384,7 +384,7 @@ def test_captions_right_to_left_are_not_burnt_in_wrongly(real: Film, monkeypatch
     path.write_text(path.read_text().replace("Every coin has one key.", ARABIC))
     ran = real.run("conform", "--burn-captions")
     assert ran.code == 2
-    assert "cannot be set here" in ran.err
+    assert "cannot be drawn on this machine" in ran.err
     assert ARABIC in ran.err
     assert "apt install libfribidi0, or omit --burn-captions" in ran.err
     assert conform(real).code == 0
@@ -407,7 +407,7 @@ def test_captions_that_no_font_here_has_are_not_burnt_in_as_boxes(real: Film) ->
     path.write_text(path.read_text().replace("Every coin has one key.", "Every \U00013080 has one key."))
     ran = real.run("conform", "--burn-captions")
     assert ran.code == 2
-    assert 'no font here has "\U00013080"' in ran.err
+    assert 'no font on this machine has "\U00013080"' in ran.err
     assert "omit --burn-captions" in ran.err
     assert conform(real).code == 0
 

@@ -88,7 +88,7 @@ def test_letters_that_cannot_be_drawn_here_are_told_where_a_film_has_some(
     assert not found(doctor(film, "--server", comfy.url), "project.letters")
     film.edit(prompt("hook-a"), "باب خزنة قديم")
     (told,) = found(doctor(film, "--server", comfy.url), "project.letters", "warning")
-    assert "run from right to left cannot be set here" in told["message"]
+    assert "run from right to left cannot be drawn on this machine" in told["message"]
     assert told["hint"].startswith("apt install libfribidi0; needed for slates and burnt-in captions")
 
 

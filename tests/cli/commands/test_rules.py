@@ -14,7 +14,6 @@ from ltxflow import messages
 from ltxflow.core.files import data_dir
 
 
-@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
 def test_every_rule_has_a_code_a_level_and_a_title() -> None:
     rules = run("rules", "--json").data
     assert len({rule["code"] for rule in rules}) == len(rules) > 40
@@ -36,13 +35,11 @@ def test_no_two_texts_have_one_id() -> None:
     assert "covers" in run("rules", "L107").out
 
 
-@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
 def test_one_rule_by_its_code_in_any_case() -> None:
     assert run("rules", "p109").out.startswith("P109  advice  ")
     assert run("rules", "l106").out.startswith("L106  warning  ")
 
 
-@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
 def test_a_check_is_shown_with_what_switches_it_off_and_what_another_seed_does() -> None:
     assert run("rules", "Q101").out.rstrip().endswith("[checks: {frozen: false}; another seed: tried]")
     (rule,) = run("rules", "Q111", "--json").data
