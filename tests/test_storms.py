@@ -158,7 +158,7 @@ def test_a_person_at_a_terminal_is_asked(
     monkeypatch.setattr("ltxflow.ui.terminal.Console.confirm", confirm)
     assert upgraded.run("build", "--server", "http://127.0.0.1:9").code == code
     assert asked == [
-        "the build re-renders 12 finished clips, since ltxflow makes clips another way (version 2 → 99). Go on?"
+        "the build re-renders 12 finished clips, since ltxflow makes clips another way (version 2 → 99). Continue?"
     ]
 
 
