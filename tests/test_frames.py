@@ -335,7 +335,7 @@ def test_the_lock_alone_can_key_a_chain(chain: Film, server: FakeComfy, monkeypa
     done = chain.run("check", "--locked", "--json")
     assert done.code == 1
     (problem,) = [p for p in done.envelope["problems"] if p["level"] == "error"]
-    assert problem["message"].startswith("hook/c is not as the lock has it")
+    assert problem["message"].startswith("hook/c differs from ltxflow.lock")
 
 
 def test_a_moved_clip_keeps_all_that_starts_from_it(chain: Film, server: FakeComfy) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
 
-import pytest
-
 import ltxflow
 from ltxflow import messages
 
@@ -64,7 +62,6 @@ def test_codes_are_of_one_scheme() -> None:
         assert rule.texts or rule.why, code
 
 
-@pytest.mark.xfail(reason="packages are being moved to the catalogue", strict=False)
 def test_no_problem_is_worded_elsewhere() -> None:
     found = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}"
@@ -72,4 +69,5 @@ def test_no_problem_is_worded_elsewhere() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem"
     ]
-    assert [place for place in found if not place.startswith("core/errors.py")] == []
+    rebuilt = ("core/errors.py", "workflow/sandbox.py")  # the factory, and problems that a child process reports
+    assert [place for place in found if not place.startswith(rebuilt)] == []

@@ -54,11 +54,6 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def package_of(module: str) -> str:
-    name = [*module.split("."), ""][1]
-    return "" if name == "__main__" else name
-
-
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 HELD = [module for module in MODULES if module not in EXCEPT]
 
