@@ -146,7 +146,7 @@ class Campaign:
         self._note()
         self.lines = len(lines)
         self.seconds = time.monotonic() - began
-        self.adopted += sum("taken up" in line for line in lines)
+        self.adopted += sum("resumed" in line and json.loads(line).get("event") == "notice" for line in lines)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL, (os.WTERMSIG(status), lines[-3:])
             return None

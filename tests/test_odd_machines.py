@@ -11,7 +11,7 @@ from harness.machines import MACHINES, Machine, clock_library, film_in, run_on, 
 
 from ltxflow.core import memory_limit
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.store.snapshot import states
+from ltxflow.store.snapshot import signatures
 from ltxflow.ui.terminal import Console, broken
 
 QUICK = {
@@ -62,10 +62,10 @@ def test_files_of_any_year_tell_their_state(tmp_path: Path, when_s: int) -> None
         os.utime(path, (when_s, when_s))
     except OverflowError:
         pytest.skip("no file of this disk can be of that year")
-    told = states([path])
-    assert told is not None
+    before = signatures([path])
+    assert before
     path.write_text("two")
-    assert states([path]) != told
+    assert signatures([path]) != before
 
 
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 5, 10, 10**9])
