@@ -39,7 +39,7 @@ def test_broken_json_is_reported_at_its_line() -> None:
         ('{"1": {"class_type": "X", "inputs": {}, "_meta": 5}}', '"_meta" of node "1"'),
         ('{"1": {"class_type": "X", "inputs": {"a": ["2", 0]}}}', 'linked to node "2"'),
         ('{"1": {"class_type": "X", "inputs": {"a": NaN}}}', "NaN is not JSON"),
-        ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" stands twice'),
+        ('{"1": {"class_type": "X", "inputs": {}}, "1": {}}', '"1" occurs twice'),
         ("[" * 100_000, "nested too deep"),
         ("x" * (MAX_CHARACTERS + 1), "more than 8,388,608 characters"),
     ],
