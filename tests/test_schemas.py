@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 from harness.film import Film
 
+from ltxflow.core import events
 from ltxflow.core.files import data_dir
 from ltxflow.lock.model import read_lock, write_lock
 
@@ -97,3 +99,13 @@ def test_an_unchanged_lock_is_not_written(film: Film) -> None:
     assert not write_lock(path, read_lock(path))
     film.run("build")
     assert path.stat().st_mtime_ns == before
+
+
+def test_the_schema_has_every_event_with_its_fields_and_outcomes() -> None:
+    kinds = [part["properties"] for part in validator("event").schema["oneOf"]]
+    described = {kind["event"]["const"]: set(kind) - {"event"} for kind in kinds}
+    assert described == {
+        object.__new__(each).name: {field.name for field in fields(each)} for each in events.Event.__subclasses__()
+    }
+    (finished,) = [kind for kind in kinds if kind["event"]["const"] == "action-finished"]
+    assert set(finished["outcome"]["enum"]) == set(get_args(events.Outcome))
