@@ -11,6 +11,7 @@ from fakes.contexts import LORAS, context
 
 from ltxflow.comfy.signatures import recorded_info
 from ltxflow.core.errors import LtxflowError, Problem
+from ltxflow.documents.paths import shown
 from ltxflow.models.load import load_profile
 from ltxflow.workflow.render import render, render_many
 from ltxflow.workflow.template import Template, read_template, read_templates, variables
@@ -728,7 +729,7 @@ def test_an_unreadable_file_is_reported_where_it_is_used(tmp_path: Path) -> None
     found = read_templates("ltx2-19b", tmp_path)
     assert [name for name, one in sorted(found.items()) if one.problems] == ["a", "b", "c"]
     assert {problem.span.file for name in "abc" for problem in found[name].problems if problem.span} == {
-        str(tmp_path / "templates" / f"{name}.json.j2") for name in "abc"
+        shown(tmp_path / "templates" / f"{name}.json.j2") for name in "abc"
     }
     assert len({found[name].digest for name in "abc"}) == 3  # trust binds to what they hold
 
