@@ -165,11 +165,12 @@ def _encoded(source: Path, video: VideoStream, made: OutputContainer, rate: Frac
     stream.width, stream.height, stream.pix_fmt = video.codec_context.width, video.codec_context.height, "yuv420p"
     context, known = stream.codec_context, video.codec_context
     context.time_base, context.thread_count, context.gop_size = 1 / rate, THREADS, round(KEY_S * rate)
-    context.max_b_frames = 0  # see segment.py: x264 weighs them by memory that it never wrote
+    context.max_b_frames = 0
     context.color_primaries, context.color_trc = known.color_primaries, known.color_trc
     context.colorspace, context.color_range = known.colorspace, known.color_range
     context.flags |= BITEXACT_CODEC
-    context.options = {"preset": PRESET, "crf": str(CRF)}
+    # mbtree reads memory that x264 never wrote: of 150 conversions of one file nine had other bytes; without it none
+    context.options = {"preset": PRESET, "crf": str(CRF), "x264-params": "mbtree=0"}
 
     def packets() -> Iterator[Packet[Any]]:
         for number, frame in enumerate(_frames(source, "video")):

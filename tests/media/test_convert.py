@@ -98,9 +98,8 @@ def test_codecs_that_browsers_may_not_play_are_encoded_again(
     assert [media.identity(frame)[1] for frame in _yuv(tmp_path / "out.mp4")] == list(range(17))
     assert b"secret" not in (tmp_path / "out.mp4").read_bytes()
     again = tmp_path / "again.mp4"
-    convert_to_mp4(file, again)  # the encoder of sound may differ by a byte now and then, the pictures never
-    before, after = pictures(tmp_path / "out.mp4"), pictures(again)
-    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    convert_to_mp4(file, again)
+    assert again.read_bytes() == (tmp_path / "out.mp4").read_bytes()
 
 
 def _yuv(path: Path) -> list[Any]:
