@@ -71,3 +71,10 @@ def test_no_problem_is_worded_elsewhere() -> None:
     ]
     rebuilt = ("core/errors.py", "workflow/sandbox.py")  # the factory, and problems that a child process reports
     assert [place for place in found if not place.startswith(rebuilt)] == []
+
+
+def test_each_text_is_used() -> None:
+    sources = "".join(path.read_text() for path in PACKAGE.rglob("*.py") if path.parent.name != "messages")
+    named = set(re.findall(r'"([A-Z][0-9]{3}(?:\.[a-z0-9-]+)?)"', sources))
+    ids = {f"{code}.{name}" if name else code for code, rule in messages.every() for name in rule.texts}
+    assert ids - named == set()

@@ -15,7 +15,7 @@ from typing import Any
 
 from ltxflow.comfy import wording
 from ltxflow.comfy.adapt import Adaptation, adapt_graph
-from ltxflow.comfy.graph import is_link
+from ltxflow.comfy.graph import is_link, reached_from
 from ltxflow.comfy.signatures import (
     DYNAMIC,
     FILES,
@@ -165,18 +165,12 @@ class _Check:
     def reached(self) -> set[str]:
         """Return the nodes that outputs reach by declared inputs. An unknown class may be an output."""
         read = {link[0] for _, _, inputs in nodes_of(self.graph) for link in map(as_link, inputs.values()) if link}
-        todo = [
+        outputs = [
             node_id
             for node_id, class_, _ in nodes_of(self.graph)
             if (sig.is_output if (sig := self.signatures.classes.get(class_)) else node_id not in read)
         ]
-        found: set[str] = set(todo)
-        while todo:
-            for source in self.sources(todo.pop()):
-                if source not in found:
-                    found.add(source)
-                    todo.append(source)
-        return found
+        return reached_from(outputs, self.sources)
 
     def dead_links(self, reached: set[str]) -> None:
         """Report links to missing nodes that the server overlooks: those in undeclared inputs of nodes that run.

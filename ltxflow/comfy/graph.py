@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +27,17 @@ PLACEMENT = frozenset(
     }
 )
 PREFIX = "filename_prefix"
+
+
+def reached_from(starts: Iterable[str], sources: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return the nodes at `starts` and all that they need. `sources` returns the nodes that one reads from."""
+    found = set(starts)
+    todo = list(found)
+    while todo:
+        new = set(sources(todo.pop())) - found
+        found |= new
+        todo += new
+    return found
 
 
 def is_link(value: object) -> bool:

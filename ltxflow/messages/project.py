@@ -265,7 +265,6 @@ RULES: Mapping[str, Rule] = {
         "start one of them from a separate picture, such as a reference",
         level="warning",
     ),
-    "L090": rule("parts of a project that could do harm are trusted first", why="projects come from strangers"),
     "L130": rule("the configuration is a mapping", "the configuration must be a mapping", "write one key a line"),
     "L131": rule("keys of the configuration are known", 'unknown key "{key}"', "use one of {known}"),
     "L132": rule(

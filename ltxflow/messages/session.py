@@ -31,6 +31,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "L090": rule(
         "parts of a project that could do harm are trusted first",
+        why="projects come from strangers",
         untrusted=Text(
             "this project contains untrusted parts: {parts}", "read them, then allow them: ltxflow trust -p {folder}"
         ),

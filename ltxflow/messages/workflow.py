@@ -88,10 +88,6 @@ RULES: Mapping[str, Rule] = {
         not_json=Text("the file is not JSON: {reason}", "import the file that ComfyUI exported"),
         empty=Text("the file is not JSON: {reason}", "import another file: this one is empty"),
         value=Text("{reason}", "correct it in the file"),
-        not_embedded=Text(
-            'no workflow in "{file}"', "import the workflow's file: some servers write none, and many sites remove it"
-        ),
-        damaged=Text('"{file}" cannot be read: {reason}', "export or download it again"),
         too_deep=Text("the file is nested too deep", _EXPORT),
         nodes=Text("the workflow has more than {most:,} nodes", "import a part of it"),
     ),

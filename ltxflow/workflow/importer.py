@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ltxflow.comfy.graph import OUTPUTS, Graph
+from ltxflow.comfy.graph import OUTPUTS, Graph, reached_from
 from ltxflow.comfy.signatures import Signatures, as_link, core_classes, file_inputs, folder_of
 from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.workflow.imported import TITLE, Binding, ImportedWorkflow, SizeCut
@@ -498,15 +498,11 @@ class _Search(Sizing):
     def live(self, cut: Iterable[Place]) -> set[str]:
         """Return the nodes that the saved files still need without the links at `cut`."""
         removed = set(cut)
-        found = {self.save, *self.beside}
-        todo = [*found]
-        while todo:
-            id = todo.pop()
-            for name, source, _ in self.links(id):
-                if (id, name) not in removed and source not in found:
-                    found.add(source)
-                    todo.append(source)
-        return found
+
+        def sources(id: str) -> Iterator[str]:
+            return (source for name, source, _ in self.links(id) if (id, name) not in removed)
+
+        return reached_from({self.save, *self.beside}, sources)
 
     def text(self, variable: str, place: Place, value: Any) -> str:
         """Return the text in the template: the variable, as the kind of number that the input takes."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ltxflow.comfy.graph import Graph
+from ltxflow.comfy.graph import Graph, reached_from
 from ltxflow.comfy.signatures import FILES, Signatures, as_link
 
 TEXTS = ("text", "prompt", "text_g", "text_l", "t5xxl", "clip_l", "gemma", "text_positive")
@@ -62,14 +62,7 @@ class Wiring:
 
     def upstream(self, id: str) -> set[str]:
         """Return all nodes that node `id` needs, without itself."""
-        found: set[str] = set()
-        todo = [id]
-        while todo:
-            for source in self.sources(todo.pop()):
-                if source not in found:
-                    found.add(source)
-                    todo.append(source)
-        return found
+        return reached_from(self.sources(id), self.sources)
 
     def sources(self, id: str) -> tuple[str, ...]:
         """Return the nodes that node `id` reads from. Cached."""
