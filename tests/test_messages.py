@@ -78,3 +78,9 @@ def test_each_text_is_used() -> None:
     named = set(re.findall(r'"([A-Z][0-9]{3}(?:\.[a-z0-9-]+)?)"', sources))
     ids = {f"{code}.{name}" if name else code for code, rule in messages.every() for name in rule.texts}
     assert ids - named == set()
+
+
+def test_a_hint_about_seeds_ends_with_them() -> None:
+    """`plan/review.py` goes on from there with the command, and adds the advice to hints that lack it."""
+    hints = [text.hint for _, rule in messages.every() if rule.check for text in rule.texts.values()]
+    assert [hint for hint in hints if "try another seed" in hint and not hint.endswith("another seed")] == []

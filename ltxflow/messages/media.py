@@ -241,7 +241,7 @@ _CHECKS: Mapping[str, Rule] = {
     "Q108": rule(
         "clipped sound",
         "the sound is clipped: {share:.1%} of it at full scale, peak {peak:+.1f} dBFS",
-        "try another seed: a lower gain does not restore it",
+        "a lower gain does not restore it: try another seed",
         level="warning",
         why="tops that are cut off crackle",
         source=EDITING,
