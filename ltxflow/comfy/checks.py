@@ -1,14 +1,12 @@
-"""Reword a server's refusal as our own check words it, with the node's title and the place in the film.
-
-Pure. Facts come from our graph and the server's signatures; the server's own words are used where no rule applies.
-
-Check a graph against ComfyUI's node classes before it is queued.
+"""Check a graph against ComfyUI's node classes before it is queued, and reword the server's refusals alike. Pure.
 
 The check saves a round trip and names the place; it is never stricter than the server (`execution.py`: validate_prompt,
 validate_inputs, as in 0.27.0 and 0.33.0). The server refuses an unknown class anywhere; it validates only declared
 inputs, of nodes that an output reaches through them. A graph that it accepts and cannot run is a warning here, and so
 is a value that a class outside the core may check itself. The exception: a graph that ends the server's worker for
 good is an error.
+
+A refusal gets the node's title and the place in the film; the server's own words are used where no rule applies.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Convert a ComfyUI graph to the canonical form that is hashed, and explain how two of them differ. Pure.
-
-Adapt a graph to the signatures of the server that will run it. Pure; no key depends on it.
+"""Convert a ComfyUI graph to the form that is hashed, explain differences, and adapt a graph to a server. Pure.
 
 ComfyUI moves inputs between versions: `SaveVideo` takes `format` and `codec` in 0.27, and `format.codec` later. Newer
 versions add required inputs. A template's meaning stays the same, so the graph that is sent follows the signatures of
-the server. A graph that fits already is left unchanged.
+the server; no key depends on that, and a graph that fits already is left unchanged.
 """
 
 from __future__ import annotations

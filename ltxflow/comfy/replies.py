@@ -1,6 +1,4 @@
-"""Read text and JSON that a server sent. Nothing in it is trusted.
-
-Parse replies of a ComfyUI server into checked records. Pure; nothing in a reply is trusted.
+"""Parse replies of a ComfyUI server into checked records. Pure; nothing in a reply is trusted.
 
 Shapes: ComfyUI 0.27.0 and 0.33.0 `server.py`, `execution.py`, `comfy_execution/jobs.py`.
 """

@@ -1,8 +1,7 @@
-"""Parse WebSocket frames of a server into progress events. They feed the progress bar and decide nothing.
+"""Receive progress from one server over its WebSocket, and pass it to the watchers of each prompt.
 
-Receive progress from one server over its WebSocket, and pass it to the watchers of each prompt.
-
-Routes and frames: ComfyUI 0.27.0 `server.py`. This is the only module that imports websockets.
+Frames become progress events, which feed the progress bar and decide nothing. Routes and frames: ComfyUI 0.27.0
+`server.py`. This is the only module that imports websockets.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Read regular files only, up to a size: a FIFO, a device or deeply nested JSON is an error, never a hang.
+"""Open files safely: read regular files only, and keep writes inside the workspace.
 
-Imports little, because cached answers are read through it before anything else is loaded.
+Reading: a FIFO, a device, a file over its size or deeply nested JSON is an error, never a hang. Cached answers are read
+through this module before anything else is loaded, so it imports little.
 
-Keep writes inside the workspace: open the folder of a file without following a link that leads out of it.
-
-A project may come from a stranger, and git keeps symbolic links. `.ltxflow` in it may be a link to the user's home,
-`public/posters` one to a folder of another program. Each folder below the workspace is therefore opened relative to
-the one above it, without following links (openat(2) with O_NOFOLLOW). A link that stays inside the workspace is
+Writing: a project may come from a stranger, and git keeps symbolic links. `.ltxflow` in it may be a link to the user's
+home, `public/posters` one to a folder of another program. Each folder below the workspace is therefore opened relative
+to the one above it, without following links (openat(2) with O_NOFOLLOW). A link that stays inside the workspace is
 followed, except at and below `.ltxflow`, which belongs to ltxflow alone. Nothing is written below any `.git`: git runs
 the hooks it finds there.
 

@@ -1,6 +1,6 @@
-"""Find a project and its workspace, and keep paths inside it. Reads no file content.
+"""A document: plain data with the place of every value and key, joined from one or more files; and its paths.
 
-A document: plain data with the place of every value and key, joined from one or more files.
+Finds a project and its workspace, and keeps the paths that a project names inside it, without reading any content.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Explain errors of the YAML parser in plain words, with a hint.
-
-Parse strict YAML to plain data with the place of every value. The only importer of pyyaml.
+"""Parse strict YAML to plain data with the place of every value, and explain syntax errors. Only importer of pyyaml.
 
 Scalars follow the YAML 1.2 core schema (yaml.org/spec/1.2.2, 10.3.2). Forms that YAML 1.1 readers understand
 differently are refused, so that a file means the same to every tool that opens it.

@@ -18,7 +18,7 @@ from ltxflow.core.timing import STEP, frames_within, lengths_near, parse_time, s
 from ltxflow.documents.document import KeyPath
 from ltxflow.media.fit import ImageFacts, fit_warnings
 from ltxflow.project.model import Clip, Extends, FrameOf, Image, Keyframe, Length, Lora, Picture, Prompt, Scene, Value
-from ltxflow.project.prompt_words import fill, read_prompt
+from ltxflow.project.prompt import fill, read_prompt
 from ltxflow.project.reader import FilmSettings, Reader
 from ltxflow.project.references import picture_of
 from ltxflow.project.settings import Layers

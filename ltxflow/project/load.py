@@ -24,7 +24,7 @@ from ltxflow.models.profile import EMPTY, Profile
 from ltxflow.project.clips import check_continuations, read_clips
 from ltxflow.project.model import Image, Project, Scene, Value
 from ltxflow.project.narration import check_covers, engines_of, read_narration
-from ltxflow.project.prompt_words import fill, sheets
+from ltxflow.project.prompt import fill, sheets
 from ltxflow.project.reader import FilmSettings, ProbeCache, Reader, picture_warnings
 from ltxflow.project.references import TEXT_TO_IMAGE, ReferenceLibrary, check_frames, with_references
 from ltxflow.project.settings import AUTO, Layers, undecided, without_ignored

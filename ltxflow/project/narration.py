@@ -14,7 +14,7 @@ from ltxflow.core.timing import parse_gain, parse_time
 from ltxflow.documents.document import KeyPath
 from ltxflow.media.speech import Engine
 from ltxflow.project.model import Narration, Scene
-from ltxflow.project.prompt_words import fill
+from ltxflow.project.prompt import fill
 from ltxflow.project.reader import FilmSettings, Reader
 from ltxflow.project.speech import (
     ANY_OFFLINE,

@@ -1,10 +1,8 @@
-"""Resolve `checks:` to the thresholds of the clip checks, and apply `ignore:`. Pure.
+"""Resolve settings, thresholds and weights. Pure; contacts no server.
 
-Separate from `lint`, so that a plan does not load its word lists.
-
-Resolve the precision of each of the model's files, and the files a project pins. Pure; contacts no server.
-
-Resolve the settings of clips from layers: profile < quality < defaults < scene < clip < command line. Pure.
+Clips' settings come in layers: profile < quality < defaults < scene < clip < command line. `checks:` becomes the
+thresholds of the clip checks, with `ignore:` applied; they are here and not in `lint`, whose word lists a plan does not
+load. Weights are the precision of each of the model's files, and the files that a project pins.
 """
 
 from __future__ import annotations

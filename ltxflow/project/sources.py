@@ -1,11 +1,9 @@
-"""List the names in a project for completion: scenes, clips, tags, references.
-
-It imports little and tolerates errors: a project that is being edited has some.
-
-Read the files of a film into one document: project.yaml, scene files, `!include`.
+"""Read the files of a film into one document: project.yaml, scene files, `!include`.
 
 Every path in them is relative to the project folder, whichever file it is in. The schema checks each unit separately: a
 unit is project.yaml, or a file with one scene, with its includes.
+
+The outline for completion (scenes, clips, tags, references) tolerates errors: a project that is being edited has some.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ltxflow.core.digest import Action, Digest, Key, Output
 from ltxflow.core.errors import Problem, Span
 from ltxflow.core.target import Target
 from ltxflow.project.model import Clip, FrameOf, Image, Media, Picture, Project, Scene, Still, Value
-from ltxflow.project.prompt_words import PARTS
+from ltxflow.project.prompt import PARTS
 
 if TYPE_CHECKING:
     from ltxflow.comfy.signatures import Signatures

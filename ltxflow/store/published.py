@@ -1,8 +1,6 @@
-"""Record which files under the output folder are ours, by digest, so that foreign ones are never touched.
+"""Record which files under the output folder are ours, by digest, and how fast each server is, for estimates.
 
-Record the speed of each server, in seconds per unit of work, for estimates only.
-
-A separate module, since it owns the format of its file in the store.
+Files that are not recorded here, in a trace or in the lock are foreign and never touched.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltxflow.core.errors import Span
-from ltxflow.project.prompt_words import PARTS, fill, read_prompt, sheets
+from ltxflow.project.prompt import PARTS, fill, read_prompt, sheets
 
 SPAN = Span("project.yaml", 9, 17)
 VARS = {"look": "deep blue", "n": "3", "brace": "{ not }"}
