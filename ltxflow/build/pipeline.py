@@ -29,14 +29,15 @@ from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.choices import notices
 from ltxflow.plan.evaluate import Status
-from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, drifted, judged, not_forced, rejected
+from ltxflow.plan.plan import Plan, PlanOptions, drifted, judged, not_forced, rejected
+from ltxflow.plan.renditions import RANKS, PublishedClip, is_draft
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.publish.publish import PublishResult, publish
-from ltxflow.publish.timeline import RANKS, model_in, placements
+from ltxflow.publish.timeline import model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import pool_of
-from ltxflow.store.leases import gc_shared
+from ltxflow.store.leases import gc_shared, remember_drafts
 
 Emit = Callable[[Event], None]
 
@@ -120,12 +121,15 @@ def make_film(
         to_make = sum(status.node.target in plan.targets for status in missing)
         emit(RunStarted(session.project.id, plan.mode, len(plan.targets), to_make))
         run = _make(means, session, plan, missing, lease, _without_frames(emit))
+        has_drafts = any(is_draft(status.node) and status.trace is not None for status in run.statuses.values())
+        if has_drafts and os.access(session.store.root, os.W_OK):
+            remember_drafts(session.store.root, session.project.folder.resolve())
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)
         previews = write_previews(session, run.statuses)
         with gc_shared(session.store.root):
-            published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
+            published = PublishResult({}) if options.only else _publish(session, plan, wanted, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
@@ -239,7 +243,7 @@ def write_previews(session: Session, statuses: Mapping[str, Status]) -> list[Pat
     return written
 
 
-def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> PublishResult:
+def _publish(session: Session, plan: Plan, options: PlanOptions, run: RunResult, emit: Emit) -> PublishResult:
     base = session.project.output
 
     def facts(clip: PublishedClip) -> Mapping[str, Any]:
@@ -247,10 +251,12 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
 
     in_output = session.published_clips()
     current = plan
-    if (plan.mode == "animatic" or len(plan.plan.nodes) < len(plan.nodes)) and any(
+    if plan.renditions.keys() != {clip.path for clip in plan.project.clips} and any(
         clip.rank > RANKS["animatic"] for clip in in_output.values()
     ):
-        current = session.plan(PlanOptions())  # the whole film, to know which renders are stale
+        current = session.plan(PlanOptions())  # the whole film, to know what the files are that stay
+    if run.failed or run.skipped:  # what could not be made may have a draft
+        plan = replace(plan, renditions=session.plan(replace(options, drafts=True)).renditions)
 
     def model_of(key: str) -> str:
         trace = session.trace_of(Key(key)) if key else None

@@ -13,7 +13,8 @@ from ltxflow.core.timing import clip_file_name, letters
 from ltxflow.core.workspace import read_json
 from ltxflow.decisions.takes import take_numbers, take_rows
 from ltxflow.plan.explain import Reason, show, word_diff
-from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip
+from ltxflow.plan.plan import Change, Plan, PlanOptions
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.plan.review import plain
 from ltxflow.project.model import Clip, Scene
 from ltxflow.publish.timeline import TIMELINE

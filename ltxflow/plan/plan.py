@@ -10,12 +10,25 @@ from typing import Literal
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
+from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
 from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.graph import BuildGraph, Groups, build_graph, select
 from ltxflow.plan.lengths import FROZEN, PendingLine, cut_film, lengths_by_clip
+from ltxflow.plan.renditions import (
+    RANKS,
+    Finals,
+    Finder,
+    PublishedClip,
+    Rendition,
+    Renditions,
+    State,
+    is_draft,
+    is_stand_in,
+    published_digest,
+)
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.project.model import Clip, Project, Still
 from ltxflow.steps import Node, ResolvedInputs, step
@@ -25,23 +38,6 @@ Kind = Literal["create", "change", "restore", "unchanged", "maybe"]
 Mode = Literal["render", "animatic"]
 KIND_OF: Mapping[Mode, str] = {"render": "clip", "animatic": "slate"}
 KINDS_OF: Mapping[Mode, tuple[str, ...]] = {"render": ("reference", "frame", "clip"), "animatic": ("slate",)}
-
-
-@dataclass(frozen=True)
-class PublishedClip:
-    """A file of ours that stands in the output folder now, just as we wrote it."""
-
-    file: str
-    digest: str
-    target: str
-    key: Key
-    source: str
-    rank: int
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def clip(self) -> str:
-        return self.target.partition(":")[2].partition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -104,6 +100,7 @@ class Plan:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
     rows: tuple[SceneRow, ...] = ()
     unsaid: tuple[PendingLine, ...] = ()  # lines that a build would have spoken first
+    renditions: Mapping[str, Renditions] = field(default_factory=dict)  # by path, of the clips that were evaluated
 
     @cached_property
     def concerns(self) -> dict[str, tuple[Problem, ...]]:
@@ -166,7 +163,8 @@ class PlanOptions:
     """What to plan: the mode, selectors, and whether lengths are solved afresh or clips made again.
 
     `also` names takes beyond those that the film asks for: `hook/b@4`. `only` is "references" for the images that clips
-    are made from, without the clips. `groups` has the clips of selectors such as `changed:main`.
+    are made from, without the clips. `groups` has the clips of selectors such as `changed:main`. `drafts` is whether to
+    look for drafts of every clip that has no final render.
     """
 
     mode: Mode = "render"
@@ -176,6 +174,7 @@ class PlanOptions:
     also: tuple[str, ...] = ()
     only: str = ""
     groups: Groups = field(default_factory=dict)
+    drafts: bool = False
 
 
 def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
@@ -224,12 +223,14 @@ def make_plan(
     known: Memo | None = None,
     rows: Sequence[SceneRow] = (),
     enter: Enter = lambda node: None,
+    has_drafts: bool = False,
 ) -> Plan:
     """Return the Outlook.
 
     `strangers` are files in the places of clips that a build leaves alone, each with what to say of it.
     `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
-    still to be made, so that their lengths are estimates; `known` has keys of earlier plans.
+    still to be made, so that their lengths are estimates; `known` has keys of earlier plans; `has_drafts` is whether a
+    stand-in of this film was ever rendered.
 
     Raise LtxflowError when a scene cannot be covered, a selector names nothing, or a clip has no template.
     """
@@ -254,10 +255,22 @@ def make_plan(
         plan = build_graph(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
     words, review = Decisions(lock, lookup, trace_of), Review(lock, lookup)
-    standing = review.standing if question.mode == "render" else None
-    found = evaluate(plan, lookup, force, words.held, standing, known, enter)
-    if words.lost:
-        raise LtxflowError(*words.lost, exit_code=FAILED)
+    rendered = {*lock.entries, *(each.clip for each in placed.values() if each.rank == RANKS["render"])}
+    drafted = {each.clip: each.digest for each in placed.values() if each.rank == RANKS["preview"]}
+    finder = Finder(project, lock, wishes, lookup, words.held, review.standing, known, enter, rendered, drafted)
+    clips = {node.clip for node in plan.nodes.values() if node.kind in ("clip", "slate")}
+    stand_ins = {clip.path for clip in project.clips if clip.path in clips and is_stand_in(project.profile, clip)}
+    finals, drafts = Finals(), dict[str, Status]()
+    if question.mode == "animatic":
+        finals = finder.finals(finder.with_upstream(clips))
+        found = evaluate(plan, lookup, force, known=known, enter=enter)
+    elif stand_ins:
+        finals = finder.finals(stand_ins)
+        found, drafts = finder.evaluate(plan, finals.made, force)
+    else:
+        found = evaluate(plan, lookup, force, words.held, review.standing, known, enter)
+    if words.lost and question.mode == "render":
+        raise LtxflowError(*dict.fromkeys(words.lost), exit_code=FAILED)
     if question.mode == "render" and not is_named and not question.force:
         plan, found = _without_spares(plan, nodes, found, lock)
     verdicts = judged(review, found, enter) if question.mode == "render" else {}
@@ -266,10 +279,15 @@ def make_plan(
         for scene in project.scenes
         for clip in scene.clips
     }
+    renditions = _renditions(finder, question, found, finals, drafts, placed, has_drafts)
     changes: dict[str, Change] = {}
     for target, status in found.items():
-        chain = _chain(status, found, changes)
-        change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
+        chain, file = _chain(status, found, changes), files.get(target, "")
+        better = renditions[status.node.clip].above_slate if question.mode == "animatic" else None
+        if better is not None:
+            changes[target] = _kept(status.node, file, better, placed)
+            continue
+        change = _change(status, file, lock, question.mode, trace_of, placed, chain)
         change = _unsure(change, project, unspoken)
         changes[target] = (
             replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
@@ -283,7 +301,100 @@ def make_plan(
         if change.kind != "unchanged" and change.file in strangers
     ]
     told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
-    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts, tuple(rows))
+    return Plan(
+        project,
+        lock,
+        question.mode,
+        cuts,
+        nodes,
+        plan,
+        found,
+        shown,
+        orphans,
+        told,
+        verdicts,
+        tuple(rows),
+        renditions=renditions,
+    )
+
+
+def _renditions(
+    finder: Finder,
+    question: PlanOptions,
+    found: Mapping[str, Status],
+    finals: Finals,
+    drafts: Mapping[str, Status],
+    placed: Mapping[str, PublishedClip],
+    has_drafts: bool,
+) -> dict[str, Renditions]:
+    """Return the renditions of clips by path.
+
+    Drafts are looked for where they may be shown: in a build of stand-ins, where one is published, and, with
+    `question.drafts`, where the final render is missing.
+    """
+    project, lock = finder.project, finder.lock
+    is_render = question.mode == "render"
+    published: dict[str, PublishedClip] = {}
+    for each in placed.values():
+        if each.clip not in published or published[each.clip].rank < each.rank:
+            published[each.clip] = each
+    nodes = {status.node.clip: status.node for status in found.values() if status.node.kind in ("clip", "slate")}
+    known: dict[str, Renditions] = {}
+    sought: set[str] = set()
+    for scene in project.scenes:
+        for clip in (clip for clip in scene.clips if clip.path in nodes):
+            target = Target.of("clip", clip.path, picked_take(lock, clip))
+            asked = found.get(target) if is_render and not is_stand_in(project.profile, clip) else None
+            made = asked if asked is not None and asked.state == "hit" else finals.made.get(target)
+            there = placed.get(clip_file_name(scene.index, clip.index))
+            one = Renditions(
+                target.take,
+                final=made if target not in finals.others else None,
+                other=made if target in finals.others else None,
+                draft=drafts.get(target),
+                published=published.get(clip.path),
+                in_place=there if there is not None and there.clip == clip.path else None,
+                key=asked.key if asked is not None else finals.keys.get(clip.path),
+            )
+            known[clip.path] = one
+            is_shown = one.in_place is not None and one.in_place.rank == RANKS["preview"] and one.state != "draft"
+            if is_shown or (made is None and (not is_render or question.drafts)):
+                sought.add(clip.path)
+    if sought and (has_drafts or any(each.rank == RANKS["preview"] for each in placed.values())):
+        if is_render:  # a take in another final quality than asked for is better than a draft
+            more = finder.finals(finder.with_upstream(sought)).made
+            others = finals.others | (more.keys() - finals.made.keys())
+            finals = replace(finals, made={**more, **finals.made}, others=others)
+        for status in finder.drafts(sought, finals.made).values():
+            one, target = known[status.node.clip], status.node.target
+            if status.node.take == one.take:
+                other = finals.made.get(target) if target in finals.others and one.final is None else one.other
+                known[status.node.clip] = replace(one, draft=status, other=other)
+    for path, one in known.items():
+        entry = lock.entries.get(path)
+        if entry is not None and entry.picked is not None and one.final is None and one.other is None:
+            finder.enter(nodes[path])
+            known[path] = replace(one, earlier=finder.lookup(entry.picked.key))
+    return known
+
+
+SHOWN: Mapping[State, str] = {
+    "final": "its final render is shown",
+    "draft": "a draft is shown",
+    "stale": "a take of an earlier text is shown",
+    "slate": "a slate is shown",
+}
+
+
+def _kept(node: Node, file: str, better: Rendition, placed: Mapping[str, PublishedClip]) -> Change:
+    """Return the change of a slate that is not drawn, since a better rendition of its clip exists."""
+    there = placed.get(file)
+    note, key = SHOWN[better.state], better.key
+    if there is not None and there.digest == better.digest:
+        return Change(node.target, "unchanged", node.frames, file, note=note, key=key)
+    if better.trace is not None and better.trace.made_at:
+        note = f"{note}; in the store since {better.trace.made_at.replace('T', ' ')[:16]}"
+    return Change(node.target, "restore", node.frames, file, note=note, key=key)
 
 
 def _change(
@@ -297,10 +408,6 @@ def _change(
 ) -> Change:
     node, key = status.node, status.key or ""
     stands = placed.get(file)
-    better = _better(node, placed) if mode == "animatic" else None
-    if better is not None:
-        kind: Kind = "unchanged" if better.file == file else "restore"
-        return Change(node.target, kind, node.frames, file, note="a render stands here", key=key)
     if status.state == "maybe":
         return Change(node.target, "maybe", node.frames, file, note=chain, key=key)
     if status.trace is not None:
@@ -313,7 +420,7 @@ def _change(
         return Change(node.target, "restore", node.frames, file, why, note, key)
     previous = _previous_key(node, lock, mode, placed)
     if status.because:  # another try of a take: its seed is all that changes
-        kind = "change" if previous else "create"
+        kind: Kind = "change" if previous else "create"
         return Change(node.target, kind, node.frames, file, note=status.because, key=key)
     if previous is None:
         return Change(node.target, "create", node.frames, file, note="new", key=key)
@@ -510,19 +617,12 @@ def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Chang
     return replace(change, kind="maybe", note=f"waits for narration:{scene}, estimated {seconds:.1f}s")
 
 
-def _better(node: Node, placed: Mapping[str, PublishedClip]) -> PublishedClip | None:
-    """Return the published rendition of this clip that ranks above a slate, if any."""
-    return next((stand for stand in placed.values() if stand.rank > 0 and stand.clip == node.clip), None)
-
-
-def published_digest(trace: Trace) -> str:
-    """Return the digest of the file that is published: the stripped one where there is one."""
-    return (trace.outputs.get("published") or trace.outputs["video"]).digest
-
-
 def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, PublishedClip]) -> str | None:
     """Return the key this target had when it was last made: from the lock, or from the published file."""
     if mode == "render":
+        drafts = [each.key for each in placed.values() if each.target == node.target and each.rank == RANKS["preview"]]
+        if drafts and is_draft(node):
+            return drafts[0]
         entry = lock.entries.get(node.entry) if node.kind != "frame" else None
         take = entry.takes.get(node.take) if entry else None
         return take.key if take else None
