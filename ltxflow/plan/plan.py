@@ -10,7 +10,6 @@ from typing import Literal
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
-from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
@@ -25,6 +24,7 @@ from ltxflow.plan.renditions import (
     Rendition,
     Renditions,
     State,
+    find_renditions,
     is_draft,
     is_stand_in,
     published_digest,
@@ -279,7 +279,8 @@ def make_plan(
         for scene in project.scenes
         for clip in scene.clips
     }
-    renditions = _renditions(finder, question, found, finals, drafts, placed, has_drafts)
+    is_sought = question.mode == "animatic" or question.drafts
+    renditions = find_renditions(finder, found, finals, drafts, placed, is_sought=is_sought, has_drafts=has_drafts)
     changes: dict[str, Change] = {}
     for target, status in found.items():
         chain, file = _chain(status, found, changes), files.get(target, "")
@@ -316,66 +317,6 @@ def make_plan(
         tuple(rows),
         renditions=renditions,
     )
-
-
-def _renditions(
-    finder: Finder,
-    question: PlanOptions,
-    found: Mapping[str, Status],
-    finals: Finals,
-    drafts: Mapping[str, Status],
-    placed: Mapping[str, PublishedClip],
-    has_drafts: bool,
-) -> dict[str, Renditions]:
-    """Return the renditions of clips by path.
-
-    Drafts are looked for where they may be shown: in a build of stand-ins, where one is published, and, with
-    `question.drafts`, where the final render is missing.
-    """
-    project, lock = finder.project, finder.lock
-    is_render = question.mode == "render"
-    published: dict[str, PublishedClip] = {}
-    for each in placed.values():
-        if each.clip not in published or published[each.clip].rank < each.rank:
-            published[each.clip] = each
-    nodes = {status.node.clip: status.node for status in found.values() if status.node.kind in ("clip", "slate")}
-    known: dict[str, Renditions] = {}
-    sought: set[str] = set()
-    for scene in project.scenes:
-        for clip in (clip for clip in scene.clips if clip.path in nodes):
-            target = Target.of("clip", clip.path, picked_take(lock, clip))
-            asked = found.get(target) if is_render and not is_stand_in(project.profile, clip) else None
-            made = asked if asked is not None and asked.state == "hit" else finals.made.get(target)
-            there = placed.get(clip_file_name(scene.index, clip.index))
-            one = Renditions(
-                target.take,
-                final=made if target not in finals.others else None,
-                other=made if target in finals.others else None,
-                draft=drafts.get(target),
-                published=published.get(clip.path),
-                in_place=there if there is not None and there.clip == clip.path else None,
-                key=asked.key if asked is not None else finals.keys.get(clip.path),
-            )
-            known[clip.path] = one
-            is_shown = one.in_place is not None and one.in_place.rank == RANKS["preview"] and one.state != "draft"
-            if is_shown or (made is None and (not is_render or question.drafts)):
-                sought.add(clip.path)
-    if sought and (has_drafts or any(each.rank == RANKS["preview"] for each in placed.values())):
-        if is_render:  # a take in another final quality than asked for is better than a draft
-            more = finder.finals(finder.with_upstream(sought)).made
-            others = finals.others | (more.keys() - finals.made.keys())
-            finals = replace(finals, made={**more, **finals.made}, others=others)
-        for status in finder.drafts(sought, finals.made).values():
-            one, target = known[status.node.clip], status.node.target
-            if status.node.take == one.take:
-                other = finals.made.get(target) if target in finals.others and one.final is None else one.other
-                known[status.node.clip] = replace(one, draft=status, other=other)
-    for path, one in known.items():
-        entry = lock.entries.get(path)
-        if entry is not None and entry.picked is not None and one.final is None and one.other is None:
-            finder.enter(nodes[path])
-            known[path] = replace(one, earlier=finder.lookup(entry.picked.key))
-    return known
 
 
 SHOWN: Mapping[State, str] = {

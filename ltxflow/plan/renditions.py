@@ -16,6 +16,7 @@ from typing import Literal
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError
 from ltxflow.core.target import Target
+from ltxflow.core.timing import clip_file_name
 from ltxflow.lock.model import Lock
 from ltxflow.models.profile import Profile
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Standing, Status, evaluate_node, render_ahead
@@ -217,7 +218,7 @@ class Finder:
                 path, target = status.node.clip, status.node.target
                 if status.node.kind != "clip" or path not in wanted:
                     continue
-                if way == ("", 0) and status.key is not None and status.node.take == self._pick(path):
+                if way == ("", 0) and status.key is not None and status.node.take == self.pick(path):
                     keys[path] = status.key
                 is_exact = way == ("", 0) or path not in asked
                 is_recorded = self._is_recorded(status)
@@ -226,7 +227,7 @@ class Finder:
                     found[target] = status
                     others |= set() if is_exact else {target}
                     is_sure = is_recorded or path in asked
-                    settled |= {path} if is_sure and status.node.take == self._pick(path) else set()
+                    settled |= {path} if is_sure and status.node.take == self.pick(path) else set()
             left -= settled
         return Finals(found, frozenset(others), keys)
 
@@ -244,7 +245,7 @@ class Finder:
                 path = status.node.clip
                 if path in wanted and (target not in found or _is_file(self.shown.get(path), status)):
                     found[target] = status
-            picked = {path: found.get(Target.of("clip", path, self._pick(path))) for path in left}
+            picked = {path: found.get(Target.of("clip", path, self.pick(path))) for path in left}
             left = {
                 path
                 for path, one in picked.items()
@@ -263,7 +264,8 @@ class Finder:
             todo += new
         return found
 
-    def _pick(self, path: str) -> int:
+    def pick(self, path: str) -> int:
+        """Return the take of a clip that is in the cut."""
         entry = self.lock.entries.get(path)
         return entry.pick if entry else 1
 
@@ -392,3 +394,66 @@ class Finder:
         if trace is not None:
             return replace(status, state="hit", trace=trace)
         return status if is_forced else self.standing(status, before)
+
+
+def find_renditions(
+    finder: Finder,
+    found: Mapping[str, Status],
+    finals: Finals,
+    drafts: Mapping[str, Status],
+    placed: Mapping[str, PublishedClip],
+    *,
+    is_sought: bool,
+    has_drafts: bool,
+) -> dict[str, Renditions]:
+    """Return the renditions of the clips in a plan, by path.
+
+    `found` are the statuses of the plan, `finals` and `drafts` what is known besides. Further drafts are looked for
+    where one is published, and with `is_sought` wherever there is no final render, if the film `has_drafts`.
+    """
+    profile: Profile = finder.project.profile
+    published: dict[str, PublishedClip] = {}
+    for each in placed.values():
+        if each.clip not in published or published[each.clip].rank < each.rank:
+            published[each.clip] = each
+    nodes = {
+        node.clip: node
+        for node in (status.node for status in found.values())
+        if node.kind == "slate" or (node.kind == "clip" and node.take == finder.pick(node.clip))
+    }
+    known: dict[str, Renditions] = {}
+    sought: set[str] = set()
+    for scene in finder.project.scenes:
+        for clip in (clip for clip in scene.clips if clip.path in nodes):
+            target = Target.of("clip", clip.path, finder.pick(clip.path))
+            asked = None if is_stand_in(profile, clip) else found.get(target)
+            made = asked if asked is not None and asked.state == "hit" else finals.made.get(target)
+            there = placed.get(clip_file_name(scene.index, clip.index))
+            one = Renditions(
+                target.take,
+                final=made if target not in finals.others else None,
+                other=made if target in finals.others else None,
+                draft=drafts.get(target),
+                published=published.get(clip.path),
+                in_place=there if there is not None and there.clip == clip.path else None,
+                key=asked.key if asked is not None else finals.keys.get(clip.path),
+            )
+            known[clip.path] = one
+            is_shown = one.in_place is not None and one.in_place.rank == RANKS["preview"] and one.state != "draft"
+            if is_shown or (is_sought and made is None):
+                sought.add(clip.path)
+    if sought and (has_drafts or finder.shown):
+        if "clip" in {node.kind for node in nodes.values()}:  # in another final quality than the one that was asked for
+            others = finder.finals(finder.with_upstream(sought)).made
+            finals = Finals({**others, **finals.made}, finals.others | (others.keys() - finals.made.keys()))
+        for status in finder.drafts(sought, finals.made).values():
+            one, target = known[status.node.clip], status.node.target
+            if status.node.take == one.take:
+                other = finals.made.get(target) if target in finals.others and one.final is None else one.other
+                known[status.node.clip] = replace(one, draft=status, other=other)
+    for path, one in known.items():
+        entry = finder.lock.entries.get(path)
+        if entry is not None and entry.picked is not None and one.final is None and one.other is None:
+            finder.enter(nodes[path])
+            known[path] = replace(one, earlier=finder.lookup(entry.picked.key))
+    return known

@@ -232,8 +232,8 @@ class Film(OnDisk):
         self.drawn.clear()
         return self.run("build", "--animatic", "--json", *argv)
 
-    def make(self, *argv: str) -> Made:
-        """Build the film in its store; what would run on a server, or draw, is canned."""
+    def make(self, *argv: str, verb: str = "build") -> Made:
+        """Build the film in its store, or run another verb that builds; what would run on a server, or draw, is canned."""
         executor = Canned()
 
         async def servers(*args: object) -> Canned:
@@ -245,7 +245,7 @@ class Film(OnDisk):
             patch.setattr(pipeline, "resolve_auto", lambda *asked: None)  # there is no server to ask
             patch.setattr(pipeline, "LocalExecutor", lambda jobs: executor)
             patch.setattr(inspection, "LocalExecutor", lambda jobs: executor)
-            return Made(self.run("build", "--json", *argv), executor.ran)
+            return Made(self.run(verb, "--json", *argv), executor.ran)
 
     def render(self, *clips: str, text: str = "render") -> None:
         """Pretend that a server rendered these clips as they are written now (all without names)."""
