@@ -135,9 +135,9 @@ class Machine(RuleBasedStateMachine):
         with environment(self.film.home):
             return self.film.run(*argv)
 
-    def make(self, *argv: str, verb: str = "build") -> Made:
+    def make(self, *argv: str) -> Made:
         """Build, and count the keys that were rendered."""
-        made = self.film.make(*argv, verb=verb)
+        made = self.film.make(*argv)
         assert made.done.code == 0, self.why(made.done)
         ended = made.done.events("action-finished")
         self.keys.update(e["key"] for e in ended if e["outcome"] == "rendered" and e["target"].startswith("clip:"))
@@ -250,7 +250,7 @@ class Machine(RuleBasedStateMachine):
             return
         take = max(model.lock[clip], default=1) + 1
         self.told.append(f"retake {clip}")
-        assert self.make(clip, verb="retake").rendered == {f"{clip}@{take}"}
+        assert self.make(f"{clip}@{take}", "--takes", str(take)).rendered == {f"{clip}@{take}"}
         model._make(model.wanted(clip, model.quality, None, take))
 
     @rule(clip=st.sampled_from(FREE), at=st.integers(0, 2))
