@@ -30,7 +30,7 @@ from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.choices import notices
 from ltxflow.plan.evaluate import Status
 from ltxflow.plan.plan import Plan, PlanOptions, drifted, judged, not_forced, rejected
-from ltxflow.plan.renditions import RANKS, PublishedClip, is_draft
+from ltxflow.plan.renditions import RANKS, PublishedClip, State, is_draft
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import model_in, placements
@@ -74,6 +74,14 @@ class BuildResult:
     verdicts: Mapping[str, Verdict]
     speech_failures: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     previews: tuple[Path, ...] = ()
+
+    @property
+    def states(self) -> dict[str, State]:
+        """What is now published of each clip of the film, by path; none where nothing is published."""
+        scenes = self.published.timeline.get("scenes", ())
+        return {
+            f"{scene['id']}/{clip['id']}": clip["state"] or "missing" for scene in scenes for clip in scene["clips"]
+        }
 
     @property
     def concerns(self) -> list[Problem]:

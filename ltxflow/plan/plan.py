@@ -62,8 +62,8 @@ class Change:
 class SceneRow:
     """What a plan needs of a scene with nothing to do and nothing to report. `index` is its place in the film.
 
-    `frames` and `takes` are what it adds to the film; `clips` are paths; `qualities` are in the order of its clips;
-    `stills` are the images made for it: path → how many takes, and the angle as written.
+    `frames` and `takes` are what it adds to the film; `clips` are paths, with their `states`; `qualities` are in the
+    order of its clips; `stills` are the images made for it: path → how many takes, and the angle as written.
     """
 
     index: int
@@ -73,6 +73,7 @@ class SceneRow:
     takes: int
     qualities: tuple[str, ...]
     stills: Mapping[str, tuple[int, str]]
+    states: tuple[State, ...] = ()
 
     @property
     def files(self) -> list[str]:
@@ -106,6 +107,15 @@ class Plan:
     def concerns(self) -> dict[str, tuple[Problem, ...]]:
         """What a person should hear of takes that are made, by target."""
         return concerns(self.lock, self.verdicts)
+
+    @cached_property
+    def states(self) -> dict[str, State]:
+        """What the published file of each clip is, by path, in film order; of the clips in the plan."""
+        scenes = {row.index: dict(zip(row.clips, row.states, strict=True)) for row in self.rows}
+        for scene in self.project.scenes:
+            known = {clip.path: self.renditions.get(clip.path) for clip in scene.clips}
+            scenes[scene.index] = {path: one.state for path, one in known.items() if one is not None}
+        return {path: state for _, states in sorted(scenes.items()) for path, state in states.items()}
 
     @property
     def targets(self) -> list[str]:

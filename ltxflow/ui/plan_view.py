@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.lengths import PendingLine
 from ltxflow.plan.plan import Change, Kind, Plan
 from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
+from ltxflow.plan.renditions import State, counts
 from ltxflow.plan.review import plain
 from ltxflow.session.revision import RemainingWork, WhatIf
 from ltxflow.ui.terminal import Console, clean, count, counted, duration
@@ -90,6 +91,8 @@ def print_plan(
         console.say(f"  {console.paint('·', 'cyan')} assumes {words}; the first build chooses what its servers have")
     console.say()
     console.say(totals(console, plan, gpu))
+    if plan.states:
+        console.say(f"Now: {states_in_words(plan.states, rejected_clips(plan))}.")
     if not plan.is_all_done:
         console.say(f"Apply it: {console.paint(apply, 'bold')}")
 
@@ -113,6 +116,66 @@ def print_unspoken(console: Console, plan: Plan, known: Container[Key] = ()) -> 
         console.say(f"  {console.paint('+', 'green', 'bold')} narration:{scene.ljust(width)}  {texts[0]}")
         for text in texts[1:]:
             console.say(f"{' ' * (width + len('  + narration:  '))}{text}")
+
+
+STATE_WORDS: Mapping[State, tuple[str, str]] = {
+    "draft": ("draft", "drafts"),
+    "stale": ("stale", "stale"),
+    "slate": ("slate", "slates"),
+    "missing": ("not made", "not made"),
+}
+
+
+def states_in_words(states: Mapping[str, State], rejected: Sequence[str] = (), *, has_names: bool = True) -> str:
+    """Return `7 of 10 current, 2 drafts (hook/a, hook/b), 1 stale (end/a)`.
+
+    `states` are those of the clips by path, `rejected` the paths of clips whose take in the cut is rejected. Slates and
+    clips that are not made are named only where they are few beside others.
+    """
+    found = counts(states.values())
+    parts = [f"{found.get('final', 0)} of {len(states)} current"]
+    for state, words in STATE_WORDS.items():
+        paths = [path for path, each in states.items() if each == state]
+        if paths:
+            is_few = state in ("draft", "stale") or len(paths) < len(states)
+            names = f" ({_names(paths)})" if has_names and is_few else ""
+            parts.append(f"{len(paths)} {words[len(paths) > 1]}{names}")
+    if rejected:
+        parts.append(f"{len(rejected)} rejected{f' ({_names(rejected)})' if has_names else ''}")
+    return ", ".join(parts)
+
+
+def _names(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return f"{', '.join(paths[:NAMED])}{more}"
+
+
+def rejected_clips(plan: Plan) -> list[str]:
+    """Return the paths of the clips whose take in the cut a person rejected."""
+    entries = plan.lock.entries
+    return [path for path in plan.states if path in entries and entries[path].status == "rejected"]
+
+
+def next_build(plan: Plan, gpu: Estimate | None = None) -> str:
+    """Return what a build would do, such as `renders 3 clips, about 4 min`; "" where that is nothing."""
+    due = [Target(change.target) for change in plan.of_kind("create", "change", "maybe")]
+    clips = [target for target in due if not target.is_reference]
+    paths = {target.path for target in clips}
+    makes = counted((len(paths), "clip"), (len(clips) - len(paths), "more take"), (len(due) - len(clips), "reference"))
+    restored = len(plan.of_kind("restore"))
+    parts = [f"speaks {count(len(plan.unsaid), 'line')}"] if plan.unsaid else []
+    parts += [f"{'draws' if plan.mode == 'animatic' else 'renders'} {makes}"] if due else []
+    parts += [f"puts {count(restored, 'clip')} back from the store"] if restored else []
+    *most, last = parts or [""]
+    about = f", about {roughly(gpu.wall_s)}" if gpu and due else ""
+    return f"{', '.join(most)}{' and ' if most else ''}{last}{about}"
+
+
+def roughly(seconds: float) -> str:
+    """Return seconds as a person would say them: `40 s`, `4 min`, `2 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{round(seconds / 3600)} h"
 
 
 def kept_in_words(plan: Plan, shown: Sequence[Change]) -> str:
@@ -243,6 +306,8 @@ def plan_json(plan: Plan, moves: Sequence[tuple[str, str]] = (), gpu: Estimate |
             }
             for change in plan.changes
         ],
+        "states": counts(plan.states.values()),
+        "clips": dict(plan.states),
         "unsaid": [asdict(line) for line in plan.unsaid],
         "orphans": [orphan.file for orphan in plan.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from ltxflow.core.errors import Problem
 from ltxflow.core.events import RunFinished
 from ltxflow.core.target import Target
+from ltxflow.project.settings import film_quality
 from ltxflow.ui.log import EventWatcher, JsonWatcher, PlainWatcher
+from ltxflow.ui.plan_view import states_in_words
 from ltxflow.ui.terminal import Console, count, counted, duration
 
 if TYPE_CHECKING:
@@ -52,6 +54,19 @@ def summary(console: Console, event: RunFinished, mode: str) -> None:
     console.say(f"→ {event.output}  {film}, timeline.json")
 
 
+def _standing(result: BuildResult) -> str:
+    """Return what the clips are now, and what makes the rest of them final."""
+    states, project, entries = result.states, result.plan.project, result.lock.entries
+    rejected = [path for path in states if path in entries and entries[path].status == "rejected"]
+    line = states_in_words(states, rejected)
+    left = [clip for clip in project.clips if states.get(clip.path) != "final"]
+    if not left:
+        return line
+    is_draft_film = any(project.profile.qualities[film_quality(project, clip)].stand_in for clip in left)
+    option = f" --quality {project.profile.default_quality}" if is_draft_film else ""
+    return f"{line}: `ltxflow build{option}` renders {count(len(left), 'clip')}"
+
+
 def print_result(
     console: Console, result: BuildResult, warnings: Sequence[Problem] = (), is_quiet: bool = False
 ) -> None:
@@ -64,6 +79,8 @@ def print_result(
         console.warn("interrupted; finished clips are kept, run the command again to continue")
     if not is_quiet or result.code:
         summary(console, result.finished, result.plan.mode if result.published.timeline else "references")
+    if result.states and not is_quiet:
+        console.say(f"  {_standing(result)}")
     if result.speech_failures and result.plan.mode == "render":
         scenes = [scene for scene in result.plan.project.scenes if scene.id in result.speech_failures]
         clips = sum(len(scene.clips) for scene in scenes)

@@ -8,6 +8,7 @@ from functools import partial
 from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
 from ltxflow.build.pipeline import COMFYUI, make_film
 from ltxflow.cli.options import add_build_options, add_plan_options, build_options, plan_options, waited_session
+from ltxflow.plan.renditions import counts
 from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.progress import print_result, watcher
 from ltxflow.ui.terminal import Console, print_envelope
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             data = {
                 "totals": result.finished.as_json(),
                 "output": result.finished.output,
+                "states": counts(result.states.values()),
+                "clips": result.states,
                 "orphans": [orphan.file for orphan in result.plan.orphans],
                 "unspoken": sorted(result.speech_failures),
                 "checks": {target: verdict.as_json() for target, verdict in result.verdicts.items()},
