@@ -19,15 +19,15 @@ import pytest
 from harness.command import Ran, environment
 from harness.film import Film, Made, prompt
 from harness.templates import templates_read_once
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 CLIPS = ["hook/a", "hook/b", "hook/c", "end/a"]
 UPSTREAM = {"hook/b": "hook/a", "hook/c": "hook/b"}  # by its last seconds, by its last frame
-STARTS = {"hook/b": {"extends": "a"}, "hook/c": {"reference": {"frame_of": "b"}}}
+STARTS: dict[str, dict[str, Any]] = {"hook/b": {"extends": "a"}, "hook/c": {"reference": {"frame_of": "b"}}}
 FREE = ["hook/a", "end/a"]
 FINAL = ["distilled", "full"]
+QUALITIES = st.sampled_from(["", "preview", "animatic", "", "preview", "animatic", "full"])  # "" is that of the film
 Render = tuple[Any, ...]  # clip, quality, text, take, and what it was made from
 
 
@@ -116,20 +116,15 @@ class Model:
         return {f"{clip}@{take}"}
 
 
-class Machine(RuleBasedStateMachine):
+@dataclass
+class Compared:
     """A film and its model; every build is compared with its plan and with the model."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="drafts-"))
-        self.film = Film.at(self.root)
-        self.model = Model()
-        self.keys: Counter[str] = Counter()
-        self.files: dict[Any, str] = {}  # what is shown → its digest
-        self.told: list[str] = []
-
-    def teardown(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+    film: Film
+    model: Model = field(default_factory=Model)
+    keys: Counter[str] = field(default_factory=Counter)
+    files: dict[Any, str] = field(default_factory=dict)  # what is shown → its digest
+    told: list[str] = field(default_factory=list)
 
     def run(self, *argv: str) -> Ran:
         with environment(self.film.home):
@@ -164,29 +159,32 @@ class Machine(RuleBasedStateMachine):
             }
         )
 
-    @initialize(quality=st.sampled_from(["distilled", "preview"]))
-    def begin(self, quality: str) -> None:
+    def play(self, quality: str, program: Sequence[tuple[Any, ...]]) -> None:
         self.model.quality = quality
         self.write()
-        self.build("", None)
+        self.build("")
+        for what, *arguments in program:
+            getattr(self, what)(*arguments)
 
-    @rule(clip=st.sampled_from(CLIPS), text=st.integers(0, 2))
-    def edit(self, clip: str, text: int) -> None:
+    def edit(self, clip: str, text: int, quality: str) -> None:
         self.told.append(f"edit {clip} to {text}")
         self.model.texts[clip] = text
         self.write()
+        self.build(quality)
 
-    @rule(quality=st.sampled_from(["distilled", "preview", "full"]))
-    def set_quality(self, quality: str) -> None:
+    def set_quality(self, quality: str, then: str) -> None:
         self.told.append(f"the film asks for {quality}")
         self.model.quality = quality
         self.write()
+        self.build(then)
 
-    @rule(
-        quality=st.sampled_from(["", "", "preview", "preview", "animatic", "full"]),
-        clip=st.sampled_from([None, None, *FREE]),
-    )
-    def build(self, quality: str, clip: str | None) -> None:
+    def edit_and_build_alone(self, clip: str, text: int, quality: str) -> None:
+        self.told.append(f"edit {clip} to {text}")
+        self.model.texts[clip] = text
+        self.write()
+        self.build(quality, clip)
+
+    def build(self, quality: str, clip: str | None = None) -> None:
         asked = quality or self.model.quality
         option = {"": [], "animatic": ["--animatic"]}.get(quality, ["--quality", quality])
         argv = [*([clip] if clip else []), *option]
@@ -243,59 +241,80 @@ class Machine(RuleBasedStateMachine):
         there = self.model.shown.get(path)
         return isinstance(there, tuple) and there[1] == "preview"
 
-    @rule(clip=st.sampled_from(FREE))
-    def retake(self, clip: str) -> None:
+    def retake(self, clip: str, quality: str) -> None:
+        """One more take, which is then in the cut."""
         model = self.model
-        if model.quality not in FINAL or clip in model.approved:
-            return
-        take = max(model.lock[clip], default=1) + 1
-        self.told.append(f"retake {clip}")
-        assert self.make(f"{clip}@{take}", "--takes", str(take)).rendered == {f"{clip}@{take}"}
-        model._make(model.wanted(clip, model.quality, None, take))
+        if model.quality in FINAL and clip not in model.approved:
+            take = max(model.lock[clip], default=1) + 1
+            self.told.append(f"one more take of {clip}")
+            assert self.make(f"{clip}@{take}", "--takes", str(take)).rendered == {f"{clip}@{take}"}
+            model._make(model.wanted(clip, model.quality, None, take))
+            self.pick(clip, -1, quality)
 
-    @rule(clip=st.sampled_from(FREE), at=st.integers(0, 2))
-    def pick(self, clip: str, at: int) -> None:
+    def pick(self, clip: str, at: int, quality: str) -> None:
         takes = sorted(self.model.lock[clip])
-        if not takes:
-            return
-        take = takes[at % len(takes)]
-        self.told.append(f"pick {clip}@{take}")
-        assert self.run("pick", f"{clip}@{take}").code == 0
-        if take != self.model.picks[clip]:
-            self.model.approved.discard(clip)
-        self.model.picks[clip] = take
+        if takes:
+            take = takes[at % len(takes)]
+            self.told.append(f"pick {clip}@{take}")
+            assert self.run("pick", f"{clip}@{take}").code == 0
+            if take != self.model.picks[clip]:
+                self.model.approved.discard(clip)
+            self.model.picks[clip] = take
+        self.build(quality)
 
-    @rule(clip=st.sampled_from(CLIPS), verb=st.sampled_from(["approve", "reject"]))
-    def decide(self, clip: str, verb: str) -> None:
-        if not self.model.recorded(clip):
-            return
-        self.told.append(f"{verb} {clip}")
-        assert self.run(verb, clip).code == 0
-        self.model.approved.add(clip) if verb == "approve" else self.model.approved.discard(clip)
+    def decide(self, clip: str, verb: str, quality: str) -> None:
+        if self.model.recorded(clip):
+            self.told.append(f"{verb} {clip}")
+            assert self.run(verb, clip).code == 0
+            self.model.approved.add(clip) if verb == "approve" else self.model.approved.discard(clip)
+        self.build(quality)
 
-    @rule()
-    def lose_public(self) -> None:
+    def lose_public(self, quality: str) -> None:
         self.told.append("public is lost")
         shutil.rmtree(self.film.public)
         self.model.shown.clear()
-        self.build("animatic", None)
+        self.build(quality)
 
-    @rule()
-    def gc(self) -> None:
+    def gc(self, quality: str) -> None:
         self.told.append("gc")
         assert self.run("cache", "gc", "--yes").code == 0
+        self.build(quality)
 
 
-def play(**how: Any) -> None:
-    usual = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
-    with templates_read_once():
-        run_state_machine_as_test(Machine, settings=settings(**{**usual, **how}))  # type: ignore[arg-type]
+TEXTS = st.integers(0, 2)
+STEPS = st.one_of(
+    st.tuples(st.just("edit"), st.sampled_from(CLIPS), TEXTS, QUALITIES),
+    st.tuples(st.just("edit"), st.sampled_from(CLIPS), TEXTS, st.just("preview")),
+    st.tuples(st.just("edit"), st.sampled_from(CLIPS), TEXTS, st.just("animatic")),
+    st.tuples(st.just("edit_and_build_alone"), st.sampled_from(FREE), TEXTS, QUALITIES),
+    st.tuples(st.just("build"), QUALITIES),
+    st.tuples(st.just("build"), st.just("")),
+    st.tuples(st.just("set_quality"), st.sampled_from(["distilled", "preview", "full"]), QUALITIES),
+    st.tuples(st.just("retake"), st.sampled_from(FREE), QUALITIES),
+    st.tuples(st.just("pick"), st.sampled_from(FREE), st.integers(0, 2), QUALITIES),
+    st.tuples(st.just("decide"), st.sampled_from(CLIPS), st.sampled_from(["approve", "reject"]), QUALITIES),
+    st.tuples(st.just("lose_public"), QUALITIES),
+    st.tuples(st.just("gc"), QUALITIES),
+)
+PROGRAMS = {"quality": st.sampled_from(["distilled", "preview"]), "program": st.lists(STEPS, min_size=10, max_size=12)}
+USUAL: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
-def test_what_is_published_is_the_best_that_exists_whatever_happens() -> None:
-    play(derandomize=True, max_examples=6, stateful_step_count=8, phases=[Phase.generate])
+def play(quality: str, program: Sequence[tuple[Any, ...]]) -> None:
+    with tempfile.TemporaryDirectory(prefix="drafts-") as root, templates_read_once():
+        Compared(Film.at(Path(root))).play(quality, program)
+
+
+@settings(derandomize=True, max_examples=8, phases=[Phase.generate], **USUAL)
+@given(**PROGRAMS)
+def test_what_is_published_is_the_best_that_exists(quality: str, program: Sequence[tuple[Any, ...]]) -> None:
+    play(quality, program)
 
 
 @pytest.mark.slow
-def test_what_is_published_is_the_best_that_exists_in_a_long_campaign() -> None:
-    play(max_examples=int(os.environ.get("WORLDS", "150")), stateful_step_count=12, print_blob=True)
+@settings(max_examples=int(os.environ.get("WORLDS", "150")), print_blob=True, **USUAL)
+@given(**PROGRAMS)
+def test_what_is_published_is_the_best_that_exists_in_a_long_campaign(
+    quality: str, program: Sequence[tuple[Any, ...]]
+) -> None:
+    play(quality, program)
