@@ -129,6 +129,7 @@ def _clips(
 def _about(scene: Mapping[str, Any], clip: Mapping[str, Any]) -> Json:
     """Return the metadata of a clip: which one it is, and a reel name that is short enough for an EDL."""
     known = {name: clip[name] for name in ("take", "source", "isStandIn", "isStale", "volume", "sha256")}
+    known |= {"state": clip["state"]} if clip.get("state") else {}  # an older timeline does not have it
     stem = str(clip["src"]).rpartition("/")[2].partition(".")[0]
     reel = stem.removeprefix("scene-").replace("-", "").upper()
     return {"ltxflow": {"scene": scene["id"], "clip": clip["id"], **known}, "cmx_3600": {"reel": f"S{reel}"[:8]}}

@@ -91,8 +91,9 @@ def print_plan(
         console.say(f"  {console.paint('·', 'cyan')} assumes {words}; the first build chooses what its servers have")
     console.say()
     console.say(totals(console, plan, gpu))
-    if plan.states:
-        console.say(f"Now: {states_in_words(plan.states, rejected_clips(plan))}.")
+    rejected = rejected_clips(plan)
+    if rejected or not {"draft", "stale", "slate"}.isdisjoint(plan.states.values()):  # else the totals say it all
+        console.say(f"Now: {states_in_words(plan.states, rejected)}.")
     if not plan.is_all_done:
         console.say(f"Apply it: {console.paint(apply, 'bold')}")
 
