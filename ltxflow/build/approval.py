@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from ltxflow.core.errors import USAGE, LtxflowError, problem, raise_errors
+from ltxflow.plan.choices import paid_again, upgrades
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.plan.plan import Plan
-from ltxflow.plan.upgrades import paid_again, upgrades
 from ltxflow.session.session import Session
 from ltxflow.steps import Node, pool_of
-from ltxflow.store.speeds import read_speeds
+from ltxflow.store.published import read_speeds
 
 CLIPS, MINUTES = 10, 30.0  # re-rendered without a question, unless the user's configuration has other limits
 

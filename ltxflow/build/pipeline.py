@@ -29,13 +29,12 @@ from ltxflow.farm.executor import comfy_executor
 from ltxflow.farm.options import BuildOptions
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
+from ltxflow.plan.choices import notices
 from ltxflow.plan.evaluate import Status
 from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, drifted, judged, not_forced, rejected
 from ltxflow.plan.review import Review, Verdict, concerns
-from ltxflow.plan.upgrades import notices
-from ltxflow.publish.placements import model_in, placements
 from ltxflow.publish.publish import PublishResult, publish
-from ltxflow.publish.timeline import RANKS
+from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import pool_of

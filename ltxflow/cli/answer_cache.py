@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.documents.paths import find_project
+from ltxflow.documents.document import find_project
 from ltxflow.store.snapshot import answer_key, code_id, recall
 
 VERBS = frozenset(["build", "plan", "status"])

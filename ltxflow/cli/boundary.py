@@ -20,10 +20,9 @@ from ltxflow.cli.parser import did_you_mean, parser_of
 from ltxflow.cli.table import COMMANDS
 from ltxflow.core import memory_limit
 from ltxflow.core.errors import BUG, FAILED, INTERRUPTED, USAGE, LtxflowError, Problem, problem
-from ltxflow.documents.paths import confine
+from ltxflow.documents.document import confine
 from ltxflow.store.snapshot import CachedAnswer, entry_of, keep
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import UNWRITABLE, Console, let_go
+from ltxflow.ui.terminal import UNWRITABLE, Console, let_go, print_envelope
 
 DENIALS = {errno.EACCES, errno.EPERM}
 REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}

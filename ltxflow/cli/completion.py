@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ltxflow.cli.table import COMMANDS
 from ltxflow.core.errors import LtxflowError
-from ltxflow.documents.paths import find_project
-from ltxflow.project.outline import Outline, outline
+from ltxflow.documents.document import find_project
+from ltxflow.project.sources import Outline, outline
 
 FILES = ":files"
 TAKES_VALUE = {"-p", "--project", "--root"}

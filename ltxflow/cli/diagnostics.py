@@ -27,18 +27,12 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress, find_servers, is_loopback, read_gateway
 from ltxflow.comfy.inventory import Inventory, resolve_names
-from ltxflow.comfy.replies import QueueEntry, SystemStats
+from ltxflow.comfy.replies import QueueEntry, SystemStats, clean
 from ltxflow.comfy.signatures import Signatures, core_classes
-from ltxflow.comfy.untrusted import clean
 from ltxflow.core.errors import LtxflowError, Problem, Span
-from ltxflow.farm.capabilities import (
-    ServerFiles,
-    ServerRequirements,
-    missing_from,
-    newest_on,
-)
-from ltxflow.media.codecs import media_libraries, missing_codecs
+from ltxflow.farm.capabilities import ServerFiles, ServerRequirements, missing_from, newest_on
 from ltxflow.media.text_layout import lacking
+from ltxflow.media.video import media_libraries, missing_codecs
 from ltxflow.models.load import shipped_profiles
 from ltxflow.project.config import Config, is_trusted
 from ltxflow.project.load import load

@@ -13,10 +13,10 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.events import Event, Notice
-from ltxflow.documents.paths import find_project
+from ltxflow.documents.document import find_project
 from ltxflow.farm.options import BuildOptions, Servers
+from ltxflow.plan.graph import revisions
 from ltxflow.plan.plan import Mode, PlanOptions
-from ltxflow.plan.select import revisions
 from ltxflow.project.settings import NAMES
 from ltxflow.session.gc_roots import register
 from ltxflow.session.scene_memo import PlanRequest

@@ -9,9 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ltxflow.comfy.replies import OutputFile, load_json, parse_upload
+from ltxflow.comfy.replies import OutputFile, clean, load_json, parse_upload
 from ltxflow.comfy.transport import BODY_CAP, MIB, SLOWEST, HttpAnswer, Transport, too_large
-from ltxflow.comfy.untrusted import clean
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.files import crash_point, remove, reported

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph, other_values
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.replies import SystemStats
+from ltxflow.comfy.graph import adapt_graph
+from ltxflow.comfy.replies import SystemStats, clean
 from ltxflow.comfy.signatures import Signatures, model_inputs
-from ltxflow.comfy.untrusted import clean
 from ltxflow.comfy.wording import show
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, Span, problem
-from ltxflow.core.regular import read_json
+from ltxflow.core.workspace import read_json
 from ltxflow.models.profile import Profile, matching_files
 
 LORAS = "loras"

@@ -10,9 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.frames import Failed, Finished, NodeDone, NodeProgress, NodeRunning, Progress, Started
 from ltxflow.comfy.replies import JobState
-from ltxflow.comfy.websocket import SocketWatcher
+from ltxflow.comfy.websocket import (
+    Failed,
+    Finished,
+    NodeDone,
+    NodeProgress,
+    NodeRunning,
+    Progress,
+    SocketWatcher,
+    Started,
+)
 
 # Shares of a clip's time, for the bar only: loading and encoding, sampling, decoding and saving.
 LOAD, SAMPLING = 0.08, 0.80

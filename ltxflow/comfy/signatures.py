@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltxflow.core.regular import read_json
+from ltxflow.core.workspace import read_json
 
 Graph = Mapping[str, Any]
 

@@ -24,8 +24,16 @@ import httpx
 
 from ltxflow import __version__
 from ltxflow.comfy.discovery import Server, is_loopback, normalise, redact_url
-from ltxflow.comfy.replies import NodeError, Refused, ServerError, is_transient, load_json, parse_refusal, refused
-from ltxflow.comfy.untrusted import clean
+from ltxflow.comfy.replies import (
+    NodeError,
+    Refused,
+    ServerError,
+    clean,
+    is_transient,
+    load_json,
+    parse_refusal,
+    refused,
+)
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, problem
 
 USER_AGENT = f"ltxflow/{__version__}"

@@ -12,8 +12,8 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from ltxflow.comfy.replies import clean
 from ltxflow.comfy.signatures import Graph, Input, Signature, core_classes, folder_of, parts
-from ltxflow.comfy.untrusted import clean
 from ltxflow.core.errors import Problem, problem
 
 WORD = 200  # characters of a name that is shown

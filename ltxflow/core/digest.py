@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NewType, NoReturn
 
-from ltxflow.core.regular import open_regular
+from ltxflow.core.workspace import open_regular
 
 Digest = NewType("Digest", str)  # 64 hex digits, sha256 of bytes
 Key = NewType("Key", str)  # 64 hex digits, sha256 of an Action's canonical JSON

@@ -20,7 +20,7 @@ from pathlib import Path
 from ltxflow.core import workspace
 from ltxflow.core.digest import Digest, digest_of
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
-from ltxflow.core.regular import NotRegular, kind_of, open_regular
+from ltxflow.core.workspace import NotRegular, kind_of, open_regular
 from ltxflow.messages.core import WRITE_HINT, WRITE_HINTS
 
 TEMP_PREFIX = ".ltxflow-"

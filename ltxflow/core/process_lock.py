@@ -19,7 +19,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.errors import FAILED, LtxflowError, problem
-from ltxflow.core.regular import NotRegular, parse_json
+from ltxflow.core.workspace import NotRegular, parse_json
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from fractions import Fraction
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem, problem
 from ltxflow.core.target import Target
-from ltxflow.lock.file import LockConflict
+from ltxflow.lock.merge import LockConflict
 from ltxflow.lock.model import Lock, LockTake, moved, with_take
 from ltxflow.plan.evaluate import Status
 from ltxflow.plan.explain import reasons

@@ -18,7 +18,7 @@ from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.plan.plan import Plan, PlanOptions, picked_take
 from ltxflow.plan.review import SETTLED, Review
 from ltxflow.project.model import Clip, Still
-from ltxflow.publish.placements import model_in
+from ltxflow.publish.timeline import model_in
 from ltxflow.session.session import Session
 from ltxflow.steps import step
 from ltxflow.store.traces import Trace
@@ -146,7 +146,7 @@ def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> VideoFacts |
         wrong.append(f"{facts.fps} fps instead of {project.fps}")
     if wrong:
         raise LtxflowError(problem("U038", file=str(file), wrong=" and ".join(wrong)), exit_code=FAILED)
-    from ltxflow.media.metadata import strip_mp4  # on first use: to list takes needs no media library
+    from ltxflow.media.mux import strip_mp4  # on first use: to list takes needs no media library
 
     cas = session.store.cas
     with session.store.scratch() as folder:

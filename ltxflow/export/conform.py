@@ -22,21 +22,20 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, LtxflowError, Problem, problem
 from ltxflow.core.events import Event, RunStarted
-from ltxflow.core.regular import read_json
 from ltxflow.core.target import Target
+from ltxflow.core.workspace import read_json
 from ltxflow.documents.document import Document
 from ltxflow.documents.schema import check
 from ltxflow.media.mix import RATE, Bed, MixedVoice
 from ltxflow.media.mux import Caption, Chapter
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.segment import EncodeSettings, Segment
+from ltxflow.media.slate import EncodeSettings, Segment
 from ltxflow.media.text_layout import lacking
 from ltxflow.plan.evaluate import evaluate
 from ltxflow.plan.graph import build_graph
 from ltxflow.plan.plan import PlanOptions, PublishedClip
 from ltxflow.publish.caption_files import EditedCaptions, read_captions
-from ltxflow.publish.placements import placements
-from ltxflow.publish.timeline import TIMELINE, TIMELINE_SCHEMA, broken, timeline
+from ltxflow.publish.timeline import TIMELINE, TIMELINE_SCHEMA, broken, placements, timeline
 from ltxflow.session.session import Session
 from ltxflow.steps import Node
 from ltxflow.steps.conform import ConformSpec, SceneSound

@@ -9,8 +9,8 @@ from typing import Any
 
 from ltxflow import __version__
 from ltxflow.core.errors import Problem
-from ltxflow.core.regular import read_json
 from ltxflow.core.timing import clip_file_name, letters
+from ltxflow.core.workspace import read_json
 from ltxflow.decisions.takes import take_numbers, take_rows
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip

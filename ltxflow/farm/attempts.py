@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.comfy.client import prompt_id_for
-from ltxflow.comfy.frames import NodeProgress, Progress
 from ltxflow.comfy.progress import Tracker, follow
 from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.transport import NEVER_SENT
+from ltxflow.comfy.websocket import NodeProgress, Progress
 from ltxflow.core import memory_limit
 from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.farm.completion import Completion

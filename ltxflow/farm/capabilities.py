@@ -26,7 +26,7 @@ from ltxflow.plan.choices import ResolvedChoice, choose, combinations
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.plan.samples import first_weights, samples
 from ltxflow.project.config import read_config
-from ltxflow.project.weights import undecided, weights_of
+from ltxflow.project.settings import undecided, weights_of
 from ltxflow.session.session import Session
 from ltxflow.steps import pool_of
 from ltxflow.steps.clip.spec import ClipSpec

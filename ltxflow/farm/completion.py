@@ -10,15 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ltxflow.comfy.checks import reword
 from ltxflow.comfy.inventory import refresh
 from ltxflow.comfy.progress import SAMPLERS, Tracker
-from ltxflow.comfy.refusals import reword
 from ltxflow.comfy.replies import JobState, Refused, is_oom, is_transient, is_unwritable
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, problem
 from ltxflow.farm.queue import ClipQueue
 from ltxflow.farm.transfer import BadFile, fetch
 from ltxflow.farm.workers import Attempt, QueuedClip, Unreachable, Worker, Workers
-from ltxflow.store.speeds import Speed
+from ltxflow.store.published import Speed
 
 FAULTS = 2  # transient faults of one clip on one server, after which it goes elsewhere
 GIVE_WAY_S = 2.0  # how long files wait for the next clip to get onto their server, so that it does not idle

@@ -38,7 +38,7 @@ from ltxflow.plan.evaluate import Status
 from ltxflow.plan.plan import Plan
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.steps import ActionContext, RenderSpec
-from ltxflow.store.speeds import Speed, read_speeds, write_speeds
+from ltxflow.store.published import Speed, read_speeds, write_speeds
 
 FORCED = "requested again with --force"  # the cause of a render whose result exists
 CHECK_S = (0.1, 2.0)  # between checks of a schedule that time alone may change: a running clip may take longer

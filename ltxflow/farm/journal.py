@@ -15,7 +15,7 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError, hint_for, problem
-from ltxflow.core.regular import is_damage, parse_json, read_bytes
+from ltxflow.core.workspace import is_damage, parse_json, read_bytes
 
 JOURNAL = "journal.jsonl"  # in `.ltxflow/`
 

@@ -14,19 +14,17 @@ from uuid import uuid4
 
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.inventory import fit_graph, resolve_names
-from ltxflow.comfy.replies import JobState, OutputFile
+from ltxflow.comfy.replies import JobState, OutputFile, clean
 from ltxflow.comfy.signatures import as_link, core_classes
 from ltxflow.comfy.transport import BROKEN, OUTPUT_GONE, TOO_LARGE
-from ltxflow.comfy.untrusted import clean
 from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.farm.workers import Attempt, Worker
 from ltxflow.media import inspection
 from ltxflow.media.convert import convert_to_mp4
-from ltxflow.media.frames import decode_count
-from ltxflow.media.image import open_image, prepare_image, read_image, save_png
-from ltxflow.media.metadata import strip_mp4
+from ltxflow.media.image import decode_count, open_image, prepare_image, read_image, save_png
+from ltxflow.media.mux import strip_mp4
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.video import part_from, prepare_video
 from ltxflow.steps import ActionContext, Asset, Expected, RenderSpec

@@ -19,7 +19,7 @@ from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, prob
 from ltxflow.farm.journal import Submission
 from ltxflow.farm.schedule import Task, WorkerSlot, rate_of
 from ltxflow.steps import ActionContext, RenderSpec
-from ltxflow.store.speeds import Speed
+from ltxflow.store.published import Speed
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for, problem
-from ltxflow.core.regular import is_damage, read_bytes
 from ltxflow.core.target import Target
+from ltxflow.core.workspace import is_damage, read_bytes
 from ltxflow.store.blobs import is_digest
 
 LOCK_VERSION = 1

@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.media.codecs import BITEXACT_CODEC, BITEXACT_FILE, THREADS
+from ltxflow.media.video import BITEXACT_CODEC, BITEXACT_FILE, THREADS
 
 PRESET, CRF = "medium", 14  # the source is lossy already: lose next to nothing more
 KEY_S = 2  # a player can go to any of these

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.core.regular import open_regular
+from ltxflow.core.workspace import open_regular
 
 INDEX_MAX_BYTES = 16 << 20  # an hour at 25 fps needs 2 MB
 TOP_MAX = 4096

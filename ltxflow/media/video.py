@@ -1,4 +1,8 @@
-"""Probe any video file, and prepare a part of it for a clip: size, frame rate, rotation, sound.
+"""Report the libraries that read and encode media, and define the settings that make encoded bytes repeatable.
+
+A separate module, since slates, segments, joined films and converted videos share these settings.
+
+Probe any video file, and prepare a part of it for a clip: size, frame rate, rotation, sound.
 
 Time decides here, not the number of a frame: a frame is shown from its time stamp until the next one's. A part of a
 video with another rate, or with a varying one, consists of the frames that a player shows every 1/rate s, from the
@@ -12,13 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import PIL
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -29,6 +36,35 @@ from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.media.image import PIXELS_MAX
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.messages.core import WRITE_HINTS
+
+NEEDED = (("libx264", "w"), ("aac", "w"), ("h264", "r"), ("aac", "r"))  # to write slates and films, and to read clips
+
+THREADS = 2  # x264's bytes depend on it; parts are encoded side by side
+BITEXACT_FILE = 0x400  # libavformat AVFMT_FLAG_BITEXACT: no version tag
+BITEXACT_CODEC = 0x800000  # libavcodec AV_CODEC_FLAG_BITEXACT
+BT709, LIMITED, FULL = 1, 1, 2  # libavutil AVCOL_SPC_BT709 (and its kin), AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+
+
+def media_libraries() -> dict[str, str]:
+    """Return library → version of PyAV, the FFmpeg inside it, and Pillow."""
+    try:
+        binding = version("av")
+    except PackageNotFoundError:  # vendored
+        binding = av.__version__
+    ffmpeg = getattr(av, "ffmpeg_version_info", "") or ".".join(map(str, av.library_versions.get("libavcodec", ())))
+    return {"PyAV": binding, "FFmpeg": ffmpeg, "Pillow": PIL.__version__}
+
+
+def missing_codecs() -> list[str]:
+    """Return the needed encoders and decoders that the FFmpeg inside PyAV lacks."""
+    missing = []
+    for name, mode in NEEDED:
+        try:
+            av.Codec(name, mode)  # type: ignore[arg-type]  # "r" or "w"
+        except UnknownCodecError:
+            missing.append(f"{name} ({'encoder' if mode == 'w' else 'decoder'})")
+    return missing
+
 
 # The formats that FFmpeg may detect: containers, no playlists or scripts, which name other files and addresses.
 CONTAINERS = (

@@ -14,8 +14,7 @@ from typing import Any
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.files import data_dir
 from ltxflow.documents import yaml
-from ltxflow.documents.document import Document
-from ltxflow.documents.paths import shown
+from ltxflow.documents.document import Document, shown
 from ltxflow.documents.schema import check
 from ltxflow.models.profile import (
     Aspect,

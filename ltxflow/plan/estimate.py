@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ltxflow.steps import Node, step
-from ltxflow.store.speeds import Speed
+from ltxflow.store.published import Speed
 
 
 @dataclass(frozen=True)

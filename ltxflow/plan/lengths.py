@@ -25,8 +25,8 @@ from ltxflow.lock.model import Lock
 from ltxflow.plan.evaluate import Enter, Lookup, Status, evaluate
 from ltxflow.plan.graph import BuildGraph, build_graph
 from ltxflow.project.model import Clip, FrameOf, Media, Narration, Project, Scene
+from ltxflow.project.settings import without_ignored
 from ltxflow.project.speech import shown
-from ltxflow.project.thresholds import without_ignored
 from ltxflow.steps import ResolvedInputs, step
 
 FROZEN = frozenset(["approved", "pinned"])

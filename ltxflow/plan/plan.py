@@ -14,10 +14,9 @@ from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
 from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
-from ltxflow.plan.graph import BuildGraph, build_graph
+from ltxflow.plan.graph import BuildGraph, Groups, build_graph, select
 from ltxflow.plan.lengths import FROZEN, PendingLine, cut_film, lengths_by_clip
 from ltxflow.plan.review import Review, Verdict, concerns
-from ltxflow.plan.select import Groups, select
 from ltxflow.project.model import Clip, Project, Still
 from ltxflow.steps import Node, ResolvedInputs, step
 from ltxflow.store.traces import Trace

@@ -30,7 +30,7 @@ from ltxflow.media.findings import (
 from ltxflow.models.profile import Profile
 from ltxflow.plan.evaluate import Lookup, Status, evaluate_node
 from ltxflow.project.model import Clip
-from ltxflow.project.thresholds import ignores, thresholds
+from ltxflow.project.settings import ignores, thresholds
 from ltxflow.steps import Node, inspect
 from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.store.traces import Trace

@@ -13,8 +13,7 @@ from typing import Any
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.files import make_dir, write_atomic
-from ltxflow.core.regular import read_json
-from ltxflow.core.workspace import exempt_writes
+from ltxflow.core.workspace import exempt_writes, read_json
 from ltxflow.documents import yaml
 from ltxflow.documents.document import Document
 from ltxflow.media.speech import Engine

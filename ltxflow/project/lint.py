@@ -43,7 +43,7 @@ from ltxflow.project.prompt_words import (
     WAYS,
     Phrases,
 )
-from ltxflow.project.thresholds import ignores, without_ignored
+from ltxflow.project.settings import ignores, without_ignored
 
 SHORT, LONG = 20, 250  # words; the guide recommends 200 at most, and its longest example has 229
 SEARCHED = 10_000  # characters searched: a prompt ten times too long gets only the rule about its length

@@ -15,8 +15,7 @@ from ltxflow.core.errors import LtxflowError, Problem, Span, problem, raise_erro
 from ltxflow.core.timing import parse_frames, parse_time
 from ltxflow.core.workspace import OWN, is_git_name
 from ltxflow.documents import yaml
-from ltxflow.documents.document import KeyPath
-from ltxflow.documents.paths import contained, workspace_of
+from ltxflow.documents.document import KeyPath, contained, workspace_of
 from ltxflow.documents.schema import check
 from ltxflow.media.speech import Engine
 from ltxflow.models.geometry import geometry
@@ -28,10 +27,8 @@ from ltxflow.project.narration import check_covers, engines_of, read_narration
 from ltxflow.project.prompt import fill, sheets
 from ltxflow.project.reader import FilmSettings, ProbeCache, Reader, picture_warnings
 from ltxflow.project.references import TEXT_TO_IMAGE, ReferenceLibrary, check_frames, with_references
-from ltxflow.project.settings import Layers
+from ltxflow.project.settings import AUTO, Layers, undecided, without_ignored
 from ltxflow.project.sources import ProjectRoots, Sources, WrittenScene, read_sources, written_scenes
-from ltxflow.project.thresholds import without_ignored
-from ltxflow.project.weights import AUTO, undecided
 from ltxflow.store.memo import Memory
 from ltxflow.workflow.template import Template, read_templates
 

@@ -17,8 +17,7 @@ from typing import Any, cast
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
-from ltxflow.documents.document import Document, KeyPath
-from ltxflow.documents.paths import WINDOWS_RESERVED, contained, nearby
+from ltxflow.documents.document import WINDOWS_RESERVED, Document, KeyPath, contained, nearby
 from ltxflow.media.fit import Fit, ImageFacts, fit_warnings
 from ltxflow.media.speech import MISSING, Engine
 from ltxflow.models.profile import Profile

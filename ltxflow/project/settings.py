@@ -1,4 +1,9 @@
-"""Resolve the settings of clips from layers: profile < quality < defaults < scene < clip < command line. Pure."""
+"""Resolve settings, thresholds and weights. Pure; contacts no server.
+
+Clips' settings come in layers: profile < quality < defaults < scene < clip < command line. `checks:` becomes the
+thresholds of the clip checks, with `ignore:` applied; they are here and not in `lint`, whose word lists a plan does not
+load. Weights are the precision of each of the model's files, and the files that a project pins.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,130 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ltxflow.core.errors import Problem, Span, problem
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.documents.document import KeyPath
+from ltxflow.media.findings import Thresholds
 from ltxflow.models.profile import EMPTY, Profile, Quality
-from ltxflow.project.model import Value
+from ltxflow.project.model import Clip, Project, Value
 from ltxflow.project.reader import Reader
-from ltxflow.project.weights import AUTO
+
+SECONDS: Mapping[str, str] = {"frozen": "freeze_s", "black": "black_s", "silence": "silence_s", "sync": "sync_s"}
+NUMBERS: Mapping[str, str] = {
+    "motion": "motion",
+    "silent": "silent_db",
+    "clipped": "top_share",
+    "duplicate": "duplicate",
+}
+SWITCHES: Mapping[str, str] = {
+    "cut": "cuts",
+    "sound": "wants_sound",
+    "size": "size",
+    "rate": "rate",
+    "length": "length",
+}
+
+
+def thresholds(clip: Clip, profile: Profile) -> Thresholds | None:
+    """Return the thresholds for checks of a clip; None where its checks are off."""
+    if clip.get("checks.all") is False:
+        return None
+    values: dict[str, Any] = {}
+    for fields, read in ((SECONDS, _seconds), (NUMBERS, float), (SWITCHES, bool)):
+        for name, field in fields.items():
+            value = clip.get(f"checks.{name}", True)
+            value = profile.checks.get(name, True) if value is True else value
+            if value is not True:
+                values[field] = None if value is False and fields is not SWITCHES else read(value)
+    return Thresholds(**values)
+
+
+def _seconds(text: str) -> float:
+    return float(str(text).removesuffix("s"))
+
+
+def without_ignored(project: Project, problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems without the warnings and advice that the film, a scene or a clip ignores.
+
+    A problem of several clips is left out where all of them ignore it, one of the film where all of its clips do.
+    """
+    of_film = project.settings.get("ignore")
+    by_film = frozenset((of_film.value or ()) if of_film else ())
+    by_name: dict[str, list[Clip]] = {}  # a clip by its path, those of a scene by its id
+    for clip in project.clips:
+        by_name.setdefault(clip.path, []).append(clip)
+        by_name.setdefault(clip.scene, []).append(clip)
+
+    def is_ignored(problem: Problem) -> bool:
+        if problem.level == "error" or not problem.code:
+            return False
+        if problem.code in by_film:
+            return True
+        about = [clip for name in problem.of for clip in by_name.get(name, ())] if problem.of else project.clips
+        return bool(about) and all(ignores(clip, problem.code) for clip in about)
+
+    return [problem for problem in problems if not is_ignored(problem)]
+
+
+def ignores(clip: Clip, code: str) -> bool:
+    """Return whether a clip, its scene or its film ignores a rule."""
+    return code in (clip.get("ignore") or ())
+
+
+AUTO = "auto"
+
+
+def weights_of(project: Project) -> dict[str, str]:
+    """Return role → precision: the film's, else the result of `auto`, else the profile's first choice."""
+    profile: Profile = project.profile
+    chosen: Mapping[str, str] = project.choices.get("weights", {})
+    weights = {}
+    for role, model in profile.models.items():
+        requested = requested_precision(project, role)
+        recorded = chosen.get(role, "")
+        precision = (
+            model.precision(requested) if requested else recorded if recorded in model.weights else model.order[0]
+        )
+        if precision is None:
+            span, known = project.settings["weights"].span, ", ".join(model.order)
+            raise LtxflowError(problem("L082", span, precision=requested, role=role, profile=profile.name, known=known))
+        weights[role] = precision
+    return weights
+
+
+def requested_precision(project: Project, role: str) -> str:
+    """Return the precision that the film requests for a role; "" for `auto`.
+
+    One precision for all applies to every role with a choice of precisions; to a role whose files differ otherwise (two
+    LoRAs) only if it has that one.
+    """
+    written: Any = project.settings["weights"].value
+    profile: Profile = project.profile
+    if not isinstance(written, Mapping):
+        is_choice = role in profile.default_weights or str(written) in profile.models[role].weights
+        return "" if written == AUTO or not is_choice else str(written)
+    entry = written.get(role, AUTO)
+    precision = entry.get("precision", AUTO) if isinstance(entry, Mapping) else entry
+    return "" if precision == AUTO else str(precision)
+
+
+def pins_of(project: Project) -> dict[str, str]:
+    """Return model role → sha256 of its file, where the film pins one."""
+    written: Any = project.settings["weights"].value
+    if not isinstance(written, Mapping):
+        return {}
+    pinned = {role: entry for role, entry in written.items() if isinstance(entry, Mapping) and "sha256" in entry}
+    return {role: str(entry["sha256"]) for role, entry in pinned.items()}
+
+
+def undecided(project: Project) -> dict[str, tuple[str, ...]]:
+    """Return model role → its precisions in order, for the roles whose `auto` is not decided yet."""
+    profile: Profile = project.profile
+    chosen: Mapping[str, str] = project.choices.get("weights", {})
+    return {
+        role: model.order
+        for role, model in profile.models.items()
+        if len(model.weights) > 1 and not requested_precision(project, role) and chosen.get(role) not in model.weights
+    }
 
 
 class Layers:

@@ -2,6 +2,8 @@
 
 Every path in them is relative to the project folder, whichever file it is in. The schema checks each unit separately: a
 unit is project.yaml, or a file with one scene, with its includes.
+
+The outline for completion (scenes, clips, tags, references) tolerates errors: a project that is being edited has some.
 """
 
 from __future__ import annotations
@@ -18,10 +20,81 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.documents import yaml
-from ltxflow.documents.document import Document, Include, KeyPath
+from ltxflow.documents.document import Document, Include, KeyPath, contained, nearby, shown, workspace_of
 from ltxflow.documents.fast_schema import fits
-from ltxflow.documents.paths import contained, nearby, shown
 from ltxflow.documents.schema import check
+
+
+@dataclass
+class Outline:
+    """Scene id → ids of its clips, in film order; all tags; the names under `references:`."""
+
+    scenes: dict[str, list[str]] = field(default_factory=dict)
+    tags: set[str] = field(default_factory=set)
+    references: list[str] = field(default_factory=list)
+
+    @property
+    def clips(self) -> list[str]:
+        return [f"{scene}/{clip}" for scene, clips in self.scenes.items() for clip in clips]
+
+
+def outline(file: Path) -> Outline:
+    """Return the names in project.yaml and its scene files, as far as they can be read."""
+    found = Outline()
+    film = _mapping(_read(file))
+    found.references = [name for name in _mapping(_opened(film.get("references"), file.parent)) if name]
+    for scene in _scenes(_opened(film.get("scenes"), file.parent), file.parent):
+        found.tags |= _tags(scene)
+        clips = found.scenes.setdefault(str(scene.get("id", "")), [])
+        for each in _list(_opened(scene.get("clips"), file.parent)):
+            clip = _mapping(_opened(each, file.parent))
+            found.tags |= _tags(clip)
+            clips += [str(clip["id"])] if "id" in clip else []
+    found.scenes.pop("", None)
+    return found
+
+
+def _scenes(written: Any, folder: Path) -> Iterator[Mapping[str, Any]]:
+    for scene in _list(written):
+        if isinstance(scene, str):
+            for file in _named(scene, folder):
+                yield _mapping(_read(file))
+        else:
+            yield _mapping(_opened(scene, folder))
+
+
+def _named(name: str, folder: Path) -> list[Path]:
+    """Return the files of a name or a pattern under `scenes:`, if they belong to the project."""
+    path = folder / name
+    inside = contained(str(Path(name).parent), folder, workspace_of(folder), None)[0]
+    return sorted(path.parent.glob(path.name)) if inside else []
+
+
+def _opened(value: Any, folder: Path) -> Any:
+    """Return the content of an include, any other value unchanged."""
+    if not isinstance(value, Include):
+        return value
+    file = contained(value.path, folder, workspace_of(folder), None)[0]
+    return _read(file) if file else None
+
+
+def _read(file: Path) -> Any:
+    with suppress(LtxflowError):
+        return yaml.read(file, str(file), includes=True, problems=[]).data
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _tags(part: Mapping[str, Any]) -> set[str]:
+    return {tag for tag in _list(part.get("tags")) if isinstance(tag, str)}
+
 
 MAX_INCLUDES = 20_000  # in one film: files that include two files twice, and so on, would exhaust memory
 GLOB = "*?["
@@ -66,7 +139,7 @@ def read_sources(file: Path, roots: ProjectRoots) -> Sources:
     sources = Sources(Document("", None, 0))
     reader = _Reader(roots, sources)
     document = sources.document = reader.read(file, shown(file))
-    scenes = _scenes(document)
+    scenes = _scenes_of_sources(document)
     sources.head = _head(document.data, scenes)
     units: list[tuple[int, list[Document]]] = []
     failures: list[Problem] = []
@@ -129,7 +202,7 @@ class FilmOutline:
         sources = self._reader.sources
         document = sources.document
         sources.numbers = tuple(sorted(numbers))
-        data = _scenes(document)
+        data = _scenes_of_sources(document)
         parts: list[Document | int] = []
         for place in (self._places[number] for number in sources.numbers):
             if isinstance(place, int):
@@ -157,7 +230,7 @@ def read_outline(file: Path, roots: ProjectRoots) -> FilmOutline | None:
     sources = Sources(Document("", None, 0))
     reader = _Reader(roots, sources)
     document = sources.document = reader.read(file, shown(file))
-    scenes = _scenes(document)
+    scenes = _scenes_of_sources(document)
     sources.head = _head(document.data, scenes)
     places: list[Path | int] = []
     failures: list[Problem] = []
@@ -172,7 +245,7 @@ def read_outline(file: Path, roots: ProjectRoots) -> FilmOutline | None:
     return FilmOutline(sources.head, written, reader, places)
 
 
-def _scenes(document: Document) -> list[Any]:
+def _scenes_of_sources(document: Document) -> list[Any]:
     scenes = document.data.get("scenes") if isinstance(document.data, dict) else None
     return scenes if isinstance(scenes, list) else []
 

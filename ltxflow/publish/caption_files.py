@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
-from ltxflow.core.regular import read_bytes
 from ltxflow.core.timing import narration_start
+from ltxflow.core.workspace import read_bytes
 from ltxflow.media.mux import Caption
 from ltxflow.project.model import Project, Scene
 from ltxflow.publish.captions import (

@@ -14,15 +14,14 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.events import Event, FilePublished
-from ltxflow.core.regular import read_json
 from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut
-from ltxflow.media.frames import draw_poster
+from ltxflow.core.workspace import read_json
+from ltxflow.media.image import draw_poster
 from ltxflow.project.model import Project
 from ltxflow.publish.caption_files import FOLDER as CAPTIONS
 from ltxflow.publish.caption_files import SRT, caption_files, corrected, read_captions, with_captions
-from ltxflow.publish.placements import disclosure
-from ltxflow.publish.timeline import DISCLOSURE, TIMELINE, ClipPlacement, broken, timeline
+from ltxflow.publish.timeline import DISCLOSURE, TIMELINE, ClipPlacement, broken, disclosure, timeline
 from ltxflow.store.blobs import BlobStore
 from ltxflow.store.published import (
     Published,

@@ -11,10 +11,9 @@ from typing import Any, Literal
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_there
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.regular import read_json
-from ltxflow.core.workspace import ASIDE
+from ltxflow.core.workspace import ASIDE, read_json
 from ltxflow.lock.model import made_of
-from ltxflow.media.frames import draw_poster, undecodable
+from ltxflow.media.image import draw_poster, undecodable
 from ltxflow.publish.publish import may_be_reworded
 from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session

@@ -13,8 +13,7 @@ from typing import TypeVar
 from ltxflow.core import git
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, hint_for, problem
-from ltxflow.core.regular import read_bytes
-from ltxflow.core.workspace import OWN
+from ltxflow.core.workspace import OWN, read_bytes
 from ltxflow.plan.evaluate import Lookup, Status
 from ltxflow.session.session import LOCK, Session
 from ltxflow.store.leases import RegisteredFilm, film_of, gc_shared, lease, remember_film

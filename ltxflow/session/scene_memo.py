@@ -19,10 +19,9 @@ from typing import Any
 
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.core.regular import read_bytes, read_json
 from ltxflow.core.timing import clip_file_name
-from ltxflow.core.workspace import OWN
-from ltxflow.documents.paths import find_project, workspace_of
+from ltxflow.core.workspace import OWN, read_bytes, read_json
+from ltxflow.documents.document import find_project, workspace_of
 from ltxflow.media.speech import MISSING
 from ltxflow.plan.plan import Change, Mode, Plan, PlanOptions, SceneRow
 from ltxflow.project.config import read_config

@@ -16,11 +16,10 @@ from typing import Any, Self
 from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
-from ltxflow.core.regular import read_json
 from ltxflow.core.timing import clip_file_name
-from ltxflow.core.workspace import OWN, check_own, check_writes
-from ltxflow.documents.paths import confine_project, find_project, shown
-from ltxflow.lock.file import LockFile, merge_problems
+from ltxflow.core.workspace import OWN, check_own, check_writes, read_json
+from ltxflow.documents.document import confine_project, find_project, shown
+from ltxflow.lock.merge import LockFile, merge_problems
 from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
 from ltxflow.media.bidi import needs_shaping
 from ltxflow.media.probe import probe_mp4
@@ -37,9 +36,8 @@ from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store.memo import Memory, memory_of
-from ltxflow.store.published import Published, found, not_ours, read_published
+from ltxflow.store.published import SPEEDS, Published, found, not_ours, read_published
 from ltxflow.store.snapshot import code_id
-from ltxflow.store.speeds import SPEEDS
 from ltxflow.store.store import LazyMapping, Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Span, problem
-from ltxflow.media.codecs import media_libraries
 from ltxflow.media.mix import Bed, MixedVoice, Sound, mix
 from ltxflow.media.mux import Caption, Chapter, join_film
 from ltxflow.media.probe import probe_mp4
+from ltxflow.media.video import media_libraries
 from ltxflow.project.model import Project
 from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
 

@@ -81,7 +81,7 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Decode the frame in a thread and save it as PNG."""
     import asyncio  # late: a plan runs nothing
 
-    from ltxflow.media.frames import save_frame  # late: a plan needs actions, but no PyAV
+    from ltxflow.media.image import save_frame  # late: a plan needs actions, but no PyAV
 
     spec: FrameSpec = node.spec
     file = job.folder / "image.png"

@@ -65,7 +65,7 @@ def where(node: Node, name: str) -> Span | None:
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Speak the line as a canonical wav, with the times of its words where the engine gives them."""
-    from ltxflow.media import voice  # late: a plan needs actions, but no numpy
+    from ltxflow.media import mix  # late: a plan needs actions, but no numpy
 
     spec: LineSpec = node.spec
     body = action.body
@@ -73,7 +73,7 @@ async def run(node: Node, action: Action, job: ActionContext) -> None:
     recording = await speak(spec.speech.engine, wanted, job.folder, os.environ)
     file, words = job.folder / "speech.wav", job.folder / "words.json"
     try:
-        facts = await asyncio.to_thread(voice.canonical, recording.file, file)
+        facts = await asyncio.to_thread(mix.canonical, recording.file, file)
     except LtxflowError as error:
         (found, *_) = error.problems
         engine, text = spec.speech.engine.name, one_line(wanted.text, 60)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.digest import Action, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Span, problem
-from ltxflow.core.regular import read_json
 from ltxflow.core.target import Target
+from ltxflow.core.workspace import read_json
 from ltxflow.project.model import Project
 from ltxflow.project.speech import Speech, keyed_whole
 from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
 
 if TYPE_CHECKING:
-    from ltxflow.media.voice import Joined, PlacedVoice
+    from ltxflow.media.mix import Joined, PlacedVoice
 
 KIND, VERSION, POOL, SOURCE = "narration", "1", "cpu", "speech"
 CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
@@ -75,12 +75,12 @@ def where(node: Node, name: str) -> Span | None:
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
     """Join the lines in a thread; the output `timing` has the place of each line, word and silence."""
-    from ltxflow.media import voice  # late: a plan needs actions, but no numpy
+    from ltxflow.media import mix  # late: a plan needs actions, but no numpy
 
     speech: Speech = node.spec.speech
     file, timing = job.folder / "speech.wav", job.folder / "timing.json"
-    pieces = [voice.VoicePiece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
-    joined = await asyncio.to_thread(voice.join, pieces, file, trim=speech.trim)
+    pieces = [mix.VoicePiece(job.inputs[f"speech.{index}"], line.pause_s) for index, line in enumerate(speech.lines)]
+    joined = await asyncio.to_thread(mix.join, pieces, file, trim=speech.trim)
     words = [job.inputs[f"words.{index}"] for index in range(len(pieces))]
     timing.write_text(json.dumps(_timing(joined, words)) + "\n", "utf-8")
     job.out |= {"speech": file, "timing": timing}

@@ -11,7 +11,7 @@ from ltxflow.core.digest import Action, Digest, Output
 from ltxflow.core.errors import Span
 from ltxflow.media.bidi import SHAPING, needs_shaping
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.segment import EncodeSettings, Overlay, Segment, cut_part
+from ltxflow.media.slate import EncodeSettings, Overlay, Segment, cut_part
 from ltxflow.media.subtitles import draw_caption
 from ltxflow.project.model import Project
 from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs

@@ -16,7 +16,7 @@ from ltxflow.media.speech import PictureRequest, draw
 from ltxflow.models.geometry import geometry
 from ltxflow.models.profile import Profile
 from ltxflow.project.model import Project, Still
-from ltxflow.project.weights import pins_of, weights_of
+from ltxflow.project.settings import pins_of, weights_of
 from ltxflow.steps import USUAL, ActionContext, Asset, Expected, Node, ResolvedInputs, model_named
 from ltxflow.workflow.render import render
 from ltxflow.workflow.template import Template

@@ -18,7 +18,7 @@ from typing import Literal
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_file
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.regular import read_bytes
+from ltxflow.core.workspace import read_bytes
 from ltxflow.store.blobs import BlobStore
 from ltxflow.store.store import Store
 from ltxflow.store.traces import TRACE_BYTES, Trace, read_trace, trace_folders, trace_keys, trace_path

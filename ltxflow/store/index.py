@@ -13,7 +13,7 @@ import diskcache
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.regular import read_bytes
+from ltxflow.core.workspace import read_bytes
 
 T = TypeVar("T")
 Rows = Iterable[tuple[str, bytes]]

@@ -20,7 +20,7 @@ from typing import Any
 
 from ltxflow.core import files, process_lock
 from ltxflow.core.errors import FAILED, LtxflowError, problem
-from ltxflow.core.regular import parse_json, read_bytes
+from ltxflow.core.workspace import parse_json, read_bytes
 from ltxflow.store.blobs import is_digest
 
 FILM_FORMAT, RUN_FORMAT = "film/1", "run/1"

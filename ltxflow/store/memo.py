@@ -18,7 +18,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.regular import parse_json, read_bytes
+from ltxflow.core.workspace import parse_json, read_bytes
 
 FORMAT = "memory/1"
 MOST = 1 << 30  # bytes: ten times what a film of 10,000 clips keeps

@@ -1,8 +1,12 @@
-"""Record which files under the output folder are ours, by digest, so that foreign ones are never touched."""
+"""Record which files under the output folder are ours, by digest, and how fast each server is, for estimates.
+
+Files that are not recorded here, in a trace or in the lock are foreign and never touched.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +16,7 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, hint_for, problem
-from ltxflow.core.regular import RECORD_BYTES, is_damage, read_json
+from ltxflow.core.workspace import RECORD_BYTES, is_damage, read_json
 from ltxflow.store.blobs import is_digest
 
 PUBLISHED_FORMAT = "published/1"
@@ -191,3 +195,49 @@ def _check_path(path: str) -> str:
     if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path:
         raise ValueError(f'"{path}" leads out of the output folder')
     return path
+
+
+MEMORY = 20  # renders that count, so that a new driver or card shows soon
+
+SPEEDS = "speeds.json"  # in the store's folder
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per pixel × frame × step as `rate`, over `count` renders; `spread` is their mean relative deviation."""
+
+    rate: float
+    count: int
+    spread: float = 0.0
+
+    def after(self, seconds: float, work: float) -> Speed:
+        """Return the speed with one more render counted, of `seconds` for `work` units."""
+        new = seconds / work
+        weight = 1 / min(self.count + 1, MEMORY)
+        rate = self.rate + (new - self.rate) * weight
+        off = abs(new - self.rate) / self.rate if self.rate else 0.0
+        return Speed(rate, self.count + 1, self.spread + (off - self.spread) * weight)
+
+
+def read_speeds(root: Path) -> dict[str, Speed]:
+    """Return server name → Speed of a store, empty without a readable record."""
+    try:
+        data = read_json(root / SPEEDS)
+        found = {
+            str(name): Speed(float(s["rate"]), int(s["count"]), float(s["spread"]))
+            for name, s in data.items()
+            if isinstance(s, dict)
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return {}
+    return {name: speed for name, speed in found.items() if speed.rate > 0 and math.isfinite(speed.rate)}
+
+
+def write_speeds(root: Path, speeds: Mapping[str, Speed]) -> None:
+    """Write the speeds of servers to a store, not durably."""
+    data = {
+        name: {"rate": s.rate, "count": s.count, "spread": round(s.spread, 4)} for name, s in sorted(speeds.items())
+    }
+    files.make_dir(root)
+    files.make_room(root / SPEEDS)
+    files.write_atomic(root / SPEEDS, json.dumps(data, indent=1) + "\n", fsync=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow import __version__
-from ltxflow.core.regular import open_regular, parse_json, read_bytes
+from ltxflow.core.workspace import open_regular, parse_json, read_bytes
 
 FORMAT = "snapshot/3"
 KEPT = 8  # answers: a few commands, a few ways to ask each

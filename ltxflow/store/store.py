@@ -16,8 +16,7 @@ from ltxflow import messages
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.regular import parse_json, read_bytes
-from ltxflow.core.workspace import exempt_writes
+from ltxflow.core.workspace import exempt_writes, parse_json, read_bytes
 from ltxflow.media.probe import probe_mp4
 from ltxflow.store.blobs import BlobStore, is_digest
 from ltxflow.store.memo import Memory

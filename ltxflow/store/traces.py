@@ -16,7 +16,7 @@ from typing import Any
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, hint_for, problem
-from ltxflow.core.regular import is_damage, parse_json, read_bytes
+from ltxflow.core.workspace import is_damage, parse_json, read_bytes
 from ltxflow.store.blobs import is_digest
 
 TRACE_FORMAT = "trace/1"

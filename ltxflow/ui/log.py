@@ -6,8 +6,7 @@ from typing import Protocol
 
 from ltxflow.core.events import ActionFinished, ActionStarted, ActionWaiting, Event, Notice, RunStarted
 from ltxflow.core.target import Target
-from ltxflow.ui.json_lines import print_event
-from ltxflow.ui.terminal import Console, clean, count, duration
+from ltxflow.ui.terminal import Console, clean, count, duration, print_event
 
 
 class EventWatcher(Protocol):

@@ -11,16 +11,14 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.core.target import Target
 from ltxflow.media.speech import MISSING, one_line
-from ltxflow.plan.choices import assumed
+from ltxflow.plan.choices import assumed, upgrades
 from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.lengths import PendingLine
 from ltxflow.plan.plan import Change, Kind, Plan
 from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
 from ltxflow.plan.review import plain
-from ltxflow.plan.upgrades import upgrades
-from ltxflow.session.revision import RemainingWork
-from ltxflow.session.what_if import WhatIf
+from ltxflow.session.revision import RemainingWork, WhatIf
 from ltxflow.ui.terminal import Console, clean, count, counted, duration
 
 MARKS: dict[Kind, tuple[str, str]] = {

@@ -1,6 +1,8 @@
 """Write to a terminal or a log: colours, line breaks, columns, problems with their source lines.
 
 Also fills the storyboard page (report.html), which holds its data and opens from a folder.
+
+JSON output: one versioned envelope per command; a build prints its events before it, one per line.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ltxflow import __version__
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.regular import open_regular
+from ltxflow.core.workspace import open_regular
 
 if TYPE_CHECKING:
+    from ltxflow.core.events import Event
     from ltxflow.store.snapshot import InputManifest
 
 
@@ -282,3 +286,50 @@ def report_page(data: Mapping[str, Any]) -> str:
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     before, _, after = PAGE.read_text("utf-8").partition(PLACE)
     return f"{before}{text}{after}"
+
+
+ENVELOPE_SCHEMA = "ltxflow.envelope/1"
+EVENT_SCHEMA = "ltxflow.event/1"
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """Return a problem as it appears in an envelope."""
+    span = problem.span
+    place = {"file": span.file, "line": span.line, "col": span.col} if span else None
+    return {
+        "level": problem.level,
+        "code": problem.code,
+        "message": problem.message,
+        "where": place,
+        "hint": problem.hint,
+    }
+
+
+def envelope(command: str, data: Any, exit_code: int, problems: Iterable[Problem] = ()) -> dict[str, Any]:
+    """Return the document that ends the output of every command."""
+    return {
+        "schema": ENVELOPE_SCHEMA,
+        "command": command,
+        "version": __version__,
+        "ok": exit_code in (0, 5),
+        "exit_code": exit_code,
+        "data": data,
+        "problems": [problem_json(problem) for problem in problems],
+    }
+
+
+def print_envelope(
+    command: str, data: Any, exit_code: int, problems: Iterable[Problem] = (), out: TextIO | None = None
+) -> int:
+    """Print the result of a command as its last line, and return the exit code."""
+    put(_line(envelope(command, data, exit_code, problems)), out or sys.stdout)
+    return exit_code
+
+
+def print_event(event: Event, out: TextIO | None = None) -> None:
+    """Print an event as one line and flush it, so that another process can follow the build."""
+    put(_line({"schema": EVENT_SCHEMA, **event.as_json()}), out or sys.stdout)
+
+
+def _line(data: dict[str, Any]) -> str:
+    return json.dumps(data)  # ASCII: valid in any encoding, and free of control characters

@@ -12,8 +12,8 @@ from ltxflow.comfy.graph import Graph
 from ltxflow.comfy.signatures import Signatures, as_link
 from ltxflow.core.digest import parse_json
 from ltxflow.core.errors import LtxflowError, Span, problem
-from ltxflow.workflow.document import line_finder
 from ltxflow.workflow.editor import ConvertedWorkflow, export, is_editor
+from ltxflow.workflow.widgets import line_finder
 
 MAX_CHARACTERS = 8 << 20  # the largest official workflow has 600,000
 

@@ -23,11 +23,11 @@ from typing import Any
 from ltxflow.comfy.graph import Graph
 from ltxflow.comfy.signatures import MATCH, Input, Signature, Signatures
 from ltxflow.core.errors import problem
-from ltxflow.workflow.document import (
+from ltxflow.workflow.widgets import (
     BYPASSED,
     GETS,
     INPUTS,
-    MAX_DEPTH,
+    MAX_SUBGRAPH_DEPTH,
     MUTED,
     PRIMITIVE,
     EditorNode,
@@ -36,9 +36,10 @@ from ltxflow.workflow.document import (
     Slot,
     WorkflowDocument,
     as_id,
+    assign,
+    is_widget,
     read_document,
 )
-from ltxflow.workflow.widgets import assign, is_widget
 
 MAX_NODES = 20_000  # after subgraphs are replaced by their nodes; the largest official workflow has 400
 BROADCAST = re.compile(r"(Anything|Seed|Prompts) Everywhere.*")  # their links are drawn at export, not saved
@@ -164,8 +165,8 @@ class _Export:
             if above.level is level:
                 self.document.refuse(problem("T025.recursive", name=level.name or node.type), node)
             above = above.within
-        if len(place.path) >= MAX_DEPTH:
-            self.document.refuse(problem("T025.too-deep", most=MAX_DEPTH), node)
+        if len(place.path) >= MAX_SUBGRAPH_DEPTH:
+            self.document.refuse(problem("T025.too-deep", most=MAX_SUBGRAPH_DEPTH), node)
         child = _Place(level, (*place.path, node.id), place, node)
         place.children[node.id] = child
         self.face(child)
@@ -229,7 +230,7 @@ class _Export:
                 continue
             inner = self.document.subgraphs.get(node.type)
             if inner is not None:
-                if self.leads_to_widget(inner, slot.name, MAX_DEPTH):
+                if self.leads_to_widget(inner, slot.name, MAX_SUBGRAPH_DEPTH):
                     return node.id, slot.name
             elif slot.widget or self.names_widget(node, slot.name):
                 return node.id, slot.widget or slot.name

@@ -10,13 +10,13 @@ from typing import Any
 
 from ltxflow.comfy.signatures import Signatures, versions
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
-from ltxflow.documents.paths import shown
-from ltxflow.media.frames import embedded_workflow, is_media
+from ltxflow.documents.document import shown
+from ltxflow.media.image import embedded_workflow, is_media
 from ltxflow.workflow.api_format import MAX_CHARACTERS, Workflow, read_workflow
 from ltxflow.workflow.editor import ConvertedWorkflow
-from ltxflow.workflow.imported import ImportedWorkflow
 from ltxflow.workflow.importer import recognise
-from ltxflow.workflow.repair import SAVES
+from ltxflow.workflow.sizing import SAVES
+from ltxflow.workflow.template import ImportedWorkflow
 from ltxflow.workflow.wiring import Wiring
 
 ObjectInfo = Mapping[str, Any]  # the answer of GET /object_info

@@ -20,7 +20,7 @@ from ltxflow import __version__
 from ltxflow.cli.commands import check as check_verb
 from ltxflow.cli.main import main
 from ltxflow.cli.table import COMMANDS
-from ltxflow.ui.json_lines import ENVELOPE_SCHEMA
+from ltxflow.ui.terminal import ENVELOPE_SCHEMA
 
 ALONE = ["init", "check", "plan", "build", "explain", "show", "status", "graph", "clean", "trust", "rules", "schema"]
 ESC = "\x1b"

@@ -27,9 +27,9 @@ from fakes.misbehave import HOSTILE_NAMES
 
 from ltxflow.comfy.client import Client, probe, prompt_id_for
 from ltxflow.comfy.discovery import Server, ServerAddress
-from ltxflow.comfy.frames import Failed, Finished, NodeDone, NodeRunning, Progress, Started
 from ltxflow.comfy.progress import follow
 from ltxflow.comfy.replies import JobState, is_oom
+from ltxflow.comfy.websocket import Failed, Finished, NodeDone, NodeRunning, Progress, Started
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 
 # Ids

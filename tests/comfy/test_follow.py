@@ -15,8 +15,8 @@ from fakes.clients import (
 from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.frames import Finished, Progress
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.websocket import Finished, Progress
 
 
 def test_a_finish_on_the_socket_is_enough_to_look_at_once(server: FakeComfy) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.comfy import frames, replies, untrusted
+from ltxflow.comfy import replies, websocket
 from ltxflow.core.errors import LtxflowError
 
 ID = "ce96a76d-ce0f-494e-8276-79123c236e68"
@@ -75,17 +75,17 @@ def failed(message: str = "boom\n", kind: str = "RuntimeError") -> dict[str, Any
 
 def test_text_loses_escapes_control_and_bidi_characters() -> None:
     nasty = "a\x1b[31mb\x1b[0m\x1b]0;title\x07c\x00\x07\u202ed\ud800e\x9b2Jf\n  g\u2028h"
-    assert untrusted.clean(nasty) == "abcdef g h"
+    assert replies.clean(nasty) == "abcdef g h"
 
 
 def test_text_is_cut_to_its_limit_and_shows_it() -> None:
-    assert untrusted.clean("x" * 900, 10) == "x" * 9 + "…"
-    assert untrusted.clean("short", 10) == "short"
+    assert replies.clean("x" * 900, 10) == "x" * 9 + "…"
+    assert replies.clean("short", 10) == "short"
 
 
 @given(st.text(), st.integers(1, 40))
 def test_text_is_always_one_printable_line_within_its_limit(text: str, limit: int) -> None:
-    shown = untrusted.clean(text, limit)
+    shown = replies.clean(text, limit)
     assert len(shown) <= limit
     assert "\n" not in shown
     assert "\x1b" not in shown
@@ -247,7 +247,7 @@ def test_hostile_names_are_refused_and_listed(filename: Any, subfolder: Any) -> 
     assert state is not None
     assert state.outputs == ()
     assert len(state.refused) == 1
-    assert untrusted.clean(state.refused[0]) == state.refused[0]
+    assert replies.clean(state.refused[0]) == state.refused[0]
 
 
 def test_a_windows_servers_subfolder_is_accepted_as_it_is() -> None:
@@ -406,17 +406,17 @@ def test_only_what_may_pass_is_transient() -> None:
 # Frames
 
 
-def frame(kind: str, **data: Any) -> tuple[frames.Progress, ...]:
-    return frames.parse_frame(json.dumps({"type": kind, "data": {"prompt_id": ID, **data}}))
+def frame(kind: str, **data: Any) -> tuple[websocket.Progress, ...]:
+    return websocket.parse_frame(json.dumps({"type": kind, "data": {"prompt_id": ID, **data}}))
 
 
 def test_a_prompts_frames_become_its_progress() -> None:
-    assert frame("execution_start") == (frames.Started(ID),)
-    assert frame("execution_cached", nodes=["1"]) == (frames.NodeDone(ID, "1", is_cached=True),)
-    assert frame("executing", node="55") == (frames.NodeRunning(ID, "55"),)
-    assert frame("progress", node="55", value=3, max=8) == (frames.NodeProgress(ID, "55", 3.0, 8.0),)
-    assert frame("executed", node="89", output={}) == (frames.NodeDone(ID, "89"),)
-    assert frame("executing", node=None) == (frames.Finished(ID),)
+    assert frame("execution_start") == (websocket.Started(ID),)
+    assert frame("execution_cached", nodes=["1"]) == (websocket.NodeDone(ID, "1", is_cached=True),)
+    assert frame("executing", node="55") == (websocket.NodeRunning(ID, "55"),)
+    assert frame("progress", node="55", value=3, max=8) == (websocket.NodeProgress(ID, "55", 3.0, 8.0),)
+    assert frame("executed", node="89", output={}) == (websocket.NodeDone(ID, "89"),)
+    assert frame("executing", node=None) == (websocket.Finished(ID),)
 
 
 def test_the_cumulative_frame_has_finished_nodes_and_the_progress_of_the_running_one() -> None:
@@ -424,7 +424,10 @@ def test_the_cumulative_frame_has_finished_nodes_and_the_progress_of_the_running
         "1": {"state": "finished", "value": 1, "max": 1},
         "2": {"state": "running", "value": 0.5, "max": 1},
     }
-    assert frame("progress_state", nodes=nodes) == (frames.NodeDone(ID, "1"), frames.NodeProgress(ID, "2", 0.5, 1.0))
+    assert frame("progress_state", nodes=nodes) == (
+        websocket.NodeDone(ID, "1"),
+        websocket.NodeProgress(ID, "2", 0.5, 1.0),
+    )
 
 
 def test_success_is_not_yet_finished_for_history_may_be_late() -> None:
@@ -433,14 +436,14 @@ def test_success_is_not_yet_finished_for_history_may_be_late() -> None:
 
 def test_errors_and_interruptions_are_failures() -> None:
     (event,) = frame("execution_error", exception_type="X", exception_message="no\x1b[0m", node_id="5")
-    assert event == frames.Failed(ID, replies.ServerError("X", "no", "5"))
+    assert event == websocket.Failed(ID, replies.ServerError("X", "no", "5"))
     (event,) = frame("execution_interrupted", node_id="5", node_type="K")
-    assert event == frames.Failed(ID, replies.ServerError("", "interrupted", "5", "K"))
+    assert event == websocket.Failed(ID, replies.ServerError("", "interrupted", "5", "K"))
 
 
 def test_the_length_of_the_queue_needs_no_prompt() -> None:
     text = '{"type":"status","data":{"status":{"exec_info":{"queue_remaining":2}},"sid":"X"}}'
-    assert frames.parse_frame(text) == (frames.QueueChanged(2),)
+    assert websocket.parse_frame(text) == (websocket.QueueChanged(2),)
 
 
 @pytest.mark.parametrize(
@@ -458,7 +461,7 @@ def test_the_length_of_the_queue_needs_no_prompt() -> None:
     ],
 )
 def test_frames_that_make_no_sense_say_nothing(text: str | bytes) -> None:
-    assert frames.parse_frame(text) == ()
+    assert websocket.parse_frame(text) == ()
 
 
 # Whatever comes
@@ -480,8 +483,8 @@ def test_no_reply_raises_anything_but_our_error(body: Any) -> None:
         lambda b: replies.parse_history(ID, {ID: b}),
         lambda b: replies.parse_job(ID, b),
         lambda b: replies.parse_job(ID, {"id": ID, "status": "failed", "outputs": b, "execution_status": b}),
-        lambda b: frames.parse_frame(json.dumps(b)),
-        lambda b: frames.parse_frame(json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": b}})),
+        lambda b: websocket.parse_frame(json.dumps(b)),
+        lambda b: websocket.parse_frame(json.dumps({"type": "progress_state", "data": {"prompt_id": ID, "nodes": b}})),
     ):
         with suppress(LtxflowError):
             parse(body)

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltxflow.comfy.frames import NodeDone, NodeProgress, NodeRunning, Progress, Started
 from ltxflow.comfy.progress import LOAD, SAMPLING, Tracker
+from ltxflow.comfy.websocket import NodeDone, NodeProgress, NodeRunning, Progress, Started
 
 P = "a prompt"
 # 1 loads ─→ 2 text ─→ 3 stage 1 ─→ 4 twice the size ─→ 5 stage 2 ─→ 6 decode ─→ 7 save

@@ -27,9 +27,9 @@ from fakes.comfyui import FakeComfy
 from ltxflow import __version__
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.frames import Finished, Progress
 from ltxflow.comfy.progress import follow
 from ltxflow.comfy.replies import OutputFile
+from ltxflow.comfy.websocket import Finished, Progress
 from ltxflow.core.errors import UNREACHABLE, LtxflowError
 
 # Faults of HTTP

@@ -18,8 +18,8 @@ from fakes.comfyui import FakeComfy
 
 from ltxflow.comfy.client import Client, prompt_id_for
 from ltxflow.comfy.discovery import Server
-from ltxflow.comfy.frames import NodeDone, NodeRunning, Progress, QueueChanged
 from ltxflow.comfy.progress import follow
+from ltxflow.comfy.websocket import NodeDone, NodeRunning, Progress, QueueChanged
 
 
 def test_one_socket_serves_all_and_a_new_one_has_a_new_id(server: FakeComfy) -> None:

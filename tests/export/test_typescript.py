@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltxflow.core.files import data_dir
-from ltxflow.export.typescript import timeline_typescript, types, zod
+from ltxflow.export.remotion import timeline_typescript, types, zod
 
 SCHEMA = {
     "description": "A thing.",

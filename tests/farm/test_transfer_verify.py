@@ -14,7 +14,7 @@ from PIL import Image
 from ltxflow.core.errors import LtxflowError
 from ltxflow.farm import transfer
 from ltxflow.farm.transfer import BadFile, verify
-from ltxflow.media.metadata import strip_mp4
+from ltxflow.media.mux import strip_mp4
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps.clip.spec import ClipSpec
 

@@ -19,10 +19,10 @@ from harness.live import Live, new_id
 from harness.media import canned
 
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.frames import Finished, NodeRunning, Progress, Started
 from ltxflow.comfy.progress import follow
 from ltxflow.comfy.replies import JobState
 from ltxflow.comfy.signatures import Signatures
+from ltxflow.comfy.websocket import Finished, NodeRunning, Progress, Started
 from ltxflow.core.errors import LtxflowError
 from ltxflow.farm.transfer import with_nonce
 from ltxflow.media.audio import measure_sound

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.digest import Digest, Key
-from ltxflow.lock.file import LockConflict, LockFile, merge_problems
+from ltxflow.lock.merge import LockConflict, LockFile, merge_problems
 from ltxflow.lock.model import Lock, LockEntry, LockTake, read_lock, with_status, with_take, write_lock
 
 

@@ -14,8 +14,8 @@ from fakes import media
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.convert import convert_to_mp4
-from ltxflow.media.frames import decode_count
-from ltxflow.media.metadata import strip_mp4
+from ltxflow.media.image import decode_count
+from ltxflow.media.mux import strip_mp4
 from ltxflow.media.probe import probe_mp4
 
 FILM = media.one_colour((100, 160), 96, 64, 17)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.frames import decode_count, frame_at, last_frame
+from ltxflow.media.image import decode_count, frame_at, last_frame
 from ltxflow.media.probe import probe_mp4
 
 

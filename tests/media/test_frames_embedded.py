@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.frames import embedded_workflow, is_media
+from ltxflow.media.image import embedded_workflow, is_media
 
 GRAPH = {"1": {"class_type": "SaveVideo", "inputs": {"é": 1.5}}}
 

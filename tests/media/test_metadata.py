@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.frames import decode_count
-from ltxflow.media.metadata import strip_mp4
+from ltxflow.media.image import decode_count
 from ltxflow.media.mp4 import C2PA
+from ltxflow.media.mux import strip_mp4
 from ltxflow.media.probe import probe_mp4
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.frames import decode_count
+from ltxflow.media.image import decode_count
 from ltxflow.media.mix import Sound
 from ltxflow.media.mux import Caption, Chapter, join_film
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.segment import EncodeSettings, Segment, cut_part
-from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
+from ltxflow.media.slate import EncodeSettings, Segment, SlateSpec, cut_part, draw_slate, read_frame_number
 
 SPEC = SlateSpec(192, 128, 25, 60, "hook", "a", 1, "A vault.", "")
 CUTS = [(0, 30), (48, 12), (10, 1), (11, 2), (20, 40)]

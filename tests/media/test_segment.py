@@ -15,10 +15,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.frames import decode_count
+from ltxflow.media.image import decode_count
 from ltxflow.media.probe import probe_mp4
-from ltxflow.media.segment import EncodeSettings, Overlay, Segment, cut_part, dissolved
-from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
+from ltxflow.media.slate import (
+    EncodeSettings,
+    Overlay,
+    Segment,
+    SlateSpec,
+    cut_part,
+    dissolved,
+    draw_slate,
+    read_frame_number,
+)
 
 SPEC = SlateSpec(192, 128, 25, 60, "hook", "a", 1, "A vault.", "")
 LOOK = EncodeSettings(192, 128, 25, "veryfast", 18)

@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.frames import decode_count, frame_at
+from ltxflow.media.image import decode_count, frame_at
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.slate import SlateSpec, Surface, draw_card, draw_slate, read_frame_number, timecode
 from ltxflow.media.text_layout import can_shape

@@ -19,9 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.media.audio import measure_sound
-from ltxflow.media.streamed_wav import count_sounds
-from ltxflow.media.voice import Samples, read_voice
+from ltxflow.media.audio import count_sounds, measure_sound
+from ltxflow.media.mix import Samples, read_voice
 
 RATE = 24000
 

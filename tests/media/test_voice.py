@@ -13,7 +13,7 @@ from fakes.speech import tone
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.audio import measure_sound
-from ltxflow.media.voice import (
+from ltxflow.media.mix import (
     PlacedVoice,
     Samples,
     Voice,

@@ -8,8 +8,7 @@ import pytest
 
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.documents import yaml
-from ltxflow.documents.document import Document
-from ltxflow.documents.paths import shown
+from ltxflow.documents.document import Document, shown
 from ltxflow.models.load import load_profile, read_lineage, stamps_of, templates_folder
 from ltxflow.models.profile import Profile
 

@@ -10,7 +10,7 @@ import pytest
 from ltxflow.core.target import Target
 from ltxflow.plan.estimate import Estimate, estimate
 from ltxflow.steps import Node
-from ltxflow.store.speeds import Speed
+from ltxflow.store.published import Speed
 
 SPEEDS = {"fast": Speed(1.0, 12, 0.1), "slow": Speed(3.0, 4, 0.2), "gone": Speed(9.0, 1, 0.5)}
 

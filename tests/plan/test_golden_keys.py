@@ -15,8 +15,7 @@ from ltxflow.core.digest import Action, Digest, canonical, digest_json
 from ltxflow.core.target import Target
 from ltxflow.core.timing import seed_for
 from ltxflow.media import text_layout
-from ltxflow.media.segment import EncodeSettings, Segment
-from ltxflow.media.slate import SlateSpec
+from ltxflow.media.slate import EncodeSettings, Segment, SlateSpec
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.model import Image
 from ltxflow.steps import Node, part

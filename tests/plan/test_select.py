@@ -6,7 +6,7 @@ import pytest
 from fakes.kind import node
 
 from ltxflow.core.errors import LtxflowError
-from ltxflow.plan.select import select
+from ltxflow.plan.graph import select
 
 NODES = [node(name) for name in ("hook/a", "hook/b", "hook/b@2", "hook/long-shot", "outro/a", "b/a")]
 

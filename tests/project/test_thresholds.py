@@ -28,8 +28,7 @@ from ltxflow.media.findings import (
 )
 from ltxflow.models.load import load_profile
 from ltxflow.plan.review import Review
-from ltxflow.project.settings import GROUPS
-from ltxflow.project.thresholds import NUMBERS, SECONDS, SWITCHES, thresholds
+from ltxflow.project.settings import GROUPS, NUMBERS, SECONDS, SWITCHES, thresholds
 from ltxflow.steps import inspect
 from ltxflow.store.traces import Trace
 

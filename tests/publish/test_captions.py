@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ltxflow.media.mix import read_voice, silences
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, speak
-from ltxflow.media.voice import read_voice, silences
 from ltxflow.project.speech import Line, Speech, sentences, shown, spoken
 from ltxflow.publish.captions import (
     COLUMNS,

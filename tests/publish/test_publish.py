@@ -17,7 +17,7 @@ from harness.media import canned
 from PIL import Image
 
 from ltxflow.core.digest import digest_bytes
-from ltxflow.media.frames import draw_poster
+from ltxflow.media.image import draw_poster
 from ltxflow.media.slate import SlateSpec, draw_slate, read_frame_number
 from ltxflow.publish import publish as publishing
 from ltxflow.publish.timeline import broken

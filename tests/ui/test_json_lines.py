@@ -8,7 +8,7 @@ import json
 from ltxflow import __version__
 from ltxflow.core.errors import Problem, Span
 from ltxflow.core.events import ActionProgress
-from ltxflow.ui.json_lines import envelope, print_envelope, print_event
+from ltxflow.ui.terminal import envelope, print_envelope, print_event
 
 
 def test_the_envelope_shows_what_ran_and_how_it_went() -> None:

@@ -34,10 +34,9 @@ from hypothesis import strategies as st
 from ltxflow.comfy.graph import canonical_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.workflow.document import line_finder
 from ltxflow.workflow.editor import MAX_NODES, ConvertedWorkflow, export, is_editor
 from ltxflow.workflow.importer import recognise
-from ltxflow.workflow.widgets import assign
+from ltxflow.workflow.widgets import assign, line_finder
 
 OF_CORE = {name: graph for name, graph in SHAPES.items() if name != "classic"}
 WIDGETS = ("text", "noise_seed", "width", "height", "length", "cfg", "frame_rate", "fps", "strength", "frame_idx")

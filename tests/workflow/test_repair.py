@@ -8,7 +8,7 @@ import pytest
 from fakes.workflows import Graph, by_sound, classic, node, text_to_video
 
 from ltxflow.workflow.importer import recognise
-from ltxflow.workflow.repair import MP4, Repaired, repair
+from ltxflow.workflow.sizing import MP4, Repaired, repair
 
 
 def changes(repaired: Repaired) -> list[str]:

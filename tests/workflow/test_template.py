@@ -11,7 +11,7 @@ from fakes.contexts import LORAS, context
 
 from ltxflow.comfy.signatures import recorded_info
 from ltxflow.core.errors import LtxflowError, Problem
-from ltxflow.documents.paths import shown
+from ltxflow.documents.document import shown
 from ltxflow.models.load import load_profile
 from ltxflow.workflow.render import render, render_many
 from ltxflow.workflow.template import Template, read_template, read_templates, variables

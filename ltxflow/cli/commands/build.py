@@ -7,17 +7,10 @@ from functools import partial
 
 from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
 from ltxflow.build.pipeline import make_film
-from ltxflow.cli.options import (
-    add_build_options,
-    add_plan_options,
-    build_options,
-    plan_options,
-    waited_session,
-)
+from ltxflow.cli.options import add_build_options, add_plan_options, build_options, plan_options, waited_session
 from ltxflow.session.scene_memo import PlannedFilm
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.progress import print_result, watcher
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

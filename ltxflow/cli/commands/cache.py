@@ -19,7 +19,7 @@ from typing import Any
 
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.target import Target
-from ltxflow.documents.paths import find_project, shown
+from ltxflow.documents.document import find_project, shown
 from ltxflow.project.config import read_config
 from ltxflow.session.gc_roots import GcRoots, needs_of
 from ltxflow.store.gc import (
@@ -38,8 +38,7 @@ from ltxflow.store.gc import (
 from ltxflow.store.leases import RegisteredFilm, Run, films, forget_film, gc_exclusive, gc_shared, runs
 from ltxflow.store.published import read_published
 from ltxflow.store.store import Store, open_store
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, columns, count, size
+from ltxflow.ui.terminal import Console, columns, count, print_envelope, size
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}

@@ -15,13 +15,12 @@ from ltxflow.lock.model import moved
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.lint import lint
-from ltxflow.project.thresholds import without_ignored
+from ltxflow.project.settings import without_ignored
 from ltxflow.session.session import Session
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import header
-from ltxflow.ui.terminal import Console, count, duration
+from ltxflow.ui.terminal import Console, count, duration, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,7 @@ from ltxflow.publish.caption_files import FOLDER as CAPTIONS
 from ltxflow.publish.publish import POSTERS
 from ltxflow.session.session import hold
 from ltxflow.store.published import is_ours, without, write_published
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, count
+from ltxflow.ui.terminal import Console, count, print_envelope
 
 KINDS = ("narration", "poster", "captions")  # of files that go with scenes and clips
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 SCRIPTS = {
     "bash": """\

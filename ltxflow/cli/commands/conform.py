@@ -9,9 +9,8 @@ from pathlib import Path
 from ltxflow.cli.options import count_of, waited_session
 from ltxflow.export.conform import Conformed, Finish, conform
 from ltxflow.store.leases import gc_shared
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.progress import watcher
-from ltxflow.ui.terminal import Console, count, duration
+from ltxflow.ui.terminal import Console, count, duration, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

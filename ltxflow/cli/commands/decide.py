@@ -13,13 +13,12 @@ from ltxflow.core.target import Target
 from ltxflow.decisions import takes
 from ltxflow.decisions.takes import TakeRef, find_take
 from ltxflow.media.probe import VideoFacts
+from ltxflow.plan.choices import upgrades
 from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.plan import PlanOptions
-from ltxflow.plan.upgrades import upgrades
 from ltxflow.project.model import Clip, Still
 from ltxflow.session.session import Session
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 
 def pick(args: argparse.Namespace, console: Console) -> int:

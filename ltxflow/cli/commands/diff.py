@@ -9,9 +9,8 @@ from ltxflow.build.approval import gpu_time
 from ltxflow.cli.options import session_of
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.session.revision import differs_from, left_to_render
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import markdown, print_difference
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -14,15 +14,14 @@ from ltxflow.cli.diagnostics import Diagnostic, ServerReport
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
-from ltxflow.documents.paths import find_project
+from ltxflow.documents.document import find_project
 from ltxflow.farm.capabilities import ServerRequirements, files_of, needs_of, usual_needs
 from ltxflow.farm.journal import JOURNAL, Journal, submissions
 from ltxflow.models.load import load_profile, shipped_profiles
 from ltxflow.project.config import Config, read_config
 from ltxflow.session.session import Session, open_session
 from ltxflow.store.store import open_store
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, count
+from ltxflow.ui.terminal import Console, count, print_envelope
 
 DEFAULT_PROFILE = "ltx2-19b"
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}

@@ -9,9 +9,8 @@ from ltxflow.core.target import Target
 from ltxflow.plan.explain import Reason
 from ltxflow.plan.plan import Change, Plan
 from ltxflow.steps import step
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import MARKS, difference, name, plan_json
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 STATES = {
     "create": "will be rendered for the first time",

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from ltxflow.cli.options import session_of
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.documents.paths import shown
+from ltxflow.documents.document import shown
 from ltxflow.export.editors import SUFFIXES, export_cut
 from ltxflow.export.remotion import RemotionExport, write_starter
 from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, count, duration
+from ltxflow.ui.terminal import Console, count, duration, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,7 @@ from ltxflow.plan.graph import edges
 from ltxflow.plan.plan import Plan
 from ltxflow.project.model import Image
 from ltxflow.steps import Node
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 COLOURS = {"hit": "#bfe5bf", "miss": "#f6d9a8", "maybe": "#f3efb5"}
 

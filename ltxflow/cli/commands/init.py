@@ -19,9 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 from ltxflow.comfy.discovery import find_servers
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.documents.paths import FILE, WINDOWS_RESERVED, shown, workspace_of
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console
+from ltxflow.documents.document import FILE, WINDOWS_RESERVED, shown, workspace_of
+from ltxflow.ui.terminal import Console, print_envelope
 
 SCHEMA = "project.schema.json"
 DEFAULT_PROFILE = "ltx2-19b"

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from ltxflow.core import files, git
 from ltxflow.core.errors import FAILED, LtxflowError, hint_for, problem
-from ltxflow.core.regular import read_text
-from ltxflow.documents.paths import find_project, shown
+from ltxflow.core.workspace import read_text
+from ltxflow.documents.document import find_project, shown
 from ltxflow.lock.merge import Merged, merge, sides
 from ltxflow.lock.model import Lock, lock_text, parse_lock, read_lock
 from ltxflow.session.session import LOCK
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, count
+from ltxflow.ui.terminal import Console, count, print_envelope
 
 DRIVER = "ltxflow-lock"
 ATTRIBUTE = f"{LOCK} merge={DRIVER}"

@@ -12,8 +12,7 @@ from ltxflow.core.errors import FAILED
 from ltxflow.core.events import Event, Notice
 from ltxflow.project.model import Scene
 from ltxflow.session.session import hold
-from ltxflow.ui.json_lines import print_envelope, print_event
-from ltxflow.ui.terminal import Console, columns
+from ltxflow.ui.terminal import Console, columns, print_envelope, print_event
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

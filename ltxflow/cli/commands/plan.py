@@ -12,9 +12,8 @@ from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import plan_json, print_plan, print_what_if
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +71,7 @@ def _build_command(args: argparse.Namespace) -> str:
 
 
 def _what_if(args: argparse.Namespace, console: Console, session: Session, plan: Plan) -> int:
-    from ltxflow.session.what_if import what_if  # takes longer to import than most plans take
+    from ltxflow.session.revision import what_if  # takes longer to import than most plans take
 
     options = plan_options(args, session)
     found = [what_if(session, options, plan, file, Path.cwd()) for file in args.what_if]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from ltxflow.cli.options import session_of
 from ltxflow.core import files
-from ltxflow.documents.paths import shown
+from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import report_data
 from ltxflow.session.session import make_own_folder
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, count, report_page
+from ltxflow.ui.terminal import Console, count, print_envelope, report_page
 
 NAME = "report.html"
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from ltxflow import messages
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, columns
+from ltxflow.ui.terminal import Console, columns, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,8 @@ import json
 
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.files import data_dir
-from ltxflow.export.typescript import timeline_typescript
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console
+from ltxflow.export.remotion import timeline_typescript
+from ltxflow.ui.terminal import Console, print_envelope
 
 NAMES = ("project", "timeline", "event", "lock", "profile")
 

@@ -16,10 +16,9 @@ from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
 from ltxflow.farm.journal import JOURNAL, Journal, submissions
 from ltxflow.project.config import read_config
 from ltxflow.session.session import Session, open_session
-from ltxflow.store.speeds import Speed, read_speeds
+from ltxflow.store.published import Speed, read_speeds
 from ltxflow.store.store import store_path
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, columns
+from ltxflow.ui.terminal import Console, columns, print_envelope
 
 # A typical clip: 121 frames, 8 steps at 768x512, 3 more at twice the size. The unit is that of `steps.clip.work`.
 TYPICAL = 121 * (768 * 512 * 8 + 1536 * 1024 * 3)

@@ -12,11 +12,10 @@ from ltxflow.models.geometry import explain_geometry
 from ltxflow.plan.explain import show
 from ltxflow.plan.plan import Plan, PlanOptions, length_in_words
 from ltxflow.project.model import Clip, Project, Value
-from ltxflow.project.weights import requested_precision, weights_of
+from ltxflow.project.settings import requested_precision, weights_of
 from ltxflow.steps import Node, reference
 from ltxflow.steps.clip.spec import ClipSpec
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, columns, duration
+from ltxflow.ui.terminal import Console, columns, duration, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

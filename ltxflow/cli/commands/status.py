@@ -12,9 +12,8 @@ from ltxflow.media.findings import RULES
 from ltxflow.plan.plan import Plan, PlanOptions, drifted
 from ltxflow.project.model import Scene
 from ltxflow.store.snapshot import take
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import header
-from ltxflow.ui.terminal import Console, columns, duration
+from ltxflow.ui.terminal import Console, columns, duration, print_envelope
 
 MARKS = {"made": "✓", "stale": "~", "preview": "◐", "slate": "▭", "ready": "<", "missing": "…"}
 LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not made"

@@ -9,8 +9,7 @@ from ltxflow.cli.options import session_of
 from ltxflow.decisions.takes import find_take, recorded_take, take_numbers, take_rows
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.model import Still
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, columns
+from ltxflow.ui.terminal import Console, columns, print_envelope
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

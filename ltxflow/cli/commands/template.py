@@ -19,19 +19,25 @@ from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes, digest_there
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
-from ltxflow.documents.paths import find_project, shown
+from ltxflow.documents.document import find_project, shown
 from ltxflow.models.geometry import geometry
 from ltxflow.models.load import load_profile, templates_folder
 from ltxflow.models.profile import Profile
 from ltxflow.plan.samples import try_template
 from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import load
-from ltxflow.ui.json_lines import print_envelope, problem_json
-from ltxflow.ui.terminal import Console, columns, count
+from ltxflow.ui.terminal import Console, columns, count, print_envelope, problem_json
 from ltxflow.workflow import template as templates_module
 from ltxflow.workflow.import_file import Imported, import_workflow, read_source
-from ltxflow.workflow.imported import ImportedWorkflow, template_text
-from ltxflow.workflow.template import SUFFIX, Template, read_template, read_templates, variables
+from ltxflow.workflow.template import (
+    SUFFIX,
+    ImportedWorkflow,
+    Template,
+    read_template,
+    read_templates,
+    template_text,
+    variables,
+)
 
 DEFAULT_PROFILE = "ltx2-19b"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

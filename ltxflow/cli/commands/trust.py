@@ -6,11 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from ltxflow.documents.paths import find_project
+from ltxflow.documents.document import find_project
 from ltxflow.project.config import is_trusted, read_config, remember_trust
 from ltxflow.project.load import load
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

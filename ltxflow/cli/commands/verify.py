@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from ltxflow.cli.options import locked_session, steady_session
 from ltxflow.core.errors import FAILED
 from ltxflow.publish.verify import FileDifference, repair_all, verify
-from ltxflow.ui.json_lines import print_envelope
-from ltxflow.ui.terminal import Console, columns, count, size
+from ltxflow.ui.terminal import Console, columns, count, print_envelope, size
 
 STYLES: Mapping[str, str] = {"extra": "cyan", "unfinished": "yellow", "disagrees": "yellow"}
 

@@ -26,14 +26,13 @@ from ltxflow.cli.options import (
     waited_session,
 )
 from ltxflow.core.errors import INTERRUPTED, LtxflowError, Problem, problem
-from ltxflow.documents.paths import find_project, shown
+from ltxflow.documents.document import find_project, shown
 from ltxflow.plan.plan import Change, Mode, Plan
 from ltxflow.plan.plan_diff import gone, news
 from ltxflow.session.session import Session
-from ltxflow.ui.json_lines import print_envelope
 from ltxflow.ui.plan_view import name, plan_json, print_change, print_plan, print_unspoken, totals
 from ltxflow.ui.progress import print_result, watcher
-from ltxflow.ui.terminal import Console
+from ltxflow.ui.terminal import Console, print_envelope
 
 BUILDS: dict[str, Mode] = {"r": "render", "a": "animatic"}
 NAMED = 3  # changed files that are listed by name; more are counted

@@ -11,7 +11,7 @@ from ltxflow.core.target import Target
 from ltxflow.core.timing import frames_within, snap_down
 from ltxflow.models.geometry import Geometry, geometry
 from ltxflow.project.model import Clip, Project, Still
-from ltxflow.project.weights import pins_of, weights_of
+from ltxflow.project.settings import pins_of, weights_of
 from ltxflow.steps import Node, ResolvedInputs, input_ref
 from ltxflow.steps.clip.files import ContinuationSource, prepared_file
 from ltxflow.steps.clip.spec import ClipSpec, NoSchedule, sigmas_for

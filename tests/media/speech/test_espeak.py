@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.media.mix import read_voice
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, espeak, speak
-from ltxflow.media.voice import read_voice
 
 pytestmark = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 

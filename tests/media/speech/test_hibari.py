@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.media.mix import canonical, read_voice
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, speak
-from ltxflow.media.voice import canonical, read_voice
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("hibari") is None, reason="hibari-tts is not installed")
 

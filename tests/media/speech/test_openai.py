@@ -10,8 +10,8 @@ import pytest
 from fakes.speech import FakeSpeech, tone
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.media.mix import read_voice
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, available, openai
-from ltxflow.media.voice import read_voice
 
 KEY = "sk-s3same-0pen"
 ENV = {"PAID_KEY": KEY}
