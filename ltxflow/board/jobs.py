@@ -18,6 +18,7 @@ from typing import Any
 
 from ltxflow.core.files import make_dir, open_to_write
 
+POLL_S = 0.2
 TAIL = 4000  # characters of its output that a page shows
 
 
@@ -53,7 +54,6 @@ class Jobs:
     folder: Path
     options: Sequence[str]
     changed: Callable[[Job], None]
-    build_options: Sequence[str] = ()
     all: list[Job] = field(default_factory=list)
 
     @property
@@ -83,7 +83,9 @@ class Jobs:
         return job
 
     async def _wait(self, job: Job) -> None:
-        job.code = await asyncio.to_thread(job.process.wait)
+        while (code := job.process.poll()) is None:  # a thread that waits would hold up the end of the board
+            await asyncio.sleep(POLL_S)
+        job.code = code
         self.changed(job)
 
     def cancel(self, pid: int) -> bool:

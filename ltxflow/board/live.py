@@ -1,4 +1,4 @@
-"""The running build, whoever started it: its events folded to the state of each clip, of each server, and of the run."""
+"""The running build, whoever started it: its events folded to the state of clips, of servers, and of the run."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from uuid import uuid4
 from ltxflow.core import files, process_lock
 from ltxflow.core.errors import LtxflowError
 from ltxflow.core.events import ActionProgress, Event
-from ltxflow.core.regular import open_regular, parse_json
+from ltxflow.core.workspace import open_regular, parse_json
 
 LOG = "events.jsonl"  # in `.ltxflow/`
 LOG_SCHEMA = "ltxflow.event-log/1"
@@ -33,7 +33,9 @@ Emit = Callable[[Event], None]
 @contextmanager
 def recorded(own: Path, emit: Emit, command: Sequence[str] = ()) -> Iterator[Emit]:
     """Yield an `emit` that also writes each event to the log in `own`; the project must be held for writing."""
-    path, fd, shown = own / LOG, None, {}
+    path = own / LOG
+    fd: int | None = None
+    shown: dict[str, float] = {}
     first = {"schema": LOG_SCHEMA, "run": uuid4().hex[:12], "pid": os.getpid(), "command": list(command)}
 
     def write(data: dict[str, Any]) -> None:
