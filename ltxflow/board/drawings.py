@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.media.mix import peaks
 
 Json = Mapping[str, Any]
 STRIP_HEIGHT = 36
-PEAKS = 2  # frames a column of a waveform stands for
+PEAKS = 2  # frames of a column of a waveform
 ROW, COLUMN, BOX, GAP = 34, 270, 220, 46  # px of the plan's graph
 LABEL = 22  # characters of a name in it
-
-
-def peaks(sound: Path, columns: int) -> list[float]:
-    """Return the loudest sample of each of `columns` equal parts of a sound, from 0 to 1; [] if it cannot be read."""
-    import numpy as np
-
-    from ltxflow.media.mix import read_voice
-
-    try:
-        samples = np.abs(read_voice(sound).samples.astype(np.float32))
-    except (LtxflowError, OSError):
-        return []
-    most = float(samples.max(initial=0.0)) or 1.0
-    return [float(part.max(initial=0.0)) / most for part in np.array_split(samples, max(1, columns))]
 
 
 def strip(scene: Json, clips: Sequence[Json], fps: int, sound: Path | None) -> str:
@@ -44,7 +32,10 @@ def strip(scene: Json, clips: Sequence[Json], fps: int, sound: Path | None) -> s
     narration = scene["narration"]
     if narration["kind"]:
         start, length = round(narration["lead"] * fps), max(1, round(narration["seconds"] * fps))
-        heights = peaks(sound, length // PEAKS) if sound else []
+        heights = []
+        if sound is not None:
+            with suppress(LtxflowError, OSError):
+                heights = peaks(sound, length // PEAKS)
         if heights:
             step = length / len(heights)
             above = "".join(f"L{start + i * step:.1f} {middle - h * (middle - 1):.1f}" for i, h in enumerate(heights))

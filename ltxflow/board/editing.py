@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import LtxflowError, Span
+from ltxflow.core.errors import LtxflowError, Span, problem
 from ltxflow.documents.yaml import LOADER
 
 PLAIN_TEXTS = (".txt", ".md")  # included whole
@@ -62,7 +62,7 @@ def changed_text(text: str, place: Place, value: str) -> Edited:
     """Return the file with another text at a place. Raise LtxflowError where no way of writing it reads the same."""
     value = value.replace("\r\n", "\n").strip()
     if not value:
-        raise LtxflowError("a prompt is not empty")
+        raise LtxflowError(problem("U063.empty"))
     if place.style == "file":
         tail = text[len(text.rstrip()) :] or "\n"
         return Edited(value + tail)
@@ -73,7 +73,7 @@ def changed_text(text: str, place: Place, value: str) -> Edited:
         result = text[: place.start] + written.replace("\n", newline) + text[place.end :]
         if _is_same_but_for(text, result, place, value):
             return Edited(result)
-    raise LtxflowError("this text cannot be written in place; edit the file")
+    raise LtxflowError(problem("U063.form"))
 
 
 def _ways(text: str, place: Place, value: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from ltxflow.board.editing import Edited, changed_text, place_of
 from ltxflow.build.approval import gpu_time
 from ltxflow.core import files
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.target import Target
 from ltxflow.core.timing import clip_file_name, schedule
 from ltxflow.core.workspace import read_json, read_text
@@ -117,12 +117,12 @@ class Film:
 
     def _data(self, session: Session, plan: Plan) -> Json:
         project = session.project
-        told = report_data(session, session.own / "board.html", "")
+        report = report_data(session, session.own / "board.html", "")
         timeline = _timeline(session)
         shown_clips = {f"{s['id']}/{c['id']}": c for s in timeline.get("scenes", ()) for c in s["clips"]}
         scenes, clips = [], {}
         start = 0
-        for scene, found in zip(plan.project.scenes, told["scenes"], strict=True):
+        for scene, found in zip(plan.project.scenes, report["scenes"], strict=True):
             cut = plan.cuts[scene.id]
             places = schedule(cut.frames, cut.trims, scene.crossfade)
             ends = [place[0] for place in places[1:]] + [cut.covered]
@@ -145,10 +145,10 @@ class Film:
             )
             start += cut.covered
         return {
-            "film": {**told["film"], "quality": ", ".join(told["film"]["quality"]), "seconds": start / project.fps},
+            "film": {**report["film"], "quality": ", ".join(report["film"]["quality"]), "seconds": start / project.fps},
             "scenes": scenes,
             "clips": clips,
-            "problems": told["problems"],
+            "problems": report["problems"],
             "has_timeline": bool(timeline),
             "is_complete": bool(timeline.get("complete")),
             "price": {
@@ -158,7 +158,7 @@ class Film:
         }
 
     def _price(self, session: Session, plan: Plan, paths: Sequence[str]) -> Json:
-        """Return what a render of these clips would take; `gpu_s` is None where no earlier render tells."""
+        """Return what a render of these clips would take; `gpu_s` is None without an earlier render to judge by."""
         wanted = {change.target for change in plan.changes if change.kind in MADE and change.clip in {*paths}}
         spent = gpu_time(session, plan, self.servers, wanted) if wanted else None
         return {"renders": len(wanted), "gpu_s": round(spent.gpu_s) if spent else None}
@@ -243,7 +243,7 @@ class Film:
         span = _span_of(plan, clip, part)
         file = _file_of(session, span) if span else None
         if span is None or file is None:
-            raise LtxflowError(f"the {part} of {path} is not written in a file of this film")
+            raise LtxflowError(problem("U063.place", part=part, clip=path))
         before = files.signature(file)
         content = read_text(file)
         if _digest(content) != revision:
@@ -252,7 +252,7 @@ class Film:
             raise Conflict(f"{shown(file)} changed since this page was drawn", now)
         place = place_of(content, span, file)
         if place is None:
-            raise LtxflowError(f"the {part} of {path} cannot be replaced at {span}")
+            raise LtxflowError(problem("U063.place", span, part=part, clip=path))
         edited: Edited = changed_text(content, place, text)
         if edited.text == content:
             return shown(file)
@@ -265,7 +265,7 @@ class Film:
     def _clip(self, path: str) -> Clip:
         found = next((clip for clip in self.opened[1].project.clips if clip.path == path), None)
         if found is None:
-            raise LtxflowError(f'the film has no clip "{path}" any more')
+            raise LtxflowError(problem("U061.clip", clip=path))
         return found
 
     # --- decide
@@ -365,18 +365,18 @@ def _decision_now(session: Session, path: str) -> str:
     return f"take {entry.pick} of {path} is in the cut{status}"
 
 
-def _clip_data(session: Session, plan: Plan, clip: Clip, told: Json, published: Json | None) -> Json:
+def _clip_data(session: Session, plan: Plan, clip: Clip, report: Json, published: Json | None) -> Json:
     target = plan.picked(clip)
-    rows = told["takes"]
+    rows = report["takes"]
     number = Target(target).take
     picked = next((row for row in rows if row["take"] == number), None)
-    settled = told["status"] in ("approved", "accepted", "pinned")
+    settled = report["status"] in ("approved", "accepted", "pinned")
     return {
-        **{name: told[name] for name in ("id", "path", "letter", "frames", "seconds", "where", "status", "reason")},
-        **{name: told[name] for name in ("prompt", "extends", "change", "note", "why", "checks", "motion")},
+        **{name: report[name] for name in ("id", "path", "letter", "frames", "seconds", "where", "status", "reason")},
+        **{name: report[name] for name in ("prompt", "extends", "change", "note", "why", "checks", "motion")},
         "scene": clip.scene,
-        "state": told["state"],
-        "word": WORDS.get(told["state"], told["state"]),
+        "state": report["state"],
+        "word": WORDS.get(report["state"], report["state"]),
         "needs_look": target in plan.concerns and not settled,
         "take": number,
         "takes": [_take_row(session, clip, row) for row in rows],

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 KEPT = 2000  # messages: a page that missed more asks for everything
-WAITING = 500  # messages that a slow page may be behind before it is told to ask for everything
+WAITING = 500  # messages that a slow page may be behind before it must ask for everything
 PING_S = 15.0  # a comment, so that proxies and browsers keep the connection
 
 

@@ -1,4 +1,4 @@
-"""The running build, whoever started it: its events folded to the state of clips, of servers, and of the run."""
+"""Fold the events of the running build, from here or elsewhere, to the state of clips, servers and the run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Live:
 
     @property
     def is_over(self) -> bool:
-        """Whether it ended and said how."""
+        """Whether its log has its end."""
         return bool(self.outcome)
 
     def fold(self, event: Json) -> set[str]:

@@ -15,7 +15,7 @@ STATIC = HERE / "static"
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return the environment of our own templates; every value is escaped as HTML."""
+    """Return the environment of our templates; every value is escaped as HTML."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,

@@ -116,11 +116,6 @@ RULES: Mapping[str, Rule] = {
         ),
         level="warning",
     ),
-    "U060": rule(
-        "the board has its libraries, and an address to listen on",
-        missing=Text("`ltxflow board` needs {names}, which this installation lacks", "get the extra: {command}"),
-        address=Text("cannot listen on {address}: {reason}", "pass another --port, or --host"),
-    ),
     "N102": rule(
         "a class outside the core set is allowed by the user",
         imported=Text(

@@ -1,7 +1,7 @@
 """Serve a page of the film on this machine: storyboard, player, takes to choose from, prompts, the running build.
 
-It shows what the files say, whoever changes them. Choices go to ltxflow.lock, prompts to the files they are written
-in; what renders is a command of its own, which outlives the board. Ctrl-C stops it.
+It shows what the files have, also when a terminal, git or another page changes them. Choices go to ltxflow.lock,
+prompts to the files they are written in. What renders is a separate command, which outlives the board. Ctrl-C stops it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from ltxflow.board.film import Film
     from ltxflow.board.jobs import Jobs
     from ltxflow.board.security import Keys, is_loopback
-    from ltxflow.board.server import Board, serve
+    from ltxflow.board.server import serve
+    from ltxflow.board.state import Board
     from ltxflow.build.event_log import LOG, LogReader
     from ltxflow.core.workspace import OWN
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     else:
         console.say(f"→ {keys.url}")
         if not is_loopback(args.host):
-            console.warn(f"others can reach this board at {args.host}: whoever has the address can change the film")
+            console.warn(f"others can reach this board at {args.host}: with its address they can change the film")
         console.say(console.paint("Ctrl-C stops the board; builds that it started go on", "dim"))
     if args.open:
         import webbrowser
