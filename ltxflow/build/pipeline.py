@@ -35,6 +35,7 @@ from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
+from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
@@ -119,11 +120,27 @@ def make_film(
     `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
     where nothing can begin: without a server (4), or for a film that cannot be cut.
     """
+    with sharing(session, os.environ, emit) as shared:
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        return _make_film(session, options, build_options, emit, approve, executors, shared)
+
+
+def _make_film(
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve,
+    executors: Executors,
+    shared: Sharing,
+) -> BuildResult:
     started = time.monotonic()
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
     executors.resolve_auto(session, wanted, build_options.servers, emit)
+    shared.fetch(lambda: session.plan(wanted).statuses.values())
     with relying(
         session,
         lambda: plan_and_inspect(session, wanted, emit, executors.local),
@@ -148,6 +165,7 @@ def make_film(
         with gc_shared(session.store.root):
             published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
+        shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
