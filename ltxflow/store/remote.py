@@ -293,7 +293,7 @@ class HttpWire:
             with _failing():
                 if answer.status_code == 200:
                     yield b""
-                for block in answer.iter_raw(BLOCK):
+                for block in answer.iter_raw():  # as they come: a block of fixed size would wait for a slow sender
                     came += len(block)
                     if came > most:
                         raise Poisoned(f"it is larger than {most} bytes")
