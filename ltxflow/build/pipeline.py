@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.event_log import recorded
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -115,6 +117,19 @@ def make_film(
     approve: Approve = approve_all,
     executors: Executors = COMFYUI,
 ) -> BuildResult:
+    """Make what `options` select, and publish the film, as `_make_film` does; keep the events for those who watch."""
+    with recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too:
+        return _make_film(session, options, build_options, emit_too, approve, executors)
+
+
+def _make_film(
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve,
+    executors: Executors,
+) -> BuildResult:
     """Make what `options` select, and publish the film. The session's project must be held.
 
     `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
@@ -155,8 +170,9 @@ def _make_film(
             session.save_lock()
             session.has_new_choices = False
         missing = _missing(plan)
-        to_make = sum(status.node.target in plan.targets for status in missing)
-        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), to_make))
+        lacking = {status.node.target for status in missing}
+        making = tuple(target for target in plan.targets if target in lacking)
+        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
         run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
