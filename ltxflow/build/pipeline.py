@@ -117,28 +117,19 @@ def make_film(
     approve: Approve = approve_all,
     executors: Executors = COMFYUI,
 ) -> BuildResult:
-    """Make what `options` select, and publish the film, as `_make_film` does; keep the events for those who watch."""
-    with recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too:
-        return _make_film(session, options, build_options, emit_too, approve, executors)
-
-
-def _make_film(
-    session: Session,
-    options: PlanOptions,
-    build_options: BuildOptions,
-    emit: Emit,
-    approve: Approve,
-    executors: Executors,
-) -> BuildResult:
     """Make what `options` select, and publish the film. The session's project must be held.
 
-    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
-    where nothing can begin: without a server (4), or for a film that cannot be cut.
+    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Events are kept in
+    `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
+    for a film that cannot be cut.
     """
-    with sharing(session, os.environ, emit) as shared:
+    with (
+        recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
+        sharing(session, os.environ, emit_too) as shared,
+    ):
         shared.fetch_locked()
         shared.fetch(lambda: session.speech().statuses.values())
-        return _make_film(session, options, build_options, emit, approve, executors, shared)
+        return _make_film(session, options, build_options, emit_too, approve, executors, shared)
 
 
 def _make_film(
