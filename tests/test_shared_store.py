@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from fakes.cache_server import CacheServer, cache_server
+from harness.command import environment
 from harness.film import Film
+
+from ltxflow.publish import publish as publishing
 
 CHAIN = """\
 ltxflow: 1
@@ -27,6 +30,11 @@ scenes:
 def cache() -> Iterator[CacheServer]:
     with cache_server() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _posters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "draw_poster", lambda video: b"poster of " + video.read_bytes())
 
 
 @pytest.fixture
@@ -111,3 +119,50 @@ def test_without_a_shared_store_a_build_imports_nothing_for_it(film: Film) -> No
     """`make bench` shows no difference either: the plan is evaluated as often as before."""
     film.make()
     assert "fetched" not in film.make().done.out
+
+
+def test_pull_brings_the_film_without_any_server(shared: Film, tmp_path: Path) -> None:
+    shared.make()
+    other = colleague(shared, tmp_path)
+    with environment(other.home):
+        done = other.run("pull")
+        assert done.code == 0, done.err
+        assert other.files() == shared.files()
+        assert other.lock_file.read_bytes() == shared.lock_file.read_bytes()
+        assert other.run("plan", "--exit-code").code == 0
+
+
+def test_pull_lists_what_is_missing_and_publishes_the_rest(shared: Film, tmp_path: Path) -> None:
+    shared.make()
+    other = colleague(shared, tmp_path).edit("Light falls", "Snow falls")
+    with environment(other.home):
+        done = other.run("pull")
+    assert done.code == 1
+    assert "hook/c is not in the shared store" in done.err
+    assert set(other.files()) >= {"scene-0-a.mp4", "scene-0-b.mp4"}
+
+
+def test_pull_needs_a_shared_store(film: Film) -> None:
+    for argv in (["pull"], ["cache", "pull"], ["cache", "push"]):
+        done = film.run(*argv)
+        assert (done.code, "U067" in done.err) == (2, True), argv
+
+
+def test_push_sends_what_was_made_before_there_was_a_shared_store(
+    film: Film, cache: CacheServer, tmp_path: Path
+) -> None:
+    film.write_data(CHAIN).make()
+    assert cache.objects == {}
+    film.config = tmp_path / "config"
+    configure(film, f"remote: {cache.url}\n")
+    with environment(film.home):
+        assert film.run("cache", "push").code == 0
+        sent = dict(cache.objects)
+        assert "sent 0 results" in film.run("cache", "push").out
+        assert cache.objects == sent
+    other = colleague(film, tmp_path)
+    with environment(other.home):
+        assert other.run("cache", "pull").code == 0
+        assert not other.public.exists()
+        assert other.run("plan").out.count("to restore") == 1
+    assert other.make().ran == []

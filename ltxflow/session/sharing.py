@@ -10,10 +10,12 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.plan.evaluate import Status
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.plan.review import Review
 from ltxflow.session.session import Session
 
 if TYPE_CHECKING:
-    from ltxflow.store.remote import Remote, RemoteAddress
+    from ltxflow.store.remote import Moved, Remote, RemoteAddress
 
 
 class Sharing:
@@ -44,6 +46,29 @@ class Sharing:
                 return
             self._session.forget_speech()
 
+    @property
+    def address(self) -> str:
+        """The address of the shared store, without credentials; "" without one."""
+        return self._remote.address.shown if self._remote else ""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the shared store failed, and is not asked any more."""
+        return self._remote is not None and self._remote.is_down
+
+    def send_film(self) -> Moved | None:
+        """Send all that the film's plan and lock need and the shared store lacks; None without a shared store."""
+        if self._remote is None:
+            return None
+        session = self._session
+        plan = session.plan(PlanOptions())
+        statuses = [*session.speech().statuses.values(), *plan.statuses.values()]
+        made = [status.trace.key for status in statuses if status.trace is not None]
+        locked = [take.key for entry in session.lock.entries.values() for take in entry.takes.values()]
+        review = Review(plan.lock, session.lookup)
+        looks = [review.inspection(s.node, s.trace) for s in plan.statuses.values() if s.trace is not None]
+        return self._remote.push([*made, *locked, *(look.key for look in looks if look is not None and look.key)])
+
     def send(self, statuses: Iterable[Status], made: Iterable[Key] = ()) -> None:
         """Send what this build made to the shared store."""
         keys = {status.key for status in statuses if status.trace is not None and status.key}
@@ -52,7 +77,7 @@ class Sharing:
             return
         moved = self._remote.push(new)
         if moved.traces:
-            self._emit(Notice(f"sent {moved.traces} new results to {self._remote.address.shown}"))
+            self._emit(Notice(f"sent {_results(moved.traces)} to {self._remote.address.shown}"))
 
     def _pull(self, remote: Remote, keys: Iterable[Key]) -> int:
         """Fetch the results of keys that were not asked for before; return how many came."""
@@ -61,8 +86,12 @@ class Sharing:
         moved = remote.pull(fresh)
         self._had |= set(fresh) - set(moved.missing)
         if moved.traces:
-            self._emit(Notice(f"fetched {moved.traces} results from {remote.address.shown}"))
+            self._emit(Notice(f"fetched {_results(moved.traces)} from {remote.address.shown}"))
         return moved.traces
+
+
+def _results(number: int) -> str:
+    return "1 result" if number == 1 else f"{number} results"
 
 
 @contextmanager
