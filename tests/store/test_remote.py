@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -202,3 +207,54 @@ def test_blobs_come_without_a_trace(cache: CacheServer, here: Store, there: Stor
     lost = Digest(digest_bytes(b"nobody has it"))
     assert opened(cache.url, there).pull([], [*wanted, (lost, 0)]).blobs == 2
     assert opened(cache.url, there).lacks([wanted[0][0], lost]) == [lost]
+
+
+NGINX = """\
+daemon off; pid {root}/pid; error_log {root}/error.log; worker_processes 2; user root;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fcgi;
+  uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ root {root}/data; dav_methods PUT; create_full_put_path on; client_max_body_size 0; }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(root: Path) -> Iterator[str]:
+    """Run nginx with WebDAV, as its manual sets up a cache, while the context lasts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (root / "data").mkdir(parents=True)
+    (root / "nginx.conf").write_text(NGINX.format(root=root, port=port))
+    process = subprocess.Popen(["nginx", "-e", root / "error.log", "-c", root / "nginx.conf"])
+    try:
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert process.poll() is None, (root / "error.log").read_text()
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_with_webdav_serves_it(here: Store, there: Store, tmp_path: Path) -> None:
+    traces = [made(here, name, size=200_000) for name in "abcd"]
+    with nginx(tmp_path / "nginx") as url:
+        assert opened(url, here).push([trace.key for trace in traces]).blobs == 8
+        part = there.root / "fetching" / f"{traces[0].outputs['video'].digest}.part"
+        part.parent.mkdir(parents=True)
+        whole = here.cas.path(traces[0].outputs["video"].digest).read_bytes()
+        part.write_bytes(whole[:1000])  # a transfer that was killed
+        fetched = opened(url, there).pull([trace.key for trace in traces])
+        assert (fetched.traces, fetched.blobs) == (4, 8)
+        assert fetched.size == sum(out.size for trace in traces for out in trace.outputs.values()) - 1000
+        assert all(there.cas.verify(out.digest) for trace in traces for out in trace.outputs.values())
+        assert opened(url, here).push([trace.key for trace in traces]).size == 0
