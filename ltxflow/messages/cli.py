@@ -137,4 +137,14 @@ RULES: Mapping[str, Rule] = {
             "pass --name for another name, or --force to use yours for every clip of {name}",
         ),
     ),
+    "U066": rule(
+        "`pull` renders nothing",
+        "{target} is not in the shared store",
+        "ask who rendered it to run `ltxflow cache push`, or render it with `ltxflow build`",
+    ),
+    "U067": rule(
+        "a shared store is configured",
+        "no shared store is configured",
+        "write `remote: https://host/path` in your config; see `ltxflow doctor` for its place",
+    ),
 }

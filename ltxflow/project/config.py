@@ -34,6 +34,7 @@ class Config:
     allowed_nodes: frozenset[str] = frozenset()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: re-rendered without asking
+    remote: Mapping[str, Any] | None = None  # the shared store: url, headers_from_env, read_only
     # project folder → digest of each trusted part; in older files one digest of all parts
     trust: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
 
@@ -60,7 +61,7 @@ def read_config(env: Mapping[str, str]) -> Config:
         data = document.data or {}
         if not isinstance(data, dict):
             raise LtxflowError(problem("L130", document.span(())))
-        known = {"servers", "store", "allowed_nodes", "engines", "ask_above"}
+        known = {"servers", "store", "allowed_nodes", "engines", "ask_above", "remote"}
         unknown = [
             problem("L131", document.key_span((key,)), key=key, known=", ".join(sorted(known)))
             for key in data
@@ -84,6 +85,7 @@ def read_config(env: Mapping[str, str]) -> Config:
         allowed_nodes=frozenset(data.get("allowed_nodes") or ()),
         engines=engines,
         ask_above=_limits(data.get("ask_above"), document),
+        remote=_remote(data.get("remote"), document),
         trust=_read_trust(folder),
     )
 
@@ -111,6 +113,24 @@ def _malformed(data: Mapping[str, Any], document: Document) -> Iterator[Problem]
     for server in servers if isinstance(servers, list) else [] if servers is None else [servers]:
         if not isinstance(server, (str, dict)):
             yield problem("L132.server", document.span(("servers",)), server=server)
+
+
+def _remote(written: Any, document: Document) -> Mapping[str, Any] | None:
+    """Read `remote: URL`, or a mapping with `url`, `headers_from_env` and `read_only`."""
+    if written is None:
+        return None
+    given: Any = {"url": written} if isinstance(written, str) else written
+    forms = {"url": str, "headers_from_env": dict, "read_only": bool}
+    is_right = (
+        isinstance(given, dict)
+        and "url" in given
+        and given.keys() <= forms.keys()
+        and all(isinstance(value, forms[name]) for name, value in given.items())
+        and all(isinstance(text, str) for pair in given.get("headers_from_env", {}).items() for text in pair)
+    )
+    if not is_right:
+        raise LtxflowError(problem("L132.remote", document.span(("remote",))))
+    return dict(given)
 
 
 def _limits(written: Any, document: Document) -> dict[str, float]:
