@@ -364,6 +364,14 @@ def _confinement(raw: str) -> tuple[str | None, str | None]:
     return None, None
 
 
+def real_path(path: str | Path) -> Path:
+    """Return a path without links, as `Path.resolve()` does; one in a circle of links stays as it is.
+
+    Opening that is an error of the system, which is reported. `resolve()` raises RuntimeError before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 def is_inside(path: str, root: str) -> bool:
     """Return whether a resolved path is the folder `root`, or lies in it at any depth."""
     return path == root or path.startswith(root if root.endswith("/") else f"{root}/")

@@ -17,7 +17,7 @@ from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.timing import clip_file_name
-from ltxflow.core.workspace import OWN, check_own, check_writes, read_json
+from ltxflow.core.workspace import OWN, check_own, check_writes, read_json, real_path
 from ltxflow.documents.document import confine_project, find_project, shown
 from ltxflow.lock.merge import LockFile, merge_problems
 from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
@@ -442,7 +442,7 @@ def open_session(
     try:
         loaded = read(False, chosen)
     except LtxflowError:
-        if str(file.parent.resolve()) not in config.trust:
+        if str(real_path(file.parent)) not in config.trust:
             raise
         loaded, is_trusting = read(True, chosen), True
     project = loaded.project

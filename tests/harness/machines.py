@@ -69,6 +69,7 @@ class Machine:
     film: bytes = b"film"  # the folder's name
     out: str = ""  # where standard output goes
     umask: int | None = None
+    links: Mapping[str, str] = field(default_factory=dict)  # below {root}, and where they lead
 
 
 NO_DIRS = {"LTXFLOW_STORE": None, "XDG_CONFIG_HOME": None, "XDG_STATE_HOME": None, "XDG_DATA_HOME": None}
@@ -100,6 +101,42 @@ MACHINES = (
     Machine("no PATH", {"PATH": None}),
     Machine("no temporary folder", {"TMPDIR": "/nonexistent"}),
     Machine("a umask that denies all", umask=0o777),
+    *(
+        Machine(f"{name} is {what}", {name: f"{{root}}/odd{below}"}, links={"odd": to})
+        for name in ("LTXFLOW_STORE", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "HOME", "TMPDIR", "PWD")
+        for what, to, below in (
+            ("a circle of links", "odd", ""),
+            ("below a circle of links", "odd", "/folder"),
+            ("a file", "film/project.yaml", ""),
+            ("below a file", "film/project.yaml", "/folder"),
+            ("a device", "/dev/zero", ""),
+            ("a link to nothing", "gone/away", ""),
+        )
+    ),
+    *(
+        Machine(f"{name}={value[:20]}", {name: value})
+        for name in ("LTXFLOW_STORE", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "HOME", "TMPDIR", "PATH")
+        for value in ("", ".", "relative", "~", "~nobody/x", "a" * 300, "/" + "d/" * 2500, "x\ny\x1b[2J", "-x")
+    ),
+    Machine("PYTHONOPTIMIZE=2", {"PYTHONOPTIMIZE": "2"}),
+    Machine("PYTHONWARNINGS=error", {"PYTHONWARNINGS": "error"}),
+    Machine("PYTHONDEVMODE=1", {"PYTHONDEVMODE": "1"}),
+    Machine("PYTHONUTF8=0 in ASCII", {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX"}),
+    Machine("PYTHONINTMAXSTRDIGITS=640", {"PYTHONINTMAXSTRDIGITS": "640"}),
+    *(
+        Machine(f"{name}={value}", {name: value})
+        for name in ("http_proxy", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "EDITOR", "PAGER")
+        for value in ("nonsense", "socks9://x:99999", "http://[::1", "")
+    ),
+    *(
+        Machine(f"LTXFLOW_SERVERS={value[:20]}", {"LTXFLOW_SERVERS": value})
+        for value in (",", "http://", "ftp://x", "http://x:99999", "http://[::1", "\udcff", "a" * 10_000, "http://a b")
+    ),
+    Machine("eight processes", limits=[(resource.RLIMIT_NPROC, 8)]),
+    Machine("ten seconds of processor", limits=[(resource.RLIMIT_CPU, 10)]),
+    Machine("no core, no locked memory", limits=[(resource.RLIMIT_CORE, 0), (resource.RLIMIT_MEMLOCK, 0)]),
+    Machine("12 open files", limits=[(resource.RLIMIT_NOFILE, 12)]),
+    Machine("no file may grow", limits=[(resource.RLIMIT_FSIZE, 0)]),
 )
 VERBS = (
     *(("build", "--animatic"), ("build", "--animatic"), ("plan",), ("status",), ("check",), ("takes", "hook/a")),
@@ -127,6 +164,8 @@ def clock_library() -> Path | None:
 def film_in(root: Path, machine: Machine) -> Path:
     """Write a film of one clip for a machine, and return its folder."""
     (root / ".git").mkdir(parents=True)
+    for name, to in machine.links.items():
+        (root / name).symlink_to(to)
     folder = Path(os.fsdecode(os.fsencode(root) + b"/" + machine.film))
     folder.mkdir()
     (folder / "project.yaml").write_text(film_text({"hook": ["a"]}, "3s"))

@@ -19,6 +19,7 @@ from typing import Any
 
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.target import Target
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import find_project, shown
 from ltxflow.project.config import read_config
 from ltxflow.session.gc_roots import GcRoots, needs_of
@@ -100,7 +101,7 @@ def _needs(args: argparse.Namespace, store: Store) -> list[GcRoots]:
     """Return the gc roots of all films that the store knows, and of the one in the current folder."""
     known = films(store.root)
     try:
-        here = find_project(args.project, Path.cwd()).parent.resolve()
+        here = real_path(find_project(args.project, Path.cwd()).parent)
     except LtxflowError:
         here = None
     if here is not None and all(film.folder != here for film in known):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ltxflow.cli.options import session_of
 from ltxflow.core import files
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import report_data
 from ltxflow.session.session import make_own_folder
@@ -41,5 +42,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 for state, number in states.most_common()
             )
             console.say(f"{console.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {totals}")
-            console.say(f"  open it: {page.resolve().as_uri()}")
+            console.say(f"  open it: {real_path(page).as_uri()}")
         return 0
