@@ -29,6 +29,7 @@ from ltxflow.project.load import load
 from ltxflow.project.model import Clip, Image, Media
 from ltxflow.session.session import LOCK, Session, foreign_in_use
 from ltxflow.store.published import Published
+from ltxflow.store.snapshot import absolute
 
 
 def differs_from(session: Session, ref: str) -> FilmDifference:
@@ -87,7 +88,10 @@ def film_at(session: Session, ref: str) -> Iterator[Session]:
         raise LtxflowError(problem("U050.no-checkout", folder=folder))
     with _told_as_usage():
         top = Path(os.fsdecode(git.git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
-    commit = _commit(folder, ref)
+    try:
+        commit = git.commit_of(folder, ref)
+    except LtxflowError:
+        raise LtxflowError(problem("U050.unknown", revision=ref)) from None
     with tempfile.TemporaryDirectory(prefix="ltxflow-revision-") as temp:
         tree = real_path(temp) / "tree"
         tree.mkdir()
@@ -97,7 +101,10 @@ def film_at(session: Session, ref: str) -> Iterator[Session]:
         if not file.is_file():
             name = folder.relative_to(top) / session.project.file.name
             raise LtxflowError(problem("U051", file=name, revision=ref))
-        yield _open(session, file, tree, ref)
+        before = _open(session, file, tree, ref)
+        yield before
+        read = {path for path in absolute(before.input_paths()) if not path.startswith(f"{tree}/")}
+        session.inputs[f"film at {ref}"] = read | absolute(git.settings(top))
 
 
 def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
@@ -120,14 +127,6 @@ def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
     return replace(
         session, project=loaded.project, loaded=loaded, lock=lock, published=Published(), inputs={}, _locked=None
     )
-
-
-def _commit(folder: Path, ref: str) -> str:
-    try:
-        found = git.git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    except LtxflowError:
-        raise LtxflowError(problem("U050.unknown", revision=ref)) from None
-    return found.decode().strip()
 
 
 @contextmanager
