@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import difflib
 import errno
@@ -30,8 +31,11 @@ WRONG_PATHS = {errno.ENAMETOOLONG, errno.ELOOP}
 REFUSALS = {*DENIALS, *WRONG_PATHS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
 
 
-def run(argv: list[str], asked: AnswerKey | None = None) -> int:
-    """Run the command in `argv` and return its exit code. Keep its answer under the key `asked`, if it may be."""
+def run(argv: list[str], asked: AnswerKey | None = None, **defaults: object) -> int:
+    """Run the command in `argv` and return its exit code. Keep its answer under the key `asked`, if it may be kept.
+
+    `defaults` are values of its namespace that no option sets, such as the `executors` of a build.
+    """
     gc.set_threshold(200_000, 20, 50)  # a film of 10,000 clips has millions of objects, and nearly all of them stay
     atexit.register(gc.freeze)  # the process ends with all of them: skip the last collection
     _buffer_lines()
@@ -39,6 +43,7 @@ def run(argv: list[str], asked: AnswerKey | None = None) -> int:
     try:
         _check_folder()
         started_ns = _now_ns()
+        asked = asked or answer_cache.ask(argv)
         name, rest = answer_cache.command_first(argv)
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -46,7 +51,7 @@ def run(argv: list[str], asked: AnswerKey | None = None) -> int:
             raise LtxflowError(problem("U001", name=name, hint=hint))
         if COMMANDS[name].uses_media:
             memory_limit.require()
-        args = parser_of(name).parse_intermixed_args(rest)  # `plan hook -v middle`, too
+        args = parser_of(name).parse_intermixed_args(rest, argparse.Namespace(**defaults))  # `plan hook -v middle`, too
         is_json = args.json
         confine(args.project, args.root, Path.cwd())
         code = int(args.run(args, console))
