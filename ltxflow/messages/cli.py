@@ -43,6 +43,7 @@ RULES: Mapping[str, Rule] = {
         "the system allows what a command does",
         denied=Text('cannot use "{path}": {cause}', "change its permissions"),
         disk=Text('cannot use "{path}": {cause}', "check the disk, then run it again"),
+        path=Text('cannot use "{path}": {cause}', "use another path"),
     ),
     "U007": rule(
         "standard output can be written",

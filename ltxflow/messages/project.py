@@ -152,6 +152,16 @@ RULES: Mapping[str, Rule] = {
         'moved pairs a clip with a scene: "{old}" and "{new}"',
         "write two clips, such as {{from: hook/b, to: intro/b}}, or two scenes",
     ),
+    "L073": rule(
+        "moved leads to a clip of the film",
+        'moved leads from "{name}" back to "{name}"',
+        "remove these entries, or name a clip of this film",
+    ),
+    "L074": rule(
+        "moved names a clip once, and a place once",
+        new=Text('moved to "{name}" twice: from "{first}" and from "{second}"', "keep one of these entries"),
+        old=Text('moved from "{name}" twice', "keep one of these entries"),
+    ),
     "L082": rule(
         "a precision of weights is one the profile names",
         'no "{precision}" weights of the {role} in {profile}',

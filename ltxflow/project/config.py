@@ -13,7 +13,7 @@ from typing import Any
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.files import make_dir, write_atomic
-from ltxflow.core.workspace import exempt_writes, read_json
+from ltxflow.core.workspace import exempt_writes, read_json, real_path
 from ltxflow.documents import yaml
 from ltxflow.documents.document import Document
 from ltxflow.media.speech import Engine
@@ -91,11 +91,13 @@ def read_config(env: Mapping[str, str]) -> Config:
 
 
 def _exists(file: Path) -> bool:
-    """Return whether there is a configuration. Raise LtxflowError for a directory or a dangling link in its place."""
+    """Return whether there is a configuration. Raise LtxflowError for anything else in its place."""
     try:
         mode = file.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):  # XDG_CONFIG_HOME=/dev/null is a way to have none
         return False
+    except OSError as error:
+        raise LtxflowError(problem("Y001.unreadable", file=file, reason=(error.strerror or "").lower())) from error
     if S_ISDIR(mode):
         raise LtxflowError(problem("Y001.config-folder", file=file))
     if S_ISLNK(mode) and not file.exists():
@@ -177,7 +179,7 @@ def is_trusted(
     parts = foreign if used is None else {part: foreign[part] for part in used}
     if not parts:
         return True
-    given = config.trust.get(str(project_folder.resolve()), {})
+    given = config.trust.get(str(real_path(project_folder)), {})
     if isinstance(given, str):
         return given == foreign_digest(foreign)
     return all(given.get(part) == digest for part, digest in parts.items())
@@ -187,9 +189,9 @@ def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, s
     """Record that the user trusts these parts of a project; None revokes the trust."""
     trust = dict(config.trust)
     if foreign is None:
-        trust.pop(str(project_folder.resolve()), None)
+        trust.pop(str(real_path(project_folder)), None)
     else:
-        trust[str(project_folder.resolve())] = dict(foreign)
+        trust[str(real_path(project_folder))] = dict(foreign)
     exempt_writes(config.folder)  # people link it to the checkout of their dotfiles
     make_dir(config.folder)
     write_atomic(config.folder / "trust.json", json.dumps(trust, indent=1, sort_keys=True) + "\n", mode=0o600)

@@ -21,6 +21,7 @@ from ltxflow.cli.options import session_of
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.core.target import Target
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import find_project, shown
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.config import read_config
@@ -141,7 +142,7 @@ def _needs(args: argparse.Namespace, store: Store) -> list[GcRoots]:
     """Return the gc roots of all films that the store knows, and of the one in the current folder."""
     known = films(store.root)
     try:
-        here = find_project(args.project, Path.cwd()).parent.resolve()
+        here = real_path(find_project(args.project, Path.cwd()).parent)
     except LtxflowError:
         here = None
     if here is not None and all(film.folder != here for film in known):

@@ -20,7 +20,7 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 from ltxflow.ui.plan_view import header
-from ltxflow.ui.terminal import Console, count, duration, print_envelope
+from ltxflow.ui.terminal import Console, count, duration
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        signatures = session.own / FOLDER
+        console.input_manifest = lambda since_ns: session.manifest(since_ns, [signatures, *signatures.glob("*")])
         project = session.speech().project
         _, lengths = cut_film(project, moved(session.lock, project.moved))
         problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0
         if args.json:
-            return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
+            return console.envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
         console.problems([p for p in problems if p.level != "advice" or not args.quiet])
         if plan and not args.quiet:
             if problems:

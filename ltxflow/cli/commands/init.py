@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from ltxflow.comfy.discovery import find_servers
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import FILE, WINDOWS_RESERVED, shown, workspace_of
 from ltxflow.ui.terminal import Console, print_envelope
 
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     file = folder / FILE
     if file.exists():
         raise LtxflowError(problem("U020", file=shown(file)))
-    name = folder.resolve().name
+    name = real_path(folder).name
     id = slug(name)
     title = (args.title or titled(name)).replace("\\", "\\\\").replace('"', '\\"')
     files.make_dir(folder)
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return print_envelope("init", {"id": id, "file": str(file), "profile": profile, "why": why}, 0)
     console.say(f"{console.paint('✓', 'green')} {shown(file)}")
     console.say(f"  model: {profile}, {why}")
-    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
+    at = "" if real_path(folder) == real_path(Path.cwd()) else f" -p {shlex.quote(shown(folder))}"
     console.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
     return 0
 
@@ -164,7 +165,7 @@ def _schema(folder: Path, root: str | None) -> str:
     workspace = workspace_of(folder, root)
     known = workspace / "schemas" / SCHEMA
     if known.is_file():
-        return os.path.relpath(known, folder.resolve())
+        return os.path.relpath(known, real_path(folder))
     text = (files.data_dir() / "schemas" / SCHEMA).read_text("utf-8")
     files.write_atomic(folder / SCHEMA, text)
     return f"./{SCHEMA}"
