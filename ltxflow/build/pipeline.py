@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -120,6 +120,7 @@ def make_film(
     where nothing can begin: without a server (4), or for a film that cannot be cut.
     """
     started = time.monotonic()
+    check_written(session, options)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
