@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
-from ltxflow.build.approval import check_same_motion, gpu_time
+from ltxflow.build.approval import check_same_motion, gpu_time, unwritten_due
 from ltxflow.cli.options import add_plan_options, plan_options, plan_request, session_of
-from ltxflow.core.errors import CHANGES
+from ltxflow.core.errors import CHANGES, Problem, problem
 from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         suggestions = list(moves(plan, session.trace_of))
         code = CHANGES if args.exit_code and not plan.is_all_done else 0
         notes = [*session.loaded.problems, *session.warnings, *plan.problems]
+        unwritten = [replace(each, level="warning") for each in unwritten_due(plan)]
+        notes += unwritten if args.json or len(unwritten) < 2 else [_together(unwritten)]
         if args.what_if:
             return _what_if(args, console, session, plan)
         if args.json:
@@ -53,6 +56,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
             whose = "its" if len(suggestions) == 1 else "their"
             console.say(f"    keep {whose} takes with  moved: [{entries}]")
         return code
+
+
+def _together(unwritten: list[Problem]) -> Problem:
+    """Return one warning for all prompts that are still to be written: `check` lists them."""
+    first, *others = (each.of[0] for each in unwritten)
+    names = f"{first} and {len(others)} more"
+    return problem("L035.many", unwritten[0].span, level="warning", count=len(unwritten), names=names)
 
 
 def _build_command(args: argparse.Namespace) -> str:
