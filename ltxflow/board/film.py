@@ -18,7 +18,7 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.target import Target
 from ltxflow.core.timing import clip_file_name, schedule
-from ltxflow.core.workspace import read_json, read_text
+from ltxflow.core.workspace import read_json, read_text, real_path
 from ltxflow.decisions import takes
 from ltxflow.decisions.takes import find_take
 from ltxflow.documents.document import shown
@@ -258,7 +258,7 @@ class Film:
             return shown(file)
         if files.signature(file) != before:
             raise Conflict(f"{shown(file)} changed since this page was drawn", place.value)
-        real = file.resolve()
+        real = real_path(file)
         files.write_atomic(real, edited.text.encode(), mode=real.stat().st_mode & 0o777)
         return shown(file)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
 from ltxflow.build.event_log import recorded
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
@@ -37,6 +37,7 @@ from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
+from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
@@ -116,9 +117,19 @@ def make_film(
     approve: Approve = approve_all,
     executors: Executors = COMFYUI,
 ) -> BuildResult:
-    """Make what `options` select, and publish the film, as `_make_film` does; keep the events for those who watch."""
-    with recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too:
-        return _make_film(session, options, build_options, emit_too, approve, executors)
+    """Make what `options` select, and publish the film. The session's project must be held.
+
+    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Events are kept in
+    `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
+    for a film that cannot be cut.
+    """
+    with (
+        recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
+        sharing(session, os.environ, emit_too) as shared,
+    ):
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        return _make_film(session, options, build_options, emit_too, approve, executors, shared)
 
 
 def _make_film(
@@ -128,17 +139,15 @@ def _make_film(
     emit: Emit,
     approve: Approve,
     executors: Executors,
+    shared: Sharing,
 ) -> BuildResult:
-    """Make what `options` select, and publish the film. The session's project must be held.
-
-    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
-    where nothing can begin: without a server (4), or for a film that cannot be cut.
-    """
     started = time.monotonic()
+    check_written(session, options)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
     executors.resolve_auto(session, wanted, build_options.servers, emit)
+    shared.fetch(lambda: session.plan(wanted).statuses.values())
     with relying(
         session,
         lambda: plan_and_inspect(session, wanted, emit, executors.local),
@@ -164,6 +173,7 @@ def _make_film(
         with gc_shared(session.store.root):
             published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
+        shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
