@@ -117,7 +117,7 @@ class Film:
 
     def _data(self, session: Session, plan: Plan) -> Json:
         project = session.project
-        report = report_data(session, session.own / "board.html", "")
+        report = report_data(session, session.own / "board.html", "", plan)
         timeline = _timeline(session)
         shown_clips = {f"{s['id']}/{c['id']}": c for s in timeline.get("scenes", ()) for c in s["clips"]}
         scenes, clips = [], {}
