@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
+from ltxflow.build.event_log import recorded
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -35,6 +37,7 @@ from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
+from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
@@ -116,15 +119,35 @@ def make_film(
 ) -> BuildResult:
     """Make what `options` select, and publish the film. The session's project must be held.
 
-    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
-    where nothing can begin: without a server (4), or for a film that cannot be cut.
+    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Events are kept in
+    `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
+    for a film that cannot be cut.
     """
-    started = time.monotonic()
     check_written(session, options)
+    with (
+        recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
+        sharing(session, os.environ, emit_too) as shared,
+    ):
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        return _make_film(session, options, build_options, emit_too, approve, executors, shared)
+
+
+def _make_film(
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve,
+    executors: Executors,
+    shared: Sharing,
+) -> BuildResult:
+    started = time.monotonic()
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
     executors.resolve_auto(session, wanted, build_options.servers, emit)
+    shared.fetch(lambda: session.plan(wanted).statuses.values())
     with relying(
         session,
         lambda: plan_and_inspect(session, wanted, emit, executors.local),
@@ -139,8 +162,9 @@ def make_film(
             session.save_lock()
             session.has_new_choices = False
         missing = _missing(plan)
-        to_make = sum(status.node.target in plan.targets for status in missing)
-        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), to_make))
+        lacking = {status.node.target for status in missing}
+        making = tuple(target for target in plan.targets if target in lacking)
+        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
         run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
@@ -149,6 +173,7 @@ def make_film(
         with gc_shared(session.store.root):
             published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
+        shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))

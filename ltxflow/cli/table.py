@@ -70,6 +70,12 @@ COMMANDS: Mapping[str, Command] = {
     "graph": Command(BUILD, "print the build graph as Mermaid or DOT", "SELECTOR..."),
     "takes": Command(CHOOSE, "list the takes of a clip", "TAKE"),
     "frame": Command(CHOOSE, "save a frame of a clip as a picture", "TAKE", uses_media=True),
+    "board": Command(
+        CHOOSE,
+        "serve a live page of the film: look, choose, edit prompts, start builds",
+        uses_media=True,
+        uses_gpu=True,
+    ),
     "report": Command(CHOOSE, "write the storyboard as an HTML page", uses_media=True),
     "retake": Command(
         CHOOSE, "render one more take with another seed", "TAKE [REASON]", "decide", uses_media=True, uses_gpu=True
@@ -85,8 +91,9 @@ COMMANDS: Mapping[str, Command] = {
     "conform": Command(DELIVER, "encode the finished film as one mp4", uses_media=True),
     "export": Command(DELIVER, "export to Remotion, OTIO, EDL or FCPXML", uses_media=True),
     "verify": Command(LOOK_AFTER, "compare published files and the lock with the store; repair them"),
+    "pull": Command(LOOK_AFTER, "fetch the film from the shared store, and publish it", uses_media=True),
     "clean": Command(LOOK_AFTER, "list published files of removed clips; remove them with --yes"),
-    "cache": Command(LOOK_AFTER, "list, verify and shrink the store"),
+    "cache": Command(LOOK_AFTER, "list, verify, shrink and share the store"),
     "lock": Command(LOOK_AFTER, "merge two versions of ltxflow.lock; set up git to do so"),
 }
 

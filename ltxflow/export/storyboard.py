@@ -169,6 +169,11 @@ def _posters(session: Session) -> dict[str, str]:
         return {}
 
 
+def report_inputs(session: Session) -> tuple[Path, ...]:
+    """Return what the page depends on besides the film: the published timeline, and which pictures are there."""
+    return session.project.output / TIMELINE, session.project.output.parent / "posters"
+
+
 def _link(file: Path, page: Path) -> str:
     return Path(os.path.relpath(file, page.parent)).as_posix()
 

@@ -43,6 +43,7 @@ RULES: Mapping[str, Rule] = {
         "the system allows what a command does",
         denied=Text('cannot use "{path}": {cause}', "change its permissions"),
         disk=Text('cannot use "{path}": {cause}', "check the disk, then run it again"),
+        path=Text('cannot use "{path}": {cause}', "use another path"),
     ),
     "U007": rule(
         "standard output can be written",
@@ -100,6 +101,11 @@ RULES: Mapping[str, Rule] = {
         end=Text(
             "{at} is past the end of {clip}: it has {frames} frames, {seconds} s", "write an earlier time, or last"
         ),
+    ),
+    "U018": rule(
+        "a command has the libraries of its extra",
+        "`ltxflow {command}` needs {names}, which this installation lacks",
+        "get the extra: {install}",
     ),
     "U020": rule("init overwrites no project", '"{file}" already exists', "choose another folder"),
     "U021": rule(
@@ -160,5 +166,15 @@ RULES: Mapping[str, Rule] = {
             '"{name}" is a template of {profile}',
             "pass --name for another name, or --force to use yours for every clip of {name}",
         ),
+    ),
+    "U066": rule(
+        "`pull` renders nothing",
+        "{target} is not in the shared store",
+        "ask who rendered it to run `ltxflow cache push`, or render it with `ltxflow build`",
+    ),
+    "U067": rule(
+        "a shared store is configured",
+        "no shared store is configured",
+        "write `remote: https://host/path` in your config; see `ltxflow doctor` for its place",
     ),
 }

@@ -20,7 +20,7 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 from ltxflow.ui.plan_view import header
-from ltxflow.ui.terminal import Console, columns, count, duration, print_envelope
+from ltxflow.ui.terminal import Console, columns, count, duration
 
 UNWRITTEN = "L035"
 
@@ -33,6 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        signatures = session.own / FOLDER
+        console.input_manifest = lambda since_ns: session.manifest(since_ns, [signatures, *signatures.glob("*")])
         project = session.speech().project
         _, lengths = cut_film(project, moved(session.lock, project.moved))
         problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0
         if args.json:
-            return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
+            return console.envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
         unwritten = [p for p in problems if p.code == UNWRITTEN and len(problems) > 1 and not args.verbose]
         console.problems([p for p in problems if p not in unwritten and (p.level != "advice" or not args.quiet)])
         _print_unwritten(console, unwritten)

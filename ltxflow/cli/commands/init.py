@@ -24,7 +24,7 @@ from ltxflow.cli.guide import GUIDE, guide_text
 from ltxflow.comfy.discovery import find_servers
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, Span, hint_for, problem
-from ltxflow.core.workspace import read_bytes
+from ltxflow.core.workspace import read_bytes, real_path
 from ltxflow.documents.document import FILE, WINDOWS_RESERVED, shown, workspace_of
 from ltxflow.ui.terminal import Console, count, duration, print_envelope
 
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     file = folder / FILE
     if file.exists():
         raise LtxflowError(problem("U020", file=shown(file)))
-    name = folder.resolve().name
+    name = real_path(folder).name
     script = _script(args.script) if args.script else None
     id, title = slug(name), args.title or (script and script.title) or titled(name)
     files.make_dir(folder)
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             f"  {counts['form']}: {numbers}, about {duration(counts['spoken_s'])} of narration; prompts are TODO"
         )
     console.say(f"  model: {profile}, {why}")
-    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
+    at = "" if real_path(folder) == real_path(Path.cwd()) else f" -p {shlex.quote(shown(folder))}"
     console.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
     return 0
 
@@ -217,7 +217,7 @@ def _schema(folder: Path, root: str | None) -> str:
     workspace = workspace_of(folder, root)
     known = workspace / "schemas" / SCHEMA
     if known.is_file():
-        return os.path.relpath(known, folder.resolve())
+        return os.path.relpath(known, real_path(folder))
     text = (files.data_dir() / "schemas" / SCHEMA).read_text("utf-8")
     files.write_atomic(folder / SCHEMA, text)
     return f"./{SCHEMA}"

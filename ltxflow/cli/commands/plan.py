@@ -14,7 +14,7 @@ from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.plan_view import plan_json, print_plan, print_what_if
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             return _what_if(args, console, session, plan)
         if args.json:
             gpu = gpu_time(session, plan, args.server)
-            return print_envelope("plan", plan_json(plan, suggestions, gpu), code, notes)
+            return console.envelope("plan", plan_json(plan, suggestions, gpu), code, notes)
         if not args.quiet:
             console.problems([note for note in notes if note.level == "warning" or args.verbose])
         gpu = gpu_time(session, plan, args.server)
@@ -86,6 +86,6 @@ def _what_if(args: argparse.Namespace, console: Console, session: Session, plan:
     options = plan_options(args, session)
     found = [what_if(session, options, plan, file, Path.cwd()) for file in args.what_if]
     if args.json:
-        return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
+        return console.envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
     print_what_if(console, plan, found)
     return 0
