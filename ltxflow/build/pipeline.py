@@ -123,6 +123,7 @@ def make_film(
     `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
     for a film that cannot be cut.
     """
+    check_written(session, options)
     with (
         recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
         sharing(session, os.environ, emit_too) as shared,
@@ -142,7 +143,6 @@ def _make_film(
     shared: Sharing,
 ) -> BuildResult:
     started = time.monotonic()
-    check_written(session, options)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
