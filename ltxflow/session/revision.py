@@ -17,7 +17,7 @@ from typing import Any
 from ltxflow.core import git
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.media.speech import pick_offline
 from ltxflow.plan.graph import build_graph, revisions
 from ltxflow.plan.plan import Plan, PlanOptions
