@@ -23,6 +23,8 @@ from ltxflow.decisions import takes
 from ltxflow.decisions.takes import find_take
 from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import report_data
+from ltxflow.lock.model import Lock
+from ltxflow.lock.text import lock_text
 from ltxflow.plan.explain import show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, picked_take
 from ltxflow.project.lint import lint
@@ -348,9 +350,9 @@ class Film:
 
 
 def lock_revision(session: Session, path: str) -> str:
-    """Return what a page remembers of a clip's line in the lock."""
+    """Return what a page remembers of a clip's block in the lock."""
     entry = session.lock.entries.get(path)
-    return _digest(entry.text if entry else "")
+    return _digest(lock_text(Lock({path: entry})) if entry else "")
 
 
 def _digest(text: str) -> str:
