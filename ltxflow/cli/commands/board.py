@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     own = file.parent / OWN
     film = Film(partial(session_of, args), tuple(args.server))
     jobs = Jobs(own, [*options, *servers], lambda job: board.send_jobs())
-    named = ["-p", args.project] if args.project else []
+    named = ["-p", args.project] if args.project and not _is_here(file) else []
     board = Board(film, keys, LogReader(own / LOG), jobs, named)
     if args.json:
         print_envelope("board", {"url": keys.url, "port": keys.port, "read_only": keys.is_read_only}, 0)
@@ -73,6 +73,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with suppress(KeyboardInterrupt):
         serve(board, file.parent, sock)
     return 0
+
+
+def _is_here(file: Path) -> bool:
+    """Return whether a command without -p, given in this folder, is about the same film."""
+    try:
+        return find_project(None, Path.cwd()).samefile(file)
+    except (LtxflowError, OSError):
+        return False
 
 
 def _socket(host: str, port: int | None) -> socket.socket:
