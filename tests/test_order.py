@@ -30,6 +30,7 @@ FLOORS = [
     "build",
     "export",
     "ui",
+    "board",
     "cli",
 ]
 NO_SIBLINGS = ("ltxflow.steps", "ltxflow.cli.commands")
@@ -37,7 +38,7 @@ NO_SIBLINGS = ("ltxflow.steps", "ltxflow.cli.commands")
 # Each library stands behind one module, or one floor: what can be swapped, and what costs start-up, is known.
 BEHIND = {
     "yaml": ["ltxflow.documents.yaml"],
-    "jinja2": ["ltxflow.workflow.jinja"],
+    "jinja2": ["ltxflow.workflow.jinja", "ltxflow.board.pages"],  # workflows as JSON, pages as HTML
     "markupsafe": ["ltxflow.workflow.jinja"],
     "jsonschema": ["ltxflow.documents.schema"],
     "networkx": ["ltxflow.plan.graph"],
@@ -51,6 +52,9 @@ BEHIND = {
     "budoux": ["ltxflow.media.text_layout"],
     "bidi": ["ltxflow.media.bidi"],
     "rich": ["ltxflow.ui"],
+    "starlette": ["ltxflow.board"],  # the extra `board`, as the next two
+    "uvicorn": ["ltxflow.board"],
+    "watchfiles": ["ltxflow.board"],
 }
 
 

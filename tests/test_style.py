@@ -155,3 +155,25 @@ def test_a_module_is_neither_too_long_nor_too_short(module: str) -> None:
     is_package = MODULES[module].name == "__init__.py"
     if not is_package and not any(module == name or module.startswith(f"{name}.") for name in SMALL):
         assert lines >= LEAST
+
+
+def private(name: str) -> bool:
+    """Return whether a name begins with one underscore."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_reaches_a_private_name(path: Path) -> None:
+    """A test that needs one is asking for a parameter, or for a public name."""
+    tree = ast.parse(path.read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").split(".")[0] == "ltxflow"]
+    names = {alias.asname or alias.name for node in ours for alias in node.names}
+    reached = [f"{alias.name}" for node in ours for alias in node.names if private(alias.name)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+            reached += [f"{node.value.id}.{node.attr}"] if private(node.attr) else []
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr" and len(node.args) > 1:
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+            reached += [str(name)] if private(str(name)) else []
+    assert reached == []

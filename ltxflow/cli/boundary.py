@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import difflib
 import errno
@@ -29,8 +30,11 @@ REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.
 _GLOBAL = {"-p", "--project", "--root"}
 
 
-def run(argv: list[str]) -> int:
-    """Run the command in `argv` and return its exit code."""
+def run(argv: list[str], **defaults: object) -> int:
+    """Run the command in `argv` and return its exit code.
+
+    `defaults` are values of its namespace that no option sets, such as the `executors` of a build.
+    """
     gc.set_threshold(200_000, 20, 50)  # a film of 10,000 clips has millions of objects, and nearly all of them stay
     atexit.register(gc.freeze)  # the process ends with all of them: skip the last collection
     _buffer_lines()
@@ -45,7 +49,7 @@ def run(argv: list[str]) -> int:
             raise LtxflowError(problem("U001", name=name, hint=hint))
         if COMMANDS[name].uses_media:
             memory_limit.require()
-        args = parser_of(name).parse_intermixed_args(rest)  # `plan hook -v middle`, too
+        args = parser_of(name).parse_intermixed_args(rest, argparse.Namespace(**defaults))  # `plan hook -v middle`, too
         is_json, console.is_verbose = args.json, args.verbose
         confine(args.project, args.root, Path.cwd())
         code = int(args.run(args, console))
