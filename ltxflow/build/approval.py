@@ -42,7 +42,7 @@ def require_approval(session: Session, plan: Plan, servers: Sequence[str] = ()) 
     if not again:
         return
     limits: Mapping[str, float] = session.config.ask_above
-    spent = gpu_time(session, plan, servers, targets=again)
+    spent = gpu_time(session, plan, servers, again)
     minutes = spent.gpu_s / 60 if spent else 0.0
     if len(again) <= limits.get("clips", CLIPS) and minutes <= limits.get("minutes", MINUTES):
         return
@@ -111,8 +111,9 @@ def gpu_time(
     session: Session,
     plan: Plan,
     named: Sequence[str] = (),
-    up: Sequence[str] = (),
     targets: set[str] | None = None,
+    *,
+    up: Sequence[str] = (),
 ) -> Estimate | None:
     """Return an estimate for the renders of a plan (or those of `targets`); None without an earlier render anywhere.
 

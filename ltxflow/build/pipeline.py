@@ -83,10 +83,10 @@ class BuildResult:
 
     @property
     def failed_by(self) -> dict[Problem, list[str]]:
-        """The targets that each problem failed."""
+        """The targets that each problem failed, in film order."""
         found: dict[Problem, list[str]] = {}
-        for target, problems in self.run.failed.items():
-            for each in problems:
+        for target in self.plan.targets:
+            for each in self.run.failed.get(target, ()):
                 found.setdefault(each, []).append(target)
         return found
 
@@ -193,7 +193,7 @@ def _make_film(
         verdicts,
         speech_failures,
         tuple(previews),
-        _left_on(session, run) if run.interrupted else {},
+        _left_on(session, plan, run) if run.interrupted else {},
         tuple(path for path, digest in _contents(read).items() if digest != read[path]),
     )
 
@@ -283,11 +283,12 @@ async def _run(
         return await build(plan.plan, statuses, context)
 
 
-def _left_on(session: Session, run: RunResult) -> dict[str, str]:
-    """Return the prompts of skipped targets that could not be cancelled, server by target."""
-    keys = {run.statuses[target].key: target for target in run.skipped}
+def _left_on(session: Session, plan: Plan, run: RunResult) -> dict[str, str]:
+    """Return the prompts of skipped targets that could not be cancelled, server by target, in film order."""
     known = submissions(Journal(session.own / JOURNAL))
-    return {keys[key]: each.server for key, some in known.items() if key in keys for each in some if each.is_open}
+    keys = {target: run.statuses[target].key for target in plan.targets if target in run.skipped}
+    left = {target: [each for each in known.get(key, ()) if each.is_open] for target, key in keys.items() if key}
+    return {target: some[-1].server for target, some in left.items() if some}
 
 
 def _without_frames(emit: Emit) -> Emit:

@@ -105,14 +105,14 @@ class LiveWatcher(PlainWatcher):
         width = max(1, self.rich.width - ECHO)
         is_narrow = width < NARROW  # then without a bar, and without what the server says
         longest = max((len(row.name) for row in rows[:room]), default=0) + 2
-        name = max(4, width - 13) if is_narrow else max(12, min(longest, width // 3))
+        names = max(4, width - 13) if is_narrow else max(12, min(longest, width // 3))
         bar = 0 if is_narrow else max(6, min(28, width // 6))
         table = Table.grid(padding=(0, 1 if is_narrow else GAP, 0, 0), pad_edge=False)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=name)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=names)
         table.add_column(width=bar)
         table.add_column(justify="right", no_wrap=True, min_width=0 if is_narrow else 4)
         table.add_column(justify="right", no_wrap=True, min_width=0 if is_narrow else 5)
-        rest = max(0, width - name - bar - 4 - 7 - 4 * GAP)
+        rest = max(0, width - names - bar - 4 - 7 - 4 * GAP)
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim", max_width=rest)
         for row in rows[:room]:
             text = " · ".join(part for part in (row.where, row.text) if part)

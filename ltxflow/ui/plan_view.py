@@ -13,7 +13,7 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.core.target import Tally, Target
 from ltxflow.media.speech import MISSING, one_line
-from ltxflow.plan.choices import assumed, upgrades
+from ltxflow.plan.choices import assumed, keeps_other_seeds, upgrades
 from ltxflow.plan.estimate import Estimate, rough
 from ltxflow.plan.explain import Reason, cause_of, show, word_diff
 from ltxflow.plan.lengths import PendingLine
@@ -21,6 +21,7 @@ from ltxflow.plan.plan import Change, Kind, Plan
 from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
 from ltxflow.plan.review import plain
 from ltxflow.session.revision import RemainingWork, WhatIf
+from ltxflow.session.session import Session
 from ltxflow.ui.terminal import Console, clean, count, counted, duration
 
 MARKS: dict[Kind, tuple[str, str]] = {
@@ -85,13 +86,22 @@ def print_plan(
     if chosen := assumed(plan):
         words = ", ".join(f"{role}: {precision}" for role, precision in chosen.items())
         console.say(f"  {console.paint('·', 'cyan')} assumes {words}; the first build chooses what its servers have")
-    console.say()
     for hint in hints:
         console.say(hint)
+    console.say()
     console.say(totals(console, plan, gpu))
     if not plan.is_all_done:
         for line in apply.split("\n"):
             console.say(line)
+
+
+def seed_line(console: Console, session: Session) -> list[str]:
+    """Return a line where the film's seed was changed: that renders nothing again."""
+    seed = session.project.seed
+    if not keeps_other_seeds(seed, session.lock, session.trace_of):
+        return []
+    kept = "is for new takes; rendered ones keep the seeds they were made with"
+    return [f"  {console.paint('·', 'cyan')} seed: {seed} {kept} (another take: ltxflow retake CLIP)"]
 
 
 def apply_line(console: Console, servers: Answering | None, command: str, slates: str = "") -> str:
@@ -360,13 +370,23 @@ def print_difference(
     console: Console, found: FilmDifference, ref: str, left: RemainingWork, gpu: Estimate | None
 ) -> None:
     """Print each changed clip with its reasons, changes that need no render, and the length of the film."""
-    width = max((len(each.clip) for each in found.clips), default=0)
+    shared = _shared_edits(found)
+    rows = [each for each in found.clips if not _is_said(each, shared)]
+    width = max((len(each.clip) for each in rows), default=0)
+    printed: set[str] = set()
     for each in found.clips:
         mark, style = DIFF_MARKS[each.kind]
-        lines = [_diff_reason(console, reason) for reason in each.reasons] or [each.note or each.kind]
-        console.say(f"  {console.paint(mark, style, 'bold')} {each.clip.ljust(width)}  {_frames(each)}  {lines[0]}")
-        for line in lines[1:]:
-            console.say(f"{' ' * (width + 6 + len(_frames(each)))}{line}")
+        for reason in each.reasons:
+            cause = cause_of(reason)
+            if cause in shared and cause not in printed:
+                printed.add(cause)
+                console.say(f"  {console.paint(mark, style, 'bold')} {_diff_reason(console, reason)}")
+                console.say(f"      {_clips(shared[cause])}")
+        if not _is_said(each, shared):
+            lines = [_diff_reason(console, reason, shared) for reason in each.reasons] or [each.note or each.kind]
+            console.say(f"  {console.paint(mark, style, 'bold')} {each.clip.ljust(width)}  {_frames(each)}  {lines[0]}")
+            for line in lines[1:]:
+                console.say(f"{' ' * (width + 6 + len(_frames(each)))}{line}")
     for line in found.shown:
         console.say(console.paint(f"  · {clean(line)}", "dim"))
     if found.clips or found.shown:
@@ -379,10 +399,19 @@ def print_difference(
 def markdown(title: str, found: FilmDifference, ref: str, left: RemainingWork, gpu: Estimate | None) -> str:
     """Return a difference as Markdown: a table of clips, and the length of the film."""
     lines = [f"### {_plain(title)}: {_counts(found)} since `{_code(ref)}`", "", f"{_film(found)}.", ""]
-    if found.clips:
+    shared = _shared_edits(found)
+    for clips in shared.values():
+        reason = next(r for each in found.clips for r in each.reasons if shared.get(cause_of(r)) == clips)
+        lines += [f"{_markdown_reason(reason)}<br>{_clips([f'`{clip}`' for clip in clips])}", ""]
+    rows = [each for each in found.clips if not _is_said(each, shared)]
+    if rows:
         lines += ["| | clip | frames | why |", "|---|---|---|---|"]
-        for each in found.clips:
-            why = "<br>".join(_markdown_reason(reason) for reason in each.reasons) or _plain(each.note or each.kind)
+        for each in rows:
+            reasons = [
+                f"`{_code(reason.field)}`, as above" if cause_of(reason) in shared else _markdown_reason(reason)
+                for reason in each.reasons
+            ]
+            why = "<br>".join(reasons) or _plain(each.note or each.kind)
             lines.append(f"| {DIFF_MARKS[each.kind][0]} | `{each.clip}` | {_frames(each).strip()} | {why} |")
         lines.append("")
     lines += [f"- {_plain(line)}" for line in found.shown]
@@ -416,7 +445,29 @@ def _frames(each: ClipDifference) -> str:
     return text.rjust(5)
 
 
-def _diff_reason(console: Console, reason: Reason) -> str:
+def _shared_edits(found: FilmDifference) -> dict[str, list[str]]:
+    """Return the clips that each edit reaches, where these are several."""
+    clips: dict[str, list[str]] = {}
+    for each in found.clips:
+        for reason in each.reasons:
+            clips.setdefault(cause_of(reason), []).append(each.clip)
+    return {cause: reached for cause, reached in clips.items() if len(reached) > 1}
+
+
+def _is_said(each: ClipDifference, shared: Container[str]) -> bool:
+    """Return whether edits that several clips share are all there is to say of one."""
+    is_as_long = each.frames_before == each.frames
+    return is_as_long and bool(each.reasons) and all(cause_of(reason) in shared for reason in each.reasons)
+
+
+def _clips(names: Sequence[str]) -> str:
+    more = f" and {len(names) - REACHED} more" if len(names) > REACHED else ""
+    return f"{count(len(names), 'clip')}: {', '.join(names[:REACHED])}{more}"
+
+
+def _diff_reason(console: Console, reason: Reason, shared: Container[str] = ()) -> str:
+    if cause_of(reason) in shared:
+        return f"{reason.field}, as above"
     detail = f" ({reason.detail})" if reason.detail else ""
     return f"{reason.field}{detail}  {difference(console, reason)}"
 

@@ -232,7 +232,8 @@ def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
 
 def _nameless(problem: Problem, text: str) -> str:
     """Return a text of a problem without the clips and scenes that it is about."""
-    names = {name for path in problem.of for name in (path, path.partition("/")[0]) if name}
+    about = (*problem.named, *problem.of)
+    names = {name for path in about for name in (path, path.partition("/")[0], path.partition("@")[0]) if name}
     for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "", text)
     return text
@@ -243,7 +244,7 @@ def _more(first: Problem, others: Sequence[Problem]) -> str:
     names = []
     for each in others:
         place = str(each.span) if each.span and each.span != first.span else ""
-        names.append(" ".join(filter(None, [", ".join(each.of), place])))
+        names.append(" ".join(filter(None, [", ".join(each.named[:1] or each.of), place])))
     return f"{len(others)} more: {_listed(list(filter(None, names)))}".removesuffix(": ")
 
 

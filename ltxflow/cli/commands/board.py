@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib.metadata
 import importlib.util
-import json
-import shlex
 import socket
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from ltxflow.cli.options import count_of, session_of
-from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.errors import LtxflowError, install_command, problem
 from ltxflow.documents.document import find_project
 from ltxflow.ui.terminal import Console, print_envelope
 
@@ -46,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise LtxflowError(problem("U060.missing", names=", ".join(missing), command=_how_to_get("board")))
+        raise LtxflowError(problem("U060.missing", names=", ".join(missing), command=install_command("board")))
     from ltxflow.board.film import Film
     from ltxflow.board.jobs import Jobs
     from ltxflow.board.security import Keys, is_loopback
@@ -80,21 +75,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with suppress(KeyboardInterrupt):
         serve(board, file.parent, sock)
     return 0
-
-
-def _how_to_get(extra: str) -> str:
-    """Return the command that adds an extra to this installation: from an index, a folder or a file, as it came."""
-    try:
-        origin = json.loads(importlib.metadata.distribution("ltxflow").read_text("direct_url.json") or "{}")
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        origin = {}
-    url, facts = str(origin.get("url", "")), origin.get("dir_info")
-    if facts is not None:
-        folder = unquote(urlsplit(url).path)
-        words = [*(["-e"] if facts.get("editable") else []), f"{folder}[{extra}]"]
-    else:
-        words = [f"ltxflow[{extra}] @ {url}" if url else f"ltxflow[{extra}]"]
-    return shlex.join([sys.executable, "-m", "pip", "install", *words])
 
 
 def _socket(host: str, port: int | None) -> socket.socket:

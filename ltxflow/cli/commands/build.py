@@ -16,6 +16,7 @@ from ltxflow.cli.options import (
     waited_session,
 )
 from ltxflow.session.scene_memo import PlannedFilm
+from ltxflow.ui.plan_view import seed_line
 from ltxflow.ui.progress import print_result, watcher
 from ltxflow.ui.terminal import Console, print_envelope
 
@@ -53,6 +54,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
             }
             return print_envelope("build", data, result.code, [*result.concerns, *result.problems, *session.warnings])
         print_result(console, result, session.warnings, args.quiet)
+        if not (args.quiet or args.animatic or result.finished.rendered):
+            for line in seed_line(console, session):
+                console.say(line)
         if result.is_nothing_new and not session.warnings and not options.groups:
             console.input_manifest = PlannedFilm(session, result.plan).keep
         return result.code

@@ -20,7 +20,7 @@ from ltxflow.core.errors import CHANGES
 from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
-from ltxflow.ui.plan_view import apply_line, plan_json, print_plan, print_what_if
+from ltxflow.ui.plan_view import apply_line, plan_json, print_plan, print_what_if, seed_line
 from ltxflow.ui.terminal import Console, print_envelope
 
 
@@ -49,26 +49,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.input_manifest = kept.keep_rows if servers else kept.keep  # servers come and go
         suggestions = list(moves(plan, session.trace_of))
         code = CHANGES if args.exit_code and not plan.is_all_done else 0
-        gpu = gpu_time(session, plan, args.server, servers.up if servers else ())
+        gpu = gpu_time(session, plan, args.server, up=servers.up if servers else ())
         if args.json:
             notes = [*session.loaded.problems, *session.warnings, *plan.problems]
             return print_envelope("plan", plan_json(plan, suggestions, gpu, servers), code, notes)
         print_notes(args, console, session, plan)
         slates = "" if args.only else _build_command(args, animatic=True)
         apply = apply_line(console, servers, _build_command(args), slates)
-        hints = _hints(console, suggestions)
+        hints = [*_moved_lines(console, suggestions), *(seed_line(console, session) if not args.animatic else [])]
         print_plan(console, plan, quiet=args.quiet, verbose=args.verbose, apply=apply, gpu=gpu, hints=hints)
         return code
 
 
-def _hints(console: Console, suggestions: Sequence[tuple[str, str]]) -> list[str]:
+def _moved_lines(console: Console, suggestions: Sequence[tuple[str, str]]) -> list[str]:
     """Return how to keep the takes of clips that seem to have new ids."""
     if not suggestions:
         return []
     lines = [f"  {console.paint('·', 'cyan')} {new} looks like {old} with a new id" for old, new in suggestions]
     entries = ", ".join(f"{{ from: {old}, to: {new} }}" for old, new in suggestions)
     whose = "its" if len(suggestions) == 1 else "their"
-    return [*lines, f"    keep {whose} takes with  moved: [{entries}]", ""]
+    return [*lines, f"    keep {whose} takes with  moved: [{entries}]"]
 
 
 def _build_command(args: argparse.Namespace, *, animatic: bool = False) -> str:

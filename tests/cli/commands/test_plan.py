@@ -128,7 +128,7 @@ def test_orphans_are_listed_with_what_removes_them(film: Film) -> None:
     film.write({"hook": ["a", "b"], "middle": ["a"]})
     out = film.run("plan", "--animatic").out
     assert "  - scene-2-a.mp4  orphan, kept; remove it with: ltxflow clean --yes" in out
-    assert "3 unchanged, 1 orphan." in out
+    assert "3 clips unchanged, 1 orphan." in out
 
 
 def test_selectors_narrow_the_question(film: Film) -> None:

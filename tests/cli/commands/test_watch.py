@@ -52,7 +52,7 @@ def test_a_save_tells_what_it_changed_and_a_key_draws_it(film: Film, terminals: 
     terminal.press("a")
     told = terminal.until("watching")
     assert "[1/1] hook/a" in told
-    assert "4 unchanged." in told
+    assert "4 clips unchanged." in told
     save(film, "title: ", "# a word\ntitle: ")
     terminal.until("no rendered clip is affected")
     terminal.press("q")
