@@ -42,7 +42,7 @@ BEHIND = {
     "markupsafe": ["ltxflow.workflow.jinja"],
     "jsonschema": ["ltxflow.documents.schema"],
     "networkx": ["ltxflow.plan.graph"],
-    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.speech.openai"],  # two kinds of server
+    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.speech.openai", "ltxflow.store.remote"],  # kinds of server
     "websockets": ["ltxflow.comfy.websocket"],
     "diskcache": ["ltxflow.store.index"],
     "av": ["ltxflow.media"],

@@ -18,11 +18,13 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.target import Target
 from ltxflow.core.timing import clip_file_name, schedule
-from ltxflow.core.workspace import read_json, read_text
+from ltxflow.core.workspace import read_json, read_text, real_path
 from ltxflow.decisions import takes
 from ltxflow.decisions.takes import find_take
 from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import report_data
+from ltxflow.lock.model import Lock
+from ltxflow.lock.text import lock_text
 from ltxflow.plan.explain import show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, picked_take
 from ltxflow.project.lint import lint
@@ -117,7 +119,7 @@ class Film:
 
     def _data(self, session: Session, plan: Plan) -> Json:
         project = session.project
-        report = report_data(session, session.own / "board.html", "")
+        report = report_data(session, session.own / "board.html", "", plan)
         timeline = _timeline(session)
         shown_clips = {f"{s['id']}/{c['id']}": c for s in timeline.get("scenes", ()) for c in s["clips"]}
         scenes, clips = [], {}
@@ -258,7 +260,7 @@ class Film:
             return shown(file)
         if files.signature(file) != before:
             raise Conflict(f"{shown(file)} changed since this page was drawn", place.value)
-        real = file.resolve()
+        real = real_path(file)
         files.write_atomic(real, edited.text.encode(), mode=real.stat().st_mode & 0o777)
         return shown(file)
 
@@ -348,9 +350,9 @@ class Film:
 
 
 def lock_revision(session: Session, path: str) -> str:
-    """Return what a page remembers of a clip's line in the lock."""
+    """Return what a page remembers of a clip's block in the lock."""
     entry = session.lock.entries.get(path)
-    return _digest(entry.text if entry else "")
+    return _digest(lock_text(Lock({path: entry})) if entry else "")
 
 
 def _digest(text: str) -> str:

@@ -36,6 +36,7 @@ ACTIONS = {
     "build": ("build",),
     "animatic": ("build", "--animatic"),
     "retake": ("retake",),
+    "servers": ("servers",),
 }
 
 
@@ -58,6 +59,11 @@ async def storyboard(request: Request) -> Response:
     rows = board.rows()
     cards = {path: board.card(path, row) for path, row in rows.items()}
     return _page(board, "storyboard.html", cards=cards, here="storyboard", notes=list(board.notes))
+
+
+async def overview(request: Request) -> Response:
+    board = _board(request)
+    return _page(board, "overview.html") if board.film.data else PlainTextResponse("no film yet\n", 404)
 
 
 async def clip_page(request: Request) -> Response:
@@ -345,6 +351,7 @@ def application(board: Board, folder: Path) -> Guard:
 
     routes = [
         Route("/", storyboard),
+        Route("/overview", overview),
         Route("/play", player),
         Route("/plan", plan_page),
         Route("/build", build_page),

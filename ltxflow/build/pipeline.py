@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
 from ltxflow.build.event_log import recorded
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
 from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_there
-from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
+from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinished, RunStarted
 from ltxflow.core.target import Tally, Target
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
@@ -38,6 +38,7 @@ from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
+from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
@@ -101,7 +102,12 @@ class BuildResult:
         new = frozenset(target for target in self.verdicts if before[target].state != "hit")
         bad = [each for problems in concerns(self.lock, self.verdicts, new).values() for each in problems]
         project = self.plan.project
-        return [*bad, *rejected(project, self.lock, found), *drifted(project, found), *not_forced(self.lock, before)]
+        return [
+            *bad,
+            *rejected(project, self.lock, found),
+            *drifted(project, self.lock, found),
+            *not_forced(self.lock, before),
+        ]
 
     @property
     def problems(self) -> list[Problem]:
@@ -134,9 +140,20 @@ def make_film(
     approve: Approve = approve_all,
     executors: Executors = COMFYUI,
 ) -> BuildResult:
-    """Make what `options` select, and publish the film, as `_make_film` does; keep the events for those who watch."""
-    with recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too:
-        return _make_film(session, options, build_options, emit_too, approve, executors)
+    """Make what `options` select, and publish the film. The session's project must be held.
+
+    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Events are kept in
+    `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
+    for a film that cannot be cut.
+    """
+    check_written(session, options)
+    with (
+        recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
+        sharing(session, os.environ, emit_too) as shared,
+    ):
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        return _make_film(session, options, build_options, emit_too, approve, executors, shared)
 
 
 def _make_film(
@@ -146,17 +163,14 @@ def _make_film(
     emit: Emit,
     approve: Approve,
     executors: Executors,
+    shared: Sharing,
 ) -> BuildResult:
-    """Make what `options` select, and publish the film. The session's project must be held.
-
-    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
-    where nothing can begin: without a server (4), or for a film that cannot be cut.
-    """
     started, read = time.monotonic(), _contents(session.loaded.sources)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
     executors.resolve_auto(session, wanted, build_options.servers, emit)
+    shared.fetch(lambda: session.plan(wanted).statuses.values())
     with relying(
         session,
         lambda: plan_and_inspect(session, wanted, emit, executors.local),
@@ -180,8 +194,9 @@ def _make_film(
         keep_hits(session, plan, run.statuses)
         previews = write_previews(session, run.statuses)
         with gc_shared(session.store.root):
-            published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
+            published = PublishResult({}) if options.only else _publish_as_decided(session, plan, wanted, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
+        shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(
@@ -328,6 +343,41 @@ def write_previews(session: Session, statuses: Mapping[str, Status]) -> list[Pat
             files.copy_into(session.store.cas.path(digest), file, expect=digest, mode=0o644)
         written.append(file)
     return written
+
+
+ROUNDS = 5  # of publishing: as often a person may decide while files are copied
+
+
+def _publish_as_decided(
+    session: Session, plan: Plan, options: PlanOptions, run: RunResult, emit: Emit
+) -> PublishResult:
+    """Publish the film as the lock says now: people may decide while a build runs, and while it publishes."""
+    written: list[str] = []
+    for _ in range(ROUNDS):
+        if session.has_later_decisions:
+            plan, run = _as_decided(session, plan, options, run)
+        session.has_later_decisions = False
+        published = _publish(session, plan, run, emit)
+        written += published.written
+        if session.lock_file.is_unchanged():
+            break
+        try:
+            session.read_records()
+        except LtxflowError:
+            break  # it is being edited, or in conflict: the next command reports that
+        session.has_later_decisions = True
+    published.written = [*dict.fromkeys(written)]
+    return published
+
+
+def _as_decided(session: Session, plan: Plan, options: PlanOptions, run: RunResult) -> tuple[Plan, RunResult]:
+    """Return plan and statuses by the lock as it is now, of what is made already."""
+    try:
+        now = session.plan(replace(options, force=False, relength=False))
+    except LtxflowError as error:
+        session.warnings += [replace(each, level="warning") for each in error.problems]
+        return plan, run
+    return now, replace(run, statuses={**run.statuses, **now.statuses})
 
 
 def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> PublishResult:

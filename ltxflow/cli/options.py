@@ -16,6 +16,7 @@ from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.events import Event, Notice
 from ltxflow.documents.document import find_project
 from ltxflow.farm.options import BuildOptions, Servers
+from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
 from ltxflow.plan.plan import Mode, Plan, PlanOptions
 from ltxflow.project.config import read_config
@@ -245,13 +246,26 @@ def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, w
 
 @contextmanager
 def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
-    """Open the project to change ltxflow.lock, waiting for other processes to release it."""
+    """Open the project to change what is published, waiting for other processes to release it."""
 
     def waiting(owner: Mapping[str, Any]) -> None:
         warn(f"waiting for process {owner.get('pid', '?')} to release this project")
 
     with _held_session(args, waiting, wait=True) as session:
         with gc_shared(session.store.root):
+            yield session
+        register(session)
+
+
+@contextmanager
+def deciding_session(args: argparse.Namespace) -> Iterator[Session]:
+    """Open the project to decide about takes: only the lock is written, so that no build is waited for.
+
+    Decisions are about clips under their present names, so `moved:` is applied first.
+    """
+    with session_of(args) as session:
+        with gc_shared(session.store.root):
+            session.lock = moved(session.lock, session.project.moved)
             yield session
         register(session)
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ltxflow.comfy.graph import diff_graphs
-from ltxflow.core.digest import ACTION_FORMAT, Action
+from ltxflow.core.digest import ACTION_FORMAT, Action, Digest, digest_json
 from ltxflow.core.errors import Span
 from ltxflow.steps import Node, step
 from ltxflow.store.traces import Trace
@@ -94,6 +94,18 @@ def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool
         return bool(found) and all(is_from_upstream(node, reason) for reason in found)
     old, new = before.fields, step(node.kind).fields(node)
     return not any(_is_another(old[name], new[name]) for name in new if name in old)
+
+
+def digest_of_text(node: Node) -> Digest:
+    """Return a digest of what the author wrote of a node, whatever that which it starts from came out as."""
+    module = step(node.kind)
+    written = {
+        name: value["is"]
+        if isinstance(value, Mapping) and ("follows" in value or name.partition(".")[0] in node.needs)
+        else value
+        for name, value in module.fields(node).items()
+    }
+    return digest_json({"version": module.VERSION, "needs": sorted(node.needs), "fields": written})
 
 
 def _is_another(old: Any, new: Any) -> bool:

@@ -104,12 +104,15 @@ def seed_line(console: Console, session: Session) -> list[str]:
     return [f"  {console.paint('·', 'cyan')} seed: {seed} {kept} (another take: ltxflow retake CLIP)"]
 
 
-def apply_line(console: Console, servers: Answering | None, command: str, slates: str = "") -> str:
+def apply_line(console: Console, servers: Answering | None, command: str, slates: str = "", unwritten: int = 0) -> str:
     """Return what to do about a plan: the command that builds it, or what that needs first.
 
-    `slates` is the command that needs no server, if there is one.
+    `slates` is the command that needs no server, if there is one; `unwritten` is the number of prompts to be written.
     """
-    command = console.paint(command, "bold")
+    command, slates = console.paint(command, "bold"), console.paint(slates, "bold")
+    if unwritten:
+        first = console.paint(f"Needs {count(unwritten, 'prompt')} to be written", "yellow")
+        return f"{first}; then: {command}" + (f"\n  → without them, draw slates: {slates}" if slates else "")
     if servers is None:
         return f"Apply it: {command}"
     silent = ", ".join(url.partition("://")[2] for url in servers.silent)
@@ -119,7 +122,7 @@ def apply_line(console: Console, servers: Answering | None, command: str, slates
     reason = servers.problem.message if servers.problem else f"none answers (tried {silent})"
     hint = servers.problem.hint if servers.problem else "start ComfyUI there, or name another server with --server"
     lines = [console.paint(f"Needs a server: {reason}", "yellow"), f"  → {hint}; then: {command}"]
-    lines += [f"  → without a server, draw slates: {console.paint(slates, 'bold')}"] if slates else []
+    lines += [f"  → without a server, draw slates: {slates}"] if slates else []
     return "\n".join(lines)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib.util
 import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from ltxflow.cli.extras import require
 from ltxflow.cli.options import count_of, session_of
-from ltxflow.core.errors import LtxflowError, install_command, problem
+from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.documents.document import find_project
 from ltxflow.ui.terminal import Console, print_envelope
 
@@ -39,9 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise LtxflowError(problem("U060.missing", names=", ".join(missing), command=install_command("board")))
+    require("board", "board", LIBRARIES)
     from ltxflow.board.film import Film
     from ltxflow.board.jobs import Jobs
     from ltxflow.board.security import Keys, is_loopback

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ltxflow.build.approval import check_same_motion, find_answering, gpu_time
+from ltxflow.build.approval import check_same_motion, find_answering, gpu_time, unwritten_due
 from ltxflow.cli.options import (
     add_plan_options,
     check_servers,
@@ -16,12 +17,12 @@ from ltxflow.cli.options import (
     print_notes,
     session_of,
 )
-from ltxflow.core.errors import CHANGES
+from ltxflow.core.errors import CHANGES, Problem, problem
 from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.plan_view import apply_line, plan_json, print_plan, print_what_if, seed_line
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +51,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         suggestions = list(moves(plan, session.trace_of))
         code = CHANGES if args.exit_code and not plan.is_all_done else 0
         gpu = gpu_time(session, plan, args.server, up=servers.up if servers else ())
+        unwritten = [replace(each, level="warning") for each in unwritten_due(plan)]
         if args.json:
-            notes = [*session.loaded.problems, *session.warnings, *plan.problems]
-            return print_envelope("plan", plan_json(plan, suggestions, gpu, servers), code, notes)
+            notes = [*session.loaded.problems, *session.warnings, *plan.problems, *unwritten]
+            return console.envelope("plan", plan_json(plan, suggestions, gpu, servers), code, notes)
         print_notes(args, console, session, plan)
+        if not args.quiet:
+            console.problems(unwritten if args.verbose or len(unwritten) < 2 else [_together(unwritten)])
         slates = "" if args.only else _build_command(args, animatic=True)
-        apply = apply_line(console, servers, _build_command(args), slates)
+        apply = apply_line(console, servers, _build_command(args), slates, unwritten=len(unwritten))
         hints = [*_moved_lines(console, suggestions), *(seed_line(console, session) if not args.animatic else [])]
         print_plan(console, plan, quiet=args.quiet, verbose=args.verbose, apply=apply, gpu=gpu, hints=hints)
         return code
@@ -69,6 +73,13 @@ def _moved_lines(console: Console, suggestions: Sequence[tuple[str, str]]) -> li
     entries = ", ".join(f"{{ from: {old}, to: {new} }}" for old, new in suggestions)
     whose = "its" if len(suggestions) == 1 else "their"
     return [*lines, f"    keep {whose} takes with  moved: [{entries}]"]
+
+
+def _together(unwritten: list[Problem]) -> Problem:
+    """Return one warning for all prompts that are still to be written: `check` lists them."""
+    first, *others = (each.of[0] for each in unwritten)
+    names = f"{first} and {len(others)} more"
+    return problem("L035.many", unwritten[0].span, level="warning", count=len(unwritten), names=names)
 
 
 def _build_command(args: argparse.Namespace, *, animatic: bool = False) -> str:
@@ -93,6 +104,6 @@ def _what_if(args: argparse.Namespace, console: Console, session: Session, plan:
     options = plan_options(args, session)
     found = [what_if(session, options, plan, file, Path.cwd()) for file in args.what_if]
     if args.json:
-        return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
+        return console.envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
     print_what_if(console, plan, found)
     return 0
