@@ -36,6 +36,7 @@ ACTIONS = {
     "build": ("build",),
     "animatic": ("build", "--animatic"),
     "retake": ("retake",),
+    "servers": ("servers",),
 }
 
 
@@ -58,6 +59,11 @@ async def storyboard(request: Request) -> Response:
     rows = board.rows()
     cards = {path: board.card(path, row) for path, row in rows.items()}
     return _page(board, "storyboard.html", cards=cards, here="storyboard", notes=list(board.notes))
+
+
+async def overview(request: Request) -> Response:
+    board = _board(request)
+    return _page(board, "overview.html") if board.film.data else PlainTextResponse("no film yet\n", 404)
 
 
 async def clip_page(request: Request) -> Response:
@@ -243,7 +249,7 @@ async def decide(request: Request) -> Response:
     try:
         body = await _body(request)
         target, reason = _text(body, "target"), _text(body, "reason")
-        outcome = await board.in_thread(board.film.decide, verb, target, _text(body, "revision"), reason)
+        decided = await board.in_thread(board.film.decide, verb, target, _text(body, "revision"), reason)
     except Conflict as conflict:
         await board.refresh()
         return JSONResponse({"conflict": conflict.message, "now": conflict.now}, 409)
@@ -251,7 +257,9 @@ async def decide(request: Request) -> Response:
         return _refused(error.problems)
     await board.refresh(by)
     words = (verb, target, *([reason] if reason else []))
-    return JSONResponse({"outcome": outcome, "command": board.command(*words)})
+    notes = [*decided.notes, *(each.message for each in decided.problems)]
+    outcome = "done" if decided.is_changed else "unchanged"
+    return JSONResponse({"outcome": outcome, "notes": notes, "command": board.command(*words)})
 
 
 async def check_prompt(request: Request) -> Response:
@@ -345,6 +353,7 @@ def application(board: Board, folder: Path) -> Guard:
 
     routes = [
         Route("/", storyboard),
+        Route("/overview", overview),
         Route("/play", player),
         Route("/plan", plan_page),
         Route("/build", build_page),

@@ -84,10 +84,10 @@ class Board:
         self.hub.send("note", {**entry, "by": by})
 
     def send_head(self) -> None:
-        """Send what is above the scenes, now and then: it is large, and counts states."""
+        """Tell pages now and then that what is above the scenes changed: it counts states."""
         if self.is_head_old and time.monotonic() - self.head_sent >= HEAD_S:
             self.is_head_old, self.head_sent = False, time.monotonic()
-            self.hub.send("head", {"html": self.part("overview.html")})
+            self.hub.send("head", {})
 
     def send_card(self, path: str, by: str = "") -> None:
         row = self.row(path)
@@ -181,7 +181,7 @@ class Board:
         if moved or touched or is_new or was_running != self.live.is_running:
             self.hub.send("run", {**self.live.summary(), "running": moved})
         if events or is_new:
-            self.hub.send("live", {"html": self.part("live.html")})
+            self.hub.send("live", {})
         if was_running and not self.live.is_running:
             self.hub.send("finished", self._end())
             self.wake.set()

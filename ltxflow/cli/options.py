@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.documents.document import find_project
+from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
-from ltxflow.plan.plan import Mode, PlanOptions
+from ltxflow.plan.plan import Mode, Plan, PlanOptions
+from ltxflow.project.config import read_config
 from ltxflow.project.settings import NAMES
 from ltxflow.session.session import Session, hold, open_session
+from ltxflow.ui.terminal import Console, count
 
 if TYPE_CHECKING:  # a command that only reads loads nothing of builds, servers and the store's cleaning
     from ltxflow.core.events import Event
     from ltxflow.farm.options import BuildOptions, Servers
     from ltxflow.session.scene_memo import PlanRequest
+
+LENGTHS = ("T101", "T102")  # codes of what a plan and `check` both find
+ADDRESS_VARIABLES = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +153,24 @@ def _value(name: str, text: str) -> Any:
     return None if text in ("null", "none") else text
 
 
+def print_notes(args: argparse.Namespace, console: Console, session: Session, plan: Plan | None = None) -> None:
+    """Print the warnings about a film; of those that `check` prints in full, which mostly are known, the number."""
+    lengths = [each for each in plan.problems if each.code in LENGTHS] if plan else []
+    static = [*session.loaded.problems, *lengths]
+    rest = [*session.warnings, *(each for each in plan.problems if each.code not in LENGTHS)] if plan else []
+    if args.verbose:
+        console.problems([*static, *rest] if plan else static)
+        return
+    if args.quiet:
+        return
+    warnings = sum(each.level == "warning" for each in static)
+    if warnings:
+        words = ["ltxflow", "check", *(["-p", args.project] if args.project else [])]
+        mark = console.paint("!", "yellow")
+        console.warn(f"{mark} {count(warnings, 'warning')}; details: {shlex.join(words)}")
+    console.problems([each for each in rest if each.level == "warning"])
+
+
 def plan_options(args: argparse.Namespace, session: Session) -> PlanOptions:
     """Return the plan options of a command line; `changed:REF` selectors are resolved through git."""
     mode: Mode = "animatic" if args.animatic else "render"
@@ -196,8 +221,19 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
     return BuildOptions(servers_of(args), args.jobs or 0, args.keep_going)
 
 
+def check_servers(args: argparse.Namespace) -> None:
+    """Raise LtxflowError for an invalid address of a server, whether or not one is needed."""
+    config = read_config(os.environ).as_servers
+    if args.server or config or any(os.environ.get(name) for name in ADDRESS_VARIABLES):
+        from ltxflow.comfy.discovery import check_addresses  # late: mostly no server is named
+
+        check_addresses(args.server, os.environ, config)
+
+
 def session_of(args: argparse.Namespace) -> Session:
     """Open the project of a command line, with its settings on top."""
+    if hasattr(args, "server"):
+        check_servers(args)
     command_line = settings_of(args) if hasattr(args, "set") else {}
     return open_session(args.project, cwd=Path.cwd(), env=os.environ, root=args.root, command_line=command_line)
 
@@ -217,17 +253,35 @@ def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, w
 
 @contextmanager
 def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
-    """Open the project to change ltxflow.lock, waiting for other processes to release it."""
-    from ltxflow.session.gc_roots import register
-    from ltxflow.store.leases import gc_shared
+    """Open the project to change what is published, waiting for other processes to release it."""
 
     def waiting(owner: Mapping[str, Any]) -> None:
         warn(f"waiting for process {owner.get('pid', '?')} to release this project")
 
-    with _held_session(args, waiting, wait=True) as session:
-        with gc_shared(session.store.root):
-            yield session
-        register(session)
+    with _held_session(args, waiting, wait=True) as session, _registered(session):
+        yield session
+
+
+@contextmanager
+def deciding_session(args: argparse.Namespace) -> Iterator[Session]:
+    """Open the project to decide about takes: only the lock is written, so that no build is waited for.
+
+    Decisions are about clips under their present names, so `moved:` is applied first.
+    """
+    with session_of(args) as session, _registered(session):
+        session.lock = moved(session.lock, session.project.moved)
+        yield session
+
+
+@contextmanager
+def _registered(session: Session) -> Iterator[None]:
+    """Keep `cache gc` away while a command decides or writes, then register what the film needs."""
+    from ltxflow.session.gc_roots import register
+    from ltxflow.store.leases import gc_shared
+
+    with gc_shared(session.store.root):
+        yield
+    register(session)
 
 
 @contextmanager

@@ -367,6 +367,21 @@ def draw_poster(video: Path) -> bytes:
         raise LtxflowError(problem("M004.video", name=video.name)) from error
 
 
+def scaled(source: Path, index: int, form: str, most_px: int | None) -> tuple[bytes, tuple[int, int]]:
+    """Return a frame of a video, or a picture, in a format of Pillow, and its size.
+
+    Its longer side is at most `most_px`. Raise LtxflowError for a frame that does not exist.
+    """
+    with opened_regular(source) as file:
+        is_picture = file.read(16).startswith(_PICTURES)
+    picture = (open_image(source) if is_picture else Image.fromarray(frame_at(source, index))).convert("RGB")
+    if most_px is not None and max(picture.size) > most_px:
+        picture.thumbnail((most_px, most_px), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    picture.save(out, form, quality=90)
+    return out.getvalue(), picture.size
+
+
 def _middle(video: Path) -> Image.Image:
     with av.open(str(video)) as container:
         stream = container.streams.video[0]

@@ -56,6 +56,13 @@ RULES: Mapping[str, Rule] = {
             "shorten the variables and looks that many clips use",
         ),
     ),
+    "L035": rule(
+        "a prompt is written before its clip is rendered",
+        '{clip}: the prompt is still "{text}"',
+        "describe what is seen, how it moves and how it sounds; `ltxflow guide` has the rules",
+        why="a render costs GPU time; slates are drawn without it: ltxflow build --animatic",
+        many=Text("{count} prompts are still TODO, of {names}", "write them: `ltxflow check` lists their places"),
+    ),
     "L040": rule(
         "the frame rate is one the model was made for",
         "fps {fps} is outside {low}–{high}",

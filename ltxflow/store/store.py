@@ -22,8 +22,10 @@ from ltxflow.store.memo import Memory
 from ltxflow.store.traces import (
     Trace,
     TraceText,
+    forget_trace,
     parse_trace,
     put_trace,
+    read_forgotten,
     read_trace,
     remove_trace,
     text_of,
@@ -154,11 +156,21 @@ class Store:
             _ = self.index
 
     def forget(self, key: Key) -> None:
-        """Remove the trace of a key; the blobs stay until `cache gc`."""
+        """Set the trace of a key aside: look-ups no longer find it, and `cache gc --renders` may remove it."""
         if files.signature(trace_path(self.traces, key)) is not None:
-            remove_trace(self.traces, key)
+            forget_trace(self.traces, key)
             if self._has_index:  # else its row stays, without effect
                 self.index.delete(key)
+
+    def forgotten(self, key: Key) -> Trace | None:
+        """Return the trace of a key that a person forgot, or None."""
+        return read_forgotten(self.traces, key)
+
+    def remove(self, key: Key, suffix: str = ".json") -> None:
+        """Remove the trace of a key, or the forgotten one; the blobs stay."""
+        remove_trace(self.traces, key, suffix)
+        if self._has_index and suffix == ".json":
+            self.index.delete(key)
 
     def keys(self) -> Iterator[Key]:
         """Return the keys of all traces, sorted."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes.comfyui import FakeComfy
-from harness.browser import board, browser, until
-from harness.film import Film, film_text, prompt
+from harness.browser import board, until
+from harness.film import Film, prompt
 from harness.studio import Studio
 from playwright.sync_api import Browser, expect
 
@@ -16,24 +15,8 @@ EVIL = "</textarea></script><script>document.title='gone'</script><img src=x one
 
 
 @pytest.fixture
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
-
-
-@pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     return Studio.at(tmp_path).move_in(monkeypatch).write("a: takes: 2", "b")
-
-
-@pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
-    """hook/a with two takes, hook/b and end/a with one; all rendered and published."""
-    made = Film.at(tmp_path).move_in(monkeypatch)
-    made.write_data(film_text({"hook": ["a", "b"], "end": ["a"]}, {"hook": "6s", "end": "3s"}))
-    made.set("scenes/hook/clips/a/takes", 2)
-    assert made.make().done.code == 0
-    return made
 
 
 def test_a_build_is_watched_from_queued_to_final_and_chosen_from(studio: Studio, chromium: Browser) -> None:

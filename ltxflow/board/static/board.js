@@ -25,10 +25,11 @@ export const morph = (old, fresh) => {
     return;
   }
   if (old.isEqualNode(fresh) || "keep" in old.dataset) return; // "keep": what a script put there stays
-  const isTyped = old.nodeName === "TEXTAREA" && old.value !== old.dataset.was;
-  if (isTyped) {
-    old.closest("form")?.setAttribute("data-behind", fresh.dataset.was !== old.dataset.was ? "yes" : "");
-    return; // what a person types is theirs
+  const typed = old.matches("form.part") && $("textarea", old);
+  if (typed && typed.value !== typed.dataset.was) {
+    const now = $("textarea", fresh)?.dataset.was;
+    if (now !== typed.dataset.was) old.dispatchEvent(new CustomEvent("behind", { bubbles: true, detail: now ?? "" }));
+    return; // what a person types is theirs, and so is the revision that it is based on
   }
   for (const { name } of [...old.attributes]) {
     const isOurs = name === "style" || name === "open" || (old.nodeName === "BUTTON" && name === "aria-pressed") || name === "hidden";
@@ -99,6 +100,19 @@ export const redraw = () => {
     }
   })().catch(() => { reloading = null; });
   return reloading;
+};
+
+const overview = async () => {
+  const answer = await fetch("/overview");
+  if (!answer.ok) return;
+  put($("#head"), await answer.text());
+  document.dispatchEvent(new CustomEvent("redrawn"));
+};
+
+const due = new Map();
+/** Do something once within this time, however often it is asked for. */
+const soon = (act, within) => {
+  if (!due.has(act)) due.set(act, setTimeout(() => { due.delete(act); act(); }, within));
 };
 
 // --- telling
@@ -258,8 +272,8 @@ const handlers = {
   clip: onClip,
   film: () => redraw(),
   timeline: () => document.dispatchEvent(new CustomEvent("timeline")),
-  head: ({ html }) => page === "storyboard" && (put($("#head"), html), document.dispatchEvent(new CustomEvent("redrawn"))),
-  live: ({ html }) => page === "build" && (put($("#live-here"), html), redraw()),
+  head: () => page === "storyboard" && overview(),
+  live: () => page === "build" && soon(redraw, 700),
   jobs: ({ html }) => put($("#jobs"), html),
   problem: ({ html }) => put($("#problems"), html),
   note: ({ text, by, level }) => {

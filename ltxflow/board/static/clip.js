@@ -131,7 +131,7 @@ const decide = async (button) => {
     if (reason === null) return;
   }
   const answer = await send(`/decide/${verb}`, { target: name, revision: panel.dataset.revision, reason });
-  if (answer.status === 200) tell(answer.outcome === "done" ? `Done: ${answer.command}` : "It is so already.");
+  if (answer.status === 200) tell([answer.outcome === "done" ? `Done: ${answer.command}` : "It is so already.", ...answer.notes].join("; "));
   else tell(complaint(answer), true);
   await redraw();
 };
@@ -199,11 +199,16 @@ document.addEventListener("click", (event) => {
   area.focus();
   redraw();
 });
+document.addEventListener("behind", (event) => {
+  const message = `the file has another text now: “${event.detail}” – undo to go on from that`;
+  $(".part-problems", event.target).replaceChildren(list([{ level: "error", message }]));
+});
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest(".part");
   if (!form) return;
   event.preventDefault();
   const area = $("textarea", form);
+  clearTimeout(timers.get(form));
   const body = { path: path(), part: form.dataset.part, text: area.value, revision: form.dataset.revision };
   const answer = await send("/prompt/save", body);
   if (answer.status === 200) {

@@ -3,6 +3,7 @@
 import { $, onKey } from "./board.js";
 
 const layers = [0, 1, 2].map((n) => ({ video: $(`#layer-${n}`), clip: null }));
+const words = $("#words");
 const voice = new Audio();
 voice.preload = "auto";
 let film = null;
@@ -19,29 +20,15 @@ const load = async () => {
   film = await (await fetch("/timeline.json")).json();
   if (!film.scenes) return;
   $("#player").hidden = false;
-  const wanted = film.scenes.map((scene) => scene.script.captions).filter(Boolean);
-  const pages = new Map(await Promise.all(wanted.map(async (src) => [src, await (await fetch(media(src))).json().catch(() => [])])));
   clips = film.scenes.flatMap((scene) =>
     scene.clips.map((clip, index) => ({ ...clip, scene, index, path: `${scene.id}/${clip.id}`, start: clip.absoluteFrom, end: clip.absoluteFrom + clip.durationInFrames, next: scene.clips[index + 1] })),
   );
-  for (const scene of film.scenes) scene.pages = pagesOf(pages.get(scene.script.captions) ?? []);
   for (const layer of layers) layer.clip = null;
+  words.src = film.captions ? `${media(film.captions.vtt)}?d=${Date.now()}` : ""; // edited by hand, too
+  words.track.mode = "hidden"; // its lines are shown in step with the film, which is more than one video
   $("#p-at").max = film.durationInFrames - 1;
   $("#p-clips").replaceChildren(...clips.map(jump));
   seek(Math.min(frame, film.durationInFrames - 1));
-};
-
-const pagesOf = (captions) => {
-  const found = [];
-  let words = [];
-  captions.forEach((caption, index) => {
-    words.push(caption);
-    if (caption.pageBreakAfter || index === captions.length - 1) {
-      found.push({ text: words.map((word) => word.text.replace(/<\/?[a-z][^<>]*>/gi, "")).join("").trim(), from: words[0].startMs, to: caption.endMs });
-      words = [];
-    }
-  });
-  return found;
 };
 
 const jump = (clip) => {
@@ -113,7 +100,7 @@ const draw = (isSeek) => {
   slate.hidden = Boolean(top?.src);
   if (top && !top.src) slate.textContent = `${top.path} is not made yet`;
   speak(top?.scene, isSeek);
-  caption(top?.scene);
+  caption();
   $("#p-time").textContent = `${Math.floor(frame / film.fps / 60)}:${String(Math.floor(frame / film.fps) % 60).padStart(2, "0")}:${String(frame % film.fps).padStart(2, "0")}`;
   $("#p-clip").textContent = top ? `${top.path}, frame ${frame - top.start}${top.isStandIn ? " (stand-in)" : top.isStale ? " (stale)" : ""}` : "";
   if (document.activeElement !== $("#p-at") || speed) $("#p-at").value = frame;
@@ -134,13 +121,15 @@ const speak = (scene, isSeek) => {
   if (voice.paused) voice.play().catch(() => {});
 };
 
-const caption = (scene) => {
-  const ms = scene ? ((frame - scene.from) * 1000) / film.fps : 0;
-  const found = scene?.pages.find(({ from, to }) => from <= ms && ms < to);
+const caption = () => {
+  const now = (frame + 0.5) / film.fps;
+  const cue = [...(words.track.cues ?? [])].find(({ startTime, endTime }) => startTime <= now && now < endTime);
   const line = $("#caption");
-  line.hidden = !found || $("#p-captions").getAttribute("aria-pressed") !== "true";
-  if (found && line.textContent !== found.text) line.textContent = found.text;
+  const text = cue?.getCueAsHTML().textContent ?? "";
+  line.hidden = !text || $("#p-captions").getAttribute("aria-pressed") !== "true";
+  if (line.textContent !== text) line.textContent = text;
 };
+words.addEventListener("load", () => film?.scenes && caption());
 
 // --- time: the clock decides, the videos follow
 
@@ -217,5 +206,5 @@ load();
 window.player = {
   seek,
   frame: () => frame,
-  layers: () => layers.filter(({ video }) => Number(video.style.opacity) > 0).map(({ video, clip }) => ({ path: clip.path, opacity: Number(video.style.opacity), time: video.currentTime, isSeeking: video.seeking, ready: video.readyState })),
+  layers: () => layers.filter(({ video }) => Number(video.style.opacity) > 0).map(({ video, clip }) => ({ layer: layers.findIndex((each) => each.video === video), path: clip.path, opacity: Number(video.style.opacity), time: video.currentTime, isSeeking: video.seeking, ready: video.readyState })),
 };

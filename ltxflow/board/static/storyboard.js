@@ -10,8 +10,11 @@ const rove = () => {
     const own = $$(".still", scene);
     const current = own.find((link) => link === document.activeElement) ?? own.find((link) => link.tabIndex === 0 && link.dataset.jsRoved) ?? own[0];
     for (const link of own) {
-      link.tabIndex = link === current ? 0 : -1;
-      link.dataset.jsRoved = "yes";
+      const index = link === current ? 0 : -1;
+      if (link.tabIndex !== index || !link.dataset.jsRoved) {
+        link.tabIndex = index; // only where it changes: there may be thousands
+        link.dataset.jsRoved = "yes";
+      }
     }
   }
 };
@@ -90,10 +93,10 @@ const filter = () => {
     let any = false;
     for (const clip of $$(".clip", scene)) {
       const fits = !shown.size || shown.has(clip.dataset.state) || (shown.has("look") && "look" in clip.dataset);
-      clip.classList.toggle("dim", !fits);
+      if (clip.classList.contains("dim") === fits) clip.classList.toggle("dim");
       any ||= fits;
     }
-    scene.hidden = !any;
+    if (scene.hidden === any) scene.hidden = !any;
   }
 };
 document.addEventListener("click", (event) => {
