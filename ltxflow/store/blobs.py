@@ -135,9 +135,16 @@ class BlobStore:
 
     def folders(self) -> list[Path]:
         """Return the folders that hold blobs, sorted."""
-        if not self.root.is_dir():
-            return []
-        return sorted(path for path in self.root.iterdir() if len(path.name) == 2 and path.is_dir())
+        return prefix_folders(self.root)
+
+
+def prefix_folders(root: Path) -> list[Path]:
+    """Return the folders of two letters in a folder, sorted: blobs and traces are in those that begin their names."""
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if len(entry.name) == 2 and entry.is_dir()]
+    return [root / name for name in sorted(names)]
 
 
 def _digest_of(src: Path) -> Digest:
