@@ -70,7 +70,7 @@ def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhi
     ran = film.run("build")
     path = film.folder / "ltxflow.lock"
     assert ran.code == 0
-    assert "is unreadable: an unresolved merge conflict" in ran.err
+    assert "is unreadable: unresolved merge conflict" in ran.err
     assert "the next build records what is in the store" in ran.err
     assert "<<<<<<< HEAD" in path.read_text()
     assert film.timeline["complete"]
