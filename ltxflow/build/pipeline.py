@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
+from ltxflow.build.event_log import recorded
 from ltxflow.build.inspection import plan_and_inspect
-from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, build, interruptible
+from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
 from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinished, RunStarted
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
 from ltxflow.farm.executor import comfy_executor
-from ltxflow.farm.options import BuildOptions
+from ltxflow.farm.journal import JOURNAL, Journal, submissions
+from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.choices import notices
@@ -35,10 +38,27 @@ from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
+from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
 Emit = Callable[[Event], None]
+OpenServers = Callable[[Servers, Session, Plan, Emit], Awaitable[ServerExecutor]]
+
+
+@dataclass(frozen=True)
+class Executors:
+    """Where the actions of a build run: on this machine, up to `jobs` at once, and on its servers.
+
+    `resolve_auto` asks the servers what the film's `auto` comes to, before anything is planned.
+    """
+
+    local: Callable[[int], Executor] = LocalExecutor
+    servers: OpenServers = comfy_executor
+    resolve_auto: Callable[[Session, PlanOptions, Servers, Emit], None] = resolve_auto
+
+
+COMFYUI = Executors()
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,9 @@ class BuildResult:
     """The result of a build.
 
     `verdicts` are by target, on every take that is made; `lock` is as it is now; `speech_failures` are the problems of
-    scenes that could not be spoken, by scene id; `previews` are the files of references, for a person to look at.
+    scenes that could not be spoken, by scene id; `previews` are the files of references, for a person to look at;
+    `left_on` are prompts that an interrupted build left on servers, server by target: the next build asks for them;
+    `edited` are files of the film that were edited since the build read them.
     """
 
     plan: Plan
@@ -57,6 +79,21 @@ class BuildResult:
     verdicts: Mapping[str, Verdict]
     speech_failures: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     previews: tuple[Path, ...] = ()
+    left_on: Mapping[str, str] = field(default_factory=dict)
+    edited: tuple[Path, ...] = ()
+
+    @property
+    def failed_by(self) -> dict[Problem, list[str]]:
+        """The targets that each problem failed, in film order."""
+        found: dict[Problem, list[str]] = {}
+        for target in self.plan.targets:
+            for each in self.run.failed.get(target, ()):
+                found.setdefault(each, []).append(target)
+        return found
+
+    def tally(self, targets: Iterable[str]) -> Tally:
+        """Count some of the targets."""
+        return Tally.of(targets, self.plan.heads)
 
     @property
     def concerns(self) -> list[Problem]:
@@ -96,21 +133,47 @@ class BuildResult:
 
 
 def make_film(
-    session: Session, options: PlanOptions, means: BuildOptions, emit: Emit, approve: Approve = approve_all
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve = approve_all,
+    executors: Executors = COMFYUI,
 ) -> BuildResult:
     """Make what `options` select, and publish the film. The session's project must be held.
 
-    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
-    where nothing can begin: without a server (4), or for a film that cannot be cut.
+    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Events are kept in
+    `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
+    for a film that cannot be cut.
     """
-    started = time.monotonic()
+    check_written(session, options)
+    with (
+        recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
+        sharing(session, os.environ, emit_too) as shared,
+    ):
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        return _make_film(session, options, build_options, emit_too, approve, executors, shared)
+
+
+def _make_film(
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve,
+    executors: Executors,
+    shared: Sharing,
+) -> BuildResult:
+    started, read = time.monotonic(), _contents(session.loaded.sources)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
-    resolve_auto(session, wanted, means.servers, emit)
+    executors.resolve_auto(session, wanted, build_options.servers, emit)
+    shared.fetch(lambda: session.plan(wanted).statuses.values())
     with relying(
         session,
-        lambda: plan_and_inspect(session, wanted, emit),
+        lambda: plan_and_inspect(session, wanted, emit, executors.local),
         lambda plan: plan.statuses.values(),
         lambda plan: bool(_missing(plan)),
     ) as (plan, lease):
@@ -122,9 +185,10 @@ def make_film(
             session.save_lock()
             session.has_new_choices = False
         missing = _missing(plan)
-        to_make = sum(status.node.target in plan.targets for status in missing)
-        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), to_make))
-        run = _make(means, session, plan, missing, lease, _without_frames(emit))
+        lacking = {status.node.target for status in missing}
+        making = tuple(target for target in plan.targets if target in lacking)
+        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
+        run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)
@@ -132,9 +196,26 @@ def make_film(
         with gc_shared(session.store.root):
             published = PublishResult({}) if options.only else _publish_as_decided(session, plan, wanted, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
+        shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
-    return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
+    return BuildResult(
+        plan,
+        run,
+        published,
+        finished,
+        session.lock,
+        verdicts,
+        speech_failures,
+        tuple(previews),
+        _left_on(session, plan, run) if run.interrupted else {},
+        tuple(path for path, digest in _contents(read).items() if digest != read[path]),
+    )
+
+
+def _contents(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """Return the digest of each file, None where there is none."""
+    return {path: digest_there(path) for path in paths}
 
 
 def _without_unspoken(options: PlanOptions, failures: Mapping[str, Sequence[Problem]]) -> PlanOptions:
@@ -159,43 +240,55 @@ def _missing(plan: Plan) -> list[Status]:
 
 
 def _make(
-    means: BuildOptions, session: Session, plan: Plan, missing: Sequence[Status], lease: GcLease, emit: Emit
+    executors: Executors,
+    options: BuildOptions,
+    session: Session,
+    plan: Plan,
+    missing: Sequence[Status],
+    lease: GcLease,
+    emit: Emit,
 ) -> RunResult:
     if not missing:
         return RunResult(dict(plan.statuses))
     wanted = {status.node.target for status in missing}
     statuses = {target: s for target, s in plan.statuses.items() if s.state == "hit" or target in wanted}
-    run = asyncio.run(interruptible(_run(means, session, plan, statuses, lease, emit)))
+    run = asyncio.run(interruptible(_run(executors, options, session, plan, statuses, lease, emit)))
     run.statuses = {**plan.statuses, **run.statuses}
     return run
 
 
 async def _run(
-    means: BuildOptions, session: Session, plan: Plan, statuses: Mapping[str, Status], lease: GcLease, emit: Emit
+    executors: Executors,
+    options: BuildOptions,
+    session: Session,
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    lease: GcLease,
+    emit: Emit,
 ) -> RunResult:
     """Open what the missing targets need, threads for slates and servers for clips, and make them."""
     async with AsyncExitStack() as stack:
-        executors: dict[str, Executor] = {"cpu": LocalExecutor(means.jobs or os.cpu_count() or 1)}
-        comfy = None
+        pools: dict[str, Executor] = {"cpu": executors.local(options.jobs or os.cpu_count() or 1)}
+        servers = None
         if any(status.state != "hit" and pool_of(status.node) == "gpu" for status in statuses.values()):
-            comfy = await stack.enter_async_context(await comfy_executor(means.servers, session, plan, emit))
-            executors["gpu"] = comfy
+            servers = await stack.enter_async_context(await executors.servers(options.servers, session, plan, emit))
+            pools["gpu"] = servers
 
         def recorded(key: Key) -> None:
-            if comfy is not None:
-                comfy.recorded(key)  # only now is its submission over
+            if servers is not None:
+                servers.recorded(key)  # only now is its submission over
 
         def is_submitted(key: Key) -> bool:
-            return comfy is not None and comfy.is_submitted(key)
+            return servers is not None and servers.is_submitted(key)
 
         updater = LockUpdater(session, plan)
         context = RunContext(
             store=session.store,
             lookup=lease.lookup(session.lookup),
-            executors=executors,
+            executors=pools,
             emit=emit,
             on_made=updater,
-            keep_going=means.keep_going,
+            keep_going=options.keep_going,
             on_recorded=recorded,
             storing=lease.putting,
             review=lambda: Review(session.lock, session.lookup),
@@ -203,6 +296,14 @@ async def _run(
             is_first=is_submitted,
         )
         return await build(plan.plan, statuses, context)
+
+
+def _left_on(session: Session, plan: Plan, run: RunResult) -> dict[str, str]:
+    """Return the prompts of skipped targets that could not be cancelled, server by target, in film order."""
+    known = submissions(Journal(session.own / JOURNAL))
+    keys = {target: run.statuses[target].key for target in plan.targets if target in run.skipped}
+    left = {target: [each for each in known.get(key, ()) if each.is_open] for target, key in keys.items() if key}
+    return {target: some[-1].server for target, some in left.items() if some}
 
 
 def _without_frames(emit: Emit) -> Emit:
@@ -339,8 +440,7 @@ def _finish(
             outcome: Outcome = "restored" if file_of.get(target) in published.written else "hit"
             count[outcome] += 1
             emit(ActionFinished(target, outcome, status.key or ""))
-    timeline = published.timeline
-    clips = [Target(target) for target in plan.targets if not Target(target).is_reference]
+    timeline, tally = published.timeline, plan.tally()
     event = RunFinished(
         planned=len(plan.targets),
         hit=count["hit"],
@@ -352,9 +452,12 @@ def _finish(
         output=os.path.relpath(session.project.output if timeline else session.previews),
         complete=bool(timeline.get("complete", True)),
         film_seconds=timeline["durationInFrames"] / timeline["fps"] if timeline else 0.0,
-        references=len(plan.targets) - len(clips),
-        more_takes=len(clips) - len({clip.path for clip in clips}),
+        references=tally.references,
+        more_takes=tally.more_takes,
         resumed=count["resumed"],
+        clips=tally.clips,
+        renders=sum(Target(trace.target).kind in ("clip", "reference") for trace in run.made.values()),
+        interrupted=run.interrupted,
     )
     emit(event)
     return event
