@@ -281,7 +281,7 @@ def test_an_edit_put_back_leaves_nothing_to_do(film: Film) -> None:
     assert "1 to change" in film.run("plan").out
     swap(film, "for two-a; old metal", "for two-a; metal")
     settle()
-    assert "Plan: 8 unchanged" in film.run("plan").out
+    assert "Plan: 8 clips unchanged" in film.run("plan").out
     assert evaluated(film) == set()
 
 
@@ -498,7 +498,7 @@ def remade(film: Film, clip: str) -> None:
 def test_after_a_build_only_what_it_made_and_what_was_edited_since_is_evaluated(film: Film) -> None:
     remade(film, "two-a")
     assert evaluated(film) == {"two"}
-    assert "Plan: 8 unchanged" in film.run("plan").out
+    assert "Plan: 8 clips unchanged" in film.run("plan").out
     settle()
     swap(film, "for four-a; metal", "for four-a; old metal")
     assert evaluated(film) == {"four"}
@@ -613,7 +613,7 @@ def test_an_edit_of_our_own_code_and_of_one_prompt_are_both_seen(film: Film, kin
     step.write_text(text)
     swap(film, "for six-a;", "for six-a, too;")
     kept = run_copy(film, package, "plan", "-q", *mode)
-    assert "Plan: 7 to change, 1 maybe" in kept if kind == "clip" else "Plan: 8 to change" in kept
+    assert "Plan: 7 clips to change, 1 clip maybe" in kept if kind == "clip" else "Plan: 8 clips to change" in kept
     shutil.rmtree(film.store / "memory")
     shutil.rmtree(film.folder / ".ltxflow/snapshots")
     assert kept == run_copy(film, package, "plan", "-q", *mode)

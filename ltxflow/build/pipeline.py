@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +22,11 @@ from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_there
 from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinished, RunStarted
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
 from ltxflow.farm.executor import comfy_executor
+from ltxflow.farm.journal import JOURNAL, Journal, submissions
 from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
@@ -65,7 +66,9 @@ class BuildResult:
     """The result of a build.
 
     `verdicts` are by target, on every take that is made; `lock` is as it is now; `speech_failures` are the problems of
-    scenes that could not be spoken, by scene id; `previews` are the files of references, for a person to look at.
+    scenes that could not be spoken, by scene id; `previews` are the files of references, for a person to look at;
+    `left_on` are prompts that an interrupted build left on servers, server by target: the next build asks for them;
+    `edited` are files of the film that were edited since the build read them.
     """
 
     plan: Plan
@@ -76,6 +79,21 @@ class BuildResult:
     verdicts: Mapping[str, Verdict]
     speech_failures: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     previews: tuple[Path, ...] = ()
+    left_on: Mapping[str, str] = field(default_factory=dict)
+    edited: tuple[Path, ...] = ()
+
+    @property
+    def failed_by(self) -> dict[Problem, list[str]]:
+        """The targets that each problem failed, in film order."""
+        found: dict[Problem, list[str]] = {}
+        for target in self.plan.targets:
+            for each in self.run.failed.get(target, ()):
+                found.setdefault(each, []).append(target)
+        return found
+
+    def tally(self, targets: Iterable[str]) -> Tally:
+        """Count some of the targets."""
+        return Tally.of(targets, self.plan.heads)
 
     @property
     def concerns(self) -> list[Problem]:
@@ -147,7 +165,7 @@ def _make_film(
     executors: Executors,
     shared: Sharing,
 ) -> BuildResult:
-    started = time.monotonic()
+    started, read = time.monotonic(), _contents(session.loaded.sources)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
@@ -181,7 +199,23 @@ def _make_film(
         shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
-    return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
+    return BuildResult(
+        plan,
+        run,
+        published,
+        finished,
+        session.lock,
+        verdicts,
+        speech_failures,
+        tuple(previews),
+        _left_on(session, plan, run) if run.interrupted else {},
+        tuple(path for path, digest in _contents(read).items() if digest != read[path]),
+    )
+
+
+def _contents(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """Return the digest of each file, None where there is none."""
+    return {path: digest_there(path) for path in paths}
 
 
 def _without_unspoken(options: PlanOptions, failures: Mapping[str, Sequence[Problem]]) -> PlanOptions:
@@ -262,6 +296,14 @@ async def _run(
             is_first=is_submitted,
         )
         return await build(plan.plan, statuses, context)
+
+
+def _left_on(session: Session, plan: Plan, run: RunResult) -> dict[str, str]:
+    """Return the prompts of skipped targets that could not be cancelled, server by target, in film order."""
+    known = submissions(Journal(session.own / JOURNAL))
+    keys = {target: run.statuses[target].key for target in plan.targets if target in run.skipped}
+    left = {target: [each for each in known.get(key, ()) if each.is_open] for target, key in keys.items() if key}
+    return {target: some[-1].server for target, some in left.items() if some}
 
 
 def _without_frames(emit: Emit) -> Emit:
@@ -398,8 +440,7 @@ def _finish(
             outcome: Outcome = "restored" if file_of.get(target) in published.written else "hit"
             count[outcome] += 1
             emit(ActionFinished(target, outcome, status.key or ""))
-    timeline = published.timeline
-    clips = [Target(target) for target in plan.targets if not Target(target).is_reference]
+    timeline, tally = published.timeline, plan.tally()
     event = RunFinished(
         planned=len(plan.targets),
         hit=count["hit"],
@@ -411,9 +452,12 @@ def _finish(
         output=os.path.relpath(session.project.output if timeline else session.previews),
         complete=bool(timeline.get("complete", True)),
         film_seconds=timeline["durationInFrames"] / timeline["fps"] if timeline else 0.0,
-        references=len(plan.targets) - len(clips),
-        more_takes=len(clips) - len({clip.path for clip in clips}),
+        references=tally.references,
+        more_takes=tally.more_takes,
         resumed=count["resumed"],
+        clips=tally.clips,
+        renders=sum(Target(trace.target).kind in ("clip", "reference") for trace in run.made.values()),
+        interrupted=run.interrupted,
     )
     emit(event)
     return event

@@ -52,7 +52,7 @@ def run(argv: list[str], asked: AnswerKey | None = None, **defaults: object) -> 
         if COMMANDS[name].uses_media:
             memory_limit.require()
         args = parser_of(name).parse_intermixed_args(rest, argparse.Namespace(**defaults))  # `plan hook -v middle`, too
-        is_json = args.json
+        is_json, console.is_verbose = args.json, args.verbose
         confine(args.project, args.root, Path.cwd())
         code = int(args.run(args, console))
         sys.stdout.flush()

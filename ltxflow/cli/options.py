@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,17 @@ from ltxflow.documents.document import find_project
 from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
-from ltxflow.plan.plan import Mode, PlanOptions
+from ltxflow.plan.plan import Mode, Plan, PlanOptions
+from ltxflow.project.config import read_config
 from ltxflow.project.settings import NAMES
 from ltxflow.session.gc_roots import register
 from ltxflow.session.scene_memo import PlanRequest
 from ltxflow.session.session import Session, hold, open_session
 from ltxflow.store.leases import gc_shared
+from ltxflow.ui.terminal import Console, count
+
+LENGTHS = ("T101", "T102")  # codes of what a plan and `check` both find
+ADDRESS_VARIABLES = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +153,24 @@ def _value(name: str, text: str) -> Any:
     return None if text in ("null", "none") else text
 
 
+def print_notes(args: argparse.Namespace, console: Console, session: Session, plan: Plan | None = None) -> None:
+    """Print the warnings about a film; of those that `check` prints in full, which mostly are known, the number."""
+    lengths = [each for each in plan.problems if each.code in LENGTHS] if plan else []
+    static = [*session.loaded.problems, *lengths]
+    rest = [*session.warnings, *(each for each in plan.problems if each.code not in LENGTHS)] if plan else []
+    if args.verbose:
+        console.problems([*static, *rest] if plan else static)
+        return
+    if args.quiet:
+        return
+    warnings = sum(each.level == "warning" for each in static)
+    if warnings:
+        words = ["ltxflow", "check", *(["-p", args.project] if args.project else [])]
+        mark = console.paint("!", "yellow")
+        console.warn(f"{mark} {count(warnings, 'warning')}; details: {shlex.join(words)}")
+    console.problems([each for each in rest if each.level == "warning"])
+
+
 def plan_options(args: argparse.Namespace, session: Session) -> PlanOptions:
     """Return the plan options of a command line; `changed:REF` selectors are resolved through git."""
     mode: Mode = "animatic" if args.animatic else "render"
@@ -191,8 +215,19 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
     return BuildOptions(servers_of(args), args.jobs or 0, args.keep_going)
 
 
+def check_servers(args: argparse.Namespace) -> None:
+    """Raise LtxflowError for an invalid address of a server, whether or not one is needed."""
+    config = read_config(os.environ).as_servers
+    if args.server or config or any(os.environ.get(name) for name in ADDRESS_VARIABLES):
+        from ltxflow.comfy.discovery import check_addresses  # late: mostly no server is named
+
+        check_addresses(args.server, os.environ, config)
+
+
 def session_of(args: argparse.Namespace) -> Session:
     """Open the project of a command line, with its settings on top."""
+    if hasattr(args, "server"):
+        check_servers(args)
     command_line = settings_of(args) if hasattr(args, "set") else {}
     return open_session(args.project, cwd=Path.cwd(), env=os.environ, root=args.root, command_line=command_line)
 

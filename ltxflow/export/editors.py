@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_there
-from ltxflow.core.errors import FAILED, LtxflowError, problem
+from ltxflow.core.errors import FAILED, LtxflowError, install_command, problem
 from ltxflow.export.conform import files_of, read_timeline
 from ltxflow.session.session import Session
 
@@ -247,7 +247,7 @@ def render_cut(cut: dict[str, Any], kind: str) -> str:
     if kind == "otio":
         return otio_text(cut)
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        raise LtxflowError(problem("D031", kind=kind))
+        raise LtxflowError(problem("D031", kind=kind, command=install_command("editors")))
     otio = importlib.import_module("opentimelineio")
     timeline = otio.adapters.read_from_string(otio_text(picture_only(cut) if kind == "edl" else cut), "otio_json")
     rate = {"rate": timeline.tracks[0].duration().rate} if kind == "edl" else {}

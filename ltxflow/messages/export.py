@@ -58,7 +58,7 @@ RULES: Mapping[str, Rule] = {
     "D031": rule(
         "EDL and FCP XML need OpenTimelineIO",
         "{kind} is written by OpenTimelineIO, which is not installed",
-        "run `pip install 'ltxflow[editors]'`, or use the format that needs nothing: ltxflow export otio",
+        "run `{command}`, or use the format that needs nothing: ltxflow export otio",
     ),
     "D032": rule(
         "an exported cut can be expressed in its format",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ltxflow.comfy.graph import diff_graphs
@@ -204,6 +206,23 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
             if d > c:
                 runs.append(("+", " ".join(after[c:d])))
     return runs
+
+
+def cause_of(reason: Reason) -> str:
+    """Return what makes two reasons one edit: the field, and the words or values that changed in it.
+
+    Of a text only the changed words count, and of a prompt not the part: an edited variable is in many sentences.
+    """
+    if isinstance(reason.old, str) and isinstance(reason.new, str):
+        changed = _changed_words(reason.old, reason.new)
+    else:
+        changed = json.dumps([reason.old, reason.new], sort_keys=True, default=str)
+    return f"{reason.field.partition('.')[0] if reason.field.startswith('prompt.') else reason.field} {changed}"
+
+
+@lru_cache(maxsize=1024)
+def _changed_words(old: str, new: str) -> str:
+    return json.dumps([run for run in word_diff(old, new) if run[0] != "="])
 
 
 def show(value: Any) -> str:

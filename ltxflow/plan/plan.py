@@ -10,6 +10,7 @@ from typing import Literal
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
+from ltxflow.core.target import Tally, heads_of
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
 from ltxflow.lock.model import FROZEN, Lock, LockTake, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
@@ -143,16 +144,24 @@ class Plan:
     def of_kind(self, *kinds: Kind) -> list[Change]:
         return [change for change in self.changes if change.kind in kinds]
 
-    def count(self, kind: Kind) -> int:
-        """Return how many takes of the whole film are of a kind."""
-        return len(self.of_kind(kind)) + (sum(self.in_rows) if kind == "unchanged" else 0)
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        """The targets that count as their clip or reference: the take in the cut, where it is planned."""
+        return heads_of(self.targets, lambda entry: pick_of(self.lock, entry) if self.mode == "render" else 1)
+
+    def tally(self, *kinds: Kind) -> Tally:
+        """Count the clips, further takes and references of the whole film that are of these kinds; of all, without."""
+        here = Tally.of((c.target for c in self.changes if not kinds or c.kind in kinds), self.heads)
+        return here + self.in_rows if not kinds or "unchanged" in kinds else here
 
     @cached_property
-    def in_rows(self) -> tuple[int, int]:
-        """How many takes of clips, and of references, are in `rows`; a reference that was evaluated counts there."""
+    def in_rows(self) -> Tally:
+        """What is counted in `rows`; a reference that was evaluated counts there."""
         here = {still.path for still in self.project.stills}
         stills = {path: takes for row in self.rows for path, (takes, _) in row.stills.items() if path not in here}
-        return sum(row.takes for row in self.rows), sum(stills.values())
+        clips = sum(len(row.clips) for row in self.rows)
+        takes = sum(row.takes for row in self.rows) + sum(stills.values())
+        return Tally(clips, takes - clips - len(stills), len(stills))
 
     def is_worth_a_line(self, change: Change) -> bool:
         """Return whether a change is listed by itself, as an approved take that no longer matches its text is."""
@@ -185,7 +194,12 @@ def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
 
 
 def picked_take(lock: Lock, clip: Clip | Still) -> int:
-    entry = lock.entries.get(clip.path)
+    return pick_of(lock, clip.path)
+
+
+def pick_of(lock: Lock, name: str) -> int:
+    """Return the number of the take that is in the cut, by the name of a clip or reference in the lock."""
+    entry = lock.entries.get(name)
     return entry.pick if entry else 1
 
 

@@ -71,14 +71,18 @@ class PlannedFilm:
 
         None where some of that changed since `since_ns`, when the command began.
         """
+        self.keep_rows(since_ns)
         session, states = self.session, self.memo.states if self.memo else {}
-        if self.memo:
-            with suppress(LtxflowError, OSError, ValueError):
-                self.memo.write(session, self.plan)
         inputs = absolute(session.input_paths()) | absolute(session.loaded.sources)
         inputs |= {path for scene in session.loaded.written for path in scene.home}
         known = snapshot.manifest_on(states)
         return known.with_more(inputs - states.keys(), since_ns) if known else None
+
+    def keep_rows(self, since_ns: int) -> None:
+        """Write the memo's new rows, for a plan whose answer depends on more than files."""
+        if self.memo:
+            with suppress(LtxflowError, OSError, ValueError):
+                self.memo.write(self.session, self.plan)
 
 
 def plan_film(request: PlanRequest) -> PlannedFilm:

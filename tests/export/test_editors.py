@@ -9,7 +9,7 @@ from typing import Any
 import opentimelineio
 import pytest
 
-from ltxflow.core.errors import LtxflowError
+from ltxflow.core.errors import LtxflowError, install_command
 from ltxflow.export import editors
 from ltxflow.export.editors import ClipMedia, frames_of, otio, otio_text, ranges_of, render_cut
 
@@ -207,7 +207,9 @@ def test_without_the_library_its_formats_state_how_to_get_it(monkeypatch: pytest
             render_cut(cut(DISSOLVES), kind)
         (problem,) = caught.value.problems
         assert problem.message == f"{kind} is written by OpenTimelineIO, which is not installed"
-        assert problem.hint.startswith("run `pip install 'ltxflow[editors]'`")
+        assert problem.hint == (
+            f"run `{install_command('editors')}`, or use the format that needs nothing: ltxflow export otio"
+        )
 
 
 def test_a_rate_that_has_no_timecode_is_not_edl() -> None:

@@ -5,7 +5,7 @@
   ltxflow export edl [FILE]       CMX 3600: picture only, for any editor
   ltxflow export fcpxml [FILE]    Final Cut Pro 7 XML for Premiere and Resolve
 
-edl and fcpxml need OpenTimelineIO: pip install 'ltxflow[editors]'
+edl and fcpxml need OpenTimelineIO: the extra `editors`
 """
 
 from __future__ import annotations
