@@ -165,6 +165,11 @@ _FILES: Mapping[str, Rule] = {
         font=Text('no font on this machine has "{letters}"', "apt install {package}"),
         level="warning",
     ),
+    "M028": rule(
+        "a transparent video is one whose transparency is read",
+        '"{name}" is a transparent WebM, whose transparency is not read',
+        "export it opaque, or as ProRes 4444",
+    ),
 }
 
 _CHECKS: Mapping[str, Rule] = {

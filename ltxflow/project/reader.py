@@ -66,7 +66,7 @@ class ProbeCache:
 
             return [probe_video(path), digest_file(path)]
 
-        facts, digest = self._of("footage", path, probe)
+        facts, digest = self._of("footage/2", path, probe)
         return facts, Digest(digest)
 
     def _of(self, kind: str, path: Path, probe: Callable[[], list[Any]]) -> Any:
@@ -207,7 +207,9 @@ class Reader:
             self.problems += [problem("L023", span, hint=p.hint, reason=p.message) for p in error.problems]
             return None
         if facts["is_hdr"]:
-            self.problems.append(problem("L025", span, name=name))
+            self.problems.append(problem("L025.hdr", span, name=name))
+        if facts["is_transparent"]:
+            self.problems.append(problem("L025.alpha", span, name=name))
         return Media(file, name, digest, facts, span)
 
     def sound(self, name: str, path: KeyPath, span: Span | None = None) -> Media | None:

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ltxflow.cli.options import add_build_options, build_options, locked_session, waited_session
+from ltxflow.cli.options import add_build_options, build_options, locked_session, session_of, waited_session
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.target import Target
 from ltxflow.decisions import takes
@@ -18,7 +19,11 @@ from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.model import Clip, Still
 from ltxflow.session.session import Session
+from ltxflow.store.leases import gc_shared
 from ltxflow.ui.terminal import Console, print_envelope
+
+if TYPE_CHECKING:
+    from ltxflow.build.pinning import FittedFile
 
 
 def pick(args: argparse.Namespace, console: Console) -> int:
@@ -73,25 +78,48 @@ def forget(args: argparse.Namespace, console: Console) -> int:
 
 
 def pin(args: argparse.Namespace, console: Console) -> int:
-    """Put a file in the place of a clip or a reference, checked like a render, until it is forgotten."""
+    """Put a file in the place of a clip or a reference, until it is forgotten.
+
+    A video from a phone or an editor is fitted: to the film's size and rate, upright, as an mp4 that browsers play.
+    """
     file = Path(args.file)
     if not file.is_file():
         raise LtxflowError(problem("U021.pin", file=args.file))
+    with session_of(args) as session:  # converting takes time: other commands need not wait for it
+        fitted = _fitted(session, find_take(session, args.take), file, args, console)
     with locked_session(args, console.warn) as session:
         ref = find_take(session, args.take)
-        facts = takes.pin(session, ref, file, args.reason)
+        facts = takes.pin(session, ref, fitted.path, args.reason or file.name)
         _, lengths = cut_film(session.speech().project, session.lock)
     scene = f"{ref.clip.path.partition('/')[0]}: "
     uncovered = [replace(p, level="warning") for p in lengths if p.level == "error" and p.message.startswith(scene)]
+    problems = [*fitted.notes, *uncovered]
     is_video = isinstance(facts, VideoFacts)
     if args.json:
         fields = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
-        return print_envelope("pin", {"clip": ref.clip.path, "take": ref.take, **fields}, 0, uncovered)
+        data = {"clip": ref.clip.path, "take": ref.take, "fitted": fitted.change, **fields}
+        return print_envelope("pin", data, 0, problems)
     size = f"{facts.frames} frames" if isinstance(facts, VideoFacts) else f"{facts.width}x{facts.height}"
     next_step = "publish it with: ltxflow build" if is_video else "see what changes with: ltxflow plan"
     console.say(f"{ref.clip.path}: pinned {file.name} ({size}); {next_step}")
-    console.problems(uncovered)
+    if fitted.change:
+        console.say(f"  fitted: {fitted.change}")
+    console.problems(problems)
     return 0
+
+
+def _fitted(session: Session, ref: TakeRef, file: Path, args: argparse.Namespace, console: Console) -> FittedFile:
+    """Return the file that is pinned, converted where the film's clips have another form."""
+    from ltxflow.build.pinning import FittedFile, fit_to_film  # the other decisions start without the build
+    from ltxflow.media.image import read_image
+    from ltxflow.ui.progress import watcher
+
+    if isinstance(ref.clip, Still):
+        notes = (problem("U039", name=file.name, note=note) for note in read_image(file).warnings)
+        return FittedFile(file, notes=tuple(notes))
+    watch = watcher(console, args.json, args.quiet, args.verbose)
+    with gc_shared(session.store.root), watch:
+        return fit_to_film(session, file, ref.clip.path, watch)
 
 
 # --- accept ---------------------------------------------------------------------------------------
