@@ -40,7 +40,10 @@ _FILES: Mapping[str, Rule] = {
         video=Text('"{name}" is damaged, or not a video', VIDEO),
         folder=Text('"{name}" is a folder, not a picture', "name a picture file"),
         svg=Text('"{name}" is an svg drawing', "export it as png"),
-        heic=Text('"{name}" is a heic picture', IMAGE),
+        heic=Text(
+            '"{name}" is a heic picture', "save it as jpeg or png; phones do so when set to the most compatible format"
+        ),
+        raw=Text('"{name}" is a raw photograph', "develop it, and export it as jpeg or png"),
         page=Text(
             '"{name}" is a web page, not a picture', "open it: the server answered with a message instead of the file"
         ),
