@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.fitting import played_sounds
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -266,6 +267,7 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
         session.store.cas,
         emit,
         session.timings(),
+        played_sounds(session, plan.project, emit),
     )
 
 

@@ -75,7 +75,11 @@ _FILES: Mapping[str, Rule] = {
         mp4=Text('"{name}" has no picture', "give an mp4 with a picture track"),
         size=Text('"{name}" has pictures without a size', "give an mp4 with a picture track"),
     ),
-    "M007": rule("a sound file has a sound track", '"{name}" has no sound track', SOUND),
+    "M007": rule(
+        "a sound file has a sound track that is read",
+        none=Text('"{name}" has no sound track', SOUND),
+        codec=Text('"{name}" has sound in an unknown codec', SOUND),
+    ),
     "M008": rule(
         "a video has frames",
         none=Text('"{name}" has no frames', AGAIN),

@@ -46,17 +46,18 @@ class ProbeCache:
         pixels, width, height, warnings = self._of("image", path, probe)
         return ImageFacts(Digest(pixels), width, height, tuple(warnings))
 
-    def sound(self, path: Path) -> tuple[int, int, Digest]:
-        """Return samples, sample rate and digest of a sound file, as `media.audio.measure_sound`."""
+    def sound(self, path: Path) -> tuple[dict[str, Any], Digest]:
+        """Return the facts of a sound file, as `media.audio.measure_sound`, and its digest."""
 
         def probe() -> list[Any]:
             from ltxflow.media.audio import measure_sound
 
             found = measure_sound(path)
-            return [found.samples, found.sample_rate, digest_file(path)]
+            facts = {"samples": found.samples, "sample_rate": found.sample_rate, "is_played": found.is_played}
+            return [facts, digest_file(path)]
 
-        samples, rate, digest = self._of("sound", path, probe)
-        return samples, rate, Digest(digest)
+        facts, digest = self._of("sound/2", path, probe)
+        return facts, Digest(digest)
 
     def video(self, path: Path) -> tuple[dict[str, Any], Digest]:
         """Return the facts of a video, as `media.video.probe_video`, and the digest of the file."""
@@ -219,11 +220,11 @@ class Reader:
         if file is None:
             return None
         try:
-            samples, rate, digest = self.probes.sound(file)
+            facts, digest = self.probes.sound(file)
         except LtxflowError as error:
             self.problems += [problem("L024", span, hint=p.hint, reason=p.message) for p in error.problems]
             return None
-        return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, span)
+        return Media(file, name, digest, facts, span)
 
 
 def picture_warnings(reader: Reader, scenes: Sequence[Scene]) -> list[Problem]:

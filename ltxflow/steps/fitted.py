@@ -1,4 +1,4 @@
-"""A video that a person gives, made to fit the film: its size and rate, upright, H.264 and AAC. Encoded once.
+"""A file that a person gives, made to fit the film, once: a video in its shape, a recording as wav.
 
 The action is of the file's bytes and the film's shape. Another release of the libraries changes no key: what was
 converted once stays, as it was approved.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core import files
 from ltxflow.core.digest import Action, Digest, Output, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Span, problem
 from ltxflow.media.convert import fit_to_mp4
 from ltxflow.media.fit import treatments
+from ltxflow.media.mix import canonical
 from ltxflow.media.probe import probe_mp4
 from ltxflow.project.model import Project
 from ltxflow.steps import USUAL, ActionContext, Node, ResolvedInputs
@@ -27,22 +27,24 @@ CHANGES, bind_inputs, memo_key, is_sandboxed, prerender, made_by, work = USUAL
 
 @dataclass(frozen=True)
 class FittedSpec:
-    """A video file, its digest and facts (`media.video.probe_video`), and the shape that it gets."""
+    """A file with its digest: a video with its facts (`media.video.probe_video`) and the shape it gets, or a sound."""
 
     path: Path
     digest: Digest
-    facts: Mapping[str, Any]
-    size: tuple[int, int]
-    fps: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] | None = None  # None for a sound
+    fps: int = 0
 
 
 def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
-    """Yield nothing: which files are fitted is decided by `ltxflow pin` (`build.pinning`), not by the project."""
+    """Yield nothing: `build.fitting` finds the files."""
     yield from ()
 
 
 def action(node: Node, inputs: Mapping[str, Output]) -> Action:
     spec: FittedSpec = node.spec
+    if spec.size is None:
+        return Action(KIND, VERSION, {"sound": "wav"}, {"sound": spec.digest}, ("sound",))
     body: dict[str, Any] = {"size": list(spec.size), "fps": spec.fps}
     if done := treatments(spec.facts):
         body["treated"] = done
@@ -51,7 +53,8 @@ def action(node: Node, inputs: Mapping[str, Output]) -> Action:
 
 def fields(node: Node) -> dict[str, Any]:
     spec: FittedSpec = node.spec
-    return {"file": spec.path.name, "size": list(spec.size), "fps": spec.fps}
+    shape = {} if spec.size is None else {"size": list(spec.size), "fps": spec.fps}
+    return {"file": spec.path.name, **shape}
 
 
 def where(node: Node, name: str) -> Span | None:
@@ -59,23 +62,25 @@ def where(node: Node, name: str) -> Span | None:
 
 
 async def run(node: Node, action: Action, job: ActionContext) -> None:
-    """Convert in a thread. Raise LtxflowError for a file that changes meanwhile: the key is of its bytes."""
+    """Convert in a thread. Raise LtxflowError for a file that has other bytes than the key says."""
     spec: FittedSpec = node.spec
+    await asyncio.to_thread(_fit, spec, job)
+    if digest_file(spec.path) != spec.digest:
+        raise LtxflowError(problem("C031.changed", file=spec.path.name), exit_code=FAILED)
+
+
+def _fit(spec: FittedSpec, job: ActionContext) -> None:
+    if spec.size is None:
+        out = job.folder / "sound.wav"
+        made = canonical(spec.path, out)
+        job.out["sound"] = out
+        job.facts["sound"] = {"samples": made.samples, "sample_rate": made.sample_rate, "is_played": True}
+        return
     out = job.folder / "video.mp4"
 
-    def convert() -> None:
-        before = files.signature(spec.path)
-        fit_to_mp4(
-            spec.path,
-            out,
-            spec.facts,
-            spec.size,
-            spec.fps,
-            lambda done, total: job.progress(done / total, f"frame {done}/{total}"),
-        )
-        if before is None or files.signature(spec.path) != before or digest_file(spec.path) != spec.digest:
-            raise LtxflowError(problem("C031.changed", file=spec.path.name), exit_code=FAILED)
+    def progress(done: int, total: int) -> None:
+        job.progress(done / total, f"frame {done}/{total}")
 
-    await asyncio.to_thread(convert)
+    fit_to_mp4(spec.path, out, spec.facts, spec.size, spec.fps, progress)
     job.out["video"] = out
     job.facts["video"] = probe_mp4(out).as_json()

@@ -91,7 +91,7 @@ def write_footage(
         made.mux(video.encode(None))
         seconds = Fraction(stamps[-1] + 40, 1000) if stamps else frames / Fraction(fps)
         for track in tracks:
-            _tone(made, track, seconds)
+            tone(made, track, seconds)
     if lies != "upright":
         turn(path, lies)
     return path
@@ -136,7 +136,8 @@ def pictures(path: Path) -> list[NDArray[np.uint8]]:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in made.decode(video=0)]
 
 
-def _tone(made: OutputContainer, track: Any, seconds: Fraction) -> None:
+def tone(made: OutputContainer, track: Any, seconds: Fraction) -> None:
+    """Write a tone of some seconds to a track."""
     context = track.codec_context
     rate, channels = context.sample_rate, context.layout.nb_channels
     resampler = av.AudioResampler(format=context.format, layout=context.layout, rate=rate)

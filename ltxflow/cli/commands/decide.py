@@ -23,7 +23,7 @@ from ltxflow.store.leases import gc_shared
 from ltxflow.ui.terminal import Console, print_envelope
 
 if TYPE_CHECKING:
-    from ltxflow.build.pinning import FittedFile
+    from ltxflow.build.fitting import FittedFile
 
 
 def pick(args: argparse.Namespace, console: Console) -> int:
@@ -110,7 +110,7 @@ def pin(args: argparse.Namespace, console: Console) -> int:
 
 def _fitted(session: Session, ref: TakeRef, file: Path, args: argparse.Namespace, console: Console) -> FittedFile:
     """Return the file that is pinned, converted where the film's clips have another form."""
-    from ltxflow.build.pinning import FittedFile, fit_to_film  # the other decisions start without the build
+    from ltxflow.build.fitting import FittedFile, fit_to_film  # the other decisions start without the build
     from ltxflow.media.image import read_image
     from ltxflow.ui.progress import watcher
 

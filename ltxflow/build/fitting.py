@@ -1,24 +1,28 @@
-"""Make a video that a person pins fit the film, unless it does already. The same file is converted once."""
+"""Make files that people give fit the film: a video that is pinned, a narration that browsers do not play.
+
+The same file is converted once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ltxflow.build.loop import LocalExecutor, RunContext, build, interruptible
-from ltxflow.core.digest import Digest, digest_file
+from ltxflow.build.loop import LocalExecutor, RunContext, RunResult, build, interruptible
+from ltxflow.core.digest import Digest, Output, digest_file
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
-from ltxflow.core.events import Event, RunStarted
+from ltxflow.core.events import Event, Notice, RunStarted
 from ltxflow.core.target import Target
 from ltxflow.media.convert import fits, fitted_frames
 from ltxflow.media.fit import ImageFacts, fit_warnings
 from ltxflow.media.video import PLAYED_PIXELS, probe_video
 from ltxflow.plan.evaluate import evaluate
 from ltxflow.plan.graph import build_graph
+from ltxflow.project.model import Media, Project
 from ltxflow.session.session import Session
 from ltxflow.steps import Node
 from ltxflow.steps.fitted import FittedSpec
@@ -62,26 +66,60 @@ def fit_to_film(session: Session, file: Path, clip: str, emit: Callable[[Event],
     notes = tuple(problem("U039", name=file.name, note=note) for note in _notes(facts, size))
     if fits(facts, size, fps):
         return FittedFile(file, notes=notes)
-    target = Target(f"fitted:{clip}")
     spec = FittedSpec(file, digest_file(file), facts, size, fps)
-    node = Node(target, "fitted", spec, fitted_frames(facts, fps))
-    graph = build_graph([node], [target])
+    node = Node(Target(f"fitted:{clip}"), "fitted", spec, fitted_frames(facts, fps))
+    run = _made(session, [node], emit)
+    if run.failed:
+        raise LtxflowError(*(each for failed in run.failed.values() for each in failed), exit_code=FAILED)
+    output = _output(run, node, "video")
+    change = ", ".join(_changes(file, facts, size, fps)) or "written as one plain mp4"
+    return FittedFile(session.store.cas.path(output.digest), change, notes)
+
+
+def played_sounds(session: Session, project: Project, emit: Callable[[Event], None]) -> dict[str, Media]:
+    """Return, by scene, a wav of each narration that browsers may not play: AIFF, ALAC, the sound of a video, …
+
+    A narration that cannot be converted is left out, with a notice: it is published as it is.
+    """
+    given = {scene.id: scene.narration.file for scene in project.scenes if scene.narration.file}
+    files = {id: file for id, file in given.items() if not file.facts.get("is_played", True)}
+    if not files:
+        return {}
+    nodes = [
+        Node(Target(f"fitted:{id}"), "fitted", FittedSpec(file.path, file.digest), 0, span=file.span)
+        for id, file in files.items()
+    ]
+    run = _made(session, nodes, lambda event: None)
+    for target, failed in run.failed.items():
+        emit(Notice(f"not converted, so browsers may not play it: {failed[0].message}", "warning", target))
+    sounds = {}
+    for node in nodes:
+        if node.target not in run.failed:
+            output, id = _output(run, node, "sound"), node.target.path
+            sounds[id] = Media(session.store.cas.path(output.digest), f"{id}.wav", output.digest, output.facts)
+    return sounds
+
+
+def _made(session: Session, nodes: Sequence[Node], emit: Callable[[Event], None]) -> RunResult:
+    """Make what the store does not have. Raise KeyboardInterrupt where that is interrupted."""
+    graph = build_graph(nodes, [node.target for node in nodes])
     statuses = evaluate(graph, session.lookup)
-    if statuses[target].state != "hit":
-        emit(RunStarted(session.project.id, "pin", 1, 1))
-        context = RunContext(
-            session.store, session.lookup, {"cpu": LocalExecutor(1)}, emit, lambda node, trace: None, keep_going=False
-        )
-        run = asyncio.run(interruptible(build(graph, statuses, context)))
-        if run.interrupted:
-            raise KeyboardInterrupt
-        if run.failed:
-            raise LtxflowError(*(each for failed in run.failed.values() for each in failed), exit_code=FAILED)
-        statuses = run.statuses
-    trace = statuses[target].trace
+    missing = [status for status in statuses.values() if status.state != "hit"]
+    if not missing:
+        return RunResult(dict(statuses))
+    emit(RunStarted(session.project.id, "fit", len(nodes), len(missing)))
+    executors = {"cpu": LocalExecutor(1)}
+    context = RunContext(session.store, session.lookup, executors, emit, lambda node, trace: None)
+    run = asyncio.run(interruptible(build(graph, statuses, context)))
+    if run.interrupted:
+        raise KeyboardInterrupt
+    return run
+
+
+def _output(run: RunResult, node: Node, name: str) -> Output:
+    trace = run.statuses[node.target].trace
     assert trace is not None
-    made = session.store.cas.path(Digest(trace.outputs["video"].digest))
-    return FittedFile(made, ", ".join(_changes(file, facts, size, fps)) or "written as one plain mp4", notes)
+    return trace.outputs[name]
 
 
 def _notes(facts: Mapping[str, Any], size: tuple[int, int]) -> Iterator[str]:

@@ -1,17 +1,20 @@
-"""What is pinned from a phone or an editor: fitted once, seen upright, and told."""
+"""What comes from a phone or an editor: fitted once, seen upright, and told."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from harness.command import Ran
 from harness.film import Film, film_text
-from harness.footage import SHOWN, pictures, seen, write_footage
+from harness.footage import SHOWN, pictures, seen, tone, write_footage
 from harness.media import write_picture
 
 from ltxflow.core.digest import digest_file
+from ltxflow.media.audio import measure_sound
 from ltxflow.media.video import plays_in_browsers, probe_video
 
 SIZE = (192, 128)
@@ -41,9 +44,9 @@ def published(film: Film) -> Path:
     return file
 
 
-def fitted(film: Film) -> int:
+def fitted(film: Film, target: str = "fitted:s/a") -> int:
     """How many conversions the store has."""
-    return sum('"fitted:s/a"' in file.read_text() for file in (film.store / "traces").rglob("*.json"))
+    return sum(f'"{target}"' in file.read_text() for file in (film.store / "traces").rglob("*.json"))
 
 
 @pytest.mark.parametrize(("suffix", "lies"), [(".mp4", "quarter"), (".mov", "three quarters"), (".mp4", "mirrored")])
@@ -158,3 +161,70 @@ def test_a_pinned_still_says_what_its_picture_loses(tmp_path: Path, monkeypatch:
     done = film.run("pin", "reference:hero", str(tmp_path / "cmyk.jpg"))
     assert done.code == 0, done.err
     assert "cmyk.jpg: it is CMYK without a colour profile: its colours are a guess" in done.err
+
+
+# --- recordings
+
+
+def spoken(film: Film, name: str, codec: str, layout: str = "stereo") -> Path:
+    """Narrate the scene with a recording of 1.5 s."""
+    with av.open(str(film.folder / name), "w") as made:
+        tone(made, made.add_stream(codec, rate=44100, layout=layout), Fraction(3, 2))
+    film.set("scenes/s/narration", {"file": name})
+    return film.folder / name
+
+
+def narration(film: Film) -> dict[str, Any]:
+    (scene,) = film.timeline["scenes"]
+    found: dict[str, Any] = scene["narration"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.aiff", "pcm_s16be"), ("a.caf", "alac"), ("a.m4a", "alac"), ("a.mka", "flac"), ("a.wav", "adpcm_ima_wav")],
+)
+def test_a_recording_that_browsers_do_not_play_is_published_as_wav(film: Film, name: str, codec: str) -> None:
+    given = measure_sound(spoken(film, name, codec))
+    assert not given.is_played
+    assert film.build().code == 0
+    assert narration(film)["src"] == "narration/s.wav"
+    made = measure_sound(film.public / "narration" / "s.wav")
+    assert made.is_played
+    assert (made.samples, made.sample_rate) == (given.samples, given.sample_rate)
+    assert narration(film)["samples"] == given.samples
+    assert film.run("plan", "--animatic", "--exit-code").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.wav", "pcm_s24le"), ("a.flac", "flac"), ("a.aac", "aac")],
+)
+def test_a_recording_that_browsers_play_stays_as_it_is(film: Film, name: str, codec: str) -> None:
+    file = spoken(film, name, codec)
+    assert film.build().code == 0
+    assert narration(film)["src"] == f"narration/s{file.suffix}"
+    assert (film.public / narration(film)["src"]).read_bytes() == file.read_bytes()
+
+
+def test_the_sound_of_a_video_is_published_without_its_pictures(film: Film) -> None:
+    write_footage(film.folder / "me.mov", 40)
+    film.set("scenes/s/narration", {"file": "me.mov"})
+    assert film.build().code == 0
+    assert narration(film)["src"] == "narration/s.wav"
+
+
+def test_a_recording_is_converted_once(film: Film) -> None:
+    spoken(film, "a.aiff", "pcm_s16be")
+    assert film.build().code == 0
+    assert fitted(film, "fitted:s") == 1
+    wav = film.public / "narration" / "s.wav"
+    before = wav.stat().st_mtime_ns
+    film.edit("turns", "spins")
+    assert film.build().code == 0
+    assert fitted(film, "fitted:s") == 1
+    assert wav.stat().st_mtime_ns == before
+    assert film.run("clean").out == "nothing to clean\n"
+    film.set("scenes/s/narration", "1.5s")
+    assert film.build().code == 0
+    assert "narration/s.wav" in film.run("clean", "--yes").out
