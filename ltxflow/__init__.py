@@ -28,7 +28,7 @@ The build:
 
 The map, in order; a module imports only from its own package or one before it (tests/test_order.py):
 messages · core · media · documents · models · store · lock · comfy · workflow · project · steps · plan · session ·
-publish · decisions · farm · build · export · ui · cli
+publish · decisions · farm · build · export · ui · board · cli
 """
 
 __version__ = "0.1.0"

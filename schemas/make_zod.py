@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ltxflow.export.typescript import timeline_typescript
+from ltxflow.export.remotion import timeline_typescript
 
 NAME = "timeline.zod.ts"
 

@@ -101,7 +101,7 @@ def test_killed_at_any_write_the_next_build_is_right(
         with monkeypatch.context() as patch:
             watch_writes(patch, hook)
             if dies_at is not None:
-                patch.setattr(files, "_token", lambda pid: "deadbeef")  # as another process would have it
+                patch.setattr(files, "process_token", lambda pid: "deadbeef")  # as another process would have it
             try:
                 assert film.build("--jobs", "1").code == 0
             except Died:

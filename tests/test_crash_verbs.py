@@ -160,7 +160,7 @@ def test_killed_at_any_write_it_can_be_said_again(
         with monkeypatch.context() as patch:
             watch_writes(patch, hook)
             if dies_at is not None:
-                patch.setattr(files, "_token", lambda pid: "deadbeef")
+                patch.setattr(files, "process_token", lambda pid: "deadbeef")
             try:
                 ran = film.run(*argv)
             except Died:

@@ -148,6 +148,18 @@ def test_no_public_class_is_defined_twice() -> None:
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_path_is_resolved_by_pathlib(module: str) -> None:
+    """`Path.resolve()` raises RuntimeError for a circle of links before Python 3.13; `real_path` does not."""
+    calls = [
+        node.lineno
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "resolve"
+        if not node.args and ast.unparse(node.func.value) not in ("Path(__file__)", "walk")
+    ]
+    assert calls == []
+
+
 @pytest.mark.parametrize("module", HELD)
 def test_a_module_is_neither_too_long_nor_too_short(module: str) -> None:
     lines = len(MODULES[module].read_text().splitlines())
@@ -155,3 +167,25 @@ def test_a_module_is_neither_too_long_nor_too_short(module: str) -> None:
     is_package = MODULES[module].name == "__init__.py"
     if not is_package and not any(module == name or module.startswith(f"{name}.") for name in SMALL):
         assert lines >= LEAST
+
+
+def private(name: str) -> bool:
+    """Return whether a name begins with one underscore."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_reaches_a_private_name(path: Path) -> None:
+    """A test that needs one is asking for a parameter, or for a public name."""
+    tree = ast.parse(path.read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").split(".")[0] == "ltxflow"]
+    names = {alias.asname or alias.name for node in ours for alias in node.names}
+    reached = [f"{alias.name}" for node in ours for alias in node.names if private(alias.name)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+            reached += [f"{node.value.id}.{node.attr}"] if private(node.attr) else []
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr" and len(node.args) > 1:
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
+            reached += [str(name)] if private(str(name)) else []
+    assert reached == []

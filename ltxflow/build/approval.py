@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from ltxflow.core.errors import USAGE, LtxflowError, problem, raise_errors
+from ltxflow.core.errors import USAGE, LtxflowError, Problem, problem, raise_errors
+from ltxflow.core.target import Target
 from ltxflow.plan.choices import paid_again, upgrades
 from ltxflow.plan.estimate import Estimate, estimate
-from ltxflow.plan.plan import Plan
+from ltxflow.plan.plan import Plan, PlanOptions
+from ltxflow.project.prompt import unwritten_problems
 from ltxflow.session.session import Session
 from ltxflow.steps import Node, pool_of
 from ltxflow.store.published import read_speeds
 
+WRITE_FIRST = "write it first; slates need no prompts: ltxflow build --animatic"
 CLIPS, MINUTES = 10, 30.0  # re-rendered without a question, unless the user's configuration has other limits
 
 Approve = Callable[[Session, Plan], None]
@@ -67,6 +71,23 @@ def check_same_motion(plan: Plan) -> None:
     from ltxflow.project.lint import same_motion  # late: its word lists take longer than a plan without changes
 
     raise_errors(each for scene in scenes for each in same_motion(scene) if due.intersection(each.of))
+
+
+def unwritten_due(plan: Plan) -> list[Problem]:
+    """Return a problem for each prompt that is still to be written, of what a build would render [L035]."""
+    if plan.mode != "render":
+        return []
+    due = {Target(change.target).lock_entry for change in plan.of_kind("create", "change", "maybe")}
+    return [each for each in unwritten_problems(plan.project) if due.intersection(each.of)] if due else []
+
+
+def check_written(session: Session, options: PlanOptions) -> None:
+    """Raise LtxflowError where a build would render a prompt that is still to be written.
+
+    Called before anything is spoken or a server is contacted; a film whose prompts are all written is not planned.
+    """
+    if options.mode == "render" and next(unwritten_problems(session.project), None) is not None:
+        raise_errors(replace(each, hint=WRITE_FIRST) for each in unwritten_due(session.plan(options)))
 
 
 def gpu_time(

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 
-from ltxflow.build.loop import LocalExecutor, RunContext, build, interruptible
+from ltxflow.build.loop import Executor, LocalExecutor, RunContext, build, interruptible
 from ltxflow.core.events import ActionFinished, Event, Notice
 from ltxflow.core.target import Target
 from ltxflow.plan.evaluate import Status
@@ -16,7 +16,12 @@ from ltxflow.plan.review import Review
 from ltxflow.session.session import Session
 
 
-def plan_and_inspect(session: Session, options: PlanOptions, emit: Callable[[Event], None]) -> Plan:
+def plan_and_inspect(
+    session: Session,
+    options: PlanOptions,
+    emit: Callable[[Event], None],
+    local: Callable[[int], Executor] = LocalExecutor,
+) -> Plan:
     """Return the plan once all clips that it finds in the store are inspected.
 
     A clip that comes out badly may have further tries in the store: then these are inspected, too.
@@ -28,7 +33,7 @@ def plan_and_inspect(session: Session, options: PlanOptions, emit: Callable[[Eve
         if not pending:
             return plan
         tried.update(str(status.key) for status in pending.values())
-        _inspect(session, plan, pending, emit)
+        _inspect(session, plan, pending, emit, local(os.cpu_count() or 1))
 
 
 def uninspected(session: Session, plan: Plan) -> dict[str, Status]:
@@ -40,14 +45,20 @@ def uninspected(session: Session, plan: Plan) -> dict[str, Status]:
     return {each.node.target: each for each in missing if each is not None}
 
 
-def _inspect(session: Session, plan: Plan, inspections: Mapping[str, Status], emit: Callable[[Event], None]) -> None:
+def _inspect(
+    session: Session,
+    plan: Plan,
+    inspections: Mapping[str, Status],
+    emit: Callable[[Event], None],
+    executor: Executor,
+) -> None:
     clips = {need.partition("#")[0] for each in inspections.values() for need in each.node.needs.values()}
     statuses = {**{clip: plan.statuses[clip] for clip in clips}, **inspections}
     graph = BuildGraph({target: status.node for target, status in statuses.items()}, tuple(inspections))
     context = RunContext(
         store=session.store,
         lookup=session.lookup,
-        executors={"cpu": LocalExecutor(os.cpu_count() or 1)},
+        executors={"cpu": executor},
         emit=_failures(emit),
         on_made=lambda node, trace: None,
     )

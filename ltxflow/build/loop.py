@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +76,16 @@ class Executor(Protocol):
 
     async def run(self, status: Status, job: ActionContext) -> None:
         """Run the action of a status: fill `job.out` and `job.facts`. Raise LtxflowError when it fails."""
+
+
+class ServerExecutor(Executor, AbstractAsyncContextManager["ServerExecutor", None], Protocol):
+    """Runs actions on servers, which keep running when this process ends: it records what it submitted."""
+
+    def is_submitted(self, key: Key) -> bool:
+        """Return whether the action of a key was submitted by an earlier process, and may be running."""
+
+    def recorded(self, key: Key) -> None:
+        """Close the submission of a key: its trace is in the store."""
 
 
 @dataclass

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ltxflow.build.approval import Approve, approve_all, check_same_motion
+from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
+from ltxflow.build.event_log import recorded
 from ltxflow.build.fitting import played_sounds
 from ltxflow.build.inspection import plan_and_inspect
-from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, build, interruptible
+from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
 from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_there
@@ -25,7 +27,7 @@ from ltxflow.core.target import Target
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
 from ltxflow.farm.executor import comfy_executor
-from ltxflow.farm.options import BuildOptions
+from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.choices import notices
@@ -36,10 +38,27 @@ from ltxflow.publish.publish import PublishResult, publish
 from ltxflow.publish.timeline import RANKS, model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
+from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
 from ltxflow.store.leases import gc_shared
 
 Emit = Callable[[Event], None]
+OpenServers = Callable[[Servers, Session, Plan, Emit], Awaitable[ServerExecutor]]
+
+
+@dataclass(frozen=True)
+class Executors:
+    """Where the actions of a build run: on this machine, up to `jobs` at once, and on its servers.
+
+    `resolve_auto` asks the servers what the film's `auto` comes to, before anything is planned.
+    """
+
+    local: Callable[[int], Executor] = LocalExecutor
+    servers: OpenServers = comfy_executor
+    resolve_auto: Callable[[Session, PlanOptions, Servers, Emit], None] = resolve_auto
+
+
+COMFYUI = Executors()
 
 
 @dataclass(frozen=True)
@@ -92,21 +111,47 @@ class BuildResult:
 
 
 def make_film(
-    session: Session, options: PlanOptions, means: BuildOptions, emit: Emit, approve: Approve = approve_all
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve = approve_all,
+    executors: Executors = COMFYUI,
 ) -> BuildResult:
     """Make what `options` select, and publish the film. The session's project must be held.
 
-    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Raise LtxflowError
-    where nothing can begin: without a server (4), or for a film that cannot be cut.
+    `approve` gets the plan before anything is done. What is finished is kept, whatever else fails. Events are kept in
+    `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
+    for a film that cannot be cut.
     """
+    with (
+        recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
+        sharing(session, os.environ, emit_too) as shared,
+    ):
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        return _make_film(session, options, build_options, emit_too, approve, executors, shared)
+
+
+def _make_film(
+    session: Session,
+    options: PlanOptions,
+    build_options: BuildOptions,
+    emit: Emit,
+    approve: Approve,
+    executors: Executors,
+    shared: Sharing,
+) -> BuildResult:
     started = time.monotonic()
+    check_written(session, options)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
-    resolve_auto(session, wanted, means.servers, emit)
+    executors.resolve_auto(session, wanted, build_options.servers, emit)
+    shared.fetch(lambda: session.plan(wanted).statuses.values())
     with relying(
         session,
-        lambda: plan_and_inspect(session, wanted, emit),
+        lambda: plan_and_inspect(session, wanted, emit, executors.local),
         lambda plan: plan.statuses.values(),
         lambda plan: bool(_missing(plan)),
     ) as (plan, lease):
@@ -118,9 +163,10 @@ def make_film(
             session.save_lock()
             session.has_new_choices = False
         missing = _missing(plan)
-        to_make = sum(status.node.target in plan.targets for status in missing)
-        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), to_make))
-        run = _make(means, session, plan, missing, lease, _without_frames(emit))
+        lacking = {status.node.target for status in missing}
+        making = tuple(target for target in plan.targets if target in lacking)
+        emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
+        run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)
@@ -128,6 +174,7 @@ def make_film(
         with gc_shared(session.store.root):
             published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
+        shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
@@ -155,43 +202,55 @@ def _missing(plan: Plan) -> list[Status]:
 
 
 def _make(
-    means: BuildOptions, session: Session, plan: Plan, missing: Sequence[Status], lease: GcLease, emit: Emit
+    executors: Executors,
+    options: BuildOptions,
+    session: Session,
+    plan: Plan,
+    missing: Sequence[Status],
+    lease: GcLease,
+    emit: Emit,
 ) -> RunResult:
     if not missing:
         return RunResult(dict(plan.statuses))
     wanted = {status.node.target for status in missing}
     statuses = {target: s for target, s in plan.statuses.items() if s.state == "hit" or target in wanted}
-    run = asyncio.run(interruptible(_run(means, session, plan, statuses, lease, emit)))
+    run = asyncio.run(interruptible(_run(executors, options, session, plan, statuses, lease, emit)))
     run.statuses = {**plan.statuses, **run.statuses}
     return run
 
 
 async def _run(
-    means: BuildOptions, session: Session, plan: Plan, statuses: Mapping[str, Status], lease: GcLease, emit: Emit
+    executors: Executors,
+    options: BuildOptions,
+    session: Session,
+    plan: Plan,
+    statuses: Mapping[str, Status],
+    lease: GcLease,
+    emit: Emit,
 ) -> RunResult:
     """Open what the missing targets need, threads for slates and servers for clips, and make them."""
     async with AsyncExitStack() as stack:
-        executors: dict[str, Executor] = {"cpu": LocalExecutor(means.jobs or os.cpu_count() or 1)}
-        comfy = None
+        pools: dict[str, Executor] = {"cpu": executors.local(options.jobs or os.cpu_count() or 1)}
+        servers = None
         if any(status.state != "hit" and pool_of(status.node) == "gpu" for status in statuses.values()):
-            comfy = await stack.enter_async_context(await comfy_executor(means.servers, session, plan, emit))
-            executors["gpu"] = comfy
+            servers = await stack.enter_async_context(await executors.servers(options.servers, session, plan, emit))
+            pools["gpu"] = servers
 
         def recorded(key: Key) -> None:
-            if comfy is not None:
-                comfy.recorded(key)  # only now is its submission over
+            if servers is not None:
+                servers.recorded(key)  # only now is its submission over
 
         def is_submitted(key: Key) -> bool:
-            return comfy is not None and comfy.is_submitted(key)
+            return servers is not None and servers.is_submitted(key)
 
         updater = LockUpdater(session, plan)
         context = RunContext(
             store=session.store,
             lookup=lease.lookup(session.lookup),
-            executors=executors,
+            executors=pools,
             emit=emit,
             on_made=updater,
-            keep_going=means.keep_going,
+            keep_going=options.keep_going,
             on_recorded=recorded,
             storing=lease.putting,
             review=lambda: Review(session.lock, session.lookup),

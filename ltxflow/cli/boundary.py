@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import difflib
 import errno
@@ -16,6 +17,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from ltxflow.cli import answer_cache
+from ltxflow.cli.answer_cache import AnswerKey
 from ltxflow.cli.parser import did_you_mean, parser_of
 from ltxflow.cli.table import COMMANDS
 from ltxflow.core import memory_limit
@@ -25,12 +27,15 @@ from ltxflow.store.snapshot import CachedAnswer, entry_of, keep
 from ltxflow.ui.terminal import UNWRITABLE, Console, let_go, print_envelope
 
 DENIALS = {errno.EACCES, errno.EPERM}
-REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
-_GLOBAL = {"-p", "--project", "--root"}
+WRONG_PATHS = {errno.ENAMETOOLONG, errno.ELOOP}
+REFUSALS = {*DENIALS, *WRONG_PATHS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
 
 
-def run(argv: list[str]) -> int:
-    """Run the command in `argv` and return its exit code."""
+def run(argv: list[str], asked: AnswerKey | None = None, **defaults: object) -> int:
+    """Run the command in `argv` and return its exit code. Keep its answer under the key `asked`, if it may be kept.
+
+    `defaults` are values of its namespace that no option sets, such as the `executors` of a build.
+    """
     gc.set_threshold(200_000, 20, 50)  # a film of 10,000 clips has millions of objects, and nearly all of them stay
     atexit.register(gc.freeze)  # the process ends with all of them: skip the last collection
     _buffer_lines()
@@ -38,23 +43,25 @@ def run(argv: list[str]) -> int:
     try:
         _check_folder()
         started_ns = _now_ns()
-        name, rest = _command_first(argv)
+        asked = asked or answer_cache.ask(argv)
+        name, rest = answer_cache.command_first(argv)
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = did_you_mean(near, "run ltxflow --help to list the commands")
             raise LtxflowError(problem("U001", name=name, hint=hint))
         if COMMANDS[name].uses_media:
             memory_limit.require()
-        args = parser_of(name).parse_intermixed_args(rest)  # `plan hook -v middle`, too
+        args = parser_of(name).parse_intermixed_args(rest, argparse.Namespace(**defaults))  # `plan hook -v middle`, too
         is_json = args.json
         confine(args.project, args.root, Path.cwd())
         code = int(args.run(args, console))
         sys.stdout.flush()
-        if console.input_manifest and (key := answer_cache.ask([name, *rest])):
+        if console.input_manifest and asked:
             inputs = console.input_manifest(started_ns)
-            if inputs is not None:
+            now = answer_cache.ask(argv)  # a branch that `diff` compares with may have moved during the run
+            if inputs is not None and now and now.path == asked.path:
                 answer = CachedAnswer("".join(console.printed), "".join(console.printed_errors), code)
-                keep(key.path, entry_of(answer, inputs, first=key.project))
+                keep(asked.path, entry_of(answer, inputs, first=asked.project))
         return code
     except LtxflowError as error:
         return _report(console, name, is_json, error.exit_code, error.problems)
@@ -90,17 +97,6 @@ def _now_ns() -> int:
         raise LtxflowError(problem("U008")) from None
 
 
-def _command_first(argv: list[str]) -> tuple[str, list[str]]:
-    """Split `-p films/x plan` into `plan` and `-p films/x`."""
-    before: list[str] = []
-    rest = list(argv)
-    while rest and rest[0].startswith("-"):
-        before.append(rest.pop(0))
-        if before[-1] in _GLOBAL and rest:
-            before.append(rest.pop(0))
-    return (rest[0], [*before, *rest[1:]]) if rest else (argv[0], [])
-
-
 def _buffer_lines() -> None:
     """Flush after every line, so that a log shows each when it is written."""
     for stream in (sys.stdout, sys.stderr):
@@ -125,6 +121,9 @@ def _refusal(error: Exception) -> Problem | None:
     path, cause = os.fsdecode(error.filename), (error.strerror or "refused").lower()
     if error.errno in DENIALS:
         return problem("U006.denied", path=path, cause=cause)
+    if error.errno in WRONG_PATHS:
+        shortened = path if len(path) <= 200 else f"{path[:200]}…"
+        return problem("U006.path", path=shortened, cause=cause)
     return problem("U006.disk", path=path, cause=cause)
 
 

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         return code
     from ltxflow.cli import boundary
 
-    return boundary.run(args)
+    return boundary.run(args, asked)
 
 
 def _open_closed_streams() -> None:

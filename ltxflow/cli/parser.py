@@ -21,7 +21,7 @@ def parser_of(name: str) -> Parser:
     module = importlib.import_module(f"ltxflow.cli.commands.{command.module or name}")
     parser = Parser(
         prog=f"ltxflow {name}",
-        description=cleandoc((getattr(module, name) if command.module else module).__doc__ or ""),
+        description=cleandoc((getattr(module, name) if command.module else module).__doc__ or command.help),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -28,6 +28,7 @@ class RunStarted(Event):
     mode: str  # "render" | "animatic" | "conform"
     planned: int  # targets asked for
     to_make: int  # of these, at most: misses and unknowns
+    making: tuple[str, ...] = ()  # which these are, in film order
 
 
 @dataclass(frozen=True)

@@ -88,12 +88,12 @@ def reported(doing: str, path: Path) -> Iterator[None]:
 
 
 @functools.cache
-def _host() -> str:
+def host_token() -> str:
     return hashlib.sha256(os.fsencode(os.uname().nodename)).hexdigest()[:8]
 
 
 @functools.cache
-def _token(pid: int) -> str:
+def process_token(pid: int) -> str:
     """Return a random word for this process: in a container, today's pid 7 is not yesterday's."""
     return secrets.token_hex(4)
 
@@ -101,17 +101,17 @@ def _token(pid: int) -> str:
 _numbers = itertools.count()
 
 
-def _temp_name() -> str:
+def temp_name() -> str:
     pid = os.getpid()
-    return f"{TEMP_PREFIX}{_host()}-{pid}-{_token(pid)}-{next(_numbers)}"
+    return f"{TEMP_PREFIX}{host_token()}-{pid}-{process_token(pid)}-{next(_numbers)}"
 
 
 def _is_abandoned(name: re.Match[str], age_s: float) -> bool:
-    if name["host"] != _host():
+    if name["host"] != host_token():
         return age_s > _FOREIGN_AGE_S
     pid = int(name["pid"])
     if pid == os.getpid():
-        return name["token"] != _token(pid)
+        return name["token"] != process_token(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -214,7 +214,7 @@ class _Placing:
 @contextmanager
 def _replacing(path: Path, mode: int | None, fsync: bool, sync_folder: bool = True) -> Iterator[_Placing]:
     """Yield an open temporary file beside `path`; move it into place at the end, remove it on any error."""
-    temp = path.parent / _temp_name()
+    temp = path.parent / temp_name()
     with workspace.opened(path.parent) as folder:
         crash_point("create", temp)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -501,7 +501,7 @@ def make_room(path: Path) -> None:
 def temp_dir(parent: Path) -> Iterator[Path]:
     """Yield a new private folder in `parent` (made if missing), and remove it at the end."""
     make_dir(parent, 0o700)
-    folder = parent / _temp_name()
+    folder = parent / temp_name()
     with reported("make the folder", folder), workspace.opened(parent) as above:
         crash_point("mkdir", folder)
         os.mkdir(above.name(folder.name), 0o700, dir_fd=above.fd)

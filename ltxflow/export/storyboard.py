@@ -23,9 +23,12 @@ Json = dict[str, Any]
 KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": ""}
 
 
-def report_data(session: Session, page: Path, now: str) -> Json:
-    """Return everything that the page shows; `page` is where it will be, `now` the time to print on it."""
-    plan = session.plan(PlanOptions())
+def report_data(session: Session, page: Path, now: str, plan: Plan | None = None) -> Json:
+    """Return everything that the page shows; `page` is where it will be, `now` the time to print on it.
+
+    `plan` is that of the whole film, where it is made already.
+    """
+    plan = plan or session.plan(PlanOptions())
     takes = _takes(session, plan)
     posters = _posters(session)
     placed = session.published_clips()
@@ -167,6 +170,11 @@ def _posters(session: Session) -> dict[str, str]:
         }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def report_inputs(session: Session) -> tuple[Path, ...]:
+    """Return what the page depends on besides the film: the published timeline, and which pictures are there."""
+    return session.project.output / TIMELINE, session.project.output.parent / "posters"
 
 
 def _link(file: Path, page: Path) -> str:

@@ -327,7 +327,7 @@ def _take(parts: Sequence[_Part], spec: RenderSpec, job: ActionContext) -> tuple
         del job.digests["image"]  # those were other bytes
     if "video" in job.out:
         published = job.folder / "published.mp4"
-        _strip(job.out["video"], published)
+        strip_published(job.out["video"], published)
         job.out["published"], job.facts["published"] = published, dict(job.facts["video"])
     return None
 
@@ -425,7 +425,7 @@ def _plain_picture(picture: Path, plain: Path) -> None:
         raise files.refused("write", plain, error) from error
 
 
-def _strip(video: Path, published: Path) -> None:
+def strip_published(video: Path, published: Path) -> None:
     try:
         strip_mp4(video, published)
     except OSError as error:

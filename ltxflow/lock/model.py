@@ -176,11 +176,17 @@ def moved(lock: Lock, moves: Iterable[tuple[str, str]]) -> Lock:
     if not moves:
         return lock
     entries = dict(lock.entries)
+    of_scene: dict[str, dict[str, None]] = {}
+    for clip in entries:
+        of_scene.setdefault(clip.partition("/")[0], {})[clip] = None
     for source, target in moves:
-        for clip in [clip for clip in entries if clip == source or clip.startswith(f"{source}/")]:
+        here = of_scene.get(source.partition("/")[0], {})
+        there = of_scene.setdefault(target.partition("/")[0], {})
+        for clip in [source] if "/" in source else [*here]:
             place = target + clip[len(source) :]
-            if place not in entries:
+            if clip in entries and place not in entries:
                 entries[place] = entries.pop(clip)
+                there[place] = here.pop(clip)
     return lock if entries == lock.entries else replace(lock, entries=entries)
 
 

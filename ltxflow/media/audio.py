@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.core.workspace import open_regular, read_bytes
+from ltxflow.core.workspace import opened_regular, read_bytes
 
 LONGEST_S = 3600
 LARGEST = 4 << 30  # bytes: the limit of the sizes in a WAV, and an hour in studio quality
@@ -99,7 +99,7 @@ def count_sounds(path: Path) -> int:
     """
     if not _check_size(path):
         return 1
-    with open(open_regular(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with opened_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         starts = sum(1 for _ in _WAVE.finditer(data)) if _WAVE.match(data) else len(_starts(data))
     return max(1, starts)
 

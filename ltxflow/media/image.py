@@ -32,7 +32,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.workspace import open_regular
+from ltxflow.core.workspace import opened_regular
 from ltxflow.media.fit import Fit, ImageFacts
 from ltxflow.media.probe import probe_mp4
 
@@ -174,7 +174,7 @@ def _unreadable(path: Path, error: BaseException) -> Problem:
     if path.is_dir():
         return problem("M002.folder", name=name)
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             head = file.read(1024)
     except OSError as refused:
         return problem("M001.system", name=name, reason=(refused.strerror or "").lower())
@@ -327,7 +327,7 @@ def save_frame(source: Path, index: int | None, out: Path) -> ImageFacts:
 
     `index` counts from 0, None is the last frame. Raise LtxflowError for a frame that does not exist.
     """
-    with open(open_regular(source), "rb") as file:
+    with opened_regular(source) as file:
         is_picture = file.read(len(PNG)) == PNG
     if is_picture:
         save_png(open_image(source), out)
@@ -379,6 +379,21 @@ def draw_poster(video: Path) -> bytes:
         return _jpeg(_middle(video))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise LtxflowError(problem("M004.video", name=video.name)) from error
+
+
+def scaled(source: Path, index: int, form: str, most_px: int | None) -> tuple[bytes, tuple[int, int]]:
+    """Return a frame of a video, or a picture, in a format of Pillow, and its size.
+
+    Its longer side is at most `most_px`. Raise LtxflowError for a frame that does not exist.
+    """
+    with opened_regular(source) as file:
+        is_picture = file.read(16).startswith(_PICTURES)
+    picture = (open_image(source) if is_picture else Image.fromarray(frame_at(source, index))).convert("RGB")
+    if most_px is not None and max(picture.size) > most_px:
+        picture.thumbnail((most_px, most_px), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    picture.save(out, form, quality=90)
+    return out.getvalue(), picture.size
 
 
 def _middle(video: Path) -> Image.Image:

@@ -119,6 +119,13 @@ def read_voice(path: Path, rate: int = 0) -> Voice:
     return Voice(np.concatenate([voice.samples for voice in same]), rate)
 
 
+def peaks(path: Path, columns: int) -> list[float]:
+    """Return the loudest sample of each of `columns` equal parts of a sound file, as a share of the loudest of all."""
+    samples = np.abs(read_voice(path).samples.astype(np.float32))
+    most = float(samples.max(initial=0.0)) or 1.0
+    return [float(part.max(initial=0.0)) / most for part in np.array_split(samples, max(1, columns))]
+
+
 def _decoded(path: Path, source: Path | io.BytesIO) -> Voice:
     """Return one sound in mono, at its rate, or its first rate if that changes."""
     parts: list[Samples] = []

@@ -300,7 +300,7 @@ def _fonts(text: str) -> list[tuple[str, bool]]:
     for char in text:
         font, is_shaped = found[-1] if found else ("", False)
         if needs_shaping(char):
-            found.append((_shaped_source(char), True))
+            found.append((shaped_source(char), True))
         elif is_shaped and (char in JOINERS or (_is_sign(char) and _has(font, char))):
             found.append((font, True))
         else:
@@ -328,7 +328,7 @@ def _source(char: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _shaped_source(char: str) -> str:
+def shaped_source(char: str) -> str:
     """Return the same for a letter that needs shaping. Its Unicode name begins with its script, as Noto's do."""
     script = unicodedata.name(char, "").partition(" ")[0].partition("-")[0].title()
     names = ("", *(name.format(script=script) for name in SHAPED), *SHAPED_OTHERS, *OTHERS)
@@ -336,7 +336,7 @@ def _shaped_source(char: str) -> str:
 
 
 def _is_drawable(char: str) -> bool:
-    font = _shaped_source(char) if needs_shaping(char) and can_shape() else _source(char)
+    font = shaped_source(char) if needs_shaping(char) and can_shape() else _source(char)
     return font != "" or _has("", char)
 
 

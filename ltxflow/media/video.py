@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ltxflow.core.errors import FAILED, LtxflowError, problem
+from ltxflow.core.workspace import opened_regular
 from ltxflow.media.image import PIXELS_MAX
 from ltxflow.media.probe import VideoFacts, probe_mp4
 from ltxflow.media.shown import HDR, Picture, as_rgb, has_alpha, is_transparent, orientation, upright, whole_frames
@@ -244,7 +245,7 @@ def _opened(path: Path, refused: Callable[[Path], LtxflowError] | None = None) -
 def _unreadable(path: Path) -> LtxflowError:
     """Return the error for a file that FFmpeg cannot read; that of an mp4's boxes, or of a web page, is the best."""
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             head = file.read(12)
         if head.startswith(PICTURES) or (head[:4], head[8:]) == (b"RIFF", b"WEBP"):
             return LtxflowError(problem("M016", name=path.name))

@@ -59,6 +59,13 @@ RULES: Mapping[str, Rule] = {
             "shorten the variables and looks that many clips use",
         ),
     ),
+    "L035": rule(
+        "a prompt is written before its clip is rendered",
+        '{clip}: the prompt is still "{text}"',
+        "describe what is seen, how it moves and how it sounds; `ltxflow guide` has the rules",
+        why="a render costs GPU time; slates are drawn without it: ltxflow build --animatic",
+        many=Text("{count} prompts are still TODO, of {names}", "write them: `ltxflow check` lists their places"),
+    ),
     "L040": rule(
         "the frame rate is one the model was made for",
         "fps {fps} is outside {low}–{high}",
@@ -154,6 +161,16 @@ RULES: Mapping[str, Rule] = {
         "moved pairs two clips or two scenes",
         'moved pairs a clip with a scene: "{old}" and "{new}"',
         "write two clips, such as {{from: hook/b, to: intro/b}}, or two scenes",
+    ),
+    "L073": rule(
+        "moved leads to a clip of the film",
+        'moved leads from "{name}" back to "{name}"',
+        "remove these entries, or name a clip of this film",
+    ),
+    "L074": rule(
+        "moved names a clip once, and a place once",
+        new=Text('moved to "{name}" twice: from "{first}" and from "{second}"', "keep one of these entries"),
+        old=Text('moved from "{name}" twice', "keep one of these entries"),
     ),
     "L082": rule(
         "a precision of weights is one the profile names",
@@ -275,8 +292,17 @@ RULES: Mapping[str, Rule] = {
         store=Text("store must be a path", "write store: /disk/ltxflow"),
         nodes=Text("allowed_nodes must be a list of names", "write allowed_nodes: [A, B]"),
         server=Text('"{server}" is not a server address', "write servers: [http://bench:8188]"),
+        remote=Text(
+            "remote must be an address, or a mapping with url, headers_from_env and read_only",
+            "write remote: https://cache.example.org/ltxflow",
+        ),
         limits=Text("ask_above must be a mapping", "write ask_above: {{clips: 10, minutes: 30}}"),
         limit=Text('ask_above: "{name}: {value}" is not a limit', "write ask_above: {{clips: 10, minutes: 30}}"),
+    ),
+    "L133": rule(
+        "the variable with a header of the shared store is set",
+        "the environment variable {variable} is not set; the shared store needs it",
+        "export {variable}, or remove it from headers_from_env in your config",
     ),
     "P101": rule(
         "short prompt",

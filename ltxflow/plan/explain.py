@@ -37,20 +37,20 @@ def reasons(node: Node, now: Action | None, before: Trace | None) -> list[Reason
     """
     if before is None or now is None or before.key == now.key:
         return []
-    told = field_reasons(node, before.fields)
-    told += [
+    found = field_reasons(node, before.fields)
+    found += [
         Reason(name, _input(node, name, was), _input(node, name, is_), node.span, "what it starts from was made again")
         for name, (was, is_) in _inputs(before.action, now).items()
         if was and is_  # else a setting says so
     ]
     if before.action.get("format", ACTION_FORMAT) != ACTION_FORMAT:
-        told.append(Reason("format", before.action["format"], ACTION_FORMAT, detail="keys are computed another way"))
+        found.append(Reason("format", before.action["format"], ACTION_FORMAT, detail="keys are computed another way"))
     if before.action.get("version", now.version) != now.version:
         old = before.action["version"]
-        told.append(Reason("version", old, now.version, detail=change_of_version(node.kind, old, now.version)))
-    if not told or ([reason.field for reason in told] == ["template"] and show(told[0].old) == show(told[0].new)):
-        told = [*_in_body(node, before.action, now, told)] or told
-    return told
+        found.append(Reason("version", old, now.version, detail=change_of_version(node.kind, old, now.version)))
+    if not found or ([reason.field for reason in found] == ["template"] and show(found[0].old) == show(found[0].new)):
+        found = [*_in_body(node, before.action, now, found)] or found
+    return found
 
 
 def change_of_version(kind: str, old: str, new: str) -> str:
@@ -65,8 +65,17 @@ def field_reasons(node: Node, old: Mapping[str, Any]) -> list[Reason]:
     new = step(node.kind).fields(node)
     changed = [name for name in new if name in old and _is_another(old[name], new[name])]
     brought = {part for name in changed for part in _brought(name, old, new)}
-    told = [_reason(node, name, old[name], new[name]) for name in changed if name not in brought]
-    return _prompt_as_one(node, told, old, new)
+    if "profile" in changed:
+        brought |= {name for name in changed if name != "profile" and _is_of_profile(node, name, old[name], new[name])}
+    found = [_reason(node, name, old[name], new[name]) for name in changed if name not in brought]
+    return _prompt_as_one(node, found, old, new)
+
+
+def _is_of_profile(node: Node, name: str, old: Any, new: Any) -> bool:
+    """Return whether the profile alone explains a change: a default of its, or its content for the same name."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.get("is") == new.get("is"):
+        return name in ("quality", "template")
+    return step(node.kind).where(node, name) == node.span  # nothing is written for it
 
 
 def is_from_upstream(node: Node, reason: Reason) -> bool:
@@ -79,8 +88,8 @@ def is_from_upstream(node: Node, reason: Reason) -> bool:
 def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool:
     """Return whether everything that keeps the action as it was is unchanged."""
     if now is not None:
-        told = reasons(node, now, before)
-        return bool(told) and all(is_from_upstream(node, reason) for reason in told)
+        found = reasons(node, now, before)
+        return bool(found) and all(is_from_upstream(node, reason) for reason in found)
     old, new = before.fields, step(node.kind).fields(node)
     return not any(_is_another(old[name], new[name]) for name in new if name in old)
 
@@ -113,15 +122,15 @@ def _brought(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     return [part for part in both if not differs(was[part], old[part]) and not differs(is_[part], new[part])]
 
 
-def _prompt_as_one(node: Node, told: list[Reason], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
+def _prompt_as_one(node: Node, found: list[Reason], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
     """Text that became parts, or parts that became text, is one change; words that only moved are none."""
-    rest = [reason for reason in told if not reason.field.startswith("prompt.")]
+    rest = [reason for reason in found if not reason.field.startswith("prompt.")]
     was, is_ = _prompt(old), _prompt(new)
-    if len(rest) == len(told) or (was == is_ and rest):
+    if len(rest) == len(found) or (was == is_ and rest):
         return rest
     if was != is_ and (old.get("prompt.text") is None) != (new.get("prompt.text") is None):
         return [_reason(node, "prompt", was, is_), *rest]
-    return told
+    return found
 
 
 def _prompt(fields: Mapping[str, Any]) -> str:
@@ -156,10 +165,10 @@ def _reason(node: Node, name: str, old: Any, new: Any) -> Reason:
     return Reason(name, old, new, where(node, name), "edited" if is_edited else "")
 
 
-def _in_body(node: Node, old: Mapping[str, Any], now: Action, told: list[Reason]) -> Iterator[Reason]:
+def _in_body(node: Node, old: Mapping[str, Any], now: Action, found: list[Reason]) -> Iterator[Reason]:
     """Return what changed in the action itself, where no value of the author's did: the template, or the profile."""
     before = old.get("body", {})
-    field = "template" if told else "profile"
+    field = "template" if found else "profile"
     for name in dict.fromkeys([*now.body, *before]):
         was, is_ = before.get(name), now.body.get(name)
         if name == "graph" and was and is_:

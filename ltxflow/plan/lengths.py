@@ -163,10 +163,10 @@ class SpeechPlan:
             if status.node.kind == "line" and status.state != "hit" and status.key is not None:
                 speech, line = status.node.spec.speech, status.node.spec.line
                 scene = target.partition(":")[2].partition("/")[0]
-                told = PendingLine(
+                pending = PendingLine(
                     target, status.key, scene, line.id, shown(line.text), speech.engine.name, speech.voice
                 )
-                found.setdefault(status.key, told)
+                found.setdefault(status.key, pending)
         return tuple(found.values())
 
 

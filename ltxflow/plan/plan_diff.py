@@ -60,21 +60,21 @@ def difference(before: Plan, now: Plan) -> FilmDifference:
     """Return what lies between them. A clip is compared by the key of its picked take."""
     old_name = _renamed(before, now)
     known = {clip.path: clip for clip in before.project.clips}
-    told: list[ClipDifference] = []
+    differences: list[ClipDifference] = []
     for clip in now.project.clips:
         new = now.statuses[now.picked(clip)]
         was = known.pop(old_name.get(clip.path, clip.path), None)
         if was is None:
-            told.append(ClipDifference(clip.path, "added", None, new.node.frames))
+            differences.append(ClipDifference(clip.path, "added", None, new.node.frames))
             continue
         old = before.statuses[before.picked(was)]
         if _mark(before, old) != _mark(now, new):
-            told.append(_changed(clip.path, old, new))
+            differences.append(_changed(clip.path, old, new))
     for path in known:
         frames = before.statuses[before.picked(known[path])].node.frames
-        told.append(ClipDifference(path, "removed", frames, None))
+        differences.append(ClipDifference(path, "removed", frames, None))
     return FilmDifference(
-        tuple(told),
+        tuple(differences),
         tuple(_shown(before, now)),
         before.film_frames,
         now.film_frames,
@@ -116,11 +116,11 @@ def _plain(value: Any) -> Any:
 def _changed(clip: str, old: Status, new: Status) -> ClipDifference:
     fields = step(old.node.kind).fields(old.node)
     if old.action is not None and old.key is not None and new.action is not None:
-        told = reasons(new.node, new.action, Trace(old.key, old.action.as_json(), {}, old.node.target, fields))
+        why = reasons(new.node, new.action, Trace(old.key, old.action.as_json(), {}, old.node.target, fields))
     else:
-        told = field_reasons(new.node, fields)
-    note = "" if told else new.waits if new.because else _take(old.node, new.node)
-    return ClipDifference(clip, "changed", old.node.frames, new.node.frames, tuple(told), note)
+        why = field_reasons(new.node, fields)
+    note = "" if why else new.waits if new.because else _take(old.node, new.node)
+    return ClipDifference(clip, "changed", old.node.frames, new.node.frames, tuple(why), note)
 
 
 def _take(old: Node, new: Node) -> str:

@@ -61,8 +61,8 @@ class Verdict:
         return is_bad_luck(self.problems)
 
     def as_json(self) -> dict[str, Any]:
-        told = [{"code": p.code, "level": p.level, "message": p.message, "hint": p.hint} for p in self.problems]
-        return {"motion": self.motion, "is_bad": self.is_bad, "problems": told}
+        problems = [{"code": p.code, "level": p.level, "message": p.message, "hint": p.hint} for p in self.problems]
+        return {"motion": self.motion, "is_bad": self.is_bad, "problems": problems}
 
 
 @dataclass(frozen=True)
@@ -252,8 +252,8 @@ def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -
     if seed == "tried" and tried:
         hint = f"{hint.removesuffix(', or try another seed')}; {tried} seeds were tried: it is not the seed"
     elif seed != "no help":
-        told = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
-        hint = f"{told}: ltxflow retake {clip.path}"
+        way = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
+        hint = f"{way}: ltxflow retake {clip.path}"
     return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)
 
 
@@ -264,12 +264,12 @@ def concerns(
 
     What was approved, accepted or pinned is settled.
     """
-    told = {}
+    problems = {}
     for target, verdict in verdicts.items():
         path, _, take = target.partition(":")[2].partition("@")
         entry = lock.entries.get(path)
         is_picked = take == str(entry.pick if entry else 1)
         is_settled = is_picked and entry is not None and entry.status in SETTLED
         if verdict.problems and not is_settled and (is_picked or target in also):
-            told[target] = verdict.problems
-    return told
+            problems[target] = verdict.problems
+    return problems

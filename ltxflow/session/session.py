@@ -17,7 +17,7 @@ from ltxflow.core import files, process_lock
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.timing import clip_file_name
-from ltxflow.core.workspace import OWN, check_own, check_writes, read_json
+from ltxflow.core.workspace import OWN, check_own, check_writes, read_json, real_path
 from ltxflow.documents.document import confine_project, find_project, shown
 from ltxflow.lock.merge import LockFile, merge_problems
 from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
@@ -35,9 +35,10 @@ from ltxflow.project.sources import Sources
 from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
+from ltxflow.store import snapshot
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import SPEEDS, Published, found, not_ours, read_published
-from ltxflow.store.snapshot import code_id
+from ltxflow.store.snapshot import InputManifest, absolute, code_id
 from ltxflow.store.store import LazyMapping, Store, open_store
 from ltxflow.store.traces import Trace, trace_folders
 
@@ -322,6 +323,17 @@ class Session:
         paths |= {*self.store.cas.folders(), *trace_folders(self.store.traces)}
         return paths.union(self.film_paths(), *self.inputs.values())
 
+    def manifest(
+        self, since_ns: int, more: Iterable[str | Path] = (), written: Iterable[Path] = ()
+    ) -> InputManifest | None:
+        """Return a manifest of everything that an answer about this film depends on.
+
+        None where some of that changed since `since_ns`, when the command began. `more` was read besides; `written`
+        are files of which the command itself is the author, which must stay as they are.
+        """
+        own = absolute(written)
+        return snapshot.take({*self.input_paths(), *more, *own}, since_ns, own)
+
     def film_paths(self) -> set[str | Path]:
         """Return what all scenes depend on, but for what they are written in, the lock and the store."""
         project, config = self.project, self.config.folder
@@ -442,7 +454,7 @@ def open_session(
     try:
         loaded = read(False, chosen)
     except LtxflowError:
-        if str(file.parent.resolve()) not in config.trust:
+        if str(real_path(file.parent)) not in config.trust:
             raise
         loaded, is_trusting = read(True, chosen), True
     project = loaded.project

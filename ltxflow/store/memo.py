@@ -18,7 +18,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.workspace import parse_json, read_bytes
+from ltxflow.core.workspace import parse_json, read_bytes, real_path
 
 FORMAT = "memory/1"
 MOST = 1 << 30  # bytes: ten times what a film of 10,000 clips keeps
@@ -30,7 +30,7 @@ class Memory:
     """A map of names to JSON values. Without a path it is not written; rows of another `version` are not read."""
 
     def __init__(self, path: Path | None = None, version: str = "") -> None:
-        self._path = path
+        self.path = path
         self._head = json.dumps({"format": FORMAT, "version": version}).encode()
         self._rows: dict[bytes, bytes] | None = None  # by name, still as text: most are read once, some never
         self._used: set[bytes] = set()
@@ -64,11 +64,11 @@ class Memory:
         `is_whole` means that everything still of use was asked for, so that other rows may go once they are many;
         `is_fresh` that all of them go now.
         """
-        if not self._new or self._path is None or not self._path.parent.parent.is_dir():
+        if not self._new or self.path is None or not self.path.parent.parent.is_dir():
             return
         rows = self._read()
         with suppress(LtxflowError, OSError):
-            files.make_dir(self._path.parent, 0o700)
+            files.make_dir(self.path.parent, 0o700)
             stale = len(rows) - len(self._used & rows.keys())
             used = self._used if is_whole else {*self._used, *rows}
             is_long = self._lines > 2 * len(rows) + SLACK
@@ -76,10 +76,10 @@ class Memory:
                 kept = {key: rows[key] for key in rows if key in used and _value(rows[key], key) is not None}
                 written = {**({} if is_fresh else kept), **self._new}
                 body = b"".join(b"\n" + row for row in written.values())
-                files.write_atomic(self._path, self._head + body + b"\n", mode=0o600, fsync=False)
+                files.write_atomic(self.path, self._head + body + b"\n", mode=0o600, fsync=False)
                 self._is_foreign, self._lines = False, len(written)
             else:
-                files.append(self._path, b"".join(row + b"\n" for row in self._new.values()))
+                files.append(self.path, b"".join(row + b"\n" for row in self._new.values()))
                 self._lines += len(self._new)
         rows |= self._new
         self._new = {}
@@ -89,8 +89,8 @@ class Memory:
             self._rows = {}
             lines = [self._head, b""]
             try:
-                if self._path is not None:
-                    lines = read_bytes(self._path, MOST).split(b"\n") if _is_ours(self._path) else [b""]
+                if self.path is not None:
+                    lines = read_bytes(self.path, MOST).split(b"\n") if _is_ours(self.path) else [b""]
             except FileNotFoundError:
                 pass
             except (OSError, MemoryError):
@@ -111,7 +111,7 @@ def _is_ours(path: Path) -> bool:
 
 def memory_of(store: Path, folder: Path, version: str, request: str = "") -> Memory:
     """Return what this `version` remembers of the project in a folder: in general, or of one request about it."""
-    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    name = hashlib.sha256(str(real_path(folder)).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return Memory(store / "memory" / (f"{name}-{request}" if request else name), version)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ltxflow import __version__
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.workspace import open_regular
+from ltxflow.core.workspace import opened_regular
 
 if TYPE_CHECKING:
     from ltxflow.core.events import Event
@@ -134,6 +134,13 @@ class Console:
         """Break a line between words to the width of its terminal. Logs keep long lines."""
         return broken(line, self.width) if (stream or self.out).isatty() else line
 
+    def envelope(self, command: str, data: Any, exit_code: int, problems: Iterable[Problem] = ()) -> int:
+        """Print the result of a command that only reads as its last line, and return the exit code."""
+        line = _line(envelope(command, data, exit_code, problems))
+        self.printed.append(f"{line}\n")
+        put(line, self.out)
+        return exit_code
+
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on a terminal and return the answer; return False without a terminal."""
         if not (self.out.isatty() and sys.stdin.isatty()):
@@ -221,7 +228,7 @@ def rendered(text: str, has_color: bool) -> str:
 def read_lines(file: str) -> list[str]:
     """Return the lines of a file, or none where it cannot be read."""
     try:
-        with open(open_regular(file), "rb") as raw:
+        with opened_regular(file) as raw:
             data = raw.read(8_000_000)
         coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return data.decode(coding, errors="replace").splitlines()

@@ -69,7 +69,7 @@ from typing import TYPE_CHECKING, Any
 from ltxflow.comfy.graph import OUTPUTS, Graph
 from ltxflow.core.digest import Digest, digest_bytes, digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
-from ltxflow.core.workspace import read_text
+from ltxflow.core.workspace import opened_regular, read_text
 from ltxflow.documents import yaml
 from ltxflow.documents.document import shown
 from ltxflow.models.load import load_profile, templates_folder
@@ -339,7 +339,7 @@ def read_template(path: Path, trusted: bool, memory: Memory | None = None) -> Te
 
 def _broken(path: Path, problems: tuple[Problem, ...]) -> Template:
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             data = file.read(4 * MAX_TEXT)
     except OSError:
         data = b""

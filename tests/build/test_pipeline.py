@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
 from harness.film import Film
 
-from ltxflow.build import pipeline as making
 from ltxflow.decisions.lock_update import LockUpdater
 from ltxflow.lock.model import read_lock
 from ltxflow.plan.plan import PlanOptions
-
-
-@pytest.fixture
-def meanwhile(film: Film, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Path], object]], None]:
-    """Has something done to the lock, once, after clips were made and before the build ends."""
-
-    def during(change: Callable[[Path], object]) -> None:
-        make = making._make
-
-        def made(*args: Any, **options: Any) -> Any:
-            monkeypatch.setattr(making, "_make", make)
-            done = make(*args, **options)
-            change(film.folder / "ltxflow.lock")
-            return done
-
-        monkeypatch.setattr(making, "_make", made)
-
-    return during
 
 
 def approved(path: Path) -> None:
@@ -44,35 +22,32 @@ def conflicted(path: Path) -> None:
 
 
 def edited(film: Film) -> str:
-    """All is built, and then one prompt is another, and rendered; return the key of before."""
+    """All is built, and then one prompt is another; return the key of before."""
     film.render()
     assert film.run("build").code == 0
     key = read_lock(film.folder / "ltxflow.lock").entries["hook/a"].takes[1].key
     film.edit("for hook-a", "for good")
-    film.render("hook/a")
     return key
 
 
-def test_a_word_that_was_said_meanwhile_stays(film: Film, meanwhile: Any) -> None:
+def test_a_word_that_was_said_meanwhile_stays(film: Film) -> None:
     before = edited(film)
-    meanwhile(approved)
-    ran = film.run("build")
+    ran = film.make(meanwhile=lambda: approved(film.folder / "ltxflow.lock")).done
     assert ran.code == 0
-    assert "ltxflow.lock changed on disk during the run; both sets of changes were merged" in ran.err
+    assert "ltxflow.lock changed on disk during the run; both sets of changes were merged" in str(ran.envelope)
     there = read_lock(film.folder / "ltxflow.lock").entries
     assert there["hook/b"].status == "approved"
     assert there["hook/a"].takes[1].key != before
     assert "unchanged" in film.run("plan").out
 
 
-def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhile: Any) -> None:
+def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film) -> None:
     edited(film)
-    meanwhile(conflicted)
-    ran = film.run("build")
+    ran = film.make(meanwhile=lambda: conflicted(film.folder / "ltxflow.lock")).done
     path = film.folder / "ltxflow.lock"
     assert ran.code == 0
-    assert "is unreadable: an unresolved merge conflict" in ran.err
-    assert "the next build records what is in the store" in ran.err
+    assert "is unreadable: unresolved merge conflict" in str(ran.envelope)
+    assert "the next build records what is in the store" in str(ran.envelope)
     assert "<<<<<<< HEAD" in path.read_text()
     assert film.timeline["complete"]
     path.write_text(path.read_text().replace("<<<<<<< HEAD\n", ""))
@@ -83,6 +58,7 @@ def test_a_conflict_that_came_meanwhile_is_left_for_a_person(film: Film, meanwhi
 
 def test_lines_of_clips_as_they_are_made_are_put_beside_what_others_write(film: Film) -> None:
     edited(film)
+    film.render("hook/a")
     with film.session() as session:
         outlook = session.plan(PlanOptions())
         keeper = LockUpdater(session, outlook)

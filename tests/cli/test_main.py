@@ -95,7 +95,9 @@ def test_a_misspelt_option_is_recognised(film: Film) -> None:
     assert not film.scenes.exists()
 
 
-@pytest.mark.parametrize(("verb", "words"), [("cache", "ls, stats, verify, gc, rebuild"), ("lock", "merge, setup")])
+@pytest.mark.parametrize(
+    ("verb", "words"), [("cache", "ls, stats, verify, gc, rebuild, push, pull"), ("lock", "merge, setup")]
+)
 def test_a_verb_that_needs_a_word_more_shows_which(verb: str, words: str) -> None:
     ran = run(verb)
     assert (ran.code, ran.err) == (2, f"error: ltxflow {verb}: missing subcommand [U002]\n  → choose from: {words}\n")

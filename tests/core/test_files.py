@@ -299,7 +299,7 @@ def dead_pid() -> int:
 
 
 def test_only_what_dead_processes_of_ours_left_is_cleaned(tmp_path: Path) -> None:
-    mine = files._temp_name()
+    mine = files.temp_name()
     host, pid, token = mine.removeprefix(files.TEMP_PREFIX).split("-")[:3]
     dead = f"{files.TEMP_PREFIX}{host}-{dead_pid()}-{token}-0"
     reborn = f"{files.TEMP_PREFIX}{host}-{pid}-00000000-0"  # an earlier process with our pid

@@ -96,8 +96,8 @@ def test_a_disk_that_is_full_is_not_fault_of_the_file(
 
     monkeypatch.setattr(transfer, "strip_mp4", full)
     with pytest.raises(LtxflowError) as caught:
-        transfer._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
+        transfer.strip_published(video(tmp_path, shot.frames), tmp_path / "published.mp4")
     assert caught.value.problems[0].code == "D040"
     assert "free some space" in caught.value.problems[0].hint
     monkeypatch.setattr(transfer, "strip_mp4", strip_mp4)
-    transfer._strip(video(tmp_path, shot.frames), tmp_path / "published.mp4")
+    transfer.strip_published(video(tmp_path, shot.frames), tmp_path / "published.mp4")

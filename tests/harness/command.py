@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ltxflow.cli import boundary
 from ltxflow.cli.main import main
 from ltxflow.session.session import Session
 
@@ -50,12 +51,12 @@ class Ran:
         return {name: finished[name] for name in ("planned", "hit", "rendered", "restored", "failed", "skipped")}
 
 
-def run(*argv: str) -> Ran:
-    """Run the command line in this process."""
+def run(*argv: str, **defaults: object) -> Ran:
+    """Run the command line in this process; `defaults` are values that no option sets, as of `boundary.run`."""
     out, err = StringIO(), StringIO()
     is_held = open_indexes()  # by the test itself: SQLite then lets go of a file when the last in this process does
     with redirect_stdout(out), redirect_stderr(err):
-        code = main(list(argv))
+        code = boundary.run(list(argv), **defaults) if defaults else main(list(argv))
     assert is_held or not open_indexes(), f"`{argv[0]}` leaves its store open"
     return Ran(code, out.getvalue(), err.getvalue())
 

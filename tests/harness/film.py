@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,6 @@ from fakes.canned import Canned
 from harness.command import Ran, environment, opened, run
 from harness.data import LOADER, Data, dump, with_value, without
 from harness.media import canned
-from ltxflow.build import inspection, pipeline
 from ltxflow.core.digest import Output, digest_bytes
 from ltxflow.core.files import TEMP_PREFIX
 from ltxflow.lock.model import Lock, read_lock
@@ -162,9 +161,9 @@ class OnDisk:
             patch.setenv(name, value)
         return self
 
-    def run(self, *argv: str) -> Ran:
+    def run(self, *argv: str, **defaults: object) -> Ran:
         """Run a command on the film in this process, with the store and the settings of the test."""
-        return run(*argv, "-p", str(self.folder))
+        return run(*argv, "-p", str(self.folder), **defaults)
 
     def session(self, **settings: Any) -> Session:
         env = {**os.environ, **self.home}
@@ -232,20 +231,15 @@ class Film(OnDisk):
         self.drawn.clear()
         return self.run("build", "--animatic", "--json", *argv)
 
-    def make(self, *argv: str) -> Made:
-        """Build the film in its store; what would run on a server, or draw, is canned."""
-        executor = Canned()
+    def make(self, *argv: str, meanwhile: Callable[[], object] = lambda: None) -> Made:
+        """Build the film in its store; what would run on a server, or draw, is canned.
 
-        async def servers(*args: object) -> Canned:
-            return executor
-
+        `meanwhile` is called before the first clip is made.
+        """
+        canned = Canned(meanwhile=meanwhile)
         with environment(self.home), pytest.MonkeyPatch.context() as patch:
             patch.setattr(publishing, "draw_poster", lambda video: b"poster of " + video.read_bytes())
-            patch.setattr(pipeline, "comfy_executor", servers)
-            patch.setattr(pipeline, "resolve_auto", lambda *asked: None)  # there is no server to ask
-            patch.setattr(pipeline, "LocalExecutor", lambda jobs: executor)
-            patch.setattr(inspection, "LocalExecutor", lambda jobs: executor)
-            return Made(self.run("build", "--json", *argv), executor.ran)
+            return Made(self.run("build", "--json", *argv, executors=canned.executors()), canned.ran)
 
     def render(self, *clips: str, text: str = "render") -> None:
         """Pretend that a server rendered these clips as they are written now (all without names)."""

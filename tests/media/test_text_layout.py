@@ -93,7 +93,7 @@ def ink(text, from_right=None, style=STYLE):
 
 def by_raqm(text, direction):
     """A line in one call, drawn large and reduced as ours are."""
-    font = text_layout._shaped_source(text[0]) or str(text_layout.OURS)
+    font = text_layout.shaped_source(text[0]) or str(text_layout.OURS)
     mask = Image.new("L", (400 * FINE, 60 * FINE))
     face = ImageFont.truetype(font, 20 * FINE, layout_engine=ImageFont.Layout.RAQM)
     if font == str(text_layout.OURS):
@@ -110,7 +110,7 @@ def test_a_line_of_one_script_is_what_raqm_makes_of_it(text, direction):
     assert (ink(text) == by_raqm(text, direction)).all()
     assert width_of(text, STYLE) == pytest.approx(
         ImageFont.truetype(
-            text_layout._shaped_source(text[0]) or str(text_layout.OURS), 500, layout_engine=ImageFont.Layout.RAQM
+            text_layout.shaped_source(text[0]) or str(text_layout.OURS), 500, layout_engine=ImageFont.Layout.RAQM
         ).getlength(text, direction=direction)
         / 25,
         rel=0.02,
@@ -187,7 +187,7 @@ def test_a_lack_of_fonts_is_reported_with_the_package(monkeypatch):
     assert lacking("Größe") is None
     assert lacking("\U00013080").hint == "apt install fonts-noto-cjk"
     monkeypatch.setattr(text_layout, "can_shape", lambda: True)
-    monkeypatch.setattr(text_layout, "_shaped_source", lambda char: "")
+    monkeypatch.setattr(text_layout, "shaped_source", lambda char: "")
     assert lacking("سلام").message == 'no font on this machine has "سلام"'
     assert lacking("سلام").hint == "apt install fonts-noto-core"
     monkeypatch.setattr(text_layout, "can_shape", lambda: False)

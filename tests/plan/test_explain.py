@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fakes.kind import FakeStep, Shelf, node
+from harness.film import Film
 
 from ltxflow.core.errors import Span
 from ltxflow.plan.explain import Reason, differs, reasons, show, word_diff
@@ -201,3 +202,12 @@ def test_words_are_compared_in_runs() -> None:
     ]
     assert word_diff("", "a b") == [("+", "a b")]
     assert word_diff("a  b\nc", "a b c") == [("=", "a b c")]
+
+
+def test_a_switch_of_profile_is_one_reason(film: Film) -> None:
+    """What the profile brings (the steps of a quality, weights, a template's content) needs no line each."""
+    film.write().make()
+    film.set("profile", "ltx2.3-22b").set("scenes/hook/clips/a/steps", 6)
+    hook_a, hook_b, *_ = (change.reasons for change in film.look().changes)
+    assert [reason.field for reason in hook_b] == ["profile"]
+    assert {reason.field for reason in hook_a} == {"profile", "steps"}  # what the author wrote is one of its own

@@ -109,7 +109,7 @@ def test_leftovers_of_killed_processes_are_taken_away_where_we_write(film: Film)
     name = ".ltxflow-00000000-1-deadbeef-1"
     from ltxflow.core import files
 
-    ours = f".ltxflow-{files._host()}-1-deadbeef-1".replace("-1-", "-999999999-", 1)
+    ours = f".ltxflow-{files.host_token()}-1-deadbeef-1".replace("-1-", "-999999999-", 1)
     for folder in (film.folder, film.scenes, film.folder / ".ltxflow", film.store / "tmp"):
         (folder / ours).write_bytes(b"half")
         (folder / name).write_bytes(b"of another host, a moment ago")

@@ -17,8 +17,8 @@ from ltxflow.workflow import sandbox
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test as the first look of a process."""
-    monkeypatch.setattr(spec, "_prerendered", {})
-    monkeypatch.setattr(explain, "_shape_digests", {})
+    monkeypatch.setattr(spec, "PRERENDERED", {})
+    monkeypatch.setattr(explain, "SHAPE_DIGESTS", {})
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_blobs_are_read_only_in_private_folders(cas: BlobStore, film: Path, move
 
 def test_bytes_are_kept_too_and_listed_in_order(cas: BlobStore) -> None:
     digests = {cas.put_bytes(bytes([number])) for number in range(5)}
-    (cas.path(min(digests)).parent / files._temp_name()).write_bytes(b"half")
+    (cas.path(min(digests)).parent / files.temp_name()).write_bytes(b"half")
     assert list(cas.iter()) == sorted(digests)
     assert list(BlobStore(cas.root / "nowhere").iter()) == []
 

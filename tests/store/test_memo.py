@@ -91,7 +91,7 @@ def test_a_name_with_a_line_feed_is_not_remembered(path: Path) -> None:
 
 def test_each_project_has_its_own(tmp_path: Path) -> None:
     one, two = (memory_of(tmp_path, tmp_path / name, "1") for name in "ab")
-    assert one._path != two._path
+    assert one.path != two.path
 
 
 @pytest.mark.parametrize("of", ["file", "folder"])

@@ -237,7 +237,7 @@ def test_no_death_while_recording_shows_half_of_it(store: Store) -> None:
 
 
 def test_leftovers_of_a_killed_process_are_cleaned(full: Store) -> None:
-    host, pid = files._temp_name().removeprefix(files.TEMP_PREFIX).split("-")[:2]
+    host, pid = files.temp_name().removeprefix(files.TEMP_PREFIX).split("-")[:2]
     left = f"{files.TEMP_PREFIX}{host}-{pid}-00000000-0"
     folders = [full.cas.path(VIDEO).parent, trace_path(full.traces, TRACE.key).parent, full.root / "tmp"]
     files.make_dir(folders[-1])

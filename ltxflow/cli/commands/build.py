@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 
 from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
-from ltxflow.build.pipeline import make_film
+from ltxflow.build.pipeline import COMFYUI, make_film
 from ltxflow.cli.options import add_build_options, add_plan_options, build_options, plan_options, waited_session
 from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.progress import print_result, watcher
@@ -27,14 +27,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.problems([p for p in session.loaded.problems if p.level == "warning"])
         options = plan_options(args, session)
         approve = approve_all if args.yes or args.force else partial(require_approval, servers=args.server)
+        executors = getattr(args, "executors", COMFYUI)
         try:
             with watch:
-                result = make_film(session, options, build_options(args), watch, approve)
+                result = make_film(session, options, build_options(args), watch, approve, executors)
         except ApprovalRequired as required:
             if args.json or not console.confirm(f"{required.question}. Continue?"):
                 raise
             with watcher(console, args.json, args.quiet, args.verbose) as watch:
-                result = make_film(session, options, build_options(args), watch)
+                result = make_film(session, options, build_options(args), watch, executors=executors)
         if args.json:
             data = {
                 "totals": result.finished.as_json(),

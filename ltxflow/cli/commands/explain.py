@@ -10,7 +10,7 @@ from ltxflow.plan.explain import Reason
 from ltxflow.plan.plan import Change, Plan
 from ltxflow.steps import step
 from ltxflow.ui.plan_view import MARKS, difference, name, plan_json
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 STATES = {
     "create": "will be rendered for the first time",
@@ -27,9 +27,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        plan = session.plan(plan_options(args, session))
+        options = plan_options(args, session)
+        plan = session.plan(options)
+        if not options.groups:  # these depend on git, too
+            console.input_manifest = session.manifest
         if args.json:
-            return print_envelope("explain", plan_json(plan)["changes"], 0, plan.problems)
+            return console.envelope("explain", plan_json(plan)["changes"], 0, plan.problems)
         for change in plan.changes:
             explain(console, plan, change)
         return 0

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
-from ltxflow.build.approval import check_same_motion, gpu_time
+from ltxflow.build.approval import check_same_motion, gpu_time, unwritten_due
 from ltxflow.cli.options import add_plan_options, plan_options, plan_request, session_of
-from ltxflow.core.errors import CHANGES
+from ltxflow.core.errors import CHANGES, Problem, problem
 from ltxflow.plan.plan import Plan, moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.plan_view import plan_json, print_plan, print_what_if
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +38,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         suggestions = list(moves(plan, session.trace_of))
         code = CHANGES if args.exit_code and not plan.is_all_done else 0
         notes = [*session.loaded.problems, *session.warnings, *plan.problems]
+        unwritten = [replace(each, level="warning") for each in unwritten_due(plan)]
+        notes += unwritten if args.json or len(unwritten) < 2 else [_together(unwritten)]
         if args.what_if:
             return _what_if(args, console, session, plan)
         if args.json:
             gpu = gpu_time(session, plan, args.server)
-            return print_envelope("plan", plan_json(plan, suggestions, gpu), code, notes)
+            return console.envelope("plan", plan_json(plan, suggestions, gpu), code, notes)
         if not args.quiet:
             console.problems([note for note in notes if note.level == "warning" or args.verbose])
         gpu = gpu_time(session, plan, args.server)
@@ -53,6 +56,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
             whose = "its" if len(suggestions) == 1 else "their"
             console.say(f"    keep {whose} takes with  moved: [{entries}]")
         return code
+
+
+def _together(unwritten: list[Problem]) -> Problem:
+    """Return one warning for all prompts that are still to be written: `check` lists them."""
+    first, *others = (each.of[0] for each in unwritten)
+    names = f"{first} and {len(others)} more"
+    return problem("L035.many", unwritten[0].span, level="warning", count=len(unwritten), names=names)
 
 
 def _build_command(args: argparse.Namespace) -> str:
@@ -76,6 +86,6 @@ def _what_if(args: argparse.Namespace, console: Console, session: Session, plan:
     options = plan_options(args, session)
     found = [what_if(session, options, plan, file, Path.cwd()) for file in args.what_if]
     if args.json:
-        return print_envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
+        return console.envelope("plan", {"what_if": [each.as_json() for each in found]}, 0)
     print_what_if(console, plan, found)
     return 0

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ltxflow.cli.options import session_of
 from ltxflow.core import files
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import shown
-from ltxflow.export.storyboard import report_data
+from ltxflow.export.storyboard import report_data, report_inputs
 from ltxflow.session.session import make_own_folder
-from ltxflow.ui.terminal import Console, count, print_envelope, report_page
+from ltxflow.ui.terminal import Console, count, report_page
 
 NAME = "report.html"
 
@@ -31,8 +33,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         data = report_data(session, page, _now().isoformat(timespec="minutes"))
         files.make_room(page)
         files.write_atomic(page, report_page(data), fsync=False)
+        console.input_manifest = partial(session.manifest, more=report_inputs(session), written=[page])
         if args.json:
-            return print_envelope("report", {"page": str(page), **data}, 0)
+            return console.envelope("report", {"page": str(page), **data}, 0)
         if not args.quiet:
             clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
             states = Counter(clip["state"] for clip in clips)
@@ -41,5 +44,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 for state, number in states.most_common()
             )
             console.say(f"{console.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {totals}")
-            console.say(f"  open it: {page.resolve().as_uri()}")
+            console.say(f"  open it: {real_path(page).as_uri()}")
         return 0

@@ -15,7 +15,7 @@ from ltxflow.project.model import Clip, Project, Value
 from ltxflow.project.settings import requested_precision, weights_of
 from ltxflow.steps import Node, reference
 from ltxflow.steps.clip.spec import ClipSpec
-from ltxflow.ui.terminal import Console, columns, duration, print_envelope
+from ltxflow.ui.terminal import Console, columns, duration
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        console.input_manifest = session.manifest
         plan = session.plan(PlanOptions(selectors=(args.take,)))
         nodes = [node for node in plan.plan.nodes.values() if node.target in plan.plan.wanted]
         if len({node.clip for node in nodes}) > 1 and not args.resolved:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if node.kind == "reference":
             return _show_reference(args, console, plan, node)
         if args.json and (args.graph or args.prompt):
-            return print_envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
+            return console.envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
         if args.graph:
             console.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))
             return 0
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.say(node.spec.clip.prompt.text)
             return 0
         if args.json:
-            return print_envelope("show", [_data(plan, node) for node in nodes], 0)
+            return console.envelope("show", [_data(plan, node) for node in nodes], 0)
         for each in nodes:
             _print(console, plan, each, args.resolved)
         return 0
@@ -63,7 +64,7 @@ def _show_reference(args: argparse.Namespace, console: Console, plan: Plan, node
     if args.json:
         fields = {"target": node.target, "key": status.key, "prompt": still.prompt, "seed": spec.seed, "size": size}
         data: Any = graph if args.graph else still.prompt if args.prompt else [{**fields, "made_by": made_by}]
-        return print_envelope("show", data, 0)
+        return console.envelope("show", data, 0)
     if args.graph or args.prompt:
         console.say(json.dumps(graph, indent=1, ensure_ascii=False) if args.graph else still.prompt)
         return 0

@@ -11,9 +11,8 @@ from ltxflow.export.storyboard import clip_states
 from ltxflow.media.findings import RULES
 from ltxflow.plan.plan import Plan, PlanOptions, drifted
 from ltxflow.project.model import Scene
-from ltxflow.store.snapshot import take
 from ltxflow.ui.plan_view import header
-from ltxflow.ui.terminal import Console, columns, duration, print_envelope
+from ltxflow.ui.terminal import Console, columns, duration
 
 MARKS = {"made": "✓", "stale": "~", "preview": "◐", "slate": "▭", "ready": "<", "missing": "…"}
 LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not made"
@@ -22,12 +21,12 @@ LEGEND = "✓ made  ~ stale  < in the store  ◐ preview  ▭ slate  … not mad
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         plan = session.plan(PlanOptions())
-        console.input_manifest = lambda since_ns: take(session.input_paths(), since_ns)
+        console.input_manifest = session.manifest
         states = clip_states(plan, session.published_clips())
         problems = [*(problem for found in plan.concerns.values() for problem in found), *plan.problems]
         problems += drifted(plan.project, plan.statuses)
         if args.json:
-            return print_envelope("status", _data(plan, states), 0, problems)
+            return console.envelope("status", _data(plan, states), 0, problems)
         console.say(console.paint(header(plan), "bold"))
         console.say()
         rows: list[tuple[str, ...]] = [("scene", "clips", "motion", "narration", "picture")]

@@ -108,13 +108,13 @@ class SpeechEngine(Protocol):
         """Speak a line into a file in an empty folder. Raise LtxflowError when that fails."""
 
 
-def _module(kind: str) -> SpeechEngine:
+def engine_module(kind: str) -> SpeechEngine:
     return cast(SpeechEngine, importlib.import_module(f"ltxflow.media.speech.{kind}"))
 
 
 def available(engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
     """Return whether an engine can be used on this machine, and if not, the reason and remedy."""
-    return _module(engine.kind).available(engine, env)
+    return engine_module(engine.kind).available(engine, env)
 
 
 def pick_offline(env: Mapping[str, str]) -> str | None:
@@ -131,7 +131,7 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
     usable, reason = available(engine, env)
     if not usable:
         raise failure(problem("S200", engine=engine.name, reason=reason))
-    sound = await _module(engine.kind).speak(engine, wanted, folder, env)
+    sound = await engine_module(engine.kind).speak(engine, wanted, folder, env)
     if not sound.file.is_file() or sound.file.stat().st_size == 0:
         raise failure(problem("S201.nothing", engine=engine.name, text=one_line(wanted.text, 60)))
     if sound.file.stat().st_size > MAX_BYTES:
@@ -147,7 +147,7 @@ async def draw(engine: Engine, wanted: PictureRequest, folder: Path, env: Mappin
     usable, reason = available(engine, env)
     if not usable:
         raise failure(problem("S200", engine=engine.name, reason=reason))
-    image: Path = await cast(Any, _module(engine.kind)).draw(engine, wanted, folder, env)
+    image: Path = await cast(Any, engine_module(engine.kind)).draw(engine, wanted, folder, env)
     return image
 
 

@@ -58,10 +58,10 @@ async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mappin
         return SpokenSound(out, words, answer["version"])
     if ended.code == NO_VOICE:
         raise _no_voice(engine, voice)
-    return await _speak_plainly(engine, wanted, voice, rate, folder, passed, out)
+    return await speak_plainly(engine, wanted, voice, rate, folder, passed, out)
 
 
-async def _speak_plainly(
+async def speak_plainly(
     engine: Engine, wanted: SpeechRequest, voice: str, rate: int, folder: Path, env: Mapping[str, str], out: Path
 ) -> SpokenSound:
     """Speak a line with the program alone: the same sound, without the times of words."""

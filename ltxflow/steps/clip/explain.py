@@ -17,7 +17,7 @@ from ltxflow.workflow.render import render
 from ltxflow.workflow.template import Template
 
 BRANCHES = frozenset(["stages", "mode", "audio"])  # what templates branch on besides presence
-_shape_digests: dict[tuple[Digest, Digest], Digest] = {}  # memo: a project's template renders in a child process
+SHAPE_DIGESTS: dict[tuple[Digest, Digest], Digest] = {}  # memo: a project's template renders in a child process
 
 
 def fields(node: Node) -> dict[str, Any]:
@@ -126,13 +126,13 @@ def _explain_template(spec: ClipSpec) -> dict[str, Any]:
 
 def _shape_digest(template: Template, shape: dict[str, Any]) -> Digest:
     known = (template.digest, digest_json(shape))
-    if known not in _shape_digests:
+    if known not in SHAPE_DIGESTS:
         try:
             graph = render(template, shape)
-            _shape_digests[known] = digest_json(canonical_graph(graph, outputs_of(graph)))
+            SHAPE_DIGESTS[known] = digest_json(canonical_graph(graph, outputs_of(graph)))
         except LtxflowError:  # it computes with a value that was made plain: compare its text then
-            _shape_digests[known] = template.digest
-    return _shape_digests[known]
+            SHAPE_DIGESTS[known] = template.digest
+    return SHAPE_DIGESTS[known]
 
 
 def _shape(name: str, value: Any) -> Any:

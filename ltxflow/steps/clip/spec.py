@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Variables = dict[str, Any]  # what a template is rendered with
 
-_prerendered: dict[tuple[Digest, Digest], dict[str, Any]] = {}  # by template and variables
+PRERENDERED: dict[tuple[Digest, Digest], dict[str, Any]] = {}  # by template and variables
 
 
 class NoSchedule(ValueError):
@@ -265,7 +265,7 @@ class ClipSpec:
         assets = self.assets() if assets is None else assets
         variables = self.context(models, loras, prefix, assets)
         try:
-            early = None if self.template.trusted else _prerendered.get(_place(self.template, variables))
+            early = None if self.template.trusted else PRERENDERED.get(_place(self.template, variables))
             rendered = copy.deepcopy(early) if early is not None else render(self.template, variables)
         except LtxflowError as error:
             hint = f"while rendering {self.path}"
@@ -358,11 +358,11 @@ def prerender(nodes: Iterable[Node]) -> None:
         spec: ClipSpec = node.spec
         variables = spec.context(spec.tokens, {}, "ltxflow")
         place = _place(spec.template, variables)
-        if place not in _prerendered:
+        if place not in PRERENDERED:
             wanted.setdefault(spec.template.digest, (spec.template, {}))[1][place] = variables
     for template, contexts in wanted.values():
         with suppress(LtxflowError):
-            _prerendered.update(zip(contexts, render_many(template, list(contexts.values())), strict=True))
+            PRERENDERED.update(zip(contexts, render_many(template, list(contexts.values())), strict=True))
 
 
 def _place(template: Template, variables: Variables) -> tuple[Digest, Digest]:

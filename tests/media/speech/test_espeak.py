@@ -41,7 +41,7 @@ def test_the_same_line_is_the_same_sound_with_and_without_the_library(
 
     async def plainly(folder: Path) -> SpokenSound:
         rate = round(espeak.NORMAL_RATE * 1.2)
-        return await espeak._speak_plainly(
+        return await espeak.speak_plainly(
             ENGINE, SpeechRequest(LINE, "en-gb", 1.2), "en-gb", rate, folder, os.environ, folder / "spoken.wav"
         )
 

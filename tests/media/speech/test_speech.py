@@ -50,7 +50,7 @@ def test_no_sound_is_an_error_that_quotes_the_line(tmp_path: Path, monkeypatch: 
             (folder / "spoken.wav").touch()
             return speech.SpokenSound(folder / "spoken.wav")
 
-    monkeypatch.setattr(speech, "_module", lambda kind: Mute())
+    monkeypatch.setattr(speech, "engine_module", lambda kind: Mute())
     with pytest.raises(LtxflowError, match='mute: made no sound of "Hello there"'):
         asyncio.run(speak(Engine("mute", "mute"), SpeechRequest("Hello there"), tmp_path, os.environ))
 

@@ -1,0 +1,36 @@
+"""Rules of the board: its libraries and address, requests of its pages, prompts that are edited on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ltxflow.messages import Rule, Text, rule
+
+RULES: Mapping[str, Rule] = {
+    "U060": rule(
+        "the board has its libraries, and an address to listen on",
+        missing=Text("`ltxflow board` needs {names}, which this installation lacks", "get the extra: {command}"),
+        address=Text("cannot listen on {address}: {reason}", "pass another --port, or --host"),
+    ),
+    "U061": rule(
+        "a page of the board asks in the form that the board knows",
+        large=Text("the request is larger than {most} bytes"),
+        form=Text("the request has no JSON mapping of texts"),
+        text=Text('"{name}" is missing, or not text'),
+        clips=Text("the request names clips that the film does not have", "load the page again"),
+        one=Text("a retake is of one clip"),
+        clip=Text('no clip "{clip}" in the film now', "load the page again"),
+    ),
+    "U062": rule(
+        "the board can start and interrupt builds",
+        start=Text("cannot start the command: {reason}"),
+        interrupt=Text("cannot interrupt process {pid}: {reason}"),
+        none=Text("no build runs now"),
+    ),
+    "U063": rule(
+        "a prompt can be edited where it is written",
+        place=Text("the {part} of {clip} is not written in a place that can be edited here", "edit the project file"),
+        empty=Text("a prompt cannot be empty"),
+        form=Text("this text cannot be written in that place", "edit the project file"),
+    ),
+}
