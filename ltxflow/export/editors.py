@@ -235,7 +235,7 @@ class _Spare:
 def export_cut(session: Session, kind: str, out: Path | None, *, force: bool = False) -> CutExport:
     """Write the published film's cut as `otio`, `fcpxml`, `fcp7xml` or `edl`.
 
-    Picture and sound are the published files, whatever the project would have now; a warning tells where that differs.
+    Picture and sound are the published files; a warning says where the project would have others now.
     Takes that are not in the cut are copied to `takes/` beside an .otio, which names them. A foreign file, or one
     changed since, is left alone unless `force` is set. Raise LtxflowError for that, and for a film that is not whole.
     """

@@ -18,6 +18,7 @@ RULES: Mapping[str, Rule] = {
             '"{file}" was not made by ltxflow; it is left alone', "move it away, or give another place with --output"
         ),
         export=Text(_FOREIGN, "name another file, or overwrite it with --force"),
+        report=Text('"{file}" is not a report of ltxflow; it is left alone', "name another file"),
         starter=Text(_FOREIGN, "move it away, choose another folder, or overwrite it with --force"),
     ),
     "D010": rule(
