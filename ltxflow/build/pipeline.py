@@ -15,6 +15,7 @@ from typing import Any
 
 from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
 from ltxflow.build.event_log import recorded
+from ltxflow.build.fitting import played_sounds
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -407,6 +408,7 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
         session.store.cas,
         emit,
         session.timings(),
+        played_sounds(session, plan.project, emit),
     )
 
 

@@ -54,4 +54,9 @@ RULES: Mapping[str, Rule] = {
         '"{file}" has {wrong}',
         "convert it, then pin it again",
     ),
+    "U039": rule(
+        "a pinned file fits the film without a loss",
+        "{name}: {note}",
+        level="advice",
+    ),
 }
