@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo film test test-slow test-live test-remotion schemas bench bench-checks bench-faults check lint types docs docs-serve wheel-test fmt clean
+.PHONY: help setup browser demo film test test-slow test-live test-remotion schemas bench bench-checks bench-faults check lint types docs docs-serve wheel-test fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,14 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 check: lint types  ## lint and types
+
+BROWSERS := chromium chromium-headless-shell chromium-browser google-chrome
+
+browser: $(VENV)/.dev  ## get a browser for the tests of the board, where there is none: Debian's, or playwright's own
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+		&& apt-get install -y -qq --no-install-recommends chromium >/dev/null; then exit 0; fi; \
+	$(BIN)/python -m playwright install --with-deps chromium || $(BIN)/python -m playwright install chromium
 
 docs: $(VENV)/.docs  ## build the documentation into site/; fail on a warning or a dead link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -233,3 +233,25 @@ def test_new_films_and_exports_go_nowhere_through_a_link(film: Film, tmp_path: P
         assert f'"{film.folder}/' in ran.err
         assert "outside the workspace" in ran.err
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["loop", "loop/x"])
+@pytest.mark.parametrize("argv", [("init", "FOLDER"), ("export", "remotion", "FOLDER"), ("export", "edl", "FOLDER/x")])
+def test_a_circle_of_links_is_told_as_such(film: Film, argv: tuple[str, ...], folder: str) -> None:
+    assert film.build().code == 0
+    (film.folder / "loop").symlink_to("loop")
+    os.chdir(film.folder)
+    ran = run(*(word.replace("FOLDER", folder) for word in argv))
+    assert ran.code == 2
+    assert 'is a symbolic link that leads to itself: "loop" [L014]' in ran.err
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/picture.png"])
+def test_a_picture_in_a_circle_of_links_is_told_at_its_line(film: Film, name: str) -> None:
+    film.write({"hook": ["a"]})
+    (film.folder / "loop").symlink_to("loop")
+    film.edit("- id: a\n", f"- id: a\n        reference: {name}\n")
+    ran = film.run("check")
+    assert ran.code == 2
+    assert f'"{name}"' in ran.out + ran.err
+    assert "[L010]" in ran.out + ran.err

@@ -54,6 +54,17 @@ def film(film: Film, monkeypatch: pytest.MonkeyPatch) -> Film:
 
 
 VERBS = (("plan",), ("status",), ("plan", "-v"), ("plan", "--animatic"))
+READERS = (
+    *(
+        ("check",),
+        ("show", "hook/a", "--resolved"),
+        ("explain",),
+        ("explain", "hook/b"),
+        ("graph",),
+        ("takes", "hook/b"),
+    ),
+    *(("takes", "hook/a", "--json"), ("plan", "--json"), ("status", "--json"), ("check", "--json"), ("report",)),
+)
 
 
 def forget(film: Film, *, snapshots: bool = True, memory: bool = True) -> None:
@@ -205,6 +216,28 @@ def test_quick_and_slow_give_the_same_answer(film: Film, name: str) -> None:
         assert untimed(film.run("build").out) == untimed(kept.out)
         assert film.published() == written
     assert (kept is not None) == (name in HARMLESS)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_command_that_only_reads_repeats_what_it_would_find(film: Film, name: str) -> None:
+    for verb in READERS:
+        film.run(*verb)
+    settle()
+    MUTATIONS[name](film)
+    kept = [(key := _answer_of(film, *verb)) is not None and snapshot.recall(key) is not None for verb in READERS]
+    assert all(kept) if name in HARMLESS else True
+    quick, page = [film.run(*verb) for verb in READERS], page_of(film)
+    forget(film, memory=False)
+    slow = [film.run(*verb) for verb in READERS]
+    assert [(ran.code, ran.out) for ran in quick] == [(ran.code, ran.out) for ran in slow]
+    assert quick == slow or name in HEALED
+    assert page == page_of(film)
+
+
+def page_of(film: Film) -> str:
+    """The storyboard page, without the minute it was written in."""
+    page = film.folder / ".ltxflow/report.html"
+    return re.sub(r'"written":"[^"]*"', "", page.read_text()) if page.exists() else ""
 
 
 def untimed(out: str) -> str:

@@ -23,6 +23,9 @@ QUICK = {
     "300 MB of address space": [("build", "--animatic")],
     "closed streams (0, 1, 2)": [("plan",)],
     "TZ=XXX-99": [("report",)],
+    "XDG_CONFIG_HOME is a circle of links": [("plan",)],
+    "a store of too long a name": [("plan",)],
+    "PYTHONOPTIMIZE=2": [("plan", "--help")],
 }
 
 

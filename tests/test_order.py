@@ -30,6 +30,7 @@ FLOORS = [
     "build",
     "export",
     "ui",
+    "board",
     "cli",
 ]
 NO_SIBLINGS = ("ltxflow.steps", "ltxflow.cli.commands")
@@ -37,11 +38,11 @@ NO_SIBLINGS = ("ltxflow.steps", "ltxflow.cli.commands")
 # Each library stands behind one module, or one floor: what can be swapped, and what costs start-up, is known.
 BEHIND = {
     "yaml": ["ltxflow.documents.yaml"],
-    "jinja2": ["ltxflow.workflow.jinja"],
+    "jinja2": ["ltxflow.workflow.jinja", "ltxflow.board.pages"],  # workflows as JSON, pages as HTML
     "markupsafe": ["ltxflow.workflow.jinja"],
     "jsonschema": ["ltxflow.documents.schema"],
     "networkx": ["ltxflow.plan.graph"],
-    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.speech.openai"],  # two kinds of server
+    "httpx": ["ltxflow.comfy.transport", "ltxflow.media.speech.openai", "ltxflow.store.remote"],  # kinds of server
     "websockets": ["ltxflow.comfy.websocket"],
     "diskcache": ["ltxflow.store.index"],
     "av": ["ltxflow.media"],
@@ -51,6 +52,9 @@ BEHIND = {
     "budoux": ["ltxflow.media.text_layout"],
     "bidi": ["ltxflow.media.bidi"],
     "rich": ["ltxflow.ui"],
+    "starlette": ["ltxflow.board"],  # the extra `board`, as the next two
+    "uvicorn": ["ltxflow.board"],
+    "watchfiles": ["ltxflow.board"],
 }
 
 

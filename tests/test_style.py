@@ -148,6 +148,18 @@ def test_no_public_class_is_defined_twice() -> None:
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_path_is_resolved_by_pathlib(module: str) -> None:
+    """`Path.resolve()` raises RuntimeError for a circle of links before Python 3.13; `real_path` does not."""
+    calls = [
+        node.lineno
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "resolve"
+        if not node.args and ast.unparse(node.func.value) not in ("Path(__file__)", "walk")
+    ]
+    assert calls == []
+
+
 @pytest.mark.parametrize("module", HELD)
 def test_a_module_is_neither_too_long_nor_too_short(module: str) -> None:
     lines = len(MODULES[module].read_text().splitlines())

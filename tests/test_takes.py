@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.comfyui import FakeComfy
 from harness.command import run
 from harness.data import get
 from harness.film import Film, film_text, stale
@@ -133,13 +134,6 @@ def test_pin_warns_of_a_file_that_does_not_cover_its_scene(film: Film, tmp_path:
     assert film.make().rendered == set()  # the render of before is in the store
 
 
-def test_a_file_of_another_size_is_not_pinned(film: Film, canned_mp4: Path) -> None:
-    film.set("size", "256x256")
-    done = run("pin", "end/a", str(canned_mp4), "-p", str(film.folder))
-    assert done.code == 1
-    assert "128x128 instead of 256x256" in done.err
-
-
 def test_a_forgotten_take_is_rendered_again(film: Film) -> None:
     say(film, "forget", "hook/a@3")
     assert stale(film.look()) == {"hook/a@3"}
@@ -188,8 +182,10 @@ def test_takes_of_a_take_that_was_never_rendered_is_an_error(film: Film) -> None
 
 
 def test_a_retake_with_a_reason_rejects_the_take_that_it_names(film: Film) -> None:
-    done = run("retake", "hook/a@2", "too dark", "-p", str(film.folder))
-    assert (done.code, "take 2 of hook/a is not in the cut [U036]" in done.err) == (2, True)
+    with FakeComfy() as server:
+        say(film, "retake", "hook/a@2", "too dark", "--server", server.url)
+    entry = film.lock.entries["hook/a"]
+    assert (entry.pick, {n: entry.decision(n).status for n in entry.takes}) == (1, {1: "", 2: "rejected", 3: "", 4: ""})
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from ltxflow.cli import answer_cache
+from ltxflow.cli.answer_cache import AnswerKey
 from ltxflow.cli.parser import did_you_mean, parser_of
 from ltxflow.cli.table import COMMANDS
 from ltxflow.core import memory_limit
@@ -26,12 +27,12 @@ from ltxflow.store.snapshot import CachedAnswer, entry_of, keep
 from ltxflow.ui.terminal import UNWRITABLE, Console, let_go, print_envelope
 
 DENIALS = {errno.EACCES, errno.EPERM}
-REFUSALS = {*DENIALS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
-_GLOBAL = {"-p", "--project", "--root"}
+WRONG_PATHS = {errno.ENAMETOOLONG, errno.ELOOP}
+REFUSALS = {*DENIALS, *WRONG_PATHS, errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE}
 
 
-def run(argv: list[str], **defaults: object) -> int:
-    """Run the command in `argv` and return its exit code.
+def run(argv: list[str], asked: AnswerKey | None = None, **defaults: object) -> int:
+    """Run the command in `argv` and return its exit code. Keep its answer under the key `asked`, if it may be kept.
 
     `defaults` are values of its namespace that no option sets, such as the `executors` of a build.
     """
@@ -42,7 +43,8 @@ def run(argv: list[str], **defaults: object) -> int:
     try:
         _check_folder()
         started_ns = _now_ns()
-        name, rest = _command_first(argv)
+        asked = asked or answer_cache.ask(argv)
+        name, rest = answer_cache.command_first(argv)
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = did_you_mean(near, "run ltxflow --help to list the commands")
@@ -50,15 +52,15 @@ def run(argv: list[str], **defaults: object) -> int:
         if COMMANDS[name].uses_media:
             memory_limit.require()
         args = parser_of(name).parse_intermixed_args(rest, argparse.Namespace(**defaults))  # `plan hook -v middle`, too
-        is_json = args.json
+        is_json, console.is_verbose = args.json, args.verbose
         confine(args.project, args.root, Path.cwd())
         code = int(args.run(args, console))
         sys.stdout.flush()
-        if console.input_manifest and (key := answer_cache.ask([name, *rest])):
+        if console.input_manifest and asked:
             inputs = console.input_manifest(started_ns)
-            if inputs is not None:
+            if inputs is not None and asked.holds():
                 answer = CachedAnswer("".join(console.printed), "".join(console.printed_errors), code)
-                keep(key.path, entry_of(answer, inputs, first=key.project))
+                keep(asked.path, entry_of(answer, inputs, first=asked.project))
         return code
     except LtxflowError as error:
         return _report(console, name, is_json, error.exit_code, error.problems)
@@ -94,17 +96,6 @@ def _now_ns() -> int:
         raise LtxflowError(problem("U008")) from None
 
 
-def _command_first(argv: list[str]) -> tuple[str, list[str]]:
-    """Split `-p films/x plan` into `plan` and `-p films/x`."""
-    before: list[str] = []
-    rest = list(argv)
-    while rest and rest[0].startswith("-"):
-        before.append(rest.pop(0))
-        if before[-1] in _GLOBAL and rest:
-            before.append(rest.pop(0))
-    return (rest[0], [*before, *rest[1:]]) if rest else (argv[0], [])
-
-
 def _buffer_lines() -> None:
     """Flush after every line, so that a log shows each when it is written."""
     for stream in (sys.stdout, sys.stderr):
@@ -129,6 +120,9 @@ def _refusal(error: Exception) -> Problem | None:
     path, cause = os.fsdecode(error.filename), (error.strerror or "refused").lower()
     if error.errno in DENIALS:
         return problem("U006.denied", path=path, cause=cause)
+    if error.errno in WRONG_PATHS:
+        shortened = path if len(path) <= 200 else f"{path[:200]}…"
+        return problem("U006.path", path=shortened, cause=cause)
     return problem("U006.disk", path=path, cause=cause)
 
 

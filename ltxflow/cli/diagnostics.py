@@ -30,6 +30,7 @@ from ltxflow.comfy.inventory import Inventory, resolve_names
 from ltxflow.comfy.replies import QueueEntry, SystemStats, clean
 from ltxflow.comfy.signatures import Signatures, core_classes
 from ltxflow.core.errors import LtxflowError, Problem, Span
+from ltxflow.core.workspace import real_path
 from ltxflow.farm.capabilities import ServerFiles, ServerRequirements, missing_from, newest_on
 from ltxflow.media.text_layout import lacking
 from ltxflow.media.video import media_libraries, missing_codecs
@@ -140,7 +141,7 @@ def store_findings(store: Store, source: str, mounts: Path = Path("/proc/mounts"
         yield from _rights(root)
     yield from space_findings("store.space", root)
     try:
-        kind = file_system(_existing(root).resolve(), mounts.read_text("utf-8", errors="replace"))
+        kind = file_system(real_path(_existing(root)), mounts.read_text("utf-8", errors="replace"))
     except OSError:
         kind = ""
     if is_networked(kind):

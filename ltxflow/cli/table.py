@@ -14,7 +14,8 @@ class Command(NamedTuple):
 
     `arguments` names the positional arguments that completion can offer, in order, by the kinds of `ARGUMENTS`.
     `module` is set where several commands share one: the function in it has the command's name.
-    `uses_media` is set where libraries for pictures and sound are loaded, which crash without enough memory.
+    `uses_media` is set where libraries for pictures and sound are loaded, which crash without enough memory, `uses_gpu`
+    where clips may be rendered, which costs money.
     """
 
     group: str
@@ -22,6 +23,7 @@ class Command(NamedTuple):
     arguments: str = ""
     module: str = ""
     uses_media: bool = False
+    uses_gpu: bool = False
 
 
 class Argument(NamedTuple):
@@ -54,18 +56,30 @@ COMMANDS: Mapping[str, Command] = {
     "check": Command(WRITE, "check the project file, its prompts and its timing"),
     "show": Command(WRITE, "show the values, prompt and workflow of a clip", "TAKE"),
     "narrate": Command(WRITE, "synthesize the narration without rendering clips", uses_media=True),
-    "watch": Command(WRITE, "plan again after every save; a key starts a build", "SELECTOR...", uses_media=True),
+    "watch": Command(
+        WRITE, "plan again after every save; a key starts a build", "SELECTOR...", uses_media=True, uses_gpu=True
+    ),
+    "guide": Command(WRITE, "print how to write a good film, for people and agents"),
     "rules": Command(WRITE, "list every rule and message by code"),
     "schema": Command(WRITE, "print the JSON Schema of project.yaml and other files"),
     "plan": Command(BUILD, "show what a build would render, and why", "SELECTOR..."),
-    "build": Command(BUILD, "render what changed and publish the film", "SELECTOR...", uses_media=True),
+    "build": Command(BUILD, "render what changed and publish the film", "SELECTOR...", uses_media=True, uses_gpu=True),
     "status": Command(BUILD, "show the state of every scene and clip", uses_media=True),
     "explain": Command(BUILD, "show why a clip is, or is not, rendered again", "SELECTOR..."),
     "diff": Command(BUILD, "show what changed since a git revision", "[REF]"),
     "graph": Command(BUILD, "print the build graph as Mermaid or DOT", "SELECTOR..."),
     "takes": Command(CHOOSE, "list the takes of a clip", "TAKE"),
+    "frame": Command(CHOOSE, "save a frame of a clip as a picture", "TAKE", uses_media=True),
+    "board": Command(
+        CHOOSE,
+        "serve a live page of the film: look, choose, edit prompts, start builds",
+        uses_media=True,
+        uses_gpu=True,
+    ),
     "report": Command(CHOOSE, "write the storyboard as an HTML page", uses_media=True),
-    "retake": Command(CHOOSE, "render one more take with another seed", "TAKE [REASON]", "decide", uses_media=True),
+    "retake": Command(
+        CHOOSE, "render one more take with another seed", "TAKE [REASON]", "decide", uses_media=True, uses_gpu=True
+    ),
     "pick": Command(CHOOSE, "put a take into the cut", "TAKE [NUMBER]", "decide"),
     "approve": Command(
         CHOOSE, "freeze the picked take; later edits warn and change nothing", "TAKE [REASON]", "decide"
@@ -77,8 +91,9 @@ COMMANDS: Mapping[str, Command] = {
     "conform": Command(DELIVER, "encode the finished film as one mp4", uses_media=True),
     "export": Command(DELIVER, "export to Remotion, OTIO, EDL or FCPXML", uses_media=True),
     "verify": Command(LOOK_AFTER, "compare published files and the lock with the store; repair them"),
+    "pull": Command(LOOK_AFTER, "fetch the film from the shared store, and publish it", uses_media=True),
     "clean": Command(LOOK_AFTER, "list published files of removed clips; remove them with --yes"),
-    "cache": Command(LOOK_AFTER, "list, verify and shrink the store"),
+    "cache": Command(LOOK_AFTER, "list, verify, shrink and share the store"),
     "lock": Command(LOOK_AFTER, "merge two versions of ltxflow.lock; set up git to do so"),
 }
 

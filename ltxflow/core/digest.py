@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, NewType, NoReturn
 
-from ltxflow.core.workspace import open_regular
+from ltxflow.core.workspace import opened_regular
 
 Digest = NewType("Digest", str)  # 64 hex digits, sha256 of bytes
 Key = NewType("Key", str)  # 64 hex digits, sha256 of an Action's canonical JSON
@@ -79,7 +79,7 @@ def digest_file(path: Path) -> Digest:
 
     Raise OSError for other files, and for one larger than any film, since a sparse file of that size takes no disk.
     """
-    with open(open_regular(path), "rb") as file:
+    with opened_regular(path) as file:
         if os.fstat(file.fileno()).st_size > FILM_BYTES:
             raise OSError(errno.EFBIG, f"larger than {FILM_BYTES >> 30} GB", str(path))
         return digest_of(file)

@@ -28,6 +28,21 @@ def tips(folder: Path) -> dict[str, str]:
     return found
 
 
+def commit_of(folder: Path, ref: str = "HEAD") -> str:
+    """Return the commit that a revision names. Raise LtxflowError where there is none."""
+    found = git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return found.decode().strip()
+
+
+def settings(top: Path) -> set[str | Path]:
+    """Return the files that decide how git writes the files of a commit: its configuration and attributes."""
+    home = os.path.expanduser("~")
+    own, user = top / ".git", Path(os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config") / "git"
+    names = ("config", "config.worktree", "info", "info/attributes", "refs/replace")
+    users = (user / "config", user / "attributes", f"{home}/.gitconfig", "/etc/gitconfig")
+    return {*(own / name for name in names), *users, top / ".gitattributes"}
+
+
 def texts(folder: Path, name: str, revisions: Sequence[str]) -> dict[str, bytes]:
     """Return revision → content of the file `name` in `folder`, for the revisions that have it."""
     names = "".join(f"{revision}:./{name}\n" for revision in revisions).encode()

@@ -313,11 +313,11 @@ def suggest(need: int, crossfade: int, limits: Limits) -> tuple[int, ...]:
 
     () also for more than MOST_SUGGESTED clips, too many to list in a hint.
     """
-    count = _fewest(need, crossfade, limits)
+    count = fewest_clips(need, crossfade, limits)
     return _afresh(need, [LengthRequest("")] * count, crossfade, limits) if 0 < count <= MOST_SUGGESTED else ()
 
 
-def _fewest(need: int, crossfade: int, limits: Limits) -> int:
+def fewest_clips(need: int, crossfade: int, limits: Limits) -> int:
     """Return how many clips of the preferred length cover `need` frames, 0 where a crossfade takes all of each."""
     each = limits.preferred_max - crossfade
     return max(1, -(-(need - crossfade) // each)) if each > 0 else 0
@@ -417,10 +417,10 @@ def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, lim
     if all(r.held in ("auto", "sticky") for r in rooms):
         instead = suggest(need, crossfade, limits)
         hint = "make the crossfade shorter: it takes more than another clip adds"
-        if (count := _fewest(need, crossfade, limits)) > MOST_SUGGESTED:
-            hint = f"write about {_clips(count)}, or shorten the text by {missing} frames"
+        if (count := fewest_clips(need, crossfade, limits)) > MOST_SUGGESTED:
+            hint = f"write about {_clips(count)}, or shorten the narration by {missing} frames"
         elif instead:
-            hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the text by {missing} frames"
+            hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the narration by {missing} frames"
         most = max(r.high for r in rooms)
         text = _text("clips-too-short", hint=hint, clips=_clips(len(rooms)), most=most, have=have, need=need)
         return LengthConflict(*text, need, have, len(instead) or None)
@@ -471,6 +471,8 @@ def _clips(count: int) -> str:
 
 
 def _list(lengths: Sequence[int]) -> str:
+    if len(lengths) > 1 and len(set(lengths)) == 1:
+        return f"{lengths[0]}f each"
     return ", ".join(f"{length}f" for length in lengths)
 
 

@@ -22,6 +22,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ def _check_mode(mode: int, path: str | Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise NotRegular(errno.EINVAL, f"{kind_of(mode)}, not a file", str(path))
+
+
+def opened_regular(path: str | Path) -> BufferedReader:
+    """Open a regular file for reading, as `open_regular` does, and return it as a file object."""
+    return open(open_regular(path), "rb")
 
 
 def kind_of(mode: int) -> str:
@@ -362,6 +368,14 @@ def _confinement(raw: str) -> tuple[str | None, str | None]:
             return at, root
         at = at.rpartition("/")[0]
     return None, None
+
+
+def real_path(path: str | Path) -> Path:
+    """Return a path without links, as `Path.resolve()` does; one in a circle of links stays as it is.
+
+    Opening that is an error of the system, which is reported. `resolve()` raises RuntimeError before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -5,6 +5,7 @@ Finds a project and its workspace, and keeps the paths that a project names insi
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
-from ltxflow.core.workspace import confine_writes
+from ltxflow.core.workspace import confine_writes, real_path
 
 FILE = "project.yaml"
 WINDOWS_RESERVED = frozenset(
@@ -71,14 +72,14 @@ def _projects_under(folder: Path) -> list[Path]:
 def workspace_of(folder: Path, root: str | None = None) -> Path:
     """Return the workspace of a folder: `root`, else the nearest parent with `.git`, else the folder itself."""
     if root is not None:
-        workspace = Path(root).resolve()
-        if not folder.resolve().is_relative_to(workspace):
+        workspace = real_path(root)
+        if not real_path(folder).is_relative_to(workspace):
             raise LtxflowError(problem("L002", root=root))
         return workspace
-    for parent in (folder.resolve(), *folder.resolve().parents):
+    for parent in (real_path(folder), *real_path(folder).parents):
         if (parent / ".git").exists():
             return parent
-    return folder.resolve()
+    return real_path(folder)
 
 
 def confine(name: str | None, root: str | None, cwd: Path) -> None:
@@ -88,7 +89,7 @@ def confine(name: str | None, root: str | None, cwd: Path) -> None:
     """
     if root is not None:
         confine_writes(Path(root))
-    elif (home := workspace_of(cwd)) != cwd.resolve() or (home / ".git").exists():
+    elif (home := workspace_of(cwd)) != real_path(cwd) or (home / ".git").exists():
         confine_writes(home)
     with suppress(LtxflowError):  # reported by the verb if it needs a project
         confine_project(find_project(name, cwd), root)
@@ -123,7 +124,7 @@ def contained(
     path = folder / name
     try:
         inside = _is_inside(path, workspace, {} if known is None else known)
-    except (OSError, RuntimeError):
+    except OSError:
         return None, problem("L010.loop", span, path=name)
     if not inside:
         wider = "keep the files in the workspace (the git checkout), or name a wider one with --root"
@@ -141,23 +142,36 @@ def _is_too_long(name: str) -> bool:
 
 
 def _is_inside(path: Path, workspace: Path, known: dict[str, str]) -> bool:
-    """Return whether a path resolves inside the workspace. Each folder is resolved once for all its files."""
+    """Return whether a path resolves inside the workspace. Each folder is resolved once for all its files.
+
+    Raise OSError for a circle of links.
+    """
     folder, name = os.path.split(str(path))
     if name in ("", ".", ".."):
-        return path.resolve().is_relative_to(workspace.resolve())
+        return Path(_resolved(path)).is_relative_to(real_path(workspace))
     for place in (folder, str(workspace)):
         if place not in known:
-            known[place] = str(Path(place).resolve())
+            known[place] = _resolved(place)
     real = os.path.join(known[folder], name)
     if os.path.islink(real):
-        real = str(Path(real).resolve())
+        real = _resolved(real)
     top = known[str(workspace)]
     return real == top or real.startswith(top if top.endswith("/") else f"{top}/")
 
 
+def _resolved(path: str | Path) -> str:
+    real = os.path.realpath(path)
+    try:
+        os.stat(real)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
+    return real
+
+
 def shown(path: Path, cwd: Path | None = None) -> str:
     """Return a path relative to `cwd`, or absolute where that would be longer."""
-    base = (cwd or Path.cwd()).resolve()
+    base = real_path(cwd or Path.cwd())
     target = path if path.is_absolute() else base / path
     try:
         return str(target.relative_to(base))

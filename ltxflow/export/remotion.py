@@ -18,7 +18,7 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_there
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.files import data_dir
-from ltxflow.core.workspace import read_json
+from ltxflow.core.workspace import read_json, real_path
 
 Json = Mapping[str, Any]
 
@@ -243,8 +243,8 @@ def write_starter(folder: Path, project: str, output: Path, timeline: str, *, fo
     `force` is set. One that only a person has changed stays. Raise LtxflowError when something was refused, or the
     folder lies where Remotion would serve it.
     """
-    public = output.parent.resolve()
-    if public == folder.resolve() or public in folder.resolve().parents:
+    public = real_path(output.parent)
+    if public == real_path(folder) or public in real_path(folder).parents:
         raise LtxflowError(problem("D030", folder=folder, public=public.name))
     wanted = starter_files(project)
     record = _read_record(folder / RECORD, force)
@@ -256,7 +256,7 @@ def write_starter(folder: Path, project: str, output: Path, timeline: str, *, fo
         files.write_atomic(folder / path, wanted[path])
     place = {
         "schema": RECORD_SCHEMA,
-        "publicDir": Path(os.path.relpath(public, folder.resolve())).as_posix(),
+        "publicDir": Path(os.path.relpath(public, real_path(folder))).as_posix(),
         "timeline": f"{output.name}/{timeline}",
         "files": {path: digest_bytes(data) for path, data in sorted(wanted.items())},
     }

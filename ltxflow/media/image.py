@@ -32,7 +32,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.workspace import open_regular
+from ltxflow.core.workspace import opened_regular
 from ltxflow.media.fit import Fit, ImageFacts
 from ltxflow.media.probe import probe_mp4
 
@@ -40,6 +40,10 @@ PIXELS_MAX = 80_000_000
 SIDE_MAX = 65_535  # px, as in JPEG: decoders keep a pointer for every row, and more
 # No EPS (Pillow would run Ghostscript on it), no format without a magic number.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+
+# Tags of raw photographs, which are TIFF files with a preview first (TIFF 6.0; Adobe DNG 1.7).
+NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706
+RAW_HEADS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"\0MRM", b"FOVb")  # Fujifilm, Panasonic, Olympus, …
 
 # The errors of Pillow's decoders on bad files.
 _PILLOW = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, zlib.error)
@@ -107,6 +111,12 @@ def _fitted(picture: Image.Image, size: tuple[int, int], fit: Fit, focus: tuple[
     return picture.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
+def _is_raw(picture: Image.Image) -> bool:
+    """Return whether a TIFF is a camera's raw file, of which Pillow would read the small preview."""
+    tags = getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+    return tags.get(NEW_SUBFILE_TYPE) == 1 or DNG_VERSION in tags
+
+
 def _digest(picture: Image.Image) -> Digest:
     tag = f"pixels/1 {picture.width}x{picture.height}\n".encode()
     return Digest(hashlib.sha256(tag + picture.tobytes()).hexdigest())
@@ -121,6 +131,8 @@ def _decoded(path: Path) -> tuple[Image.Image, list[str]]:
         if max(picture.size) > SIDE_MAX:
             width, height = picture.size
             raise LtxflowError(problem("M013.side", name=path.name, most=SIDE_MAX, width=width, height=height))
+        if _is_raw(picture):
+            raise LtxflowError(problem("M002.raw", name=path.name))
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             what = "pages" if picture.format == "TIFF" else "frames"
             notes.append(f"it has several {what}; only the first is used")
@@ -162,7 +174,7 @@ def _unreadable(path: Path, error: BaseException) -> Problem:
     if path.is_dir():
         return problem("M002.folder", name=name)
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             head = file.read(1024)
     except OSError as refused:
         return problem("M001.system", name=name, reason=(refused.strerror or "").lower())
@@ -170,6 +182,8 @@ def _unreadable(path: Path, error: BaseException) -> Problem:
         return problem("M003.picture", name=name)
     if b"<svg" in head.lower():
         return problem("M002.svg", name=name)
+    if head.startswith(RAW_HEADS) or head[4:12] == b"ftypcrx " or head[8:10] == b"CR":
+        return problem("M002.raw", name=name)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
         return problem("M002.heic", name=name)
     if head.lstrip()[:1] == b"<":
@@ -313,7 +327,7 @@ def save_frame(source: Path, index: int | None, out: Path) -> ImageFacts:
 
     `index` counts from 0, None is the last frame. Raise LtxflowError for a frame that does not exist.
     """
-    with open(open_regular(source), "rb") as file:
+    with opened_regular(source) as file:
         is_picture = file.read(len(PNG)) == PNG
     if is_picture:
         save_png(open_image(source), out)
@@ -365,6 +379,21 @@ def draw_poster(video: Path) -> bytes:
         return _jpeg(_middle(video))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise LtxflowError(problem("M004.video", name=video.name)) from error
+
+
+def scaled(source: Path, index: int, form: str, most_px: int | None) -> tuple[bytes, tuple[int, int]]:
+    """Return a frame of a video, or a picture, in a format of Pillow, and its size.
+
+    Its longer side is at most `most_px`. Raise LtxflowError for a frame that does not exist.
+    """
+    with opened_regular(source) as file:
+        is_picture = file.read(16).startswith(_PICTURES)
+    picture = (open_image(source) if is_picture else Image.fromarray(frame_at(source, index))).convert("RGB")
+    if most_px is not None and max(picture.size) > most_px:
+        picture.thumbnail((most_px, most_px), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    picture.save(out, form, quality=90)
+    return out.getvalue(), picture.size
 
 
 def _middle(video: Path) -> Image.Image:

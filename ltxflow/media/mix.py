@@ -25,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.media.audio import LONGEST_S, amplitude, integrated_lufs, sound_parts
+from ltxflow.media.audio import LONGEST_S, OPTIONS, amplitude, integrated_lufs, sound_parts
 
 Samples = NDArray[np.int16]
 Run = tuple[int, int]  # of samples: the first, and the first after it
@@ -119,15 +119,23 @@ def read_voice(path: Path, rate: int = 0) -> Voice:
     return Voice(np.concatenate([voice.samples for voice in same]), rate)
 
 
+def peaks(path: Path, columns: int) -> list[float]:
+    """Return the loudest sample of each of `columns` equal parts of a sound file, as a share of the loudest of all."""
+    samples = np.abs(read_voice(path).samples.astype(np.float32))
+    most = float(samples.max(initial=0.0)) or 1.0
+    return [float(part.max(initial=0.0)) / most for part in np.array_split(samples, max(1, columns))]
+
+
 def _decoded(path: Path, source: Path | io.BytesIO) -> Voice:
     """Return one sound in mono, at its rate, or its first rate if that changes."""
     parts: list[Samples] = []
     count = rate = 0
     form: tuple[object, ...] = ()
     resampler: av.AudioResampler | None = None
-    with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
+    opened = str(source) if isinstance(source, Path) else source
+    with av.open(opened, "r", options=dict(OPTIONS)) as container:
         if not container.streams.audio:
-            raise LtxflowError(problem("M007", name=path.name))
+            raise LtxflowError(problem("M007.none", name=path.name))
         for frame in container.decode(container.streams.audio[0]):
             rate = rate or frame.sample_rate
             is_new = form != (form := (frame.sample_rate, frame.format.name, frame.layout.name))

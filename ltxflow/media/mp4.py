@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.core.workspace import open_regular
+from ltxflow.core.workspace import opened_regular
 
 INDEX_MAX_BYTES = 16 << 20  # an hour at 25 fps needs 2 MB
 TOP_MAX = 4096
@@ -77,7 +77,7 @@ def read_movie(path: Path) -> Movie:
     contradicts itself or names bytes that do not exist.
     """
     try:
-        with open(open_regular(path), "rb") as file:
+        with opened_regular(path) as file:
             return _read(file, os.fstat(file.fileno()).st_size, path.name)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -27,7 +27,7 @@ AREAS: Mapping[str, tuple[str, str]] = {  # first letter of a code → its subje
     "R": ("the build", "build steps"),
     "S": ("speech, and the form of files", "media documents"),
     "T": ("templates and lengths", "workflow plan cli"),
-    "U": ("the command line", "cli core decisions plan session"),
+    "U": ("the command line", "cli core decisions plan session board"),
     "X": ("hand-over", "export"),
     "Y": ("YAML", "documents"),
 }

@@ -11,7 +11,7 @@ RULES: Mapping[str, Rule] = {
     "U002": rule(
         "the arguments of a command are complete and valid",
         usage=Text("{message}"),
-        missing=Text("{prog} needs {missing}", "write: {usage}"),
+        missing=Text("{prog} needs {missing}", "write: {usage}{meaning}"),
         no_subcommand=Text("{prog}: missing subcommand", "choose from: {choices}"),
         not_a_number=Text('{argument} must be a whole number, not "{value}"', "write one such as 2"),
         no_choice=Text('{argument} does not accept "{value}"'),
@@ -34,7 +34,7 @@ RULES: Mapping[str, Rule] = {
         "a command runs to its end",
         "interrupted",
         "run the command again to continue; finished work is kept",
-        before_build=Text("interrupted before the build began"),
+        before_build=Text("interrupted before the build began; nothing was changed", "start it again when you like"),
     ),
     "U005": rule(
         "the current folder exists", "the current folder was removed", "change to an existing directory: cd ~"
@@ -43,6 +43,7 @@ RULES: Mapping[str, Rule] = {
         "the system allows what a command does",
         denied=Text('cannot use "{path}": {cause}', "change its permissions"),
         disk=Text('cannot use "{path}": {cause}', "check the disk, then run it again"),
+        path=Text('cannot use "{path}": {cause}', "use another path"),
     ),
     "U007": rule(
         "standard output can be written",
@@ -77,7 +78,36 @@ RULES: Mapping[str, Rule] = {
         "options of one command line agree",
         animatic_references=Text("--animatic draws clips only, never references", "leave out --animatic, or --only"),
     ),
-    "U020": rule("init overwrites no project", '"{file}" already exists', "choose another folder"),
+    "U015": rule(
+        "a script is text",
+        encoding=Text("the script is not UTF-8 from this line on", "save it as UTF-8"),
+        binary=Text("the script is not text", "export it as Fountain, Markdown or plain text"),
+        large=Text("the script is larger than {most} MB", "split it into several films"),
+        missing=Text('no file "{file}"', "name a script: ltxflow init my-film --from script.md"),
+    ),
+    "U016": rule(
+        "a script has scenes",
+        empty=Text("the script has no scenes", "write headings, or blocks of text with blank lines between them"),
+        many=Text("the script has {count} scenes, more than {most}", "split it into several films"),
+    ),
+    "U017": rule(
+        "frame saves a picture of a clip that is made",
+        format=Text('"{file}" is neither a .png nor a .jpg', "write such as --out frame.png"),
+        none=Text(
+            "take {take} of {clip} is not here: it is not rendered, or its files are elsewhere",
+            "render it: {build}; or draw its slate: {build} --animatic",
+        ),
+        time=Text("--at: {reason}"),
+        end=Text(
+            "{at} is past the end of {clip}: it has {frames} frames, {seconds} s", "write an earlier time, or last"
+        ),
+    ),
+    "U018": rule(
+        "a command has the libraries of its extra",
+        "`ltxflow {command}` needs {names}, which this installation lacks",
+        "get the extra: {install}",
+    ),
+    "U020": rule("init overwrites no project", '"{file}" already exists', "edit it, or choose another folder"),
     "U021": rule(
         "a file on the command line exists",
         pin=Text('no file "{file}"', "give the path of an mp4, or of an image for a reference"),
@@ -136,5 +166,15 @@ RULES: Mapping[str, Rule] = {
             '"{name}" is a template of {profile}',
             "pass --name for another name, or --force to use yours for every clip of {name}",
         ),
+    ),
+    "U066": rule(
+        "`pull` renders nothing",
+        "{target} is not in the shared store",
+        "ask who rendered it to run `ltxflow cache push`, or render it with `ltxflow build`",
+    ),
+    "U067": rule(
+        "a shared store is configured",
+        "no shared store is configured",
+        "write `remote: https://host/path` in your config; see `ltxflow doctor` for its place",
     ),
 }

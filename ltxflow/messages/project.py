@@ -21,14 +21,22 @@ RULES: Mapping[str, Rule] = {
     ),
     "L020": rule("a named file exists", 'no file "{name}"'),
     "L021": rule("an image can be read", "{reason}"),
-    "L022": rule("an image fits: little of it is cropped or upscaled", "{name}: {warning}", level="warning"),
+    "L022": rule(
+        "an image fits: little of it is cropped or upscaled",
+        "{name}: {warning}",
+        "give a picture of the shape and size of the clip, or write ignore: [L022] if it is as you want it",
+        level="warning",
+    ),
     "L023": rule("a video can be read", "{reason}"),
     "L024": rule("a sound can be read", "{reason}"),
     "L025": rule(
-        "a video has standard dynamic range",
-        '"{name}" is HDR, and its colours are used unconverted: they will look pale',
-        "convert it first: ffmpeg -i … -vf zscale=t=linear,tonemap=hable,zscale=t=bt709:m=bt709:r=tv …",
-        level="warning",
+        "a video has opaque pictures in standard dynamic range",
+        hdr=Text(
+            '"{name}" is HDR: it becomes standard range, with its highlights compressed',
+            "grade it to standard range first if its colours matter",
+        ),
+        alpha=Text('"{name}" has transparent parts: they become black', "put it on a background first"),
+        level="advice",
     ),
     "L030": rule("a variable in a prompt is defined under vars", 'unknown variable "{name}"'),
     "L031": rule(
@@ -54,6 +62,15 @@ RULES: Mapping[str, Rule] = {
         film=Text(
             "the prompts of the film have more than {most} characters after their variables are filled in",
             "shorten the variables and looks that many clips use",
+        ),
+    ),
+    "L035": rule(
+        "a prompt is written before its clip is rendered",
+        '{clip}: the prompt is still "{text}"',
+        "describe what is seen, how it moves and how it sounds; `ltxflow guide` has the rules",
+        why="a render costs GPU time; slates are drawn without it: ltxflow build --animatic",
+        many=Text(
+            "{count} prompts are still to be written, of {names}", "write them: `ltxflow check` lists their places"
         ),
     ),
     "L040": rule(
@@ -151,6 +168,16 @@ RULES: Mapping[str, Rule] = {
         "moved pairs two clips or two scenes",
         'moved pairs a clip with a scene: "{old}" and "{new}"',
         "write two clips, such as {{from: hook/b, to: intro/b}}, or two scenes",
+    ),
+    "L073": rule(
+        "moved leads to a clip of the film",
+        'moved leads from "{name}" back to "{name}"',
+        "remove these entries, or name a clip of this film",
+    ),
+    "L074": rule(
+        "moved names a clip once, and a place once",
+        new=Text('moved to "{name}" twice: from "{first}" and from "{second}"', "keep one of these entries"),
+        old=Text('moved from "{name}" twice', "keep one of these entries"),
     ),
     "L082": rule(
         "a precision of weights is one the profile names",
@@ -272,8 +299,17 @@ RULES: Mapping[str, Rule] = {
         store=Text("store must be a path", "write store: /disk/ltxflow"),
         nodes=Text("allowed_nodes must be a list of names", "write allowed_nodes: [A, B]"),
         server=Text('"{server}" is not a server address', "write servers: [http://bench:8188]"),
+        remote=Text(
+            "remote must be an address, or a mapping with url, headers_from_env and read_only",
+            "write remote: https://cache.example.org/ltxflow",
+        ),
         limits=Text("ask_above must be a mapping", "write ask_above: {{clips: 10, minutes: 30}}"),
         limit=Text('ask_above: "{name}: {value}" is not a limit', "write ask_above: {{clips: 10, minutes: 30}}"),
+    ),
+    "L133": rule(
+        "the variable with a header of the shared store is set",
+        "the environment variable {variable} is not set; the shared store needs it",
+        "export {variable}, or remove it from headers_from_env in your config",
     ),
     "P101": rule(
         "short prompt",
@@ -344,7 +380,7 @@ RULES: Mapping[str, Rule] = {
     "P109": rule(
         "no reference",
         "{clip} has no starting image",
-        "add `reference: refs/….png`, an image that shows how the clip begins",
+        "add `reference: refs/NAME.png`, an image that shows how the clip begins",
         level="advice",
         why="with an image, look and subject stay consistent across clips",
         source=COMMUNITY,

@@ -74,4 +74,21 @@ RULES: Mapping[str, Rule] = {
         ),
         level="warning",
     ),
+    "D120": rule(
+        "the shared store can be used, and what it sends is what its name promises",
+        down=Text(
+            'the shared store "{remote}" is not used: {reason}',
+            "no action needed: everything is made and kept here; `ltxflow cache push` sends it later",
+        ),
+        poisoned=Text(
+            'the shared store "{remote}" sent a wrong {name}: {reason}',
+            "tell its owner to remove that object; it was not used",
+        ),
+        level="warning",
+    ),
+    "D121": rule(
+        "the address of a shared store is http, https or file",
+        '"{url}" is not the address of a shared store',
+        "write `remote: https://host/path`, or `remote: file:///mnt/share/ltxflow` in your config",
+    ),
 }

@@ -150,6 +150,12 @@ def published_digest(trace: Trace) -> str:
     return (trace.outputs.get("published") or trace.outputs["video"]).digest
 
 
+def pick_of(lock: Lock, name: str) -> int:
+    """Return the number of the take that is in the cut, by the name of a clip or reference in the lock."""
+    entry = lock.entries.get(name)
+    return entry.pick if entry else 1
+
+
 def is_stand_in(profile: Profile, clip: Clip) -> bool:
     """Return whether the quality of a clip only stands in for the final one."""
     return profile.qualities[str(clip.get("quality"))].stand_in
@@ -218,7 +224,7 @@ class Finder:
                 path, target = status.node.clip, status.node.target
                 if status.node.kind != "clip" or path not in wanted:
                     continue
-                if way == ("", 0) and status.key is not None and status.node.take == self.pick(path):
+                if way == ("", 0) and status.key is not None and status.node.take == pick_of(self.lock, path):
                     keys[path] = status.key
                 is_exact = way == ("", 0) or path not in asked
                 is_recorded = self._is_recorded(status)
@@ -227,7 +233,7 @@ class Finder:
                     found[target] = status
                     others |= set() if is_exact else {target}
                     is_sure = is_recorded or path in asked
-                    settled |= {path} if is_sure and status.node.take == self.pick(path) else set()
+                    settled |= {path} if is_sure and status.node.take == pick_of(self.lock, path) else set()
             left -= settled
         return Finals(found, frozenset(others), keys)
 
@@ -245,7 +251,7 @@ class Finder:
                 path = status.node.clip
                 if path in wanted and (target not in found or _is_file(self.shown.get(path), status)):
                     found[target] = status
-            picked = {path: found.get(Target.of("clip", path, self.pick(path))) for path in left}
+            picked = {path: found.get(Target.of("clip", path, pick_of(self.lock, path))) for path in left}
             left = {
                 path
                 for path, one in picked.items()
@@ -263,11 +269,6 @@ class Finder:
             found |= new
             todo += new
         return found
-
-    def pick(self, path: str) -> int:
-        """Return the take of a clip that is in the cut."""
-        entry = self.lock.entries.get(path)
-        return entry.pick if entry else 1
 
     def _is_recorded(self, status: Status) -> bool:
         known = self.lock.take(status.node.clip, status.node.take)
@@ -419,13 +420,13 @@ def find_renditions(
     nodes = {
         node.clip: node
         for node in (status.node for status in found.values())
-        if node.kind == "slate" or (node.kind == "clip" and node.take == finder.pick(node.clip))
+        if node.kind == "slate" or (node.kind == "clip" and node.take == pick_of(finder.lock, node.clip))
     }
     known: dict[str, Renditions] = {}
     sought: set[str] = set()
     for scene in finder.project.scenes:
         for clip in (clip for clip in scene.clips if clip.path in nodes):
-            target = Target.of("clip", clip.path, finder.pick(clip.path))
+            target = Target.of("clip", clip.path, pick_of(finder.lock, clip.path))
             asked = None if is_stand_in(profile, clip) else found.get(target)
             made = asked if asked is not None and asked.state == "hit" else finals.made.get(target)
             there = placed.get(clip_file_name(scene.index, clip.index))

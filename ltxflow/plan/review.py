@@ -9,13 +9,13 @@ known from the store alone: a plan after a crash continues where it ended, and n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ltxflow.core.digest import Digest
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import Problem, problem
 from ltxflow.core.timing import seed_for
-from ltxflow.lock.model import Lock
+from ltxflow.lock.model import FROZEN, Lock, LockTake
 from ltxflow.media.findings import (
     RULES,
     ClipRequirements,
@@ -29,6 +29,7 @@ from ltxflow.media.findings import (
 )
 from ltxflow.models.profile import Profile
 from ltxflow.plan.evaluate import Lookup, Status, evaluate_node
+from ltxflow.plan.explain import digest_of_text, only_upstream_differs
 from ltxflow.project.model import Clip
 from ltxflow.project.settings import ignores, thresholds
 from ltxflow.steps import Node, inspect
@@ -37,7 +38,7 @@ from ltxflow.store.traces import Trace
 
 ALIKE = 3  # tries with one fault at one place: what they are made from is the cause
 STILL = frozenset(["Q101", "Q103"])  # what the model's guide has advice for
-SETTLED = frozenset(["approved", "pinned", "accepted"])  # a person's word: checks have nothing to add
+SETTLED = FROZEN | {"accepted"}  # a person's word: checks have nothing to add
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,9 @@ class Review:
         if clip.explicit_seed(node.take) is not None or profile.qualities[str(clip.get("quality"))].stand_in:
             return []
         entry = self.lock.entries.get(clip.path)
-        judged = entry.picked if entry and entry.status and entry.pick == node.take else None
-        if entry and judged and (entry.status in ("approved", "pinned") or judged.key == status.key):
+        decision = entry.decision(node.take).status if entry else ""
+        judged = entry.takes.get(node.take) if entry and decision else None
+        if judged is not None and (decision in FROZEN or judged.stands_for(status.key)):
             return []
         derived, known = _derived(node), self.lock.take(clip.path, node.take)
         if known is not None and known.key == status.key and known.tries > _reseed(node):
@@ -269,7 +271,49 @@ def concerns(
         path, _, take = target.partition(":")[2].partition("@")
         entry = lock.entries.get(path)
         is_picked = take == str(entry.pick if entry else 1)
-        is_settled = is_picked and entry is not None and entry.status in SETTLED
+        is_settled = entry is not None and entry.decision(int(take)).status in SETTLED
         if verdict.problems and not is_settled and (is_picked or target in also):
             problems[target] = verdict.problems
     return problems
+
+
+# --- decisions of people
+
+
+@dataclass
+class Decisions:
+    """People's decisions: approved and pinned takes stay whatever the text; accepted ones while only upstream changes.
+
+    `lost` are takes that should be here and are not.
+    """
+
+    lock: Lock
+    lookup: Lookup
+    trace_of: Lookup
+    lost: list[Problem] = field(default_factory=list)
+
+    def held(self, status: Status) -> Trace | None:
+        node = status.node
+        take = self.lock.take(node.entry, node.take) if node.kind in ("clip", "reference") else None
+        if take is None:
+            return None
+        decision = self.lock.decision(node.entry, node.take).status
+        if decision in FROZEN:
+            trace = self.lookup(take.key)
+            if trace is None:
+                self.lost.append(problem("U031.frozen", node.span, status=decision, take=node.take, clip=node.entry))
+            return trace
+        if status.is_forced or take.key == status.key:
+            return None
+        if take.stands_for(status.key) or is_accepted_text(take, node):
+            return self.lookup(take.key)
+        if take.accepted is not None or decision != "accepted" or status.state == "hit":
+            return None
+        before = self.trace_of(take.key)  # accepted by an older version, under its new key
+        stands = before is not None and only_upstream_differs(node, status.action, before)
+        return self.lookup(take.key) if stands else None
+
+
+def is_accepted_text(take: LockTake, node: Node) -> bool:
+    """Return whether a take was accepted for what the author still writes, whatever it now starts from."""
+    return bool(take.accepted and take.accepted.text and take.accepted.text == digest_of_text(node))

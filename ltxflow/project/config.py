@@ -13,7 +13,7 @@ from typing import Any
 from ltxflow.core.digest import digest_json
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
 from ltxflow.core.files import make_dir, write_atomic
-from ltxflow.core.workspace import exempt_writes, read_json
+from ltxflow.core.workspace import exempt_writes, read_json, real_path
 from ltxflow.documents import yaml
 from ltxflow.documents.document import Document
 from ltxflow.media.speech import Engine
@@ -34,6 +34,7 @@ class Config:
     allowed_nodes: frozenset[str] = frozenset()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     ask_above: Mapping[str, float] = field(default_factory=dict)  # clips, minutes: re-rendered without asking
+    remote: Mapping[str, Any] | None = None  # the shared store: url, headers_from_env, read_only
     # project folder → digest of each trusted part; in older files one digest of all parts
     trust: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
 
@@ -60,7 +61,7 @@ def read_config(env: Mapping[str, str]) -> Config:
         data = document.data or {}
         if not isinstance(data, dict):
             raise LtxflowError(problem("L130", document.span(())))
-        known = {"servers", "store", "allowed_nodes", "engines", "ask_above"}
+        known = {"servers", "store", "allowed_nodes", "engines", "ask_above", "remote"}
         unknown = [
             problem("L131", document.key_span((key,)), key=key, known=", ".join(sorted(known)))
             for key in data
@@ -84,16 +85,19 @@ def read_config(env: Mapping[str, str]) -> Config:
         allowed_nodes=frozenset(data.get("allowed_nodes") or ()),
         engines=engines,
         ask_above=_limits(data.get("ask_above"), document),
+        remote=_remote(data.get("remote"), document),
         trust=_read_trust(folder),
     )
 
 
 def _exists(file: Path) -> bool:
-    """Return whether there is a configuration. Raise LtxflowError for a directory or a dangling link in its place."""
+    """Return whether there is a configuration. Raise LtxflowError for anything else in its place."""
     try:
         mode = file.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):  # XDG_CONFIG_HOME=/dev/null is a way to have none
         return False
+    except OSError as error:
+        raise LtxflowError(problem("Y001.unreadable", file=file, reason=(error.strerror or "").lower())) from error
     if S_ISDIR(mode):
         raise LtxflowError(problem("Y001.config-folder", file=file))
     if S_ISLNK(mode) and not file.exists():
@@ -111,6 +115,24 @@ def _malformed(data: Mapping[str, Any], document: Document) -> Iterator[Problem]
     for server in servers if isinstance(servers, list) else [] if servers is None else [servers]:
         if not isinstance(server, (str, dict)):
             yield problem("L132.server", document.span(("servers",)), server=server)
+
+
+def _remote(written: Any, document: Document) -> Mapping[str, Any] | None:
+    """Read `remote: URL`, or a mapping with `url`, `headers_from_env` and `read_only`."""
+    if written is None:
+        return None
+    given: Any = {"url": written} if isinstance(written, str) else written
+    forms = {"url": str, "headers_from_env": dict, "read_only": bool}
+    is_right = (
+        isinstance(given, dict)
+        and "url" in given
+        and given.keys() <= forms.keys()
+        and all(isinstance(value, forms[name]) for name, value in given.items())
+        and all(isinstance(text, str) for pair in given.get("headers_from_env", {}).items() for text in pair)
+    )
+    if not is_right:
+        raise LtxflowError(problem("L132.remote", document.span(("remote",))))
+    return dict(given)
 
 
 def _limits(written: Any, document: Document) -> dict[str, float]:
@@ -157,7 +179,7 @@ def is_trusted(
     parts = foreign if used is None else {part: foreign[part] for part in used}
     if not parts:
         return True
-    given = config.trust.get(str(project_folder.resolve()), {})
+    given = config.trust.get(str(real_path(project_folder)), {})
     if isinstance(given, str):
         return given == foreign_digest(foreign)
     return all(given.get(part) == digest for part, digest in parts.items())
@@ -167,9 +189,9 @@ def remember_trust(config: Config, project_folder: Path, foreign: Mapping[str, s
     """Record that the user trusts these parts of a project; None revokes the trust."""
     trust = dict(config.trust)
     if foreign is None:
-        trust.pop(str(project_folder.resolve()), None)
+        trust.pop(str(real_path(project_folder)), None)
     else:
-        trust[str(project_folder.resolve())] = dict(foreign)
+        trust[str(real_path(project_folder))] = dict(foreign)
     exempt_writes(config.folder)  # people link it to the checkout of their dotfiles
     make_dir(config.folder)
     write_atomic(config.folder / "trust.json", json.dumps(trust, indent=1, sort_keys=True) + "\n", mode=0o600)

@@ -16,6 +16,7 @@ from ltxflow.core.errors import Problem, Span, problem
 from ltxflow.messages import Rule
 from ltxflow.messages.project import RULES as CATALOGUE
 from ltxflow.project.model import Clip, Project, Scene
+from ltxflow.project.prompt import unwritten, unwritten_problems
 from ltxflow.project.prompt_words import (
     ACTS,
     AT_ODDS,
@@ -62,8 +63,9 @@ def lint(project: Project) -> list[Problem]:
     """
     problems: list[Problem] = []
     film: list[_Reading] = []
+    problems += unwritten_problems(project)
     for scene in project.scenes:
-        readings = [_read(clip) for clip in scene.clips]
+        readings = [_read(clip) for clip in scene.clips if not unwritten(clip.prompt)]
         for reading in readings:
             problems += (replace(p, of=(reading.clip.path,)) for p in _clip_problems(reading))
         problems += same_motion(scene)
@@ -245,14 +247,15 @@ def same_motion(scene: Scene) -> Iterator[Problem]:
     """Yield a problem for each clip of a scene that repeats the motion of an earlier one.
 
     The same words are an error; nearly the same, or the same words with another picture, a warning. Clips that
-    continue each other are left out, and pairs of which one ignores P108.
+    continue each other are left out, and pairs of which one ignores P108 or is not written yet.
     """
     above: dict[str, set[str]] = {}  # by clip, all that it is made from
+    left_out = {clip.path for clip in scene.clips if ignores(clip, "P108") or unwritten(clip.prompt)}
     for position, clip in enumerate(scene.clips):
         above[clip.path] = set(clip.upstream).union(*(above.get(path, ()) for path in clip.upstream))
-        if ignores(clip, "P108"):
+        if clip.path in left_out:
             continue
-        others = [o for o in scene.clips[:position] if o.path not in above[clip.path] and not ignores(o, "P108")]
+        others = [o for o in scene.clips[:position] if o.path not in above[clip.path] and o.path not in left_out]
         found = [(other, alike) for other in others if (alike := _alike(clip, other))]
         if found:
             yield _twin(clip, *max(found, key=lambda each: each[1] == "equal"))

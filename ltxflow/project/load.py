@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem, raise_errors
 from ltxflow.core.timing import parse_frames, parse_time
-from ltxflow.core.workspace import OWN, is_git_name
+from ltxflow.core.workspace import OWN, is_git_name, real_path
 from ltxflow.documents import yaml
 from ltxflow.documents.document import KeyPath, contained, workspace_of
 from ltxflow.documents.schema import check
@@ -94,6 +94,8 @@ def load(
 
 def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
     """Return problems of settings from the command line, checked by the schema as those of a clip."""
+    if not settings:
+        return []
     clip: dict[str, Any] = {"id": "a", "prompt": "…"}
     for name, value in settings.items():
         plain = int(value) if isinstance(value, float) and value.is_integer() else value
@@ -210,12 +212,12 @@ def _output(reader: Reader, name: str) -> Path:
     found, refusal = contained(name, reader.folder, reader.workspace, span, reader.is_trusted)
     if refusal:
         reader.problems.append(refusal)
-    real, workspace = (found or reader.folder).resolve(), reader.workspace.resolve()
+    real, workspace = real_path(found or reader.folder), real_path(reader.workspace)
     below = real.relative_to(workspace).parts if real.is_relative_to(workspace) else ()
     own = next((part for part in below if part == OWN or is_git_name(part)), "")
     if own:
         reader.problems.append(problem("L013.inside", span, name=name, folder=own, example=OUTPUT))
-    elif found is not None and real == reader.folder.resolve():
+    elif found is not None and real == real_path(reader.folder):
         reader.problems.append(problem("L013.project", span, example=OUTPUT))
     elif found is not None and found.exists() and not found.is_dir():
         reader.problems.append(problem("L013.file", span, name=name, example=OUTPUT))
@@ -306,22 +308,66 @@ def _scene_settings(
 
 
 def _moved(reader: Reader, data: Mapping[str, Any], scenes: tuple[Scene, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the entries of `moved:`, pairs of clip paths or of scene ids.
+    """Return the entries of `moved:`, pairs of clip paths or of scene ids, in the order in which they were made.
 
-    The new name must exist, or be moved again by a later entry; the old one must not exist.
+    A new name must exist, or lead to one that does by later entries; an old one must not exist. At no time may two
+    names have one place, nor one name two.
     """
     names = {scene.id for scene in scenes} | {clip.path for scene in scenes for clip in scene.clips}
-    entries = []
-    written = data.get("moved") or []
-    for index, entry in enumerate(written):
-        old, new = str(entry["from"]), str(entry["to"])
-        if new not in names and new not in [later["from"] for later in written[index + 1 :]]:
-            near = difflib.get_close_matches(new, names, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else "name a clip of this film, such as hook/b"
-            reader.problems.append(problem("L070", reader.span(("moved", index, "to")), hint=hint, name=new))
-        if old in names:
-            reader.problems.append(problem("L071", reader.span(("moved", index, "from")), name=old))
+    moves = [(str(entry["from"]), str(entry["to"])) for entry in data.get("moved") or []]
+
+    def span(index: int, *end: str) -> Span | None:
+        return reader.span(("moved", index, *end))
+
+    found: list[Problem] = []
+    # Follow the moves one after the other: for each scene, "" and its clips → the entries that led there, in order.
+    places: dict[str, dict[str, list[int]]] = {}
+    left: dict[str, set[str]] = {}  # names that were moved from, and to which nothing was moved since
+    for index, (old, new) in enumerate(moves):
+        (old_scene, _, old_clip), (scene, _, clip) = old.partition("/"), new.partition("/")
         if ("/" in old) != ("/" in new):
-            reader.problems.append(problem("L072", reader.span(("moved", index)), old=old, new=new))
-        entries.append((old, new))
-    return tuple(entries)
+            found.append(problem("L072", span(index), old=old, new=new))
+            continue
+        if old_clip in left.get(old_scene, ()):
+            found.append(problem("L074.old", span(index, "from"), name=old))
+        if clip:
+            coming = {clip: places.get(old_scene, {}).pop(old_clip, [])}
+            left.get(scene, set()).discard(clip)
+        else:
+            coming = places.pop(old_scene, {})
+            left.pop(scene, None)
+        coming.setdefault(clip, []).append(index)
+        there = places.setdefault(scene, coming)
+        if there is not coming:
+            for name in there.keys() & coming:
+                first, second = moves[there[name][0]][0], moves[coming[name][0]][0]
+                place = f"{scene}/{name}" if name else scene
+                found.append(problem("L074.new", span(index, "to"), name=place, first=first, second=second))
+            there.update(coming)
+        left.setdefault(old_scene, set()).add(old_clip)
+
+    ends = {f"{scene}/{clip}" if clip else scene: led for scene, clips in places.items() for clip, led in clips.items()}
+    for place, led in ends.items():
+        if place in names:
+            continue
+        if place in [moves[index][0] for index in led]:
+            found.append(problem("L073", span(led[0]), name=place))
+        else:
+            hint = _where_to(place, moves[: led[-1]], names)
+            found.append(problem("L070", span(led[-1], "to"), hint=hint, name=place))
+    for index, (old, _) in enumerate(moves):
+        if old in names:
+            others = ends.get(old, [index])
+            free = None if index in others else f'give "{moves[others[0]][0]}" a name that is not used yet'
+            found.append(problem("L071", span(index, "from"), hint=free, name=old))
+    reader.problems += found
+    return tuple(moves)
+
+
+def _where_to(place: str, earlier: Sequence[tuple[str, str]], names: Collection[str]) -> str:
+    """Return what to do about a move to a place that is not in the film."""
+    for old, new in earlier:
+        if place.startswith(f"{old}/") and new + place[len(old) :] in names:
+            return f'write it before the entry from "{old}"'
+    near = difflib.get_close_matches(place, names, n=1)
+    return f'did you mean "{near[0]}"?' if near else "remove this entry, or name a clip of this film"

@@ -20,12 +20,14 @@ from ltxflow.project.speech import (
     ANY_OFFLINE,
     Speech,
     built_in,
+    count_words,
     estimate,
     line_starts,
     needs_trust,
     read_engines,
     read_lines,
     read_speech,
+    shown,
 )
 
 WORDS_PER_SECOND = 2.5  # a calm narrator; 150 words a minute
@@ -71,10 +73,10 @@ def read_narration(reader: Reader, film: FilmSettings, written: Mapping[str, Any
     )
     lines = [line if isinstance(line, str) else str(line.get("text", "")) for line in spoken.get("lines") or ()]
     whole = " ".join([text, *(fill(line, variables, span)[0] for line in lines)]).strip()
-    words = len(whole.split())
-    if not words:
+    words = count_words(shown(whole))
+    if not whole.split():
         reader.problems.append(problem("L060", reader.span((*at, "text"))))
-    seconds = max(words, 1) / rate + sum(line.pause_s for line in unspoken)
+    seconds = max(words, Fraction(1)) / rate + sum(line.pause_s for line in unspoken)
     starts = line_starts(unspoken, rate)
     return Narration(
         "text", seconds, estimated=True, text=whole, gain_db=gain, starts=MappingProxyType(starts), span=span

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ltxflow.core.errors import Problem, Span, problem
-from ltxflow.project.model import Prompt
+from ltxflow.project.model import Project, Prompt
 
 TEXT_MOST = 20_000  # characters of one text; `maxLength` of a text in the project's schema
+SHOWN = 60  # characters of a prompt in a message
 PARTS = ("setup", "subject", "camera", "action", "mood", "audio")
 LOOK_BEFORE = "audio"  # the look belongs with light and colour, before the sound; after a prompt of one text
+TODO = "TODO"  # begins a prompt, or a part of one, that is still to be written
+_UNWRITTEN = re.compile(r"\W*TODO(?=\s*(?:$|[:(.,…–—-])|\s+[a-z])")
 _VARIABLE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?\Z")
 
@@ -37,6 +40,31 @@ def read_prompt(
         filled[part], found = fill(text, variables, spans.get(part))
         problems += found
     return Prompt(filled, spans), problems
+
+
+def is_unwritten(text: str) -> bool:
+    """Return whether a text begins with TODO: it is still to be written."""
+    return _UNWRITTEN.match(text) is not None
+
+
+def unwritten(prompt: Prompt) -> str:
+    """Return the first part of a prompt that is still to be written, "" where there is none."""
+    return next((part for part, text in prompt.parts.items() if is_unwritten(text)), "")
+
+
+def unwritten_problems(project: Project) -> Iterator[Problem]:
+    """Yield a problem for each clip, and each image to generate, whose prompt is still to be written."""
+    for clip in project.clips:
+        if part := unwritten(clip.prompt):
+            yield _unwritten(clip.path, clip.prompt.parts[part], clip.prompt.spans.get(part, clip.span))
+    for still in project.stills:
+        if is_unwritten(still.prompt):
+            yield _unwritten(still.path, still.prompt, still.spans.get("prompt", still.span))
+
+
+def _unwritten(path: str, text: str, span: Span | None) -> Problem:
+    shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return problem("L035", span, of=(path,), clip=path, text=shown)
 
 
 def sheets(written: Mapping[str, object]) -> dict[str, str]:

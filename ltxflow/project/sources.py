@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow.core.errors import LtxflowError, Problem, Span, problem
+from ltxflow.core.workspace import real_path
 from ltxflow.documents import yaml
 from ltxflow.documents.document import Document, Include, KeyPath, contained, nearby, shown, workspace_of
 from ltxflow.documents.fast_schema import fits
@@ -149,7 +150,7 @@ def read_sources(file: Path, roots: ProjectRoots) -> Sources:
             for path in reader.scene_files(name, span, failures):
                 try:
                     parts.append(reader.read(path, shown(path), span))
-                    sources.homes.append(reader.homes[path.resolve()])
+                    sources.homes.append(reader.homes[real_path(path)])
                 except LtxflowError as error:
                     failures += error.problems
             units.append((index, parts))
@@ -210,7 +211,7 @@ class FilmOutline:
                 sources.homes.append(())
             else:
                 parts.append(self._reader.read(place, shown(place)))
-                sources.homes.append(self._reader.homes[place.resolve()])
+                sources.homes.append(self._reader.homes[real_path(place)])
         own = [data[part] for part in parts if isinstance(part, int)]
         document.keep_items(("scenes",), parts)
         if not _fits_with(document, own):
@@ -291,7 +292,7 @@ class _Reader:
 
     def read(self, file: Path, name: str, span: Span | None = None) -> Document:
         """Read a file with its includes. `span` is the place that names it."""
-        at = file.resolve()
+        at = real_path(file)
         if at in self.opened:
             cycle = " → ".join(shown(path) for path in [*self.opened[self.opened.index(at) :], at])
             raise LtxflowError(problem("L111.cycle", span, cycle=cycle))
@@ -325,7 +326,7 @@ class _Reader:
             raise LtxflowError(problem("L110.whole", span))
         file = self.one(include.path, span)
         part = self.read(file, shown(file), span)
-        home += self.homes[file.resolve()]
+        home += self.homes[real_path(file)]
         document.put(path, part)
         return [_named_at(each, span) for each in part.problems]
 

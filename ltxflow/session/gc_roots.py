@@ -13,7 +13,7 @@ from typing import TypeVar
 from ltxflow.core import git
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, hint_for, problem
-from ltxflow.core.workspace import OWN, read_bytes
+from ltxflow.core.workspace import OWN, read_bytes, real_path
 from ltxflow.plan.evaluate import Lookup, Status
 from ltxflow.session.session import LOCK, Session
 from ltxflow.store.leases import RegisteredFilm, film_of, gc_shared, lease, remember_film
@@ -44,12 +44,13 @@ def register(session: Session, statuses: Iterable[Status] = (), *, is_whole: boo
     root, project = session.store.root, session.project
     if not os.access(root, os.W_OK):
         return
-    folder = project.folder.resolve()
-    known = None if is_whole else film_of(root, folder)
-    locked = {take.key for entry in session.lock.entries.values() for take in entry.takes.values()}
+    folder = real_path(project.folder)
+    locked = {take.key for entry in session.lock.entries.values() for _, take in entry.all_takes()}
     planned = {name for status in (*statuses, *session.speech().statuses.values()) for name in _of_status(status)}
-    needed = planned | locked | (known.keys if known else frozenset())
-    remember_film(root, RegisteredFilm(folder, project.id, project.output.parent, frozenset(needed)))
+    with session.writing():
+        known = None if is_whole else film_of(root, folder)
+        needed = planned | locked | (known.keys if known else frozenset())
+        remember_film(root, RegisteredFilm(folder, project.id, project.output.parent, frozenset(needed)))
 
 
 class GcLease:

@@ -17,7 +17,8 @@ from typing import Any
 from ltxflow.core import git
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.lock.model import read_lock
+from ltxflow.core.workspace import real_path
+from ltxflow.lock.file import read_lock
 from ltxflow.media.speech import pick_offline
 from ltxflow.plan.graph import build_graph, revisions
 from ltxflow.plan.plan import Plan, PlanOptions
@@ -28,6 +29,7 @@ from ltxflow.project.load import load
 from ltxflow.project.model import Clip, Image, Media
 from ltxflow.session.session import LOCK, Session, foreign_in_use
 from ltxflow.store.published import Published
+from ltxflow.store.snapshot import absolute
 
 
 def differs_from(session: Session, ref: str) -> FilmDifference:
@@ -81,22 +83,28 @@ def with_groups(session: Session, question: PlanOptions) -> PlanOptions:
 @contextmanager
 def film_at(session: Session, ref: str) -> Iterator[Session]:
     """Open the film as it was then, with the store of today; its files go with the context."""
-    folder = session.project.folder.resolve()
+    folder = real_path(session.project.folder)
     if not git.is_checkout(folder):
         raise LtxflowError(problem("U050.no-checkout", folder=folder))
     with _told_as_usage():
         top = Path(os.fsdecode(git.git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
-    commit = _commit(folder, ref)
+    try:
+        commit = git.commit_of(folder, ref)
+    except LtxflowError:
+        raise LtxflowError(problem("U050.unknown", revision=ref)) from None
     with tempfile.TemporaryDirectory(prefix="ltxflow-revision-") as temp:
-        tree = Path(temp).resolve() / "tree"
+        tree = real_path(temp) / "tree"
         tree.mkdir()
         with _told_as_usage():
-            git.check_out(top, commit, tree, os.path.relpath(session.project.output.resolve(), top))
+            git.check_out(top, commit, tree, os.path.relpath(real_path(session.project.output), top))
         file = tree / folder.relative_to(top) / session.project.file.name
         if not file.is_file():
             name = folder.relative_to(top) / session.project.file.name
             raise LtxflowError(problem("U051", file=name, revision=ref))
-        yield _open(session, file, tree, ref)
+        before = _open(session, file, tree, ref)
+        yield before
+        read = {path for path in absolute(before.input_paths()) if not path.startswith(f"{tree}/")}
+        session.inputs[f"film at {ref}"] = read | absolute(git.settings(top))
 
 
 def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
@@ -104,7 +112,7 @@ def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
         loaded = load(
             file,
             root=str(root),
-            is_trusted=str(session.project.folder.resolve()) in session.config.trust,
+            is_trusted=str(real_path(session.project.folder)) in session.config.trust,
             engines=session.config.engines,
             offline=lambda: pick_offline(os.environ),
             memory=session.memory,
@@ -119,14 +127,6 @@ def _open(session: Session, file: Path, root: Path, ref: str) -> Session:
     return replace(
         session, project=loaded.project, loaded=loaded, lock=lock, published=Published(), inputs={}, _locked=None
     )
-
-
-def _commit(folder: Path, ref: str) -> str:
-    try:
-        found = git.git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
-    except LtxflowError:
-        raise LtxflowError(problem("U050.unknown", revision=ref)) from None
-    return found.decode().strip()
 
 
 @contextmanager
@@ -159,16 +159,16 @@ def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, c
     Raise LtxflowError when the film does not read that file.
     """
     file = next(
-        (p.resolve() for p in (cwd / name, session.project.folder / name) if p.exists()), (cwd / name).resolve()
+        (real_path(p) for p in (cwd / name, session.project.folder / name) if p.exists()), real_path(cwd / name)
     )
-    known = {path.resolve() for path in session.loaded.files}
+    known = {real_path(path) for path in session.loaded.files}
     edited = _edited(session.project, file)
     maybe = _by_text(outlook, file)
     if file not in known and edited == session.project and not maybe:
-        names = sorted(str(path) for path in known if path.is_relative_to(session.project.folder.resolve()))
+        names = sorted(str(path) for path in known if path.is_relative_to(real_path(session.project.folder)))
         near = difflib.get_close_matches(str(file), names, n=1, cutoff=0.5)
         hint = (
-            f'did you mean "{Path(near[0]).relative_to(session.project.folder.resolve())}"?'
+            f'did you mean "{Path(near[0]).relative_to(real_path(session.project.folder))}"?'
             if near
             else "ltxflow check"
         )
@@ -188,9 +188,9 @@ def what_if(session: Session, question: PlanOptions, outlook: Plan, name: str, c
 
 def _edited(value: Any, file: Path) -> Any:
     """Return the film with other pixels or bytes wherever it names that file."""
-    if isinstance(value, Image) and value.path.resolve() == file:
+    if isinstance(value, Image) and real_path(value.path) == file:
         return replace(value, pixels=OTHER)
-    if isinstance(value, Media) and value.path.resolve() == file:
+    if isinstance(value, Media) and real_path(value.path) == file:
         return replace(value, digest=OTHER)
     if isinstance(value, tuple):
         parts = tuple(_edited(part, file) for part in value)
@@ -217,13 +217,13 @@ def _by_text(outlook: Plan, file: Path) -> dict[str, str]:
             maybe[target] = "if what the template makes changes"
         if not isinstance(clip, Clip):
             continue
-        if any(Path(span.file).resolve() == file for span in clip.prompt.spans.values()):
+        if any(real_path(Path(span.file)) == file for span in clip.prompt.spans.values()):
             maybe[target] = "if its prompt changes"
         sound = scenes[clip.scene].narration.file
-        if sound is not None and sound.path.resolve() == file and clip.length.frames is None:
+        if sound is not None and real_path(sound.path) == file and clip.length.frames is None:
             maybe[target] = "if the narration becomes longer than the clips cover"
     return maybe
 
 
 def _files_of(template: Any) -> set[Path]:
-    return {template.path.resolve(), *((template.path.parent / part).resolve() for part in template.parts)}
+    return {real_path(template.path), *(real_path(template.path.parent / part) for part in template.parts)}

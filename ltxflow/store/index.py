@@ -13,7 +13,7 @@ import diskcache
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError, Problem, problem
-from ltxflow.core.workspace import read_bytes
+from ltxflow.core.workspace import read_bytes, real_path
 
 T = TypeVar("T")
 Rows = Iterable[tuple[str, bytes]]
@@ -225,7 +225,7 @@ class Index:
             mounts = self._mounts.read_text(errors="surrogateescape")
         except OSError:
             return ""  # not Linux
-        return file_system(self.folder.resolve(), mounts)
+        return file_system(real_path(self.folder), mounts)
 
     def _renew(self, reason: str) -> None:
         """Set the damaged database aside and fill a new one. A process that has it open loses nothing."""

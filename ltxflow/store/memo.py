@@ -18,7 +18,7 @@ from typing import Any
 
 from ltxflow.core import files
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.workspace import parse_json, read_bytes
+from ltxflow.core.workspace import parse_json, read_bytes, real_path
 
 FORMAT = "memory/1"
 MOST = 1 << 30  # bytes: ten times what a film of 10,000 clips keeps
@@ -111,7 +111,7 @@ def _is_ours(path: Path) -> bool:
 
 def memory_of(store: Path, folder: Path, version: str, request: str = "") -> Memory:
     """Return what this `version` remembers of the project in a folder: in general, or of one request about it."""
-    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    name = hashlib.sha256(str(real_path(folder)).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return Memory(store / "memory" / (f"{name}-{request}" if request else name), version)
 
 

@@ -13,17 +13,17 @@ import os
 import time
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ltxflow import __version__
-from ltxflow.core.workspace import open_regular, parse_json, read_bytes
+from ltxflow.core.workspace import opened_regular, parse_json, read_bytes
 
 FORMAT = "snapshot/3"
-KEPT = 8  # answers: a few commands, a few ways to ask each
+KEPT, KEPT_BYTES = 64, 32 << 20  # answers: every command, a few ways to ask each; those of 10,000 clips are large
 RACY_NS = 2_000_000_000  # a file changed this short before it was read is hashed: its clock may be coarse
 RACY_BYTES = 128 << 20  # hash no more than this; with more just published, keep nothing: the next run is soon enough
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -31,7 +31,7 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # What else an answer may depend on: where things are, who speaks and renders, and how it is shown.
 SCREEN = ("NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS")
 ENVIRONMENT = ("HOME", "PATH", *SCREEN)
-FAMILIES = ("LTXFLOW_", "XDG_", "COMFY")
+FAMILIES = ("LTXFLOW_", "XDG_", "COMFY", "GIT_")
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,14 @@ class InputManifest:
             _digest(path) == digest for path, digest in self.racy.items()
         )
 
-    def with_more(self, paths: Iterable[str | Path], since_ns: int) -> InputManifest | None:
+    def with_more(
+        self, paths: Iterable[str | Path], since_ns: int, written: Container[str] = ()
+    ) -> InputManifest | None:
         """Return the manifest with further files and folders, as they are now.
 
         None when one of them, or another in its folder, changed since `since_ns`, when the command began (the answer
-        may be of the earlier state), and when too many bytes of it are new.
+        may be of the earlier state), and when too many bytes of it are new. The command itself may have `written`
+        some.
         """
         folders = dict(self.folders)
         newest, new = time.time_ns() - RACY_NS, list[str]()
@@ -145,7 +148,7 @@ class InputManifest:
             state, times = _state(folder, names)
             folders[folder] = names, state
             for name, at in zip(names, times, strict=True):
-                if since_ns and at >= since_ns:
+                if since_ns and at >= since_ns and os.path.join(folder, name) not in written:
                     return None
                 if at > newest:
                     new.append(os.path.join(folder, name))
@@ -170,9 +173,9 @@ def manifest_from(data: Mapping[str, Any]) -> InputManifest:
     return InputManifest({folder: (names, state) for folder, names, state in data["folders"]}, data["racy"])
 
 
-def take(paths: Iterable[str | Path], since_ns: int = 0) -> InputManifest | None:
+def take(paths: Iterable[str | Path], since_ns: int = 0, written: Container[str] = ()) -> InputManifest | None:
     """Return a manifest of these files and folders as they are now; None as `with_more` does."""
-    return InputManifest({}, {}).with_more(paths, since_ns)
+    return InputManifest({}, {}).with_more(paths, since_ns, written)
 
 
 def manifest_on(states: Mapping[str, bytes]) -> InputManifest | None:
@@ -221,7 +224,7 @@ def _digests(paths: Iterable[str]) -> dict[str, str] | None:
 
 
 def _digest(path: str) -> str:
-    with open(open_regular(path), "rb") as file:
+    with opened_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -243,9 +246,14 @@ def keep(path: Path, entry: bytes) -> None:
 
 
 def superfluous(folder: Path) -> list[Path]:
-    """Return the oldest files in the folder of answers, all but the KEPT newest."""
-    found = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return found[KEPT:]
+    """Return the oldest files in the folder of answers: those past KEPT files or KEPT_BYTES, but never the newest."""
+    found = [(facts.st_mtime_ns, facts.st_size, path) for path in folder.glob("*.json") for facts in [path.stat()]]
+    left, old = KEPT_BYTES, list[Path]()
+    for number, (_, size, path) in enumerate(sorted(found, reverse=True)):
+        left -= size
+        if number and (number >= KEPT or left < 0):
+            old.append(path)
+    return old
 
 
 _MASK = (1 << 63) - 1

@@ -69,6 +69,7 @@ class Machine:
     film: bytes = b"film"  # the folder's name
     out: str = ""  # where standard output goes
     umask: int | None = None
+    links: Mapping[str, str] = field(default_factory=dict)  # below {root}, and where they lead
 
 
 NO_DIRS = {"LTXFLOW_STORE": None, "XDG_CONFIG_HOME": None, "XDG_STATE_HOME": None, "XDG_DATA_HOME": None}
@@ -100,6 +101,33 @@ MACHINES = (
     Machine("no PATH", {"PATH": None}),
     Machine("no temporary folder", {"TMPDIR": "/nonexistent"}),
     Machine("a umask that denies all", umask=0o777),
+    *(
+        Machine(f"{name} is a circle of links", {name: "{root}/odd"}, links={"odd": "odd"})
+        for name in ("LTXFLOW_STORE", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "HOME", "TMPDIR")
+    ),
+    Machine("a store below a file", {"LTXFLOW_STORE": "{root}/film/project.yaml/x"}),
+    Machine("a store that is a device", {"LTXFLOW_STORE": "/dev/zero"}),
+    Machine("a store of too long a name", {"LTXFLOW_STORE": "a" * 300}),
+    Machine("a store of too long a path", {"LTXFLOW_STORE": "/" + "d/" * 2500}),
+    Machine("a store below a circle of links", {"LTXFLOW_STORE": "{root}/odd/x"}, links={"odd": "odd"}),
+    Machine("a configuration of too long a name", {"XDG_CONFIG_HOME": "a" * 300}),
+    *(
+        Machine(f"{name}={value}", {name: value})
+        for name in ("HOME", "LTXFLOW_STORE", "TMPDIR")
+        for value in ("", "-x")
+    ),
+    *(Machine(f"{name}=…", {name: "x\ny\x1b[2J"}) for name in ("LTXFLOW_STORE", "XDG_DATA_HOME", "PATH")),
+    Machine("PYTHONOPTIMIZE=2", {"PYTHONOPTIMIZE": "2"}),
+    Machine("PYTHONWARNINGS=error", {"PYTHONWARNINGS": "error"}),
+    Machine("ASCII alone", {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "POSIX"}),
+    Machine("proxies that are none", {"http_proxy": "nonsense", "ALL_PROXY": "socks9://x:99999", "NO_PROXY": "["}),
+    *(
+        Machine(f"LTXFLOW_SERVERS={value[:14]}", {"LTXFLOW_SERVERS": value})
+        for value in (",", "http://", "ftp://x", "http://x:99999", "http://[::1", "\udcff", "a" * 10_000, "http://a b")
+    ),
+    Machine("eight processes", limits=[(resource.RLIMIT_NPROC, 8)]),
+    Machine("12 open files", limits=[(resource.RLIMIT_NOFILE, 12)]),
+    Machine("no file may grow", limits=[(resource.RLIMIT_FSIZE, 0)]),
 )
 VERBS = (
     *(("build", "--animatic"), ("build", "--animatic"), ("plan",), ("status",), ("check",), ("takes", "hook/a")),
@@ -127,6 +155,8 @@ def clock_library() -> Path | None:
 def film_in(root: Path, machine: Machine) -> Path:
     """Write a film of one clip for a machine, and return its folder."""
     (root / ".git").mkdir(parents=True)
+    for name, to in machine.links.items():
+        (root / name).symlink_to(to)
     folder = Path(os.fsdecode(os.fsencode(root) + b"/" + machine.film))
     folder.mkdir()
     (folder / "project.yaml").write_text(film_text({"hook": ["a"]}, "3s"))

@@ -266,7 +266,7 @@ def test_a_film_without_scenes_or_a_scene_without_clips(text: str, messages: lis
     ("entry", "message"),
     [
         ("{from: old, to: hok}", '21 L070 moved to "hok", which is not in the film | did you mean "hook"?'),
-        ("{from: old/a, to: x/y}", '23 L070 moved to "x/y", which is not in the film | name a clip of this film, such'),
+        ("{from: old/a, to: x/y}", '23 L070 moved to "x/y", which is not in the film | remove this entry, or name a'),
         ("{from: hook, to: hook}", '12 L071 moved from "hook", which is still in the film | remove this entry'),
         (
             "{from: old/a, to: hook}",
@@ -280,9 +280,59 @@ def test_a_move_that_leads_nowhere(entry: str, message: str) -> None:
     assert only.startswith(f"11:{message}")
 
 
-def test_a_moved_clip_may_be_moved_again() -> None:
-    loaded = read(f"{GOOD}moved: [{{from: first, to: second}}, {{from: second, to: hook}}]\n")
-    assert loaded.project.moved == (("first", "second"), ("second", "hook"))
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [("first", "second"), ("second", "hook")],
+        [("old/x", "old/a"), ("old", "hook")],  # a clip, then its scene
+        [("old", "older"), ("older/x", "older/y"), ("older/y", "older/a"), ("older", "hook")],
+        [("old/x", "mid/a"), ("mid/a", "hook/a")],
+        [("gone", "old"), ("old", "hook"), ("other/a", "old/a"), ("old/a", "hook/b")],  # a name that is free again
+    ],
+)
+def test_moved_follows_what_is_moved_again(moves: list[tuple[str, str]]) -> None:
+    text = GOOD + "      - {id: b, prompt: x}\nmoved:\n"
+    loaded = read(text + "".join(f"  - {{from: {old}, to: {new}}}\n" for old, new in moves))
+    assert loaded.project.moved == tuple(moves)
+
+
+@pytest.mark.parametrize(
+    ("moves", "messages"),
+    [
+        (
+            [("a", "b"), ("b", "a")],
+            ['12:5 L073 moved leads from "a" back to "a" | remove these entries, or name a clip of this film'],
+        ),
+        (
+            [("a/x", "b/x"), ("b", "c"), ("c", "a")],
+            ['12:5 L073 moved leads from "a/x" back to "a/x" | remove these entries, or name a clip of this film'],
+        ),
+        (
+            [("a/x", "hook/a"), ("b/x", "hook/a")],
+            ['13:21 L074 moved to "hook/a" twice: from "a/x" and from "b/x" | keep one of these entries'],
+        ),
+        (
+            [("a/x", "b/a"), ("b", "hook"), ("c/x", "hook/a")],
+            ['14:21 L074 moved to "hook/a" twice: from "a/x" and from "c/x" | keep one of these entries'],
+        ),
+        ([("a/x", "hook/a"), ("a/x", "hook/b")], ['13:12 L074 moved from "a/x" twice | keep one of these entries']),
+        (
+            [("hook/a", "hook/b"), ("old/x", "hook/a")],
+            ['12:12 L071 moved from "hook/a", which is still in the film | give "old/x" a name that is not used yet'],
+        ),
+        (  # in the order in which they were made
+            [("old", "hook"), ("old/x", "old/a")],
+            ['13:23 L070 moved to "old/a", which is not in the film | write it before the entry from "old"'],
+        ),
+        (
+            [("old/x", "old/y")],
+            ['12:23 L070 moved to "old/y", which is not in the film | remove this entry, or name a clip of this film'],
+        ),
+    ],
+)
+def test_moves_that_lead_in_a_circle_or_to_one_place(moves: list[tuple[str, str]], messages: list[str]) -> None:
+    text = GOOD + "      - {id: b, prompt: x}\nmoved:\n"
+    assert problems_of(text + "".join(f"  - {{from: {old}, to: {new}}}\n" for old, new in moves))[:1] == messages
 
 
 def test_all_mistakes_are_reported_at_once_in_file_order() -> None:

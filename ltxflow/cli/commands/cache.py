@@ -1,4 +1,4 @@
-"""List (ls, stats), check (verify) and shrink (gc) the store, or rebuild its index (rebuild).
+"""List (ls, stats), check (verify) and shrink (gc) the store, rebuild its index (rebuild), share it (push, pull).
 
 `gc` removes nothing without --yes, and no render without --renders. It always keeps what the lock of any film names,
 here or at the tip of any branch, what is published, and what a running build depends on.
@@ -17,11 +17,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ltxflow.cli.options import session_of
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
+from ltxflow.core.events import Event, Notice
 from ltxflow.core.target import Target
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import find_project, shown
+from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.config import read_config
 from ltxflow.session.gc_roots import GcRoots, needs_of
+from ltxflow.session.sharing import sharing
 from ltxflow.store.gc import (
     BlobFault,
     StoredAction,
@@ -46,7 +51,7 @@ SHOWN = 40  # lines of a list without --verbose
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["ls", "stats", "verify", "gc", "rebuild"], help="what to do")
+    parser.add_argument("what", choices=["ls", "stats", "verify", "gc", "rebuild", "push", "pull"], help="what to do")
     parser.add_argument("patterns", nargs="*", metavar="CLIP", help="ls: list only these, such as hook/b or 'hook/*'")
     parser.add_argument("--unneeded", action="store_true", help="ls: list only what no film needs")
     parser.add_argument("--repair", action="store_true", help="verify: restore damaged blobs, or set them aside")
@@ -82,15 +87,52 @@ def run(args: argparse.Namespace, console: Console) -> int:
     damage: list[Problem] = []
     store = open_store(os.environ, read_config(os.environ).store, damage.append)
     try:
-        code, data = {"ls": _ls, "stats": _stats, "verify": _verify, "gc": _gc, "rebuild": _rebuild}[args.what](
-            args, console, store
-        )
+        verbs = {"ls": _ls, "stats": _stats, "verify": _verify, "gc": _gc, "rebuild": _rebuild}
+        code, data = {**verbs, "push": _push, "pull": _pull}[args.what](args, console, store)
     finally:
         store.close()
     if args.json:
         return print_envelope("cache", {"store": str(store.root), **data}, code, damage)
     console.problems([each for each in damage if each.level != "advice"])
     return code
+
+
+# --- shared store
+
+
+def _push(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
+    """Send what the film's plan and lock need to the shared store."""
+    with session_of(args) as session, sharing(session, os.environ, lambda event: None) as shared:
+        moved = shared.send_film()
+        if moved is None:
+            raise LtxflowError(problem("U067"))
+        if not args.json:
+            console.problems(session.warnings)
+            console.say(f"sent {count(moved.traces, 'result')}, {size(moved.size)} to {shared.address}")
+    data = {"traces": moved.traces, "blobs": moved.blobs, "bytes": moved.size, "remote": shared.address}
+    return (FAILED if shared.is_down else 0), data
+
+
+def _pull(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, dict[str, Any]]:
+    """Fetch what the film's plan and lock need, and publish nothing."""
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Notice) and not args.json:
+            console.say(event.message)
+
+    with session_of(args) as session, sharing(session, os.environ, emit) as shared:
+        if not shared.address:
+            raise LtxflowError(problem("U067"))
+        shared.fetch_locked()
+        shared.fetch(lambda: session.speech().statuses.values())
+        shared.fetch(lambda: session.plan(PlanOptions()).statuses.values())
+        plan = session.plan(PlanOptions())
+        missing = [target for target, status in plan.statuses.items() if status.state != "hit"]
+        if not args.json:
+            console.problems(session.warnings)
+            if missing:
+                console.say(f"{count(len(missing), 'result')} of the film not in {shared.address}: {missing[0]} …")
+    return (FAILED if missing else 0), {"missing": missing, "remote": shared.address}
 
 
 # --- gc roots
@@ -100,7 +142,7 @@ def _needs(args: argparse.Namespace, store: Store) -> list[GcRoots]:
     """Return the gc roots of all films that the store knows, and of the one in the current folder."""
     known = films(store.root)
     try:
-        here = find_project(args.project, Path.cwd()).parent.resolve()
+        here = real_path(find_project(args.project, Path.cwd()).parent)
     except LtxflowError:
         here = None
     if here is not None and all(film.folder != here for film in known):
@@ -130,9 +172,9 @@ def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
     needed, _ = closure(kept, _names(needs, ()), _names(needs, ()))
     rows = sorted(kept.made.values(), key=lambda action: (action.target, action.made_at, action.key))
     rows = [
-        action for action in rows if _matches(action, args.patterns) and not (args.unneeded and action.key in needed)
+        action for action in rows if _matches(action, args.patterns) and not (args.unneeded and action.id in needed)
     ]
-    data = [{**_row(action, kept), "needed": action.key in needed} for action in rows]
+    data = [{**_row(action, kept), "needed": action.id in needed} for action in rows]
     if not args.json:
         table = [
             (
@@ -141,7 +183,7 @@ def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
                 row["source"],
                 size(row["bytes"]),
                 row["made_at"][:16].replace("T", " "),
-                "" if row["needed"] else "unneeded",
+                "forgotten" if row["forgotten"] else "" if row["needed"] else "unneeded",
             )
             for row in data
         ]
@@ -163,6 +205,7 @@ def _row(action: StoredAction, kept: StoreInventory) -> dict[str, Any]:
         "key": action.key,
         "source": action.source,
         "made_at": action.made_at,
+        "forgotten": action.is_forgotten,
         "seconds": action.seconds,
         "bytes": kept.size_of(action.outputs),
     }
@@ -274,6 +317,7 @@ def _gc(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
         "damaged": [str(path.relative_to(store.root)) for path in swept.damaged],
         "freed": swept.size,
         "spared": [_row(action, kept) for action in swept.spared],
+        "spared_blobs": list(swept.spared_blobs),
         "over": swept.over,
         "removed": args.yes,
     }
@@ -308,11 +352,13 @@ def _print_gc(
         console.say(f"  {mark} {count(len(stray), 'blob')} without a trace, {size(kept.size_of(stray))}")
     for path in swept.damaged:
         console.say(f"  {mark} {path.name}, damaged and set aside earlier")
-    if swept.spared:
-        spared = f"{count(len(swept.spared), 'render')} that no film needs, {size(swept.spared_size)}"
-        worth = f"{minutes(swept.spared):.0f} minutes of work"
+    kept_apart = [count(len(swept.spared), "render") + " that no film needs"] if swept.spared else []
+    if swept.spared_blobs:
+        kept_apart.append(count(len(swept.spared_blobs), "file") + " of pictures or sound without a trace")
+    if kept_apart:
+        worth = f"{size(swept.spared_size)}, {minutes(swept.spared):.0f} minutes of work"
         more = "" if args.renders else "; remove them with --renders"
-        console.say(f"  {console.paint('=', 'dim')} kept: {spared}, {worth}{more}")
+        console.say(f"  {console.paint('=', 'dim')} kept: {' and '.join(kept_apart)}, {worth}{more}")
     if swept.over:
         console.say(f"  still {size(swept.over)} above --max-size: the rest is needed, or was rendered")
     if swept.is_empty:

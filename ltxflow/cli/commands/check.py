@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ltxflow.cli.options import add_settings, session_of
 from ltxflow.comfy.signatures import FOLDER, core_classes, reported_core
@@ -20,7 +20,9 @@ from ltxflow.session.session import Session
 from ltxflow.steps import Node, reference
 from ltxflow.steps import clip as clip_step
 from ltxflow.ui.plan_view import header
-from ltxflow.ui.terminal import Console, count, duration, print_envelope
+from ltxflow.ui.terminal import Console, columns, count, duration
+
+UNWRITTEN = "L035"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +33,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        signatures = session.own / FOLDER
+        console.input_manifest = lambda since_ns: session.manifest(since_ns, [signatures, *signatures.glob("*")])
         project = session.speech().project
         _, lengths = cut_film(project, moved(session.lock, project.moved))
         problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
         plan = None
-        if not any(problem.level == "error" for problem in problems):
+        if not any(problem.level == "error" and problem.code != UNWRITTEN for problem in problems):
             plan = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: all that needs no server
             problems += disagreements(session) if args.locked else []
             problems += _graph_problems(session, plan.plan.nodes.values())
@@ -44,8 +48,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         failed = counts["error"] or (args.strict and counts["warning"])
         code = FAILED if failed else 0
         if args.json:
-            return print_envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
-        console.problems([p for p in problems if p.level != "advice" or not args.quiet])
+            return console.envelope("check", {"counts": counts, "strict": args.strict}, code, problems)
+        unwritten = [p for p in problems if p.code == UNWRITTEN and len(problems) > 1 and not args.verbose]
+        console.problems([p for p in problems if p not in unwritten and (p.level != "advice" or not args.quiet)])
+        _print_unwritten(console, unwritten)
         if plan and not args.quiet:
             if problems:
                 console.say()
@@ -61,6 +67,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
         mark = console.paint("✗", "red", "bold") if failed else console.paint("✓", "green", "bold")
         console.say(f"{mark} {totals or 'no problems'}")
         return code
+
+
+def _print_unwritten(console: Console, problems: Sequence[Problem]) -> None:
+    """List the prompts that are still to be written: one cause, each with its place."""
+    if not problems:
+        return
+    number = "1 prompt is" if len(problems) == 1 else f"{len(problems)} prompts are"
+    console.warn(
+        f"{console.paint('error', 'red', 'bold')}: {number} still TODO {console.paint(f'[{UNWRITTEN}]', 'dim')}"
+    )
+    for line in columns((str(p.span or ""), *p.of, _quoted(p.message)) for p in problems):
+        console.warn(f"  {line}")
+    console.warn(f"  {console.paint('→', 'red')} {problems[0].hint}")
+
+
+def _quoted(message: str) -> str:
+    return message.partition('"')[2].removesuffix('"')
 
 
 def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:

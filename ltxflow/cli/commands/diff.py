@@ -10,7 +10,7 @@ from ltxflow.cli.options import session_of
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.session.revision import differs_from, left_to_render
 from ltxflow.ui.plan_view import markdown, print_difference
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        console.input_manifest = session.manifest
         found = differs_from(session, args.ref)
         plan = session.plan(PlanOptions())
         left = left_to_render(plan, found.changed)
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 "to_render": {"clips": left.clips, "more_takes": left.more_takes, "references": left.references},
                 "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
             }
-            return print_envelope("diff", data, 0)
+            return console.envelope("diff", data, 0)
         if args.markdown:
             console.say(markdown(session.project.title, found, args.ref, left, gpu))
         else:

@@ -14,6 +14,7 @@ from ltxflow.cli.diagnostics import Diagnostic, ServerReport
 from ltxflow.comfy.client import Client
 from ltxflow.comfy.discovery import ServerAddress
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError
+from ltxflow.core.workspace import real_path
 from ltxflow.documents.document import find_project
 from ltxflow.farm.capabilities import ServerRequirements, files_of, needs_of, usual_needs
 from ltxflow.farm.journal import JOURNAL, Journal, submissions
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _homes() -> list[str]:
     home = os.environ.get("HOME") or str(Path.home())
-    return [home, str(Path(home).resolve())]
+    return [home, str(real_path(home))]
 
 
 @dataclass

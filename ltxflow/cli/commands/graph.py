@@ -10,7 +10,7 @@ from ltxflow.plan.graph import edges
 from ltxflow.plan.plan import Plan
 from ltxflow.project.model import Image
 from ltxflow.steps import Node
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 COLOURS = {"hit": "#bfe5bf", "miss": "#f6d9a8", "maybe": "#f3efb5"}
 
@@ -22,14 +22,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
-        plan = session.plan(plan_options(args, session))
+        options = plan_options(args, session)
+        plan = session.plan(options)
+        if not options.groups:  # these depend on git, too
+            console.input_manifest = session.manifest
         nodes, links = _picture(plan)
         if args.json:
             data = {
                 "nodes": [{"id": id, "label": label, "state": state} for id, label, state in nodes],
                 "edges": [list(link) for link in links],
             }
-            return print_envelope("graph", data, 0)
+            return console.envelope("graph", data, 0)
         console.say(_mermaid(nodes, links) if args.format == "mermaid" else _dot(nodes, links))
         return 0
 

@@ -1,26 +1,35 @@
 """Create a project: a folder with a project.yaml that checks, plans and builds without an edit.
 
-Its model is the newest one that a server can run, if one answers at once; else LTX-2 19B.
+Its model is the newest one that a server can run, if one answers at once; else LTX-2 19B. With --from its scenes and
+narration are those of a script (Fountain, Markdown or plain text), and its prompts are left as TODO.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import shlex
 import socket
+import sys
 import unicodedata
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from ltxflow.cli.guide import GUIDE, guide_text
 from ltxflow.comfy.discovery import find_servers
 from ltxflow.core import files
-from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.errors import LtxflowError, Span, hint_for, problem
+from ltxflow.core.workspace import read_bytes, real_path
 from ltxflow.documents.document import FILE, WINDOWS_RESERVED, shown, workspace_of
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console, count, duration, print_envelope
+
+if TYPE_CHECKING:
+    from ltxflow.project.screenplay import Script
 
 SCHEMA = "project.schema.json"
 DEFAULT_PROFILE = "ltx2-19b"
@@ -83,7 +92,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", default=None, metavar="FOLDER", help="the folder to create it in (default: here)"
     )
-    parser.add_argument("--title", help="the title (default: from the name of the folder)")
+    parser.add_argument("--title", help="the title (default: from the script, or from the name of the folder)")
+    parser.add_argument(
+        "--from", dest="script", metavar="FILE", help="a script to take scenes and narration from; - for standard input"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -91,24 +103,65 @@ def run(args: argparse.Namespace, console: Console) -> int:
     file = folder / FILE
     if file.exists():
         raise LtxflowError(problem("U020", file=shown(file)))
-    name = folder.resolve().name
-    id = slug(name)
-    title = (args.title or titled(name)).replace("\\", "\\\\").replace('"', '\\"')
+    name = real_path(folder).name
+    script = _script(args.script) if args.script else None
+    id, title = slug(name), args.title or (script and script.title) or titled(name)
     files.make_dir(folder)
     schema = _schema(folder, args.root)
     profile, why = _profile(console)
-    files.write_atomic(file, SAMPLE.format(schema=schema, id=id, title=title, profile=profile, why=why))
+    text, counts = _project(script, args.script, id=id, title=title, schema=schema, profile=profile, why=why)
+    files.write_atomic(file, text)
     files.make_dir(folder / "refs")
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        files.write_atomic(ignore, ".ltxflow/\npublic/\n")
+    for name, content in ((".gitignore", ".ltxflow/\npublic/\n"), (GUIDE, guide_text())):
+        if not (folder / name).exists():
+            files.write_atomic(folder / name, content)
     if args.json:
-        return print_envelope("init", {"id": id, "file": str(file), "profile": profile, "why": why}, 0)
+        data = {"id": id, "file": str(file), "profile": profile, "why": why, "script": counts}
+        return print_envelope("init", data, 0)
     console.say(f"{console.paint('✓', 'green')} {shown(file)}")
+    if counts:
+        numbers = f"{count(counts['scenes'], 'scene')}, {count(counts['clips'], 'clip')}"
+        console.say(
+            f"  {counts['form']}: {numbers}, about {duration(counts['spoken_s'])} of narration; prompts are TODO"
+        )
     console.say(f"  model: {profile}, {why}")
-    at = "" if folder.resolve() == Path.cwd().resolve() else f" -p {shlex.quote(shown(folder))}"
+    at = "" if real_path(folder) == real_path(Path.cwd()) else f" -p {shlex.quote(shown(folder))}"
     console.say(f"  next: ltxflow check{at}   then: ltxflow build --animatic{at}")
     return 0
+
+
+def _script(name: str) -> Script:
+    """Read a script. Raise LtxflowError for a file that is missing, or not text."""
+    from ltxflow.project.screenplay import MOST_BYTES, read_script  # a film without one needs none of it
+
+    if name == "-":
+        return read_script(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input")
+    try:
+        data = read_bytes(name, MOST_BYTES)
+    except FileNotFoundError:
+        raise LtxflowError(problem("U015.missing", file=name)) from None
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise LtxflowError(problem("U015.large", Span(name, 1, 1), most=MOST_BYTES >> 20)) from None
+        cause = (error.strerror or str(error)).lower()
+        raise LtxflowError(problem("U025.unreadable", file=name, cause=cause, hint=hint_for(error))) from None
+    return read_script(data, name)
+
+
+def _project(
+    script: Script | None, source: str, *, id: str, title: str, schema: str, profile: str, why: str
+) -> tuple[str, dict[str, Any] | None]:
+    """Return the text of a project file, and what a script has given it."""
+    if script is None:
+        quoted = title.replace("\\", "\\\\").replace('"', '\\"')
+        return SAMPLE.format(schema=schema, id=id, title=quoted, profile=profile, why=why), None
+    from ltxflow.models.load import load_profile
+    from ltxflow.plan.draft import draft
+
+    name = "standard input" if source == "-" else Path(source).name
+    made = draft(script, load_profile(profile), id=id, title=title, schema=schema, why=why, source=name)
+    counts = {"scenes": made.scenes, "clips": made.clips, "spoken_s": round(made.spoken_s, 1)}
+    return made.text, {"form": script.form, **counts}
 
 
 def _profile(console: Console) -> tuple[str, str]:
@@ -164,7 +217,7 @@ def _schema(folder: Path, root: str | None) -> str:
     workspace = workspace_of(folder, root)
     known = workspace / "schemas" / SCHEMA
     if known.is_file():
-        return os.path.relpath(known, folder.resolve())
+        return os.path.relpath(known, real_path(folder))
     text = (files.data_dir() / "schemas" / SCHEMA).read_text("utf-8")
     files.write_atomic(folder / SCHEMA, text)
     return f"./{SCHEMA}"

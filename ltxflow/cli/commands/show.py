@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from fractions import Fraction
 from typing import Any
 
 from ltxflow.cli.options import add_settings, session_of
@@ -15,7 +16,10 @@ from ltxflow.project.model import Clip, Project, Value
 from ltxflow.project.settings import requested_precision, weights_of
 from ltxflow.steps import Node, reference
 from ltxflow.steps.clip.spec import ClipSpec
-from ltxflow.ui.terminal import Console, columns, duration, print_envelope
+from ltxflow.ui.terminal import Console, columns, duration
+
+VALUE = 60  # cells of a value
+LAYER = 30  # cells of what set it, and the gaps
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        console.input_manifest = session.manifest
         plan = session.plan(PlanOptions(selectors=(args.take,)))
         nodes = [node for node in plan.plan.nodes.values() if node.target in plan.plan.wanted]
         if len({node.clip for node in nodes}) > 1 and not args.resolved:
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if node.kind == "reference":
             return _show_reference(args, console, plan, node)
         if args.json and (args.graph or args.prompt):
-            return print_envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
+            return console.envelope("show", _graph(node) if args.graph else node.spec.clip.prompt.text, 0)
         if args.graph:
             console.say(json.dumps(_graph(node), indent=1, ensure_ascii=False))
             return 0
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.say(node.spec.clip.prompt.text)
             return 0
         if args.json:
-            return print_envelope("show", [_data(plan, node) for node in nodes], 0)
+            return console.envelope("show", [_data(plan, node) for node in nodes], 0)
         for each in nodes:
             _print(console, plan, each, args.resolved)
         return 0
@@ -63,7 +68,7 @@ def _show_reference(args: argparse.Namespace, console: Console, plan: Plan, node
     if args.json:
         fields = {"target": node.target, "key": status.key, "prompt": still.prompt, "seed": spec.seed, "size": size}
         data: Any = graph if args.graph else still.prompt if args.prompt else [{**fields, "made_by": made_by}]
-        return print_envelope("show", data, 0)
+        return console.envelope("show", data, 0)
     if args.graph or args.prompt:
         console.say(json.dumps(graph, indent=1, ensure_ascii=False) if args.graph else still.prompt)
         return 0
@@ -117,7 +122,16 @@ def _data(plan: Plan, node: Node) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return float(value)
     return value if isinstance(value, (str, int, float, list, dict, type(None))) else str(value)
+
+
+def _as_written(name: str, value: Any) -> str:
+    """Return a value as the project file has it: seconds as `0.2s`, frames as `12f`."""
+    if isinstance(value, Fraction):
+        return f"{float(value):g}s"
+    return f"{value}f" if name == "crossfade" else show(_plain(value))
 
 
 def _print(console: Console, plan: Plan, node: Node, resolved: bool) -> None:
@@ -140,13 +154,19 @@ def _print(console: Console, plan: Plan, node: Node, resolved: bool) -> None:
         console.say(f"  {console.paint(part, 'bold')}: {text}")
     if resolved:
         console.say()
-        table = [
-            (name, show(_plain(value.value)), value.origin, str(value.span or ""))
-            for name, value in sorted(_values(plan, spec.clip).items())
-        ]
-        for line in columns([("setting", "value", "from", "at"), *[(n, _cut(v), o, w) for n, v, o, w in table]]):
+        values = sorted(_values(plan, spec.clip).items())
+        names = max(len(name) for name, _ in values)
+        room = console.width - names - LAYER if console.out.isatty() else VALUE
+        cut = max(VALUE // 3, min(VALUE, room))
+        table = [(name, _cut(_as_written(name, value.value), cut), _layer(value)) for name, value in values]
+        for line in columns([("setting", "value", "from"), *table]):
             console.say(f"  {line}")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _layer(value: Value) -> str:
+    """Return what set a value, and where: `defaults.scene at project.yaml:16:25`."""
+    return f"{value.origin} at {value.span}" if value.span else value.origin
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -14,9 +14,8 @@ from ltxflow.plan.estimate import Estimate
 from ltxflow.plan.plan import Change, Plan, PlanOptions, drifted
 from ltxflow.plan.renditions import State, counts
 from ltxflow.project.model import Scene
-from ltxflow.store.snapshot import take
 from ltxflow.ui.plan_view import header, next_build, rejected_clips, states_in_words
-from ltxflow.ui.terminal import Console, columns, duration, print_envelope
+from ltxflow.ui.terminal import Console, columns, duration
 
 MARKS: Mapping[State, str] = {"final": "✓", "draft": "◐", "stale": "~", "slate": "▭", "missing": "…"}
 STORED = "<"  # of a clip whose final render, or draft, is in the store and not yet in its place
@@ -26,12 +25,12 @@ LEGEND = "✓ final  ◐ draft  ~ stale  ▭ slate  … not made  < in the store
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         plan = session.plan(PlanOptions())
-        console.input_manifest = lambda since_ns: take(session.input_paths(), since_ns)
+        console.input_manifest = session.manifest
         problems = [*(problem for found in plan.concerns.values() for problem in found), *plan.problems]
-        problems += drifted(plan.project, plan.statuses)
+        problems += drifted(plan.project, plan.lock, plan.statuses)
         gpu = gpu_time(session, plan)
         if args.json:
-            return print_envelope("status", _data(plan, gpu), 0, problems)
+            return console.envelope("status", _data(plan, gpu), 0, problems)
         console.say(console.paint(header(plan), "bold"))
         console.say()
         rows: list[tuple[str, ...]] = [("scene", "clips", "motion", "narration", "picture")]

@@ -9,11 +9,12 @@ from ltxflow.cli.options import session_of
 from ltxflow.decisions.takes import find_take, recorded_take, take_numbers, take_rows
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.model import Still
-from ltxflow.ui.terminal import Console, columns, print_envelope
+from ltxflow.ui.terminal import Console, columns
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
+        console.input_manifest = session.manifest
         ref = find_take(session, args.take)
         clip = ref.clip
         names = tuple(f"{clip.path}@{number}" for number in take_numbers(session, clip))
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             recorded_take(session, ref)
             rows = [row for row in rows if row["take"] == ref.take]
         if args.json:
-            return print_envelope("takes", rows, 0)
+            return console.envelope("takes", rows, 0)
         table = [("", "take", "frames", "motion", "made", "on", "")]
         for row in rows:
             state = row["status"] + (f": {row['reason']}" if row["reason"] else "")

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.files import settle
 from harness.film import Film
+
+from ltxflow.cli import answer_cache
+from ltxflow.store import snapshot
 
 
 def git(folder: Path, *args: str) -> str:
@@ -79,6 +83,59 @@ def test_an_answer_about_a_revision_is_not_given_again_when_that_moves(kept: Fil
     assert "+ hook/a" in kept.run("plan", "changed:HEAD").out
     git(kept.folder, "commit", "-qam", "second")
     assert "hook/a" not in kept.run("plan", "changed:HEAD").out
+
+
+def recalled(film: Film, *argv: str) -> str | None:
+    """What is repeated of a command without looking at the film again."""
+    key = answer_cache.ask([*argv, "-p", str(film.folder)])
+    answer = snapshot.recall(key.path) if key else None
+    return answer.out if answer else None
+
+
+def test_a_difference_is_repeated_until_the_film_or_the_revision_changes(kept: Film) -> None:
+    assert kept.build().code == 0
+    kept.run("diff")  # the first one makes the folder of what is remembered
+    settle()
+    for argv in (("diff",), ("diff", "HEAD", "--markdown"), ("diff", "--json")):
+        out = kept.run(*argv).out
+        assert recalled(kept, *argv) == out
+    kept.edit("pushes slowly", "glides quickly")
+    assert recalled(kept, "diff") is None
+    settle()
+    edited = kept.run("diff").out
+    assert "~ hook/a" in edited
+    assert recalled(kept, "diff") == edited
+    git(kept.folder, "commit", "-qam", "second")
+    assert recalled(kept, "diff") is None
+    assert "no clips changed" in kept.run("diff").out
+    assert "~ hook/a" in kept.run("diff", "HEAD~1").out
+    git(kept.folder, "branch", "other", "HEAD~1")
+    assert "~ hook/a" in kept.run("diff", "other").out
+    git(kept.folder, "branch", "-f", "other", "HEAD")
+    assert "no clips changed" in kept.run("diff", "other").out
+
+
+@pytest.mark.parametrize("name", [".git/config", ".git/info/attributes", ".gitattributes"])
+def test_a_difference_depends_on_how_git_writes_files(kept: Film, name: str) -> None:
+    assert kept.build().code == 0
+    kept.run("diff")
+    settle()
+    kept.run("diff")
+    assert recalled(kept, "diff") is not None
+    with (kept.folder / name).open("a") as file:
+        file.write("\n# nothing\n")
+    assert recalled(kept, "diff") is None
+
+
+def test_a_difference_from_a_repository_elsewhere_is_not_repeated(kept: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept.build().code == 0
+    (kept.folder / ".git").rename(kept.folder.parent / "repository")
+    monkeypatch.setenv("GIT_DIR", str(kept.folder.parent / "repository"))
+    assert answer_cache.ask(["diff", "-p", str(kept.folder)]) is None
+    monkeypatch.delenv("GIT_DIR")
+    (kept.folder / ".git").write_text(f"gitdir: {kept.folder.parent}/repository\n")
+    assert answer_cache.ask(["diff", "-p", str(kept.folder)]) is None
+    assert kept.run("diff").code == 0
 
 
 def test_the_work_tree_and_the_index_stay_as_they_are(kept: Film) -> None:
