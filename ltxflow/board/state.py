@@ -205,7 +205,7 @@ class Board:
             last = time.monotonic()
             try:
                 await self.refresh()
-            except Exception:  # a bug of ours, or of the moment: the board goes on with the film as it was
+            except Exception:  # a bug, or a passing fault: the board shows the film as it was before
                 traceback.print_exc()
 
     async def notice_changes(self, folder: Path) -> None:

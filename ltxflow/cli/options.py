@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.util
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.errors import LtxflowError, install_command, problem
 from ltxflow.documents.document import find_project
 from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
@@ -29,6 +30,14 @@ if TYPE_CHECKING:  # a command that only reads loads nothing of builds, servers 
 
 LENGTHS = ("T101", "T102")  # codes of what a plan and `check` both find
 ADDRESS_VARIABLES = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
+
+
+def require(command: str, extra: str, libraries: Iterable[str]) -> None:
+    """Raise LtxflowError where a library that a command needs is missing, with the command that installs it."""
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise LtxflowError(problem("U018", command=command, names=names, install=install_command(extra)))
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:

@@ -52,6 +52,7 @@ RULES: Mapping[str, Rule] = {
     "U039": rule(
         "a pinned file fits the film without a loss",
         "{name}: {note}",
+        "no action needed: it was fitted; pin a file of the film's size and rate to avoid it",
         level="advice",
     ),
 }
