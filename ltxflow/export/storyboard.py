@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow import __version__
+from ltxflow.build.approval import gpu_time
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import clip_file_name, letters
 from ltxflow.core.workspace import read_bytes, read_json
 from ltxflow.decisions.takes import take_numbers, take_rows
+from ltxflow.plan.estimate import next_build
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.plan.renditions import PublishedClip
@@ -72,6 +74,7 @@ def report_data(
         },
         "scenes": scenes,
         "problems": [_problem(problem) for problem in plan.problems],
+        "next": next_build(plan, gpu_time(session, plan)),
         "orphans": [orphan.file for orphan in plan.orphans],
     }
 

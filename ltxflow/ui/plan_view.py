@@ -189,24 +189,6 @@ def rejected_clips(plan: Plan) -> list[str]:
     return [path for path in plan.states if path in entries and entries[path].status == "rejected"]
 
 
-def next_build(plan: Plan, gpu: Estimate | None = None) -> str:
-    """Return what a build would do, such as `renders 3 clips, about 4 min`; "" where that is nothing."""
-    due, restored = plan.tally("create", "change", "maybe"), plan.tally("restore")
-    parts = [f"speaks {count(len(plan.unsaid), 'line')}"] if plan.unsaid else []
-    parts += [f"{'draws' if plan.mode == 'animatic' else 'renders'} {due}"] if due else []
-    parts += [f"puts {restored} back from the store"] if restored else []
-    *most, last = parts or [""]
-    about = f", about {roughly(gpu.wall_s)}" if gpu and due else ""
-    return f"{', '.join(most)}{' and ' if most else ''}{last}{about}"
-
-
-def roughly(seconds: float) -> str:
-    """Return seconds as a person would say them: `40 s`, `4 min`, `2 h`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{round(seconds / 3600)} h"
-
-
 def name(change: Change) -> str:
     """Return `hook/b`, `hook/b@2` or `reference:hero`."""
     target = Target(change.target)

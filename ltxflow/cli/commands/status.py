@@ -10,11 +10,11 @@ from ltxflow.build.approval import gpu_time
 from ltxflow.cli.options import session_of
 from ltxflow.core.timing import clip_file_name, letters
 from ltxflow.media.findings import RULES
-from ltxflow.plan.estimate import Estimate
+from ltxflow.plan.estimate import Estimate, next_build
 from ltxflow.plan.plan import Change, Plan, PlanOptions, drifted
 from ltxflow.plan.renditions import State, counts
 from ltxflow.project.model import Scene
-from ltxflow.ui.plan_view import header, next_build, rejected_clips, states_in_words
+from ltxflow.ui.plan_view import header, rejected_clips, states_in_words
 from ltxflow.ui.terminal import Console, columns, duration
 
 MARKS: Mapping[State, str] = {"final": "✓", "draft": "◐", "stale": "~", "slate": "▭", "missing": "…"}
