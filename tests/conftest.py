@@ -12,9 +12,11 @@ from harness.command import close_sessions
 from harness.film import Film
 from harness.slates import canned_drawing
 
+from ltxflow.comfy import discovery
 from ltxflow.steps import slate as slate_step
 
 CAMPAIGN = pytest.StashKey[Campaign]()
+NOTHING_LISTENS = (9,)  # the port "discard": a ComfyUI on this machine is no part of a test
 FOREIGN = ("LTXFLOW_STORE", "NO_COLOR", "FORCE_COLOR", "CI", "COMFY_URL", "COMFYUI_URL", "COMFY_LOCAL_URL")
 
 
@@ -26,6 +28,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     for name in [*FOREIGN, *(name for name in os.environ if name.startswith("LTXFLOW_"))]:
         if not name.startswith("LTXFLOW_TEST_"):
             monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(discovery, "LOOPBACK_PORTS", NOTHING_LISTENS)
 
 
 @pytest.fixture(autouse=True)

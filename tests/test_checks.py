@@ -18,7 +18,8 @@ from harness.studio import Studio, notices, problems
 from ltxflow.core.digest import Digest, digest_file
 from ltxflow.core.timing import seed_for
 from ltxflow.farm import transfer
-from ltxflow.lock.model import Lock, read_lock, with_take, write_lock
+from ltxflow.lock.file import read_lock, write_lock
+from ltxflow.lock.model import Lock, with_take
 from ltxflow.media import inspection as media_inspect
 from ltxflow.media.findings import RULES
 from ltxflow.models.load import load_profile

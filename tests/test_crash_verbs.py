@@ -20,7 +20,7 @@ from harness.speech import configure_engine
 from ltxflow.core import files
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.files import TEMP_PREFIX
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 
 LOCK = "ltxflow.lock"
 

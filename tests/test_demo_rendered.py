@@ -14,7 +14,7 @@ from harness.command import Ran, run
 from harness.studio import Studio
 from PIL import Image
 
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 
 DEMO = Path(__file__).parents[1] / "projects" / "wallet-explainer"
 ANGLES = {

@@ -15,7 +15,7 @@ from harness.crashing import watch_writes
 from harness.film import Film
 
 from ltxflow.core.digest import Digest, digest_bytes
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.store.blobs import BlobStore
 
 SCENES = {"hook": ["a", "b"]}

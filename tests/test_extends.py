@@ -11,7 +11,7 @@ from harness.command import Ran
 from harness.film import Film, prompt
 from harness.media import canned
 
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.media.probe import VideoFacts, probe_mp4
 
 CHAIN = f"""\

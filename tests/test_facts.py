@@ -8,9 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from harness.film import Film
 
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 
 SCENES = {"hook": ["a", "b"]}
 
@@ -51,7 +52,7 @@ def test_a_wrong_trace_costs_no_render_and_changes_no_timeline(
 def test_a_wrong_lock_is_corrected_from_the_files(rendered: Film, name: str) -> None:
     film, lock = rendered, rendered.folder / "ltxflow.lock"
     before, whole = film.timeline, lock.read_text()
-    wrong = re.sub(rf'("{name}": "?\d*)(\d)', lambda found: f"{found[1]}{int(found[2]) ^ 1}", whole, count=1)
+    wrong = re.sub(rf'( {name}: "?\d*)(\d)', lambda found: f"{found[1]}{int(found[2]) ^ 1}", whole, count=1)
     assert wrong != whole
     lock.write_text(wrong)
     plan = film.run("plan", "--json")
@@ -63,7 +64,7 @@ def test_a_wrong_lock_is_corrected_from_the_files(rendered: Film, name: str) -> 
     assert film.run("build").code == 0
     assert film.timeline == before
     again = read_lock(lock).entries["hook/a"].takes[1]
-    assert again.facts[name] == json.loads(whole.split("hook/a: ")[1].split("\n")[0])["takes"]["1"]["facts"][name]
+    assert again.facts[name] == yaml.safe_load(whole)["hook/a"]["take 1"]["facts"][name]
 
 
 def test_a_correct_lock_is_measured_once(rendered: Film) -> None:

@@ -13,7 +13,7 @@ from harness.command import Ran
 from harness.film import Film, prompt
 from PIL import Image
 
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.media.image import read_image
 
 CHAIN = f"""\

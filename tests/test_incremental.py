@@ -29,7 +29,8 @@ from ltxflow.core.digest import digest_json
 from ltxflow.core.files import data_dir
 from ltxflow.core.timing import seed_for
 from ltxflow.documents.fast_schema import load_schema
-from ltxflow.lock.model import with_pick, write_lock
+from ltxflow.lock.file import write_lock
+from ltxflow.lock.model import with_pick
 from ltxflow.models.profile import Profile
 from ltxflow.plan.explain import show
 from ltxflow.plan.plan import Change, Plan, PlanOptions, make_plan, moves

@@ -19,8 +19,10 @@ from harness.film import Film, prompt, stale
 from harness.media import write_guide, write_picture, write_sound
 
 from ltxflow.core.errors import LtxflowError
+from ltxflow.lock.file import read_lock
 from ltxflow.lock.merge import merge
-from ltxflow.lock.model import Lock, parse_lock, read_lock, with_choices
+from ltxflow.lock.model import Lock, with_choices
+from ltxflow.lock.text import parse_lock
 from ltxflow.models.profile import Profile
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.steps import clip as clip_step
@@ -504,12 +506,13 @@ def test_no_server_is_contacted_where_nothing_is_rendered(small: Film) -> None:
 LINE = 'model:ltx-2/19b: {"weights": {"checkpoint": "fp8"}, "quality": "full", "stages": 1}\n'
 
 
-def test_choices_are_a_line_of_the_lock() -> None:
-    from ltxflow.lock.model import lock_text
+def test_choices_are_a_block_of_the_lock() -> None:
+    from ltxflow.lock.text import lock_text
 
     lock = parse_lock(f"ltxflow-lock: 1\n{LINE}", "ltxflow.lock")
     assert lock.choices == {"ltx-2/19b": {"weights": {"checkpoint": "fp8"}, "quality": "full", "stages": 1}}
-    assert LINE in lock_text(lock)
+    block = "model:ltx-2/19b:\n  weights:\n    checkpoint: fp8\n  quality: full\n  stages: 1\n"
+    assert lock_text(lock).endswith(f"\n{block}")
     assert lock_text(parse_lock(lock_text(lock), "x")) == lock_text(lock)
     more = with_choices(lock, "ltx-2/19b", {"weights": {"text_encoder": "fp4"}})
     assert more.choices["ltx-2/19b"]["weights"] == {"checkpoint": "fp8", "text_encoder": "fp4"}

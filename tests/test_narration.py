@@ -79,7 +79,7 @@ def test_a_changed_line_is_told_when_its_clips_stay_as_they_are(film: Film) -> N
         '                    "Lose it, and it is gone."',
         "  = 3 clips unchanged",
         "",
-        "Plan: 1 line to speak, 3 unchanged.  Film 9.4s (235 frames).",
+        "Plan: 1 line to speak, 3 clips unchanged.  Film 9.4s (235 frames).",
         f"Apply it: ltxflow build --animatic -p {shlex.quote(str(film.folder))}",
     ]
     (line,) = (data := run("plan", "--animatic", "--json", *at).data)["unsaid"]
@@ -93,7 +93,7 @@ def test_a_changed_line_is_told_when_its_clips_stay_as_they_are(film: Film) -> N
         "voice": "",
     }
     assert data["totals"]["unsaid"] == 1
-    assert "Plan: 1 line to speak, 1 unchanged." in run("plan", "--animatic", "-q", "end", *at).out
+    assert "Plan: 1 line to speak, 1 clip unchanged." in run("plan", "--animatic", "-q", "end", *at).out
     assert film.make().rendered == set()
     assert spoken(film) == sorted([*LINES, "Lose it, and it is gone."])
     assert run("plan", "--animatic", "--exit-code", *at).code == 0

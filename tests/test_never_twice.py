@@ -36,7 +36,7 @@ from ltxflow.core.digest import Key, digest_file
 from ltxflow.core.files import TEMP_PREFIX
 from ltxflow.core.timing import seed_for
 from ltxflow.farm.journal import Journal
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.session.session import open_session
 from ltxflow.store.store import Store

@@ -13,7 +13,8 @@ from harness.command import Ran, run
 from harness.film import Film, film_text, prompt
 from PIL import Image
 
-from ltxflow.lock.model import lock_text, read_lock
+from ltxflow.lock.file import read_lock
+from ltxflow.lock.text import lock_text
 from ltxflow.media.image import read_image
 
 KEY = "sk-s3same-0pen"
@@ -238,12 +239,12 @@ def test_takes_to_choose_from_and_a_pick(shared: Film, server: FakeComfy, studio
     assert build(shared, server) == []
 
 
-def test_the_lock_has_a_line_for_each_and_reads_it_again(shared: Film, studio: FakeImages) -> None:
+def test_the_lock_has_a_block_for_each_and_reads_it_again(shared: Film, studio: FakeImages) -> None:
     build(shared, None, "--only", "references")
     text = (shared.folder / "ltxflow.lock").read_text()
-    assert [line.partition(": ")[0] for line in text.splitlines()[2:]] == [
-        "reference:hero",
-        "reference:hero/seen-from-the-left",
+    assert [line for line in text.splitlines()[2:] if line and line[0] != " "] == [
+        "reference:hero:",
+        "reference:hero/seen-from-the-left:",
     ]
     lock = read_lock(shared.folder / "ltxflow.lock")
     assert lock_text(lock) == text

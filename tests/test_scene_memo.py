@@ -27,7 +27,7 @@ from harness.speech import configure_engine
 import ltxflow
 from ltxflow.build import pipeline
 from ltxflow.core.errors import LtxflowError
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.plan.plan import Mode
 from ltxflow.project import reader
 from ltxflow.session.scene_memo import PlanRequest, plan_film
@@ -210,8 +210,8 @@ OUTSIDE: dict[str, tuple[Edit, set[str]]] = {
     "a trace gone": (lambda film: taken_from_the_store(film, "traces"), {"five"}),
     "a blob gone": (lambda film: taken_from_the_store(film, "cas"), {"five"}),
     "the lock gone": (lambda film: (film.folder / "ltxflow.lock").unlink(), ALL),
-    "a line of no clip in the lock": (
-        lambda film: note(film.folder / "ltxflow.lock", locked(film) + 'gone/a: {"pick": 1}\n'),
+    "a block of no clip in the lock": (
+        lambda film: note(film.folder / "ltxflow.lock", locked(film) + "\ngone/a:\n  pick: 1\n"),
         ALL,
     ),
     "nothing kept": (lambda film: shutil.rmtree(film.store / "memory"), ALL),
@@ -249,9 +249,9 @@ MISTAKES: dict[str, Edit] = {
     "an unknown key": lambda film: swap(film, "narration: 3s", "narrations: 3s"),
     "a picture that is not there": lambda film: swap(film, "refs/key.png", "refs/none.png"),
     "an absolute path": lambda film: swap(film, "refs/key.png", str(film.folder / "refs/key.png")),
-    "a line twice in the lock": lambda film: note(film.folder / "ltxflow.lock", locked(film) + locked(film)),
+    "a block twice in the lock": lambda film: note(film.folder / "ltxflow.lock", locked(film) + locked(film)),
     "a conflict in the lock": lambda film: note(film.folder / "ltxflow.lock", locked(film) + "<<<<<<< ours\n"),
-    "no JSON in the lock": lambda film: note(film.folder / "ltxflow.lock", locked(film).replace('"pick"', "pick")),
+    "no pick in the lock": lambda film: note(film.folder / "ltxflow.lock", locked(film).replace("  pick:", "  pck:")),
     "a damaged record": lambda film: note(film.folder / ".ltxflow/published.json", "{"),
 }
 
@@ -281,7 +281,7 @@ def test_an_edit_put_back_leaves_nothing_to_do(film: Film) -> None:
     assert "1 to change" in film.run("plan").out
     swap(film, "for two-a; old metal", "for two-a; metal")
     settle()
-    assert "Plan: 8 unchanged" in film.run("plan").out
+    assert "Plan: 8 clips unchanged" in film.run("plan").out
     assert evaluated(film) == set()
 
 
@@ -498,7 +498,7 @@ def remade(film: Film, clip: str) -> None:
 def test_after_a_build_only_what_it_made_and_what_was_edited_since_is_evaluated(film: Film) -> None:
     remade(film, "two-a")
     assert evaluated(film) == {"two"}
-    assert "Plan: 8 unchanged" in film.run("plan").out
+    assert "Plan: 8 clips unchanged" in film.run("plan").out
     settle()
     swap(film, "for four-a; metal", "for four-a; old metal")
     assert evaluated(film) == {"four"}
@@ -534,7 +534,7 @@ def taken_from_the_store(film: Film, what: str) -> None:
 
 def in_the_lock(film: Film, old: str, new: str) -> None:
     path = film.folder / "ltxflow.lock"
-    at = path.read_text().index("six/a: ")
+    at = path.read_text().index("six/a:\n")
     path.write_text(path.read_text()[:at] + path.read_text()[at:].replace(old, new, 1))
 
 
@@ -550,8 +550,8 @@ MEANWHILE: dict[str, Edit] = {
     "a file of a finished scene": lambda film: (film.scenes / "scene-4-a.mp4").write_bytes(b"another"),
     "a file of a finished scene goes": lambda film: (film.scenes / "scene-4-a.mp4").unlink(),
     "a picture": lambda film: write_picture(film.folder / "refs/key.png", (1, 2, 3), (128, 128)),
-    "a key in the lock": lambda film: in_the_lock(film, '"key": "', '"key": "0'),
-    "a word in the lock": lambda film: in_the_lock(film, '"pick": 1', '"pick": 1, "status": "approved"'),
+    "a key in the lock": lambda film: in_the_lock(film, "key: ", "key: 0"),
+    "a word in the lock": lambda film: in_the_lock(film, "  take 1:\n", "  take 1:\n    status: approved\n"),
     "bytes in the store": lambda film: taken_from_the_store(film, "cas"),
     "a trace in the store": lambda film: taken_from_the_store(film, "traces"),
     "the configuration": lambda film: note(film.folder.parents[1] / "config/ltxflow/config.yaml", "engines: {}\n"),
@@ -613,7 +613,7 @@ def test_an_edit_of_our_own_code_and_of_one_prompt_are_both_seen(film: Film, kin
     step.write_text(text)
     swap(film, "for six-a;", "for six-a, too;")
     kept = run_copy(film, package, "plan", "-q", *mode)
-    assert "Plan: 7 to change, 1 maybe" in kept if kind == "clip" else "Plan: 8 to change" in kept
+    assert "Plan: 7 clips to change, 1 clip maybe" in kept if kind == "clip" else "Plan: 8 clips to change" in kept
     shutil.rmtree(film.store / "memory")
     shutil.rmtree(film.folder / ".ltxflow/snapshots")
     assert kept == run_copy(film, package, "plan", "-q", *mode)

@@ -8,11 +8,12 @@ from typing import Any, get_args
 
 import jsonschema
 import pytest
+import yaml
 from harness.film import Film
 
 from ltxflow.core import events
 from ltxflow.core.files import data_dir
-from ltxflow.lock.model import read_lock, write_lock
+from ltxflow.lock.file import read_lock, write_lock
 
 FOLDER = data_dir() / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in FOLDER.glob("*.schema.json"))
@@ -84,11 +85,28 @@ def test_the_lock_after_a_render_validates(film: Film) -> None:
     film.render()
     film.run("build")
     text = (film.folder / "ltxflow.lock").read_text()
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    data = {key: json.loads(value) for key, _, value in (line.partition(": ") for line in lines)}
+    data = yaml.safe_load(text)
     assert set(data) == {"ltxflow-lock", "hook/a", "hook/b", "middle/a", "end/a", "model:ltx-2/19b"}
     validator("lock").validate(data)
     assert list(data)[1:] == sorted(list(data)[1:])
+
+
+def test_a_lock_with_every_decision_validates(film: Film) -> None:
+    film.render()
+    film.run("build")
+    mine = str(film.scenes / "scene-0-a.mp4")
+    for argv in (
+        ["approve", "hook/a", "fine"],
+        ["reject", "hook/b", "too dark"],
+        ["pin", "middle/a", mine],
+        ["pin", "hook/a", mine, "mine"],
+    ):
+        assert film.run(*argv).code == 0, argv
+    film.edit("end-a", "end A")
+    assert film.run("accept", "end/a").code == 0
+    text = (film.folder / "ltxflow.lock").read_text()
+    assert all(word in text for word in ("status: approved", "status: pinned", "covered 1:", "accepted: "))
+    validator("lock").validate(yaml.safe_load(text))
 
 
 def test_an_unchanged_lock_is_not_written(film: Film) -> None:

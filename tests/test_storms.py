@@ -63,8 +63,8 @@ def test_a_build_of_few_reports_it_and_asks_nothing(upgraded: Film) -> None:
         ran = upgraded.run("build", "hook/a", "end/b", "--json", "--server", server.url)
     (notice,) = [event["message"] for event in ran.events("notice") if "another way" in event["message"]]
     assert notice == (
-        "ltxflow makes clips another way (version 2 → 99): 2 renders are made again; "
-        "ltxflow accept --all-upgrades keeps what there is"
+        "ltxflow makes clips another way (version 2 → 99): 2 clips rendered again; "
+        "ltxflow accept --all-upgrades keeps the existing results"
     )
     assert (ran.code, ran.totals["rendered"]) == (0, 2)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.comfyui import FakeComfy
 from harness.command import run
 from harness.data import get
 from harness.film import Film, film_text, stale
@@ -181,8 +182,10 @@ def test_takes_of_a_take_that_was_never_rendered_is_an_error(film: Film) -> None
 
 
 def test_a_retake_with_a_reason_rejects_the_take_that_it_names(film: Film) -> None:
-    done = run("retake", "hook/a@2", "too dark", "-p", str(film.folder))
-    assert (done.code, "take 2 of hook/a is not in the cut [U036]" in done.err) == (2, True)
+    with FakeComfy() as server:
+        say(film, "retake", "hook/a@2", "too dark", "--server", server.url)
+    entry = film.lock.entries["hook/a"]
+    assert (entry.pick, {n: entry.decision(n).status for n in entry.takes}) == (1, {1: "", 2: "rejected", 3: "", 4: ""})
 
 
 @pytest.fixture

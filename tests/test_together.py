@@ -13,7 +13,7 @@ from harness.command import command
 from harness.film import Film
 from harness.slates import gated
 
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.store.store import Store
 
 
@@ -133,7 +133,7 @@ def test_a_build_goes_on_while_room_is_made_for_others(film: Film) -> None:
     assert film.build().totals["hit"] == 4
 
 
-@pytest.mark.parametrize("verb", [("pick", "hook/a", "1"), ("verify",), ("narrate",), ("clean", "--yes")])
+@pytest.mark.parametrize("verb", [("verify",), ("narrate",), ("clean", "--yes")])
 def test_who_waits_is_told_for_whom(film: Film, verb: tuple[str, ...], tmp_path: Path) -> None:
     film.render()
     film.run("build")

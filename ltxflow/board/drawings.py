@@ -21,7 +21,7 @@ LABEL = 22  # characters of a name in it
 def strip(scene: Json, clips: Sequence[Json], fps: int, sound: Path | None) -> str:
     """Return the strip under a scene: its crossfades, and the waveform of its narration, one unit a frame."""
     frames, middle = max(1, scene["frames"]), STRIP_HEIGHT / 2
-    parts = []
+    parts = [f'<rect width="{frames}" height="{STRIP_HEIGHT}" rx="0" fill="#8a93a6" fill-opacity=".1"/>']
     for clip in clips:
         overlap = clip["overlap"] if clip is not clips[-1] else 0
         if overlap > 0:

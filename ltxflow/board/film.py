@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ltxflow.board.editing import Edited, changed_text, place_of
 from ltxflow.build.approval import gpu_time
@@ -20,15 +20,18 @@ from ltxflow.core.target import Target
 from ltxflow.core.timing import clip_file_name, schedule
 from ltxflow.core.workspace import read_json, read_text, real_path
 from ltxflow.decisions import takes
-from ltxflow.decisions.takes import find_take
+from ltxflow.decisions.takes import Decided, TakeRef, find_take
 from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import report_data
+from ltxflow.lock.model import Lock, moved
+from ltxflow.lock.text import lock_text
 from ltxflow.plan.explain import show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, picked_take
 from ltxflow.project.lint import lint
 from ltxflow.project.model import Clip, Image, Prompt, Value
 from ltxflow.project.prompt import fill
 from ltxflow.publish.timeline import TIMELINE
+from ltxflow.session.gc_roots import register
 from ltxflow.session.session import Session
 from ltxflow.store.leases import gc_shared
 
@@ -37,7 +40,6 @@ WORDS = {"made": "final", "preview": "draft", "missing": "not made", "ready": "i
 DECISIONS = ("pick", "approve", "reject", "forget", "accept")
 MADE = ("create", "change", "maybe")  # kinds of change that cost GPU time
 PHASES = ("queued", "load", "sampling", "decode", "download")  # of a render, as traces time them
-Outcome = Literal["done", "unchanged"]
 
 
 class Conflict(Exception):
@@ -270,22 +272,29 @@ class Film:
 
     # --- decide
 
-    def decide(self, verb: str, target: str, revision: str, reason: str = "") -> Outcome:
-        """Do what the verb does, to the lock alone. Raise Conflict where the clip's line of the lock is another now."""
+    def decide(self, verb: str, target: str, revision: str, reason: str = "") -> Decided:
+        """Do what the verb does, to the lock alone, and return what it did to earlier decisions.
+
+        Raise Conflict where the clip's block in the lock is another now.
+        """
+        verbs: Mapping[str, Callable[[Session, TakeRef], Decided]] = {
+            "pick": takes.pick,
+            "approve": lambda session, ref: takes.set_status(session, ref, "approved", reason),
+            "reject": lambda session, ref: takes.set_status(session, ref, "rejected", reason),
+            "forget": takes.forget,
+            "accept": takes.accept,
+        }
         with self.open_film() as session:
-            ref = find_take(session, target)
-            if revision != lock_revision(session, ref.clip.path):
-                raise Conflict("the lock changed since this page was drawn", _decision_now(session, ref.clip.path))
             with gc_shared(session.store.root):
-                if verb == "pick":
-                    return "done" if takes.pick(session, ref) else "unchanged"
-                if verb in ("approve", "reject"):
-                    takes.set_status(session, ref, {"approve": "approved", "reject": "rejected"}[verb], reason)
-                elif verb == "forget":
-                    takes.forget(session, ref)
-                elif verb == "accept":
-                    return "done" if takes.accept(session, ref) else "unchanged"
-        return "done"
+                before = lock_revision(session, find_take(session, target).clip.path)
+                session.lock = moved(session.lock, session.project.moved)
+                ref = find_take(session, target)
+                if revision != before:
+                    now = _decision_now(session, ref.clip.path)
+                    raise Conflict("the lock changed since this page was drawn", now)
+                decided = verbs[verb](session, ref)
+            register(session)
+        return decided
 
     # --- media
 
@@ -348,9 +357,9 @@ class Film:
 
 
 def lock_revision(session: Session, path: str) -> str:
-    """Return what a page remembers of a clip's line in the lock."""
+    """Return what a page remembers of a clip's block in the lock."""
     entry = session.lock.entries.get(path)
-    return _digest(entry.text if entry else "")
+    return _digest(lock_text(Lock({path: entry})) if entry else "")
 
 
 def _digest(text: str) -> str:
@@ -361,8 +370,8 @@ def _decision_now(session: Session, path: str) -> str:
     entry = session.lock.entries.get(path)
     if entry is None:
         return f"{path} has no take now"
-    status = f", {entry.status}" if entry.status else ""
-    return f"take {entry.pick} of {path} is in the cut{status}"
+    status = entry.decision(entry.pick).status
+    return f"take {entry.pick} of {path} is in the cut{f', {status}' if status else ''}"
 
 
 def _clip_data(session: Session, plan: Plan, clip: Clip, report: Json, published: Json | None) -> Json:

@@ -249,7 +249,7 @@ async def decide(request: Request) -> Response:
     try:
         body = await _body(request)
         target, reason = _text(body, "target"), _text(body, "reason")
-        outcome = await board.in_thread(board.film.decide, verb, target, _text(body, "revision"), reason)
+        decided = await board.in_thread(board.film.decide, verb, target, _text(body, "revision"), reason)
     except Conflict as conflict:
         await board.refresh()
         return JSONResponse({"conflict": conflict.message, "now": conflict.now}, 409)
@@ -257,7 +257,9 @@ async def decide(request: Request) -> Response:
         return _refused(error.problems)
     await board.refresh(by)
     words = (verb, target, *([reason] if reason else []))
-    return JSONResponse({"outcome": outcome, "command": board.command(*words)})
+    notes = [*decided.notes, *(each.message for each in decided.problems)]
+    outcome = "done" if decided.is_changed else "unchanged"
+    return JSONResponse({"outcome": outcome, "notes": notes, "command": board.command(*words)})
 
 
 async def check_prompt(request: Request) -> Response:

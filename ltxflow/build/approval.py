@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ltxflow.core.errors import USAGE, LtxflowError, Problem, problem, raise_errors
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target
 from ltxflow.plan.choices import paid_again, upgrades
-from ltxflow.plan.estimate import Estimate, estimate
+from ltxflow.plan.estimate import Estimate, estimate, rough
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.project.prompt import unwritten_problems
 from ltxflow.session.session import Session
@@ -18,6 +18,7 @@ from ltxflow.store.published import read_speeds
 
 WRITE_FIRST = "write it first; slates need no prompts: ltxflow build --animatic"
 CLIPS, MINUTES = 10, 30.0  # re-rendered without a question, unless the user's configuration has other limits
+ANSWER_S = 1.0  # for a server to answer a plan
 
 Approve = Callable[[Session, Plan], None]
 
@@ -48,9 +49,9 @@ def require_approval(session: Session, plan: Plan, servers: Sequence[str] = ()) 
     if len(again) <= limits.get("clips", CLIPS) and minutes <= limits.get("minutes", MINUTES):
         return
     found = upgrades(plan)
-    cost = f" (≈ {minutes:.0f} min of GPU)" if spent else ""
+    cost = f" (≈ {rough(spent.gpu_s)} of GPU time)" if spent else ""
     cause = f", since {found[0].cause}" if found else ""
-    clips = f"{len(again)} finished clip{'s' if len(again) != 1 else ''}"
+    clips = f"{Tally.of(again, plan.heads)} that {'is' if len(again) == 1 else 'are'} finished"
     hint = "see `ltxflow plan` for each reason; "
     hint += "keep them with `ltxflow accept --all-upgrades`; " if found else ""
     hint += "set the limits with `ask_above` in your configuration"
@@ -90,26 +91,63 @@ def check_written(session: Session, options: PlanOptions) -> None:
         raise_errors(replace(each, hint=WRITE_FIRST) for each in unwritten_due(session.plan(options)))
 
 
-def gpu_time(
-    session: Session, plan: Plan, named: Sequence[str] = (), targets: set[str] | None = None
-) -> Estimate | None:
-    """Return an estimate for the renders of a plan (or those of `targets`) on the servers of a build.
+def due_on_servers(plan: Plan) -> list[Node]:
+    """Return what a build of this would render on servers."""
+    missing = [status.node for status in plan.statuses.values() if status.state != "hit"]
+    return [node for node in missing if pool_of(node) == "gpu"]
 
-    It follows from earlier renders there; None where there are none. `named` are the servers of the command line.
+
+@dataclass(frozen=True)
+class Answering:
+    """Which of the servers of a build answer now, by URL. `problem` is the reason that none can be asked."""
+
+    up: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+
+def find_answering(session: Session, plan: Plan, named: Sequence[str]) -> Answering | None:
+    """Return which servers a build of this plan would find; None where it needs none.
+
+    `named` are those of the command line. Takes up to a second where one is silent. Of guesses the first that
+    answers is used.
     """
-    missing: list[Node] = [
-        status.node
-        for target, status in plan.statuses.items()
-        if status.state != "hit" and pool_of(status.node) == "gpu" and (targets is None or target in targets)
-    ]
+    if not due_on_servers(plan):
+        return None
+    from ltxflow.comfy.discovery import answering, find_servers  # late: mostly nothing is to be rendered
+
+    try:
+        addresses = find_servers(list(named), os.environ, session.config.as_servers, session.project.server or None)
+    except LtxflowError as error:  # a header whose variable is not set
+        return Answering(problem=error.problems[0])
+    up = tuple(address.url for address in answering(addresses, os.environ, ANSWER_S))
+    if addresses[0].is_guess and up:
+        return Answering(up[:1])
+    return Answering(up, tuple(address.url for address in addresses if address.url not in up))
+
+
+def gpu_time(
+    session: Session,
+    plan: Plan,
+    named: Sequence[str] = (),
+    targets: set[str] | None = None,
+    *,
+    up: Sequence[str] = (),
+) -> Estimate | None:
+    """Return an estimate for the renders of a plan (or those of `targets`); None without an earlier render anywhere.
+
+    It is for the servers `up`, by URL; without them for one of those that a build would try, `named` first.
+    """
+    missing = [node for node in due_on_servers(plan) if targets is None or node.target in targets]
     speeds = read_speeds(session.store.root) if missing else {}
     if not speeds:
         return None
+    if up:
+        return estimate(missing, speeds, up)
     from ltxflow.comfy.discovery import find_servers  # late: mostly nothing is to be rendered, or nothing is known
 
     try:
         addresses = find_servers(list(named), os.environ, session.config.as_servers, session.project.server or None)
-    except LtxflowError:  # the build reports a wrong address
+    except LtxflowError:  # a header whose variable is not set: the build reports it
         return None
-    is_guess = any(address.is_guess for address in addresses)
-    return estimate(missing, speeds, [address.url for address in addresses], is_guess=is_guess)
+    return estimate(missing, speeds, [address.url for address in addresses], is_guess=True)

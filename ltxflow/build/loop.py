@@ -22,7 +22,17 @@ from typing import Literal, Protocol
 from ltxflow.core import files, memory_limit
 from ltxflow.core.digest import Key, Output
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
-from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, ActionWaiting, Event, Notice, Outcome
+from ltxflow.core.events import (
+    INTERRUPTED,
+    ActionFinished,
+    ActionProgress,
+    ActionStarted,
+    ActionWaiting,
+    Event,
+    Notice,
+    Outcome,
+)
+from ltxflow.core.target import Target
 from ltxflow.plan.evaluate import Lookup, Status, evaluate_node, output_of
 from ltxflow.plan.graph import BuildGraph
 from ltxflow.plan.review import Review, is_inspected, shown
@@ -261,7 +271,7 @@ class _Run:
         for task in list(self.running):
             self._settle(task)
         for target in self.states.in_state("waiting", "ready"):
-            self._skip(target, "interrupted")
+            self._skip(target, INTERRUPTED)
 
     # How a target ends, and what follows
 
@@ -275,7 +285,7 @@ class _Run:
             needs = self.graph.needs(target)
             lost = [need for need in needs if self.states.of[need] in ("failed", "skipped")]
             if lost:
-                self._skip(target, f"needs {lost[0]}")
+                self._skip(target, f"needs {Target(lost[0]).short}")
             elif all(self.states.of[need] == "made" for need in needs):
                 self._inputs_made(target, needs)
             if self.states.of[target] in SETTLED:
@@ -336,7 +346,7 @@ class _Run:
         try:
             trace = task.result()
         except asyncio.CancelledError:
-            self._skip(target, "interrupted" if self.result.interrupted else self._why_not())
+            self._skip(target, INTERRUPTED if self.result.interrupted else self._why_not())
         except LtxflowError as error:
             self._lose(target, error)
         else:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,12 +21,13 @@ from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, S
 from ltxflow.build.speech import speak_film
 from ltxflow.core import files
 from ltxflow.core.digest import Key, digest_there
-from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, Problem
+from ltxflow.core.errors import FAILED, INTERRUPTED, UNREACHABLE, LtxflowError, Problem
 from ltxflow.core.events import ActionFinished, Event, Notice, Outcome, RunFinished, RunStarted
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target
 from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
 from ltxflow.farm.executor import comfy_executor
+from ltxflow.farm.journal import JOURNAL, Journal, submissions
 from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
@@ -66,7 +67,9 @@ class BuildResult:
     """The result of a build.
 
     `verdicts` are by target, on every take that is made; `lock` is as it is now; `speech_failures` are the problems of
-    scenes that could not be spoken, by scene id; `previews` are the files of references, for a person to look at.
+    scenes that could not be spoken, by scene id; `previews` are the files of references, for a person to look at;
+    `left_on` are prompts that an interrupted build left on servers, server by target: the next build asks for them;
+    `edited` are files of the film that were edited since the build read them.
     """
 
     plan: Plan
@@ -77,6 +80,21 @@ class BuildResult:
     verdicts: Mapping[str, Verdict]
     speech_failures: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     previews: tuple[Path, ...] = ()
+    left_on: Mapping[str, str] = field(default_factory=dict)
+    edited: tuple[Path, ...] = ()
+
+    @property
+    def failed_by(self) -> dict[Problem, list[str]]:
+        """The targets that each problem failed, in film order."""
+        found: dict[Problem, list[str]] = {}
+        for target in self.plan.targets:
+            for each in self.run.failed.get(target, ()):
+                found.setdefault(each, []).append(target)
+        return found
+
+    def tally(self, targets: Iterable[str]) -> Tally:
+        """Count some of the targets."""
+        return Tally.of(targets, self.plan.heads)
 
     @property
     def concerns(self) -> list[Problem]:
@@ -85,7 +103,12 @@ class BuildResult:
         new = frozenset(target for target in self.verdicts if before[target].state != "hit")
         bad = [each for problems in concerns(self.lock, self.verdicts, new).values() for each in problems]
         project = self.plan.project
-        return [*bad, *rejected(project, self.lock, found), *drifted(project, found), *not_forced(self.lock, before)]
+        return [
+            *bad,
+            *rejected(project, self.lock, found),
+            *drifted(project, self.lock, found),
+            *not_forced(self.lock, before),
+        ]
 
     @property
     def problems(self) -> list[Problem]:
@@ -124,6 +147,7 @@ def make_film(
     `.ltxflow` as well, for programs that watch. Raise LtxflowError where nothing can begin: without a server (4), or
     for a film that cannot be cut.
     """
+    check_written(session, options)
     with (
         recorded(make_own_folder(session), emit, sys.argv[1:]) as emit_too,
         sharing(session, os.environ, emit_too) as shared,
@@ -142,8 +166,7 @@ def _make_film(
     executors: Executors,
     shared: Sharing,
 ) -> BuildResult:
-    started = time.monotonic()
-    check_written(session, options)
+    started, read = time.monotonic(), _contents(session.loaded.sources)
     session.clean()
     speech_failures = {} if options.only else speak_film(session, emit)
     wanted = _without_unspoken(options, speech_failures)
@@ -172,12 +195,28 @@ def _make_film(
         keep_hits(session, plan, run.statuses)
         previews = write_previews(session, run.statuses)
         with gc_shared(session.store.root):
-            published = PublishResult({}) if options.only else _publish(session, plan, run, emit)
+            published = PublishResult({}) if options.only else _publish_as_decided(session, plan, wanted, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
         shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
     finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
     verdicts = _verdicts(session, plan, run)
-    return BuildResult(plan, run, published, finished, session.lock, verdicts, speech_failures, tuple(previews))
+    return BuildResult(
+        plan,
+        run,
+        published,
+        finished,
+        session.lock,
+        verdicts,
+        speech_failures,
+        tuple(previews),
+        _left_on(session, plan, run) if run.interrupted else {},
+        tuple(path for path, digest in _contents(read).items() if digest != read[path]),
+    )
+
+
+def _contents(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """Return the digest of each file, None where there is none."""
+    return {path: digest_there(path) for path in paths}
 
 
 def _without_unspoken(options: PlanOptions, failures: Mapping[str, Sequence[Problem]]) -> PlanOptions:
@@ -260,6 +299,14 @@ async def _run(
         return await build(plan.plan, statuses, context)
 
 
+def _left_on(session: Session, plan: Plan, run: RunResult) -> dict[str, str]:
+    """Return the prompts of skipped targets that could not be cancelled, server by target, in film order."""
+    known = submissions(Journal(session.own / JOURNAL))
+    keys = {target: run.statuses[target].key for target in plan.targets if target in run.skipped}
+    left = {target: [each for each in known.get(key, ()) if each.is_open] for target, key in keys.items() if key}
+    return {target: some[-1].server for target, some in left.items() if some}
+
+
 def _without_frames(emit: Emit) -> Emit:
     """Return an `emit` without the events of frames, which are taken on the way; their failures stay."""
 
@@ -297,6 +344,41 @@ def write_previews(session: Session, statuses: Mapping[str, Status]) -> list[Pat
             files.copy_into(session.store.cas.path(digest), file, expect=digest, mode=0o644)
         written.append(file)
     return written
+
+
+ROUNDS = 5  # of publishing: as often a person may decide while files are copied
+
+
+def _publish_as_decided(
+    session: Session, plan: Plan, options: PlanOptions, run: RunResult, emit: Emit
+) -> PublishResult:
+    """Publish the film as the lock says now: people may decide while a build runs, and while it publishes."""
+    written: list[str] = []
+    for _ in range(ROUNDS):
+        if session.has_later_decisions:
+            plan, run = _as_decided(session, plan, options, run)
+        session.has_later_decisions = False
+        published = _publish(session, plan, run, emit)
+        written += published.written
+        if session.lock_file.is_unchanged():
+            break
+        try:
+            session.read_records()
+        except LtxflowError:
+            break  # it is being edited, or in conflict: the next command reports that
+        session.has_later_decisions = True
+    published.written = [*dict.fromkeys(written)]
+    return published
+
+
+def _as_decided(session: Session, plan: Plan, options: PlanOptions, run: RunResult) -> tuple[Plan, RunResult]:
+    """Return plan and statuses by the lock as it is now, of what is made already."""
+    try:
+        now = session.plan(replace(options, force=False, relength=False))
+    except LtxflowError as error:
+        session.warnings += [replace(each, level="warning") for each in error.problems]
+        return plan, run
+    return now, replace(run, statuses={**run.statuses, **now.statuses})
 
 
 def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> PublishResult:
@@ -360,8 +442,7 @@ def _finish(
             outcome: Outcome = "restored" if file_of.get(target) in published.written else "hit"
             count[outcome] += 1
             emit(ActionFinished(target, outcome, status.key or ""))
-    timeline = published.timeline
-    clips = [Target(target) for target in plan.targets if not Target(target).is_reference]
+    timeline, tally = published.timeline, plan.tally()
     event = RunFinished(
         planned=len(plan.targets),
         hit=count["hit"],
@@ -373,9 +454,12 @@ def _finish(
         output=os.path.relpath(session.project.output if timeline else session.previews),
         complete=bool(timeline.get("complete", True)),
         film_seconds=timeline["durationInFrames"] / timeline["fps"] if timeline else 0.0,
-        references=len(plan.targets) - len(clips),
-        more_takes=len(clips) - len({clip.path for clip in clips}),
+        references=tally.references,
+        more_takes=tally.more_takes,
         resumed=count["resumed"],
+        clips=tally.clips,
+        renders=sum(Target(trace.target).kind in ("clip", "reference") for trace in run.made.values()),
+        interrupted=run.interrupted,
     )
     emit(event)
     return event

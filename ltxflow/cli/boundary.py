@@ -52,14 +52,13 @@ def run(argv: list[str], asked: AnswerKey | None = None, **defaults: object) -> 
         if COMMANDS[name].uses_media:
             memory_limit.require()
         args = parser_of(name).parse_intermixed_args(rest, argparse.Namespace(**defaults))  # `plan hook -v middle`, too
-        is_json = args.json
+        is_json, console.is_verbose = args.json, args.verbose
         confine(args.project, args.root, Path.cwd())
         code = int(args.run(args, console))
         sys.stdout.flush()
         if console.input_manifest and asked:
             inputs = console.input_manifest(started_ns)
-            now = answer_cache.ask(argv)  # a branch that `diff` compares with may have moved during the run
-            if inputs is not None and now and now.path == asked.path:
+            if inputs is not None and asked.holds():
                 answer = CachedAnswer("".join(console.printed), "".join(console.printed_errors), code)
                 keep(asked.path, entry_of(answer, inputs, first=asked.project))
         return code

@@ -127,7 +127,7 @@ def _projects() -> list[str]:
 
 def _takes(file: Path) -> dict[str, list[int]]:
     """Return the numbers of the takes of each clip in the lock."""
-    from ltxflow.lock.model import read_lock  # only after `@`
+    from ltxflow.lock.file import read_lock
 
     with suppress(OSError, LtxflowError):
         lock = read_lock(file.with_name("ltxflow.lock"), "ltxflow.lock")

@@ -6,22 +6,29 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.core.events import Event, Notice
 from ltxflow.documents.document import find_project
-from ltxflow.farm.options import BuildOptions, Servers
+from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
-from ltxflow.plan.plan import Mode, PlanOptions
+from ltxflow.plan.plan import Mode, Plan, PlanOptions
+from ltxflow.project.config import read_config
 from ltxflow.project.settings import NAMES
-from ltxflow.session.gc_roots import register
-from ltxflow.session.scene_memo import PlanRequest
 from ltxflow.session.session import Session, hold, open_session
-from ltxflow.store.leases import gc_shared
+from ltxflow.ui.terminal import Console, count
+
+if TYPE_CHECKING:  # a command that only reads loads nothing of builds, servers and the store's cleaning
+    from ltxflow.core.events import Event
+    from ltxflow.farm.options import BuildOptions, Servers
+    from ltxflow.session.scene_memo import PlanRequest
+
+LENGTHS = ("T101", "T102")  # codes of what a plan and `check` both find
+ADDRESS_VARIABLES = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +153,24 @@ def _value(name: str, text: str) -> Any:
     return None if text in ("null", "none") else text
 
 
+def print_notes(args: argparse.Namespace, console: Console, session: Session, plan: Plan | None = None) -> None:
+    """Print the warnings about a film; of those that `check` prints in full, which mostly are known, the number."""
+    lengths = [each for each in plan.problems if each.code in LENGTHS] if plan else []
+    static = [*session.loaded.problems, *lengths]
+    rest = [*session.warnings, *(each for each in plan.problems if each.code not in LENGTHS)] if plan else []
+    if args.verbose:
+        console.problems([*static, *rest] if plan else static)
+        return
+    if args.quiet:
+        return
+    warnings = sum(each.level == "warning" for each in static)
+    if warnings:
+        words = ["ltxflow", "check", *(["-p", args.project] if args.project else [])]
+        mark = console.paint("!", "yellow")
+        console.warn(f"{mark} {count(warnings, 'warning')}; details: {shlex.join(words)}")
+    console.problems([each for each in rest if each.level == "warning"])
+
+
 def plan_options(args: argparse.Namespace, session: Session) -> PlanOptions:
     """Return the plan options of a command line; `changed:REF` selectors are resolved through git."""
     mode: Mode = "animatic" if args.animatic else "render"
@@ -176,22 +201,39 @@ def plan_request(args: argparse.Namespace) -> PlanRequest | None:
     """Return the plan that is asked for; None for a part of the film, or where every clip is to be listed."""
     if args.selectors or args.relength or args.force or args.only or args.json or args.verbose:
         return None
+    from ltxflow.session.scene_memo import PlanRequest
+
     mode: Mode = "animatic" if args.animatic else "render"
     return PlanRequest(args.project, args.root, mode, settings_of(args), Path.cwd(), os.environ)
 
 
 def servers_of(args: argparse.Namespace) -> Servers:
     """Return the servers of a command line, and how long to wait for them."""
+    from ltxflow.farm.options import Servers
+
     return Servers(tuple(args.server), args.patience, getattr(args, "max_gpu", None), args.dead_after)
 
 
 def build_options(args: argparse.Namespace) -> BuildOptions:
     """Return the build options of a command line."""
+    from ltxflow.farm.options import BuildOptions
+
     return BuildOptions(servers_of(args), args.jobs or 0, args.keep_going)
+
+
+def check_servers(args: argparse.Namespace) -> None:
+    """Raise LtxflowError for an invalid address of a server, whether or not one is needed."""
+    config = read_config(os.environ).as_servers
+    if args.server or config or any(os.environ.get(name) for name in ADDRESS_VARIABLES):
+        from ltxflow.comfy.discovery import check_addresses  # late: mostly no server is named
+
+        check_addresses(args.server, os.environ, config)
 
 
 def session_of(args: argparse.Namespace) -> Session:
     """Open the project of a command line, with its settings on top."""
+    if hasattr(args, "server"):
+        check_servers(args)
     command_line = settings_of(args) if hasattr(args, "set") else {}
     return open_session(args.project, cwd=Path.cwd(), env=os.environ, root=args.root, command_line=command_line)
 
@@ -199,6 +241,7 @@ def session_of(args: argparse.Namespace) -> Session:
 @contextmanager
 def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, wait: bool) -> Iterator[Session]:
     """Open the project for a build, with its lock held; emit a notice while another process holds it."""
+    from ltxflow.core.events import Notice
 
     def waiting(owner: Mapping[str, Any]) -> None:
         process = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
@@ -210,15 +253,35 @@ def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, w
 
 @contextmanager
 def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Iterator[Session]:
-    """Open the project to change ltxflow.lock, waiting for other processes to release it."""
+    """Open the project to change what is published, waiting for other processes to release it."""
 
     def waiting(owner: Mapping[str, Any]) -> None:
         warn(f"waiting for process {owner.get('pid', '?')} to release this project")
 
-    with _held_session(args, waiting, wait=True) as session:
-        with gc_shared(session.store.root):
-            yield session
-        register(session)
+    with _held_session(args, waiting, wait=True) as session, _registered(session):
+        yield session
+
+
+@contextmanager
+def deciding_session(args: argparse.Namespace) -> Iterator[Session]:
+    """Open the project to decide about takes: only the lock is written, so that no build is waited for.
+
+    Decisions are about clips under their present names, so `moved:` is applied first.
+    """
+    with session_of(args) as session, _registered(session):
+        session.lock = moved(session.lock, session.project.moved)
+        yield session
+
+
+@contextmanager
+def _registered(session: Session) -> Iterator[None]:
+    """Keep `cache gc` away while a command decides or writes, then register what the film needs."""
+    from ltxflow.session.gc_roots import register
+    from ltxflow.store.leases import gc_shared
+
+    with gc_shared(session.store.root):
+        yield
+    register(session)
 
 
 @contextmanager

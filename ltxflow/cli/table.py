@@ -69,10 +69,13 @@ COMMANDS: Mapping[str, Command] = {
     "diff": Command(BUILD, "show what changed since a git revision", "[REF]"),
     "graph": Command(BUILD, "print the build graph as Mermaid or DOT", "SELECTOR..."),
     "takes": Command(CHOOSE, "list the takes of a clip", "TAKE"),
-    "board": Command(
-        CHOOSE, "serve a live page of the film: look, choose, edit prompts, start builds", uses_media=True
-    ),
     "frame": Command(CHOOSE, "save a frame of a clip as a picture", "TAKE", uses_media=True),
+    "board": Command(
+        CHOOSE,
+        "serve a live page of the film: look, choose, edit prompts, start builds",
+        uses_media=True,
+        uses_gpu=True,
+    ),
     "report": Command(CHOOSE, "write the storyboard as an HTML page", uses_media=True),
     "retake": Command(
         CHOOSE, "render one more take with another seed", "TAKE [REASON]", "decide", uses_media=True, uses_gpu=True

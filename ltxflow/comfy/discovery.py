@@ -1,4 +1,7 @@
-"""Find the addresses of servers, each with its source. Sends no request; reads no file but the route table."""
+"""Find the addresses of servers, each with its source; and find out cheaply which of them answer.
+
+Finding sends no request, and reads no file but the route table.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import ipaddress
 import os
 import re
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,13 +21,15 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ltxflow.core.errors import LtxflowError, Span, problem
 
-GATEWAY_PORTS = (8001, 8000, 8188)
-LOOPBACK_PORTS = (8188, 8000)
+PORT = 8188  # of ComfyUI, unless started with another
+GATEWAY_PORTS = (8001, 8000, PORT)
+LOOPBACK_PORTS = (PORT, 8000)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, a header's name
 _OURS = frozenset({"host", "origin", "connection", "upgrade", "content-length", "transfer-encoding"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_EXAMPLE = "write it as http://127.0.0.1:8188 or https://example.org/comfy"
+_HOST = re.compile(r"(?!\d+$)\w[\w-]{0,62}(\.\w[\w-]{0,62})*\.?")  # labels as RFC 1035 bounds them; not a bare number
+_EXAMPLE = "write it as gpu, 127.0.0.1:8188 or https://example.org/comfy"
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,18 +106,35 @@ def find_servers(
     instead of an address. Raise LtxflowError for an invalid address, or a header whose variable is not set.
     """
     configured = _configured(config)
-    listed = [s for s in re.split(r"[,\s]+", env.get("LTXFLOW_SERVERS", "")) if s]
-    named: tuple[tuple[str, Sequence[str]], ...] = (
-        ("--server", args),
-        ("LTXFLOW_SERVERS", listed),
-        ("user config", [c.name for c in configured]),
-        *((name, [env[name].strip()]) for name in ("COMFY_URL", "COMFYUI_URL") if env.get(name, "").strip()),
-        ("the project's default, trusted", [project_default] if project_default else []),
-    )
-    for reason, texts in named:
+    for reason, texts in _named(args, env, configured, project_default):
         if texts:
             return _once(ServerAddress(_server(text, configured, env, reason), reason) for text in texts)
     return _once(ServerAddress(_server(u, configured, env, why), why, is_guess=True) for u, why in _guesses(gateway()))
+
+
+def check_addresses(args: Sequence[str], env: Mapping[str, str], config: Mapping[str, Any]) -> None:
+    """Raise LtxflowError for an invalid address of any source, as `find_servers` does for those of the strongest.
+
+    For commands that may not need a server. Secrets are not read.
+    """
+    configured = _configured(config)
+    names = {entry.name for entry in configured}
+    for reason, texts in _named(args, env, configured, None):
+        for text in texts:
+            if text not in names:
+                normalise(text, reason)
+
+
+def _named(
+    args: Sequence[str], env: Mapping[str, str], configured: Sequence[_Configured], project_default: str | None
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the sources in which people name servers, strongest first, each with its addresses and names."""
+    yield "--server", args
+    yield "LTXFLOW_SERVERS", [s for s in re.split(r"[,\s]+", env.get("LTXFLOW_SERVERS", "")) if s]
+    yield "user config", [entry.name for entry in configured]
+    for name in ("COMFY_URL", "COMFYUI_URL"):
+        yield name, [env[name].strip()] if env.get(name, "").strip() else []
+    yield "the project's default, trusted", [project_default] if project_default else []
 
 
 def _guesses(gateway: str | None) -> Iterator[tuple[str, str]]:
@@ -196,11 +220,16 @@ def _entry(entry: object) -> _Configured:
 def normalise(text: str, reason: str = "") -> tuple[str, dict[str, str]]:
     """Return the bare URL of an address as people write it, and its login as a header.
 
-    `host:port` is read as http; a path prefix is kept. Raise LtxflowError, quoting no login, for an invalid address.
+    Without a scheme it is http, at ComfyUI's own port unless one is written: `gpu` is `http://gpu:8188`. With a scheme
+    it is a URL, so `http://gpu` is at port 80. A path prefix is kept. Raise LtxflowError, quoting no login, for an
+    invalid address.
     """
     written = text.strip()
+    has_scheme = "://" in written
+    if re.match(r"https?[:/]", written) and not has_scheme:
+        raise _bad_address(text, reason, '"://" is missing after the scheme')
     try:
-        url = urlsplit(written if "://" in written else f"http://{written}")
+        url = urlsplit(written if has_scheme else f"http://{written}")
         port = url.port
     except ValueError as error:
         raise _bad_address(text, reason, "not a URL") from error
@@ -213,6 +242,11 @@ def normalise(text: str, reason: str = "") -> tuple[str, dict[str, str]]:
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     if ":" in url.hostname and not _is_ip(url.hostname):
         raise _bad_address(text, reason, "not a URL")
+    if not (_is_ip(url.hostname) or _HOST.fullmatch(url.hostname)):
+        raise _bad_address(text, reason, f'"{url.hostname[:80]}" is not the name of a host')
+    if port == 0:
+        raise _bad_address(text, reason, "no server listens at port 0")
+    port = PORT if port is None and not has_scheme else port
     shown = host if port in (None, _DEFAULT_PORTS[url.scheme]) else f"{host}:{port}"
     return f"{url.scheme}://{shown}{url.path.rstrip('/')}", _login(url)
 
@@ -259,7 +293,57 @@ def _is_ip(host: str) -> bool:
 
 
 def _name_of(url: str) -> str:
-    return url.split("://", 1)[1]
+    """Return the address without its scheme; `http://gpu` as `gpu:80`, since ComfyUI rarely listens there."""
+    parts = urlsplit(url)
+    port = ":80" if parts.scheme == "http" and parts.port is None else ""
+    return f"{parts.netloc}{port}{parts.path}"
+
+
+# Which of them answer
+
+
+def answering(addresses: Sequence[ServerAddress], env: Mapping[str, str], deadline_s: float) -> list[ServerAddress]:
+    """Return the addresses at which something answers, in order; all are tried at once.
+
+    One that accepts a connection and stays silent counts: ComfyUI is silent while it loads a model. So does one that
+    only a proxy of the environment may reach, since that is not tried.
+    """
+    found: dict[str, bool] = {}
+    threads = [
+        threading.Thread(target=lambda url=url: found.update({url: _answers(url, deadline_s)}), daemon=True)
+        for url in (address.url for address in addresses)
+        if not _is_proxied(url, env)
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + deadline_s
+    for thread in threads:  # a name server that does not answer would hold one for longer
+        thread.join(max(0.0, end - time.monotonic()))
+    return [address for address in addresses if _is_proxied(address.url, env) or found.get(address.url)]
+
+
+def _answers(url: str, deadline_s: float) -> bool:
+    scheme, host, port = origin(url)
+    path = urlsplit(url).path
+    try:
+        with socket.create_connection((host, port), deadline_s) as connection:
+            if scheme == "https":
+                return True
+            connection.sendall(f"GET {path}/system_stats HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
+            try:
+                begun = connection.recv(5)
+                return begun != b"" and b"HTTP/".startswith(begun)
+            except TimeoutError:
+                return True
+    except (OSError, ValueError):  # ValueError: a name that DNS cannot carry
+        return False
+
+
+def _is_proxied(url: str, env: Mapping[str, str]) -> bool:
+    """Return whether the environment may have requests to it go through a proxy."""
+    scheme = urlsplit(url).scheme
+    names = (f"{scheme}_proxy", "all_proxy")
+    return not is_loopback(url) and any(env.get(name) or env.get(name.upper()) for name in names)
 
 
 # WSL

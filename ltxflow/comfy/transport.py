@@ -285,8 +285,10 @@ def _unreachable(causes: Sequence[BaseException], reason: str) -> Problem:
     """Return the problem of a failed connection: refused, without a route, or only silent."""
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return problem("C018", reason=reason, transient=True)
-    if any(isinstance(c, socket.gaierror) or (isinstance(c, OSError) and c.errno in _NO_WAY) for c in causes):
-        return problem("C019", reason=reason, transient=True)
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return problem("C019.name", reason=reason, transient=True)
+    if any(isinstance(cause, OSError) and cause.errno in _NO_WAY for cause in causes):
+        return problem("C019.route", reason=reason, transient=True)
     return problem("C003.reason", reason=reason, transient=True)
 
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+INTERRUPTED = "interrupted"  # the reason of targets that an interrupted build skips
+
 Outcome = Literal["hit", "rendered", "resumed", "restored", "failed", "skipped"]
 
 
@@ -100,6 +102,9 @@ class RunFinished(Event):
     output: str
     complete: bool  # every clip of the film is published
     film_seconds: float = 0.0
-    references: int = 0  # of those planned: images that clips start from
-    more_takes: int = 0  # of those planned: takes of a clip besides its first here
+    references: int = 0  # of those planned: images that clips start from, each once
+    more_takes: int = 0  # of those planned: takes of a clip or reference besides the one that counts as it
     resumed: int = 0  # started by an earlier run, and finished or fetched in this one
+    clips: int = 0  # of those planned, each once: planned = clips + more_takes + references
+    renders: int = 0  # what servers made: rendered and resumed targets, and tries with another seed
+    interrupted: bool = False

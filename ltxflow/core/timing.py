@@ -418,9 +418,9 @@ def _too_short(need: int, have: int, rooms: Sequence[_Room], crossfade: int, lim
         instead = suggest(need, crossfade, limits)
         hint = "make the crossfade shorter: it takes more than another clip adds"
         if (count := fewest_clips(need, crossfade, limits)) > MOST_SUGGESTED:
-            hint = f"write about {_clips(count)}, or shorten the text by {missing} frames"
+            hint = f"write about {_clips(count)}, or shorten the narration by {missing} frames"
         elif instead:
-            hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the text by {missing} frames"
+            hint = f"write {_clips(len(instead))} ({_list(instead)}), or shorten the narration by {missing} frames"
         most = max(r.high for r in rooms)
         text = _text("clips-too-short", hint=hint, clips=_clips(len(rooms)), most=most, have=have, need=need)
         return LengthConflict(*text, need, have, len(instead) or None)
@@ -471,6 +471,8 @@ def _clips(count: int) -> str:
 
 
 def _list(lengths: Sequence[int]) -> str:
+    if len(lengths) > 1 and len(set(lengths)) == 1:
+        return f"{lengths[0]}f each"
     return ", ".join(f"{length}f" for length in lengths)
 
 

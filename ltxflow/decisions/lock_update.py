@@ -11,10 +11,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 from ltxflow.core.digest import Key
-from ltxflow.core.errors import Problem, problem
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.target import Target
-from ltxflow.lock.merge import LockConflict
-from ltxflow.lock.model import Lock, LockTake, moved, with_take
+from ltxflow.lock.file import LockConflict, merge_problems
+from ltxflow.lock.model import FROZEN, Lock, LockTake, moved, with_take
 from ltxflow.plan.evaluate import Status
 from ltxflow.plan.explain import reasons
 from ltxflow.plan.plan import Plan, PlanOptions, derived_seed, make_plan
@@ -42,14 +42,41 @@ class LockUpdater:
     def __call__(self, node: Node, trace: Trace) -> None:
         if node.kind not in KEPT or is_stand_in(self.plan, self.taken[node.entry]):
             return
+        if is_decided(self.session.lock, self.plan, node, trace):
+            return
         made = lock_take(self.session, self.taken[node.entry], node.take, trace, node.spec.seed)
         self.session.lock = with_take(self.session.lock, node.entry, node.take, made)
 
     def write(self) -> None:
         if self.session.lock is not self.written:
             with suppress(LockConflict):  # reported at the end, if it still holds
-                self.session.save_lock()
+                save_merged(self.session)
             self.written = self.session.lock
+
+
+def save_merged(session: Session) -> None:
+    """Save the lock during a build, and warn once of what others changed in it. Raise LockConflict as `save_lock`."""
+    lock = session.lock
+    merged = session.save_lock()
+    if merged.lock is not lock:
+        session.has_later_decisions = True
+        new = [each for each in merge_problems(merged, session.lock_file.name) if each not in session.warnings]
+        session.warnings += new
+
+
+def is_decided(lock: Lock, plan: Plan, node: Node, trace: Trace) -> bool:
+    """Return whether a person decided, since the plan was made, that a take has other bytes than a build made.
+
+    A take may be approved, pinned or accepted while it is rendered again; the render stays in the store.
+    """
+    take = lock.take(node.entry, node.take)
+    if take is None or take.key == trace.key:
+        return False
+    if lock.decision(node.entry, node.take).status in FROZEN:
+        return True
+    status = plan.statuses.get(node.target)
+    is_forced = status is not None and status.is_forced
+    return take.accepted is not None and take.accepted.key == trace.key and not is_forced
 
 
 def keep_hits(session: Session, plan: Plan, found: Mapping[str, Status]) -> None:
@@ -62,17 +89,23 @@ def keep_hits(session: Session, plan: Plan, found: Mapping[str, Status]) -> None
     final = [s for s in found.values() if s.node.kind in KEPT and not is_stand_in(plan, taken[s.node.entry])]
     for status in final:
         node, trace = status.node, status.trace
-        known = session.lock.take(node.entry, node.take)
-        if trace is not None and (known is None or known.key != trace.key or known.tries < status.tries):
+        if trace is None or is_decided(session.lock, plan, node, trace):
+            continue
+        known, before = (lock.take(node.entry, node.take) for lock in (session.lock, plan.lock))
+        if known is None and before is not None and before.key == trace.key:
+            continue  # a person forgot it during the build
+        if known is None or known.key != trace.key or known.tries < status.tries:
             made = lock_take(session, taken[node.entry], node.take, trace, node.spec.seed)
             made = replace(made, tries=status.tries)
             session.lock = with_take(session.lock, node.entry, node.take, made)
     session.lock = _with_frames(session.lock, found)
-    if final:
-        try:
-            session.save_lock()
-        except LockConflict as error:
-            session.warnings += [_unwritten(session, problem) for problem in error.problems]
+    try:
+        if final:
+            save_merged(session)
+        elif not session.lock_file.is_unchanged():  # stand-ins are not recorded, but shown beside the takes in the cut
+            session.lock, session.has_later_decisions = session.lock_file.read(), True
+    except LtxflowError as error:
+        session.warnings += [_unwritten(session, problem) for problem in error.problems]
 
 
 def _unwritten(session: Session, error: Problem) -> Problem:
@@ -88,10 +121,13 @@ def _with_frames(lock: Lock, found: Mapping[str, Status]) -> Lock:
             continue
         frame, number = node.spec.frame, Target(node.target).take
         take = lock.take(frame.clip, number)
-        if take is None or trace.action.get("inputs", {}).get("clip") not in (take.digest, *take.outputs.values()):
+        source = trace.action.get("inputs", {}).get("clip")
+        if take is None or source not in (take.digest, *take.outputs.values()):
             continue  # the frame of a stand-in, or a trace made from the lock
         image = trace.outputs["image"]
-        taken = {**take.facts.get("taken", {}), frame.moment: {"digest": image.digest, **image.facts}}
+        image_facts = {name: value for name, value in image.facts.items() if name not in ("digest", "of")}
+        # the source of the frame is recorded, too: git may merge it with the lines of another render
+        taken = {**take.facts.get("taken", {}), frame.moment: {"digest": image.digest, "of": source, **image_facts}}
         facts = {**take.facts, "taken": dict(sorted(taken.items()))}
         if facts != take.facts:
             lock = with_take(lock, frame.clip, number, replace(take, facts=facts))

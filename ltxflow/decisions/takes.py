@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ltxflow.core.digest import Action, Output
-from ltxflow.core.errors import FAILED, LtxflowError, problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.target import Target
 from ltxflow.decisions.lock_update import lock_take
-from ltxflow.lock.model import LockEntry, LockTake, with_entry, with_pick, with_status, with_take
+from ltxflow.lock.file import merge_problems
+from ltxflow.lock.model import (
+    FROZEN,
+    Acceptance,
+    Decision,
+    Lock,
+    LockEntry,
+    LockTake,
+    with_acceptance,
+    with_decision,
+    with_pick,
+    with_pinned,
+    without_take,
+)
 from ltxflow.media.fit import ImageFacts
 from ltxflow.media.probe import VideoFacts, probe_mp4
+from ltxflow.plan.explain import digest_of_text
 from ltxflow.plan.plan import Plan, PlanOptions, picked_take
 from ltxflow.plan.review import SETTLED, Review
 from ltxflow.project.model import Clip, Still
-from ltxflow.publish.timeline import model_in
 from ltxflow.session.session import Session
-from ltxflow.steps import step
-from ltxflow.store.traces import Trace
+from ltxflow.store.traces import PINNED, Trace
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,11 @@ class TakeRef:
     @property
     def target(self) -> Target:
         return Target(f"{'' if isinstance(self.clip, Still) else 'clip:'}{self.clip.path}@{self.take}")
+
+    @property
+    def short(self) -> str:
+        """The name that people type, always with the take: `hook/b@1`."""
+        return f"{self.clip.path}@{self.take}"
 
 
 def find_take(session: Session, text: str) -> TakeRef:
@@ -59,82 +76,120 @@ def recorded_take(session: Session, ref: TakeRef) -> LockTake:
     take = session.lock.take(ref.clip.path, ref.take)
     if take is None:
         path = ref.clip.path
-        build = f"build {path}@{ref.take} --takes {ref.take}"
-        command = f"retake {path}" if isinstance(ref.clip, Still) else build
+        build = (
+            f"build {path}@{ref.take} --takes {ref.take}" if ref.take > ref.clip.takes else f"build {path}@{ref.take}"
+        )
+        command = f"retake {path}" if isinstance(ref.clip, Still) and ref.take > ref.clip.takes else build
         raise LtxflowError(problem("U030", clip=path, take=ref.take, command=command))
     return take
 
 
-def pick(session: Session, ref: TakeRef) -> bool:
-    """Put a take into the cut; return whether that changed the lock. The next build publishes it."""
-    recorded_take(session, ref)
-    before = session.lock
-    session.lock = with_pick(session.lock, ref.clip.path, ref.take)
-    if session.lock == before:
-        return False
-    session.save_lock()
-    return True
+@dataclass(frozen=True)
+class Decided:
+    """What a decision changed in the lock. `notes` say which other decisions ended or moved by it.
+
+    `problems` are contradictions with what others decided at the same time.
+    """
+
+    is_changed: bool
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
-def set_status(session: Session, ref: TakeRef, status: str, reason: str) -> None:
-    """Approve or reject a take; an approved one is picked. Raise LtxflowError to reject one that is not picked."""
+def _decide(session: Session, ref: TakeRef, lock: Lock) -> Decided:
+    """Write the lock with a decision about a take, and return what it did to others."""
+    path = ref.clip.path
+    before, after = session.lock.entries.get(path), lock.entries.get(path)
+    if before == after:
+        return Decided(False)
+    session.lock = lock
+    merged = session.save_lock()
+    contradictions = merge_problems(merged, session.lock_file.name)[1:]
+    notes = _consequences(before or LockEntry(1), session.lock.entries.get(path), ref)
+    return Decided(True, tuple(notes), tuple(contradictions))
+
+
+def _consequences(before: LockEntry, after: LockEntry | None, ref: TakeRef) -> Iterator[str]:
+    """Yield what a decision about one take did to earlier decisions of people, so that none is lost in silence."""
+    after = after or LockEntry(before.pick)
+    for number in sorted({*before.takes, *before.decisions}):
+        old, new = before.decision(number), after.decision(number)
+        if not old.status or old == new:
+            continue
+        reason = f" ({old.reason})" if old.reason else ""
+        if number in after.covered and number not in before.covered:
+            yield f"take {number} was {old.status}{reason}; that returns when the file is forgotten"
+        elif old.status != new.status:
+            yield f"take {number} was {old.status}{reason}, and is not any more"
+        elif old.reason:
+            yield f'take {number}: "{old.reason}" was the reason before'
+    if after.pick == ref.take != before.pick:  # asked for
+        left = before.decision(before.pick).status
+        if left in FROZEN and before.pick in after.takes:
+            yield f"take {before.pick} is still {left}, and no longer in the cut"
+    elif after.pick != before.pick and after.takes:
+        yield f"take {after.pick} is in the cut now"
+    elif ref.take != after.pick and {ref.take, after.pick} <= after.takes.keys():
+        change = "" if after.decision(ref.take).status == "rejected" else f"; to change that: ltxflow pick {ref.short}"
+        yield f"take {after.pick} stays in the cut{change}"
+
+
+def pick(session: Session, ref: TakeRef) -> Decided:
+    """Put a take into the cut. The next build publishes it."""
     recorded_take(session, ref)
-    if status == "approved":
-        session.lock = with_pick(session.lock, ref.clip.path, ref.take)
-    elif ref.take != picked_take(session.lock, ref.clip):
-        raise LtxflowError(problem("U036", clip=ref.clip.path, take=ref.take))
-    session.lock = with_status(session.lock, ref.clip.path, status, reason)
-    session.save_lock()
+    return _decide(session, ref, with_pick(session.lock, ref.clip.path, ref.take))
+
+
+def set_status(session: Session, ref: TakeRef, status: str, reason: str) -> Decided:
+    """Approve or reject a take, in the cut or not."""
+    recorded_take(session, ref)
+    return _decide(session, ref, with_decision(session.lock, ref.clip.path, ref.take, Decision(status, reason)))
 
 
 def next_take(session: Session, clip: Clip | Still) -> TakeRef:
-    """Return the next take: its number follows all that the film requests and all in the lock."""
+    """Return the next take: its number follows all that the film requests, and all that were ever in the lock.
+
+    The seed follows from the number, so a number is not used twice.
+    """
     entry = session.lock.entries.get(clip.path)
-    return TakeRef(clip, max(clip.takes, *(entry.takes if entry else ()), 0) + 1)
+    known = (*entry.takes, *entry.decisions, entry.highest) if entry else ()
+    return TakeRef(clip, max(clip.takes, *known, 0) + 1)
 
 
-def reject_for_retake(session: Session, ref: TakeRef, reason: str) -> None:
+def reject_for_retake(session: Session, ref: TakeRef, reason: str) -> Decided:
     """Reject the take that a retake replaces. Raise LtxflowError where it is approved, accepted or pinned."""
-    entry = session.lock.entries.get(ref.clip.path)
-    if entry is None:
-        return  # never rendered
-    if entry.status in SETTLED:
+    if session.lock.take(ref.clip.path, ref.take) is None:
+        return Decided(False)  # never rendered
+    status = session.lock.decision(ref.clip.path, ref.take).status
+    if status in SETTLED:
         span, path = ref.clip.span, ref.clip.path
-        raise LtxflowError(problem("U033", span, clip=path, take=entry.pick, status=entry.status, reason=reason))
-    set_status(session, ref, "rejected", reason)
+        raise LtxflowError(problem("U033", span, clip=path, take=ref.take, status=status, reason=reason))
+    return set_status(session, ref, "rejected", reason)
 
 
-def accept(session: Session, ref: TakeRef) -> bool:
-    """Keep the existing result for the clip as it is now; return whether that was needed.
+def accept(session: Session, ref: TakeRef) -> Decided:
+    """Let the existing result stand for the clip as it is now; return whether that was needed.
 
-    Its files are recorded under the new key, so that nothing is rendered; the lock records who accepted it.
+    The lock alone records it, as every decision: the trace keeps saying what was made from what.
     """
     take = recorded_take(session, ref)
-    plan = session.plan(PlanOptions(selectors=(f"{ref.clip.path}@{ref.take}",)))
+    if session.lock.decision(ref.clip.path, ref.take).status == "pinned":
+        return Decided(False, ("a pinned file stands for any text",))
+    name = f"{ref.clip.path}@{ref.take}"
+    plan = session.plan(PlanOptions(selectors=(name,), also=(name,)))
     status = plan.statuses[ref.target]
-    if status.action is None or status.key is None:
+    if status.key is None:
         raise LtxflowError(problem("U037", clip=ref.clip.path, cause=status.waits))
-    if status.key == take.key:
-        return False
-    old = session.lookup(take.key)
-    if old is None:
+    if take.stands_for(status.key):
+        return Decided(False)
+    if session.lookup(take.key) is None:
         raise _missing_files(ref, take)
-    module = step(status.node.kind)
-    new = replace(
-        old,
-        key=status.key,
-        action=status.action.as_json(),
-        fields=module.fields(status.node),
-        target=ref.target,
-        model=model_in(old),  # the fields of the old trace are replaced, the model that made it stays
-    )
-    session.store.record(new)
-    _record(session, ref, replace(take, key=status.key), "accepted", f"rendered as {take.key[:12]}")
-    return True
+    accepted = Acceptance(status.key, digest_of_text(status.node) if status.node.needs else "")
+    return _decide(session, ref, with_acceptance(session.lock, ref.clip.path, ref.take, accepted))
 
 
-def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> VideoFacts | ImageFacts:
-    """Put a file in the place of a clip or a reference; check a clip as a render is checked."""
+def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> tuple[VideoFacts | ImageFacts, Decided]:
+    """Put a file in the place of a take; check that of a clip as a render is checked."""
     if isinstance(ref.clip, Still):
         return _pin_image(session, ref, file, reason)
     facts = probe_mp4(file)
@@ -157,11 +212,10 @@ def pin(session: Session, ref: TakeRef, file: Path, reason: str) -> VideoFacts |
             "published": Output(cas.put(stripped), facts.as_json(), stripped.stat().st_size),
         }
     action = Action("pinned", "1", {"video": outputs["video"].digest}, {}, ("published", "video"))
-    _record_pin(session, ref, action, outputs, "comfyui", reason or file.name)
-    return facts
+    return facts, _record_pin(session, ref, action, outputs, reason or file.name)
 
 
-def _pin_image(session: Session, ref: TakeRef, file: Path, reason: str) -> ImageFacts:
+def _pin_image(session: Session, ref: TakeRef, file: Path, reason: str) -> tuple[ImageFacts, Decided]:
     from ltxflow.media.image import open_image, read_image, save_png  # on first use, as above
 
     cas = session.store.cas
@@ -172,39 +226,34 @@ def _pin_image(session: Session, ref: TakeRef, file: Path, reason: str) -> Image
         fields = {"pixels": facts.pixels, "width": facts.width, "height": facts.height}
         outputs = {"image": Output(cas.put(plain), fields, plain.stat().st_size)}
     action = Action("pinned", "1", {"image": outputs["image"].digest}, {}, ("image",))
-    _record_pin(session, ref, action, outputs, "reference", reason or file.name)
-    return facts
+    return facts, _record_pin(session, ref, action, outputs, reason or file.name)
 
 
-def _record_pin(
-    session: Session, ref: TakeRef, action: Action, outputs: Mapping[str, Output], source: str, reason: str
-) -> None:
+def _record_pin(session: Session, ref: TakeRef, action: Action, outputs: Mapping[str, Output], reason: str) -> Decided:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    trace = Trace(action.key, action.as_json(), outputs, ref.target, source=source, made_at=now)
+    trace = Trace(action.key, action.as_json(), outputs, ref.target, source=PINNED, made_at=now)
     session.store.record(trace)
-    _record(session, ref, lock_take(session, ref.clip, ref.take, trace), "pinned", reason)
+    take = lock_take(session, ref.clip, ref.take, trace)
+    return _decide(session, ref, with_pinned(session.lock, ref.clip.path, ref.take, take, reason))
 
 
-def forget(session: Session, ref: TakeRef) -> None:
-    """Drop the trace and the record of a take: the next build renders it. The blobs stay until `cache gc`."""
+def forget(session: Session, ref: TakeRef) -> Decided:
+    """Drop a take: the next build renders it. What a pinned file covers is there again once the file is forgotten.
+
+    Its trace is set aside, for `cache gc --renders`, and for the day when git brings the take back.
+    """
     take = recorded_take(session, ref)
-    session.store.forget(take.key)
-    entry = session.lock.entries[ref.clip.path]
-    takes = {number: each for number, each in entry.takes.items() if number != ref.take}
-    if takes:
-        kept = min(takes) if entry.pick == ref.take else entry.pick
-        session.lock = with_entry(session.lock, ref.clip.path, LockEntry(kept, takes))
-    else:
-        entries = {path: each for path, each in session.lock.entries.items() if path != ref.clip.path}
-        session.lock = replace(session.lock, entries=entries)
-    session.save_lock()
+    decided = _decide(session, ref, without_take(session.lock, ref.clip.path, ref.take))
+    kept = {made.key for entry in session.lock.entries.values() for _, made in entry.all_takes()}
+    if take.key not in kept:
+        session.store.forget(take.key)
+    return decided
 
 
-def _record(session: Session, ref: TakeRef, take: LockTake, status: str, reason: str) -> None:
-    session.lock = with_take(session.lock, ref.clip.path, ref.take, take)
-    if ref.take == picked_take(session.lock, ref.clip):
-        session.lock = with_status(session.lock, ref.clip.path, status, reason)
-    session.save_lock()
+def is_pinned_over(session: Session, ref: TakeRef) -> bool:
+    """Return whether a pinned file covers a render of this take."""
+    entry = session.lock.entries.get(ref.clip.path)
+    return entry is not None and ref.take in entry.covered
 
 
 def _missing_files(ref: TakeRef, take: LockTake) -> LtxflowError:
@@ -239,11 +288,11 @@ def take_rows(session: Session, plan: Plan, clip: Clip | Still) -> list[dict[str
             {
                 "take": number,
                 "picked": is_picked,
-                "status": entry.status if entry and is_picked else "",
-                "reason": entry.reason if entry and is_picked else "",
+                "status": entry.decision(number).status if entry else "",
+                "reason": entry.decision(number).reason if entry else "",
                 "frames": take.frames if take else None,
                 "key": take.key if take else None,
-                "matches": bool(take and status and status.key == take.key),
+                "matches": bool(take and status and take.stands_for(status.key)),
                 "made_at": trace.made_at if trace else "",
                 "server": trace.server if trace else "",
                 "seconds": trace.seconds.get("ran") or trace.seconds.get("total") if trace else None,

@@ -402,9 +402,12 @@ def _explain_pattern(path: KeyPath, schema: Any, value: str) -> Problem:
 
 def _narration_hint(value: str) -> str:
     """Return a hint for a narration that is a file name or a spoken text without its key."""
-    if re.fullmatch(r"\S+\.[A-Za-z0-9]{2,4}", value):
+    if re.fullmatch(r"\S+\.[A-Za-z0-9]{2,4}|.+\.(wav|flac|mp3|m4a|aac|ogg|opus|aiff?)|[\w.-]+(/[\w.-]+)+", value, re.I):
         return f"write {{ file: {value} }}"
-    return 'write the words as { text: "…" }' if " " in value.strip() else ""
+    words = value.strip()
+    if " " in words:
+        return 'write the words as { text: "…" }'
+    return f'write {{ text: "{words}" }} if it is to be spoken, or a time such as 8.5s' if words.isalpha() else ""
 
 
 def _corrected(title: str, value: str) -> str:

@@ -369,8 +369,10 @@ class Workers:
         return f"{worker.label} did not answer for {self.patience_s:g} s"
 
     def not_answered(self, worker: Worker) -> Problem:
-        reason = ": " + worker.problems[0].message.removeprefix(f"{worker.label}: ") if worker.problems else ""
-        return problem("C002.no-answer", silence=self.describe_silence(worker), reason=reason)
+        silence = self.describe_silence(worker)
+        reason = worker.problems[0].message.removeprefix(f"{worker.label}: ") if worker.problems else ""
+        reason = f": {reason}" if reason and reason not in silence else ""
+        return problem("C002.no-answer", silence=silence, reason=reason)
 
     def next_end_of_patience_s(self) -> float | None:
         """Return in how many seconds patience with a server ends; None while all answer."""

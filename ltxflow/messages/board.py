@@ -8,8 +8,7 @@ from ltxflow.messages import Rule, Text, rule
 
 RULES: Mapping[str, Rule] = {
     "U060": rule(
-        "the board has its libraries, and an address to listen on",
-        missing=Text("`ltxflow board` needs {names}, which this installation lacks", "get the extra: {command}"),
+        "the board has an address to listen on",
         address=Text("cannot listen on {address}: {reason}", "pass another --port, or --host"),
     ),
     "U061": rule(

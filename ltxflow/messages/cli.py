@@ -102,6 +102,11 @@ RULES: Mapping[str, Rule] = {
             "{at} is past the end of {clip}: it has {frames} frames, {seconds} s", "write an earlier time, or last"
         ),
     ),
+    "U018": rule(
+        "a command has the libraries of its extra",
+        "`ltxflow {command}` needs {names}, which this installation lacks",
+        "get the extra: {install}",
+    ),
     "U020": rule("init overwrites no project", '"{file}" already exists', "choose another folder"),
     "U021": rule(
         "a file on the command line exists",

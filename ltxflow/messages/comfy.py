@@ -139,7 +139,11 @@ RULES: Mapping[str, Rule] = {
         header=Text('user config: server "{url}": the header "{header}" cannot be set', "leave it out"),
     ),
     "C018": rule("the server accepts connections", "{reason}", _LISTENS),
-    "C019": rule("there is a route to the server", "{reason}", _LISTENS),
+    "C019": rule(
+        "there is a route to the server",
+        route=Text("{reason}", "check the address, and the network between here and there"),
+        name=Text("{reason}", "check the name, or write the address in numbers, such as 192.168.1.20:8188"),
+    ),
     # ---- the nodes of a graph; the node and the template follow each message, see comfy/wording.py
     "N100": rule(
         "a graph is a mapping of node id to node, and has at least one",

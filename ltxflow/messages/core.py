@@ -96,7 +96,7 @@ TIMES: Mapping[str, Text] = {
         '"{clip}" has {have} frames, and its crossfades take {overlap}',
         "make the crossfade shorter or the clip longer",
     ),
-    "clips-too-short": Text("{clips} of at most {most} frames cover {have} of the {need} frames needed"),
+    "clips-too-short": Text("{have} of the {need} frames needed are covered by {clips} of at most {most} frames"),
     "lengths-too-short": Text("{lengths} cover {have} of the {need} frames needed"),
     "lengths-too-long": Text(
         "the lengths as written cover {picture} frames; {need} are needed",

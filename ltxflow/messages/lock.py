@@ -13,9 +13,9 @@ RULES: Mapping[str, Rule] = {
         none=Text('"{clip}" has no take yet', "build it first"),
     ),
     "K011": rule(
-        "the lock has one line for each clip",
+        "the lock has one block for each clip",
         '"{name}" occurs twice in the lock',
-        "keep one of the two lines; the takes of the other one stay in the store",
+        "keep one of the two blocks; the takes of the other one stay in the store",
     ),
     "K012": rule(
         "the lock has no unresolved merge conflict",
@@ -28,14 +28,14 @@ RULES: Mapping[str, Rule] = {
             '"{line}" is not the first line of a lock',
             'write "ltxflow-lock: {version}" there; `git checkout` restores the last good lock',
         ),
-        other=Text('unsupported version "{version}" of a lock', "upgrade ltxflow"),
+        other=Text('unsupported version "{version}" of a lock; this ltxflow reads up to {newest}', "upgrade ltxflow"),
     ),
     "K014": rule(
-        "each line of the lock can be read",
-        form=Text('"{line}" is not a line of a lock', 'write lines as: scene/clip: {{"pick": 1, "takes": {{…}}}}'),
+        "each block of the lock can be read",
+        form=Text('"{line}" is not a line of a lock', "write it as scene/clip: with its facts indented below"),
         value=Text(
             '"{name}": {reason}',
-            "restore this line from git, or delete it; the clip is then looked up in the store again",
+            "restore the clip's lines from git, or delete them; it is then looked up in the store again",
         ),
     ),
     "K015": rule(
@@ -54,5 +54,11 @@ RULES: Mapping[str, Rule] = {
         "people decide the same about a clip",
         "{name}: here {ours}, there {theirs}; {kept} is kept",
         "agree on one; to take theirs: {remedy}",
+    ),
+    "K018": rule(
+        "a decision stands until a person changes it",
+        "{what}",
+        "review the result with `git diff`",
+        level="warning",
     ),
 }

@@ -375,7 +375,7 @@ UNAVAILABLE: Mapping[str, str] = {
     "missing": "it is not among your engines: name it under engines: in your configuration",
     "command": 'no program "{program}"',
     "espeak": "espeak-ng is not installed: apt install espeak-ng, or brew install espeak-ng",
-    "hibari": "hibari is not installed: pip install 'ltxflow[tts]'",
+    "hibari": "hibari is not installed: {command}",
     "url": "its entry has no url",
     "key": 'the variable "{variable}" for its key is not set',
 }

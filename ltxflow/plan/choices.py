@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from ltxflow.core.target import Tally, Target
+from ltxflow.core.timing import seed_for
+from ltxflow.lock.model import Lock
 from ltxflow.models.profile import Profile
+from ltxflow.plan.evaluate import Lookup
 from ltxflow.plan.explain import Reason, change_of_version
 from ltxflow.plan.plan import Change, Plan
 from ltxflow.project.settings import undecided, weights_of
 from ltxflow.steps import Node, pool_of
+
+FEW = 8  # clips of a lock, and tries of a take, that show whether the film's seed was changed
 
 Files = Callable[[str], Iterable[str]]  # the names that a server lists in a folder under ComfyUI's models/
 
@@ -140,12 +147,29 @@ def upgrades(outlook: Plan) -> list[Upgrade]:
 
 def notices(outlook: Plan) -> list[str]:
     """Yield what upgrades would cost in what a build is about to do; nothing where they cost nothing."""
-    said = []
+    lines = []
     for upgrade in upgrades(outlook):
-        many = len(upgrade.targets) != 1
-        again = f"{len(upgrade.targets)} renders are made again" if many else "1 render is made again"
-        said.append(f"{upgrade.cause}: {again}; ltxflow accept --all-upgrades keeps what there is")
-    return said
+        again = f"{Tally.of(upgrade.targets, outlook.heads)} rendered again"
+        lines.append(f"{upgrade.cause}: {again}; ltxflow accept --all-upgrades keeps the existing results")
+    return lines
+
+
+def keeps_other_seeds(seed: int, lock: Lock, trace_of: Lookup) -> bool:
+    """Return whether the takes in the lock have seeds that do not follow from this seed of the film: it was changed.
+
+    A take that was renamed has the seed of the id that it was made under.
+    """
+    is_any = False
+    for path, entry in islice(lock.entries.items(), FEW):
+        for number, take in entry.takes.items():
+            if take.seed is None or ":" in path:
+                continue
+            trace = trace_of(take.key)
+            for scene, _, id in (name.partition("/") for name in {path, Target(trace.target).path if trace else path}):
+                if any(take.seed == seed_for(seed, scene, id, number, try_) for try_ in range(take.tries + FEW)):
+                    return False
+            is_any = True
+    return is_any
 
 
 def _root(outlook: Plan, target: str) -> str:

@@ -25,8 +25,17 @@ class Estimate:
     @property
     def sureness(self) -> str:
         if self.renders >= 10 and self.spread < 0.25:
-            return "sure to a quarter"
+            return "±25 %"
         return f"rough, from {self.renders} earlier render{'s' if self.renders != 1 else ''}"
+
+
+def rough(seconds: float) -> str:
+    """Return seconds as an estimate: `45s`, `6m 10s`, `1h 05m`."""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
 
 
 def work_of(node: Node) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ltxflow.comfy.graph import diff_graphs
-from ltxflow.core.digest import ACTION_FORMAT, Action
+from ltxflow.core.digest import ACTION_FORMAT, Action, Digest, digest_json
 from ltxflow.core.errors import Span
 from ltxflow.steps import Node, step
 from ltxflow.store.traces import Trace
@@ -92,6 +94,18 @@ def only_upstream_differs(node: Node, now: Action | None, before: Trace) -> bool
         return bool(found) and all(is_from_upstream(node, reason) for reason in found)
     old, new = before.fields, step(node.kind).fields(node)
     return not any(_is_another(old[name], new[name]) for name in new if name in old)
+
+
+def digest_of_text(node: Node) -> Digest:
+    """Return a digest of what the author wrote of a node, whatever that which it starts from came out as."""
+    module = step(node.kind)
+    written = {
+        name: value["is"]
+        if isinstance(value, Mapping) and ("follows" in value or name.partition(".")[0] in node.needs)
+        else value
+        for name, value in module.fields(node).items()
+    }
+    return digest_json({"version": module.VERSION, "needs": sorted(node.needs), "fields": written})
 
 
 def _is_another(old: Any, new: Any) -> bool:
@@ -192,6 +206,23 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
             if d > c:
                 runs.append(("+", " ".join(after[c:d])))
     return runs
+
+
+def cause_of(reason: Reason) -> str:
+    """Return what makes two reasons one edit: the field, and the words or values that changed in it.
+
+    Of a text only the changed words count, and of a prompt not the part: an edited variable is in many sentences.
+    """
+    if isinstance(reason.old, str) and isinstance(reason.new, str):
+        changed = _changed_words(reason.old, reason.new)
+    else:
+        changed = json.dumps([reason.old, reason.new], sort_keys=True, default=str)
+    return f"{reason.field.partition('.')[0] if reason.field.startswith('prompt.') else reason.field} {changed}"
+
+
+@lru_cache(maxsize=1024)
+def _changed_words(old: str, new: str) -> str:
+    return json.dumps([run for run in word_diff(old, new) if run[0] != "="])
 
 
 def show(value: Any) -> str:

@@ -29,8 +29,6 @@ from ltxflow.project.settings import without_ignored
 from ltxflow.project.speech import shown
 from ltxflow.steps import ResolvedInputs, step
 
-FROZEN = frozenset(["approved", "pinned"])
-
 
 def cut_film(project: Project, lock: Lock, relength: bool = False) -> tuple[dict[str, Cut], list[Problem]]:
     """Return the Cut of every scene by id, and what is wrong or worth knowing.
@@ -84,7 +82,7 @@ def _cut(project: Project, scene: Scene, lock: Lock, relength: bool, continued: 
 
 def _to_free(scene: Scene, lock: Lock) -> str:
     """Return a further hint where a clip's length is fixed by an approved or pinned take."""
-    frozen = [clip.path for clip in scene.clips if (entry := lock.entries.get(clip.path)) and entry.status in FROZEN]
+    frozen = [clip.path for clip in scene.clips if (entry := lock.entries.get(clip.path)) and entry.is_frozen]
     return f', or let go of {" or ".join(frozen)}: ltxflow reject {frozen[0]} "too short"' if frozen else ""
 
 
@@ -104,7 +102,7 @@ def _ask(clip: Clip, lock: Lock, is_continued: bool) -> LengthRequest:
     """
     entry = lock.entries.get(clip.path)
     take = entry.takes.get(entry.pick) if entry else None
-    fixed = bool(entry and entry.status in FROZEN)
+    fixed = bool(entry and entry.is_frozen)
     again, step = clip.frames_again, STEP * 2 if clip.is_doubled else STEP
     sticky = take.frames + again if take else None
     if sticky is not None and not fixed:

@@ -10,12 +10,13 @@ from typing import Literal
 
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
+from ltxflow.core.target import Tally, heads_of
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
-from ltxflow.lock.model import Lock, moved
+from ltxflow.lock.model import FROZEN, Lock, LockTake, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
-from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
+from ltxflow.plan.explain import Reason, digest_of_text, only_upstream_differs, reasons
 from ltxflow.plan.graph import BuildGraph, Groups, build_graph, select
-from ltxflow.plan.lengths import FROZEN, PendingLine, cut_film, lengths_by_clip
+from ltxflow.plan.lengths import PendingLine, cut_film, lengths_by_clip
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.project.model import Clip, Project, Still
 from ltxflow.steps import Node, ResolvedInputs, step
@@ -143,16 +144,24 @@ class Plan:
     def of_kind(self, *kinds: Kind) -> list[Change]:
         return [change for change in self.changes if change.kind in kinds]
 
-    def count(self, kind: Kind) -> int:
-        """Return how many takes of the whole film are of a kind."""
-        return len(self.of_kind(kind)) + (sum(self.in_rows) if kind == "unchanged" else 0)
+    @cached_property
+    def heads(self) -> frozenset[str]:
+        """The targets that count as their clip or reference: the take in the cut, where it is planned."""
+        return heads_of(self.targets, lambda entry: pick_of(self.lock, entry) if self.mode == "render" else 1)
+
+    def tally(self, *kinds: Kind) -> Tally:
+        """Count the clips, further takes and references of the whole film that are of these kinds; of all, without."""
+        here = Tally.of((c.target for c in self.changes if not kinds or c.kind in kinds), self.heads)
+        return here + self.in_rows if not kinds or "unchanged" in kinds else here
 
     @cached_property
-    def in_rows(self) -> tuple[int, int]:
-        """How many takes of clips, and of references, are in `rows`; a reference that was evaluated counts there."""
+    def in_rows(self) -> Tally:
+        """What is counted in `rows`; a reference that was evaluated counts there."""
         here = {still.path for still in self.project.stills}
         stills = {path: takes for row in self.rows for path, (takes, _) in row.stills.items() if path not in here}
-        return sum(row.takes for row in self.rows), sum(stills.values())
+        clips = sum(len(row.clips) for row in self.rows)
+        takes = sum(row.takes for row in self.rows) + sum(stills.values())
+        return Tally(clips, takes - clips - len(stills), len(stills))
 
     def is_worth_a_line(self, change: Change) -> bool:
         """Return whether a change is listed by itself, as an approved take that no longer matches its text is."""
@@ -185,7 +194,12 @@ def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
 
 
 def picked_take(lock: Lock, clip: Clip | Still) -> int:
-    entry = lock.entries.get(clip.path)
+    return pick_of(lock, clip.path)
+
+
+def pick_of(lock: Lock, name: str) -> int:
+    """Return the number of the take that is in the cut, by the name of a clip or reference in the lock."""
+    entry = lock.entries.get(name)
     return entry.pick if entry else 1
 
 
@@ -304,7 +318,7 @@ def _change(
     if status.state == "maybe":
         return Change(node.target, "maybe", node.frames, file, note=chain, key=key)
     if status.trace is not None:
-        drift = _drift(status, lock.entries[node.entry].status, chain) if status.trace.key != key else ""
+        drift = _drift(status, lock, chain)
         why = tuple(reasons(node, status.action, status.trace)) if drift == DRIFTED else ()
         if not file or (stands is not None and stands.digest == published_digest(status.trace)):
             return Change(node.target, "unchanged", node.frames, file, why, drift, key)
@@ -375,20 +389,30 @@ def judged(review: Review, found: Mapping[str, Status], enter: Enter = lambda no
 DRIFTED = "approved; no longer matches its text"
 
 
-def _drift(status: Status, word: str = "approved", chain: str = "") -> str:
-    """Return the note on a take that a person settled, though its key is now another."""
-    if status.trace is None or status.trace.key == status.key:
+def _drift(status: Status, lock: Lock, chain: str = "") -> str:
+    """Return the note on a take that a person settled, though its key is now another; "" for one that stands for it."""
+    node, trace = status.node, status.trace
+    take = lock.take(node.entry, node.take)
+    if trace is None or trace.key == status.key or take is None:
         return ""
-    if status.trace.action.get("kind") == "pinned" or word == "pinned":
+    decision = lock.decision(node.entry, node.take).status
+    if decision == "pinned" or trace.action.get("kind") == "pinned":
         return "a pinned file stands here"
+    if take.stands_for(status.key):
+        return ""
     if chain:
-        return f"{word}; its upstream changed ({chain})"
-    if only_upstream_differs(status.node, status.action, status.trace):
-        return f"{word}; its upstream changed ({_sources(status.node)})"
+        return f"{decision}; its upstream changed ({chain})"
+    if is_accepted_text(take, node) or only_upstream_differs(node, status.action, trace):
+        return f"{decision}; its upstream changed ({_sources(node)})"
     return DRIFTED
 
 
-def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
+def is_accepted_text(take: LockTake, node: Node) -> bool:
+    """Return whether a take was accepted for what the author still writes, whatever it now starts from."""
+    return bool(take.accepted and take.accepted.text and take.accepted.text == digest_of_text(node))
+
+
+def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each approved take whose prompt was edited since."""
     problems = []
     mine: dict[str, list[Status]] = {}
@@ -397,8 +421,9 @@ def drifted(project: Project, found: Mapping[str, Status]) -> list[Problem]:
             mine.setdefault(status.node.clip, []).append(status)
     for clip in project.clips:
         for status in mine.get(clip.path, ()):
-            if _drift(status) == DRIFTED:
-                problems.append(problem("U034", clip.span, clip=clip.path, take=status.node.take))
+            if _drift(status, lock) == DRIFTED:
+                name, take = clip.path, status.node.take
+                problems.append(problem("U034", clip.span, clip=name, take=take, target=f"{name}@{take}"))
     return problems
 
 
@@ -406,7 +431,7 @@ def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each take that `--force` leaves, since a person approved or pinned it."""
     kept = [s.node for s in found.values() if s.is_forced and s.state == "hit"]
     return [
-        problem("U035", node.span, clip=node.entry, take=node.take, status=lock.entries[node.entry].status)
+        problem("U035", node.span, clip=node.entry, take=node.take, status=lock.decision(node.entry, node.take).status)
         for node in kept
     ]
 
@@ -471,21 +496,24 @@ class Decisions:
 
     def held(self, status: Status) -> Trace | None:
         node = status.node
-        entry = self.lock.entries.get(node.entry) if node.kind in ("clip", "reference") else None
-        if entry is None or entry.picked is None or node.take != entry.pick:
+        take = self.lock.take(node.entry, node.take) if node.kind in ("clip", "reference") else None
+        if take is None:
             return None
-        if entry.status in FROZEN:
-            trace = self.lookup(entry.picked.key)
+        decision = self.lock.decision(node.entry, node.take).status
+        if decision in FROZEN:
+            trace = self.lookup(take.key)
             if trace is None:
-                self.lost.append(
-                    problem("U031.frozen", node.span, status=entry.status, take=entry.pick, clip=node.entry)
-                )
+                self.lost.append(problem("U031.frozen", node.span, status=decision, take=node.take, clip=node.entry))
             return trace
-        if entry.status != "accepted" or status.state == "hit" or entry.picked.key == status.key:
+        if status.is_forced or take.key == status.key:
             return None
-        before = self.trace_of(entry.picked.key)
+        if take.stands_for(status.key) or is_accepted_text(take, node):
+            return self.lookup(take.key)
+        if take.accepted is not None or decision != "accepted" or status.state == "hit":
+            return None
+        before = self.trace_of(take.key)  # accepted by an older version, under its new key
         stands = before is not None and only_upstream_differs(node, status.action, before)
-        return self.lookup(entry.picked.key) if stands else None
+        return self.lookup(take.key) if stands else None
 
 
 def _is_spare(target: str, lock: Lock) -> bool:
@@ -493,7 +521,7 @@ def _is_spare(target: str, lock: Lock) -> bool:
     kind, _, rest = target.partition(":")
     path, _, take = rest.partition("@")
     entry = lock.entries.get(f"reference:{path}" if kind == "reference" else path)
-    return entry is not None and entry.status in FROZEN and take != str(entry.pick)
+    return entry is not None and entry.is_frozen and take != str(entry.pick)
 
 
 def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Change:

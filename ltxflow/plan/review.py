@@ -15,7 +15,7 @@ from typing import Any
 from ltxflow.core.digest import Digest
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import seed_for
-from ltxflow.lock.model import Lock
+from ltxflow.lock.model import FROZEN, Lock
 from ltxflow.media.findings import (
     RULES,
     ClipRequirements,
@@ -37,7 +37,7 @@ from ltxflow.store.traces import Trace
 
 ALIKE = 3  # tries with one fault at one place: what they are made from is the cause
 STILL = frozenset(["Q101", "Q103"])  # what the model's guide has advice for
-SETTLED = frozenset(["approved", "pinned", "accepted"])  # a person's word: checks have nothing to add
+SETTLED = FROZEN | {"accepted"}  # a person's word: checks have nothing to add
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,9 @@ class Review:
         if clip.explicit_seed(node.take) is not None or profile.qualities[str(clip.get("quality"))].stand_in:
             return []
         entry = self.lock.entries.get(clip.path)
-        judged = entry.picked if entry and entry.status and entry.pick == node.take else None
-        if entry and judged and (entry.status in ("approved", "pinned") or judged.key == status.key):
+        decision = entry.decision(node.take).status if entry else ""
+        judged = entry.takes.get(node.take) if entry and decision else None
+        if judged is not None and (decision in FROZEN or judged.stands_for(status.key)):
             return []
         derived, known = _derived(node), self.lock.take(clip.path, node.take)
         if known is not None and known.key == status.key and known.tries > _reseed(node):
@@ -269,7 +270,7 @@ def concerns(
         path, _, take = target.partition(":")[2].partition("@")
         entry = lock.entries.get(path)
         is_picked = take == str(entry.pick if entry else 1)
-        is_settled = is_picked and entry is not None and entry.status in SETTLED
+        is_settled = entry is not None and entry.decision(int(take)).status in SETTLED
         if verdict.problems and not is_settled and (is_picked or target in also):
             problems[target] = verdict.problems
     return problems

@@ -123,7 +123,7 @@ def _coding(data: bytes) -> str:
         return "utf-16"
     head = data[:2000]
     zeros = [head[start::2].count(0) for start in (0, 1)]
-    if len(head) > 3 and max(zeros) > len(head) / 8 and min(zeros) == 0:
+    if len(head) > 3 and max(zeros) > len(head) / 4 and min(zeros) == 0:
         return "utf-16-le" if zeros[1] else "utf-16-be"
     return "utf-8-sig"
 
@@ -230,7 +230,7 @@ def _add(scene: _Scene, lines: Sequence[str], kind: str) -> str:
     pieces: list[tuple[str, str, list[str]]] = [(kind, "", [])]  # what it is, who speaks, the words
     for line in lines:
         label, rest = _labelled(line)
-        if (line[0], line[-1]) in (("[", "]"), ("(", ")")):
+        if (line[:1], line[-1:]) in (("[", "]"), ("(", ")")):
             what, speaker, _ = pieces[-1]
             pieces += [("seen", "", [line]), (what, speaker, [])]
         elif label is None:

@@ -18,9 +18,8 @@ from typing import Any
 from ltxflow.core.errors import Problem, Span, problem
 from ltxflow.core.timing import TimingError, parse_time
 from ltxflow.documents.document import KeyPath
-from ltxflow.media.speech import KINDS, NO_OFFLINE, OFFLINE, Engine
+from ltxflow.media.speech import KINDS, OFFLINE, Engine, how_to_speak
 from ltxflow.models.profile import EMPTY
-from ltxflow.project.sentences import split
 
 ANY_OFFLINE = "offline"  # any installed engine that needs no network
 MISSING_HINT = "add it under engines in your configuration to make more than it made before"
@@ -143,6 +142,8 @@ def has_words(text: str) -> bool:
 
 def sentences(text: str) -> tuple[str, ...]:
     """Return the sentences of a text in order; joined by spaces they are the text again."""
+    from ltxflow.project.sentences import split  # on first use: a film may have no text to speak
+
     return split(shown(text))
 
 
@@ -398,7 +399,7 @@ def _choose_engine(
         return None
     if name == ANY_OFFLINE:
         if offline is None:
-            reader.problems.append(problem("L061.offline", reader.at("engine"), hint=NO_OFFLINE, level="advice"))
+            reader.problems.append(problem("L061.offline", reader.at("engine"), hint=how_to_speak(), level="advice"))
             return None
         return engines[offline]
     if name not in engines and (missing := absent(str(name))) is not None:

@@ -45,11 +45,12 @@ def register(session: Session, statuses: Iterable[Status] = (), *, is_whole: boo
     if not os.access(root, os.W_OK):
         return
     folder = real_path(project.folder)
-    known = None if is_whole else film_of(root, folder)
-    locked = {take.key for entry in session.lock.entries.values() for take in entry.takes.values()}
+    locked = {take.key for entry in session.lock.entries.values() for _, take in entry.all_takes()}
     planned = {name for status in (*statuses, *session.speech().statuses.values()) for name in _of_status(status)}
-    needed = planned | locked | (known.keys if known else frozenset())
-    remember_film(root, RegisteredFilm(folder, project.id, project.output.parent, frozenset(needed)))
+    with session.writing():
+        known = None if is_whole else film_of(root, folder)
+        needed = planned | locked | (known.keys if known else frozenset())
+        remember_film(root, RegisteredFilm(folder, project.id, project.output.parent, frozenset(needed)))
 
 
 class GcLease:

@@ -18,7 +18,7 @@ from ltxflow.core import git
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.core.workspace import real_path
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.media.speech import pick_offline
 from ltxflow.plan.graph import build_graph, revisions
 from ltxflow.plan.plan import Plan, PlanOptions

@@ -2,7 +2,7 @@
 
 A row of the memo is a scene with nothing to do and nothing to report. It holds while the scene is written as it was, in
 the same place of a film whose other parts are as they were, and while its pictures, traces, blobs and published files,
-its lines of the lock, and the scenes that it is connected with are unchanged. Nothing is ever invalidated: a row whose
+its blocks of the lock, and the scenes that it is connected with are unchanged. Nothing is ever invalidated: a row whose
 digest differs is a miss. `ltxflow plan` alone writes rows; what it answers is what a plan of the whole film answers.
 """
 
@@ -22,6 +22,7 @@ from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.timing import clip_file_name
 from ltxflow.core.workspace import OWN, read_bytes, read_json
 from ltxflow.documents.document import find_project, workspace_of
+from ltxflow.lock.text import blocks_of
 from ltxflow.media.speech import MISSING
 from ltxflow.plan.plan import Change, Mode, Plan, PlanOptions, SceneRow
 from ltxflow.project.config import read_config
@@ -70,14 +71,18 @@ class PlannedFilm:
 
         None where some of that changed since `since_ns`, when the command began.
         """
+        self.keep_rows(since_ns)
         session, states = self.session, self.memo.states if self.memo else {}
-        if self.memo:
-            with suppress(LtxflowError, OSError, ValueError):
-                self.memo.write(session, self.plan)
         inputs = absolute(session.input_paths()) | absolute(session.loaded.sources)
         inputs |= {path for scene in session.loaded.written for path in scene.home}
         known = snapshot.manifest_on(states)
         return known.with_more(inputs - states.keys(), since_ns) if known else None
+
+    def keep_rows(self, since_ns: int) -> None:
+        """Write the memo's new rows, for a plan whose answer depends on more than files."""
+        if self.memo:
+            with suppress(LtxflowError, OSError, ValueError):
+                self.memo.write(self.session, self.plan)
 
 
 def plan_film(request: PlanRequest) -> PlannedFilm:
@@ -216,9 +221,9 @@ class SceneMemo:
 
 @dataclass(frozen=True)
 class Records:
-    """The lock by lines and the record of published files, as they are on disk. `output` is the output folder."""
+    """The lock by blocks and the record of published files, as they are on disk. `output` is the output folder."""
 
-    lines: Mapping[str, str]
+    blocks: Mapping[str, str]
     lock_digest: str
     published: Mapping[str, Any]
     output: str
@@ -226,19 +231,15 @@ class Records:
     @classmethod
     def read(cls, folder: Path, output: str) -> Records:
         """Read both. Raise OSError or ValueError for what cannot be read."""
-        lines: dict[str, str] = {}
         data, published = b"", {}
         with suppress(FileNotFoundError):
             data = read_bytes(folder / LOCK)
-        for line in data.decode().split("\n"):
-            name = line.partition(": ")[0]
-            if lines.setdefault(name, line) is not line:
-                raise ValueError("two lines of one name")
+        blocks = blocks_of(data.decode())
         with suppress(FileNotFoundError):
             published = read_json(folder / OWN / RECORD)["files"]
         if not all(isinstance(entry, dict) for entry in published.values()):
             raise ValueError("not a record of published files")
-        return cls(lines, digest_bytes(data) if data else "", published, output)
+        return cls(blocks, digest_bytes(data) if data else "", published, output)
 
     def state(self, row: Json, states: Mapping[str, bytes]) -> str:
         """Return a digest of everything that a row depends on besides how its scene is written."""
@@ -246,24 +247,24 @@ class Records:
         digest = hashlib.sha256(b"".join(states[path] for path in row["files"]))
         for number, clip in enumerate(clips):
             published = self.published.get(f"{self.output}/{clip_file_name(index, number)}")
-            digest.update(f"\n{self.lines.get(clip)}\n{published}".encode())
+            digest.update(f"\n{self.blocks.get(clip)}\n{published}".encode())
         return digest.hexdigest()
 
     def rest(self, scenes: Iterable[tuple[int, Iterable[str]]]) -> str:
-        """Return a digest of the lines and records of no clip of these scenes, each with its place and its clips."""
+        """Return a digest of the blocks and records of no clip of these scenes, each with its place and its clips."""
         clips, files = set[str](), set[str]()
         for index, names in scenes:
             for number, clip in enumerate(names):
                 clips.add(clip)
                 files.add(f"{self.output}/{clip_file_name(index, number)}")
-        lines = [line for name, line in self.lines.items() if name not in clips]
+        blocks = [block for name, block in self.blocks.items() if name not in clips]
         inside = f"{self.output}/"
         records = [
             f"{path} {entry}"
             for path, entry in self.published.items()
             if path.startswith(inside) and path not in files and entry.get("source") != "timeline"
         ]
-        return hashlib.sha256("\n".join([*lines, "", *sorted(records)]).encode()).hexdigest()
+        return hashlib.sha256("\n".join([*blocks, "", *sorted(records)]).encode()).hexdigest()
 
 
 def _film(session: Session, plan: Plan, records: Records) -> Json:

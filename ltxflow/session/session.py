@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
 from ltxflow.core.timing import clip_file_name
 from ltxflow.core.workspace import OWN, check_own, check_writes, read_json, real_path
 from ltxflow.documents.document import confine_project, find_project, shown
-from ltxflow.lock.merge import LockFile, merge_problems
-from ltxflow.lock.model import Lock, LockTake, read_choices, with_choices, with_take
+from ltxflow.lock.file import LockFile, read_choices
+from ltxflow.lock.merge import Merged
+from ltxflow.lock.model import Lock, LockTake, with_choices, with_take
 from ltxflow.media.bidi import needs_shaping
-from ltxflow.media.probe import probe_mp4
 from ltxflow.media.speech import MISSING, Engine, pick_offline
 from ltxflow.models.load import templates_folder
 from ltxflow.plan.evaluate import Lookup
@@ -36,11 +36,12 @@ from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store import snapshot
+from ltxflow.store.blobs import prefix_folders
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import SPEEDS, Published, found, not_ours, read_published
 from ltxflow.store.snapshot import InputManifest, absolute, code_id
 from ltxflow.store.store import LazyMapping, Store, open_store
-from ltxflow.store.traces import Trace, trace_folders
+from ltxflow.store.traces import Trace
 
 LIBRARIES = "/etc/ld.so.cache"  # rewritten when a library is installed
 
@@ -84,6 +85,7 @@ class Session:
     memory: Memory = field(default_factory=Memory)
     opened_ns: int = 0  # when nothing was read yet
     rows: tuple[SceneRow, ...] = ()
+    has_later_decisions: bool = False  # whether others changed the lock since a build planned
     has_new_choices: bool = False  # whether the lock is to be written before anything is submitted: `choose`
     tried_before: Mapping[str, Any] | None = None  # the lock's choices, where those of now hold only if they render
     load_with: Callable[[Mapping[str, Mapping[str, Any]]], LoadedProject] | None = (
@@ -155,6 +157,8 @@ class Session:
         name = f"mp4 {digest}"
         measured = self.memory.get(name)
         if measured is None and self.store.cas.size(digest) is not None:
+            from ltxflow.media.probe import probe_mp4  # on first use: what was measured once is remembered
+
             with suppress(LtxflowError):
                 measured = probe_mp4(self.store.cas.path(digest)).as_json()
                 self.memory.put(name, measured)
@@ -167,12 +171,20 @@ class Session:
         self.loaded = self.load_with(self.lock.choices)
         self.project = self.loaded.project
 
-    def save_lock(self) -> None:
-        """Write the lock, merged with what others wrote since it was read. Raise LockConflict as `LockFile.save`."""
-        merged = self.lock_file.save(self.lock)
+    def save_lock(self) -> Merged:
+        """Write the lock, merged with what others wrote since it was read. Raise LockConflict as `LockFile.save`.
+
+        Builds and decisions run side by side: each holds the file only for a moment.
+        """
+        with self.writing():
+            merged = self.lock_file.save(self.lock)
         if merged.lock is not self.lock:
-            self.lock = merged.lock
-            self.warnings += merge_problems(merged, self.lock_file.name)
+            self.lock, self._locked = merged.lock, None
+        return merged
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold what several processes of this project change, for a read, a merge and a write in the body."""
+        return process_lock.acquire(make_own_folder(self) / "writing")
 
     @property
     def own(self) -> Path:
@@ -197,21 +209,16 @@ class Session:
         return self.store.lookup(key) or self._from_lock(key)
 
     def trace_of(self, key: Key) -> Trace | None:
-        return self.store.trace(key)
+        """Return the trace of a key even where files are missing; a forgotten one where the lock names it again."""
+        found = self.store.trace(key)
+        is_named = found is None and self.lock.mentions(key) and key in self._locked_takes
+        return self.store.forgotten(key) if is_named else found
 
     def locked(self, key: Key) -> Trace | None:
         """Return what the lock has of a key, as a trace, wherever the files are: the lock is an authority."""
-        if not self.lock.mentions(key):
+        if not self.lock.mentions(key) or key not in self._locked_takes:
             return self._frame(key)
-        if self._locked is None:
-            self._locked = {
-                take.key: (f"{path if ':' in path else f'clip:{path}'}@{number}", take)
-                for path, entry in self.lock.entries.items()
-                for number, take in entry.takes.items()
-            }
-        if key not in self._locked:
-            return self._frame(key)
-        target, take = self._locked[key]
+        target, take = self._locked_takes[key]
         if target.startswith("reference:"):
             return Trace(key, {}, {"image": Output(take.digest, dict(take.facts))}, target, source=take.source)
         outputs = {
@@ -220,9 +227,19 @@ class Session:
         }
         return Trace(key, {}, outputs, target, source=take.source)
 
+    @property
+    def _locked_takes(self) -> Mapping[Key, tuple[str, LockTake]]:
+        """The takes of the lock by key, with their targets; those below pinned files included."""
+        if self._locked is None:
+            takes = ((path, *take) for path, entry in self.lock.entries.items() for take in entry.all_takes())
+            self._locked = {
+                take.key: (f"{path if ':' in path else f'clip:{path}'}@{number}", take) for path, number, take in takes
+            }
+        return self._locked
+
     def _frame(self, key: Key) -> Trace | None:
         """Return what the lock has of a frame that a clip starts from, recorded with the take it is of."""
-        if not self.lock.mentions('"taken"'):
+        if not self.lock.mentions("taken"):
             return None
         if self._taken is None or self._taken[0] is not self.lock:  # else every key that is new asks every take
             takes = [(p, n, take) for p, entry in self.lock.entries.items() for n, take in entry.takes.items()]
@@ -232,7 +249,7 @@ class Session:
             for moment, told in take.facts["taken"].items():
                 frame = None if moment == "last" else int(moment.removesuffix("f"))
                 source = next(made[name] for name in outputs_for(frame).split("|") if name in made)
-                if action_of(frame, source).key == key:
+                if told.get("of", source) == source and action_of(frame, source).key == key:
                     image = Output(Digest(told["digest"]), told)
                     return Trace(key, {}, {"image": image}, f"frame:{path}/{moment}@{number}", source="frame")
         return None
@@ -242,7 +259,9 @@ class Session:
         trace = self.locked(key)
         if trace is None or not {"published", "image"} & trace.outputs.keys():
             return None
-        kept = self.store.trace(key)
+        kept = self.trace_of(key)
+        if kept is not None and {o.digest for o in kept.outputs.values()} == {o.digest for o in trace.outputs.values()}:
+            trace = kept  # it knows more: when, where and from what it was made
         sizes = {output.digest: output.size for output in kept.outputs.values()} if kept else {}
         self.store.paths_read.update(self.store.cas.place(output.digest) for output in trace.outputs.values())
         blobs = [(output.digest, sizes.get(output.digest, 0)) for output in trace.outputs.values()]
@@ -320,7 +339,7 @@ class Session:
         output = project.output.parent
         paths |= {f"{output}/{path}" for path in (*self.published.entries, *_files(project))}
         paths |= {self.store.root, self.store.root / SPEEDS}
-        paths |= {*self.store.cas.folders(), *trace_folders(self.store.traces)}
+        paths |= {*self.store.cas.folders(), *prefix_folders(self.store.traces)}
         return paths.union(self.film_paths(), *self.inputs.values())
 
     def manifest(

@@ -17,18 +17,18 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.workspace import exempt_writes, parse_json, read_bytes
-from ltxflow.media.probe import probe_mp4
-from ltxflow.store.blobs import BlobStore, is_digest
+from ltxflow.store.blobs import BlobStore, is_digest, prefix_folders
 from ltxflow.store.memo import Memory
 from ltxflow.store.traces import (
     Trace,
     TraceText,
+    forget_trace,
     parse_trace,
     put_trace,
+    read_forgotten,
     read_trace,
     remove_trace,
     text_of,
-    trace_folders,
     trace_keys,
     trace_path,
 )
@@ -156,11 +156,21 @@ class Store:
             _ = self.index
 
     def forget(self, key: Key) -> None:
-        """Remove the trace of a key; the blobs stay until `cache gc`."""
+        """Set the trace of a key aside: look-ups no longer find it, and `cache gc --renders` may remove it."""
         if files.signature(trace_path(self.traces, key)) is not None:
-            remove_trace(self.traces, key)
+            forget_trace(self.traces, key)
             if self._has_index:  # else its row stays, without effect
                 self.index.delete(key)
+
+    def forgotten(self, key: Key) -> Trace | None:
+        """Return the trace of a key that a person forgot, or None."""
+        return read_forgotten(self.traces, key)
+
+    def remove(self, key: Key, suffix: str = ".json") -> None:
+        """Remove the trace of a key, or the forgotten one; the blobs stay."""
+        remove_trace(self.traces, key, suffix)
+        if self._has_index and suffix == ".json":
+            self.index.delete(key)
 
     def keys(self) -> Iterator[Key]:
         """Return the keys of all traces, sorted."""
@@ -184,7 +194,7 @@ class Store:
     def clean(self) -> int:
         """Remove the files that killed processes left incomplete; return their number."""
         own = (self.root / name for name in ("tmp", "films", "running", "index", "memory"))
-        folders = [self.root, *own, *self.cas.folders(), *trace_folders(self.traces)]
+        folders = [self.root, *own, *self.cas.folders(), *prefix_folders(self.traces)]
         return sum(files.clean_temps(folder) for folder in folders)
 
     def close(self) -> None:
@@ -221,6 +231,8 @@ class Store:
 
     def _contradiction(self, trace: Trace) -> str:
         """Return how a trace without a checksum contradicts its files, "" where it does not or they are missing."""
+        from ltxflow.media.probe import probe_mp4  # on first use: every trace that is written now has a checksum
+
         for name, output in trace.outputs.items():
             path = self.cas.path(output.digest)
             if "frames" not in output.facts or self.cas.size(output.digest) is None:

@@ -17,10 +17,12 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, hint_for, problem
 from ltxflow.core.workspace import is_damage, parse_json, read_bytes
-from ltxflow.store.blobs import is_digest
+from ltxflow.store.blobs import is_digest, prefix_folders
 
 TRACE_FORMAT = "trace/1"
 TRACE_BYTES = 64 << 20
+PINNED = "pinned"  # the source of a file that a person put in the place of a take
+FORGOTTEN = ".forgotten"  # the suffix of the trace of a take that a person forgot
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n?\Z')
 
@@ -32,7 +34,8 @@ class Trace:
     `fields` are the flat settings that led to it, so that a later plan can name changes. `seconds` are timings by name,
     `versions` name → version of the software involved (also how a graph was adapted to its server,
     `adapted.89.format.codec`, or a file converted, `converted.video`), `made_at` is ISO 8601 in UTC. `source` names the
-    maker: "comfyui", "animatic", …; `model` is the title of the model, "" without one and in older traces.
+    maker: "comfyui", "animatic", "pinned" for a person's file, …; `model` is the title of the model, "" without one and
+    in older traces.
     """
 
     key: Key
@@ -228,21 +231,28 @@ def _damaged(path: Path, text: bytes, reason: str) -> Problem:
     return problem("D109.damaged", path=path, reason=reason, aside=aside.name)
 
 
-def remove_trace(root: Path, key: Key) -> None:
+def remove_trace(root: Path, key: Key, suffix: str = ".json") -> None:
     """Remove the trace of a key, if present."""
-    files.remove(trace_path(root, key))
+    files.remove(trace_path(root, key).with_suffix(suffix))
 
 
-def trace_keys(root: Path) -> Iterator[Key]:
+def forget_trace(root: Path, key: Key) -> None:
+    """Set the trace of a key aside, so that no look-up finds it; it still says what its files are."""
+    path = trace_path(root, key)
+    files.move(path, path.with_suffix(FORGOTTEN))
+
+
+def read_forgotten(root: Path, key: Key) -> Trace | None:
+    """Return the trace of a key that a person forgot, None without one and where it is damaged."""
+    try:
+        return parse_trace(read_bytes(trace_path(root, key).with_suffix(FORGOTTEN), TRACE_BYTES), key)
+    except (OSError, ValueError):
+        return None
+
+
+def trace_keys(root: Path, suffix: str = ".json") -> Iterator[Key]:
     """Yield the keys of all trace files, sorted."""
-    for folder in trace_folders(root):
+    for folder in prefix_folders(root):
         for path in sorted(folder.iterdir()):
-            if path.suffix == ".json" and is_digest(path.stem):
+            if path.suffix == suffix and is_digest(path.stem):
                 yield Key(path.stem)
-
-
-def trace_folders(root: Path) -> list[Path]:
-    """Return the folders that hold traces, sorted."""
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if len(path.name) == 2 and path.is_dir())

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from rich.console import Console as RichConsole
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,6 +16,10 @@ from ltxflow.core.events import ActionFinished, ActionProgress, ActionStarted, A
 from ltxflow.core.target import Target
 from ltxflow.ui.log import PlainWatcher, behind
 from ltxflow.ui.terminal import WIDEST, Console, clean, rendered
+
+ECHO = 3  # cells
+NARROW = 44
+GAP = 2
 
 
 def clock(seconds: float) -> str:
@@ -90,17 +95,25 @@ class LiveWatcher(PlainWatcher):
     def say(self, line: str) -> None:
         self.rich.print(Text.from_ansi(rendered(self.console.fitted(line), self.console.has_color)))
 
-    def picture(self) -> Table:
-        """Return the live lines: the running clips, as many as fit, and the build."""
+    def picture(self) -> Constrain:
+        """Return the live lines: the running clips, as many as fit, and the build.
+
+        They leave room for the `^C` that a terminal writes behind them: one that broke the line would leave it there.
+        """
         now, rows = time.monotonic(), list(self.rows.values())
         room = max(1, self.rich.height - 4)
-        width = self.rich.width
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 3))
-        table.add_column(width=max(6, min(28, width // 4)))
-        table.add_column(justify="right", no_wrap=True, min_width=4)
-        table.add_column(justify="right", no_wrap=True, min_width=5)
-        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        width = max(1, self.rich.width - ECHO)
+        is_narrow = width < NARROW  # then without a bar, and without what the server says
+        longest = max((len(row.name) for row in rows[:room]), default=0) + 2
+        names = max(4, width - 13) if is_narrow else max(12, min(longest, width // 3))
+        bar = 0 if is_narrow else max(6, min(28, width // 6))
+        table = Table.grid(padding=(0, 1 if is_narrow else GAP, 0, 0), pad_edge=False)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=names)
+        table.add_column(width=bar)
+        table.add_column(justify="right", no_wrap=True, min_width=0 if is_narrow else 4)
+        table.add_column(justify="right", no_wrap=True, min_width=0 if is_narrow else 5)
+        rest = max(0, width - names - bar - 4 - 7 - 4 * GAP)
+        table.add_column(no_wrap=True, overflow="ellipsis", style="dim", max_width=rest)
         for row in rows[:room]:
             text = " · ".join(part for part in (row.where, row.text) if part)
             self._add(table, f"  {row.name}", row.fraction, now - row.since, text)
@@ -111,8 +124,11 @@ class LiveWatcher(PlainWatcher):
                 notes.append(f"eta {clock((now - self.since) * (self.total - ready) / ready)}")
             name = f"  {self.done} of {self.total}"
             self._add(table, name, ready / self.total, now - self.since, " · ".join(notes))
-        return table
+        return Constrain(table, width)
 
     def _add(self, table: Table, name: str, fraction: float, seconds: float, text: str) -> None:
+        if self.rich.width - ECHO < NARROW:
+            table.add_row(name, "", f"{int(fraction * 100)}%", clock(seconds), "")
+            return
         bar = ProgressBar(total=1.0, completed=fraction)
         table.add_row(name, bar, f"{int(fraction * 100)}%", clock(seconds), text)

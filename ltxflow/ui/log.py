@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ltxflow.core.events import ActionFinished, ActionStarted, ActionWaiting, Event, Notice, RunStarted
+from ltxflow.core.events import INTERRUPTED, ActionFinished, ActionStarted, ActionWaiting, Event, Notice, RunStarted
 from ltxflow.core.target import Target
 from ltxflow.ui.terminal import Console, clean, count, duration, print_event
 
@@ -29,6 +29,7 @@ class PlainWatcher:
         self.console, self.quiet, self.verbose = console, quiet, verbose
         self.total = self.done = 0
         self.waiting: set[tuple[str, str]] = set()  # (target, server) of the waits that were printed
+        self.lost: dict[str, str] = {}  # reason of a failure or a skip → the first clip that has it
 
     def __enter__(self) -> PlainWatcher:
         return self
@@ -61,10 +62,18 @@ class PlainWatcher:
                 mark = self.console.paint("✓", "green")
                 took = "resumed" if event.outcome == "resumed" else duration(event.seconds)
                 self.say(f"  {mark} [{number}] {name}  {took}{where}")
-        elif event.outcome in ("failed", "skipped"):
-            self.say(f"  {self.console.paint('✗', 'red')} {name}  {event.outcome}: {clean(event.reason)}")
+        elif event.outcome in ("failed", "skipped") and event.reason != INTERRUPTED:
+            self.show_lost(name, event)
         elif event.outcome == "restored" and self.verbose:
             self.say(f"  {self.console.paint('<', 'cyan')} {name}  restored from the store")
+
+    def show_lost(self, name: str, event: ActionFinished) -> None:
+        """Print why a clip was not made; a reason that others had before is named once. The summary counts all."""
+        first = self.lost.setdefault(f"{event.outcome} {event.reason}", name)
+        if first != name and event.outcome == "skipped" and not self.verbose:
+            return
+        why = f"{event.outcome}: {clean(event.reason)}" if first == name else f"{event.outcome}, as {first}"
+        self.say(f"  {self.console.paint('✗', 'red')} {name}  {why}")
 
     def show_waiting(self, event: ActionWaiting) -> None:
         """Print once that a clip waits behind foreign jobs: the numbers of a long queue would fill a log."""

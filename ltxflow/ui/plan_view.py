@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
+from ltxflow.build.approval import Answering
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target
 from ltxflow.media.speech import MISSING, one_line
-from ltxflow.plan.choices import assumed, upgrades
-from ltxflow.plan.estimate import Estimate
-from ltxflow.plan.explain import Reason, show, word_diff
+from ltxflow.plan.choices import assumed, keeps_other_seeds, upgrades
+from ltxflow.plan.estimate import Estimate, rough
+from ltxflow.plan.explain import Reason, cause_of, show, word_diff
 from ltxflow.plan.lengths import PendingLine
 from ltxflow.plan.plan import Change, Kind, Plan
 from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
 from ltxflow.plan.review import plain
 from ltxflow.session.revision import RemainingWork, WhatIf
+from ltxflow.session.session import Session
 from ltxflow.ui.terminal import Console, clean, count, counted, duration
 
 MARKS: dict[Kind, tuple[str, str]] = {
@@ -29,6 +32,9 @@ MARKS: dict[Kind, tuple[str, str]] = {
     "unchanged": ("=", "dim"),
 }
 NAMED = 3  # clips, or lines of a narration, that are listed by name
+DUE: dict[Kind, str] = {"create": "to create", "change": "to change", "maybe": "maybe", "restore": "to restore"}
+REACHED = 40  # clips that one cause reaches, by name
+IN_STORE = "in the store"
 QUOTED = 70  # characters of a line of narration
 CONTEXT_WORDS = 4  # on either side of changed words
 
@@ -49,35 +55,27 @@ def print_plan(
     *,
     quiet: bool = False,
     verbose: bool = False,
-    apply: str = "ltxflow build",
+    apply: str = "Apply it: ltxflow build",
     gpu: Estimate | None = None,
+    hints: Sequence[str] = (),
 ) -> None:
-    """Print marks and reasons, then totals; with `quiet`, only the totals."""
+    """Print marks and reasons, hints, totals, and what to do (`apply`); with `quiet`, only the totals."""
     if quiet:
         console.say(totals(console, plan, gpu))
         return
     console.say(console.paint(header(plan), "bold"))
     console.say()
     print_unspoken(console, plan)
-    bad = plan.concerns
     shown = [change for change in plan.changes if verbose or plan.is_worth_a_line(change)]
-    widths: dict[bool, int] = {}  # references have long names and no frames: a separate column
-    for change in shown:
-        widths[change.frames > 0] = max(widths.get(change.frames > 0, 0), len(name(change)))
-    before: dict[str, Change] = {}  # by clip: further takes mostly change for the same reasons
-    for change in shown:
-        first = before.setdefault(change.clip, change)
-        alike = name(first) if first is not change and first.reasons == change.reasons != () else ""
-        print_change(console, change, widths[change.frames > 0], bad.get(change.target, ()), alike)
-    kept = plan.count("unchanged") - sum(change.kind == "unchanged" for change in shown)
+    print_changes(console, shown, plan.heads, plan.concerns, verbose=verbose)
+    rest = {change.target for change in shown}
+    kept = Tally.of((c.target for c in plan.of_kind("unchanged") if c.target not in rest), plan.heads) + plan.in_rows
     if kept and not verbose:
-        console.say(console.paint(f"  = {kept_in_words(plan, shown)} unchanged", "dim"))
+        console.say(console.paint(f"  = {kept} unchanged", "dim"))
     for orphan in plan.orphans:
         console.say(f"  {console.paint('-', 'red')} {orphan.file}  orphan, kept; remove it with: ltxflow clean --yes")
     for upgrade in upgrades(plan):
-        stills = sum(Target(target).is_reference for target in upgrade.targets)
-        numbers = ((len(upgrade.targets) - stills, "clip"), (stills, "reference"))
-        again = f"{' and '.join(count(n, what) for n, what in numbers if n)} would be rendered again"
+        again = f"{Tally.of(upgrade.targets, plan.heads)} would be rendered again"
         again += f", and maybe {len(upgrade.waiting)} that depend on them" if upgrade.waiting else ""
         names = " ".join(Target(target).short for target in upgrade.targets)
         is_few = len(upgrade.targets) <= NAMED and not upgrade.waiting
@@ -88,10 +86,44 @@ def print_plan(
     if chosen := assumed(plan):
         words = ", ".join(f"{role}: {precision}" for role, precision in chosen.items())
         console.say(f"  {console.paint('·', 'cyan')} assumes {words}; the first build chooses what its servers have")
+    for hint in hints:
+        console.say(hint)
     console.say()
     console.say(totals(console, plan, gpu))
     if not plan.is_all_done:
-        console.say(f"Apply it: {console.paint(apply, 'bold')}")
+        for line in apply.split("\n"):
+            console.say(line)
+
+
+def seed_line(console: Console, session: Session) -> list[str]:
+    """Return a line where the film's seed was changed: that renders nothing again."""
+    seed = session.project.seed
+    if not keeps_other_seeds(seed, session.lock, session.trace_of):
+        return []
+    kept = "is for new takes; rendered ones keep the seeds they were made with"
+    return [f"  {console.paint('·', 'cyan')} seed: {seed} {kept} (another take: ltxflow retake CLIP)"]
+
+
+def apply_line(console: Console, servers: Answering | None, command: str, slates: str = "", unwritten: int = 0) -> str:
+    """Return what to do about a plan: the command that builds it, or what that needs first.
+
+    `slates` is the command that needs no server, if there is one; `unwritten` is the number of prompts to be written.
+    """
+    command, slates = console.paint(command, "bold"), console.paint(slates, "bold")
+    if unwritten:
+        first = console.paint(f"Needs {count(unwritten, 'prompt')} to be written", "yellow")
+        return f"{first}; then: {command}" + (f"\n  → without them, draw slates: {slates}" if slates else "")
+    if servers is None:
+        return f"Apply it: {command}"
+    silent = ", ".join(url.partition("://")[2] for url in servers.silent)
+    if servers.up:
+        note = f"  {console.paint('!', 'yellow')} no answer from {silent}\n" if silent else ""
+        return f"{note}Apply it: {command}"
+    reason = servers.problem.message if servers.problem else f"none answers (tried {silent})"
+    hint = servers.problem.hint if servers.problem else "start ComfyUI there, or name another server with --server"
+    lines = [console.paint(f"Needs a server: {reason}", "yellow"), f"  → {hint}; then: {command}"]
+    lines += [f"  → without a server, draw slates: {slates}"] if slates else []
+    return "\n".join(lines)
 
 
 def print_unspoken(console: Console, plan: Plan, known: Container[Key] = ()) -> None:
@@ -115,16 +147,6 @@ def print_unspoken(console: Console, plan: Plan, known: Container[Key] = ()) -> 
             console.say(f"{' ' * (width + len('  + narration:  '))}{text}")
 
 
-def kept_in_words(plan: Plan, shown: Sequence[Change]) -> str:
-    """Count what is unchanged and not shown: `3 clips, 1 reference`."""
-    named = {change.target for change in shown}
-    kept = [change for change in plan.of_kind("unchanged") if change.target not in named]
-    references = sum(Target(change.target).is_reference for change in kept)
-    takes, stills = plan.in_rows
-    numbers = [(len(kept) - references + takes, "clip"), (references + stills, "reference")]
-    return ", ".join(count(number, what) for number, what in numbers if number)
-
-
 def name(change: Change) -> str:
     """Return `hook/b`, `hook/b@2` or `reference:hero`."""
     target = Target(change.target)
@@ -132,17 +154,104 @@ def name(change: Change) -> str:
     return path if target.take == 1 else f"{path}@{target.take}"
 
 
-def print_change(console: Console, change: Change, width: int, bad: Sequence[Problem] = (), alike: str = "") -> None:
-    """Print a change with its reasons, or the take with the same ones (`alike`), and what checks found."""
+def print_changes(
+    console: Console,
+    changes: Sequence[Change],
+    heads: Collection[str],
+    bad: Mapping[str, Sequence[Problem]] = MappingProxyType({}),
+    *,
+    verbose: bool = False,
+) -> None:
+    """Print changes with their reasons, and what checks found (`bad`).
+
+    An edit or a note that reaches several clips is printed once, with the clips; with `verbose`, for each of them.
+    """
+    shared = {} if verbose else _shared(changes, bad)
+    rows = [change for change in changes if change.target in bad or not _is_covered(change, shared)]
+    widths: dict[bool, int] = {}  # references have long names and no frames: a separate column
+    for change in rows:
+        widths[change.frames > 0] = max(widths.get(change.frames > 0, 0), len(name(change)))
+    targets = {change.target for change in rows}
+    before: dict[str, Change] = {}  # by clip: further takes mostly change for the same reasons
+    printed: set[str] = set()
+    for change in changes:
+        for cause, what in _causes(change):
+            if cause in shared and cause not in printed:
+                printed.add(cause)
+                mark, style = MARKS[change.kind]
+                line = _reason(console, what) if isinstance(what, Reason) else what
+                console.say(f"  {console.paint(mark, style, 'bold')} {line}")
+                console.say(f"      {reached(shared[cause], heads)}")
+        if change.target in targets:
+            first = before.setdefault(change.clip, change)
+            alike = name(first) if first is not change and first.reasons == change.reasons != () else ""
+            print_change(console, change, widths[change.frames > 0], bad.get(change.target, ()), alike, printed)
+
+
+def _shared(changes: Sequence[Change], bad: Container[str]) -> dict[str, list[str]]:
+    """Return the targets that each cause reaches, where these are several clips or references."""
+    found: dict[str, list[Target]] = {}
+    for change in changes:
+        for cause, _ in _causes(change) if change.target not in bad else ():
+            found.setdefault(cause, []).append(Target(change.target))
+    several = {cause: targets for cause, targets in found.items() if len({t.lock_entry for t in targets}) > 1}
+    return {cause: list(targets) for cause, targets in several.items()}
+
+
+def _causes(change: Change) -> Iterator[tuple[str, Reason | str]]:
+    """Yield what a change may have in common with others: each edit, or the note where that is all."""
+    if change.kind == "change":
+        yield from ((cause_of(reason), reason) for reason in change.reasons)
+    if change.note not in ("", "new") and not change.reasons and not change.length:
+        note = IN_STORE if change.kind == "restore" and change.note.startswith(IN_STORE) else change.note
+        yield f"{change.kind} {note}", note
+
+
+def _is_covered(change: Change, shared: Container[str]) -> bool:
+    """Return whether the lines of shared causes say all that there is to say of a change."""
+    causes = [cause for cause, _ in _causes(change)]
+    is_more = change.length or (change.note and change.reasons)
+    return bool(causes) and all(cause in shared for cause in causes) and not is_more
+
+
+def reached(targets: Sequence[str], heads: Collection[str]) -> str:
+    """Return the number and names of clips: `2 clips and 2 more takes: hook/a, hook/b (3 takes)`."""
+    takes: dict[str, list[Target]] = {}
+    for target in map(Target, targets):
+        takes.setdefault(target.lock_entry, []).append(target)
+    names: list[str] = []
+    for entry, found in takes.items():
+        if len(found) > 1 and any(target in heads for target in found):
+            names.append(f"{entry} ({count(len(found), 'take')})")
+        else:
+            names += [target.short for target in found]
+    more = max(0, len(names) - REACHED)
+    rest = f" and {more} more (-v lists them)" if more else ""
+    return f"{Tally.of(targets, heads)}: {', '.join(names[: len(names) - more])}{rest}"
+
+
+def print_change(
+    console: Console,
+    change: Change,
+    width: int,
+    bad: Sequence[Problem] = (),
+    alike: str = "",
+    shared: Container[str] = (),
+) -> None:
+    """Print a change with its reasons, or the take with the same ones (`alike`), and what checks found.
+
+    Of causes in `shared`, which are printed with all their clips, only the field is named.
+    """
     needs_review = change.kind == "unchanged" and (change.note or bad)
     mark, style = MARKS[change.kind] if not needs_review else ("!", "yellow")
     frames = f"  {f'{change.frames}f':>5}" if change.frames else ""
     head = f"  {console.paint(mark, style, 'bold')} {name(change).ljust(width)}{frames}"
-    lines = [f"as {alike}"] if alike else [_reason(console, reason) for reason in change.reasons]
-    if change.note and (not lines or change.kind in ("unchanged", "restore")):
-        lines.insert(0, change.note)
-    if change.length and not alike and lines == [change.note]:
-        lines = [f"{change.note}; {change.length}"]
+    lines = [f"as {alike}"] if alike else [_reason(console, reason, shared) for reason in change.reasons]
+    note = change.note.removeprefix(f"{name(change)} ")  # of a chain, which begins with the clip
+    if note and (not lines or change.kind in ("unchanged", "restore")):
+        lines.insert(0, note)
+    if change.length and not alike and lines == [note]:
+        lines = [f"{note}; {change.length}"]
     elif change.length and not alike:
         lines.append(change.length)
     lines += [f"{plain(problem)}  {console.paint(problem.code, 'dim')}" for problem in bad]
@@ -152,7 +261,9 @@ def print_change(console: Console, change: Change, width: int, bad: Sequence[Pro
         console.say(f"{' ' * (width + 5 + len(frames))}{line}")
 
 
-def _reason(console: Console, reason: Reason) -> str:
+def _reason(console: Console, reason: Reason, shared: Container[str] = ()) -> str:
+    if cause_of(reason) in shared:
+        return f"{reason.field}, as above"
     place = console.paint(f"  {reason.span.file}:{reason.span.line}", "dim") if reason.span else ""
     detail = f" ({reason.detail})" if reason.detail else ""
     return f"{reason.field}{detail}  {difference(console, reason)}{place}"
@@ -189,18 +300,13 @@ def _run(console: Console, kind: str, text: str) -> str:
 
 def totals(console: Console, plan: Plan, gpu: Estimate | None = None) -> str:
     """Return the counts of a plan, the length of the film, and the GPU time in a second line."""
-    numbers = [
-        (plan.count("create"), "to create"),
-        (plan.count("change"), "to change"),
-        (plan.count("maybe"), "maybe"),
-        (plan.count("restore"), "to restore"),
-        (len(plan.unsaid), f"{'line' if len(plan.unsaid) == 1 else 'lines'} to speak"),
-        (plan.count("unchanged"), "unchanged"),
-        (len(plan.orphans), "orphan" if len(plan.orphans) == 1 else "orphans"),
-    ]
-    counts = ", ".join(f"{number} {what}" for number, what in numbers if number) or "nothing to do"
+    parts = [f"{plan.tally(kind)} {what}" for kind, what in DUE.items() if plan.tally(kind)]
+    parts += [f"{count(len(plan.unsaid), 'line')} to speak"] if plan.unsaid else []
+    parts += [f"{kept} unchanged"] if (kept := plan.tally("unchanged")) else []
+    parts += [count(len(plan.orphans), "orphan")] if plan.orphans else []
+    between = "; " if any(" and " in part for part in parts) else ", "
     seconds = plan.film_frames / plan.project.fps
-    line = f"Plan: {counts}.  Film {duration(seconds)} ({plan.film_frames} frames)."
+    line = f"Plan: {between.join(parts) or 'nothing to do'}.  Film {duration(seconds)} ({plan.film_frames} frames)."
     return f"{line}\n{gpu_time(gpu)}" if gpu else line
 
 
@@ -211,16 +317,12 @@ def gpu_time(estimate: Estimate) -> str:
     return f"≈ {rough(estimate.wall_s)}{servers} ({both}{estimate.sureness})"
 
 
-def rough(seconds: float) -> str:
-    """Return seconds as an estimate: `45s`, `6m 10s`, `1h 05m`."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
-
-
-def plan_json(plan: Plan, moves: Sequence[tuple[str, str]] = (), gpu: Estimate | None = None) -> dict[str, Any]:
+def plan_json(
+    plan: Plan,
+    moves: Sequence[tuple[str, str]] = (),
+    gpu: Estimate | None = None,
+    servers: Answering | None = None,
+) -> dict[str, Any]:
     """Return the plan as JSON data: the changes and reasons that `print_plan` prints."""
     project = plan.project
     return {
@@ -247,8 +349,10 @@ def plan_json(plan: Plan, moves: Sequence[tuple[str, str]] = (), gpu: Estimate |
         "orphans": [orphan.file for orphan in plan.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
         "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
+        "servers": servers and {"answering": list(servers.up), "silent": list(servers.silent)},
         "assumed": assumed(plan),
         "upgrades": [upgrade.as_json() for upgrade in upgrades(plan)],
+        "counts": {kind: asdict(plan.tally(kind)) for kind in MARKS},
         "totals": {kind: len(plan.of_kind(kind)) for kind in MARKS}
         | {"unsaid": len(plan.unsaid), "orphan": len(plan.orphans)},
         "film": {
@@ -269,13 +373,23 @@ def print_difference(
     console: Console, found: FilmDifference, ref: str, left: RemainingWork, gpu: Estimate | None
 ) -> None:
     """Print each changed clip with its reasons, changes that need no render, and the length of the film."""
-    width = max((len(each.clip) for each in found.clips), default=0)
+    shared = _shared_edits(found)
+    rows = [each for each in found.clips if not _is_said(each, shared)]
+    width = max((len(each.clip) for each in rows), default=0)
+    printed: set[str] = set()
     for each in found.clips:
         mark, style = DIFF_MARKS[each.kind]
-        lines = [_diff_reason(console, reason) for reason in each.reasons] or [each.note or each.kind]
-        console.say(f"  {console.paint(mark, style, 'bold')} {each.clip.ljust(width)}  {_frames(each)}  {lines[0]}")
-        for line in lines[1:]:
-            console.say(f"{' ' * (width + 6 + len(_frames(each)))}{line}")
+        for reason in each.reasons:
+            cause = cause_of(reason)
+            if cause in shared and cause not in printed:
+                printed.add(cause)
+                console.say(f"  {console.paint(mark, style, 'bold')} {_diff_reason(console, reason)}")
+                console.say(f"      {_clips(shared[cause])}")
+        if not _is_said(each, shared):
+            lines = [_diff_reason(console, reason, shared) for reason in each.reasons] or [each.note or each.kind]
+            console.say(f"  {console.paint(mark, style, 'bold')} {each.clip.ljust(width)}  {_frames(each)}  {lines[0]}")
+            for line in lines[1:]:
+                console.say(f"{' ' * (width + 6 + len(_frames(each)))}{line}")
     for line in found.shown:
         console.say(console.paint(f"  · {clean(line)}", "dim"))
     if found.clips or found.shown:
@@ -288,10 +402,19 @@ def print_difference(
 def markdown(title: str, found: FilmDifference, ref: str, left: RemainingWork, gpu: Estimate | None) -> str:
     """Return a difference as Markdown: a table of clips, and the length of the film."""
     lines = [f"### {_plain(title)}: {_counts(found)} since `{_code(ref)}`", "", f"{_film(found)}.", ""]
-    if found.clips:
+    shared = _shared_edits(found)
+    for clips in shared.values():
+        reason = next(r for each in found.clips for r in each.reasons if shared.get(cause_of(r)) == clips)
+        lines += [f"{_markdown_reason(reason)}<br>{_clips([f'`{clip}`' for clip in clips])}", ""]
+    rows = [each for each in found.clips if not _is_said(each, shared)]
+    if rows:
         lines += ["| | clip | frames | why |", "|---|---|---|---|"]
-        for each in found.clips:
-            why = "<br>".join(_markdown_reason(reason) for reason in each.reasons) or _plain(each.note or each.kind)
+        for each in rows:
+            reasons = [
+                f"`{_code(reason.field)}`, as above" if cause_of(reason) in shared else _markdown_reason(reason)
+                for reason in each.reasons
+            ]
+            why = "<br>".join(reasons) or _plain(each.note or each.kind)
             lines.append(f"| {DIFF_MARKS[each.kind][0]} | `{each.clip}` | {_frames(each).strip()} | {why} |")
         lines.append("")
     lines += [f"- {_plain(line)}" for line in found.shown]
@@ -325,7 +448,29 @@ def _frames(each: ClipDifference) -> str:
     return text.rjust(5)
 
 
-def _diff_reason(console: Console, reason: Reason) -> str:
+def _shared_edits(found: FilmDifference) -> dict[str, list[str]]:
+    """Return the clips that each edit reaches, where these are several."""
+    clips: dict[str, list[str]] = {}
+    for each in found.clips:
+        for reason in each.reasons:
+            clips.setdefault(cause_of(reason), []).append(each.clip)
+    return {cause: reached for cause, reached in clips.items() if len(reached) > 1}
+
+
+def _is_said(each: ClipDifference, shared: Container[str]) -> bool:
+    """Return whether edits that several clips share are all there is to say of one."""
+    is_as_long = each.frames_before == each.frames
+    return is_as_long and bool(each.reasons) and all(cause_of(reason) in shared for reason in each.reasons)
+
+
+def _clips(names: Sequence[str]) -> str:
+    more = f" and {len(names) - REACHED} more" if len(names) > REACHED else ""
+    return f"{count(len(names), 'clip')}: {', '.join(names[:REACHED])}{more}"
+
+
+def _diff_reason(console: Console, reason: Reason, shared: Container[str] = ()) -> str:
+    if cause_of(reason) in shared:
+        return f"{reason.field}, as above"
     detail = f" ({reason.detail})" if reason.detail else ""
     return f"{reason.field}{detail}  {difference(console, reason)}"
 
@@ -371,9 +516,6 @@ def print_what_if(console: Console, plan: Plan, found: Sequence[WhatIf]) -> None
 
 
 def _say_kept(console: Console, plan: Plan, each: WhatIf) -> None:
-    kept = {*plan.plan.wanted} - {*each.again, *each.maybe}
-    stills = sum(Target(target).is_reference for target in kept)
+    kept = Tally.of({*plan.plan.wanted} - {*each.again, *each.maybe}, plan.heads)
     if kept:
-        numbers = ((len(kept) - stills, "clip"), (stills, "reference"))
-        counts = ", ".join(count(number, what) for number, what in numbers if number)
-        console.say(console.paint(f"  = {counts} unchanged", "dim"))
+        console.say(console.paint(f"  = {kept} unchanged", "dim"))

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 from ltxflow.core.errors import Problem
 from ltxflow.core.events import RunFinished
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target, count
+from ltxflow.documents.document import shown
 from ltxflow.ui.log import EventWatcher, JsonWatcher, PlainWatcher
-from ltxflow.ui.terminal import Console, count, counted, duration
+from ltxflow.ui.plan_view import reached
+from ltxflow.ui.terminal import Console, duration
 
 if TYPE_CHECKING:
     from ltxflow.build.pipeline import BuildResult
+
+NOTHING = Tally()
+EDITED = "changed during this build, which made the film as it was before; build again for the edit"
 
 
 def watcher(console: Console, is_json: bool, is_quiet: bool = False, is_verbose: bool = False) -> EventWatcher:
@@ -27,27 +32,31 @@ def watcher(console: Console, is_json: bool, is_quiet: bool = False, is_verbose:
     return LiveWatcher(console, is_quiet, is_verbose)
 
 
-def summary(console: Console, event: RunFinished, mode: str) -> None:
-    """Print the last lines of a build: what was made, and where it is."""
-    numbers = [
-        (event.rendered, "drawn" if mode == "animatic" else "rendered"),
-        (event.resumed, "resumed"),
-        (event.restored, "restored"),
-        (event.hit, "up to date"),
-        (event.failed, "failed"),
-        (event.skipped, "skipped"),
-    ]
-    totals = ", ".join(f"{number} {what}" for number, what in numbers if number or what in ("rendered", "drawn"))
-    style = "red" if event.failed or event.skipped else "green"
-    built = console.paint("Built", style, "bold")
-    took = f"  in {duration(event.seconds)}" if event.hit < event.planned else ""
+def summary(console: Console, event: RunFinished, mode: str, failed: Tally = NOTHING, skipped: Tally = NOTHING) -> None:
+    """Print the last lines of a build: what was made, what was not, and where it is."""
+    made = Tally(event.clips, event.more_takes, event.references) - failed - skipped
+    rendered = f"{event.rendered} {'drawn' if mode == 'animatic' else 'rendered'}"
+    tries = event.renders - event.rendered - event.resumed
+    if tries > 0:
+        rendered += f" ({event.renders} renders, {tries} of them with another seed)"
+    numbers = [(event.resumed, "resumed"), (event.restored, "restored"), (event.hit, "up to date")]
+    totals = ", ".join([rendered, *(f"{number} {what}" for number, what in numbers if number)])
+    left = "not made" if event.interrupted else "skipped"
+    lost = ", ".join(f"{tally} {what}" for tally, what in ((failed, "failed"), (skipped, left)) if tally)
+    if event.interrupted:
+        head, after = f"{console.paint('Interrupted', 'red', 'bold')}: {totals}", "after"
+    elif made or not lost:
+        head, after = (
+            f"{console.paint('Built', 'red' if lost else 'green', 'bold')} {made or '0 clips'}: {totals}",
+            "in",
+        )
+    else:
+        head, after = console.paint("Built nothing", "red", "bold"), "after"
+    took = f"  {after} {duration(event.seconds)}" if event.hit < event.planned else ""
+    console.say(f"{head}{f'; {lost}' if lost else ''}{took}")
     if mode == "references":
-        console.say(f"{built} {count(event.references, 'reference')}: {totals}{took}")
         console.say(f"→ {event.output}  to review; render another take with: ltxflow retake reference:NAME")
         return
-    clips = event.planned - event.references - event.more_takes
-    named = counted((clips, "clip"), (event.more_takes, "more take"), (event.references, "reference"))
-    console.say(f"{built} {named or '0 clips'}: {totals}{took}")
     film = f"film {duration(event.film_seconds)}" + ("" if event.complete else console.paint(", incomplete", "yellow"))
     console.say(f"→ {event.output}  {film}, timeline.json")
 
@@ -56,14 +65,17 @@ def print_result(
     console: Console, result: BuildResult, warnings: Sequence[Problem] = (), is_quiet: bool = False
 ) -> None:
     """Print the problems of a build, the files that are no longer in the film, and the totals."""
-    console.problems([*result.concerns, *result.problems, *warnings])
+    console.problems([*result.concerns, *result.problems, *warnings], of=result.failed_by)
     if result.plan.orphans and not is_quiet:
         names = ", ".join(orphan.file for orphan in result.plan.orphans)
         console.say(f"  - {names}: no longer in the film; remove with: ltxflow clean --yes")
-    if result.run.interrupted:
-        console.warn("interrupted; finished clips are kept, run the command again to continue")
     if not is_quiet or result.code:
-        summary(console, result.finished, result.plan.mode if result.published.timeline else "references")
+        mode = result.plan.mode if result.published.timeline else "references"
+        summary(console, result.finished, mode, result.tally(result.run.failed), result.tally(result.run.skipped))
+    if result.run.interrupted:
+        _print_interrupted(console, result)
+    if result.edited:
+        console.warn(f"{console.paint('!', 'yellow')} {', '.join(map(shown, result.edited))} {EDITED}")
     if result.speech_failures and result.plan.mode == "render":
         scenes = [scene for scene in result.plan.project.scenes if scene.id in result.speech_failures]
         clips = sum(len(scene.clips) for scene in scenes)
@@ -78,3 +90,14 @@ def print_result(
     elif any(Target(target).is_reference for target in result.run.rendered):
         folder = os.path.relpath(result.previews[0].parent)
         console.say(f"→ {folder}  {count(len(result.previews), 'reference preview')} to review")
+
+
+def _print_interrupted(console: Console, result: BuildResult) -> None:
+    """Print what an interrupted build left on servers, and how it continues."""
+    on: dict[str, list[str]] = {}
+    for target, url in result.left_on.items():
+        on.setdefault(url.partition("://")[2], []).append(target)
+    for server, targets in on.items():
+        names = reached(targets, result.plan.heads)
+        console.warn(f"{console.paint('!', 'yellow')} not cancelled on {server}: {names}; the next build resumes it")
+    console.warn("what is finished is kept; run the command again to continue")

@@ -14,14 +14,19 @@ import re
 import shutil
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ltxflow import __version__
 from ltxflow.core.errors import LtxflowError, Problem, problem
+from ltxflow.core.target import Target
+from ltxflow.core.target import count as count
+from ltxflow.core.target import counted as counted
 from ltxflow.core.workspace import opened_regular
 
 if TYPE_CHECKING:
@@ -39,7 +44,9 @@ CODES = {
     "cyan": "36",
     "struck": "9;31",
 }
+STYLES: Mapping[str, str] = {"error": "red", "warning": "yellow", "advice": "cyan"}
 UNWRITABLE = "U007"
+IN_FULL = 3  # problems of one kind, and names in a list
 NARROWEST, WIDEST = 20, 1000  # cells; narrower terminals break lines themselves
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # ECMA-48 control sequences: colours, cursor moves
@@ -50,6 +57,7 @@ _CONTROL = re.compile(
 # `paint` marks styles with this until the stream of the text is known. It is random, so that no other text has it.
 _MARK = f"\x1b{os.urandom(6).hex()}"
 _STYLE = re.compile(f"{_MARK}([0-9;]+)m")
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _EXCERPT = re.compile(r" *\d* *│ ")  # a source line under a problem, already cut to the width
 
 
@@ -102,10 +110,13 @@ class Console:
         env = os.environ if env is None else env
         self.out = out or sys.stdout
         self.err = err or sys.stderr
-        self.is_live = self.out.isatty() and env.get("TERM") != "dumb" and not env.get("CI")
+        columns = shutil.get_terminal_size((100, 24)).columns
+        is_terminal = self.out.isatty() and env.get("TERM") != "dumb" and not env.get("CI")
+        self.is_live = is_terminal and columns >= NARROWEST
         self.has_color = takes_color(self.out, env)
         self._err_has_color = takes_color(self.err, env)
-        self.width = min(max(shutil.get_terminal_size((100, 24)).columns, NARROWEST), WIDEST)
+        self.is_verbose = False  # whether the same problem of many is printed for each
+        self.width = min(max(columns, NARROWEST), WIDEST)
         self.printed: list[str] = []
         self.printed_errors: list[str] = []
         # Returns the inputs of an answer that may be cached, from the time at which the command started.
@@ -148,23 +159,44 @@ class Console:
         put(rendered(f"{self.paint('?', 'yellow')} {question} [y/N]", self.has_color), self.out)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    def problems(self, problems: Sequence[Problem], source: Callable[[str], list[str]] | None = None) -> None:
-        """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read."""
+    def problems(
+        self,
+        problems: Sequence[Problem],
+        source: Callable[[str], list[str]] | None = None,
+        of: Mapping[Problem, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        """Print problems as `file:line:col: level: message`, with the line and a caret where it can be read.
+
+        The same problem of several clips or scenes, or in several places, is printed once, with their number and the
+        first of them; of many with the same hint the first are printed in full. `is_verbose` prints all in full.
+        `of` has the targets that a problem failed.
+        """
         lines = functools.cache(source or read_lines)  # many problems share a file
-        for each in problems:
-            self.warn(self.problem(each, lines))
+        full: Counter[tuple[str, str]] = Counter()
+        for first, *others in [[each] for each in problems] if self.is_verbose else _grouped(problems):
+            full[first.code, first.hint] += 1
+            is_full = self.is_verbose or not first.hint or full[first.code, first.hint] <= IN_FULL
+            text = [self.problem(first, lines) if is_full else self._headline(first)]
+            text += [f"  {_more(first, others)}"] if others else []
+            names = [Target(target).short for target in of.get(first, ())]
+            if len(names) > 1 or (names and names[0] not in first.message):
+                text.append(f"  it failed {_listed(names)}")
+            self.warn("\n".join(text))
 
     def problem(self, problem: Problem, source: Callable[[str], list[str]]) -> str:
         """Return the text of a problem; `source` returns the lines of a file."""
-        style = {"error": "red", "warning": "yellow", "advice": "cyan"}[problem.level]
-        place = f"{self.paint(str(problem.span), 'bold')}: " if problem.span else ""
-        code = self.paint(f" [{problem.code}]", "dim") if problem.code else ""
-        lines = [f"{place}{self.paint(problem.level, style, 'bold')}: {problem.message}{code}"]
+        style = STYLES[problem.level]
+        lines = [self._headline(problem)]
         if problem.span:
             lines += self._quoted(problem, source(problem.span.file), style)
         if problem.hint:
             lines.append(f"  {self.paint('→', style)} {problem.hint}")
         return "\n".join(lines)
+
+    def _headline(self, problem: Problem) -> str:
+        place = f"{self.paint(str(problem.span), 'bold')}: " if problem.span else ""
+        code = self.paint(f" [{problem.code}]", "dim") if problem.code else ""
+        return f"{place}{self.paint(problem.level, STYLES[problem.level], 'bold')}: {problem.message}{code}"
 
     def _quoted(self, problem: Problem, text: list[str], style: str) -> list[str]:
         span = problem.span
@@ -182,6 +214,51 @@ class Console:
         caret = self.paint("^", style, "bold")
         below = " " * (span.col - 1 - start + _extra_cells(line[: span.col - 1 - start]))
         return [f"{number}{line}", f"{self.paint('      │ ', 'dim')}{below}{caret}"]
+
+
+def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Return the problems in groups of the same one, each in the place of its first.
+
+    Two are the same where only the clips and scenes differ that they name; of more than IN_FULL also where numbers do.
+    """
+    same: dict[tuple[str, ...], list[Problem]] = {}
+    for each in problems:
+        same.setdefault((each.level, each.code, _nameless(each, each.message), _nameless(each, each.hint)), []).append(
+            each
+        )
+    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for key in same:
+        alike.setdefault(tuple(_NUMBER.sub("#", part) for part in key), []).append(key)
+    found: list[list[Problem]] = []
+    for keys in alike.values():
+        groups = [same[key] for key in keys]
+        found += [[each for group in groups for each in group]] if len(groups) > IN_FULL else groups
+    place = {id(each): number for number, each in enumerate(problems)}
+    return sorted(found, key=lambda group: place[id(group[0])])
+
+
+def _nameless(problem: Problem, text: str) -> str:
+    """Return a text of a problem without the clips and scenes that it is about."""
+    about = (*problem.named, *problem.of)
+    names = {name for path in about for name in (path, path.partition("/")[0], path.partition("@")[0]) if name}
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "", text)
+    return text
+
+
+def _more(first: Problem, others: Sequence[Problem]) -> str:
+    """Return the number of others that have a problem, and where: `2 more: hook/b project.yaml:30:7, …`."""
+    names = []
+    for each in others:
+        place = str(each.span) if each.span and each.span != first.span else ""
+        names.append(" ".join(filter(None, [", ".join(each.named[:1] or each.of), place])))
+    return f"{len(others)} more: {_listed(list(filter(None, names)))}".removesuffix(": ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first of many names."""
+    more = f" and {len(names) - IN_FULL} more (-v prints all)" if len(names) > IN_FULL + 1 else ""
+    return ", ".join(names[:IN_FULL] if more else names) + more
 
 
 def broken(line: str, width: int) -> str:
@@ -245,17 +322,6 @@ def duration(seconds: float) -> str:
         return f"{int(minutes)}m {rest:04.1f}s"
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}h {minutes:02d}m"
-
-
-def count(number: int, noun: str) -> str:
-    """Return `1 clip` or `2 clips`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def counted(*numbers: tuple[int, str]) -> str:
-    """Join the counts that are not zero: `2 clips, 1 more take and 3 references`."""
-    *most, last = [count(number, noun) for number, noun in numbers if number] or [""]
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def size(number: int) -> str:

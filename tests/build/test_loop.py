@@ -282,7 +282,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else(house: House) -> None:
     built, ran = house.build(word("a"), word("b", "", "a"), word("c", "", "b"), word("d"), make=fails("a"))
     assert sorted(ran) == ["a", "d"]
     assert house.told() == {"a": "failed", "b": "skipped", "c": "skipped", "d": "rendered"}
-    assert house.reasons() == {"a": "no a today", "b": "needs word:film/a@1", "c": "needs word:film/b@1"}
+    assert house.reasons() == {"a": "no a today", "b": "needs film/a", "c": "needs film/b"}
     assert [problem.message for problem in built.failed[word("a").target]] == ["no a today"]
 
 

@@ -7,18 +7,17 @@ from pathlib import Path
 from harness.film import Film
 
 from ltxflow.decisions.lock_update import LockUpdater
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock, write_lock
+from ltxflow.lock.model import Decision, with_decision
 from ltxflow.plan.plan import PlanOptions
 
 
 def approved(path: Path) -> None:
-    text = path.read_text()
-    at = text.index("hook/b: ")
-    path.write_text(text[:at] + text[at:].replace('"pick": 1', '"pick": 1, "status": "approved"', 1))
+    write_lock(path, with_decision(read_lock(path), "hook/b", 1, Decision("approved")))
 
 
 def conflicted(path: Path) -> None:
-    path.write_text(path.read_text().replace("hook/b: ", "<<<<<<< HEAD\nhook/b: ", 1))
+    path.write_text(path.read_text().replace("hook/b:", "<<<<<<< HEAD\nhook/b:", 1))
 
 
 def edited(film: Film) -> str:

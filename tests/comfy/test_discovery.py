@@ -59,7 +59,7 @@ def test_the_strongest_source_wins_and_is_named(first: int) -> None:
 
 def test_servers_are_listed_with_commas_or_blanks_and_each_once() -> None:
     places = find(env={"LTXFLOW_SERVERS": "a:8188, http://b:1/ ,a:8188\nc"})
-    assert [p.url for p in places] == ["http://a:8188", "http://b:1", "http://c"]
+    assert [p.url for p in places] == ["http://a:8188", "http://b:1", "http://c:8188"]
 
 
 def test_without_a_word_the_windows_host_and_loopback_are_guessed() -> None:
@@ -88,7 +88,18 @@ def test_empty_variables_count_as_unset() -> None:
     [
         ("127.0.0.1:8188", "http://127.0.0.1:8188"),
         ("localhost:8188/", "http://localhost:8188"),
-        ("gpu.example", "http://gpu.example"),
+        ("gpu", "http://gpu:8188"),
+        ("GPU.example/", "http://gpu.example:8188"),
+        ("gpu.example/comfy", "http://gpu.example:8188/comfy"),
+        ("gpu:", "http://gpu:8188"),
+        ("my_gpu-2", "http://my_gpu-2:8188"),
+        ("127.0.0.1", "http://127.0.0.1:8188"),
+        ("[::1]", "http://[::1]:8188"),
+        ("gpu:80", "http://gpu"),
+        ("gpu:9000", "http://gpu:9000"),
+        ("http://gpu", "http://gpu"),
+        ("http://gpu:80", "http://gpu"),
+        ("https://gpu", "https://gpu"),
         (" https://Example.org/comfy/ ", "https://example.org/comfy"),
         ("https://example.org:443", "https://example.org"),
         ("http://example.org:80/a/b//", "http://example.org/a/b"),
@@ -115,6 +126,15 @@ def test_addresses_are_taken_as_people_write_them(written: str, url: str) -> Non
         ("http://x\\y", "characters a URL cannot have"),
         ("http://x?token=hunter22", "it has a query"),
         ("http://x/#a", "it has a query"),
+        ("http:/gpu:8188", '"://" is missing'),
+        ("https//gpu", '"://" is missing'),
+        ("a,b", "not the name of a host"),
+        ("8188", "not the name of a host"),
+        ("a..b", "not the name of a host"),
+        ("-x", "not the name of a host"),
+        ("x" * 64, "not the name of a host"),
+        ("gpu:0", "no server listens at port 0"),
+        (":8188", "no host"),
     ],
 )
 def test_an_invalid_address_is_refused_with_a_reason(written: str, why: str) -> None:

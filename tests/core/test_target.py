@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ltxflow.core.target import Target
+from ltxflow.core.target import Tally, Target, heads_of
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,27 @@ def test_parts(text: str, kind: str, path: str, take: int, scene: str, entry: st
 
 def test_it_is_made_of_parts() -> None:
     assert Target.of("clip", "hook/b", 2) == "clip:hook/b@2"
+
+
+TAKES = ["clip:a/a@1", "clip:a/b@1", "clip:a/b@2", "clip:a/b@3", "reference:hero@1", "reference:hero@2"]
+
+
+def test_a_clip_counts_once_with_the_take_in_the_cut() -> None:
+    heads = heads_of(TAKES, lambda entry: 3 if entry == "a/b" else 1)
+    assert heads == {"clip:a/a@1", "clip:a/b@3", "reference:hero@1"}
+    whole = Tally.of(TAKES, heads)
+    assert whole == Tally(clips=2, more_takes=3, references=1)
+    assert str(whole) == "2 clips, 3 more takes and 1 reference"
+    assert str(Tally.of(["clip:a/b@1"], heads)) == "1 more take"  # its clip counts with take 3
+
+
+def test_a_clip_of_which_the_take_in_the_cut_is_not_asked_for_counts_with_the_first() -> None:
+    assert heads_of(["clip:a/b@4", "clip:a/b@3"], lambda entry: 1) == {"clip:a/b@3"}
+
+
+def test_parts_of_a_count_add_up_to_the_whole() -> None:
+    heads = heads_of(TAKES, lambda entry: 2)
+    parts = [Tally.of(TAKES[:start], heads) + Tally.of(TAKES[start:], heads) for start in range(len(TAKES))]
+    assert set(parts) == {Tally.of(TAKES, heads)}
+    assert not Tally.of(TAKES, heads) - parts[0]
+    assert str(Tally()) == ""

@@ -344,8 +344,8 @@ def test_a_scene_that_cannot_be_covered_names_a_sufficient_number_of_clips() -> 
     with pytest.raises(LengthConflict) as caught:
         solve(700, autos(2), 12, LTX2)
     error = caught.value
-    assert error.message == "2 clips of at most 257 frames cover 502 of the 700 frames needed"
-    assert error.hint == ("write 5 clips (153f, 153f, 153f, 145f, 145f), or shorten the text by 198 frames")
+    assert error.message == "502 of the 700 frames needed are covered by 2 clips of at most 257 frames"
+    assert error.hint == ("write 5 clips (153f, 153f, 153f, 145f, 145f), or shorten the narration by 198 frames")
     assert (error.need, error.have, error.clips_needed) == (700, 502, 5)
 
 

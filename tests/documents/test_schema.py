@@ -265,6 +265,17 @@ SCENE = [
         'narration: "Every coin" is not a duration',
         'write the words as { text: "…" }',
     ),
+    *(
+        (f"narration: {name}", 16, "S108", f'narration: "{name}" is not a duration', f"write {{ file: {name} }}")
+        for name in ("my voice.WAV", "narration/opening", "../voices/take 2.mp3")
+    ),
+    (
+        "narration: Welcome",
+        16,
+        "S108",
+        'narration: "Welcome" is not a duration',
+        'write { text: "Welcome" } if it is to be spoken, or a time such as 8.5s',
+    ),
     (
         "narration: { flie: a.wav }",
         18,

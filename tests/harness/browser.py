@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from harness.command import CANNED_SLATES, command
 from harness.film import OnDisk
@@ -26,6 +26,7 @@ from harness.film import OnDisk
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 IS_WANTED = "LTXFLOW_TEST_BROWSER"  # set in CI: a test without a browser then fails
 ENDS_S = 20
+PATIENCE_MS = 20_000  # of a page on a busy machine
 
 
 @contextmanager
@@ -34,6 +35,7 @@ def browser() -> Iterator[Browser]:
 
     The browser's driver runs an event loop in this thread: nothing else may run one here until it is closed.
     """
+    expect.set_options(timeout=PATIENCE_MS)
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     with sync_playwright() as playwright:
         if path is None and not os.path.exists(playwright.chromium.executable_path):
@@ -77,7 +79,7 @@ class BoardProcess:
     def page(self, browser: Browser, path: str = "/", **options: Any) -> Page:
         """Open a page in a fresh browser profile; what goes wrong in it is an error of the test."""
         page = browser.new_context(**options).new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda line: self.errors.append(line.text) if _is_bad(line) else None)
         page.goto(self.url)

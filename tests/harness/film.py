@@ -22,7 +22,8 @@ from harness.data import LOADER, Data, dump, with_value, without
 from harness.media import canned
 from ltxflow.core.digest import Output, digest_bytes
 from ltxflow.core.files import TEMP_PREFIX
-from ltxflow.lock.model import Lock, read_lock
+from ltxflow.lock.file import read_lock
+from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.plan import Change, Mode, Plan, PlanOptions
 from ltxflow.project.config import read_config, remember_trust

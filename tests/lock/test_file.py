@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ltxflow.core.digest import Digest, Key
-from ltxflow.lock.merge import LockConflict, LockFile, merge_problems
-from ltxflow.lock.model import Lock, LockEntry, LockTake, read_lock, with_status, with_take, write_lock
+from ltxflow.lock.file import LockConflict, LockFile, merge_problems, read_lock, write_lock
+from ltxflow.lock.model import Decision, Lock, LockEntry, LockTake, with_decision, with_pick, with_take
 
 
 def take(letter: str) -> LockTake:
@@ -39,7 +39,7 @@ def test_a_lock_that_no_other_program_changed_is_written_unmerged(path: Path) ->
 def test_changes_of_others_are_merged(path: Path) -> None:
     file = LockFile(path, "ltxflow.lock")
     lock = with_take(file.read(), "hook/a", 1, take("c"))
-    write_lock(path, with_status(lock_of(a="a", b="b", z="e"), "hook/b", "approved", ""))
+    write_lock(path, with_decision(lock_of(a="a", b="b", z="e"), "hook/b", 1, Decision("approved")))
     merged = file.save(lock)
     there = read_lock(path)
     assert merged.lock == there
@@ -51,16 +51,23 @@ def test_changes_of_others_are_merged(path: Path) -> None:
     assert file.save(later).lock is later  # once merged it is known
 
 
-def test_two_decisions_on_one_clip_are_reported(path: Path) -> None:
+def test_two_picks_of_one_clip_are_reported(path: Path) -> None:
+    three = with_take(with_take(lock_of(a="a", b="b"), "hook/b", 2, take("c")), "hook/b", 3, take("d"))
+    write_lock(path, three)
     file = LockFile(path, "ltxflow.lock")
-    lock = with_status(file.read(), "hook/b", "rejected", "too dark")
-    other = with_take(lock_of(a="a", b="b"), "hook/b", 2, take("c"))
-    entry = other.entries["hook/b"]
-    write_lock(path, Lock({**other.entries, "hook/b": LockEntry(2, entry.takes, "rejected", "")}))
+    lock = with_pick(file.read(), "hook/b", 2)
+    write_lock(path, with_pick(three, "hook/b", 3))
     problems = merge_problems(file.save(lock), "ltxflow.lock")
-    assert [problem.message for problem in problems][1:] == [
-        "hook/b: here take 1 (rejected), there take 2 (rejected); take 1 is kept"
-    ]
+    assert [problem.message for problem in problems][1:] == ["hook/b: here take 2, there take 3; take 2 is kept"]
+
+
+def test_a_decision_that_gives_way_is_reported(path: Path) -> None:
+    file = LockFile(path, "ltxflow.lock")
+    lock = with_take(file.read(), "hook/b", 1, take("c"))
+    write_lock(path, with_decision(lock_of(a="a", b="b"), "hook/b", 1, Decision("rejected", "too dark")))
+    problems = merge_problems(file.save(lock), "ltxflow.lock")
+    assert [(problem.code, problem.level) for problem in problems] == [("K016", "warning"), ("K018", "warning")]
+    assert problems[1].message == "hook/b@1 was rejected on one side, and other bytes are kept"
 
 
 def test_an_unreadable_lock_is_not_overwritten(path: Path) -> None:

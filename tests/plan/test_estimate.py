@@ -65,6 +65,6 @@ def test_without_a_speed_or_a_server_nothing_is_estimated() -> None:
 
 def test_few_renders_or_a_wide_spread_make_it_rough() -> None:
     sure = Estimate(1, 1, 1, 12, 0.1)
-    assert sure.sureness == "sure to a quarter"
+    assert sure.sureness == "±25 %"
     assert replace(sure, renders=1).sureness == "rough, from 1 earlier render"
     assert replace(sure, spread=0.3).sureness.startswith("rough")

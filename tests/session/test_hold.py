@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from harness.film import Film
 
-from ltxflow.cli import options as cli_options
-from ltxflow.cli.options import waited_session
+from ltxflow.cli.options import deciding_session, waited_session
 from ltxflow.core.events import Event
-from ltxflow.lock.model import read_lock
+from ltxflow.decisions.takes import find_take, set_status
 from ltxflow.project.load import LoadedProject
 from ltxflow.session import session
 from ltxflow.session.session import hold
@@ -32,20 +31,13 @@ def test_a_build_reads_the_film_once(film: Film, monkeypatch: pytest.MonkeyPatch
     assert len(read) == 1
 
 
-def test_what_another_verb_said_while_the_film_was_read_is_not_lost(
-    film: Film, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_command_decides_in_the_same_moment_is_not_lost(film: Film) -> None:
     film.render()
     assert film.run("build").code == 0
-
-    def late(*args: Any, **options: Any) -> Any:
-        monkeypatch.setattr(cli_options, "hold", hold)
+    with deciding_session(Namespace(project=str(film.folder), root=None)) as session:
         assert film.run("approve", "hook/a").code == 0
-        return hold(*args, **options)
-
-    monkeypatch.setattr(cli_options, "hold", late)
-    assert film.run("reject", "hook/b", "too dark").code == 0
-    entries = read_lock(film.folder / "ltxflow.lock").entries
+        set_status(session, find_take(session, "hook/b"), "rejected", "too dark")
+    entries = film.lock.entries
     assert (entries["hook/a"].status, entries["hook/b"].status) == ("approved", "rejected")
 
 

@@ -17,7 +17,8 @@ from harness.media import canned
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.core.timing import Cut
-from ltxflow.lock.model import Lock, LockTake, with_pick, with_take, write_lock
+from ltxflow.lock.file import write_lock
+from ltxflow.lock.model import Lock, LockTake, with_pick, with_take
 from ltxflow.plan.plan import Plan, PlanOptions
 from ltxflow.steps import Node
 from ltxflow.steps import clip as clip_step

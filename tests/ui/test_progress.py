@@ -15,12 +15,14 @@ from ltxflow.core.events import (
     ActionWaiting,
     Event,
     Notice,
+    Outcome,
     RunFinished,
     RunStarted,
 )
+from ltxflow.core.target import Tally
 from ltxflow.ui.live import LiveWatcher, clock
 from ltxflow.ui.log import PlainWatcher
-from ltxflow.ui.progress import summary
+from ltxflow.ui.progress import NOTHING, summary
 from ltxflow.ui.terminal import Console
 
 KEY = "k" * 64
@@ -68,6 +70,32 @@ def test_what_an_earlier_run_started_is_resumed_and_not_rendered() -> None:
     assert lines(
         [RunStarted("film", "render", 1, 1), ActionFinished("clip:hook/a@1", "resumed", KEY, 3.0, "bench")]
     ) == ["  ✓ [1/1] hook/a  resumed  on bench"]
+
+
+def lost(*ends: tuple[str, Outcome, str]) -> list[Event]:
+    return [ActionFinished(f"clip:{clip}@1", outcome, reason=reason) for clip, outcome, reason in ends]
+
+
+def test_a_reason_that_several_clips_have_is_printed_once() -> None:
+    gone = "bench did not answer for 5 s"
+    ends = lost(
+        ("a/a", "failed", gone),
+        ("a/b", "failed", gone),
+        ("a/c", "skipped", "another failed"),
+        ("a/d", "skipped", "another failed"),
+        ("a/e", "skipped", "needs a/b"),
+    )
+    assert lines(ends) == [
+        f"  ✗ a/a  failed: {gone}",
+        "  ✗ a/b  failed, as a/a",
+        "  ✗ a/c  skipped: another failed",
+        "  ✗ a/e  skipped: needs a/b",
+    ]
+    assert "  ✗ a/d  skipped, as a/c" in lines(ends, verbose=True)
+
+
+def test_what_an_interruption_skips_has_no_lines() -> None:
+    assert lines(lost(("a/a", "skipped", "interrupted"), ("a/b", "skipped", "interrupted"))) == []
 
 
 def test_quiet_leaves_what_went_wrong() -> None:
@@ -138,11 +166,19 @@ def test_a_clip_that_waits_behind_others_has_a_line_until_it_runs_or_goes_elsewh
     assert len(printed(*waits, ActionFinished("clip:hook/a@1", "resumed", KEY, 1.0, "bench"))) == 1
 
 
-@pytest.mark.parametrize("width", [30, 46, 60, 80, 200])
-def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+@pytest.mark.parametrize("width", [1, 5, 20, 30, 46, 47, 60, 80, 200])
+def test_no_line_reaches_the_edge_of_the_terminal(width: int) -> None:
+    """A terminal writes `^C` behind the last line: one that breaks the line leaves it on the screen."""
     printed = screen(live(RUNNING, width))
     assert len(printed) == 3
-    assert all(len(line) <= width for line in printed)
+    assert all(len(line) <= max(0, width - 2) for line in printed)
+
+
+@pytest.mark.parametrize("width", [30, 46])
+def test_a_narrow_terminal_shows_names_and_numbers(width: int) -> None:
+    first, _, whole = screen(live(RUNNING, width))
+    assert first.split() == ["hook/a", "50%", "0:00"]
+    assert whole.split() == ["1", "of", "4", "37%", "0:00"]
 
 
 def test_more_clips_than_there_is_room_for_are_counted() -> None:
@@ -180,21 +216,52 @@ def test_a_clock_has_whole_seconds(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_the_summary_shows_what_was_made_and_where() -> None:
-    def printed(**changes: object) -> list[str]:
-        console = Console(io.StringIO(), io.StringIO(), {})
-        figures = {"planned": 14, "hit": 8, "rendered": 5, "restored": 1, "failed": 0, "skipped": 0}
-        rest = {"seconds": 391.0, "output": "public/scenes", "complete": True, "film_seconds": 63.7}
-        summary(console, RunFinished(**{**figures, **rest, **changes}), "render")  # type: ignore[arg-type]
-        assert isinstance(console.out, io.StringIO)
-        return console.out.getvalue().splitlines()
+def printed(failed: Tally = NOTHING, skipped: Tally = NOTHING, mode: str = "render", **changes: object) -> list[str]:
+    """Return the last lines of a build with these figures."""
+    console = Console(io.StringIO(), io.StringIO(), {})
+    figures = {"planned": 14, "hit": 8, "rendered": 5, "restored": 1, "failed": 0, "skipped": 0, "clips": 14}
+    rest: dict[str, object] = {"seconds": 391.0, "output": "public/scenes", "complete": True, "film_seconds": 63.7}
+    rest["renders"] = changes.get("rendered", 5)
+    event = RunFinished(**{**figures, **rest, **changes})  # type: ignore[arg-type]
+    summary(console, event, mode, failed, skipped)
+    assert isinstance(console.out, io.StringIO)
+    return console.out.getvalue().splitlines()
 
+
+def test_the_summary_shows_what_was_made_and_where() -> None:
     assert printed() == [
         "Built 14 clips: 5 rendered, 1 restored, 8 up to date  in 6m 31.0s",
         "→ public/scenes  film 1m 03.7s, timeline.json",
     ]
-    assert printed(rendered=0, hit=14, restored=0)[0].startswith("Built 14 clips: 0 rendered, 14 up to date")
-    assert printed(failed=1, skipped=2, rendered=2, complete=False)[0].endswith("1 failed, 2 skipped  in 6m 31.0s")
+    assert printed(rendered=0, hit=14, restored=0)[0] == "Built 14 clips: 0 rendered, 14 up to date"
     assert "incomplete" in printed(complete=False)[1]
-    assert printed(references=3)[0].startswith("Built 11 clips and 3 references: 5 rendered")
-    assert printed(references=3, more_takes=2)[0].startswith("Built 9 clips, 2 more takes and 3 references: 5 rendered")
+    assert printed(clips=11, references=3)[0].startswith("Built 11 clips and 3 references: 5 rendered")
+    assert printed(clips=9, references=3, more_takes=2)[0].startswith(
+        "Built 9 clips, 2 more takes and 3 references: 5 rendered"
+    )
+
+
+def test_the_summary_does_not_count_what_was_not_made_as_built() -> None:
+    failed, skipped = Tally(clips=1, references=1), Tally(clips=2, more_takes=1)
+    assert printed(failed, skipped, clips=12, more_takes=1, references=1, rendered=0)[0] == (
+        "Built 9 clips: 0 rendered, 1 restored, 8 up to date; "
+        "1 clip and 1 reference failed, 2 clips and 1 more take skipped  in 6m 31.0s"
+    )
+    assert (
+        printed(Tally(clips=14), rendered=0, hit=0, restored=0)[0] == "Built nothing; 14 clips failed  after 6m 31.0s"
+    )
+
+
+def test_an_interrupted_build_is_not_called_built() -> None:
+    left = Tally(clips=3, more_takes=1)
+    assert printed(skipped=left, interrupted=True)[0] == (
+        "Interrupted: 5 rendered, 1 restored, 8 up to date; 3 clips and 1 more take not made  after 6m 31.0s"
+    )
+    assert printed(skipped=left, interrupted=True, mode="animatic", rendered=0, restored=0, hit=0, renders=0)[0] == (
+        "Interrupted: 0 drawn; 3 clips and 1 more take not made  after 6m 31.0s"
+    )
+
+
+def test_tries_with_other_seeds_are_counted_as_renders() -> None:
+    assert printed(renders=13)[0].startswith("Built 14 clips: 5 rendered (13 renders, 8 of them with another seed), ")
+    assert printed(renders=6, resumed=1)[0].startswith("Built 14 clips: 5 rendered, 1 resumed, ")

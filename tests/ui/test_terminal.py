@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,73 @@ def test_a_long_line_is_cut_so_that_the_caret_stays_in_view(monkeypatch: pytest.
     line, caret = one.err.getvalue().splitlines()[1:]  # type: ignore[attr-defined]
     assert len(line) <= 60
     assert line[caret.index("^") :].startswith("HERE")
+
+
+# --- the same problem of many
+
+
+def still(clip: str, line: int, message: str = "{} has no starting image", **more: Any) -> Problem:
+    return Problem(message.format(clip), Span("p.yaml", line, 13), "add an image", "P109", of=(clip,), **more)
+
+
+def shown(problems: list[Problem], *, verbose: bool = False, **of: Any) -> list[str]:
+    one = console()
+    one.is_verbose = verbose
+    one.problems(problems, lambda file: [], **of)
+    assert isinstance(one.err, io.StringIO)
+    return one.err.getvalue().splitlines()
+
+
+def test_the_same_problem_of_several_clips_is_printed_once_with_their_number_and_places() -> None:
+    assert shown([still("a/a", 3), still("a/b", 7), still("b/a", 12)]) == [
+        "p.yaml:3:13: error: a/a has no starting image [P109]",
+        "  → add an image",
+        "  2 more: a/b p.yaml:7:13, b/a p.yaml:12:13",
+    ]
+
+
+def test_of_many_the_first_places_are_named() -> None:
+    many = [still(f"s{n}/a", n) for n in range(1, 26)]
+    assert shown(many)[2:] == [
+        "  24 more: s2/a p.yaml:2:13, s3/a p.yaml:3:13, s4/a p.yaml:4:13 and 21 more (-v prints all)"
+    ]
+    assert len(shown(many, verbose=True)) == 50
+
+
+def test_a_problem_that_one_line_causes_in_many_scenes_names_them_alone() -> None:
+    at = [Problem(f"{s}: a crossfade", Span("p.yaml", 4, 1), "write 12f", "P111", of=(s,)) for s in ("one", "two")]
+    assert shown(at)[-1] == "  1 more: two"
+
+
+def test_problems_that_differ_in_words_stay_apart() -> None:
+    words = [Problem(f'unknown key "{key}"', Span("p.yaml", 3, 1), "", "S101") for key in ("look", "lokk")]
+    assert [line for line in shown(words) if "more" in line] == []
+    assert len(shown(words)) == 2
+
+
+def test_numbers_may_differ_where_there_are_many() -> None:
+    few = [still(f"s{n}/a", n, f"{{}} covers {n} of 90 frames") for n in range(1, 4)]
+    assert sum("covers" in line for line in shown(few)) == 3
+    many = [still(f"s{n}/a", n, f"{{}} covers {n} of 90 frames") for n in range(1, 10)]
+    assert [line for line in shown(many) if "covers" in line] == [
+        "p.yaml:1:13: error: s1/a covers 1 of 90 frames [P109]"
+    ]
+
+
+def test_of_many_with_one_hint_the_first_are_printed_in_full() -> None:
+    files = [Problem(f'no file "refs/{name}.png"', Span("p.yaml", 3, 1), "check the path", "L020") for name in "abcde"]
+    printed = shown(files)
+    assert sum("no file" in line for line in printed) == 5
+    assert sum("check the path" in line for line in printed) == 3
+
+
+def test_a_failure_names_the_clips_that_it_failed() -> None:
+    gone = Problem("bench did not answer", None, "build again", "C002")
+    of = {gone: ["clip:a/a@1", "clip:a/b@2"]}
+    assert shown([gone], of=of)[-1] == "  it failed a/a, a/b@2"
+    assert shown([gone], of={gone: ["clip:a/a@1"]})[-1] == "  it failed a/a"
+    named = Problem("no checkpoint, which a/a needs", None, "put it there", "C010")
+    assert shown([named], of={named: ["clip:a/a@1"]})[-1] == "  → put it there"
 
 
 def test_a_problem_without_a_readable_file_is_reported_all_the_same() -> None:

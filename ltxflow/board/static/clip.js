@@ -131,7 +131,7 @@ const decide = async (button) => {
     if (reason === null) return;
   }
   const answer = await send(`/decide/${verb}`, { target: name, revision: panel.dataset.revision, reason });
-  if (answer.status === 200) tell(answer.outcome === "done" ? `Done: ${answer.command}` : "It is so already.");
+  if (answer.status === 200) tell([answer.outcome === "done" ? `Done: ${answer.command}` : "It is so already.", ...answer.notes].join("; "));
   else tell(complaint(answer), true);
   await redraw();
 };

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import argparse
 import errno
-import importlib.metadata
-import importlib.util
-import json
-import shlex
 import socket
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from ltxflow.cli.extras import require
 from ltxflow.cli.options import count_of, session_of
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.documents.document import find_project
@@ -44,9 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise LtxflowError(problem("U060.missing", names=", ".join(missing), command=_how_to_get("board")))
+    require("board", "board", LIBRARIES)
     from ltxflow.board.film import Film
     from ltxflow.board.jobs import Jobs
     from ltxflow.board.security import Keys, is_loopback
@@ -64,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     own = file.parent / OWN
     film = Film(partial(session_of, args), tuple(args.server))
     jobs = Jobs(own, [*options, *servers], lambda job: board.send_jobs())
-    named = ["-p", args.project] if args.project else []
+    named = ["-p", args.project] if args.project and not _is_here(file) else []
     board = Board(film, keys, LogReader(own / LOG), jobs, named)
     if args.json:
         print_envelope("board", {"url": keys.url, "port": keys.port, "read_only": keys.is_read_only}, 0)
@@ -82,19 +75,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _how_to_get(extra: str) -> str:
-    """Return the command that adds an extra to this installation: from an index, a folder or a file, as it came."""
+def _is_here(file: Path) -> bool:
+    """Return whether a command without -p, given in this folder, is about the same film."""
     try:
-        origin = json.loads(importlib.metadata.distribution("ltxflow").read_text("direct_url.json") or "{}")
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        origin = {}
-    url, facts = str(origin.get("url", "")), origin.get("dir_info")
-    if facts is not None:
-        folder = unquote(urlsplit(url).path)
-        words = [*(["-e"] if facts.get("editable") else []), f"{folder}[{extra}]"]
-    else:
-        words = [f"ltxflow[{extra}] @ {url}" if url else f"ltxflow[{extra}]"]
-    return shlex.join([sys.executable, "-m", "pip", "install", *words])
+        return find_project(None, Path.cwd()).samefile(file)
+    except (LtxflowError, OSError):
+        return False
 
 
 def _socket(host: str, port: int | None) -> socket.socket:

@@ -7,8 +7,16 @@ from functools import partial
 
 from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
 from ltxflow.build.pipeline import COMFYUI, make_film
-from ltxflow.cli.options import add_build_options, add_plan_options, build_options, plan_options, waited_session
+from ltxflow.cli.options import (
+    add_build_options,
+    add_plan_options,
+    build_options,
+    plan_options,
+    print_notes,
+    waited_session,
+)
 from ltxflow.session.scene_memo import PlannedFilm
+from ltxflow.ui.plan_view import seed_line
 from ltxflow.ui.progress import print_result, watcher
 from ltxflow.ui.terminal import Console, print_envelope
 
@@ -23,8 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     watch = watcher(console, args.json, args.quiet, args.verbose)
     with waited_session(args, watch, wait=not args.no_wait) as session:
-        if not args.json and not args.quiet:
-            console.problems([p for p in session.loaded.problems if p.level == "warning"])
+        if not args.json:
+            print_notes(args, console, session)
         options = plan_options(args, session)
         approve = approve_all if args.yes or args.force else partial(require_approval, servers=args.server)
         executors = getattr(args, "executors", COMFYUI)
@@ -46,6 +54,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
             }
             return print_envelope("build", data, result.code, [*result.concerns, *result.problems, *session.warnings])
         print_result(console, result, session.warnings, args.quiet)
+        if not (args.quiet or args.animatic or result.finished.rendered):
+            for line in seed_line(console, session):
+                console.say(line)
         if result.is_nothing_new and not session.warnings and not options.groups:
             console.input_manifest = PlannedFilm(session, result.plan).keep
         return result.code

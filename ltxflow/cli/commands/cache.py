@@ -172,9 +172,9 @@ def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
     needed, _ = closure(kept, _names(needs, ()), _names(needs, ()))
     rows = sorted(kept.made.values(), key=lambda action: (action.target, action.made_at, action.key))
     rows = [
-        action for action in rows if _matches(action, args.patterns) and not (args.unneeded and action.key in needed)
+        action for action in rows if _matches(action, args.patterns) and not (args.unneeded and action.id in needed)
     ]
-    data = [{**_row(action, kept), "needed": action.key in needed} for action in rows]
+    data = [{**_row(action, kept), "needed": action.id in needed} for action in rows]
     if not args.json:
         table = [
             (
@@ -183,7 +183,7 @@ def _ls(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
                 row["source"],
                 size(row["bytes"]),
                 row["made_at"][:16].replace("T", " "),
-                "" if row["needed"] else "unneeded",
+                "forgotten" if row["forgotten"] else "" if row["needed"] else "unneeded",
             )
             for row in data
         ]
@@ -205,6 +205,7 @@ def _row(action: StoredAction, kept: StoreInventory) -> dict[str, Any]:
         "key": action.key,
         "source": action.source,
         "made_at": action.made_at,
+        "forgotten": action.is_forgotten,
         "seconds": action.seconds,
         "bytes": kept.size_of(action.outputs),
     }
@@ -316,6 +317,7 @@ def _gc(args: argparse.Namespace, console: Console, store: Store) -> tuple[int, 
         "damaged": [str(path.relative_to(store.root)) for path in swept.damaged],
         "freed": swept.size,
         "spared": [_row(action, kept) for action in swept.spared],
+        "spared_blobs": list(swept.spared_blobs),
         "over": swept.over,
         "removed": args.yes,
     }
@@ -350,11 +352,13 @@ def _print_gc(
         console.say(f"  {mark} {count(len(stray), 'blob')} without a trace, {size(kept.size_of(stray))}")
     for path in swept.damaged:
         console.say(f"  {mark} {path.name}, damaged and set aside earlier")
-    if swept.spared:
-        spared = f"{count(len(swept.spared), 'render')} that no film needs, {size(swept.spared_size)}"
-        worth = f"{minutes(swept.spared):.0f} minutes of work"
+    kept_apart = [count(len(swept.spared), "render") + " that no film needs"] if swept.spared else []
+    if swept.spared_blobs:
+        kept_apart.append(count(len(swept.spared_blobs), "file") + " of pictures or sound without a trace")
+    if kept_apart:
+        worth = f"{size(swept.spared_size)}, {minutes(swept.spared):.0f} minutes of work"
         more = "" if args.renders else "; remove them with --renders"
-        console.say(f"  {console.paint('=', 'dim')} kept: {spared}, {worth}{more}")
+        console.say(f"  {console.paint('=', 'dim')} kept: {' and '.join(kept_apart)}, {worth}{more}")
     if swept.over:
         console.say(f"  still {size(swept.over)} above --max-size: the rest is needed, or was rendered")
     if swept.is_empty:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ltxflow.cli.options import add_build_options, build_options, locked_session, session_of, waited_session
-from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.cli.options import add_build_options, build_options, deciding_session, session_of, waited_session
+from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.target import Target
 from ltxflow.decisions import takes
-from ltxflow.decisions.takes import TakeRef, find_take
+from ltxflow.decisions.takes import Decided, TakeRef, find_take
+from ltxflow.lock.model import moved
 from ltxflow.media.probe import VideoFacts
 from ltxflow.plan.choices import upgrades
 from ltxflow.plan.lengths import cut_film
@@ -33,48 +34,45 @@ def pick(args: argparse.Namespace, console: Console) -> int:
         raise LtxflowError(problem("U002.not-a-number", argument="NUMBER", value=args.number))
     if "@" not in text:
         raise LtxflowError(problem("U002.no-take-number", take=text))
-    with locked_session(args, console.warn) as session:
+    with deciding_session(args) as session:
         ref = find_take(session, text)
-        is_changed = takes.pick(session, ref)
-    if args.json:
-        return print_envelope("pick", {"clip": ref.clip.path, "take": ref.take, "changed": is_changed}, 0)
+        decided = takes.pick(session, ref)
     if isinstance(ref.clip, Still):
-        result = "picked; see what changes with: ltxflow plan" if is_changed else "already picked"
+        result = "picked; see what changes with: ltxflow plan" if decided.is_changed else "already picked"
     else:
-        result = "in the cut; publish it with: ltxflow build" if is_changed else "already in the cut"
-    console.say(f"{ref.clip.path}: take {ref.take} {result}")
-    return 0
+        result = "in the cut; publish it with: ltxflow build" if decided.is_changed else "already in the cut"
+    return _report(args, console, "pick", ref, decided, result, changed=decided.is_changed)
 
 
 def approve(args: argparse.Namespace, console: Console) -> int:
-    """Freeze the take that is in the cut: later edits warn and change nothing until it is rejected or forgotten."""
+    """Freeze a take: later edits warn and change nothing until it is rejected or forgotten. The cut stays as it is."""
     return _set_status(args, console, "approve", "approved")
 
 
 def reject(args: argparse.Namespace, console: Console) -> int:
-    """Reject the take that is in the cut. `ltxflow retake` renders another."""
+    """Reject a take, in the cut or not. `ltxflow retake` renders another."""
     return _set_status(args, console, "reject", "rejected")
 
 
 def _set_status(args: argparse.Namespace, console: Console, command: str, status: str) -> int:
-    with locked_session(args, console.warn) as session:
+    with deciding_session(args) as session:
         ref = find_take(session, args.take)
-        takes.set_status(session, ref, status, args.reason)
-    if args.json:
-        return print_envelope(command, {"clip": ref.clip.path, "take": ref.take, "reason": args.reason}, 0)
-    console.say(f"{ref.clip.path}: take {ref.take} {status}")
-    return 0
+        decided = takes.set_status(session, ref, status, args.reason)
+    result = status if decided.is_changed else f"already {status}"
+    return _report(args, console, command, ref, decided, result, reason=args.reason)
 
 
 def forget(args: argparse.Namespace, console: Console) -> int:
-    """Drop a take from the lock: the next build renders it again. Its files stay until `ltxflow cache gc`."""
-    with locked_session(args, console.warn) as session:
+    """Drop a take from the lock: the next build renders it again. Its files stay until `ltxflow cache gc --renders`.
+
+    Of a pinned file, the take in whose place it was pinned comes back.
+    """
+    with deciding_session(args) as session:
         ref = find_take(session, args.take)
-        takes.forget(session, ref)
-    if args.json:
-        return print_envelope("forget", {"clip": ref.clip.path, "take": ref.take}, 0)
-    console.say(f"{ref.clip.path}: take {ref.take} forgotten")
-    return 0
+        is_covering = takes.is_pinned_over(session, ref)
+        decided = takes.forget(session, ref)
+    result = "is the render again; the pinned file is forgotten" if is_covering else "forgotten"
+    return _report(args, console, "forget", ref, decided, result)
 
 
 def pin(args: argparse.Namespace, console: Console) -> int:
@@ -87,23 +85,42 @@ def pin(args: argparse.Namespace, console: Console) -> int:
         raise LtxflowError(problem("U021.pin", file=args.file))
     with session_of(args) as session:  # converting takes time: other commands need not wait for it
         fitted = _fitted(session, find_take(session, args.take), file, args, console)
-    with locked_session(args, console.warn) as session:
+    with deciding_session(args) as session:
         ref = find_take(session, args.take)
-        facts = takes.pin(session, ref, fitted.path, args.reason or file.name)
+        facts, decided = takes.pin(session, ref, fitted.path, args.reason or file.name)
         _, lengths = cut_film(session.speech().project, session.lock)
     scene = f"{ref.clip.path.partition('/')[0]}: "
     uncovered = [replace(p, level="warning") for p in lengths if p.level == "error" and p.message.startswith(scene)]
     problems = [*fitted.notes, *uncovered]
     is_video = isinstance(facts, VideoFacts)
-    if args.json:
-        fields = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
-        data = {"clip": ref.clip.path, "take": ref.take, "fitted": fitted.change, **fields}
-        return print_envelope("pin", data, 0, problems)
     size = f"{facts.frames} frames" if isinstance(facts, VideoFacts) else f"{facts.width}x{facts.height}"
     next_step = "publish it with: ltxflow build" if is_video else "see what changes with: ltxflow plan"
-    console.say(f"{ref.clip.path}: pinned {file.name} ({size}); {next_step}")
-    if fitted.change:
-        console.say(f"  fitted: {fitted.change}")
+    fields = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
+    result = f"is now {file.name} ({size}); {next_step}"
+    notes = (f"fitted: {fitted.change}",) if fitted.change and not args.json else ()
+    decided = replace(decided, notes=(*notes, *decided.notes))
+    return _report(args, console, "pin", ref, decided, result, problems, fitted=fitted.change, **fields)
+
+
+def _report(
+    args: argparse.Namespace,
+    console: Console,
+    command: str,
+    ref: TakeRef,
+    decided: Decided,
+    result: str,
+    problems: Sequence[Problem] = (),
+    **fields: Any,
+) -> int:
+    """Print a decision, and what it did to earlier ones."""
+    problems = [*decided.problems, *problems]
+    if args.json:
+        notes = {"notes": list(decided.notes)} if decided.notes else {}
+        data = {"clip": ref.clip.path, "take": ref.take, **fields, **notes}
+        return print_envelope(command, data, 0, problems)
+    console.say(f"{ref.clip.path}: take {ref.take} {result}")
+    for note in decided.notes:
+        console.say(f"  {console.paint('·', 'dim')} {note}")
     console.problems(problems)
     return 0
 
@@ -137,20 +154,25 @@ def accept(args: argparse.Namespace, console: Console) -> int:
     """
     if not args.takes and not args.all_upgrades:
         raise LtxflowError(problem("U002.no-clip"))
-    with locked_session(args, console.warn) as session:
+    decided: dict[str, Decided] = {}
+    with deciding_session(args) as session:
         named = _named_takes(session, args.takes)
-        accepted = [ref for ref in named if not args.dry_run and takes.accept(session, ref)]
+        for ref in named:
+            decided[ref.target] = Decided(False) if args.dry_run else takes.accept(session, ref)
         if args.all_upgrades:
             for ref in _upgraded_takes(session, args.dry_run):
                 named += [ref] if ref not in named else []
-                accepted += [ref] if not args.dry_run and takes.accept(session, ref) else []
+                decided[ref.target] = Decided(False) if args.dry_run else takes.accept(session, ref)
+    accepted = [ref.target for ref in named if decided[ref.target].is_changed]
     if args.json:
-        data = {"accepted": [ref.target for ref in accepted], "named": [ref.target for ref in named]}
-        return print_envelope("accept", data, 0)
+        notes = {target: list(each.notes) for target, each in decided.items() if each.notes}
+        problems = [each for one in decided.values() for each in one.problems]
+        data = {"accepted": accepted, "named": [ref.target for ref in named], **({"notes": notes} if notes else {})}
+        return print_envelope("accept", data, 0, problems)
     for ref in named:
         unchanged = "would be accepted" if args.dry_run else "already matches"
-        result = "accepted for the current prompt and settings" if ref in accepted else unchanged
-        console.say(f"{ref.clip.path}: take {ref.take} {result}")
+        result = "accepted for the current prompt and settings" if ref.target in accepted else unchanged
+        _report(args, console, "accept", ref, decided[ref.target], result)
     if not named:
         console.say("no upgrade would re-render anything")
     return 0
@@ -205,6 +227,7 @@ def retake(args: argparse.Namespace, console: Console) -> int:
 
     watch = watcher(console, args.json, args.quiet, args.verbose)
     with waited_session(args, watch, wait=True) as session:
+        session.lock = moved(session.lock, session.project.moved)
         old = find_take(session, args.take)
         if args.reason:
             takes.reject_for_retake(session, old, args.reason)

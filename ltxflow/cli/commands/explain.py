@@ -6,7 +6,7 @@ import argparse
 
 from ltxflow.cli.options import add_plan_options, plan_options, session_of
 from ltxflow.core.target import Target
-from ltxflow.plan.explain import Reason
+from ltxflow.plan.explain import Reason, cause_of
 from ltxflow.plan.plan import Change, Plan
 from ltxflow.steps import step
 from ltxflow.ui.plan_view import MARKS, difference, name, plan_json
@@ -33,13 +33,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.input_manifest = session.manifest
         if args.json:
             return console.envelope("explain", plan_json(plan)["changes"], 0, plan.problems)
+        printed: dict[str, str] = {}
         for change in plan.changes:
-            explain(console, plan, change)
+            explain(console, plan, change, {} if args.verbose else printed)
         return 0
 
 
-def explain(console: Console, plan: Plan, change: Change) -> None:
-    """Print what a build does with one target, and why."""
+def explain(console: Console, plan: Plan, change: Change, printed: dict[str, str]) -> None:
+    """Print what a build does with one target, and why. `printed` has the clip at which a cause was printed."""
     mark, style = MARKS[change.kind]
     node = plan.statuses[change.target].node
     fields = step(node.kind).fields(node)
@@ -51,8 +52,12 @@ def explain(console: Console, plan: Plan, change: Change) -> None:
     console.say(f"{console.paint(mark, style, 'bold')} {console.paint(name(change), 'bold')} {state}")
     console.say(f"    key {change.key[:12]}…  {_place(change)}")
     for reason in change.reasons:
-        _print_reason(console, reason)
-    if change.reasons:
+        first = printed.setdefault(cause_of(reason), name(change))
+        if first == name(change):
+            _print_reason(console, reason)
+        else:
+            console.say(f"    {console.paint(reason.field, 'bold')}, as {first}")
+    if change.reasons and any(printed.get(cause_of(reason)) == name(change) for reason in change.reasons):
         changed = {reason.field for reason in change.reasons}
         same = [field for field, value in fields.items() if field not in changed and value not in (None, [], False)]
         console.say(console.paint(f"    unchanged: {', '.join(same)}", "dim"))

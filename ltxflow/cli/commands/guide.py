@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from ltxflow.cli.guide import guide_text
-from ltxflow.ui.terminal import Console, print_envelope
+from ltxflow.ui.terminal import Console
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.json:
-        return print_envelope("guide", guide_text(), 0)
+        return console.envelope("guide", guide_text(), 0)
     console.say(guide_text().rstrip())
     return 0

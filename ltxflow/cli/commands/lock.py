@@ -16,8 +16,10 @@ from ltxflow.core import files, git
 from ltxflow.core.errors import FAILED, LtxflowError, hint_for, problem
 from ltxflow.core.workspace import read_text
 from ltxflow.documents.document import find_project, shown
+from ltxflow.lock.file import read_lock
 from ltxflow.lock.merge import Merged, merge, sides
-from ltxflow.lock.model import Lock, lock_text, parse_lock, read_lock
+from ltxflow.lock.model import Lock
+from ltxflow.lock.text import lock_text, parse_lock
 from ltxflow.session.session import LOCK
 from ltxflow.ui.terminal import Console, count, print_envelope
 
@@ -72,7 +74,10 @@ def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
         base, ours, theirs = found
     else:
         raise LtxflowError(problem("U024", file=folder / LOCK))
-    return parse_lock(base, LOCK), parse_lock(ours, LOCK), parse_lock(theirs, LOCK)
+    # of marks, the base lacks the lines in conflict, unless git was told to write them (diff3)
+    known = parse_lock(base, LOCK, is_partial=not stages) if base.strip() else Lock()
+    mine, other = (parse_lock(text, LOCK) if text.strip() else Lock() for text in (ours, theirs))
+    return known, mine, other
 
 
 def _text(path: Path) -> str:
@@ -93,10 +98,13 @@ def _report(args: argparse.Namespace, console: Console, merged: Merged, done: st
             "clips": len(merged.lock.entries),
             "clashes": [each.clip for each in merged.conflicts],
             "renumbered": [{"clip": clip, "from": old, "to": new} for clip, old, new in merged.renumbered],
+            "overruled": list(merged.overruled),
         }
         return print_envelope("lock", data, code, problems)
     for clip, old, new in merged.renumbered:
         console.warn(f"{clip}: their take {old} is now take {new}, since ours has a different take {old}")
+    for what in merged.overruled:
+        console.warn(what)
     console.problems(problems)
     if not args.quiet:
         console.say(f"{done}, {count(len(merged.lock.entries), 'clip')}")

@@ -1,4 +1,7 @@
-"""List the ComfyUI servers that a build would use, where each is named, and their state; `test` tries the WebSocket."""
+"""List the ComfyUI servers that a build would use, where each is named, and their state; `test` tries the WebSocket.
+
+The exit code is 4 where none answers, and 1 where one that you named does not.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         places = places_for(args.server, os.environ, config, session.project.server if session else "")
         servers = asyncio.run(_probe_all(places, session, args.what == "test"))
     speeds = read_speeds(store_path(os.environ, config.store))
-    code = _exit_code(servers) if args.what == "test" else 0
+    code = _exit_code(servers)
     if args.json:
         return print_envelope("servers", [_data(one, speeds) for one in servers], code)
     _print(console, servers, speeds, args.what == "test")
@@ -81,18 +84,25 @@ def _data(server: ServerReport, speeds: Mapping[str, Speed]) -> dict[str, Any]:
 
 
 def _print(console: Console, servers: list[ServerReport], speeds: Mapping[str, Speed], is_test: bool) -> None:
-    rows = [("", "server", "from", "ComfyUI", "device", "memory free", "queue", "a typical clip")]
-    for one in servers:
-        if one.stats is None and one.place.is_guess:
-            continue
-        rows.append((_mark(one), one.name, one.place.reason, *_state(one), _speed(speeds.get(one.place.url))))
-    if len(rows) == 1:
+    known = [one for one in servers if one.stats or not one.place.is_guess]
+    if not known:
         console.say(f"no server configured, and none answers at {', '.join(one.place.url for one in servers)}")
         console.say("  name one with --server, COMFY_URL or in your config; without one: ltxflow build --animatic")
         return
-    for number, line in enumerate(columns(rows)):
-        console.say(console.paint(line, "dim") if number == 0 else line)
-    for one in servers:
+    head = ("", "server", "from", "ComfyUI", "device", "memory free", "queue", "a typical clip")
+    rows = [(_mark(one), one.name, one.place.reason, *_state(one), _speed(speeds.get(one.place.url))) for one in known]
+    lines = columns([head, *rows])
+    if any(console.fitted(line) != line for line in lines):  # too wide for this terminal: a block for each server
+        for row in rows:
+            console.say("  ".join(row[:3]))
+            facts = [(name, value) for name, value in zip(head[3:], row[3:], strict=True) if value != "-"]
+            for line in columns(facts):
+                console.say(f"    {line}")
+    else:
+        console.say(console.paint(lines[0], "dim"))
+        for line in lines[1:]:
+            console.say(line)
+    for one in known:
         if one.problem and not one.place.is_guess:
             console.say(f"  {one.name}: {one.problem.message}")
             if one.problem.hint:

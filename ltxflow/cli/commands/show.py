@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from fractions import Fraction
 from typing import Any
 
 from ltxflow.cli.options import add_settings, session_of
@@ -16,6 +17,9 @@ from ltxflow.project.settings import requested_precision, weights_of
 from ltxflow.steps import Node, reference
 from ltxflow.steps.clip.spec import ClipSpec
 from ltxflow.ui.terminal import Console, columns, duration
+
+VALUE = 60  # cells of a value
+LAYER = 30  # cells of what set it, and the gaps
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +122,16 @@ def _data(plan: Plan, node: Node) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return float(value)
     return value if isinstance(value, (str, int, float, list, dict, type(None))) else str(value)
+
+
+def _as_written(name: str, value: Any) -> str:
+    """Return a value as the project file has it: seconds as `0.2s`, frames as `12f`."""
+    if isinstance(value, Fraction):
+        return f"{float(value):g}s"
+    return f"{value}f" if name == "crossfade" else show(_plain(value))
 
 
 def _print(console: Console, plan: Plan, node: Node, resolved: bool) -> None:
@@ -141,13 +154,19 @@ def _print(console: Console, plan: Plan, node: Node, resolved: bool) -> None:
         console.say(f"  {console.paint(part, 'bold')}: {text}")
     if resolved:
         console.say()
-        table = [
-            (name, show(_plain(value.value)), value.origin, str(value.span or ""))
-            for name, value in sorted(_values(plan, spec.clip).items())
-        ]
-        for line in columns([("setting", "value", "from", "at"), *[(n, _cut(v), o, w) for n, v, o, w in table]]):
+        values = sorted(_values(plan, spec.clip).items())
+        names = max(len(name) for name, _ in values)
+        room = console.width - names - LAYER if console.out.isatty() else VALUE
+        cut = max(VALUE // 3, min(VALUE, room))
+        table = [(name, _cut(_as_written(name, value.value), cut), _layer(value)) for name, value in values]
+        for line in columns([("setting", "value", "from"), *table]):
             console.say(f"  {line}")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _layer(value: Value) -> str:
+    """Return what set a value, and where: `defaults.scene at project.yaml:16:25`."""
+    return f"{value.origin} at {value.span}" if value.span else value.origin
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.input_manifest = session.manifest
         states = clip_states(plan, session.published_clips())
         problems = [*(problem for found in plan.concerns.values() for problem in found), *plan.problems]
-        problems += drifted(plan.project, plan.statuses)
+        problems += drifted(plan.project, plan.lock, plan.statuses)
         if args.json:
             return console.envelope("status", _data(plan, states), 0, problems)
         console.say(console.paint(header(plan), "bold"))

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ltxflow.build.approval import find_answering
 from ltxflow.build.pipeline import make_film
 from ltxflow.cli.file_watcher import FileWatcher, Keyboard, around
 from ltxflow.cli.options import (
@@ -22,6 +23,7 @@ from ltxflow.cli.options import (
     add_plan_options,
     build_options,
     plan_options,
+    print_notes,
     session_of,
     waited_session,
 )
@@ -30,7 +32,7 @@ from ltxflow.documents.document import find_project, shown
 from ltxflow.plan.plan import Change, Mode, Plan
 from ltxflow.plan.plan_diff import gone, news
 from ltxflow.session.session import Session
-from ltxflow.ui.plan_view import name, plan_json, print_change, print_plan, print_unspoken, totals
+from ltxflow.ui.plan_view import apply_line, name, plan_json, print_changes, print_plan, print_unspoken, totals
 from ltxflow.ui.progress import print_result, watcher
 from ltxflow.ui.terminal import Console, print_envelope
 
@@ -82,6 +84,11 @@ class WatchSession:
     @property
     def keys(self) -> str:
         return "r render · a animatic · p plan · q quit" if self.has_keys else "Ctrl-C quits"
+
+    @property
+    def commands(self) -> tuple[str, str]:
+        """How to render the plan, and how to draw it as slates."""
+        return ("press r", "press a") if self.has_keys else ("ltxflow build", "ltxflow build --animatic")
 
     @property
     def has_untried(self) -> bool:
@@ -173,20 +180,16 @@ class WatchSession:
         warnings = [note for note in notes if note.level == "warning" and note not in self.printed_problems]
         if is_new or warnings or is_saved:
             self._print_headline(changed)
-        console.problems([] if args.quiet else warnings)
         if is_first:
-            print_plan(
-                console,
-                plan,
-                quiet=args.quiet,
-                verbose=args.verbose,
-                apply="press r" if self.has_keys else "ltxflow build",
-            )
-        elif is_new:
+            print_notes(args, console, session, plan)
+            apply = apply_line(console, find_answering(session, plan, args.server), *self.commands)
+            print_plan(console, plan, quiet=args.quiet, verbose=args.verbose, apply=apply)
+        else:
+            console.problems([] if args.quiet else warnings)
+        if is_new and not is_first:
             print_unspoken(console, plan, known)
-            width = max(map(len, map(name, [*fresh, *left])), default=0)
-            for change in fresh:
-                print_change(console, change, width)
+            print_changes(console, fresh, plan.heads, verbose=args.verbose)
+            width = max(map(len, map(name, left)), default=0)
             for change in left:
                 console.say(f"  {console.paint('-', 'red')} {name(change).ljust(width)}  no longer in the film")
             console.say(line)

@@ -17,17 +17,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, install_command, problem
 
 KINDS = ("command", "espeak", "hibari", "openai")
 MISSING = "missing"  # the kind of an engine that a film names and the configuration lacks
 OFFLINE = ("hibari", "espeak")  # need no configuration and no network, the better voice first
-NO_OFFLINE = "pip install 'ltxflow[tts]' (English), or apt install espeak-ng (many languages)"
 MAX_BYTES = 256 * 2**20  # of sound for one line: 45 minutes of 48 kHz stereo
 MAX_IMAGE = 128 * 2**20  # bytes of an answer with an image in base64: 80 megapixels, if compressed at all
 DRAWS = ("openai",)  # the kinds that make images
 _TAIL = 4000  # bytes read of a program's complaint
 _TEXT_LIMIT = 300  # characters of it that are shown
+
+
+def how_to_speak() -> str:
+    """Return what installs a voice that needs no network."""
+    return f"{install_command('tts')} (English), or apt install espeak-ng (many languages)"
 
 
 @dataclass(frozen=True)

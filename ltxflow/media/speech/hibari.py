@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ltxflow.core.errors import problem
+from ltxflow.core.errors import install_command, problem
 from ltxflow.media.speech import Engine, SpeechRequest, SpokenSound, failure, one_line
 from ltxflow.messages.media import UNAVAILABLE
 
@@ -25,7 +25,7 @@ SLOWEST, FASTEST = 0.5, 2.0
 def available(engine: Engine, env: Mapping[str, str]) -> tuple[bool, str]:
     """Return whether hibari is installed, and the reason if not."""
     missing = [name for name in ("hibari", "onnxruntime") if importlib.util.find_spec(name) is None]
-    return (False, UNAVAILABLE["hibari"]) if missing else (True, "")
+    return (False, UNAVAILABLE["hibari"].format(command=install_command("tts"))) if missing else (True, "")
 
 
 async def speak(engine: Engine, wanted: SpeechRequest, folder: Path, env: Mapping[str, str]) -> SpokenSound:

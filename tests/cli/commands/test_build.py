@@ -171,7 +171,7 @@ def test_a_failure_is_reported_with_what_failed_and_the_film_is_called_incomplet
     ran = film.run("build", "--animatic", "-q")
     assert ran.code == 1
     assert "✗ end/a  failed: " in ran.out
-    assert "Built 4 clips: 3 drawn, 1 failed" in ran.out
+    assert "Built 3 clips: 3 drawn; 1 clip failed" in ran.out
     assert "incomplete" in ran.out
     assert "vault.png" in ran.err
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness.film import Film
 
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 
 
 @pytest.fixture

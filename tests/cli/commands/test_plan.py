@@ -9,7 +9,7 @@ from harness.film import Film
 
 
 def test_a_new_film_is_all_to_be_created(film: Film) -> None:
-    ran = film.run("plan")
+    ran, project = film.run("plan"), f" -p {shlex.quote(str(film.folder))}"
     assert ran.out.splitlines() == [
         "Tiny film · ltx2-19b / distilled · 128x128 at 25 fps",
         "",
@@ -19,8 +19,10 @@ def test_a_new_film_is_all_to_be_created(film: Film) -> None:
         "  + end/a       97f  new",
         "  · assumes checkpoint: fp8, text_encoder: bf16; the first build chooses what its servers have",
         "",
-        "Plan: 4 to create.  Film 12.5s (313 frames).",
-        f"Apply it: ltxflow build -p {shlex.quote(str(film.folder))}",
+        "Plan: 4 clips to create.  Film 12.5s (313 frames).",
+        "Needs a server: none answers (tried 127.0.0.1:9)",
+        f"  → start ComfyUI there, or name another server with --server; then: ltxflow build{project}",
+        f"  → without a server, draw slates: ltxflow build --animatic{project}",
     ]
 
 
@@ -107,7 +109,7 @@ def test_what_is_unchanged_is_counted_and_listed_when_asked(film: Film) -> None:
 
 
 def test_quiet_is_the_totals_alone(film: Film) -> None:
-    assert film.run("plan", "-q").out == "Plan: 4 to create.  Film 12.5s (313 frames).\n"
+    assert film.run("plan", "-q").out == "Plan: 4 clips to create.  Film 12.5s (313 frames).\n"
 
 
 def test_a_revert_is_restored_from_the_store_without_work(film: Film) -> None:
@@ -126,7 +128,7 @@ def test_orphans_are_listed_with_what_removes_them(film: Film) -> None:
     film.write({"hook": ["a", "b"], "middle": ["a"]})
     out = film.run("plan", "--animatic").out
     assert "  - scene-2-a.mp4  orphan, kept; remove it with: ltxflow clean --yes" in out
-    assert "3 unchanged, 1 orphan." in out
+    assert "3 clips unchanged, 1 orphan." in out
 
 
 def test_selectors_narrow_the_question(film: Film) -> None:

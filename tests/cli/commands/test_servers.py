@@ -52,8 +52,8 @@ def test_a_name_from_the_config_stands_for_its_address(film: Film, tmp_path: Pat
     assert (same["url"], same["from"]) == (one["url"], "--server")
 
 
-def test_listing_never_fails_and_testing_does(film: Film) -> None:
-    assert film.run("servers", "--server", "http://127.0.0.1:9").code == 0
+def test_listing_and_testing_fail_without_a_server_that_answers(film: Film) -> None:
+    assert film.run("servers", "--server", "http://127.0.0.1:9").code == 4
     assert film.run("servers", "test", "--server", "http://127.0.0.1:9").code == 4
     assert "does not answer" in film.run("servers", "--server", "http://127.0.0.1:9").out
 
@@ -76,14 +76,14 @@ def test_a_socket_that_does_not_open_fails_the_test(film: Film, monkeypatch: pyt
 
 def test_without_any_server_it_says_what_to_do(film: Film) -> None:
     ran = film.run("servers")
-    assert ran.code == 0
+    assert ran.code == 4
     assert "no server" in ran.out
     assert "--animatic" in ran.out
 
 
 def test_it_works_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("servers").code == 0
+    assert run("servers").code == 4
     assert run("servers", "-p", "nowhere").code == 2
 
 
@@ -93,22 +93,22 @@ def test_it_works_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_plan_estimates_from_what_is_known(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "≈" not in film.run("plan").out
     assert film.run("plan", "--json").data["estimate"] is None
-    know_speed(film, "http://a.example")
-    (film.store / "speeds.json").write_text(
-        json.dumps({f"http://{n}.example": {"rate": 2e-5, "count": 2, "spread": 0.1} for n in "ab"})
-    )
-    told = film.run("plan", "--json").data["estimate"]  # no server is named: it is not known which one will answer
-    assert (told["servers"], told["renders"], told["gpu_s"]) == (0, 4, told["wall_s"])
-    line = next(line for line in film.run("plan").out.splitlines() if line.startswith("≈"))
-    assert " server" not in line
-    assert line.endswith(" of GPU time (rough, from 4 earlier renders)")
-    monkeypatch.setenv("COMFY_URL", "http://a.example")
-    assert film.run("plan", "--json").data["estimate"]["servers"] == 1
-    both = film.run("plan", "--server", "http://a.example", "--server", "http://c.example")
+    film.store.mkdir()
+    with FakeComfy() as one, FakeComfy() as two:
+        known = {url: {"rate": 2e-5, "count": 2, "spread": 0.1} for url in (one.url, "http://gone.example")}
+        (film.store / "speeds.json").write_text(json.dumps(known))
+        told = film.run("plan", "--json").data["estimate"]  # no server answers: it is not known which one will
+        assert (told["servers"], told["renders"], told["gpu_s"]) == (0, 4, told["wall_s"])
+        line = next(line for line in film.run("plan").out.splitlines() if line.startswith("≈"))
+        assert " server" not in line
+        assert line.endswith(" of GPU time (rough, from 4 earlier renders)")
+        monkeypatch.setenv("COMFY_URL", one.url)
+        assert film.run("plan", "--json").data["estimate"]["servers"] == 1
+        both = film.run("plan", "--server", one.url, "--server", two.url)
     line = next(line for line in both.out.splitlines() if line.startswith("≈"))
     assert " on 2 servers (" in line
     assert line.endswith("GPU time; rough, from 2 earlier renders)")
-    assert "--server http://a.example --server http://c.example" in both.out  # in the command that applies it
+    assert f"--server {one.url} --server {two.url}" in both.out  # in the command that applies it
 
 
 @pytest.mark.parametrize(

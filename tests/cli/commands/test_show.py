@@ -28,6 +28,15 @@ def test_resolved_shows_where_every_value_comes_from(film: Film) -> None:
     assert "project" in rows["quality"]
 
 
+def test_times_are_shown_as_they_are_written(film: Film) -> None:
+    film.edit("fps: 25", "fps: 25\ndefaults: { scene: { pad: { head: 0.2s, tail: 5f }, crossfade: 12f } }")
+    lines = [line.split() for line in film.run("show", "hook/a", "--resolved").out.splitlines()]
+    shown = {words[0]: words[1] for words in lines if len(words) > 2}
+    assert (shown["pad.head"], shown["pad.tail"], shown["crossfade"]) == ("0.2s", "0.2s", "12f")
+    (clip,) = film.run("show", "hook/a", "--json").data
+    assert clip["values"]["pad.head"]["value"] == 0.2
+
+
 def test_a_lora_is_shown_as_it_is_written(film: Film) -> None:
     film.edit("      - id: a\n", "      - id: a\n        loras: [{ name: ink.safetensors, strength: 0.8 }]\n")
     (row,) = (line for line in film.run("show", "hook/a", "--resolved").out.splitlines() if line.startswith("  loras"))

@@ -12,7 +12,7 @@ from harness.film import Film
 
 from ltxflow.cli import options
 from ltxflow.core.digest import Digest, digest_bytes
-from ltxflow.lock.model import read_lock
+from ltxflow.lock.file import read_lock
 from ltxflow.media.image import draw_poster
 from ltxflow.publish import verify as verifying
 from ltxflow.store.blobs import BlobStore

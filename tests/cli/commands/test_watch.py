@@ -48,11 +48,11 @@ def test_a_save_tells_what_it_changed_and_a_key_draws_it(film: Film, terminals: 
     told = terminal.until("watching")
     assert re.search(r"~ hook/a +97f +prompt.text .*\[-pushes slowly-\] \{\+glides quickly\+\}", told)
     assert "middle" not in told
-    assert "Plan: 1 to change, 3 unchanged." in told
+    assert "Plan: 1 clip to change, 3 clips unchanged." in told
     terminal.press("a")
     told = terminal.until("watching")
     assert "[1/1] hook/a" in told
-    assert "4 unchanged." in told
+    assert "4 clips unchanged." in told
     save(film, "title: ", "# a word\ntitle: ")
     terminal.until("no rendered clip is affected")
     terminal.press("q")
