@@ -210,7 +210,7 @@ class Board:
             try:
                 await self.refresh()
                 failures = 0
-            except Exception:  # a bug of ours, or of the moment: the board goes on with the film as it was
+            except Exception:  # a bug of ours, or of the moment: the film stays as it was
                 traceback.print_exc()
                 failures += 1
                 if failures < TRIES:
@@ -221,7 +221,7 @@ class Board:
         """Wake `watch` when a file of the film changes."""
         stop = asyncio.Event()
         places = {folder, *(p.parent for p in self.film.input_paths() if _is_source(p, folder))}
-        for is_polling in (False, True):  # where the system has no more watches, files are looked at in turn
+        for is_polling in (False, True):  # where the system has no watches left, files are polled
             try:
                 options: Any = {"watch_filter": _is_of_film, "debounce": 150, "step": 30, "force_polling": is_polling}
                 async for _ in awatch(*places, stop_event=stop, **options):
