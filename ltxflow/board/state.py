@@ -210,7 +210,7 @@ class Board:
             try:
                 await self.refresh()
                 failures = 0
-            except Exception:  # a bug of ours, or of the moment: the film stays as it was
+            except Exception:  # a bug, or a passing fault: the board shows the film as it was before
                 traceback.print_exc()
                 failures += 1
                 if failures < TRIES:
