@@ -174,7 +174,7 @@ def accept(session: Session, ref: TakeRef) -> Decided:
     """
     take = recorded_take(session, ref)
     if session.lock.decision(ref.clip.path, ref.take).status == "pinned":
-        return Decided(False, ("a pinned file stands for any text",))
+        return Decided(False, ("a pinned file fits any text",))
     name = f"{ref.clip.path}@{ref.take}"
     plan = session.plan(PlanOptions(selectors=(name,), also=(name,)))
     status = plan.statuses[ref.target]

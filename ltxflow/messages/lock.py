@@ -10,7 +10,6 @@ RULES: Mapping[str, Rule] = {
     "K010": rule(
         "a decision names a take that exists",
         no_such=Text('"{clip}" has no take {take}', "list what there is: ltxflow takes {clip}"),
-        none=Text('"{clip}" has no take yet', "render it first: ltxflow build {clip}"),
     ),
     "K011": rule(
         "the lock has one block for each clip",

@@ -40,7 +40,10 @@ _FILES: Mapping[str, Rule] = {
         video=Text('"{name}" is damaged, or not a video', VIDEO),
         folder=Text('"{name}" is a folder, not a picture', "name a picture file"),
         svg=Text('"{name}" is an svg drawing', "export it as png"),
-        heic=Text('"{name}" is a heic picture', IMAGE),
+        heic=Text(
+            '"{name}" is a heic picture', "save it as jpeg or png; phones do so when set to the most compatible format"
+        ),
+        raw=Text('"{name}" is a raw photograph', "develop it, and export it as jpeg or png"),
         page=Text(
             '"{name}" is a web page, not a picture', "open it: the server answered with a message instead of the file"
         ),
@@ -72,7 +75,11 @@ _FILES: Mapping[str, Rule] = {
         mp4=Text('"{name}" has no picture', "give an mp4 with a picture track"),
         size=Text('"{name}" has pictures without a size', "give an mp4 with a picture track"),
     ),
-    "M007": rule("a sound file has a sound track", '"{name}" has no sound track', SOUND),
+    "M007": rule(
+        "a sound file has a sound track that is read",
+        none=Text('"{name}" has no sound track', SOUND),
+        codec=Text('"{name}" has sound in an unknown codec', SOUND),
+    ),
     "M008": rule(
         "a video has frames",
         none=Text('"{name}" has no frames', AGAIN),
@@ -164,6 +171,11 @@ _FILES: Mapping[str, Rule] = {
         ),
         font=Text('no font on this machine has "{letters}"', "apt install {package}"),
         level="warning",
+    ),
+    "M028": rule(
+        "a transparent video is one whose transparency is read",
+        '"{name}" is a transparent WebM, whose transparency is not read',
+        "export it opaque, or as ProRes 4444",
     ),
 }
 

@@ -30,10 +30,13 @@ RULES: Mapping[str, Rule] = {
     "L023": rule("a video can be read", "{reason}"),
     "L024": rule("a sound can be read", "{reason}"),
     "L025": rule(
-        "a video has standard dynamic range",
-        '"{name}" is HDR, and its colours are used unconverted: they will look pale',
-        "convert it first: ffmpeg -i … -vf zscale=t=linear,tonemap=hable,zscale=t=bt709:m=bt709:r=tv …",
-        level="warning",
+        "a video has opaque pictures in standard dynamic range",
+        hdr=Text(
+            '"{name}" is HDR: it becomes standard range, with its highlights compressed',
+            "grade it to standard range first if its colours matter",
+        ),
+        alpha=Text('"{name}" has transparent parts: they become black', "put it on a background first"),
+        level="advice",
     ),
     "L030": rule("a variable in a prompt is defined under vars", 'unknown variable "{name}"'),
     "L031": rule(

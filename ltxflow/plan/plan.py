@@ -12,12 +12,12 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
 from ltxflow.core.target import Tally, heads_of
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
-from ltxflow.lock.model import FROZEN, Lock, LockTake, moved
+from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
-from ltxflow.plan.explain import Reason, digest_of_text, only_upstream_differs, reasons
+from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.graph import BuildGraph, Groups, build_graph, select
 from ltxflow.plan.lengths import PendingLine, cut_film, lengths_by_clip
-from ltxflow.plan.review import Review, Verdict, concerns
+from ltxflow.plan.review import Decisions, Review, Verdict, concerns, is_accepted_text
 from ltxflow.project.model import Clip, Project, Still
 from ltxflow.steps import Node, ResolvedInputs, step
 from ltxflow.store.traces import Trace
@@ -390,7 +390,7 @@ DRIFTED = "approved; no longer matches its text"
 
 
 def _drift(status: Status, lock: Lock, chain: str = "") -> str:
-    """Return the note on a take that a person settled, though its key is now another; "" for one that stands for it."""
+    """Return the note on a take that a person settled and whose key has changed; "" where it matches all the same."""
     node, trace = status.node, status.trace
     take = lock.take(node.entry, node.take)
     if trace is None or trace.key == status.key or take is None:
@@ -407,11 +407,6 @@ def _drift(status: Status, lock: Lock, chain: str = "") -> str:
     return DRIFTED
 
 
-def is_accepted_text(take: LockTake, node: Node) -> bool:
-    """Return whether a take was accepted for what the author still writes, whatever it now starts from."""
-    return bool(take.accepted and take.accepted.text and take.accepted.text == digest_of_text(node))
-
-
 def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each approved take whose prompt was edited since."""
     problems = []
@@ -423,7 +418,7 @@ def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[P
         for status in mine.get(clip.path, ()):
             if _drift(status, lock) == DRIFTED:
                 name, take = clip.path, status.node.take
-                problems.append(problem("U034", clip.span, clip=name, take=take, target=f"{name}@{take}"))
+                problems.append(problem("U034", clip.span, clip=name, take=take))
     return problems
 
 
@@ -480,40 +475,6 @@ def _sources(node: Node) -> str:
     """Return what a node is made from, as people call it."""
     targets = [need.partition("#")[0].rpartition("@")[0] for need in node.needs.values()]
     return ", ".join(target.removeprefix("clip:").removeprefix("frame:") for target in targets)
-
-
-@dataclass
-class Decisions:
-    """People's decisions: approved and pinned takes stay whatever the text; accepted ones while only upstream changes.
-
-    `lost` are takes that should be here and are not.
-    """
-
-    lock: Lock
-    lookup: Lookup
-    trace_of: Lookup
-    lost: list[Problem] = field(default_factory=list)
-
-    def held(self, status: Status) -> Trace | None:
-        node = status.node
-        take = self.lock.take(node.entry, node.take) if node.kind in ("clip", "reference") else None
-        if take is None:
-            return None
-        decision = self.lock.decision(node.entry, node.take).status
-        if decision in FROZEN:
-            trace = self.lookup(take.key)
-            if trace is None:
-                self.lost.append(problem("U031.frozen", node.span, status=decision, take=node.take, clip=node.entry))
-            return trace
-        if status.is_forced or take.key == status.key:
-            return None
-        if take.stands_for(status.key) or is_accepted_text(take, node):
-            return self.lookup(take.key)
-        if take.accepted is not None or decision != "accepted" or status.state == "hit":
-            return None
-        before = self.trace_of(take.key)  # accepted by an older version, under its new key
-        stands = before is not None and only_upstream_differs(node, status.action, before)
-        return self.lookup(take.key) if stands else None
 
 
 def _is_spare(target: str, lock: Lock) -> bool:
