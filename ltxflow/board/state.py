@@ -6,10 +6,10 @@ import asyncio
 import os
 import shlex
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,6 @@ from ltxflow.board.live import Live
 from ltxflow.board.pages import render
 from ltxflow.board.security import Keys
 from ltxflow.build.event_log import LogReader
-from ltxflow.core.errors import LtxflowError
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -204,8 +203,10 @@ class Board:
                 await asyncio.sleep(max(0.0, last + CALM_S - time.monotonic()))
             self.wake.clear()
             last = time.monotonic()
-            with suppress(LtxflowError):
+            try:
                 await self.refresh()
+            except Exception:  # a bug, or a passing fault: the board shows the film as it was before
+                traceback.print_exc()
 
     async def notice_changes(self, folder: Path) -> None:
         """Wake `watch` when a file of the film changes."""

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
 from ltxflow.build.event_log import recorded
+from ltxflow.build.fitting import played_sounds
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -27,6 +28,7 @@ from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
 from ltxflow.farm.executor import comfy_executor
 from ltxflow.farm.journal import JOURNAL, Journal, submissions
+from ltxflow.farm.ledger import LEDGER, Ledger
 from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
@@ -187,6 +189,10 @@ def _make_film(
         missing = _missing(plan)
         lacking = {status.node.target for status in missing}
         making = tuple(target for target in plan.targets if target in lacking)
+        ledger = Ledger(session.own / LEDGER)
+        if any(pool_of(status.node) == "gpu" for status in missing):
+            ledger.compact(_rendered_before(session))
+        before = ledger.read()
         emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
         run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
         if session.tried_before is not None and not run.rendered:
@@ -197,7 +203,8 @@ def _make_film(
             published = PublishResult({}) if options.only else _publish_as_decided(session, plan, wanted, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
         shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
-    finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
+    spent_s = ledger.read().gpu_s - before.gpu_s
+    finished = _finish(session, plan, run, published, time.monotonic() - started, spent_s, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(
         plan,
@@ -211,6 +218,15 @@ def _make_film(
         _left_on(session, plan, run) if run.interrupted else {},
         tuple(path for path, digest in _contents(read).items() if digest != read[path]),
     )
+
+
+def _rendered_before(session: Session) -> Iterator[tuple[str, str, float]]:
+    """Yield target, server and GPU seconds of the takes in the lock, as far as this store knows them."""
+    for path, entry in session.lock.entries.items():
+        for number, take in entry.all_takes():
+            trace = session.trace_of(take.key)
+            if trace is not None and trace.source == "comfyui" and "ran" in trace.seconds:
+                yield trace.target or f"{path}@{number}", trace.server, trace.seconds["ran"]
 
 
 def _contents(paths: Iterable[Path]) -> dict[Path, str | None]:
@@ -407,6 +423,7 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
         session.store.cas,
         emit,
         session.timings(),
+        played_sounds(session, plan.project, emit),
     )
 
 
@@ -423,7 +440,7 @@ def _verdicts(session: Session, plan: Plan, run: RunResult) -> dict[str, Verdict
 
 
 def _finish(
-    session: Session, plan: Plan, run: RunResult, published: PublishResult, seconds: float, emit: Emit
+    session: Session, plan: Plan, run: RunResult, published: PublishResult, seconds: float, gpu_s: float, emit: Emit
 ) -> RunFinished:
     """Count the outcomes, and emit the events of targets that were not made, then the end of the run."""
     folder = session.project.output.name
@@ -458,6 +475,7 @@ def _finish(
         clips=tally.clips,
         renders=sum(Target(trace.target).kind in ("clip", "reference") for trace in run.made.values()),
         interrupted=run.interrupted,
+        gpu_s=round(gpu_s, 3),
     )
     emit(event)
     return event

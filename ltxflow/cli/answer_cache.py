@@ -31,10 +31,17 @@ class AnswerKey:
     def __init__(self, argv: Sequence[str]) -> None:
         folder = find_project(_project(argv), Path.cwd()).parent
         surroundings = [os.isatty(1), _columns(), Path.cwd(), *_nearest_checkout(folder)]
-        if argv[0] == "diff":
-            surroundings.append(_commit(argv, folder))
+        self.argv, self.commit = argv, _commit(argv, folder)
+        surroundings.append(self.commit)
         self.project = str(folder)
         self.path = folder / SNAPSHOTS / f"{answer_key(argv, os.environ, surroundings, code_id())}.json"
+
+    def holds(self) -> bool:
+        """Return whether the answer of a command that ends now may be kept: a branch may have moved during its run."""
+        try:
+            return self.commit == _commit(self.argv, Path(self.project))
+        except (LtxflowError, ValueError):
+            return False
 
 
 def ask(argv: Sequence[str]) -> AnswerKey | None:
@@ -100,7 +107,12 @@ def _nearest_checkout(folder: Path) -> list[str]:
 
 
 def _commit(argv: Sequence[str], folder: Path) -> str:
-    """Return the commit that `diff` compares with. Raise ValueError where it depends on more than the repository."""
+    """Return the commit that `diff` compares with, "" for other commands.
+
+    Raise LtxflowError where there is none, and ValueError where it depends on more than the repository.
+    """
+    if argv[0] != "diff":
+        return ""
     words = [word for before, word in pairwise(argv) if before not in VALUED]
     refs = [word for word in words if not word.startswith("-")]
     (checkout,) = _nearest_checkout(folder)

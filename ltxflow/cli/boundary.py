@@ -58,8 +58,7 @@ def run(argv: list[str], asked: AnswerKey | None = None, **defaults: object) -> 
         sys.stdout.flush()
         if console.input_manifest and asked:
             inputs = console.input_manifest(started_ns)
-            now = answer_cache.ask(argv)  # a branch that `diff` compares with may have moved during the run
-            if inputs is not None and now and now.path == asked.path:
+            if inputs is not None and asked.holds():
                 answer = CachedAnswer("".join(console.printed), "".join(console.printed_errors), code)
                 keep(asked.path, entry_of(answer, inputs, first=asked.project))
         return code

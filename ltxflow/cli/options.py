@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.util
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.core.events import Event, Notice
+from ltxflow.core.errors import LtxflowError, install_command, problem
 from ltxflow.documents.document import find_project
-from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
 from ltxflow.plan.plan import Mode, Plan, PlanOptions
 from ltxflow.project.config import read_config
 from ltxflow.project.settings import NAMES
-from ltxflow.session.gc_roots import register
-from ltxflow.session.scene_memo import PlanRequest
 from ltxflow.session.session import Session, hold, open_session
-from ltxflow.store.leases import gc_shared
 from ltxflow.ui.terminal import Console, count
+
+if TYPE_CHECKING:  # a command that only reads loads nothing of builds, servers and the store's cleaning
+    from ltxflow.core.events import Event
+    from ltxflow.farm.options import BuildOptions, Servers
+    from ltxflow.session.scene_memo import PlanRequest
 
 LENGTHS = ("T101", "T102")  # codes of what a plan and `check` both find
 ADDRESS_VARIABLES = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
+
+
+def require(command: str, extra: str, libraries: Iterable[str]) -> None:
+    """Raise LtxflowError where a library that a command needs is missing, with the command that installs it."""
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise LtxflowError(problem("U018", command=command, names=names, install=install_command(extra)))
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -201,17 +210,23 @@ def plan_request(args: argparse.Namespace) -> PlanRequest | None:
     """Return the plan that is asked for; None for a part of the film, or where every clip is to be listed."""
     if args.selectors or args.relength or args.force or args.only or args.json or args.verbose:
         return None
+    from ltxflow.session.scene_memo import PlanRequest
+
     mode: Mode = "animatic" if args.animatic else "render"
     return PlanRequest(args.project, args.root, mode, settings_of(args), Path.cwd(), os.environ)
 
 
 def servers_of(args: argparse.Namespace) -> Servers:
     """Return the servers of a command line, and how long to wait for them."""
+    from ltxflow.farm.options import Servers
+
     return Servers(tuple(args.server), args.patience, getattr(args, "max_gpu", None), args.dead_after)
 
 
 def build_options(args: argparse.Namespace) -> BuildOptions:
     """Return the build options of a command line."""
+    from ltxflow.farm.options import BuildOptions
+
     return BuildOptions(servers_of(args), args.jobs or 0, args.keep_going)
 
 
@@ -235,6 +250,7 @@ def session_of(args: argparse.Namespace) -> Session:
 @contextmanager
 def waited_session(args: argparse.Namespace, emit: Callable[[Event], None], *, wait: bool) -> Iterator[Session]:
     """Open the project for a build, with its lock held; emit a notice while another process holds it."""
+    from ltxflow.core.events import Notice
 
     def waiting(owner: Mapping[str, Any]) -> None:
         process = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('started', '?')}"
@@ -251,10 +267,8 @@ def locked_session(args: argparse.Namespace, warn: Callable[[str], None]) -> Ite
     def waiting(owner: Mapping[str, Any]) -> None:
         warn(f"waiting for process {owner.get('pid', '?')} to release this project")
 
-    with _held_session(args, waiting, wait=True) as session:
-        with gc_shared(session.store.root):
-            yield session
-        register(session)
+    with _held_session(args, waiting, wait=True) as session, _registered(session):
+        yield session
 
 
 @contextmanager
@@ -263,11 +277,20 @@ def deciding_session(args: argparse.Namespace) -> Iterator[Session]:
 
     Decisions are about clips under their present names, so `moved:` is applied first.
     """
-    with session_of(args) as session:
-        with gc_shared(session.store.root):
-            session.lock = moved(session.lock, session.project.moved)
-            yield session
-        register(session)
+    with session_of(args) as session, _registered(session):
+        session.lock = moved(session.lock, session.project.moved)
+        yield session
+
+
+@contextmanager
+def _registered(session: Session) -> Iterator[None]:
+    """Keep `cache gc` away while a command decides or writes, then register what the film needs."""
+    from ltxflow.session.gc_roots import register
+    from ltxflow.store.leases import gc_shared
+
+    with gc_shared(session.store.root):
+        yield
+    register(session)
 
 
 @contextmanager

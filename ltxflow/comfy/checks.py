@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from ltxflow.comfy import wording
-from ltxflow.comfy.graph import Adaptation, adapt_graph, is_link, reached_from
+from ltxflow.comfy.adapt import Adaptation, adapt_graph
+from ltxflow.comfy.graph import is_link, reached_from
 from ltxflow.comfy.replies import NodeError, Refused, clean
 from ltxflow.comfy.signatures import (
     DYNAMIC,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph, other_values
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.graph import adapt_graph
 from ltxflow.comfy.replies import SystemStats, clean
 from ltxflow.comfy.signatures import Signatures, model_inputs
 from ltxflow.comfy.wording import show

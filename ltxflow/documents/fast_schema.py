@@ -98,8 +98,7 @@ def _choice(expected: Iterable[Any], named: Any) -> Fits:
 
 
 def _pattern(expected: str, named: Any) -> Fits:
-    search = compiled(expected).search
-    return lambda value: not isinstance(value, str) or search(value) is not None
+    return lambda value: not isinstance(value, str) or compiled(expected).search(value) is not None
 
 
 def _bound(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Fits]:
@@ -136,8 +135,8 @@ def _not(expected: dict[str, Any], named: Any) -> Fits:
         names = frozenset(expected["required"])
         return lambda value: not isinstance(value, dict) or not value.keys() >= names
     if set(expected) == {"pattern"}:
-        search = compiled(expected["pattern"]).search
-        return lambda value: isinstance(value, str) and search(value) is None
+        pattern = expected["pattern"]
+        return lambda value: isinstance(value, str) and compiled(pattern).search(value) is None
     return _unsure
 
 
@@ -153,8 +152,11 @@ def _names(expected: Any, named: Any) -> Fits:
 
 
 def _members(schema: Any, named: Callable[[str], Fits]) -> Fits:
-    """Test a mapping by `properties`, `patternProperties` and `additionalProperties`."""
-    own = {key: fitting(part, named) for key, part in schema.get("properties", {}).items()}
+    """Test a mapping by `properties`, `patternProperties` and `additionalProperties`.
+
+    The test of a property is made when data has it first: most films use few of the keys there are.
+    """
+    parts, own = schema.get("properties", {}), dict[str, Fits]()
     matching = [
         (compiled(key).search, fitting(part, named)) for key, part in schema.get("patternProperties", {}).items()
     ]
@@ -166,7 +168,9 @@ def _members(schema: Any, named: Callable[[str], Fits]) -> Fits:
             return True
         for key, item in value.items():
             tests = [test for search, test in matching if search(key)] if matching else []
-            if key in own:
+            if key in parts:
+                if key not in own:
+                    own[key] = fitting(parts[key], named)
                 tests.append(own[key])
             if not (all(test(item) for test in tests) if tests else rest(item)):
                 return False

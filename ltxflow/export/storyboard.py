@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ltxflow import __version__
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import clip_file_name, letters
-from ltxflow.core.workspace import read_json
+from ltxflow.core.workspace import read_bytes, read_json
 from ltxflow.decisions.takes import take_numbers, take_rows
 from ltxflow.plan.explain import Reason, show, word_diff
 from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip
@@ -20,14 +22,22 @@ from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
 
 Json = dict[str, Any]
+EMBEDDED = {".jpg": "image/jpeg", ".mp4": "video/mp4"}
 KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": ""}
 
 
-def report_data(session: Session, page: Path, now: str, plan: Plan | None = None) -> Json:
+Address = Callable[[Path], str | None]  # of a published file, as the page names it; None for one it leaves out
+
+
+def report_data(
+    session: Session, page: Path, now: str, plan: Plan | None = None, address: Address | None = None
+) -> Json:
     """Return everything that the page shows; `page` is where it will be, `now` the time to print on it.
 
-    `plan` is that of the whole film, where it is made already.
+    `plan` is that of the whole film, where it is made already. Without an `address` files are named relative to the
+    page.
     """
+    address = address or partial(_link, page=page)
     plan = plan or session.plan(PlanOptions())
     takes = _takes(session, plan)
     posters = _posters(session)
@@ -38,7 +48,7 @@ def report_data(session: Session, page: Path, now: str, plan: Plan | None = None
         entry = _scene(session, plan, scene, start)
         entry["clips"] = [
             {
-                **_clip(session, plan, clip, states[clip.path], placed, posters, page),
+                **_clip(session, plan, clip, states[clip.path], placed, posters, address),
                 "takes": takes[clip.path],
             }
             for clip in scene.clips
@@ -124,7 +134,7 @@ def _clip(
     state: str,
     placed: Mapping[str, PublishedClip],
     posters: Mapping[str, str],
-    page: Path,
+    address: Address,
 ) -> Json:
     target, public = plan.picked(clip), session.project.output.parent
     (change,) = (change for change in plan.changes if change.target == target)
@@ -138,8 +148,8 @@ def _clip(
         "path": clip.path,
         "letter": letters(clip.index),
         "state": state,
-        "video": _link(session.project.output / file, page) if published and published.clip == clip.path else None,
-        "poster": _link(public / posters[clip.path], page) if clip.path in posters else None,
+        "video": address(session.project.output / file) if published and published.clip == clip.path else None,
+        "poster": address(public / posters[clip.path]) if clip.path in posters else None,
         "frames": frames,
         "seconds": round(frames / plan.project.fps, 3),
         "where": str(clip.span) if clip.span else "",
@@ -175,6 +185,18 @@ def _posters(session: Session) -> dict[str, str]:
 def report_inputs(session: Session) -> tuple[Path, ...]:
     """Return what the page depends on besides the film: the published timeline, and which pictures are there."""
     return session.project.output / TIMELINE, session.project.output.parent / "posters"
+
+
+def embedded(file: Path, *, with_videos: bool) -> str | None:
+    """Return a file as an address that holds it; None for a video that is left out, or a file that cannot be read."""
+    kind = EMBEDDED.get(file.suffix)
+    if kind is None or (kind.startswith("video") and not with_videos):
+        return None
+    try:
+        data = read_bytes(file)
+    except OSError:
+        return None
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _link(file: Path, page: Path) -> str:

@@ -49,4 +49,10 @@ RULES: Mapping[str, Rule] = {
         '"{file}" has {wrong}',
         "convert it, then pin it again",
     ),
+    "U039": rule(
+        "a pinned file fits the film without a loss",
+        "{name}: {note}",
+        "no action needed: it was fitted; pin a file of the film's size and rate to avoid it",
+        level="advice",
+    ),
 }

@@ -94,6 +94,8 @@ def load(
 
 def _check_command_line(settings: Mapping[str, Any]) -> list[Problem]:
     """Return problems of settings from the command line, checked by the schema as those of a clip."""
+    if not settings:
+        return []
     clip: dict[str, Any] = {"id": "a", "prompt": "…"}
     for name, value in settings.items():
         plain = int(value) if isinstance(value, float) and value.is_integer() else value

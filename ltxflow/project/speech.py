@@ -20,10 +20,9 @@ from ltxflow.core.timing import TimingError, parse_time
 from ltxflow.documents.document import KeyPath
 from ltxflow.media.speech import KINDS, OFFLINE, Engine, how_to_speak
 from ltxflow.models.profile import EMPTY
-from ltxflow.project.sentences import split
 
 ANY_OFFLINE = "offline"  # any installed engine that needs no network
-MISSING_HINT = "add it under engines in your configuration to make more than it made before"
+MISSING_HINT = "what it made stays; to make more, add it under engines in your configuration"
 SPEEDS = (0.5, 2.0)  # the range of every engine
 WORDS_PER_SECOND = Fraction(5, 2)  # a calm narrator; 150 words a minute
 DEFAULT_TIMEOUT_S = 120.0
@@ -143,6 +142,8 @@ def has_words(text: str) -> bool:
 
 def sentences(text: str) -> tuple[str, ...]:
     """Return the sentences of a text in order; joined by spaces they are the text again."""
+    from ltxflow.project.sentences import split  # on first use: a film may have no text to speak
+
     return split(shown(text))
 
 

@@ -18,7 +18,7 @@ from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut
 from ltxflow.core.workspace import read_json
 from ltxflow.media.image import draw_poster
-from ltxflow.project.model import Project
+from ltxflow.project.model import Media, Project
 from ltxflow.publish.caption_files import FOLDER as CAPTIONS
 from ltxflow.publish.caption_files import SRT, caption_files, corrected, read_captions, with_captions
 from ltxflow.publish.timeline import DISCLOSURE, TIMELINE, ClipPlacement, broken, disclosure, timeline
@@ -89,10 +89,12 @@ def publish(
     cas: BlobStore,
     emit: Callable[[Event], None],
     timings: Mapping[str, Mapping[str, Any]] | None = None,
+    sounds: Mapping[str, Media] | None = None,
 ) -> PublishResult:
     """Make the output folder hold what belongs in each place, and write the timeline.
 
-    `timings` has the times of the lines of spoken narrations by scene, for captions.
+    `timings` has the times of the lines of spoken narrations by scene, for captions; `sounds` what is published of
+    narrations that browsers do not play.
 
     Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being replaced, the
     files (each whole at once), the record, the timeline. A foreign file in a place is left alone and reported; captions
@@ -102,7 +104,9 @@ def publish(
     undrawn = [placement for placement in placements if _drawn(placement, published, base) is None]
     with files.temp_dir(record.parent) if undrawn else nullcontext(record.parent) as folder:
         posters = {p.clip: _poster_piece(p, published, base, cas, folder) for p in placements}
-        return _publish(project, cuts, placements, posters, published, record, cas, emit, timings or {})
+        given = {scene.id: scene.narration.file for scene in project.scenes if scene.narration.file}
+        pieces = {id: _sound_piece(id, (sounds or {}).get(id, file)) for id, file in given.items()}
+        return _publish(project, cuts, placements, posters, pieces, published, record, cas, emit, timings or {})
 
 
 def _publish(
@@ -110,6 +114,7 @@ def _publish(
     cuts: Mapping[str, Cut],
     placements: Sequence[ClipPlacement],
     posters: Mapping[str, _Piece],
+    sounds: Mapping[str, _Piece],
     published: Published,
     record: Path,
     cas: BlobStore,
@@ -118,9 +123,6 @@ def _publish(
 ) -> PublishResult:
     base = project.output.parent
     pieces = [_clip_piece(project, placement, cas) for placement in placements]
-    sounds = {
-        scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file
-    }
     result = PublishResult({})
     wanted: list[_Piece] = []
     refused: set[str] = set()
@@ -252,7 +254,7 @@ def _target(placement: ClipPlacement) -> Target:
     return Target.of(kind, placement.clip, placement.take)
 
 
-def _sound_piece(scene: str, sound: Any) -> _Piece:
+def _sound_piece(scene: str, sound: Media) -> _Piece:
     path = f"narration/{scene}{Path(sound.name).suffix.lower()}"
     entry = PublishedFile((sound.digest,), Target(f"narration:{scene}"), source="narration", rank=2)
     return _Piece(path, sound.digest, sound.path, entry)

@@ -23,7 +23,6 @@ from ltxflow.lock.file import LockFile, read_choices
 from ltxflow.lock.merge import Merged
 from ltxflow.lock.model import Lock, LockTake, with_choices, with_take
 from ltxflow.media.bidi import needs_shaping
-from ltxflow.media.probe import probe_mp4
 from ltxflow.media.speech import MISSING, Engine, pick_offline
 from ltxflow.models.load import templates_folder
 from ltxflow.plan.evaluate import Lookup
@@ -37,11 +36,12 @@ from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store import snapshot
+from ltxflow.store.blobs import prefix_folders
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import SPEEDS, Published, found, not_ours, read_published
 from ltxflow.store.snapshot import InputManifest, absolute, code_id
 from ltxflow.store.store import LazyMapping, Store, open_store
-from ltxflow.store.traces import Trace, trace_folders
+from ltxflow.store.traces import Trace
 
 LIBRARIES = "/etc/ld.so.cache"  # rewritten when a library is installed
 
@@ -157,6 +157,8 @@ class Session:
         name = f"mp4 {digest}"
         measured = self.memory.get(name)
         if measured is None and self.store.cas.size(digest) is not None:
+            from ltxflow.media.probe import probe_mp4  # on first use: what was measured once is remembered
+
             with suppress(LtxflowError):
                 measured = probe_mp4(self.store.cas.path(digest)).as_json()
                 self.memory.put(name, measured)
@@ -337,7 +339,7 @@ class Session:
         output = project.output.parent
         paths |= {f"{output}/{path}" for path in (*self.published.entries, *_files(project))}
         paths |= {self.store.root, self.store.root / SPEEDS}
-        paths |= {*self.store.cas.folders(), *trace_folders(self.store.traces)}
+        paths |= {*self.store.cas.folders(), *prefix_folders(self.store.traces)}
         return paths.union(self.film_paths(), *self.inputs.values())
 
     def manifest(

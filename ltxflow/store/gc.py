@@ -20,9 +20,9 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, digest_file
 from ltxflow.core.errors import LtxflowError
 from ltxflow.core.workspace import open_regular, read_bytes
-from ltxflow.store.blobs import BlobStore
+from ltxflow.store.blobs import BlobStore, prefix_folders
 from ltxflow.store.store import Store
-from ltxflow.store.traces import FORGOTTEN, TRACE_BYTES, Trace, read_trace, trace_folders, trace_keys, trace_path
+from ltxflow.store.traces import FORGOTTEN, TRACE_BYTES, Trace, read_trace, trace_keys, trace_path
 
 FREE_SOURCES = frozenset(["animatic", "conform", "inspect"])
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -140,7 +140,7 @@ def _made(trace: Trace, path: Path, *, is_forgotten: bool) -> StoredAction:
 
 
 def _damaged(store: Store) -> Iterable[Path]:
-    for folder in (store.root, *store.cas.folders(), *trace_folders(store.traces)):
+    for folder in (store.root, *store.cas.folders(), *prefix_folders(store.traces)):
         yield from sorted(folder.glob("*.corrupt"))
 
 

@@ -17,8 +17,7 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.workspace import exempt_writes, parse_json, read_bytes
-from ltxflow.media.probe import probe_mp4
-from ltxflow.store.blobs import BlobStore, is_digest
+from ltxflow.store.blobs import BlobStore, is_digest, prefix_folders
 from ltxflow.store.memo import Memory
 from ltxflow.store.traces import (
     Trace,
@@ -30,7 +29,6 @@ from ltxflow.store.traces import (
     read_trace,
     remove_trace,
     text_of,
-    trace_folders,
     trace_keys,
     trace_path,
 )
@@ -196,7 +194,7 @@ class Store:
     def clean(self) -> int:
         """Remove the files that killed processes left incomplete; return their number."""
         own = (self.root / name for name in ("tmp", "films", "running", "index", "memory"))
-        folders = [self.root, *own, *self.cas.folders(), *trace_folders(self.traces)]
+        folders = [self.root, *own, *self.cas.folders(), *prefix_folders(self.traces)]
         return sum(files.clean_temps(folder) for folder in folders)
 
     def close(self) -> None:
@@ -233,6 +231,8 @@ class Store:
 
     def _contradiction(self, trace: Trace) -> str:
         """Return how a trace without a checksum contradicts its files, "" where it does not or they are missing."""
+        from ltxflow.media.probe import probe_mp4  # on first use: every trace that is written now has a checksum
+
         for name, output in trace.outputs.items():
             path = self.cas.path(output.digest)
             if "frames" not in output.facts or self.cas.size(output.digest) is None:

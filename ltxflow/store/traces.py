@@ -17,7 +17,7 @@ from ltxflow.core import files
 from ltxflow.core.digest import Digest, Key, Output
 from ltxflow.core.errors import LtxflowError, Problem, hint_for, problem
 from ltxflow.core.workspace import is_damage, parse_json, read_bytes
-from ltxflow.store.blobs import is_digest
+from ltxflow.store.blobs import is_digest, prefix_folders
 
 TRACE_FORMAT = "trace/1"
 TRACE_BYTES = 64 << 20
@@ -252,14 +252,7 @@ def read_forgotten(root: Path, key: Key) -> Trace | None:
 
 def trace_keys(root: Path, suffix: str = ".json") -> Iterator[Key]:
     """Yield the keys of all trace files, sorted."""
-    for folder in trace_folders(root):
+    for folder in prefix_folders(root):
         for path in sorted(folder.iterdir()):
             if path.suffix == suffix and is_digest(path.stem):
                 yield Key(path.stem)
-
-
-def trace_folders(root: Path) -> list[Path]:
-    """Return the folders that hold traces, sorted."""
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if len(path.name) == 2 and path.is_dir())

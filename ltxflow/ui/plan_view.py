@@ -61,7 +61,8 @@ def print_plan(
 ) -> None:
     """Print marks and reasons, hints, totals, and what to do (`apply`); with `quiet`, only the totals."""
     if quiet:
-        console.say(totals(console, plan, gpu))
+        for line in totals(console, plan, gpu).split("\n"):
+            console.say(line)
         return
     console.say(console.paint(header(plan), "bold"))
     console.say()
@@ -89,10 +90,9 @@ def print_plan(
     for hint in hints:
         console.say(hint)
     console.say()
-    console.say(totals(console, plan, gpu))
-    if not plan.is_all_done:
-        for line in apply.split("\n"):
-            console.say(line)
+    lines = totals(console, plan, gpu).split("\n")
+    for line in lines if plan.is_all_done else [*lines, *apply.split("\n")]:
+        console.say(line)
 
 
 def seed_line(console: Console, session: Session) -> list[str]:
@@ -205,6 +205,8 @@ def _causes(change: Change) -> Iterator[tuple[str, Reason | str]]:
     if change.note not in ("", "new") and not change.reasons and not change.length:
         note = IN_STORE if change.kind == "restore" and change.note.startswith(IN_STORE) else change.note
         yield f"{change.kind} {note}", note
+    if change.kind == "unchanged" and not change.note and not change.reasons:
+        yield "unchanged", "unchanged again"
 
 
 def _is_covered(change: Change, shared: Container[str]) -> bool:

@@ -14,9 +14,9 @@ from ltxflow.documents.document import shown
 from ltxflow.media.image import embedded_workflow, is_media
 from ltxflow.workflow.api_format import MAX_CHARACTERS, Workflow, read_workflow
 from ltxflow.workflow.editor import ConvertedWorkflow
+from ltxflow.workflow.imported import ImportedWorkflow
 from ltxflow.workflow.importer import recognise
 from ltxflow.workflow.sizing import SAVES
-from ltxflow.workflow.template import ImportedWorkflow
 from ltxflow.workflow.wiring import Wiring
 
 ObjectInfo = Mapping[str, Any]  # the answer of GET /object_info

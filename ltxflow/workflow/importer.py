@@ -29,8 +29,8 @@ from typing import Any
 from ltxflow.comfy.graph import OUTPUTS, Graph, reached_from
 from ltxflow.comfy.signatures import Signatures, as_link, core_classes, file_inputs, folder_of
 from ltxflow.core.errors import LtxflowError, Problem, problem
+from ltxflow.workflow.imported import TITLE, Binding, ImportedWorkflow, SizeCut
 from ltxflow.workflow.sizing import PREFIX, SAVES, SizeUse, Sizing, repair, unused_id
-from ltxflow.workflow.template import TITLE, Binding, ImportedWorkflow, SizeCut
 from ltxflow.workflow.values import PAIRS, Spot
 from ltxflow.workflow.wiring import LENGTHS, TEXTS, Place, as_number
 

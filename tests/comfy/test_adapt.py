@@ -24,8 +24,8 @@ from harness.graphs import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph
-from ltxflow.comfy.graph import adapt_graph
 from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 
 Graph = dict[str, Any]

@@ -25,8 +25,8 @@ from harness.graphs import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph, reword
-from ltxflow.comfy.graph import adapt_graph
 from ltxflow.comfy.replies import parse_refusal, parse_reply
 from ltxflow.comfy.signatures import Signatures, recorded_info, versions
 from ltxflow.core.errors import Problem, Span

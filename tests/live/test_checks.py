@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from harness.live import Live
 
+from ltxflow.comfy.adapt import adapt_graph
 from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.client import Client
-from ltxflow.comfy.graph import adapt_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 

@@ -34,10 +34,11 @@ from ltxflow.comfy.checks import check_graph
 from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError, Problem
 from ltxflow.workflow.api_format import read_workflow
+from ltxflow.workflow.imported import ImportedWorkflow, template_text
 from ltxflow.workflow.importer import MAX_NODES, recognise
 from ltxflow.workflow.jinja import compile_text
 from ltxflow.workflow.render import render
-from ltxflow.workflow.template import ImportedWorkflow, read_template, template_text, variables
+from ltxflow.workflow.template import read_template, variables
 from ltxflow.workflow.values import Values
 from ltxflow.workflow.wiring import Wiring
 

@@ -18,9 +18,10 @@ from ltxflow.comfy.signatures import Signatures
 from ltxflow.core.errors import LtxflowError
 from ltxflow.workflow.editor import export
 from ltxflow.workflow.import_file import import_workflow, read_source, recorded_signatures
+from ltxflow.workflow.imported import template_text
 from ltxflow.workflow.importer import recognise
 from ltxflow.workflow.render import render
-from ltxflow.workflow.template import read_template, template_text
+from ltxflow.workflow.template import read_template
 
 COLLECTION = resources.files(pytest.importorskip("comfyui_workflow_templates_json")) / "templates"
 

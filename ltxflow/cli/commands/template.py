@@ -29,13 +29,12 @@ from ltxflow.project.load import load
 from ltxflow.ui.terminal import Console, columns, count, print_envelope, problem_json
 from ltxflow.workflow import template as templates_module
 from ltxflow.workflow.import_file import Imported, import_workflow, read_source
+from ltxflow.workflow.imported import ImportedWorkflow, template_text
 from ltxflow.workflow.template import (
     SUFFIX,
-    ImportedWorkflow,
     Template,
     read_template,
     read_templates,
-    template_text,
     variables,
 )
 
