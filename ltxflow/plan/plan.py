@@ -196,9 +196,11 @@ class PlanOptions:
     drafts: bool = False
 
 
-def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
-    """Return the target that stands in the cut: its slate, or the take that was picked."""
+def picked_target(lock: Lock, mode: Mode, clip: Clip | Still) -> str:
+    """Return the target that is in the cut: its slate, or the take that was picked."""
     take = picked_take(lock, clip) if mode == "render" else 1
+    if isinstance(clip, Still):
+        return f"{clip.path}@{take}"
     return f"{KIND_OF[mode]}:{clip.path}@{take}"
 
 
@@ -469,8 +471,9 @@ def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[P
     for clip in project.clips:
         for status in mine.get(clip.path, ()):
             if _drift(status, lock) == DRIFTED:
-                name, take = clip.path, status.node.take
-                problems.append(problem("U034", clip.span, clip=name, take=take))
+                take = status.node.take
+                target = clip.path if take == picked_take(lock, clip) else f"{clip.path}@{take}"
+                problems.append(problem("U034", clip.span, clip=clip.path, take=take, target=target))
     return problems
 
 
@@ -486,17 +489,18 @@ def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each take that a person rejected and that is still in the cut."""
     problems = []
-    for clip in project.clips:
-        entry = lock.entries.get(clip.path)
+    every: list[Clip | Still] = [*project.clips, *project.stills]
+    for one in every:
+        entry = lock.entries.get(one.path)
         if entry is None or entry.status != "rejected":
             continue
-        status = found.get(picked_target(lock, "render", clip))
+        status = found.get(picked_target(lock, "render", one))
         if status is None or status.trace is None:
             continue  # not evaluated, or to be made again
         reason = f" ({entry.reason})" if entry.reason else ""
-        others = [number for number in sorted(entry.takes) if number != entry.pick]
-        instead = f", or pick one: ltxflow pick {clip.path}@{'|'.join(map(str, others))}" if others else ""
-        problems.append(problem("U032", clip.span, clip=clip.path, take=entry.pick, reason=reason, instead=instead))
+        others = [n for n in sorted(entry.takes) if n != entry.pick and entry.decision(n).status != "rejected"]
+        instead = f", or pick one: ltxflow pick {one.path}@{'|'.join(map(str, others))}" if others else ""
+        problems.append(problem("U032", one.span, clip=one.path, take=entry.pick, reason=reason, instead=instead))
     return problems
 
 
