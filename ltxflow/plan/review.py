@@ -256,7 +256,7 @@ def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -
     elif seed != "no help":
         way = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
         hint = f"{way}: ltxflow retake {clip.path}"
-    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)
+    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint, named=(name,))
 
 
 def concerns(
