@@ -57,6 +57,7 @@ class Change:
     note: str = ""
     key: str = ""
     length: str = ""  # what the length that is written became, where the model cannot make just that
+    is_spare: bool = False  # a take that is not in the cut
 
     @property
     def clip(self) -> str:
@@ -287,9 +288,10 @@ def make_plan(
         chain = _chain(status, found, changes)
         change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
         change = _unsure(change, project, unspoken)
-        changes[target] = (
-            replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
-        )
+        entry = lock.entries.get(status.node.entry) if question.mode == "render" else None
+        is_spare = entry is not None and status.node.take != entry.pick
+        length = length_in_words(status.node, project.fps) if status.state != "hit" else ""
+        changes[target] = replace(change, length=length, is_spare=is_spare) if length or is_spare else change
     kept = {*files.values(), *(name for row in rows for name in row.files)}
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
