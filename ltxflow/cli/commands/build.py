@@ -15,6 +15,7 @@ from ltxflow.cli.options import (
     print_notes,
     waited_session,
 )
+from ltxflow.plan.renditions import counts
 from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.plan_view import seed_line
 from ltxflow.ui.progress import print_result, watcher
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             data = {
                 "totals": result.finished.as_json(),
                 "output": result.finished.output,
+                "states": counts(result.states.values()),
+                "clips": result.states,
                 "orphans": [orphan.file for orphan in result.plan.orphans],
                 "unspoken": sorted(result.speech_failures),
                 "checks": {target: verdict.as_json() for target, verdict in result.verdicts.items()},
