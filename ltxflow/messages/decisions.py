@@ -39,11 +39,6 @@ RULES: Mapping[str, Rule] = {
         "take {take} of {clip} is {status}; a reason would reject it",
         'leave the reason out, or reject it first: ltxflow reject {clip} "{reason}"',
     ),
-    "U036": rule(
-        "only the picked take can be rejected",
-        "take {take} of {clip} is not in the cut",
-        "pick it first: ltxflow pick {clip}@{take}",
-    ),
     "U037": rule(
         "an accepted clip has a key",
         "{clip} {cause}",
@@ -57,6 +52,7 @@ RULES: Mapping[str, Rule] = {
     "U039": rule(
         "a pinned file fits the film without a loss",
         "{name}: {note}",
+        "no action needed: it was fitted; pin a file of the film's size and rate to avoid it",
         level="advice",
     ),
 }

@@ -323,19 +323,21 @@ _ENGINES: Mapping[str, Rule] = {
     "S200": rule("an engine can be used on this machine", "{engine}: {reason}"),
     "S201": rule(
         "an engine makes a sound of each line",
-        nothing=Text('{engine}: made no sound of "{text}"'),
+        nothing=Text('{engine}: made no sound of "{text}"', "check that it speaks this language, or write other words"),
         too_large=Text("{engine}: made {size} MiB of one line", "split the line"),
         unusable=Text('{engine}: made no sound of "{text}": {reason}', "check that it speaks this language"),
         broke_off=Text('{engine}: broke off in "{text}": {reason}', "run `ltxflow narrate` again"),
     ),
     "S202": rule(
         "an engine's program runs",
-        no_start=Text('{engine}: "{program}" does not start: {reason}'),
+        no_start=Text('{engine}: "{program}" does not start: {reason}', "install it, or correct its entry"),
         timeout=Text(
             "{engine}: does not come to an end: {seconds:g} s for one line",
             "give it more time, such as timeout: 5m in its entry, or a shorter line",
         ),
-        failed=Text('{engine}: "{program}" failed with exit code {exit}{complaint}'),
+        failed=Text(
+            '{engine}: "{program}" failed with exit code {exit}{complaint}', "run its command by hand to see why"
+        ),
         no_file=Text('{engine}: "{program}" wrote no sound', "make it write the file that {{out}} names"),
     ),
     "S203": rule(
@@ -349,14 +351,16 @@ _ENGINES: Mapping[str, Rule] = {
     ),
     "S204": rule(
         "an engine's server answers with a sound or an image",
-        no_sound=Text("{engine}: {server} sends no sound: {reason}"),
-        no_image=Text("{engine}: {server} sends no image: {reason}"),
+        no_sound=Text("{engine}: {server} sends no sound: {reason}", "check the model and the voice in its entry"),
+        no_image=Text("{engine}: {server} sends no image: {reason}", "check the model in its entry"),
         address=Text(
             "{engine}: {server} sends an address in place of an image",
             "use a server that sends the picture itself: response_format b64_json",
         ),
-        too_large=Text("{engine}: {server} sends more than {size} MiB for one {kind}"),
-        key=Text('{engine}: the variable "{variable}" holds characters that no header can carry'),
+        too_large=Text("{engine}: {server} sends more than {size} MiB for one {kind}", "check the url in its entry"),
+        key=Text(
+            '{engine}: the variable "{variable}" holds characters that no header can carry', "use printable ASCII only"
+        ),
         timeout=Text(
             "{engine}: {server} does not answer within {seconds:g} s",
             "give it more time, such as timeout: 5m in its entry",
@@ -364,7 +368,7 @@ _ENGINES: Mapping[str, Rule] = {
         connection=Text("{engine}: {server}: {reason}", "check that the server is running"),
         request=Text("{engine}: {server}: {reason}", "check the url in its entry"),
         redirect=Text("{engine}: {server} redirects to {target}", "write that address in its entry, if it is right"),
-        status=Text("{engine}: {server} answers {status}{reason}"),
+        status=Text("{engine}: {server} answers {status}{reason}", "check its entry, and the server's log"),
     ),
 }
 

@@ -249,6 +249,7 @@ def retake(args: argparse.Namespace, console: Console) -> int:
         return print_envelope("retake", data, result.code, [*result.concerns, *result.problems, *session.warnings])
     print_result(console, result, session.warnings, args.quiet)
     if is_made:
-        console.say(f"{new.clip.path}: take {new.take} rendered; put it into the cut with:")
+        how = "rendered" if new.target in result.run.rendered else "was rendered before, and is listed again"
+        console.say(f"{new.clip.path}: take {new.take} {how}; put it into the cut with:")
         console.say(f"  ltxflow pick {new.clip.path}@{new.take}")
     return result.code
