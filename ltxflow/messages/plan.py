@@ -47,8 +47,8 @@ RULES: Mapping[str, Rule] = {
     "U034": rule(
         "an approved take matches its prompt",
         "{clip}: the approved take {take} no longer matches its prompt, and stays",
-        "show what changed: ltxflow explain {target}; render the new text: ltxflow reject {target}, then ltxflow "
-        "build; let this take stay approved for the new text: ltxflow accept {target}",
+        "show what changed: ltxflow explain {target}; render the new text: ltxflow reject {target}, then build; "
+        "keep this take, approved, for the new text: ltxflow accept {target}",
         level="warning",
     ),
     "U035": rule(

@@ -190,10 +190,10 @@ def rejected_clips(plan: Plan) -> list[str]:
 
 
 def name(change: Change) -> str:
-    """Return `hook/b`, `hook/b@2` or `reference:hero`."""
+    """Return `hook/b`, `hook/b@2` or `reference:hero`; take 1 as `hook/b@1` where another one is in the cut."""
     target = Target(change.target)
     path = target.lock_entry if target.is_reference else change.clip
-    return path if target.take == 1 else f"{path}@{target.take}"
+    return path if target.take == 1 and not change.is_spare else f"{path}@{target.take}"
 
 
 def print_changes(
