@@ -25,6 +25,7 @@ export const clipSchema = z.object({
   take: z.int().min(1),
   src: z.string().nullable(),
   source: z.enum(["comfyui", "animatic"]).nullable(),
+  state: z.enum(["final", "draft", "stale", "slate"]).nullable().optional(),
   isStandIn: z.boolean(),
   isStale: z.boolean(),
   frames: framesSchema,

@@ -34,15 +34,16 @@ from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.choices import notices
 from ltxflow.plan.evaluate import Status
-from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, drifted, judged, not_forced, rejected
+from ltxflow.plan.plan import Plan, PlanOptions, drifted, judged, not_forced, rejected
+from ltxflow.plan.renditions import RANKS, PublishedClip, State, is_draft
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.publish.publish import PublishResult, publish
-from ltxflow.publish.timeline import RANKS, model_in, placements
+from ltxflow.publish.timeline import model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
-from ltxflow.store.leases import gc_shared
+from ltxflow.store.leases import gc_shared, remember_drafts
 
 Emit = Callable[[Event], None]
 OpenServers = Callable[[Servers, Session, Plan, Emit], Awaitable[ServerExecutor]]
@@ -96,6 +97,14 @@ class BuildResult:
     def tally(self, targets: Iterable[str]) -> Tally:
         """Count some of the targets."""
         return Tally.of(targets, self.plan.heads)
+
+    @property
+    def states(self) -> dict[str, State]:
+        """What is now published of each clip of the film, by path; none where nothing is published."""
+        scenes = self.published.timeline.get("scenes", ())
+        return {
+            f"{scene['id']}/{clip['id']}": clip["state"] or "missing" for scene in scenes for clip in scene["clips"]
+        }
 
     @property
     def concerns(self) -> list[Problem]:
@@ -195,6 +204,9 @@ def _make_film(
         before = ledger.read()
         emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
         run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
+        has_drafts = any(is_draft(status.node) and status.trace is not None for status in run.statuses.values())
+        if has_drafts and os.access(session.store.root, os.W_OK):
+            remember_drafts(session.store.root, session.project.folder.resolve())
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)
@@ -373,7 +385,7 @@ def _publish_as_decided(
         if session.has_later_decisions:
             plan, run = _as_decided(session, plan, options, run)
         session.has_later_decisions = False
-        published = _publish(session, plan, run, emit)
+        published = _publish(session, plan, options, run, emit)
         written += published.written
         if session.lock_file.is_unchanged():
             break
@@ -396,7 +408,7 @@ def _as_decided(session: Session, plan: Plan, options: PlanOptions, run: RunResu
     return now, replace(run, statuses={**run.statuses, **now.statuses})
 
 
-def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> PublishResult:
+def _publish(session: Session, plan: Plan, options: PlanOptions, run: RunResult, emit: Emit) -> PublishResult:
     base = session.project.output
 
     def facts(clip: PublishedClip) -> Mapping[str, Any]:
@@ -404,10 +416,12 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
 
     in_output = session.published_clips()
     current = plan
-    if (plan.mode == "animatic" or len(plan.plan.nodes) < len(plan.nodes)) and any(
+    if plan.renditions.keys() != {clip.path for clip in plan.project.clips} and any(
         clip.rank > RANKS["animatic"] for clip in in_output.values()
     ):
-        current = session.plan(PlanOptions())  # the whole film, to know which renders are stale
+        current = session.plan(PlanOptions())  # the whole film, to know what the files are that stay
+    if run.failed or run.skipped:  # what could not be made may have a draft
+        plan = replace(plan, renditions=session.plan(replace(options, drafts=True)).renditions)
 
     def model_of(key: str) -> str:
         trace = session.trace_of(Key(key)) if key else None

@@ -114,15 +114,18 @@ def _consequences(before: LockEntry, after: LockEntry | None, ref: TakeRef) -> I
     after = after or LockEntry(before.pick)
     for number in sorted({*before.takes, *before.decisions}):
         old, new = before.decision(number), after.decision(number)
-        if not old.status or old == new:
-            continue
-        reason = f" ({old.reason})" if old.reason else ""
+        reason = f' ("{old.reason}")' if old.reason else ""
         if number in after.covered and number not in before.covered:
-            yield f"take {number} was {old.status}{reason}; that returns when the file is forgotten"
-        elif old.status != new.status:
+            if old.status:
+                yield f"take {number} was {old.status}{reason}; that returns when the file is forgotten"
+            continue
+        if old.status not in ("", new.status):
             yield f"take {number} was {old.status}{reason}, and is not any more"
-        elif old.reason:
-            yield f'take {number}: "{old.reason}" was the reason before'
+        elif old.reason not in ("", new.reason):
+            yield f'take {number}: the reason before was "{old.reason}"'
+        had, has = before.takes.get(number), after.takes.get(number)
+        if old.status != "accepted" and had is not None and had.accepted and not (has is not None and has.accepted):
+            yield f"take {number} was accepted for a later text, and is not any more"
     if after.pick == ref.take != before.pick:  # asked for
         left = before.decision(before.pick).status
         if left in FROZEN and before.pick in after.takes:
@@ -149,11 +152,16 @@ def set_status(session: Session, ref: TakeRef, status: str, reason: str) -> Deci
 def next_take(session: Session, clip: Clip | Still) -> TakeRef:
     """Return the next take: its number follows all that the film requests, and all that were ever in the lock.
 
-    The seed follows from the number, so a number is not used twice.
+    The seed follows from the number, so a number is not used twice: not even where git took back that it was used.
     """
     entry = session.lock.entries.get(clip.path)
     known = (*entry.takes, *entry.decisions, entry.highest) if entry else ()
-    return TakeRef(clip, max(clip.takes, *known, 0) + 1)
+    ref = TakeRef(clip, max(clip.takes, *known, 0) + 1)
+    while True:
+        status = session.plan(PlanOptions(selectors=(ref.short,), also=(ref.short,))).statuses[ref.target]
+        if status.key is None or session.store.forgotten(status.key) is None:
+            return ref
+        ref = TakeRef(clip, ref.take + 1)
 
 
 def reject_for_retake(session: Session, ref: TakeRef, reason: str) -> Decided:

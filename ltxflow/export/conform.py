@@ -33,7 +33,8 @@ from ltxflow.media.slate import EncodeSettings, Segment
 from ltxflow.media.text_layout import lacking
 from ltxflow.plan.evaluate import evaluate
 from ltxflow.plan.graph import build_graph
-from ltxflow.plan.plan import PlanOptions, PublishedClip
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.publish.caption_files import EditedCaptions, read_captions
 from ltxflow.publish.timeline import TIMELINE, TIMELINE_SCHEMA, broken, placements, timeline
 from ltxflow.session.session import Session

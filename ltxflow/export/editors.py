@@ -97,6 +97,7 @@ def _about(shot: Shot) -> Json:
     """Return the metadata of a clip: which one it is, and a reel name that is short enough for an EDL."""
     scene, _, id = shot.path.partition("/")
     known = {name: shot.clip[name] for name in ("take", "source", "isStandIn", "isStale", "volume", "sha256")}
+    known |= {"state": shot.clip["state"]} if shot.clip.get("state") else {}  # an older timeline does not have it
     return {"ltxflow": {"scene": scene, "clip": id, **known}, "cmx_3600": {"reel": shot.reel}}
 
 

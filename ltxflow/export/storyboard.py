@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ltxflow import __version__
+from ltxflow.build.approval import gpu_time
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import clip_file_name, letters
 from ltxflow.core.workspace import read_bytes, read_json
 from ltxflow.decisions.takes import take_numbers, take_rows
+from ltxflow.plan.estimate import next_build
 from ltxflow.plan.explain import Reason, show, word_diff
-from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip
+from ltxflow.plan.plan import Plan, PlanOptions
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.plan.review import plain
 from ltxflow.project.model import Clip, Scene
 from ltxflow.publish.timeline import TIMELINE
@@ -42,13 +45,12 @@ def report_data(
     takes = _takes(session, plan)
     posters = _posters(session)
     placed = session.published_clips()
-    states = clip_states(plan, placed)
     scenes, start = [], 0
     for scene in plan.project.scenes:
         entry = _scene(session, plan, scene, start)
         entry["clips"] = [
             {
-                **_clip(session, plan, clip, states[clip.path], placed, posters, address),
+                **_clip(session, plan, clip, placed, posters, address),
                 "takes": takes[clip.path],
             }
             for clip in scene.clips
@@ -72,6 +74,7 @@ def report_data(
         },
         "scenes": scenes,
         "problems": [_problem(problem) for problem in plan.problems],
+        "next": next_build(plan, gpu_time(session, plan)),
         "orphans": [orphan.file for orphan in plan.orphans],
     }
 
@@ -82,29 +85,6 @@ def _takes(session: Session, plan: Plan) -> dict[str, list[Json]]:
     names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
     whole = plan if len(names) == len(clips) else session.plan(PlanOptions(selectors=names, also=names))
     return {clip.path: [row for row in take_rows(session, whole, clip) if row["frames"]] for clip in clips}
-
-
-def clip_states(plan: Plan, placed: Mapping[str, PublishedClip]) -> dict[str, str]:
-    """Return the progress of each clip of a whole film by path: made, stale, preview, slate, ready or missing.
-
-    `placed` are the clips in the output folder by file name; `ready` means in the store.
-    """
-    changes = {change.target: change for change in plan.changes}
-    return {
-        clip.path: _state(changes[plan.picked(clip)], placed.get(clip_file_name(scene.index, clip.index)))
-        for scene in plan.project.scenes
-        for clip in scene.clips
-    }
-
-
-def _state(change: Change, published: PublishedClip | None) -> str:
-    if change.kind == "unchanged":
-        return "made" if published is None or published.rank > 1 else "preview"
-    if change.kind == "restore":
-        return "ready"
-    if published is not None and published.clip == change.clip:
-        return ("slate", "preview", "stale")[published.rank]
-    return "missing"
 
 
 def _scene(session: Session, plan: Plan, scene: Scene, start: int) -> Json:
@@ -131,7 +111,6 @@ def _clip(
     session: Session,
     plan: Plan,
     clip: Clip,
-    state: str,
     placed: Mapping[str, PublishedClip],
     posters: Mapping[str, str],
     address: Address,
@@ -147,7 +126,7 @@ def _clip(
         "id": clip.id,
         "path": clip.path,
         "letter": letters(clip.index),
-        "state": state,
+        "state": plan.states[clip.path],
         "video": address(session.project.output / file) if published and published.clip == clip.path else None,
         "poster": address(public / posters[clip.path]) if clip.path in posters else None,
         "frames": frames,

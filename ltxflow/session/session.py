@@ -27,7 +27,8 @@ from ltxflow.media.speech import MISSING, Engine, pick_offline
 from ltxflow.models.load import templates_folder
 from ltxflow.plan.evaluate import Lookup
 from ltxflow.plan.lengths import SpeechPlan, speak
-from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, SceneRow, make_plan
+from ltxflow.plan.plan import Plan, PlanOptions, SceneRow, make_plan
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
@@ -37,6 +38,7 @@ from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store import snapshot
 from ltxflow.store.blobs import prefix_folders
+from ltxflow.store.leases import drafts_path
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import SPEEDS, Published, found, not_ours, read_published
 from ltxflow.store.snapshot import InputManifest, absolute, code_id
@@ -195,6 +197,11 @@ class Session:
     def previews(self) -> Path:
         """The folder of copies of generated references, for people to look at."""
         return self.own / "references"
+
+    @property
+    def drafts_path(self) -> Path:
+        """The mark that drafts of the film were rendered."""
+        return drafts_path(self.store.root, self.project.folder.resolve())
 
     @property
     def lock_path(self) -> Path:
@@ -356,7 +363,12 @@ class Session:
     def film_paths(self) -> set[str | Path]:
         """Return what all scenes depend on, but for what they are written in, the lock and the store."""
         project, config = self.project, self.config.folder
-        paths: set[str | Path] = {*project.profile.files, config / "config.yaml", config / "trust.json"}
+        paths: set[str | Path] = {
+            *project.profile.files,
+            config / "config.yaml",
+            config / "trust.json",
+            self.drafts_path,
+        }
         for folder in (project.folder / "templates", templates_folder()):
             paths |= {folder, *(folder / name for name in project.profile.sets)}
         for template in project.templates.values():
@@ -389,6 +401,7 @@ class Session:
             self.memory,
             self.rows,
             self._enter,
+            self.drafts_path.exists(),
         )
         self.store.paths_read = self.inputs[""]
         self.memory.save(is_whole=not self.rows)

@@ -101,7 +101,21 @@ def forget_film(root: Path, folder: Path) -> bool:
     path = _film_path(root, folder)
     is_known = path.exists()
     files.remove(path)
+    files.remove(drafts_path(root, folder))
     return is_known
+
+
+def remember_drafts(root: Path, folder: Path) -> None:
+    """Record that drafts of a film were rendered: from now on they are looked for."""
+    path = drafts_path(root, folder)
+    if not path.exists():
+        files.make_dir(path.parent, 0o700)
+        files.write_atomic(path, "")
+
+
+def drafts_path(root: Path, folder: Path) -> Path:
+    """Return the path of the mark of a film that has drafts; most have none, and looking for them takes time."""
+    return _film_path(root, folder).with_suffix(".drafts")
 
 
 def _film_path(root: Path, folder: Path) -> Path:

@@ -19,6 +19,7 @@ from ltxflow.plan.explain import Reason, cause_of, show, word_diff
 from ltxflow.plan.lengths import PendingLine
 from ltxflow.plan.plan import Change, Kind, Plan
 from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
+from ltxflow.plan.renditions import State, counts
 from ltxflow.plan.review import plain
 from ltxflow.session.revision import RemainingWork, WhatIf
 from ltxflow.session.session import Session
@@ -91,6 +92,9 @@ def print_plan(
         console.say(hint)
     console.say()
     lines = totals(console, plan, gpu).split("\n")
+    rejected = rejected_clips(plan)
+    if rejected or not {"draft", "stale", "slate"}.isdisjoint(plan.states.values()):  # else the totals say it all
+        lines.append(f"Now: {states_in_words(plan.states, rejected)}.")
     for line in lines if plan.is_all_done else [*lines, *apply.split("\n")]:
         console.say(line)
 
@@ -147,11 +151,49 @@ def print_unspoken(console: Console, plan: Plan, known: Container[Key] = ()) -> 
             console.say(f"{' ' * (width + len('  + narration:  '))}{text}")
 
 
+STATE_WORDS: Mapping[State, tuple[str, str]] = {
+    "draft": ("draft", "drafts"),
+    "stale": ("stale", "stale"),
+    "slate": ("slate", "slates"),
+    "missing": ("not made", "not made"),
+}
+
+
+def states_in_words(states: Mapping[str, State], rejected: Sequence[str] = (), *, has_names: bool = True) -> str:
+    """Return `7 of 10 current, 2 drafts (hook/a, hook/b), 1 stale (end/a)`.
+
+    `states` are those of the clips by path, `rejected` the paths of clips whose take in the cut is rejected. Slates and
+    clips that are not made are named only where they are few beside others.
+    """
+    found = counts(states.values())
+    parts = [f"{found.get('final', 0)} of {len(states)} current"]
+    for state, words in STATE_WORDS.items():
+        paths = [path for path, each in states.items() if each == state]
+        if paths:
+            is_few = state in ("draft", "stale") or len(paths) < len(states)
+            names = f" ({_names(paths)})" if has_names and is_few else ""
+            parts.append(f"{len(paths)} {words[len(paths) > 1]}{names}")
+    if rejected:
+        parts.append(f"{len(rejected)} rejected{f' ({_names(rejected)})' if has_names else ''}")
+    return ", ".join(parts)
+
+
+def _names(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return f"{', '.join(paths[:NAMED])}{more}"
+
+
+def rejected_clips(plan: Plan) -> list[str]:
+    """Return the paths of the clips whose take in the cut a person rejected."""
+    entries = plan.lock.entries
+    return [path for path in plan.states if path in entries and entries[path].status == "rejected"]
+
+
 def name(change: Change) -> str:
-    """Return `hook/b`, `hook/b@2` or `reference:hero`."""
+    """Return `hook/b`, `hook/b@2` or `reference:hero`; take 1 as `hook/b@1` where another one is in the cut."""
     target = Target(change.target)
     path = target.lock_entry if target.is_reference else change.clip
-    return path if target.take == 1 else f"{path}@{target.take}"
+    return path if target.take == 1 and not change.is_spare else f"{path}@{target.take}"
 
 
 def print_changes(
@@ -347,6 +389,8 @@ def plan_json(
             }
             for change in plan.changes
         ],
+        "states": counts(plan.states.values()),
+        "clips": dict(plan.states),
         "unsaid": [asdict(line) for line in plan.unsaid],
         "orphans": [orphan.file for orphan in plan.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],

@@ -152,11 +152,16 @@ class Console:
         put(line, self.out)
         return exit_code
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person reads this, and can answer."""
+        return self.out.isatty() and sys.stdin.isatty()
+
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on a terminal and return the answer; return False without a terminal."""
-        if not (self.out.isatty() and sys.stdin.isatty()):
+        if not self.can_ask:
             return False
-        put(rendered(f"{self.paint('?', 'yellow')} {question} [y/N]", self.has_color), self.out)
+        put(rendered(self.fitted(f"{self.paint('?', 'yellow')} {question} [y/N]"), self.has_color), self.out)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def problems(

@@ -154,7 +154,7 @@ def test_they_are_made(work: Film, chromium: Browser, tmp_path: Path) -> None:
         page.locator("#toasts").evaluate("e => e.replaceChildren()")
         page.screenshot(path=folder / "board.png")
         states = page.locator(".clip").evaluate_all("all => all.map(clip => clip.dataset.state)")
-        assert {"made", "stale", "rendering", "queued"} <= set(states)
+        assert {"final", "stale", "rendering", "queued"} <= set(states)
         page.emulate_media(color_scheme="dark")
         served.show(page, "/clip/hook/b")
         page.locator("#take-at").fill("15")

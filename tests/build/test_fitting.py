@@ -53,7 +53,7 @@ def fitted(film: Film, target: str = "fitted:s/a") -> int:
 def test_a_phones_video_is_published_upright(film: Film, tmp_path: Path, suffix: str, lies: str) -> None:
     size = SIZE[::-1] if "quarter" in lies else SIZE
     done = pinned(film, write_footage(tmp_path / f"phone{suffix}", 25, size=size, lies=lies))
-    assert "pinned phone" in done.out
+    assert "take 1 is now phone" in done.out
     assert "fitted: turned upright" in done.out
     assert {seen(picture) for picture in pictures(published(film))} == {SHOWN[lies]}
 

@@ -15,6 +15,8 @@ from ltxflow.cli.options import (
     print_notes,
     waited_session,
 )
+from ltxflow.core.errors import USAGE
+from ltxflow.plan.renditions import counts
 from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.plan_view import seed_line
 from ltxflow.ui.progress import print_result, watcher
@@ -40,14 +42,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
             with watch:
                 result = make_film(session, options, build_options(args), watch, approve, executors)
         except ApprovalRequired as required:
-            if args.json or not console.confirm(f"{required.question}. Continue?"):
+            if args.json or not console.can_ask:
                 raise
+            if not console.confirm(f"{required.question}. Continue?"):
+                console.say("nothing was rendered; see each reason with: ltxflow plan")
+                return USAGE
             with watcher(console, args.json, args.quiet, args.verbose) as watch:
                 result = make_film(session, options, build_options(args), watch, executors=executors)
         if args.json:
             data = {
                 "totals": result.finished.as_json(),
                 "output": result.finished.output,
+                "states": counts(result.states.values()),
+                "clips": result.states,
                 "orphans": [orphan.file for orphan in result.plan.orphans],
                 "unspoken": sorted(result.speech_failures),
                 "checks": {target: verdict.as_json() for target, verdict in result.verdicts.items()},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +21,7 @@ from ltxflow.core.workspace import read_bytes, real_path
 from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import embedded, report_data, report_inputs
 from ltxflow.session.session import make_own_folder
+from ltxflow.ui.plan_view import states_in_words
 from ltxflow.ui.terminal import Console, count, report_page, size
 
 NAME = "report.html"
@@ -77,10 +77,7 @@ def _without_images(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _print(console: Console, page: Path, data: Mapping[str, Any], is_single: bool) -> None:
     clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
-    states = Counter(clip["state"] for clip in clips)
-    totals = ", ".join(
-        count(number, state) if state == "slate" else f"{number} {state}" for state, number in states.most_common()
-    )
+    totals = states_in_words({clip["path"]: clip["state"] for clip in clips}, has_names=False)
     whole = f"; one file of {size(page.stat().st_size)}" if is_single else ""
     console.say(f"{console.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {totals}{whole}")
     console.say(f"  open it: {real_path(page).as_uri()}")

@@ -65,7 +65,7 @@ def test_a_stale_clip_shows_why_word_by_word_and_where(film: Film) -> None:
     film.edit("turns in a heavy", "spins in a heavy")
     clips = clips_of(film)
     assert clips["hook/a"]["state"] == "stale"
-    assert {clip["state"] for path, clip in clips.items() if path != "hook/a"} == {"made"}
+    assert {clip["state"] for path, clip in clips.items() if path != "hook/a"} == {"final"}
     (reason,) = clips["hook/a"]["why"]
     assert [run for run in reason["runs"] if run[0] != "="] == [["-", "turns"], ["+", "spins"]]
     assert re.search(r"project\.yaml:\d+:\d+$", reason["where"])
