@@ -206,7 +206,7 @@ def _make_film(
         run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
         has_drafts = any(is_draft(status.node) and status.trace is not None for status in run.statuses.values())
         if has_drafts and os.access(session.store.root, os.W_OK):
-            remember_drafts(session.store.root, session.project.folder.resolve())
+            remember_drafts(session.drafts_path)
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)

@@ -19,6 +19,7 @@ from ltxflow.plan.graph import BuildGraph, Groups, build_graph, select
 from ltxflow.plan.lengths import PendingLine, cut_film, lengths_by_clip
 from ltxflow.plan.renditions import (
     RANKS,
+    SHOWN,
     Finals,
     Finder,
     PublishedClip,
@@ -27,7 +28,6 @@ from ltxflow.plan.renditions import (
     State,
     find_renditions,
     is_draft,
-    is_stand_in,
     pick_of,
     published_digest,
 )
@@ -276,14 +276,11 @@ def make_plan(
         plan = build_graph(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
     words, review = Decisions(lock, lookup, trace_of), Review(lock, lookup)
-    rendered = {*lock.entries, *(each.clip for each in placed.values() if each.rank == RANKS["render"])}
-    drafted = {each.clip: each.digest for each in placed.values() if each.rank == RANKS["preview"]}
-    finder = Finder(project, lock, wishes, lookup, words.held, review.standing, known, enter, rendered, drafted)
-    clips = {node.clip for node in plan.nodes.values() if node.kind in ("clip", "slate")}
-    stand_ins = {clip.path for clip in project.clips if clip.path in clips and is_stand_in(project.profile, clip)}
+    finder = Finder(project, lock, wishes, lookup, words.held, review.standing, known, enter, placed)
+    stand_ins = {node.clip for node in plan.nodes.values() if is_draft(node)}
     finals, drafts = Finals(), dict[str, Status]()
     if question.mode == "animatic":
-        finals = finder.finals(finder.with_upstream(clips))
+        finals = finder.finals(finder.with_upstream({node.clip for node in plan.nodes.values()}))
         found = evaluate(plan, lookup, force, known=known, enter=enter)
     elif stand_ins:
         finals = finder.finals(stand_ins)
@@ -301,7 +298,7 @@ def make_plan(
         for clip in scene.clips
     }
     is_sought = question.mode == "animatic" or question.drafts
-    renditions = find_renditions(finder, found, finals, drafts, placed, is_sought=is_sought, has_drafts=has_drafts)
+    renditions = find_renditions(finder, found, finals, drafts, is_sought=is_sought, has_drafts=has_drafts)
     changes: dict[str, Change] = {}
     for target, status in found.items():
         chain, file = _chain(status, found, changes), files.get(target, "")
@@ -324,35 +321,13 @@ def make_plan(
         if change.kind != "unchanged" and change.file in strangers
     ]
     told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
-    return Plan(
-        project,
-        lock,
-        question.mode,
-        cuts,
-        nodes,
-        plan,
-        found,
-        shown,
-        orphans,
-        told,
-        verdicts,
-        tuple(rows),
-        renditions=renditions,
-    )
-
-
-SHOWN: Mapping[State, str] = {
-    "final": "its final render is shown",
-    "draft": "a draft is shown",
-    "stale": "a take of an earlier text is shown",
-    "slate": "a slate is shown",
-}
+    made = (project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts, tuple(rows))
+    return Plan(*made, renditions=renditions)
 
 
 def _kept(node: Node, file: str, better: Rendition, placed: Mapping[str, PublishedClip]) -> Change:
     """Return the change of a slate that is not drawn, since a better rendition of its clip exists."""
-    there = placed.get(file)
-    note, key = SHOWN[better.state], better.key
+    there, note, key = placed.get(file), SHOWN[better.state], better.key
     if there is not None and there.digest == better.digest:
         return Change(node.target, "unchanged", node.frames, file, note=note, key=key)
     if better.trace is not None and better.trace.made_at:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice, product
 from typing import Literal
 
@@ -29,6 +30,12 @@ from ltxflow.store.traces import Trace
 State = Literal["final", "draft", "stale", "slate", "missing"]
 STATES: Sequence[State] = ("final", "draft", "stale", "slate", "missing")  # the best first
 RANKS: Mapping[str, int] = {"animatic": 0, "preview": 1, "render": 2}  # of published files
+SHOWN: Mapping[State, str] = {
+    "final": "its final render is shown",
+    "draft": "a draft is shown",
+    "stale": "a take of an earlier text is shown",
+    "slate": "a slate is shown",
+}
 MOST_WAYS = 16  # drafts of one clip that are looked for, each made from other renditions of what it continues
 
 Held = Callable[[Status], Trace | None]
@@ -191,8 +198,7 @@ class Finals:
 class Finder:
     """Finds renders of clips in other qualities than the plan's.
 
-    `rendered` are the paths of clips that may have final renders, `shown` has the digests of published drafts by path;
-    the other fields are as in `make_plan`.
+    The fields are as in `make_plan`, `held` and `standing` as in `evaluate`.
     """
 
     project: Project
@@ -203,8 +209,18 @@ class Finder:
     standing: Standing
     known: Memo | None
     enter: Enter
-    rendered: Collection[str]
-    shown: Mapping[str, str]
+    placed: Mapping[str, PublishedClip]
+
+    @cached_property
+    def rendered(self) -> frozenset[str]:
+        """The paths of clips that may have final renders."""
+        published = (each.clip for each in self.placed.values() if each.rank == RANKS["render"])
+        return frozenset([*self.lock.entries, *published])
+
+    @cached_property
+    def shown(self) -> dict[str, str]:
+        """The digests of published drafts, by the path of the clip."""
+        return {each.clip: each.digest for each in self.placed.values() if each.rank == RANKS["preview"]}
 
     def finals(self, paths: Collection[str]) -> Finals:
         """Return the final renders of clips that exist.
@@ -287,7 +303,7 @@ class Finder:
         return [(name, number) for name in dict.fromkeys([*first, *names]) for number in (0, 1)]
 
     def _clip(self, way: Way, clip: Clip) -> Clip | None:
-        """Return a clip made in a way; None where that is no other than the way before."""
+        """Return a clip made in a way; None where that equals the way before."""
         name, number = way
         ways = in_quality(self.project, clip, name or film_quality(self.project, clip))
         return ways[number] if number < len(ways) else None
@@ -402,7 +418,6 @@ def find_renditions(
     found: Mapping[str, Status],
     finals: Finals,
     drafts: Mapping[str, Status],
-    placed: Mapping[str, PublishedClip],
     *,
     is_sought: bool,
     has_drafts: bool,
@@ -414,7 +429,7 @@ def find_renditions(
     """
     profile: Profile = finder.project.profile
     published: dict[str, PublishedClip] = {}
-    for each in placed.values():
+    for each in finder.placed.values():
         if each.clip not in published or published[each.clip].rank < each.rank:
             published[each.clip] = each
     nodes = {
@@ -429,7 +444,7 @@ def find_renditions(
             target = Target.of("clip", clip.path, pick_of(finder.lock, clip.path))
             asked = None if is_stand_in(profile, clip) else found.get(target)
             made = asked if asked is not None and asked.state == "hit" else finals.made.get(target)
-            there = placed.get(clip_file_name(scene.index, clip.index))
+            there = finder.placed.get(clip_file_name(scene.index, clip.index))
             one = Renditions(
                 target.take,
                 final=made if target not in finals.others else None,

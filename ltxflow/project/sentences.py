@@ -406,7 +406,8 @@ _ALSO_WORDS = """
 _NUMBERED = """
     no nr n nº n° núm num p pp s str art artt abs abb fig figs kap cap ch chap sec sect vol vols bd tab tbl eq par
     para § ziff anm pos rn pag pág págs blz bl pt pkt nos ed app rm bldg cols ver v kl klo sz ext tel max mind max.
-    min hlm lk bls č et ap sc al int rp ברח kav стр рис гл п табл ст д кв корп оф буд с т № том σελ αρ κεφ ص عدد chapter page
+    min hlm lk bls č et ap sc al int rp ברח kav стр рис гл п табл ст д кв корп оф буд с т № том σελ αρ κεφ ص عدد
+    chapter page
     number part line figure section room version paragraph article step level day week grade apartment flat kapitel
     seite punkt paragraf artikel nummer zimmer teil zeile abschnitt stufe tag schritt hausnummer chapitre numéro
     partie étape capítulo página número parte artículo paso capitolo pagina numero articolo hoofdstuk deel sida sidan

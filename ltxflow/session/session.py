@@ -201,7 +201,7 @@ class Session:
     @property
     def drafts_path(self) -> Path:
         """The mark that drafts of the film were rendered."""
-        return drafts_path(self.store.root, self.project.folder.resolve())
+        return drafts_path(self.store.root, real_path(self.project.folder))
 
     @property
     def lock_path(self) -> Path:

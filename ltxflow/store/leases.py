@@ -105,9 +105,8 @@ def forget_film(root: Path, folder: Path) -> bool:
     return is_known
 
 
-def remember_drafts(root: Path, folder: Path) -> None:
-    """Record that drafts of a film were rendered: from now on they are looked for."""
-    path = drafts_path(root, folder)
+def remember_drafts(path: Path) -> None:
+    """Record at a film's `drafts_path` that drafts of it were rendered: from now on they are looked for."""
     if not path.exists():
         files.make_dir(path.parent, 0o700)
         files.write_atomic(path, "")
