@@ -119,12 +119,16 @@ def _consequences(before: LockEntry, after: LockEntry | None, ref: TakeRef) -> I
             if old.status:
                 yield f"take {number} was {old.status}{reason}; that returns when the file is forgotten"
             continue
-        if old.status not in ("", new.status):
+        had, has = before.takes.get(number), after.takes.get(number)
+        is_accepted_still = has is not None and has.accepted is not None
+        if old.status == "pinned" and number in before.covered:
+            back = f", {new.status} as it was" if new.status else ""
+            yield f"take {number} is the render again that the file covered{reason}{back}"
+        elif old.status not in ("", new.status) and not (old.status == "accepted" and is_accepted_still):
             yield f"take {number} was {old.status}{reason}, and is not any more"
         elif old.reason not in ("", new.reason):
             yield f'take {number}: the reason before was "{old.reason}"'
-        had, has = before.takes.get(number), after.takes.get(number)
-        if old.status != "accepted" and had is not None and had.accepted and not (has is not None and has.accepted):
+        if old.status != "accepted" and had is not None and had.accepted and not is_accepted_still:
             yield f"take {number} was accepted for a later text, and is not any more"
     if after.pick == ref.take != before.pick:  # asked for
         left = before.decision(before.pick).status
@@ -144,8 +148,15 @@ def pick(session: Session, ref: TakeRef) -> Decided:
 
 
 def set_status(session: Session, ref: TakeRef, status: str, reason: str) -> Decided:
-    """Approve or reject a take, in the cut or not."""
+    """Approve or reject a take, in the cut or not. A pinned file is frozen already; rejected, it gives way."""
     recorded_take(session, ref)
+    path, take = ref.clip.path, ref.take
+    if session.lock.decision(path, take).status == "pinned" and status == "approved":
+        return Decided(False, ("it is a pinned file, and frozen until it is forgotten",))
+    if session.lock.decision(path, take).status == status and not reason:
+        return Decided(False)  # the reason that was given stays
+    if is_pinned_over(session, ref) and status == "rejected":
+        return _decide(session, ref, without_take(session.lock, path, take))
     return _decide(session, ref, with_decision(session.lock, ref.clip.path, ref.take, Decision(status, reason)))
 
 

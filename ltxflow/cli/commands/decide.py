@@ -58,7 +58,7 @@ def _set_status(args: argparse.Namespace, console: Console, command: str, status
     with deciding_session(args) as session:
         ref = find_take(session, args.take)
         decided = takes.set_status(session, ref, status, args.reason)
-    result = status if decided.is_changed else f"already {status}"
+    result = status if decided.is_changed else "stays as it is" if decided.notes else f"already {status}"
     return _report(args, console, command, ref, decided, result, reason=args.reason)
 
 
@@ -71,7 +71,7 @@ def forget(args: argparse.Namespace, console: Console) -> int:
         ref = find_take(session, args.take)
         is_covering = takes.is_pinned_over(session, ref)
         decided = takes.forget(session, ref)
-    result = "is the render again; the pinned file is forgotten" if is_covering else "forgotten"
+    result = "forgotten" if not is_covering else "is not the pinned file any more"
     return _report(args, console, "forget", ref, decided, result)
 
 
