@@ -24,7 +24,7 @@ export const clipSchema = z.object({
   id: z.string(),
   take: z.int().min(1),
   src: z.string().nullable(),
-  source: z.enum(["comfyui", "animatic"]).nullable(),
+  source: z.enum(["comfyui", "animatic", "pinned"]).nullable(),
   state: z.enum(["final", "draft", "stale", "slate"]).nullable().optional(),
   isStandIn: z.boolean(),
   isStale: z.boolean(),

@@ -17,8 +17,9 @@ from ltxflow.core.errors import LtxflowError, install_command, problem
 from ltxflow.documents.document import find_project
 from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
-from ltxflow.plan.plan import Mode, Plan, PlanOptions
+from ltxflow.plan.plan import Mode, Plan, PlanOptions, picked_take
 from ltxflow.project.config import read_config
+from ltxflow.project.model import Clip, Still
 from ltxflow.project.settings import NAMES
 from ltxflow.session.session import Session, hold, open_session
 from ltxflow.ui.terminal import Console, count
@@ -193,6 +194,16 @@ def plan_options(args: argparse.Namespace, session: Session) -> PlanOptions:
     from ltxflow.session.revision import with_groups  # few command lines need git
 
     return with_groups(session, options)
+
+
+def take_options(session: Session, text: str) -> PlanOptions:
+    """Return the options for a plan of one take: `hook/b@2`, or the pick of `hook/b`. A selector stays one."""
+    path, at, _ = text.removeprefix("clip:").partition("@")
+    every: list[Clip | Still] = [*session.project.clips, *session.project.stills]
+    found = next((one for one in every if one.path == path), None)
+    if found is not None and not at:
+        text = f"{path}@{picked_take(session.lock, found)}"
+    return PlanOptions(selectors=(text,), also=_recorded(session, (text,)))
 
 
 def _recorded(session: Session, selectors: tuple[str, ...]) -> tuple[str, ...]:

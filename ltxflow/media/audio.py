@@ -55,7 +55,7 @@ _MP3 = re.compile(
 FORMATS = (
     *("wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "ac3", "eac3", "amr", "ogg", "asf", "wv", "tta", "ape"),
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "mpeg", "avi", "flv", "mxf", "nut"),
-    *("png_pipe", "jpeg_pipe", "webp_pipe", "gif"),  # these have no sound, and are named by that
+    *("image2", "png_pipe", "jpeg_pipe", "webp_pipe", "gif"),  # these have no sound, and are named by that
 )
 OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 PLAYED = {  # by every browser: codecs by format, or by suffix where formats share a container

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -53,6 +53,7 @@ class Change:
     note: str = ""
     key: str = ""
     length: str = ""  # what the length that is written became, where the model cannot make just that
+    is_spare: bool = False  # a take that is not in the cut
 
     @property
     def clip(self) -> str:
@@ -196,9 +197,11 @@ class PlanOptions:
     drafts: bool = False
 
 
-def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
-    """Return the target that stands in the cut: its slate, or the take that was picked."""
+def picked_target(lock: Lock, mode: Mode, clip: Clip | Still) -> str:
+    """Return the target that is in the cut: its slate, or the take that was picked."""
     take = picked_take(lock, clip) if mode == "render" else 1
+    if isinstance(clip, Still):
+        return f"{clip.path}@{take}"
     return f"{KIND_OF[mode]}:{clip.path}@{take}"
 
 
@@ -305,9 +308,10 @@ def make_plan(
             continue
         change = _change(status, file, lock, question.mode, trace_of, placed, chain)
         change = _unsure(change, project, unspoken)
-        changes[target] = (
-            replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
-        )
+        entry = lock.entries.get(status.node.entry) if question.mode == "render" else None
+        is_spare = entry is not None and status.node.take != entry.pick
+        length = length_in_words(status.node, project.fps) if status.state != "hit" else ""
+        changes[target] = replace(change, length=length, is_spare=is_spare) if length or is_spare else change
     kept = {*files.values(), *(name for row in rows for name in row.files)}
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
@@ -444,8 +448,9 @@ def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[P
     for clip in project.clips:
         for status in mine.get(clip.path, ()):
             if _drift(status, lock) == DRIFTED:
-                name, take = clip.path, status.node.take
-                problems.append(problem("U034", clip.span, clip=name, take=take))
+                take = status.node.take
+                target = clip.path if take == picked_take(lock, clip) else f"{clip.path}@{take}"
+                problems.append(problem("U034", clip.span, clip=clip.path, take=take, target=target))
     return problems
 
 
@@ -461,17 +466,18 @@ def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each take that a person rejected and that is still in the cut."""
     problems = []
-    for clip in project.clips:
-        entry = lock.entries.get(clip.path)
+    every: list[Clip | Still] = [*project.clips, *project.stills]
+    for one in every:
+        entry = lock.entries.get(one.path)
         if entry is None or entry.status != "rejected":
             continue
-        status = found.get(picked_target(lock, "render", clip))
+        status = found.get(picked_target(lock, "render", one))
         if status is None or status.trace is None:
             continue  # not evaluated, or to be made again
         reason = f" ({entry.reason})" if entry.reason else ""
-        others = [number for number in sorted(entry.takes) if number != entry.pick]
-        instead = f", or pick one: ltxflow pick {clip.path}@{'|'.join(map(str, others))}" if others else ""
-        problems.append(problem("U032", clip.span, clip=clip.path, take=entry.pick, reason=reason, instead=instead))
+        others = [n for n in sorted(entry.takes) if n != entry.pick and entry.decision(n).status != "rejected"]
+        instead = f", or pick one: ltxflow pick {one.path}@{'|'.join(map(str, others))}" if others else ""
+        problems.append(problem("U032", one.span, clip=one.path, take=entry.pick, reason=reason, instead=instead))
     return problems
 
 
@@ -537,58 +543,6 @@ def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, Publi
         return take.key if take else None
     stands = [stand for stand in placed.values() if stand.target == node.target]
     return stands[0].key if stands else None
-
-
-def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
-    """Return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
-
-    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
-    scene that is gone, and that kept their ids in a new one, are reported as one: as the scene.
-    """
-    present = {clip.path for clip in outlook.project.clips}.union(*(row.clips for row in outlook.rows))
-    gone: dict[str, tuple[object, object]] = {}
-    for path in outlook.lock.entries:
-        if path in present or path.startswith("reference:"):
-            continue
-        take = outlook.lock.entries[path].picked
-        trace = trace_of(Key(take.key)) if take else None
-        if trace is not None:
-            gone[path] = _subject(trace.fields)
-    if not gone:
-        return []
-    found = []
-    for change in outlook.of_kind("create"):
-        node = outlook.statuses[change.target].node
-        if node.kind == "reference":
-            continue
-        subject = _subject(step(node.kind).fields(node))
-        old = next((path for path, known in gone.items() if known == subject), None)
-        if old is not None:
-            found.append((old, change.clip))
-            gone.pop(old)
-    return _as_scenes(found, {path.partition("/")[0] for path in present}, outlook.lock)
-
-
-def _as_scenes(found: Sequence[tuple[str, str]], scenes: Collection[str], lock: Lock) -> Sequence[tuple[str, str]]:
-    """Return them with those of a scene that was renamed as one."""
-    old_scenes = {path.partition("/")[0] for path in lock.entries}
-    to: dict[str, set[str]] = {}
-    for old, new in found:
-        to.setdefault(old.partition("/")[0], set()).add(new.partition("/")[0])
-    told: dict[tuple[str, str], None] = {}
-    for old, new in found:
-        (scene, _, id), (place, _, new_id) = old.partition("/"), new.partition("/")
-        is_free = (
-            scene not in scenes and place not in old_scenes and sum(place in places for places in to.values()) == 1
-        )
-        told[(scene, place) if id == new_id and is_free and to[scene] == {place} else (old, new)] = None
-    return list(told)
-
-
-def _subject(fields: Mapping[str, object]) -> tuple[object, object]:
-    prompt = {name: text for name, text in fields.items() if name.startswith("prompt.")}
-    image = fields.get("reference.image")
-    return prompt, image.get("pixels") if isinstance(image, Mapping) else None
 
 
 SORTED_KINDS: Sequence[Kind] = ("create", "change", "maybe", "restore", "unchanged")

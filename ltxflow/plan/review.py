@@ -256,7 +256,7 @@ def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -
     elif seed != "no help":
         way = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
         hint = f"{way}: ltxflow retake {clip.path}"
-    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)
+    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint, named=(name,))
 
 
 def concerns(
@@ -301,7 +301,12 @@ class Decisions:
         if decision in FROZEN:
             trace = self.lookup(take.key)
             if trace is None:
-                self.lost.append(problem("U031.frozen", node.span, status=decision, take=node.take, clip=node.entry))
+                is_picked = self.lock.entries[node.entry].pick == node.take
+                target = node.entry if is_picked else f"{node.entry}@{node.take}"
+                lost = problem(
+                    "U031.frozen", node.span, status=decision, take=node.take, clip=node.entry, target=target
+                )
+                self.lost.append(lost)
             return trace
         if status.is_forced or take.key == status.key:
             return None

@@ -22,7 +22,7 @@ from ltxflow.plan.evaluate import Status
 from ltxflow.plan.plan import Plan
 from ltxflow.plan.renditions import RANKS, PublishedClip, Rendition, State, is_draft, of_published
 from ltxflow.project.model import Clip, Project, Scene
-from ltxflow.store.traces import Trace
+from ltxflow.store.traces import PINNED, Trace
 
 WIDTH = 78
 
@@ -127,7 +127,7 @@ def _placement(
         file=file,
         digest=one.digest,
         key=one.key,
-        source=one.source,
+        source="comfyui" if one.source == PINNED else one.source,  # the timeline knows slates and clips
         rank=one.rank,
         take=one.take,
         facts=measured,

@@ -33,6 +33,7 @@ from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
 from ltxflow.project.sources import Sources
+from ltxflow.session.recognition import recognise
 from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
@@ -65,8 +66,8 @@ def font_places(env: Mapping[str, str]) -> set[str]:
 
 LOCK = "ltxflow.lock"
 RECORD = "published.json"  # of what is published, in `.ltxflow/`
-_MEASURES = ("frames", "fps", "width", "height", "audio_rate")  # of a video, in the lock and in its file
 PUBLISHED = ("narration", "captions", "posters")  # folders beside the output folder
+_MEASURES = ("frames", "fps", "width", "height", "audio_rate")  # of a video, in the lock and in its file
 
 
 @dataclass
@@ -119,6 +120,8 @@ class Session:
         self.published, damage = read_published(self.record_path, AllBut(left_out) if is_part else None)
         self._locked = self._taken = None
         self.warnings += [damage] if damage else []
+        if not os.path.lexists(self.record_path):
+            self.published = recognise(self.project, self.lock, self.store, self.memory)
         self._measure_locked()
 
     def _measure_locked(self) -> None:

@@ -23,7 +23,7 @@ from ltxflow.plan.renditions import State, counts
 from ltxflow.plan.review import plain
 from ltxflow.session.revision import RemainingWork, WhatIf
 from ltxflow.session.session import Session
-from ltxflow.ui.terminal import Console, clean, count, counted, duration
+from ltxflow.ui.terminal import Console, clean, count, duration
 
 MARKS: dict[Kind, tuple[str, str]] = {
     "create": ("+", "green"),
@@ -160,13 +160,13 @@ STATE_WORDS: Mapping[State, tuple[str, str]] = {
 
 
 def states_in_words(states: Mapping[str, State], rejected: Sequence[str] = (), *, has_names: bool = True) -> str:
-    """Return `7 of 10 current, 2 drafts (hook/a, hook/b), 1 stale (end/a)`.
+    """Return `7 of 10 clips current, 2 drafts (hook/a, hook/b), 1 stale (end/a)`.
 
     `states` are those of the clips by path, `rejected` the paths of clips whose take in the cut is rejected. Slates and
     clips that are not made are named only where they are few beside others.
     """
     found = counts(states.values())
-    parts = [f"{found.get('final', 0)} of {len(states)} current"]
+    parts = [f"{found.get('final', 0)} of {count(len(states), 'clip')} current"]
     for state, words in STATE_WORDS.items():
         paths = [path for path, each in states.items() if each == state]
         if paths:
@@ -190,10 +190,10 @@ def rejected_clips(plan: Plan) -> list[str]:
 
 
 def name(change: Change) -> str:
-    """Return `hook/b`, `hook/b@2` or `reference:hero`."""
+    """Return `hook/b`, `hook/b@2` or `reference:hero`; take 1 as `hook/b@1` where another one is in the cut."""
     target = Target(change.target)
     path = target.lock_entry if target.is_reference else change.clip
-    return path if target.take == 1 else f"{path}@{target.take}"
+    return path if target.take == 1 and not change.is_spare else f"{path}@{target.take}"
 
 
 def print_changes(
@@ -442,7 +442,7 @@ def print_difference(
         console.say()
     console.say(f"Since {ref}: {_counts(found)}.  {_film(found)}.")
     if left.targets:
-        console.say(f"{_left(left)} to render" + (f", {gpu_time(gpu)}" if gpu else ""))
+        console.say(f"{left.tally} to render" + (f", {gpu_time(gpu)}" if gpu else ""))
 
 
 def markdown(title: str, found: FilmDifference, ref: str, left: RemainingWork, gpu: Estimate | None) -> str:
@@ -465,13 +465,8 @@ def markdown(title: str, found: FilmDifference, ref: str, left: RemainingWork, g
         lines.append("")
     lines += [f"- {_plain(line)}" for line in found.shown]
     if left.targets:
-        lines += ["", f"{_left(left)} to render" + (f", {gpu_time(gpu)}" if gpu else "") + "."]
+        lines += ["", f"{left.tally} to render" + (f", {gpu_time(gpu)}" if gpu else "") + "."]
     return "\n".join(lines).strip()
-
-
-def _left(left: RemainingWork) -> str:
-    """Return `3 clips, 2 more takes and 1 reference`."""
-    return counted((left.clips, "clip"), (left.more_takes, "more take"), (left.references, "reference"))
 
 
 def _counts(found: FilmDifference) -> str:

@@ -53,7 +53,7 @@ def fitted(film: Film, target: str = "fitted:s/a") -> int:
 def test_a_phones_video_is_published_upright(film: Film, tmp_path: Path, suffix: str, lies: str) -> None:
     size = SIZE[::-1] if "quarter" in lies else SIZE
     done = pinned(film, write_footage(tmp_path / f"phone{suffix}", 25, size=size, lies=lies))
-    assert "pinned phone" in done.out
+    assert "take 1 is now phone" in done.out
     assert "fitted: turned upright" in done.out
     assert {seen(picture) for picture in pictures(published(film))} == {SHOWN[lies]}
 
@@ -228,3 +228,14 @@ def test_a_recording_is_converted_once(film: Film) -> None:
     film.set("scenes/s/narration", "1.5s")
     assert film.build().code == 0
     assert "narration/s.wav" in film.run("clean", "--yes").out
+
+
+def test_a_pinned_clip_is_conformed_and_handed_on(film: Film, tmp_path: Path) -> None:
+    pinned(film, write_footage(tmp_path / "mine.mov", 25, sounds=(("aac", 44100, "5.1"),)))
+    published(film)
+    (clip,) = film.timeline["scenes"][0]["clips"]
+    assert (clip["source"], clip["take"]) == ("pinned", 1)
+    for verb in (("conform", "--proxy"), *(("export", kind) for kind in ("otio", "fcpxml", "fcp7xml", "edl"))):
+        done = film.run(*verb)
+        assert done.code == 0, done.err
+        assert "warning" not in done.err

@@ -15,6 +15,7 @@ from ltxflow.cli.options import (
     print_notes,
     waited_session,
 )
+from ltxflow.core.errors import USAGE
 from ltxflow.plan.renditions import counts
 from ltxflow.session.scene_memo import PlannedFilm
 from ltxflow.ui.plan_view import seed_line
@@ -41,8 +42,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
             with watch:
                 result = make_film(session, options, build_options(args), watch, approve, executors)
         except ApprovalRequired as required:
-            if args.json or not console.confirm(f"{required.question}. Continue?"):
+            if args.json or not console.can_ask:
                 raise
+            if not console.confirm(f"{required.question}. Continue?"):
+                console.say("nothing was rendered; see each reason with: ltxflow plan")
+                return USAGE
             with watcher(console, args.json, args.quiet, args.verbose) as watch:
                 result = make_film(session, options, build_options(args), watch, executors=executors)
         if args.json:

@@ -58,7 +58,7 @@ def _set_status(args: argparse.Namespace, console: Console, command: str, status
     with deciding_session(args) as session:
         ref = find_take(session, args.take)
         decided = takes.set_status(session, ref, status, args.reason)
-    result = status if decided.is_changed else f"already {status}"
+    result = status if decided.is_changed else "stays as it is" if decided.notes else f"already {status}"
     return _report(args, console, command, ref, decided, result, reason=args.reason)
 
 
@@ -71,7 +71,7 @@ def forget(args: argparse.Namespace, console: Console) -> int:
         ref = find_take(session, args.take)
         is_covering = takes.is_pinned_over(session, ref)
         decided = takes.forget(session, ref)
-    result = "is the render again; the pinned file is forgotten" if is_covering else "forgotten"
+    result = "forgotten" if not is_covering else "is not the pinned file any more"
     return _report(args, console, "forget", ref, decided, result)
 
 
@@ -83,7 +83,7 @@ def pin(args: argparse.Namespace, console: Console) -> int:
     file = Path(args.file)
     if not file.is_file():
         raise LtxflowError(problem("U021.pin", file=args.file))
-    with session_of(args) as session:  # converting takes time, and holds nothing
+    with session_of(args) as session:  # converting takes time: other commands need not wait for it
         fitted = _fitted(session, find_take(session, args.take), file, args, console)
     with deciding_session(args) as session:
         ref = find_take(session, args.take)
@@ -97,8 +97,8 @@ def pin(args: argparse.Namespace, console: Console) -> int:
     next_step = "publish it with: ltxflow build" if is_video else "see what changes with: ltxflow plan"
     fields = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
     result = f"is now {file.name} ({size}); {next_step}"
-    if fitted.change:
-        decided = replace(decided, notes=(*decided.notes, f"fitted: {fitted.change}"))
+    notes = (f"fitted: {fitted.change}",) if fitted.change and not args.json else ()
+    decided = replace(decided, notes=(*notes, *decided.notes))
     return _report(args, console, "pin", ref, decided, result, problems, fitted=fitted.change, **fields)
 
 
@@ -249,6 +249,7 @@ def retake(args: argparse.Namespace, console: Console) -> int:
         return print_envelope("retake", data, result.code, [*result.concerns, *result.problems, *session.warnings])
     print_result(console, result, session.warnings, args.quiet)
     if is_made:
-        console.say(f"{new.clip.path}: take {new.take} rendered; put it into the cut with:")
+        how = "rendered" if new.target in result.run.rendered else "was rendered before, and is listed again"
+        console.say(f"{new.clip.path}: take {new.take} {how}; put it into the cut with:")
         console.say(f"  ltxflow pick {new.clip.path}@{new.take}")
     return result.code

@@ -15,7 +15,7 @@ from ltxflow.plan.plan import Change, Plan, PlanOptions, drifted
 from ltxflow.plan.renditions import State, counts
 from ltxflow.project.model import Scene
 from ltxflow.ui.plan_view import header, rejected_clips, states_in_words
-from ltxflow.ui.terminal import Console, columns, duration
+from ltxflow.ui.terminal import Console, columns, duration, grouped, more_alike
 
 MARKS: Mapping[State, str] = {"final": "✓", "draft": "◐", "stale": "~", "slate": "▭", "missing": "…"}
 STORED = "<"  # of a clip whose final render, or draft, is in the store and not yet in its place
@@ -45,12 +45,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         line = states_in_words(plan.states, rejected_clips(plan), has_names=False)
         console.say(f"{line}: `ltxflow build` {due}" if due else f"{line}: nothing to build")
         seconds = plan.film_frames / plan.project.fps
-        console.say(f"Film {duration(seconds)}.  {console.paint(LEGEND, 'dim')}")
-        for problem in problems:
-            if problem.level == "warning" or problem.code in RULES:
-                console.say(
-                    f"  {console.paint('!', 'yellow')} {problem.message}  {console.paint(f'→ {problem.hint}', 'dim')}"
-                )
+        console.say(f"Film {duration(seconds)}, {plan.tally()}.  {console.paint(LEGEND, 'dim')}")
+        noted = list(dict.fromkeys(each for each in problems if each.level == "warning" or each.code in RULES))
+        for first, *others in [[each] for each in noted] if args.verbose else grouped(noted):
+            hint = console.paint(f"→ {first.hint}", "dim")
+            console.say(f"  {console.paint('!', 'yellow')} {first.message}  {hint}")
+            if others:
+                console.say(f"    {more_alike(first, others)}")
         return 0
 
 

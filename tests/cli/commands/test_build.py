@@ -78,7 +78,7 @@ def test_a_second_build_makes_nothing_and_reports_it(film: Film) -> None:
     assert ran.out.splitlines() == [
         "Built 4 clips: 0 drawn, 4 up to date",
         "→ film/public/scenes  film 12.5s, timeline.json",
-        "  0 of 4 current, 4 slates: `ltxflow build` renders 4 clips",
+        "  0 of 4 clips current, 4 slates: `ltxflow build` renders 4 clips",
     ]
     assert len(film.drawn) == 4  # all by the first
 
