@@ -71,9 +71,14 @@ def test_a_preview_of_an_edited_clip_is_published_and_the_next_build_replaces_it
     assert not clips(one)["hook/a"]["isStale"]
     assert one.files()["scene-0-a.mp4"] != before["scene-0-a.mp4"]
     assert lock(one) == locked
+    (take,) = one.run("takes", "hook/a", "--json").data
+    assert (take["matches"], take["draft"]["frames"]) == (False, 121)
+    assert "draft of the current text" in one.run("takes", "hook/a").out
+    assert "draft of 1" in one.run("takes").out
     assert is_settled(one, *PREVIEW)
     assert one.make().rendered == {"hook/a@1"}
     assert shown(one) == "final final final"
+    assert one.run("takes", "hook/a", "--json").data[0]["draft"] is None
     assert is_settled(one)
     assert is_settled(one, *PREVIEW)
     revert(one)

@@ -275,6 +275,12 @@ class Compared:
         self.model.shown.clear()
         self.build(quality)
 
+    def lose_own_folder(self, quality: str) -> None:
+        """What the machine knew of the film is gone; its files are recognised."""
+        self.told.append(".ltxflow is lost")
+        shutil.rmtree(self.film.folder / ".ltxflow")
+        self.build(quality)
+
     def gc(self, quality: str) -> None:
         self.told.append("gc")
         assert self.run("cache", "gc", "--yes").code == 0
@@ -294,6 +300,7 @@ STEPS = st.one_of(
     st.tuples(st.just("pick"), st.sampled_from(FREE), st.integers(0, 2), QUALITIES),
     st.tuples(st.just("decide"), st.sampled_from(CLIPS), st.sampled_from(["approve", "reject"]), QUALITIES),
     st.tuples(st.just("lose_public"), QUALITIES),
+    st.tuples(st.just("lose_own_folder"), QUALITIES),
     st.tuples(st.just("gc"), QUALITIES),
 )
 PROGRAMS = {"quality": st.sampled_from(["distilled", "preview"]), "program": st.lists(STEPS, min_size=10, max_size=12)}

@@ -1071,7 +1071,7 @@ def test_the_picked_take_alone_is_made_where_one_take_is_asked_for(small: Film) 
 
 def test_a_preview_touches_no_lock_and_replaces_no_render(small: Film) -> None:
     before, lock = small.files(), small.lock_file.read_bytes()
-    assert small.make("--quality", "preview").rendered == ALL_SMALL
+    assert small.make("--quality", "preview").rendered == set()  # the final renders are of this very text
     assert (small.files(), small.lock_file.read_bytes()) == (before, lock)
     assert small.make().rendered == set()
 

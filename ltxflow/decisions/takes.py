@@ -289,8 +289,13 @@ def take_numbers(session: Session, clip: Clip | Still) -> list[int]:
 
 
 def take_rows(session: Session, plan: Plan, clip: Clip | Still) -> list[dict[str, Any]]:
-    """Return the facts of each take of a clip or reference, by number."""
+    """Return the facts of each take of a clip or reference, by number.
+
+    `draft` has those of the draft of the picked take, where the current text has one and no final render.
+    """
     entry = session.lock.entries.get(clip.path)
+    known = plan.renditions.get(clip.path)
+    draft = known.draft.trace if known and known.draft and known.final is None else None
     recorded: Mapping[int, LockTake] = entry.takes if entry else {}
     review = Review(session.lock, session.lookup)
     rows = []
@@ -317,6 +322,18 @@ def take_rows(session: Session, plan: Plan, clip: Clip | Still) -> list[dict[str
                 "seconds": trace.seconds.get("ran") or trace.seconds.get("total") if trace else None,
                 "seed": clip.explicit_seed(number) if clip.explicit_seed(number) is not None else take and take.seed,
                 "checks": verdict.as_json() if verdict else None,
+                "draft": _draft_row(draft) if draft and is_picked else None,
             }
         )
     return rows
+
+
+def _draft_row(trace: Trace) -> dict[str, Any]:
+    """Return the facts of a draft."""
+    return {
+        "key": trace.key,
+        "frames": trace.outputs["video"].facts["frames"],
+        "made_at": trace.made_at,
+        "server": trace.server,
+        "seconds": trace.seconds.get("ran") or trace.seconds.get("total"),
+    }

@@ -42,6 +42,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
             made = str(row["made_at"]).replace("T", " ")[:16] or ("elsewhere" if row["key"] else "not made")
             motion = f"{row['checks']['motion']:.2f}" if row["checks"] else ""
             table.append((mark, str(row["take"]), str(row["frames"] or ""), motion, made, str(row["server"]), state))
+            if draft := row["draft"]:
+                made = draft["made_at"].replace("T", " ")[:16]
+                what = "draft of the current text"
+                table.append(("◐", str(row["take"]), str(draft["frames"]), "", made, draft["server"], what))
         is_still = isinstance(clip, Still)
         for line in columns([row[:2] + row[4:] for row in table] if is_still else table):  # no frames, no motion
             console.say(f"  {line}")
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _rows(session: Session, clips: Sequence[Clip | Still]) -> dict[str, list[dict[str, Any]]]:
     """Return the facts of every take of some clips and references, by path."""
     names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
-    plan = session.plan(PlanOptions(selectors=names, also=names))
+    plan = session.plan(PlanOptions(selectors=names, also=names, drafts=True))
     return {clip.path: take_rows(session, plan, clip) for clip in clips}
 
 
@@ -80,6 +84,7 @@ def _overview(args: argparse.Namespace, console: Console, session: Session) -> i
         said = [f"{row['take']} {_decision(row)}" for row in made if row["status"]]
         stale = [str(row["take"]) for row in made if not row["matches"] and row["status"] not in ("approved", "pinned")]
         said += [f"{', '.join(stale)} of an earlier text"] if stale else []
+        said += [f"draft of {row['take']}" for row in found if row["draft"]]
         picked = next((str(row["take"]) for row in found if row["picked"]), "")
         takes = " ".join(str(row["take"]) for row in made) or "none made"
         table.append((path, picked if made else "", takes, "; ".join(said)))
