@@ -8,6 +8,8 @@ Glossary. The film:
 * **Project**: the checked, frozen content of `project.yaml`. **Scene**: an ordered run of clips under one narration.
   **Clip**: a prompt, a length and how it starts; the author writes its id.
 * **Take**: one attempt at a clip (`hook/b@2`), with a separate seed. **Pick**: the take that is in the cut.
+* **Counts**: a clip or reference counts once, by its take in the cut; each further take is a `more take`, and each
+  image, clip or try of a seed that a server made is a render.
 * **Reference**: the image that a clip starts from; a file, a frame of another clip, or generated and then with takes.
 * **Profile**: a model as data. **Quality**: a named preset of a profile. **Animatic**: the film as slates of the exact
   length and size. **Stand-in**: a slate or a preview in the place of a final render.

@@ -130,11 +130,13 @@ export interface Clip {
   take: number;
   /** Relative to public/; null while the clip is missing. */
   src: string | null;
-  /** What made the file. */
-  source: "comfyui" | "animatic" | null;
+  /** What made the file; a pinned one was put there by a person. */
+  source: "comfyui" | "animatic" | "pinned" | null;
+  /** What the file is: the final render, a draft of the current text in a preview quality, a take of an earlier text or settings, or a drawn slate. Timelines of older versions do not have it. */
+  state?: "final" | "draft" | "stale" | "slate" | null;
   /** Whether the file is a slate or a preview in place of the render. */
   isStandIn: boolean;
-  /** Whether the clip's text or settings have changed since it was rendered. */
+  /** Whether the clip's text or settings have changed since the file was made. */
   isStale: boolean;
   /** The number of frames in the file. */
   frames: Frames;

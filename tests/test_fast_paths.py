@@ -260,7 +260,7 @@ def test_what_is_unchanged_is_neither_decoded_nor_rendered_again(film: Film, mon
     monkeypatch.setattr("ltxflow.media.audio.measure_sound", None)
     film.edit("for hook-b; metal clicks", "for hook-b; metal rings")
     ran = film.run("plan")
-    assert "1 to change, 3 unchanged" in ran.out
+    assert "1 clip to change, 3 clips unchanged" in ran.out
     assert rendered == ["clip:hook/b@1"]
 
 

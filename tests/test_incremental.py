@@ -33,7 +33,8 @@ from ltxflow.lock.file import write_lock
 from ltxflow.lock.model import with_pick
 from ltxflow.models.profile import Profile
 from ltxflow.plan.explain import show
-from ltxflow.plan.plan import Change, Plan, PlanOptions, make_plan, moves
+from ltxflow.plan.plan import Change, Plan, PlanOptions, make_plan
+from ltxflow.plan.plan_diff import moves
 from ltxflow.session.session import Session
 from ltxflow.ui.plan_view import plan_json
 from ltxflow.ui.terminal import Console

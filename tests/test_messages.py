@@ -80,6 +80,25 @@ def test_each_text_is_used() -> None:
     assert ids - named == set()
 
 
+TELLS_ITSELF = {  # the message says what to do, or follows one that does
+    "C003.not-yet",
+    "C007.rest",
+    "S200",
+    "T102",
+}
+
+
+def test_no_problem_is_without_a_way_out() -> None:
+    lacking = {
+        f"{place}: {id}"
+        for place, call in calls()
+        for id in ids(call)
+        if not messages.find(id)[1].hint and "hint" not in {keyword.arg for keyword in call.keywords}
+        if id not in TELLS_ITSELF
+    }
+    assert lacking == set()
+
+
 def test_a_hint_about_seeds_ends_with_them() -> None:
     """`plan/review.py` goes on from there with the command, and adds the advice to hints that lack it."""
     hints = [text.hint for _, rule in messages.every() if rule.check for text in rule.texts.values()]

@@ -232,6 +232,20 @@ def test_words_are_drawn_over_the_picture(starter: Starter, rendered: Path) -> N
     assert changed[: SIZE[1] // 2].mean() < 0.01
 
 
+def test_a_clip_that_is_not_final_is_labelled_on_request(starter: Starter) -> None:
+    def drawn(out: str, **props: object) -> NDArray[np.int64]:
+        props = {"showTitles": False, "showCaptions": False, **props}
+        done = starter.npx("remotion", "still", "Film", out, "--frame=5", f"--props={json.dumps(props)}", "--log=error")
+        assert done.returncode == 0, done.stdout + done.stderr
+        with av.open(str(starter.folder / out)) as container:
+            (picture,) = (frame.to_ndarray(format="rgb24").astype(np.int64) for frame in container.decode(video=0))
+        return picture
+
+    changed = np.abs(drawn("out/plain.png") - drawn("out/label.png", showStates=True)).max(axis=2) > 60
+    assert changed[: SIZE[1] // 10, : SIZE[0] // 2].mean() > 0.03  # "hook/a (slate)" in a corner
+    assert changed[SIZE[1] // 5 :].mean() < 0.01
+
+
 def test_a_film_that_is_not_whole_is_refused_with_what_to_do(starter: Starter) -> None:
     path = starter.film / "public/scenes/timeline.json"
     whole = path.read_text()

@@ -105,7 +105,7 @@ def test_a_template_that_changed_is_named(film: Film, monkeypatch: pytest.Monkey
 def test_a_build_that_no_one_watches_does_not_pay_again_for_many(upgraded: Film) -> None:
     ran = upgraded.run("build")
     assert ran.code == 2
-    assert "the build re-renders 12 finished clips" in ran.err
+    assert "the build re-renders 12 clips that are finished" in ran.err
     assert "since ltxflow makes clips another way" in ran.err
     assert "--yes" in ran.err
     assert "ltxflow accept --all-upgrades" in ran.err
@@ -137,7 +137,7 @@ def test_the_limits_are_the_users(upgraded: Film, tmp_path: Path, monkeypatch: p
     (upgraded.store / "speeds.json").write_text(json.dumps({"a": {"rate": 1e-4, "count": 20, "spread": 0.1}}))
     ran = upgraded.run("build", "--server", "http://127.0.0.1:9")
     assert ran.code == 2
-    assert "min of GPU" in ran.err
+    assert "of GPU time" in ran.err
     (folder / "config.yaml").write_text("ask_above: {clips: many}\n")
     ran = upgraded.run("plan")
     assert ran.code == 2
@@ -156,9 +156,11 @@ def test_a_person_at_a_terminal_is_asked(
         return answer.startswith("y")
 
     monkeypatch.setattr("ltxflow.ui.terminal.Console.confirm", confirm)
+    monkeypatch.setattr("ltxflow.ui.terminal.Console.can_ask", True)
     assert upgraded.run("build", "--server", "http://127.0.0.1:9").code == code
     assert asked == [
-        "the build re-renders 12 finished clips, since ltxflow makes clips another way (version 2 → 99). Continue?"
+        "the build re-renders 12 clips that are finished, since ltxflow makes clips another way "
+        "(version 2 → 99). Continue?"
     ]
 
 

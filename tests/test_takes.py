@@ -134,13 +134,6 @@ def test_pin_warns_of_a_file_that_does_not_cover_its_scene(film: Film, tmp_path:
     assert film.make().rendered == set()  # the render of before is in the store
 
 
-def test_a_file_of_another_size_is_not_pinned(film: Film, canned_mp4: Path) -> None:
-    film.set("size", "256x256")
-    done = run("pin", "end/a", str(canned_mp4), "-p", str(film.folder))
-    assert done.code == 1
-    assert "128x128 instead of 256x256" in done.err
-
-
 def test_a_forgotten_take_is_rendered_again(film: Film) -> None:
     say(film, "forget", "hook/a@3")
     assert stale(film.look()) == {"hook/a@3"}

@@ -9,6 +9,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from harness.command import Ran, command, run
 from harness.film import Film
 from harness.studio import Studio, freeze, let_go, slow_but, until
 
+from ltxflow.cli.main import main
 from ltxflow.core.timing import seed_for
 
 FILM_SEED = 3  # of every Studio
@@ -308,7 +312,9 @@ def test_every_verb_counts_clips_takes_and_stills_alike(studio: Studio, server: 
     assert f"  = {WHOLE} unchanged" in after
     assert any(line.startswith(f"Plan: {WHOLE} unchanged.  Film ") for line in after)
     assert screen(ask(studio, "build"), studio)[0] == f"Built {WHOLE}: 0 rendered, 6 up to date"
-    assert "3 of 3 clips" in ask(studio, "status").out
+    status = ask(studio, "status").out
+    assert "3 of 3 clips current: nothing to build" in status
+    assert f", {WHOLE}.  ✓ final" in status
     data = ask(studio, "plan", "--json").data
     assert data["counts"]["unchanged"] == {"clips": 3, "more_takes": 2, "references": 1}
     again = ask(studio, "build", "--json").events("run-finished")[0]
@@ -486,10 +492,58 @@ def test_a_renamed_clip_is_no_changed_seed(film: Film) -> None:
     assert "seed" not in ask(film, "plan").out
 
 
-@pytest.mark.parametrize("argv", [("check",), ("plan",), ("show", "hook/a")])
+@pytest.mark.parametrize("argv", [("check",), ("plan",), ("show", "hook/a"), ("build", "--animatic")])
 def test_a_length_that_becomes_another_is_mentioned(film: Film, argv: tuple[str, ...]) -> None:
-    film.write({"hook": ["a"]}, {})
-    film.edit("- id: a\n", "- id: a\n        length: 120f\n")
+    film.write({"hook": ["a", "b"]}, {})
+    for clip in "ab":
+        film.edit(f"- id: {clip}\n", f"- id: {clip}\n        length: 120f\n")
     ran = ask(film, *argv)
     assert "120f" in ran.out + ran.err
-    assert "121 frames" in ran.out + ran.err or "121f" in ran.out + ran.err
+    assert "121 frames" in ran.out + ran.err
+    if argv[0] == "build":
+        assert "  · 120f → 121 frames (4.84 s): hook/a, hook/b" in ran.out.splitlines()
+
+
+# --- wherever it is read
+
+
+class Screen(StringIO):
+    """A stream that looks like a terminal, as wide as $COLUMNS."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def at_a_terminal(film: Film, columns: int, monkeypatch: pytest.MonkeyPatch, *argv: str) -> list[str]:
+    """Run a command at a terminal without colours, and return the lines that it shows."""
+    for name, value in {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    out = Screen()
+    with redirect_stdout(out), redirect_stderr(out):
+        main([*argv, "-p", str(film.folder)])
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("argv", [("plan",), ("check",), ("status",), ("servers",), ("build", "--animatic"), ("diff",)])
+def test_no_line_is_wider_than_a_narrow_terminal(
+    film: Film, argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY_URL", DEAD)
+    rendered(film.write(look=LOOK))
+    film.edit("muted greens", "dusty golds")
+    monkeypatch.chdir(film.folder)  # so that no path is longer than a line
+    film = replace(film, folder=Path())
+    lines = at_a_terminal(film, 40, monkeypatch, *argv)
+    assert lines
+    assert [line for line in lines if len(line) > 40] == []
+
+
+def test_a_dumb_terminal_gets_marks_and_no_escape(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered(film.write(look=LOOK))
+    film.edit("muted greens", "dusty golds")
+    monkeypatch.setenv("TERM", "dumb")
+    out = Screen()
+    with redirect_stdout(out):
+        main(["plan", "-p", str(film.folder)])
+    assert "[-muted greens-] {+dusty golds+}" in out.getvalue()
+    assert "\x1b" not in out.getvalue()

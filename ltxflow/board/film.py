@@ -36,7 +36,7 @@ from ltxflow.session.session import Session
 from ltxflow.store.leases import gc_shared
 
 Json = dict[str, Any]
-WORDS = {"made": "final", "preview": "draft", "missing": "not made", "ready": "in the store"}  # the report's states
+WORDS = {"missing": "not made"}  # for states of clips that are not words
 DECISIONS = ("pick", "approve", "reject", "forget", "accept")
 MADE = ("create", "change", "maybe")  # kinds of change that cost GPU time
 PHASES = ("queued", "load", "sampling", "decode", "download")  # of a render, as traces time them

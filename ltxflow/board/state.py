@@ -6,10 +6,10 @@ import asyncio
 import os
 import shlex
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,13 +23,13 @@ from ltxflow.board.live import Live
 from ltxflow.board.pages import render
 from ltxflow.board.security import Keys
 from ltxflow.build.event_log import LogReader
-from ltxflow.core.errors import LtxflowError
 
 Json = dict[str, Any]
 T = TypeVar("T")
 FOLLOW_S = 0.2  # between looks at the events of a build
 HEAD_S = 1.0
 CALM_S = 2.0  # between readings of the film while a build writes to it
+TRIES = 5  # to read a film that fails to be read where nothing is wrong with it
 NOTES = 60  # of what happened that a page lists
 STATE_WORDS = {"waiting": "queued"}
 
@@ -149,7 +149,10 @@ class Board:
     async def follow(self) -> None:
         """Follow the log of whichever build runs, until the board ends."""
         while not self.is_ended:
-            self.look_at_log()
+            try:
+                self.look_at_log()
+            except Exception:  # an event of another version, or a bug of ours: later ones are read
+                traceback.print_exc()
             await asyncio.sleep(FOLLOW_S)
 
     def look_at_log(self) -> None:
@@ -197,22 +200,34 @@ class Board:
 
     async def watch(self) -> None:
         """Read the film again whenever a file that it depends on changes."""
-        last = 0.0
+        last, failures = 0.0, 0
         while not self.is_ended:
             await self.wake.wait()
             if self.live.is_running:
                 await asyncio.sleep(max(0.0, last + CALM_S - time.monotonic()))
             self.wake.clear()
             last = time.monotonic()
-            with suppress(LtxflowError):
+            try:
                 await self.refresh()
+                failures = 0
+            except Exception:  # a bug, or a passing fault: the board shows the film as it was before
+                traceback.print_exc()
+                failures += 1
+                if failures < TRIES:
+                    await asyncio.sleep(CALM_S)
+                    self.wake.set()
 
     async def notice_changes(self, folder: Path) -> None:
         """Wake `watch` when a file of the film changes."""
         stop = asyncio.Event()
         places = {folder, *(p.parent for p in self.film.input_paths() if _is_source(p, folder))}
-        async for _ in awatch(*places, watch_filter=_is_of_film, debounce=150, step=30, stop_event=stop):
-            self.wake.set()
+        for is_polling in (False, True):  # where the system has no watches left, files are polled
+            try:
+                options: Any = {"watch_filter": _is_of_film, "debounce": 150, "step": 30, "force_polling": is_polling}
+                async for _ in awatch(*places, stop_event=stop, **options):
+                    self.wake.set()
+            except OSError:
+                traceback.print_exc()
 
     # --- actions
 

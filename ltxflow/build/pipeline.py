@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from ltxflow.build.approval import Approve, approve_all, check_same_motion, check_written
 from ltxflow.build.event_log import recorded
+from ltxflow.build.fitting import played_sounds
 from ltxflow.build.inspection import plan_and_inspect
 from ltxflow.build.loop import Executor, LocalExecutor, RunContext, RunResult, ServerExecutor, build, interruptible
 from ltxflow.build.speech import speak_film
@@ -27,20 +28,22 @@ from ltxflow.decisions.lock_update import LockUpdater, keep_hits
 from ltxflow.farm.capabilities import resolve_auto
 from ltxflow.farm.executor import comfy_executor
 from ltxflow.farm.journal import JOURNAL, Journal, submissions
+from ltxflow.farm.ledger import LEDGER, Ledger
 from ltxflow.farm.options import BuildOptions, Servers
 from ltxflow.lock.model import Lock
 from ltxflow.media.probe import probe_mp4
 from ltxflow.plan.choices import notices
 from ltxflow.plan.evaluate import Status
-from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, drifted, judged, not_forced, rejected
+from ltxflow.plan.plan import Plan, PlanOptions, drifted, judged, not_forced, rejected
+from ltxflow.plan.renditions import RANKS, PublishedClip, State, is_draft
 from ltxflow.plan.review import Review, Verdict, concerns
 from ltxflow.publish.publish import PublishResult, publish
-from ltxflow.publish.timeline import RANKS, model_in, placements
+from ltxflow.publish.timeline import model_in, placements
 from ltxflow.session.gc_roots import GcLease, register, relying
 from ltxflow.session.session import Session, make_own_folder
 from ltxflow.session.sharing import Sharing, sharing
 from ltxflow.steps import pool_of
-from ltxflow.store.leases import gc_shared
+from ltxflow.store.leases import gc_shared, remember_drafts
 
 Emit = Callable[[Event], None]
 OpenServers = Callable[[Servers, Session, Plan, Emit], Awaitable[ServerExecutor]]
@@ -94,6 +97,14 @@ class BuildResult:
     def tally(self, targets: Iterable[str]) -> Tally:
         """Count some of the targets."""
         return Tally.of(targets, self.plan.heads)
+
+    @property
+    def states(self) -> dict[str, State]:
+        """What is now published of each clip of the film, by path; none where nothing is published."""
+        scenes = self.published.timeline.get("scenes", ())
+        return {
+            f"{scene['id']}/{clip['id']}": clip["state"] or "missing" for scene in scenes for clip in scene["clips"]
+        }
 
     @property
     def concerns(self) -> list[Problem]:
@@ -187,8 +198,15 @@ def _make_film(
         missing = _missing(plan)
         lacking = {status.node.target for status in missing}
         making = tuple(target for target in plan.targets if target in lacking)
+        ledger = Ledger(session.own / LEDGER)
+        if any(pool_of(status.node) == "gpu" for status in missing):
+            ledger.compact(_rendered_before(session))
+        before = ledger.read()
         emit(RunStarted(session.project.id, plan.mode, len(plan.targets), len(making), making))
         run = _make(executors, build_options, session, plan, missing, lease, _without_frames(emit))
+        has_drafts = any(is_draft(status.node) and status.trace is not None for status in run.statuses.values())
+        if has_drafts and os.access(session.store.root, os.W_OK):
+            remember_drafts(session.drafts_path)
         if session.tried_before is not None and not run.rendered:
             session.lock = replace(session.lock, choices=session.tried_before)
         keep_hits(session, plan, run.statuses)
@@ -197,7 +215,8 @@ def _make_film(
             published = PublishResult({}) if options.only else _publish_as_decided(session, plan, wanted, run, emit)
         register(session, run.statuses.values(), is_whole=not (wanted.selectors or wanted.only))
         shared.send([*session.speech().statuses.values(), *run.statuses.values()], run.made)
-    finished = _finish(session, plan, run, published, time.monotonic() - started, emit)
+    spent_s = ledger.read().gpu_s - before.gpu_s
+    finished = _finish(session, plan, run, published, time.monotonic() - started, spent_s, emit)
     verdicts = _verdicts(session, plan, run)
     return BuildResult(
         plan,
@@ -211,6 +230,15 @@ def _make_film(
         _left_on(session, plan, run) if run.interrupted else {},
         tuple(path for path, digest in _contents(read).items() if digest != read[path]),
     )
+
+
+def _rendered_before(session: Session) -> Iterator[tuple[str, str, float]]:
+    """Yield target, server and GPU seconds of the takes in the lock, as far as this store knows them."""
+    for path, entry in session.lock.entries.items():
+        for number, take in entry.all_takes():
+            trace = session.trace_of(take.key)
+            if trace is not None and trace.source == "comfyui" and "ran" in trace.seconds:
+                yield trace.target or f"{path}@{number}", trace.server, trace.seconds["ran"]
 
 
 def _contents(paths: Iterable[Path]) -> dict[Path, str | None]:
@@ -357,7 +385,7 @@ def _publish_as_decided(
         if session.has_later_decisions:
             plan, run = _as_decided(session, plan, options, run)
         session.has_later_decisions = False
-        published = _publish(session, plan, run, emit)
+        published = _publish(session, plan, options, run, emit)
         written += published.written
         if session.lock_file.is_unchanged():
             break
@@ -380,7 +408,7 @@ def _as_decided(session: Session, plan: Plan, options: PlanOptions, run: RunResu
     return now, replace(run, statuses={**run.statuses, **now.statuses})
 
 
-def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> PublishResult:
+def _publish(session: Session, plan: Plan, options: PlanOptions, run: RunResult, emit: Emit) -> PublishResult:
     base = session.project.output
 
     def facts(clip: PublishedClip) -> Mapping[str, Any]:
@@ -388,10 +416,12 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
 
     in_output = session.published_clips()
     current = plan
-    if (plan.mode == "animatic" or len(plan.plan.nodes) < len(plan.nodes)) and any(
+    if plan.renditions.keys() != {clip.path for clip in plan.project.clips} and any(
         clip.rank > RANKS["animatic"] for clip in in_output.values()
     ):
-        current = session.plan(PlanOptions())  # the whole film, to know which renders are stale
+        current = session.plan(PlanOptions())  # the whole film, to know what the files are that stay
+    if run.failed or run.skipped:  # what could not be made may have a draft
+        plan = replace(plan, renditions=session.plan(replace(options, drafts=True)).renditions)
 
     def model_of(key: str) -> str:
         trace = session.trace_of(Key(key)) if key else None
@@ -407,6 +437,7 @@ def _publish(session: Session, plan: Plan, run: RunResult, emit: Emit) -> Publis
         session.store.cas,
         emit,
         session.timings(),
+        played_sounds(session, plan.project, emit),
     )
 
 
@@ -423,7 +454,7 @@ def _verdicts(session: Session, plan: Plan, run: RunResult) -> dict[str, Verdict
 
 
 def _finish(
-    session: Session, plan: Plan, run: RunResult, published: PublishResult, seconds: float, emit: Emit
+    session: Session, plan: Plan, run: RunResult, published: PublishResult, seconds: float, gpu_s: float, emit: Emit
 ) -> RunFinished:
     """Count the outcomes, and emit the events of targets that were not made, then the end of the run."""
     folder = session.project.output.name
@@ -458,6 +489,7 @@ def _finish(
         clips=tally.clips,
         renders=sum(Target(trace.target).kind in ("clip", "reference") for trace in run.made.values()),
         interrupted=run.interrupted,
+        gpu_s=round(gpu_s, 3),
     )
     emit(event)
     return event

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from io import TextIOWrapper
 
+_PLAIN = '✓ ok; ✗ x; → ->; ← <-; · -; … ...; ≈ ~; × x; ± +-; – -; │ |; ◐ o; ▭ []; “ "; ” "; ’ \'; ━ =; ╸ -; ╺ -; ≥ >='
+SIGNS = dict(pair.split() for pair in _PLAIN.split("; "))  # for terminals that show ASCII alone
 _HEAD = """\
 ltxflow: make for films. Edit project.yaml, run `ltxflow build`; only what changed is rendered.
 
@@ -76,10 +79,18 @@ def _open_closed_streams() -> None:
 
 
 def _escape_unencodable() -> None:
-    """Write characters that the encoding of a stream lacks, such as ✓, as escapes."""
+    """Write characters that the encoding of a stream lacks in plain ASCII: our signs as others, letters as escapes."""
+    codecs.register_error("ltxflow", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="ltxflow")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(SIGNS.get(char) or char.encode("ascii", "backslashreplace").decode() for char in text), error.end
 
 
 def _print(text: str) -> int:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.util
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.errors import LtxflowError, install_command, problem
 from ltxflow.documents.document import find_project
 from ltxflow.lock.model import moved
 from ltxflow.plan.graph import revisions
-from ltxflow.plan.plan import Mode, Plan, PlanOptions
+from ltxflow.plan.plan import Mode, Plan, PlanOptions, picked_take
 from ltxflow.project.config import read_config
+from ltxflow.project.model import Clip, Still
 from ltxflow.project.settings import NAMES
 from ltxflow.session.session import Session, hold, open_session
 from ltxflow.ui.terminal import Console, count
@@ -29,6 +31,14 @@ if TYPE_CHECKING:  # a command that only reads loads nothing of builds, servers 
 
 LENGTHS = ("T101", "T102")  # codes of what a plan and `check` both find
 ADDRESS_VARIABLES = ("LTXFLOW_SERVERS", "COMFY_URL", "COMFYUI_URL")
+
+
+def require(command: str, extra: str, libraries: Iterable[str]) -> None:
+    """Raise LtxflowError where a library that a command needs is missing, with the command that installs it."""
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise LtxflowError(problem("U018", command=command, names=names, install=install_command(extra)))
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +194,16 @@ def plan_options(args: argparse.Namespace, session: Session) -> PlanOptions:
     from ltxflow.session.revision import with_groups  # few command lines need git
 
     return with_groups(session, options)
+
+
+def take_options(session: Session, text: str) -> PlanOptions:
+    """Return the options for a plan of one take: `hook/b@2`, or the pick of `hook/b`. A selector stays one."""
+    path, at, _ = text.removeprefix("clip:").partition("@")
+    every: list[Clip | Still] = [*session.project.clips, *session.project.stills]
+    found = next((one for one in every if one.path == path), None)
+    if found is not None and not at:
+        text = f"{path}@{picked_take(session.lock, found)}"
+    return PlanOptions(selectors=(text,), also=_recorded(session, (text,)))
 
 
 def _recorded(session: Session, selectors: tuple[str, ...]) -> tuple[str, ...]:

@@ -74,7 +74,10 @@ class Parser(argparse.ArgumentParser):
             names = [f"{action.metavar or action.dest}" for action in actions]
             words = [name if action.required else f"[{name}]" for name, action in zip(names, actions, strict=True)]
             missing = found[1].replace(", ", " and ")
-            return problem("U002.missing", prog=self.prog, missing=missing, usage=" ".join([self.prog, *words]))
+            first = next(each for each in actions if f"{each.metavar or each.dest}" in found[1].split(", "))
+            meaning = f"; {first.metavar or first.dest} is {first.help}" if first.help else ""
+            usage = " ".join([self.prog, *words])
+            return problem("U002.missing", prog=self.prog, missing=missing, usage=usage, meaning=meaning)
         if found := re.fullmatch(r"argument (\S+): invalid int value: '(.*)'", message):
             return problem("U002.not-a-number", argument=found[1], value=found[2])
         if found := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.+)\)", message):

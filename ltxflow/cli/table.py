@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Command] = {
     "servers": Command(START, "list the ComfyUI servers that a build would use"),
     "trust": Command(START, "allow the templates, commands and paths that a project brings"),
     "template": Command(START, "import a ComfyUI workflow; list, show and check templates"),
+    "mcp": Command(START, "serve the film to an agent over stdio (MCP), within a GPU budget", uses_gpu=True),
     "completion": Command(START, "print a completion script for bash, zsh or fish"),
     "check": Command(WRITE, "check the project file, its prompts and its timing"),
     "show": Command(WRITE, "show the values, prompt and workflow of a clip", "TAKE"),
@@ -68,7 +69,7 @@ COMMANDS: Mapping[str, Command] = {
     "explain": Command(BUILD, "show why a clip is, or is not, rendered again", "SELECTOR..."),
     "diff": Command(BUILD, "show what changed since a git revision", "[REF]"),
     "graph": Command(BUILD, "print the build graph as Mermaid or DOT", "SELECTOR..."),
-    "takes": Command(CHOOSE, "list the takes of a clip", "TAKE"),
+    "takes": Command(CHOOSE, "list the takes of a clip, or of all", "[TAKE]"),
     "frame": Command(CHOOSE, "save a frame of a clip as a picture", "TAKE", uses_media=True),
     "board": Command(
         CHOOSE,
@@ -81,10 +82,8 @@ COMMANDS: Mapping[str, Command] = {
         CHOOSE, "render one more take with another seed", "TAKE [REASON]", "decide", uses_media=True, uses_gpu=True
     ),
     "pick": Command(CHOOSE, "put a take into the cut", "TAKE [NUMBER]", "decide"),
-    "approve": Command(
-        CHOOSE, "freeze the picked take; later edits warn and change nothing", "TAKE [REASON]", "decide"
-    ),
-    "reject": Command(CHOOSE, "reject the picked take", "TAKE [REASON]", "decide"),
+    "approve": Command(CHOOSE, "freeze a take; later edits warn and change nothing", "TAKE [REASON]", "decide"),
+    "reject": Command(CHOOSE, "reject a take", "TAKE [REASON]", "decide"),
     "accept": Command(CHOOSE, "keep an existing result for a clip as it is now", "TAKES...", "decide"),
     "pin": Command(CHOOSE, "put a file in the place of a clip", "TAKE FILE [REASON]", "decide", uses_media=True),
     "forget": Command(CHOOSE, "drop a take; the next build renders it again", "TAKE", "decide"),

@@ -108,3 +108,4 @@ class RunFinished(Event):
     clips: int = 0  # of those planned, each once: planned = clips + more_takes + references
     renders: int = 0  # what servers made: rendered and resumed targets, and tries with another seed
     interrupted: bool = False
+    gpu_s: float = 0.0  # GPU seconds of all prompts that ended, failed ones and those of an earlier run included

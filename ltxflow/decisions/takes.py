@@ -114,15 +114,22 @@ def _consequences(before: LockEntry, after: LockEntry | None, ref: TakeRef) -> I
     after = after or LockEntry(before.pick)
     for number in sorted({*before.takes, *before.decisions}):
         old, new = before.decision(number), after.decision(number)
-        if not old.status or old == new:
-            continue
-        reason = f" ({old.reason})" if old.reason else ""
+        reason = f' ("{old.reason}")' if old.reason else ""
         if number in after.covered and number not in before.covered:
-            yield f"take {number} was {old.status}{reason}; that returns when the file is forgotten"
-        elif old.status != new.status:
+            if old.status:
+                yield f"take {number} was {old.status}{reason}; that returns when the file is forgotten"
+            continue
+        had, has = before.takes.get(number), after.takes.get(number)
+        is_accepted_still = has is not None and has.accepted is not None
+        if old.status == "pinned" and number in before.covered:
+            back = f", {new.status} as it was" if new.status else ""
+            yield f"take {number} is the render again that the file covered{reason}{back}"
+        elif old.status not in ("", new.status) and not (old.status == "accepted" and is_accepted_still):
             yield f"take {number} was {old.status}{reason}, and is not any more"
-        elif old.reason:
-            yield f'take {number}: "{old.reason}" was the reason before'
+        elif old.reason not in ("", new.reason):
+            yield f'take {number}: the reason before was "{old.reason}"'
+        if old.status != "accepted" and had is not None and had.accepted and not is_accepted_still:
+            yield f"take {number} was accepted for a later text, and is not any more"
     if after.pick == ref.take != before.pick:  # asked for
         left = before.decision(before.pick).status
         if left in FROZEN and before.pick in after.takes:
@@ -141,19 +148,31 @@ def pick(session: Session, ref: TakeRef) -> Decided:
 
 
 def set_status(session: Session, ref: TakeRef, status: str, reason: str) -> Decided:
-    """Approve or reject a take, in the cut or not."""
+    """Approve or reject a take, in the cut or not. A pinned file is frozen already; rejected, it gives way."""
     recorded_take(session, ref)
+    path, take = ref.clip.path, ref.take
+    if session.lock.decision(path, take).status == "pinned" and status == "approved":
+        return Decided(False, ("it is a pinned file, and frozen until it is forgotten",))
+    if session.lock.decision(path, take).status == status and not reason:
+        return Decided(False)  # the reason that was given stays
+    if is_pinned_over(session, ref) and status == "rejected":
+        return _decide(session, ref, without_take(session.lock, path, take))
     return _decide(session, ref, with_decision(session.lock, ref.clip.path, ref.take, Decision(status, reason)))
 
 
 def next_take(session: Session, clip: Clip | Still) -> TakeRef:
     """Return the next take: its number follows all that the film requests, and all that were ever in the lock.
 
-    The seed follows from the number, so a number is not used twice.
+    The seed follows from the number, so a number is not used twice: not even where git took back that it was used.
     """
     entry = session.lock.entries.get(clip.path)
     known = (*entry.takes, *entry.decisions, entry.highest) if entry else ()
-    return TakeRef(clip, max(clip.takes, *known, 0) + 1)
+    ref = TakeRef(clip, max(clip.takes, *known, 0) + 1)
+    while True:
+        status = session.plan(PlanOptions(selectors=(ref.short,), also=(ref.short,))).statuses[ref.target]
+        if status.key is None or session.store.forgotten(status.key) is None:
+            return ref
+        ref = TakeRef(clip, ref.take + 1)
 
 
 def reject_for_retake(session: Session, ref: TakeRef, reason: str) -> Decided:
@@ -174,7 +193,7 @@ def accept(session: Session, ref: TakeRef) -> Decided:
     """
     take = recorded_take(session, ref)
     if session.lock.decision(ref.clip.path, ref.take).status == "pinned":
-        return Decided(False, ("a pinned file stands for any text",))
+        return Decided(False, ("a pinned file fits any text",))
     name = f"{ref.clip.path}@{ref.take}"
     plan = session.plan(PlanOptions(selectors=(name,), also=(name,)))
     status = plan.statuses[ref.target]

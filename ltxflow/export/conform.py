@@ -33,7 +33,8 @@ from ltxflow.media.slate import EncodeSettings, Segment
 from ltxflow.media.text_layout import lacking
 from ltxflow.plan.evaluate import evaluate
 from ltxflow.plan.graph import build_graph
-from ltxflow.plan.plan import PlanOptions, PublishedClip
+from ltxflow.plan.plan import PlanOptions
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.publish.caption_files import EditedCaptions, read_captions
 from ltxflow.publish.timeline import TIMELINE, TIMELINE_SCHEMA, broken, placements, timeline
 from ltxflow.session.session import Session
@@ -237,7 +238,8 @@ def conform(session: Session, finish: Finish, out: Path | None, jobs: int, emit:
         _check_burnt(captions)
     place = out or base / FILM
     _check_place(session, place, base)
-    warnings = (*edited.warnings, *_changes(session, data))
+    changed = [problem("D011.conformed")] if has_changed(session, data) else []
+    warnings = (*edited.warnings, *changed)
     nodes = conform_nodes(data, sources, captions, finish)
     graph = build_graph(nodes, [TARGET])
     statuses = evaluate(graph, session.lookup)
@@ -352,8 +354,8 @@ def _check_place(session: Session, place: Path, base: Path) -> None:
         raise LtxflowError(problem("D001.film", file=place))
 
 
-def _changes(session: Session, data: Mapping[str, Any]) -> list[Problem]:
-    """Return a warning where the project has changed since it was built."""
+def has_changed(session: Session, data: Mapping[str, Any]) -> bool:
+    """Return whether a build would publish something else than a timeline has."""
     project = session.speech().project
 
     def facts(clip: PublishedClip) -> Mapping[str, Any]:
@@ -363,9 +365,7 @@ def _changes(session: Session, data: Mapping[str, Any]) -> list[Problem]:
     chosen = placements(plan, plan.statuses, session.published_clips(), facts, plan)
     narrations = {scene["id"]: scene["narration"]["src"] for scene in data["scenes"] if scene["narration"]}
     now = timeline(project, plan.cuts, {p.clip: p for p in chosen}, complete=True, narrations=narrations)
-    if outline(now) == outline(data):
-        return []
-    return [problem("D011")]
+    return outline(now) != outline(data)
 
 
 def _put(session: Session, place: Path, digest: Digest, base: Path) -> None:

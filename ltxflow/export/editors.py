@@ -1,17 +1,14 @@
-"""The cut for editors: what is published, and beside it the takes that are not in the cut.
+"""Export the cut for editors: what is published, and for OpenTimelineIO beside it the takes that are not in the cut.
 
-OpenTimelineIO files are written here; older formats (EDL, FCP XML) by OpenTimelineIO's adapters (the extra `editors`).
 Source: OpenTimelineIO 0.18, docs/tutorials/otio-file-format-specification.md; a track's length is the sum of its clips
 and gaps, a transition reaches `in_offset` into the one before and `out_offset` into the one after.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,11 @@ from urllib.parse import quote
 
 from ltxflow.core import files
 from ltxflow.core.digest import Digest, digest_bytes, digest_there
-from ltxflow.core.errors import FAILED, LtxflowError, install_command, problem
-from ltxflow.export.conform import files_of, read_timeline
+from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem
+from ltxflow.export.conform import files_of, has_changed, read_timeline
+from ltxflow.export.interchange import CutMedia, Shot, edl, fcpxml, shots, take_of, xmeml
+from ltxflow.media.audio import sound_layout
+from ltxflow.media.probe import probe_mp4
 from ltxflow.session.session import Session
 
 Json = dict[str, Any]
@@ -35,26 +35,6 @@ class ClipMedia:
     frames: int
 
 
-@dataclass(frozen=True)
-class MediaRange:
-    """The range of a file that a clip shows once its dissolves are cut in the middle."""
-
-    start: int
-    frames: int
-    into: tuple[int, int] | None  # the dissolve into it: frames before the cut, and after it
-
-
-def ranges_of(clips: Sequence[Mapping[str, Any]]) -> list[MediaRange]:
-    """Return the range of each of a scene's clips in the timeline; they sum to the scene's length."""
-    fades = [(clip["transition"] or {}).get("durationInFrames", 0) for clip in clips] + [0]
-    found = []
-    for clip, fade, fade_out in zip(clips, fades, fades[1:], strict=False):
-        before, after = fade // 2, fade_out - fade_out // 2
-        start, frames = clip["trimStart"] + before, clip["durationInFrames"] - before - after
-        found.append(MediaRange(start, frames, (before, fade - before) if fade else None))
-    return found
-
-
 def otio(data: Mapping[str, Any], urls: Mapping[str, str], spare: Mapping[str, Sequence[ClipMedia]]) -> Json:
     """Return the cut of a timeline as OTIO. `urls` are the addresses of its files by `src`.
 
@@ -62,11 +42,10 @@ def otio(data: Mapping[str, Any], urls: Mapping[str, str], spare: Mapping[str, S
     """
     fps = data["fps"]
     scenes = data["scenes"]
-    picture = [item for scene in scenes for item in _clips(scene, fps, urls, spare, is_sound=False)]
-    tracks = [_track("picture", "Video", picture)]
-    if any(clip["hasAudio"] for scene in scenes for clip in scene["clips"]):
-        sound = [item for scene in scenes for item in _clips(scene, fps, urls, spare, is_sound=True)]
-        tracks.append(_track("sound", "Audio", _joined(sound, fps)))
+    cut = shots(data)
+    tracks = [_track("picture", "Video", list(_clips(cut, fps, urls, spare, is_sound=False)))]
+    if any(shot.clip["hasAudio"] for shot in cut):
+        tracks.append(_track("sound", "Audio", _joined(list(_clips(cut, fps, urls, spare, is_sound=True)), fps)))
     if any(scene["narration"] for scene in scenes):
         spoken = [item for scene in scenes for item in _narration(scene, fps, urls)]
         tracks.append(_track("narration", "Audio", _joined(spoken, fps)))
@@ -87,33 +66,21 @@ def otio_text(cut: Json) -> str:
     return json.dumps(cut, indent=1, ensure_ascii=False) + "\n"
 
 
-def picture_only(cut: Json) -> Json:
-    """Return a cut with nothing but its pictures, without spare takes: all that an EDL can hold."""
-    tracks = cut["tracks"]
-    return {**cut, "tracks": {**tracks, "children": tracks["children"][:1], "markers": []}}
-
-
-def frames_of(track: Json) -> int:
-    """Return the length of a track in frames."""
-    items = (child for child in track["children"] if child["OTIO_SCHEMA"] != "Transition.1")
-    return sum(int(child["source_range"]["duration"]["value"]) for child in items)
-
-
 # --- the clips and the narration of a scene
 
 
 def _clips(
-    scene: Mapping[str, Any],
+    cut: Sequence[Shot],
     fps: int,
     urls: Mapping[str, str],
     spare: Mapping[str, Sequence[ClipMedia]],
     *,
     is_sound: bool,
 ) -> Iterator[Json]:
-    """Yield the clips of a scene with their dissolves; for sound, silence where a file has none."""
+    """Yield the clips with their dissolves; for sound, silence where a file has none."""
     is_after_sound = False
-    for clip, stretch in zip(scene["clips"], ranges_of(scene["clips"]), strict=True):
-        path = f"{scene['id']}/{clip['id']}"
+    for shot in cut:
+        clip, stretch = shot.clip, shot.range
         has_media = clip["hasAudio"] or not is_sound
         if stretch.into and has_media and (is_after_sound or not is_sound):
             yield _transition(stretch.into, fps)
@@ -121,17 +88,17 @@ def _clips(
         if not has_media:
             yield _gap(stretch.frames, fps)
             continue
-        picked = "slate" if clip["source"] == "animatic" else f"take {clip['take']}"
-        media = [ClipMedia(picked, urls[clip["src"]], clip["frames"]), *(() if is_sound else spare.get(path, ()))]
-        yield _clip(path, _range(stretch.start, stretch.frames, fps), media, fps, _about(scene, clip))
+        picked = ClipMedia(take_of(clip), urls[clip["src"]], clip["frames"])
+        media = [picked, *(() if is_sound else spare.get(shot.path, ()))]
+        yield _clip(shot.path, _range(stretch.start, stretch.frames, fps), media, fps, _about(shot))
 
 
-def _about(scene: Mapping[str, Any], clip: Mapping[str, Any]) -> Json:
+def _about(shot: Shot) -> Json:
     """Return the metadata of a clip: which one it is, and a reel name that is short enough for an EDL."""
-    known = {name: clip[name] for name in ("take", "source", "isStandIn", "isStale", "volume", "sha256")}
-    stem = str(clip["src"]).rpartition("/")[2].partition(".")[0]
-    reel = stem.removeprefix("scene-").replace("-", "").upper()
-    return {"ltxflow": {"scene": scene["id"], "clip": clip["id"], **known}, "cmx_3600": {"reel": f"S{reel}"[:8]}}
+    scene, _, id = shot.path.partition("/")
+    known = {name: shot.clip[name] for name in ("take", "source", "isStandIn", "isStale", "volume", "sha256")}
+    known |= {"state": shot.clip["state"]} if shot.clip.get("state") else {}  # an older timeline does not have it
+    return {"ltxflow": {"scene": scene, "clip": id, **known}, "cmx_3600": {"reel": shot.reel}}
 
 
 def _narration(scene: Mapping[str, Any], fps: int, urls: Mapping[str, str]) -> Iterator[Json]:
@@ -234,29 +201,12 @@ def _marker(scene: Mapping[str, Any], fps: int) -> Json:
     }
 
 
-ADAPTERS = {"edl": "cmx_3600", "fcpxml": "fcp_xml"}
-SUFFIXES = {"otio": ".otio", "edl": ".edl", "fcpxml": ".xml"}
-NEEDED = ("opentimelineio", "otio_cmx3600_adapter", "otio_fcp_adapter")
-
-
-def render_cut(cut: dict[str, Any], kind: str) -> str:
-    """Return the text of a cut as `otio`, `edl` or `fcpxml`.
-
-    Raise LtxflowError when OpenTimelineIO is required and missing, or its adapter cannot express the film.
-    """
-    if kind == "otio":
-        return otio_text(cut)
-    if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        raise LtxflowError(problem("D031", kind=kind, command=install_command("editors")))
-    otio = importlib.import_module("opentimelineio")
-    timeline = otio.adapters.read_from_string(otio_text(picture_only(cut) if kind == "edl" else cut), "otio_json")
-    rate = {"rate": timeline.tracks[0].duration().rate} if kind == "edl" else {}
-    try:
-        return str(otio.adapters.write_to_string(timeline, ADAPTERS[kind], **rate))
-    except (otio.exceptions.OTIOError, ValueError) as error:
-        raise LtxflowError(problem("D032", kind=kind, reason=error), exit_code=FAILED) from error
-
-
+WRITERS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, CutMedia]], str]] = {
+    "edl": edl,
+    "fcp7xml": xmeml,
+    "fcpxml": fcpxml,
+}
+SUFFIXES = {"otio": ".otio", "fcpxml": ".fcpxml", "fcp7xml": ".xml", "edl": ".edl"}
 TAKES = "takes"
 
 
@@ -270,6 +220,7 @@ class CutExport:
     tracks: tuple[str, ...]
     takes: tuple[Path, ...]
     timeline: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -283,21 +234,23 @@ class _Spare:
 
 
 def export_cut(session: Session, kind: str, out: Path | None, *, force: bool = False) -> CutExport:
-    """Write the published film's cut as `otio`, `edl` or `fcpxml`.
+    """Write the published film's cut as `otio`, `fcpxml`, `fcp7xml` or `edl`.
 
+    Picture and sound are the published files; a warning says where the project would have others now.
     Takes that are not in the cut are copied to `takes/` beside an .otio, which names them. A foreign file, or one
-    changed since, is left alone unless `force` is set. Raise LtxflowError for that, for a film that is not whole, and
-    when OpenTimelineIO is required and missing.
+    changed since, is left alone unless `force` is set. Raise LtxflowError for that, and for a film that is not whole.
     """
     data = read_timeline(session)
     public = session.project.output.parent
     path = out or public / f"film{SUFFIXES[kind]}"
     spares = list(_spares(session, data, path)) if kind == "otio" else []
-    by_clip: dict[str, list[ClipMedia]] = {}
-    for one in spares:
-        by_clip.setdefault(one.clip, []).append(one.media)
-    cut = otio(data, {src: _url(public / src, path) for src in files_of(data)}, by_clip)
-    text = render_cut(cut, kind).encode()
+    if kind == "otio":
+        by_clip: dict[str, list[ClipMedia]] = {}
+        for one in spares:
+            by_clip.setdefault(one.clip, []).append(one.media)
+        text = otio_text(otio(data, {src: _url(public / src, path) for src in files_of(data)}, by_clip)).encode()
+    else:
+        text = WRITERS[kind](data, _media(data, public)).encode()
     if not force:
         _check(session, {path: digest_bytes(text), **{one.path: one.digest for one in spares}})
     for one in spares:
@@ -309,26 +262,53 @@ def export_cut(session: Session, kind: str, out: Path | None, *, force: bool = F
     if is_new:
         files.make_dir(path.parent)
         files.write_atomic(path, text)
-    tracks = cut["tracks"]["children"]
-    names = tuple(track["name"] for track in (tracks[:1] if kind == "edl" else tracks))
-    return CutExport(path, is_new, frames_of(tracks[0]), names, tuple(one.path for one in spares), data)
+    takes = tuple(one.path for one in spares)
+    changed = (problem("D011.exported"),) if has_changed(session, data) else ()
+    return CutExport(path, is_new, data["durationInFrames"], _tracks(data, kind), takes, data, changed)
+
+
+def _tracks(data: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    if kind == "edl":
+        return ("picture",)
+    has_sound = any(clip["hasAudio"] for scene in data["scenes"] for clip in scene["clips"])
+    has_narration = any(scene["narration"] for scene in data["scenes"])
+    return ("picture", *(["sound"] if has_sound else []), *(["narration"] if has_narration else []))
+
+
+def _media(data: Mapping[str, Any], public: Path) -> dict[str, CutMedia]:
+    """Return the published files by `src`, with their absolute addresses and the facts of their sound."""
+    found = {}
+    spoken = {scene["narration"]["src"] for scene in data["scenes"] if scene["narration"]}
+    for src in files_of(data):
+        file = (public / src).absolute()
+        if src in spoken:
+            rate, channels = sound_layout(file)
+        else:
+            facts = probe_mp4(file)
+            rate, channels = facts.audio_rate, facts.audio_channels
+        found[src] = CutMedia(file.as_uri(), file.name, rate, channels)
+    return found
 
 
 def _spares(session: Session, data: Mapping[str, Any], path: Path) -> Iterator[_Spare]:
     """Yield every take with a file in the store that is not the published one."""
-    shown = {clip["sha256"] for scene in data["scenes"] for clip in scene["clips"]}
+    shown = {f"{scene['id']}/{clip['id']}": clip for scene in data["scenes"] for clip in scene["clips"]}
+    published = {clip["sha256"] for clip in shown.values()}
     for clip in session.project.clips:
         entry = session.lock.entries.get(clip.path)
         for number, take in sorted(entry.takes.items()) if entry else ():
             digest = take.outputs.get("published", take.digest)
-            if digest in shown or not session.store.cas.has(digest):
+            if digest in published or not session.store.cas.has(digest):
                 continue
             place = path.parent / TAKES / f"{clip.scene}-{clip.id}-take-{number}.mp4"
-            yield _Spare(clip.path, ClipMedia(f"take {number}", _url(place, path), take.frames), digest, place)
+            name = f"take {number}"
+            if clip.path in shown and name == take_of(shown[clip.path]):
+                name += ", not published"  # what is published is this take of an earlier text
+            yield _Spare(clip.path, ClipMedia(name, _url(place, path), take.frames), digest, place)
 
 
 def _url(file: Path, beside: Path) -> str:
-    """Return a file's address as editors resolve it: relative to the file that names it."""
+    """Return a file's address relative to the .otio that names it: both can be moved together."""
     return quote(os.fsencode(os.path.relpath(file, beside.parent)))
 
 

@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ltxflow import __version__
+from ltxflow.build.approval import gpu_time
 from ltxflow.core.errors import Problem
 from ltxflow.core.timing import clip_file_name, letters
-from ltxflow.core.workspace import read_json
+from ltxflow.core.workspace import read_bytes, read_json
 from ltxflow.decisions.takes import take_numbers, take_rows
+from ltxflow.plan.estimate import next_build
 from ltxflow.plan.explain import Reason, show, word_diff
-from ltxflow.plan.plan import Change, Plan, PlanOptions, PublishedClip
+from ltxflow.plan.plan import Plan, PlanOptions
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.plan.review import plain
 from ltxflow.project.model import Clip, Scene
 from ltxflow.publish.timeline import TIMELINE
 from ltxflow.session.session import Session
 
 Json = dict[str, Any]
+EMBEDDED = {".jpg": "image/jpeg", ".mp4": "video/mp4"}
 KINDS = {"file": "recorded", "duration": "planned", "text": "estimate", "none": ""}
 
 
-def report_data(session: Session, page: Path, now: str, plan: Plan | None = None) -> Json:
+Address = Callable[[Path], str | None]  # of a published file, as the page names it; None for one it leaves out
+
+
+def report_data(
+    session: Session, page: Path, now: str, plan: Plan | None = None, address: Address | None = None
+) -> Json:
     """Return everything that the page shows; `page` is where it will be, `now` the time to print on it.
 
-    `plan` is that of the whole film, where it is made already.
+    `plan` is that of the whole film, where it is made already. Without an `address` files are named relative to the
+    page.
     """
+    address = address or partial(_link, page=page)
     plan = plan or session.plan(PlanOptions())
     takes = _takes(session, plan)
     posters = _posters(session)
     placed = session.published_clips()
-    states = clip_states(plan, placed)
     scenes, start = [], 0
     for scene in plan.project.scenes:
         entry = _scene(session, plan, scene, start)
         entry["clips"] = [
             {
-                **_clip(session, plan, clip, states[clip.path], placed, posters, page),
+                **_clip(session, plan, clip, placed, posters, address),
                 "takes": takes[clip.path],
             }
             for clip in scene.clips
@@ -62,6 +74,7 @@ def report_data(session: Session, page: Path, now: str, plan: Plan | None = None
         },
         "scenes": scenes,
         "problems": [_problem(problem) for problem in plan.problems],
+        "next": next_build(plan, gpu_time(session, plan)),
         "orphans": [orphan.file for orphan in plan.orphans],
     }
 
@@ -72,29 +85,6 @@ def _takes(session: Session, plan: Plan) -> dict[str, list[Json]]:
     names = tuple(f"{clip.path}@{number}" for clip in clips for number in take_numbers(session, clip))
     whole = plan if len(names) == len(clips) else session.plan(PlanOptions(selectors=names, also=names))
     return {clip.path: [row for row in take_rows(session, whole, clip) if row["frames"]] for clip in clips}
-
-
-def clip_states(plan: Plan, placed: Mapping[str, PublishedClip]) -> dict[str, str]:
-    """Return the progress of each clip of a whole film by path: made, stale, preview, slate, ready or missing.
-
-    `placed` are the clips in the output folder by file name; `ready` means in the store.
-    """
-    changes = {change.target: change for change in plan.changes}
-    return {
-        clip.path: _state(changes[plan.picked(clip)], placed.get(clip_file_name(scene.index, clip.index)))
-        for scene in plan.project.scenes
-        for clip in scene.clips
-    }
-
-
-def _state(change: Change, published: PublishedClip | None) -> str:
-    if change.kind == "unchanged":
-        return "made" if published is None or published.rank > 1 else "preview"
-    if change.kind == "restore":
-        return "ready"
-    if published is not None and published.clip == change.clip:
-        return ("slate", "preview", "stale")[published.rank]
-    return "missing"
 
 
 def _scene(session: Session, plan: Plan, scene: Scene, start: int) -> Json:
@@ -121,10 +111,9 @@ def _clip(
     session: Session,
     plan: Plan,
     clip: Clip,
-    state: str,
     placed: Mapping[str, PublishedClip],
     posters: Mapping[str, str],
-    page: Path,
+    address: Address,
 ) -> Json:
     target, public = plan.picked(clip), session.project.output.parent
     (change,) = (change for change in plan.changes if change.target == target)
@@ -137,9 +126,9 @@ def _clip(
         "id": clip.id,
         "path": clip.path,
         "letter": letters(clip.index),
-        "state": state,
-        "video": _link(session.project.output / file, page) if published and published.clip == clip.path else None,
-        "poster": _link(public / posters[clip.path], page) if clip.path in posters else None,
+        "state": plan.states[clip.path],
+        "video": address(session.project.output / file) if published and published.clip == clip.path else None,
+        "poster": address(public / posters[clip.path]) if clip.path in posters else None,
         "frames": frames,
         "seconds": round(frames / plan.project.fps, 3),
         "where": str(clip.span) if clip.span else "",
@@ -175,6 +164,18 @@ def _posters(session: Session) -> dict[str, str]:
 def report_inputs(session: Session) -> tuple[Path, ...]:
     """Return what the page depends on besides the film: the published timeline, and which pictures are there."""
     return session.project.output / TIMELINE, session.project.output.parent / "posters"
+
+
+def embedded(file: Path, *, with_videos: bool) -> str | None:
+    """Return a file as an address that holds it; None for a video that is left out, or a file that cannot be read."""
+    kind = EMBEDDED.get(file.suffix)
+    if kind is None or (kind.startswith("video") and not with_videos):
+        return None
+    try:
+        data = read_bytes(file)
+    except OSError:
+        return None
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _link(file: Path, page: Path) -> str:

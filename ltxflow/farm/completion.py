@@ -15,6 +15,7 @@ from ltxflow.comfy.inventory import refresh
 from ltxflow.comfy.progress import SAMPLERS, Tracker
 from ltxflow.comfy.replies import JobState, Refused, is_oom, is_transient, is_unwritable
 from ltxflow.core.errors import FAILED, UNREACHABLE, LtxflowError, Problem, problem
+from ltxflow.farm.ledger import Ledger
 from ltxflow.farm.queue import ClipQueue
 from ltxflow.farm.transfer import BadFile, fetch
 from ltxflow.farm.workers import Attempt, QueuedClip, Unreachable, Worker, Workers
@@ -31,15 +32,17 @@ SPEEDS_EVERY_S = 10.0  # between records of how fast the servers are
 class Completion:
     """Decides what happens to a clip whose attempt ended: it is made, starts again, waits again, or fails.
 
-    `record_speeds` is called from time to time with the speeds of the servers.
+    `record_speeds` is called from time to time with the speeds of the servers. What each prompt cost goes to the
+    `ledger`, however it ended.
     """
 
     def __init__(
-        self, queue: ClipQueue, workers: Workers, record_speeds: Callable[[Mapping[str, Speed]], None]
+        self, queue: ClipQueue, workers: Workers, record_speeds: Callable[[Mapping[str, Speed]], None], ledger: Ledger
     ) -> None:
         self.queue = queue
         self.workers = workers
         self.record_speeds = record_speeds
+        self.ledger = ledger
         self.spent_s = 0.0
         self.measured: dict[str, Speed] = {}  # in this run, by server
         self._report_speeds_s = 0.0  # when they are recorded next
@@ -49,6 +52,7 @@ class Completion:
         """Fetch the files of a prompt that ended, start it again, or give it up."""
         if attempt.posting is not None:  # what an earlier run started was in that run's budget
             self.spent_s += state.timings.ran_s or 0.0
+        self._enter(attempt, state)
         if state.kind == "unknown" and attempt.is_withdrawn:
             self._was_withdrawn(attempt)
         elif state.kind == "unknown":
@@ -65,6 +69,13 @@ class Completion:
             self._learn(attempt, graph, tracker, state)
             await self._give_way(attempt.worker)
             await self._fetch(attempt, graph, tracker, state)
+
+    def _enter(self, attempt: Attempt, state: JobState) -> None:
+        """Enter what a prompt cost in the ledger. One that a server no longer knows has no price."""
+        if state.is_over and state.timings.ran_s:
+            clip, server = attempt.clip, attempt.worker.name
+            with suppress(LtxflowError):  # a cost that cannot be kept is not a failure
+                self.ledger.add(attempt.prompt_id, clip.job.target, server, state.timings.ran_s, state.kind)
 
     async def lost(self, attempt: Attempt, cause: str) -> None:
         """Start a prompt again that a server does not know. Only a ComfyUI's answer counts, not that of its proxy."""
@@ -292,5 +303,6 @@ class Completion:
             async with asyncio.timeout(STOPS_S):
                 while (state := await attempt.worker.client.state(attempt.prompt_id)).kind == "running":
                     await asyncio.sleep(next(pauses, PAUSES_S[-1]))
+                self._enter(attempt, state)
                 return state.kind in ("cancelled", "unknown")  # one that waited leaves no trace
         return False

@@ -28,6 +28,7 @@ from ltxflow.core.events import Event
 from ltxflow.farm.attempts import AttemptRunner
 from ltxflow.farm.completion import Completion
 from ltxflow.farm.journal import JOURNAL, Journal, Submission, Submissions
+from ltxflow.farm.ledger import LEDGER, Ledger
 from ltxflow.farm.options import FarmLimits, Servers
 from ltxflow.farm.queue import ClipQueue
 from ltxflow.farm.schedule import FEW, Task, assign, next_start, steal
@@ -55,6 +56,7 @@ class ComfyExecutor:
         emit: Callable[[Event], None],
         speeds: Mapping[str, Speed],
         signatures: Path,
+        ledger: Ledger,
         record_speeds: Callable[[Mapping[str, Speed]], None] = lambda speeds: None,
     ) -> None:
         self.servers = servers
@@ -68,7 +70,7 @@ class ComfyExecutor:
             self.queue.wake.set,
             self.queue.spawn,
         )
-        self.completion = Completion(self.queue, self.workers, record_speeds)
+        self.completion = Completion(self.queue, self.workers, record_speeds, ledger)
         self.attempts = AttemptRunner(self.queue, self.workers, self.completion, limits.allowed, signatures)
         self._places = count()
         self._nonce = uuid4().hex  # of all clips that this build renders again: models are reloaded once
@@ -318,5 +320,12 @@ async def comfy_executor(
     allowed = core_classes() | session.config.allowed_nodes
     limits = FarmLimits(servers.patience_s, servers.dead_after_s, allowed, servers.max_gpu_s)
     return ComfyExecutor(
-        [address.server for address in addresses], journal, limits, emit, speeds, own / FOLDER, record_speeds
+        [address.server for address in addresses],
+        journal,
+        limits,
+        emit,
+        speeds,
+        own / FOLDER,
+        Ledger(own / LEDGER),
+        record_speeds,
     )

@@ -26,7 +26,7 @@ from ltxflow.media.convert import convert_to_mp4
 from ltxflow.media.image import decode_count, open_image, prepare_image, read_image, save_png
 from ltxflow.media.mux import strip_mp4
 from ltxflow.media.probe import VideoFacts, probe_mp4
-from ltxflow.media.video import part_from, prepare_video
+from ltxflow.media.video import has_playable_pictures, part_from, prepare_video, probe_video
 from ltxflow.steps import ActionContext, Asset, Expected, RenderSpec
 
 # An undeclared input: ComfyUI drops it, but its node cache is keyed by it (seen on 0.27.0 and 0.33.0).
@@ -333,12 +333,12 @@ def _take(parts: Sequence[_Part], spec: RenderSpec, job: ActionContext) -> tuple
 
 
 def _as_mp4(part: _Part, spec: RenderSpec, job: ActionContext) -> Path | None:
-    """Convert a video in another container, or without sound, to mp4; only workflows of users save such.
+    """Convert a video in another container or codec, or without sound, to mp4; only workflows of users save such.
 
     The conversion is kept for the trace. Return None where the file is an mp4 already.
     """
     job.versions.pop(f"converted.{part.name}", None)
-    if part.name in PICTURES or (part.path.suffix == ".mp4" and (spec.template.trusted or _has_sound(part.path))):
+    if part.name in PICTURES or (part.path.suffix == ".mp4" and (spec.template.trusted or _is_played(part.path))):
         return None
     made = part.path.with_name(f"{part.name}-converted.mp4")
     try:
@@ -348,11 +348,13 @@ def _as_mp4(part: _Part, spec: RenderSpec, job: ActionContext) -> Path | None:
     return made
 
 
-def _has_sound(path: Path) -> bool:
+def _is_played(path: Path) -> bool:
+    """Return whether browsers play the pictures and the sound of an mp4, which may hold HEVC or 10-bit colours."""
     try:
-        return probe_mp4(path).has_audio
+        facts = probe_video(path)
     except LtxflowError:
         return True  # damage is found, and reported, when it is verified
+    return has_playable_pictures(facts) and facts["format"]["sounds"][:1] == ["aac"]
 
 
 def verify(name: str, path: Path, spec: RenderSpec, count: Callable[[Path], int] = decode_count) -> dict[str, Any]:

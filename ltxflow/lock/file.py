@@ -6,8 +6,9 @@ are merged first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +18,19 @@ from ltxflow.core.digest import digest_bytes, digest_file
 from ltxflow.core.errors import LtxflowError, Problem, Span, hint_for, problem
 from ltxflow.core.workspace import is_damage, read_bytes
 from ltxflow.lock.merge import Merged, merge
-from ltxflow.lock.model import Lock
-from ltxflow.lock.text import lock_text, parse_lock
+from ltxflow.lock.model import Lock, LockEntry
+from ltxflow.lock.text import (
+    BLOCK_START,
+    MODEL,
+    BadBlock,
+    BlockReader,
+    find_blocks,
+    lock_text,
+    parse_lock,
+    plain_text,
+    problem_of,
+    version_of,
+)
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -45,7 +57,51 @@ def read_lock(path: Path, name: str = "", *, is_known: bool = False) -> Lock:
         raise LtxflowError(problem("K015.encoding", span)) from None
     if not text.strip():  # we never write one: takes and decisions are lost
         raise LtxflowError(problem("K015.empty", Span(shown, 1, 1), name=path.name))
-    return parse_lock(text, shown, is_known=is_known)
+    if not is_known:
+        return parse_lock(text, shown)
+    entries = LazyEntries(text, shown)
+    return Lock(entries, entries.choices)
+
+
+class LazyEntries(Mapping[str, LockEntry]):
+    """The entries of a lock's text, each read on access; a bad one raises LtxflowError then."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.text = plain_text(text)
+        self._name = name
+        self._reader = BlockReader(version_of(self.text, name))
+        self._read: dict[str, LockEntry] = {}
+        models, at = [], self.text.find(f"\n{MODEL}")
+        while at >= 0:
+            models.append(at + 1)
+            at = self.text.find(f"\n{MODEL}", at + 1)
+        self.choices = {name.removeprefix(MODEL): block for name, block in map(self._parsed, models)}
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where the block of each clip begins."""
+        return {name: start for name, start in find_blocks(self.text) if not name.startswith(MODEL)}
+
+    def _parsed(self, start: int) -> tuple[str, Any]:
+        following = BLOCK_START.search(self.text, start + 1)
+        try:
+            return self._reader.block(self.text[start : following.start() + 1 if following else len(self.text)])
+        except BadBlock as bad:
+            raise LtxflowError(problem_of(bad, self.text, start, self._name)) from None
+
+    def __getitem__(self, clip: str) -> LockEntry:
+        if clip not in self._read:
+            self._read[clip] = self._parsed(self._places[clip])[1]
+        return self._read[clip]
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def read_choices(path: Path) -> Mapping[str, Mapping[str, Any]]:

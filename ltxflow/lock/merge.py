@@ -239,7 +239,7 @@ class _Merging:
 
 
 def _new_numbers(before: LockEntry, mine: LockEntry, other: LockEntry) -> dict[int, int]:
-    """Return the new number of each of their takes: another one where both sides added a take of that number."""
+    """Return the new number of each of their takes: it changes where both sides added a take of that number."""
     numbers: dict[int, int] = {}
     used = {*mine.takes, *other.takes}
     for number, take in sorted(other.takes.items()):

@@ -21,10 +21,10 @@ FROZEN = frozenset(["approved", "pinned"])  # later edits change nothing until a
 
 @dataclass(frozen=True)
 class Acceptance:
-    """A person's word that a result stands for another key than the one it was made under.
+    """A person's decision that a result is also that of another key than the one it was made under.
 
     `text` is a digest of what the author wrote (`plan.explain.digest_of_text`), "" where the key depends on nothing
-    else: while only what the clip starts from changes, the result still stands.
+    else: while only what the clip starts from changes, the decision holds.
     """
 
     key: Key
@@ -90,7 +90,7 @@ class LockEntry:
     """A clip or a reference: the picked take, all takes by number, and people's decisions by number.
 
     `covered` are the takes below pinned files. `highest` is the highest number of a take that was forgotten, where that
-    is above all that are left: its seed is not used for another one.
+    is above all that are left: its seed is not used again.
     """
 
     pick: int
@@ -214,7 +214,7 @@ def with_pick(lock: Lock, clip: str, take: int) -> Lock:
 def with_decision(lock: Lock, clip: str, take: int, decision: Decision) -> Lock:
     """Return the lock with a person's decision about a take.
 
-    A rejected take stands for no other key any more. Raise LtxflowError for an unknown take.
+    A rejected take loses its acceptance. Raise LtxflowError for an unknown take.
     """
     entry = lock.entries.get(clip)
     if entry is None or take not in entry.takes:
@@ -227,7 +227,7 @@ def with_decision(lock: Lock, clip: str, take: int, decision: Decision) -> Lock:
 
 
 def with_acceptance(lock: Lock, clip: str, take: int, accepted: Acceptance) -> Lock:
-    """Return the lock with a take that stands for another key, too. An approval of it holds, a rejection does not."""
+    """Return the lock with a take that is accepted for another key, too. Its approval holds, its rejection ends."""
     entry = lock.entries[clip]
     decisions = entry.decisions
     if entry.decision(take).status not in FROZEN:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -35,8 +35,8 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff
 _WORD = re.compile(r"[a-z][a-z0-9_./-]*")  # a text that YAML reads as it is, unless it is one of these
 _NO_WORDS = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n"])
 _KEY = re.compile(r"[a-z0-9]*[a-z_][a-z0-9_]*")
-_FIRST = re.compile(r"(?:[ \t]*\n|[ \t]*#.*\n)*([^\s#])")  # of the line that is no comment
-_START = re.compile(r"\n([^\s#][^ \n]*)")  # of a block: its name and a colon
+_FIRST = re.compile(r"(?:[ \t]*\n|[ \t]*#.*\n)*([^\s#])")  # of the first line with something other than a comment
+BLOCK_START = re.compile(r"\n([^\s#][^ \n]*)")  # of a block: its name and a colon
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _DEPTH = 20  # of mappings in mappings
@@ -104,7 +104,7 @@ def _take_lines(take: LockTake | None, decision: Decision) -> Iterator[str]:
 
 
 def _lines(data: Mapping[str, Any], depth: int) -> Iterator[str]:
-    """Yield a mapping in lines: a mapping in it that is not empty as lines of its own, any other value on its line."""
+    """Yield the lines of a mapping; a mapping in it that is not empty is indented below its name."""
     space = "  " * depth
     for name, value in data.items():
         key = _name(name)
@@ -146,7 +146,7 @@ def _sorted(data: Mapping[str, Any]) -> dict[str, Any]:
 # --- read: from lines to mappings
 
 
-class _Bad(ValueError):
+class BadBlock(ValueError):
     """What is wrong with a block: with the value at a path of names in it, or at a line and column."""
 
     def __init__(self, reason: str, *path: str, line: int = 0, col: int = 1, form: str = "") -> None:
@@ -171,7 +171,7 @@ def _tree(lines: Sequence[str], known: dict[str, _Line]) -> dict[str, Any]:
         if found is None:
             try:
                 found = _split(line)
-            except _Bad as bad:
+            except BadBlock as bad:
                 bad.line = number
                 raise
             if found is None:
@@ -180,12 +180,12 @@ def _tree(lines: Sequence[str], known: dict[str, _Line]) -> dict[str, Any]:
                 known[line] = found
         depth, name, value = found
         if depth > len(levels):
-            raise _Bad("it is indented too far", line=number, col=2 * depth + 1)
+            raise BadBlock("it is indented too far", line=number, col=2 * depth + 1)
         if depth < len(levels):
             del levels[depth:]
         level = levels[-1]
         if name in level:
-            raise _Bad(f'"{name}" occurs twice', line=number, col=2 * depth + 1)
+            raise BadBlock(f'"{name}" occurs twice', line=number, col=2 * depth + 1)
         if value is _OPEN:
             value = {}
             levels.append(value)
@@ -200,7 +200,7 @@ def _split(line: str) -> _Line | None:
         return None
     spaces = len(line) - len(text)
     if spaces % 2 or not spaces:
-        raise _Bad("it is not indented by pairs of spaces", col=spaces + 1)
+        raise BadBlock("it is not indented by pairs of spaces", col=spaces + 1)
     if text[0] == '"':
         name, rest = _quoted_name(text)
     else:
@@ -209,10 +209,10 @@ def _split(line: str) -> _Line | None:
     if rest == ":":
         return spaces // 2, name, _OPEN
     if not rest.startswith(": "):
-        raise _Bad("it is not written as name: value", col=spaces + 1)
+        raise BadBlock("it is not written as name: value", col=spaces + 1)
     try:
         return spaces // 2, name, _value(rest[2:])
-    except _Bad as bad:
+    except BadBlock as bad:
         bad.col += len(line) - len(rest) + 2
         raise
 
@@ -227,7 +227,7 @@ def _quoted_name(text: str) -> tuple[str, str]:
 
 
 def _value(text: str) -> Any:
-    """Return the value of a line. Raise _Bad for what we would not write so."""
+    """Return the value of a line. Raise BadBlock for what we would not write so."""
     first = text[:1]
     if len(text) == 64 and is_digest(text):
         return text
@@ -235,22 +235,22 @@ def _value(text: str) -> Any:
         if text in ("true", "false", "null"):
             return text == "true" if text != "null" else None
         if text in _NO_WORDS:
-            raise _Bad(f'"{text}" is not in quotes')
+            raise BadBlock(f'"{text}" is not in quotes')
         return text
     if first in '"[{' or _NUMBER.fullmatch(text):
         return _json(text)
-    raise _Bad(f'"{text[:40]}" is not in quotes')
+    raise BadBlock(f'"{text[:40]}" is not in quotes')
 
 
 def _json(text: str) -> Any:
     try:
         return _DECODER.decode(text)
     except RecursionError:
-        raise _Bad("nested too deeply") from None
+        raise BadBlock("nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise _Bad(f"not JSON: {error.msg.lower()}", col=1 + error.pos) from None
+        raise BadBlock(f"not JSON: {error.msg.lower()}", col=1 + error.pos) from None
     except ValueError as error:  # a number without end, or NaN
-        raise _Bad(f"not JSON: {error}") from None
+        raise BadBlock(f"not JSON: {error}") from None
 
 
 def _no_constant(word: str) -> Any:
@@ -278,19 +278,19 @@ def _entry(data: Mapping[str, Any]) -> LockEntry:
         numbered = _NUMBERED.fullmatch(name)
         if numbered is None:
             if name not in ("pick", "highest"):
-                raise _Bad(f'a clip has no "{name[:40]}"', name)
+                raise BadBlock(f'a clip has no "{name[:40]}"', name)
             continue
         if type(value) is not dict:
-            raise _Bad("a take is a mapping", name)
+            raise BadBlock("a take is a mapping", name)
         try:
             take, decision = _take(value)
-        except _Bad as bad:
+        except BadBlock as bad:
             bad.path = (name, *bad.path)
             raise
         number = int(numbered[2])
         if numbered[1] == "covered":
             if take is None:
-                raise _Bad('"key" is missing', name)
+                raise BadBlock('"key" is missing', name)
             covered[number] = CoveredTake(take, decision)
             continue
         if take is not None:
@@ -305,7 +305,7 @@ def _take(data: dict[str, Any]) -> tuple[LockTake | None, Decision]:
     """Return the take of a block and the decision about it; no take where there is only a decision."""
     if not data.keys() <= _TAKE:  # never dropped in silence when the lock is written again
         name = min(data.keys() - _TAKE)
-        raise _Bad(f'a take has no "{name[:40]}"', name)
+        raise BadBlock(f'a take has no "{name[:40]}"', name)
     decision = UNDECIDED
     if "status" in data or "reason" in data:
         decision = Decision(_text(data, "status"), _text(data, "reason"))
@@ -314,22 +314,22 @@ def _take(data: dict[str, Any]) -> tuple[LockTake | None, Decision]:
     facts, outputs = data.get("facts", _EMPTY), data.get("outputs", _EMPTY)
     for name, value in (("facts", facts), ("outputs", outputs)):
         if value is not _EMPTY and type(value) is not dict:
-            raise _Bad(f'"{name}" is not a mapping', name)
+            raise BadBlock(f'"{name}" is not a mapping', name)
     for name in ("key", "digest"):
         if not is_digest(data.get(name)):
-            raise _Bad(f'"{name}" is {"not 64 hex digits" if name in data else "missing"}', name)
+            raise BadBlock(f'"{name}" is {"not 64 hex digits" if name in data else "missing"}', name)
     for name, value in outputs.items():
         if not is_digest(value):
-            raise _Bad(f'"{name}" is not 64 hex digits', "outputs", name)
+            raise BadBlock(f'"{name}" is not 64 hex digits', "outputs", name)
     accepted = None
     if "accepted" in data:
         for name in ("accepted", "accepted_text"):
             if name in data and not is_digest(data[name]):
-                raise _Bad(f'"{name}" is not 64 hex digits', name)
+                raise BadBlock(f'"{name}" is not 64 hex digits', name)
         accepted = Acceptance(data["accepted"], data.get("accepted_text", ""))
     seed = data.get("seed")
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**53):
-        raise _Bad('"seed" is not a whole number from 0 to 2^53 - 1', "seed")
+        raise BadBlock('"seed" is not a whole number from 0 to 2^53 - 1', "seed")
     made_of_facts = facts.get("frames") if type(facts.get("frames")) is int else None
     frames = _number(data, "frames", made_of_facts)
     key, digest = Key(data["key"]), Digest(data["digest"])
@@ -341,34 +341,34 @@ def _choices(data: dict[str, Any]) -> Mapping[str, Any]:
     """Return the choices of a model's block."""
     unknown = data.keys() - {"weights", "quality", "stages"}
     if unknown:
-        raise _Bad(f'a model has no "{min(unknown)[:40]}"', min(unknown))
+        raise BadBlock(f'a model has no "{min(unknown)[:40]}"', min(unknown))
     weights = data.get("weights", {})
     if type(weights) is not dict:
-        raise _Bad('"weights" is not a mapping', "weights")
+        raise BadBlock('"weights" is not a mapping', "weights")
     for role, precision in weights.items():
         if type(precision) is not str:
-            raise _Bad(f'"{role}" is not text', "weights", role)
+            raise BadBlock(f'"{role}" is not text', "weights", role)
     _text(data, "quality")
     if _number(data, "stages", 1) not in (1, 2):
-        raise _Bad(f'"stages" is {data["stages"]}', "stages")
+        raise BadBlock(f'"stages" is {data["stages"]}', "stages")
     return data
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:
     value = data.get(name, "")
     if type(value) is not str:
-        raise _Bad(f'"{name}" is not text', name)
+        raise BadBlock(f'"{name}" is not text', name)
     return value
 
 
 def _number(data: Mapping[str, Any], name: str, otherwise: int | None, least: int = 0) -> int:
     value = data.get(name, otherwise)
     if value is None:
-        raise _Bad(f'"{name}" is missing')
+        raise BadBlock(f'"{name}" is missing')
     if type(value) is not int:
-        raise _Bad(f'"{name}" is not a whole number', name)
+        raise BadBlock(f'"{name}" is not a whole number', name)
     if value < least:
-        raise _Bad(f'"{name}" is {value}' + (", takes count from 1" if name == "pick" else ""), name)
+        raise BadBlock(f'"{name}" is {value}' + (", takes count from 1" if name == "pick" else ""), name)
     return value
 
 
@@ -384,7 +384,7 @@ _USUAL_HEAD = re.compile(r"([^\n]*):\n  pick: ([1-9]\d{0,8})\n")
 _OUTPUT = re.compile(r"([a-z_]+): ([0-9a-f]{64})")
 
 
-class _Reader:
+class BlockReader:
     """Reads blocks, or lines of version 1. Most lines of a lock repeat, and so do the facts of most takes."""
 
     def __init__(self, version: int) -> None:
@@ -393,17 +393,17 @@ class _Reader:
         self._facts: dict[str, dict[str, Any]] = {}
 
     def block(self, text: str) -> tuple[str, _Block]:
-        """Return the name of a block and what it holds. Raise _Bad with a line of the block, from 0."""
+        """Return the name of a block and what it holds. Raise BadBlock with a line of the block, from 0."""
         if self._is_old:
             return _old_line(text[: text.index("\n")])
         return self._usual(text) or self._any(text)
 
     def partial(self, text: str) -> tuple[str, _Block]:
-        """Return what can be read of a block, without the takes that cannot. Raise _Bad where nothing can."""
+        """Return what can be read of a block, without the takes that cannot. Raise BadBlock where nothing can."""
         while True:
             try:
                 return self.block(text)
-            except _Bad as bad:
+            except BadBlock as bad:
                 name = bad.path[0] if bad.path else ""
                 taken = (
                     re.search(rf"^  {name}:\n(?:    .*\n)*", text, re.MULTILINE) if name.startswith("take ") else None
@@ -427,7 +427,7 @@ class _Reader:
             if known is None:
                 try:
                     known = self._facts[facts] = _tree(f"\n{facts}".replace("\n    ", "\n").split("\n"), self._lines)
-                except _Bad:
+                except BadBlock:
                     return None
             pairs = _OUTPUT.findall(outputs or "")
             others = dict(pairs)
@@ -443,11 +443,11 @@ class _Reader:
         lines = text.split("\n")
         name = lines[0][:-1]
         if lines[0][-1] != ":" or not _NAME.fullmatch(name):
-            raise _Bad("", form=lines[0][:40])
+            raise BadBlock("", form=lines[0][:40])
         try:
             data = _tree(lines, self._lines)
             return name, _choices(data) if name.startswith(MODEL) else _entry(data)
-        except _Bad as bad:
+        except BadBlock as bad:
             if bad.path:
                 bad.line, bad.col = _place(lines, bad.path)
             raise
@@ -467,17 +467,17 @@ def _place(lines: Sequence[str], path: Sequence[str]) -> tuple[int, int]:
 
 
 def _old_line(line: str) -> tuple[str, _Block]:
-    """Return what a line of version 1 holds: a name, and JSON. Raise _Bad with its column."""
+    """Return what a line of version 1 holds: a name, and JSON. Raise BadBlock with its column."""
     name, colon, text = line.partition(": ")
     if not colon or not _NAME.fullmatch(name):
-        raise _Bad("", form=line[:40])
+        raise BadBlock("", form=line[:40])
     start = len(line) - len(text.lstrip())
     try:
         data = _json(text.lstrip())
         if not isinstance(data, dict):
-            raise _Bad("an entry is a mapping")
+            raise BadBlock("an entry is a mapping")
         return name, _choices(data) if name.startswith(MODEL) else _entry(_as_block(data))
-    except _Bad as bad:
+    except BadBlock as bad:
         bad.col = bad.col + start if not bad.path else start + 1
         raise
 
@@ -486,13 +486,13 @@ def _as_block(data: dict[str, Any]) -> dict[str, Any]:
     """Return the mapping of a block with the content of a line of version 1: its decision is about the pick."""
     unknown = data.keys() - {"pick", "status", "reason", "takes"}
     if unknown:
-        raise _Bad(f'an entry has no "{min(unknown)[:40]}"')
+        raise BadBlock(f'an entry has no "{min(unknown)[:40]}"')
     takes = data.get("takes", {})
     if not isinstance(takes, dict):
-        raise _Bad('"takes" is not a mapping')
+        raise BadBlock('"takes" is not a mapping')
     bad = next((number for number in takes if not _NUMBERED.fullmatch(f"take {number}")), None)
     if bad is not None:
-        raise _Bad(f'"{bad[:40]}" is not the number of a take')
+        raise BadBlock(f'"{bad[:40]}" is not the number of a take')
     block: dict[str, Any] = {name: data[name] for name in ("pick",) if name in data}
     block |= {f"take {number}": take for number, take in takes.items()}
     decision = {name: _text(data, name) for name in ("status", "reason") if data.get(name)}
@@ -505,18 +505,14 @@ def _as_block(data: dict[str, Any]) -> dict[str, Any]:
 # --- read: the whole text
 
 
-def parse_lock(text: str, name: str, *, is_known: bool = False, is_partial: bool = False) -> Lock:
+def parse_lock(text: str, name: str, *, is_partial: bool = False) -> Lock:
     """Return the Lock of a text; `name` is the file in errors. Raise LtxflowError with every bad block.
 
-    Blocks of a text that `is_known` to be good are read on access. Of one that `is_partial`, since git left lines out,
-    takes and blocks that cannot be read are left out, too.
+    Of a text that `is_partial`, since git left lines out, takes and blocks that cannot be read are left out, too.
     """
-    if is_known:
-        blocks = _Blocks(text, name)
-        return Lock(blocks, blocks.choices)
-    text = _plain_text(text)
+    text = plain_text(text)
     _refuse_conflicts(text, name)
-    reader, found = _Reader(_version(text, name)), _find_blocks(text)
+    reader, found = BlockReader(version_of(text, name)), find_blocks(text)
     entries: dict[str, LockEntry] = {}
     choices: dict[str, Mapping[str, Any]] = {}
     problems: list[Problem] = []
@@ -524,8 +520,8 @@ def parse_lock(text: str, name: str, *, is_known: bool = False, is_partial: bool
     for (_, start), end in zip(found, ends, strict=False):
         try:
             clip, block = reader.partial(text[start:end]) if is_partial else reader.block(text[start:end])
-        except _Bad as bad:
-            problems += [] if is_partial else [_problem(bad, text, start, name)]
+        except BadBlock as bad:
+            problems += [] if is_partial else [problem_of(bad, text, start, name)]
             continue
         if clip in entries or (clip.startswith(MODEL) and clip.removeprefix(MODEL) in choices):
             problems.append(problem("K011", _span(text, start, name), name=clip))
@@ -538,14 +534,14 @@ def parse_lock(text: str, name: str, *, is_known: bool = False, is_partial: bool
     return Lock(entries, choices)
 
 
-def _plain_text(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return a text with our line ends, and a line end at its end."""
     text = text.removeprefix("\ufeff")
     text = text.replace("\r\n", "\n") if "\r" in text else text
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def _version(text: str, name: str) -> int:
+def version_of(text: str, name: str) -> int:
     """Return the version of a text. Raise LtxflowError for one that we do not read."""
     found = _FIRST.match(text)
     start = found.start(1) if found else 0
@@ -558,15 +554,15 @@ def _version(text: str, name: str) -> int:
     return int(version["version"])
 
 
-def _find_blocks(text: str) -> list[tuple[str, int]]:
+def find_blocks(text: str) -> list[tuple[str, int]]:
     """Return the name and the start of each block."""
-    found = [(start[1][:-1], start.start(1)) for start in _START.finditer(text)]
+    found = [(start[1][:-1], start.start(1)) for start in BLOCK_START.finditer(text)]
     return found[text[0] in " #\n\t" :]  # without the version
 
 
 def blocks_of(text: str) -> dict[str, str]:
     """Return the text of each block by its name, unread; what precedes them is "". Raise ValueError for two alike."""
-    found = [("", 0), *_find_blocks(_plain_text(text))] if text else []
+    found = [("", 0), *find_blocks(plain_text(text))] if text else []
     ends = [*(start for _, start in found[1:]), len(text)]
     blocks = {name: text[start:end] for (name, start), end in zip(found, ends, strict=True)}
     if len(blocks) < len(found):
@@ -587,51 +583,10 @@ def _span(text: str, start: int, name: str) -> Span:
     return Span(name, text.count("\n", 0, start) + 1, 1)
 
 
-def _problem(bad: _Bad, text: str, start: int, name: str) -> Problem:
+def problem_of(bad: BadBlock, text: str, start: int, name: str) -> Problem:
     """Return the problem of the block that begins here."""
     span, line = _span(text, start, name), text[start : text.index("\n", start)]
     place = Span(name, span.line + bad.line, bad.col)
     if bad.form:
         return problem("K014.form", place, line=bad.form)
     return problem("K014.value", place, name=line.partition(": ")[0].rstrip(":"), reason=bad)
-
-
-class _Blocks(Mapping[str, LockEntry]):
-    """The entries of a lock's text, each read on access; a bad one raises LtxflowError then."""
-
-    def __init__(self, text: str, name: str) -> None:
-        self.text = _plain_text(text)
-        self._name = name
-        self._reader = _Reader(_version(self.text, name))
-        self._read: dict[str, LockEntry] = {}
-        models, at = [], self.text.find(f"\n{MODEL}")
-        while at >= 0:
-            models.append(at + 1)
-            at = self.text.find(f"\n{MODEL}", at + 1)
-        self.choices = {name.removeprefix(MODEL): block for name, block in map(self._parsed, models)}
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        """Where the block of each clip begins."""
-        return {name: start for name, start in _find_blocks(self.text) if not name.startswith(MODEL)}
-
-    def _parsed(self, start: int) -> tuple[str, Any]:
-        following = _START.search(self.text, start + 1)
-        try:
-            return self._reader.block(self.text[start : following.start() + 1 if following else len(self.text)])
-        except _Bad as bad:
-            raise LtxflowError(_problem(bad, self.text, start, self._name)) from None
-
-    def __getitem__(self, clip: str) -> LockEntry:
-        if clip not in self._read:
-            self._read[clip] = self._parsed(self._places[clip])[1]
-        return self._read[clip]
-
-    def __contains__(self, clip: object) -> bool:
-        return clip in self._places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)

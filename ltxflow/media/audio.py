@@ -51,6 +51,23 @@ _MP3 = re.compile(
     rb"ID3[\x02-\x04]\0[\0-\xf0][\0-\x7f]{4}|\xff[\xe2-\xff][\x10-\xeb].(?:.{32}|.{17}|.{9})(?:Xing|Info)",
     re.DOTALL,
 )
+# The formats that FFmpeg may detect: no playlists or scripts, which name other files and addresses.
+FORMATS = (
+    *("wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "ac3", "eac3", "amr", "ogg", "asf", "wv", "tta", "ape"),
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "mpegts", "mpeg", "avi", "flv", "mxf", "nut"),
+    *("image2", "png_pipe", "jpeg_pipe", "webp_pipe", "gif"),  # these have no sound, and are named by that
+)
+OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+PLAYED = {  # by every browser: codecs by format, or by suffix where formats share a container
+    "wav": ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"),
+    "mp3": ("mp3",),
+    "aac": ("aac",),
+    "flac": ("flac",),
+    "ogg": ("opus", "vorbis", "flac"),
+    ".m4a": ("aac",),
+    ".mp4": ("aac",),
+    ".webm": ("opus", "vorbis"),
+}
 Bytes = bytes | mmap.mmap
 _BOX = re.compile(rb"[ -~]{4}")
 _UNKNOWN = (0, 0xFFFFFFFF)  # sizes of a header that was written before its sound
@@ -229,11 +246,15 @@ def _refused(name: str, reason: str) -> LtxflowError:
 
 @dataclass(frozen=True)
 class SoundFacts:
-    """The length of a sound when played: `samples` per channel at `sample_rate` Hz."""
+    """The length of a sound when played: `samples` per channel at `sample_rate` Hz.
+
+    `is_played` means that every browser plays the file.
+    """
 
     samples: int
     sample_rate: int
     channels: int
+    is_played: bool = True
 
     @property
     def seconds(self) -> Fraction:
@@ -253,10 +274,15 @@ def measure_sound(path: Path) -> SoundFacts:
         raise LtxflowError(problem("M002.run-together", name=path.name, count=count))
     samples = rate = channels = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=dict(OPTIONS)) as container:
             if not container.streams.audio:
-                raise LtxflowError(problem("M007", name=path.name))
-            for frame in container.decode(container.streams.audio[0]):
+                raise LtxflowError(problem("M007.none", name=path.name))
+            track = container.streams.audio[0]
+            if track.codec_context is None:
+                raise LtxflowError(problem("M007.codec", name=path.name))
+            codec = str(track.codec_context.codec.canonical_name)
+            is_played = not container.streams.video and codec in PLAYED.get(_kind(container.format.name, path), ())
+            for frame in container.decode(track):
                 samples += frame.samples
                 rate = rate or frame.sample_rate
                 channels = channels or len(frame.layout.channels)
@@ -266,7 +292,26 @@ def measure_sound(path: Path) -> SoundFacts:
         raise LtxflowError(problem("M002.sound", name=path.name)) from error
     if samples == 0:
         raise LtxflowError(problem("M003.sound", name=path.name))
-    return SoundFacts(samples, rate, channels)
+    return SoundFacts(samples, rate, channels, is_played)
+
+
+def sound_layout(path: Path) -> tuple[int, int]:
+    """Return the sample rate in Hz and the channels in the header of a sound file; 0 for one without sound.
+
+    Raise LtxflowError when it cannot be read.
+    """
+    try:
+        with av.open(str(path), options=dict(OPTIONS)) as container:
+            tracks = [track for track in container.streams.audio if track.codec_context is not None]
+            return (int(tracks[0].rate or 0), int(tracks[0].channels or 0)) if tracks else (0, 0)
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise LtxflowError(problem("M002.sound", name=path.name)) from error
+
+
+def _kind(format_: str, path: Path) -> str:
+    """Return the format of a sound as `PLAYED` calls it: browsers go by the name, too."""
+    kind, suffix = format_.partition(",")[0], path.suffix.lower()
+    return suffix if kind in ("mov", "matroska") else kind
 
 
 Sound = NDArray[np.floating]

@@ -5,8 +5,9 @@ A separate module, since a plan uses it and must not import Pillow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ltxflow.core.digest import Digest
 
@@ -50,3 +51,9 @@ def fit_warnings(facts: ImageFacts, size: tuple[int, int], fit: Fit) -> list[str
         small = f"{facts.width}x{facts.height} is small for {size[0]}x{size[1]}"
         found.append(f"it will be upscaled {scale:.2f}×: {small}")
     return found
+
+
+def treatments(facts: Mapping[str, Any]) -> list[str]:
+    """Return what is done to the pictures of a video besides fitting them: part of the key of what reads them."""
+    marks = {"is_mirrored": "mirrored", "is_interlaced": "deinterlaced", "has_alpha": "opaque", "is_hdr": "sdr"}
+    return [f"{done}/1" for mark, done in marks.items() if facts.get(mark)]

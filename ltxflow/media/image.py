@@ -41,6 +41,10 @@ SIDE_MAX = 65_535  # px, as in JPEG: decoders keep a pointer for every row, and 
 # No EPS (Pillow would run Ghostscript on it), no format without a magic number.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 
+# Tags of raw photographs, which are TIFF files with a preview first (TIFF 6.0; Adobe DNG 1.7).
+NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706
+RAW_HEADS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"\0MRM", b"FOVb")  # Fujifilm, Panasonic, Olympus, …
+
 # The errors of Pillow's decoders on bad files.
 _PILLOW = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, zlib.error)
 
@@ -107,6 +111,12 @@ def _fitted(picture: Image.Image, size: tuple[int, int], fit: Fit, focus: tuple[
     return picture.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
+def _is_raw(picture: Image.Image) -> bool:
+    """Return whether a TIFF is a camera's raw file, of which Pillow would read the small preview."""
+    tags = getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
+    return tags.get(NEW_SUBFILE_TYPE) == 1 or DNG_VERSION in tags
+
+
 def _digest(picture: Image.Image) -> Digest:
     tag = f"pixels/1 {picture.width}x{picture.height}\n".encode()
     return Digest(hashlib.sha256(tag + picture.tobytes()).hexdigest())
@@ -121,6 +131,8 @@ def _decoded(path: Path) -> tuple[Image.Image, list[str]]:
         if max(picture.size) > SIDE_MAX:
             width, height = picture.size
             raise LtxflowError(problem("M013.side", name=path.name, most=SIDE_MAX, width=width, height=height))
+        if _is_raw(picture):
+            raise LtxflowError(problem("M002.raw", name=path.name))
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             what = "pages" if picture.format == "TIFF" else "frames"
             notes.append(f"it has several {what}; only the first is used")
@@ -170,6 +182,8 @@ def _unreadable(path: Path, error: BaseException) -> Problem:
         return problem("M003.picture", name=name)
     if b"<svg" in head.lower():
         return problem("M002.svg", name=name)
+    if head.startswith(RAW_HEADS) or head[4:12] == b"ftypcrx " or head[8:10] == b"CR":
+        return problem("M002.raw", name=name)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
         return problem("M002.heic", name=name)
     if head.lstrip()[:1] == b"<":

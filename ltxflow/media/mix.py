@@ -25,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ltxflow.core.errors import LtxflowError, problem
-from ltxflow.media.audio import LONGEST_S, amplitude, integrated_lufs, sound_parts
+from ltxflow.media.audio import LONGEST_S, OPTIONS, amplitude, integrated_lufs, sound_parts
 
 Samples = NDArray[np.int16]
 Run = tuple[int, int]  # of samples: the first, and the first after it
@@ -132,9 +132,10 @@ def _decoded(path: Path, source: Path | io.BytesIO) -> Voice:
     count = rate = 0
     form: tuple[object, ...] = ()
     resampler: av.AudioResampler | None = None
-    with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
+    opened = str(source) if isinstance(source, Path) else source
+    with av.open(opened, "r", options=dict(OPTIONS)) as container:
         if not container.streams.audio:
-            raise LtxflowError(problem("M007", name=path.name))
+            raise LtxflowError(problem("M007.none", name=path.name))
         for frame in container.decode(container.streams.audio[0]):
             rate = rate or frame.sample_rate
             is_new = form != (form := (frame.sample_rate, frame.format.name, frame.layout.name))

@@ -36,6 +36,7 @@ from ltxflow.core.errors import FAILED, LtxflowError, problem
 from ltxflow.core.workspace import opened_regular
 from ltxflow.media.image import PIXELS_MAX
 from ltxflow.media.probe import VideoFacts, probe_mp4
+from ltxflow.media.shown import HDR, Picture, as_rgb, has_alpha, is_transparent, orientation, upright, whole_frames
 from ltxflow.messages.core import WRITE_HINTS
 
 NEEDED = (("libx264", "w"), ("aac", "w"), ("h264", "r"), ("aac", "r"))  # to write slates and films, and to read clips
@@ -73,8 +74,8 @@ CONTAINERS = (
     *("asf", "mxf", "gif", "dv", "ivf", "nut", "yuv4mpegpipe"),
 )
 OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+PLAYED_PIXELS = ("yuv420p", "yuvj420p")  # 8 bits: browsers decode no other H.264
 FRAMES_MAX = 2_000_000  # 22 hours at 25 fps
-HDR = (16, 18)  # transfer characteristics of ITU-T H.273: PQ (SMPTE ST 2084), HLG (ARIB STD-B67)
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # the first bytes of pictures
 EVEN = Fraction(1, 4)  # of a frame: the most that a time stamp may be off the grid of a constant rate
 SEEKS_S = (1, 15, None)  # seconds before its first frame from which a part is decoded; None: from the file's start
@@ -125,9 +126,12 @@ def part_from(recipe: Mapping[str, Any]) -> VideoPart:
 def probe_video(path: Path) -> dict[str, Any]:
     """Return the facts of a video file when it is played, as JSON data: the fields of `VideoFacts`, and more.
 
-    `width` and `height` are upright and in square pixels, `fps` is the mean rate. `rotation` is in degrees. `is_plain`
-    means that any reader shows the same: an mp4 of constant rate, without rotation. `is_hdr`: PQ or HLG. `start`,
+    `width` and `height` are upright and in square pixels, which are `pixel` times as wide as stored ones; `fps` is the
+    mean rate. `rotation` is in degrees, after
+    mirroring where `is_mirrored`. `is_plain` means that any reader shows the same: an mp4 of constant rate, of opaque
+    and progressive pictures in standard range that lie as they are shown. `is_even`: at a constant `rate`. `start`,
     `last` and `end` are the times of the first and the last frame and of its end, in seconds on the file's own clock.
+    `format` has what decides whether a browser plays it: see `plays_in_browsers`.
 
     Reads the whole file and decodes one frame. Raise LtxflowError when it is missing, not a video, damaged, cut short
     or endless.
@@ -137,13 +141,16 @@ def probe_video(path: Path) -> dict[str, Any]:
         pixel = _pixel_of(stream)
         plain = _plain(path) if "mp4" in container.format.name else None
         promised = _promised_s(container)
+        form = _form_of(container, stream)
+        rate = stream.average_rate or stream.guessed_rate
         times = _times(container, stream, path)
-    shown = _first_frame(path)
-    width, height = round(shown.width * pixel), shown.height
-    if abs(shown.rotation) % 180 == 90:
+    first = _first_frame(path)
+    turns, is_mirrored = orientation(first)
+    width, height = round(first.width * pixel), first.height
+    if turns % 2:
         width, height = height, width
-    rate = (times.count - 1) / (times.last - times.start) if times.last > times.start else None
-    end = times.last + (times.lasts or (1 / rate if rate else Fraction(1, 25)))
+    mean = (times.count - 1) / (times.last - times.start) if times.last > times.start else None
+    end = times.last + (times.lasts or (1 / mean if mean else Fraction(1, 25)))
     seconds = end - times.start
     facts = VideoFacts(
         times.count,
@@ -158,17 +165,53 @@ def probe_video(path: Path) -> dict[str, Any]:
     if promised is not None and max(end, times.sound_end) < promised * Fraction(9, 10) - 1:
         reason = f"it promises {float(promised):.1f} s and ends after {float(max(end, times.sound_end)):.1f} s"
         raise LtxflowError(problem("M005", name=path.name, reason=reason))
-    if not times.is_even or shown.rotation % 360 or pixel != 1:
+    marks = {
+        "is_mirrored": is_mirrored,
+        "is_interlaced": bool(first.interlaced_frame),
+        "has_alpha": has_alpha(first),
+        "is_hdr": int(first.color_trc or 0) in HDR,
+    }
+    if not times.is_even or turns or pixel != 1 or any(marks.values()):
         plain = None
     more = {
-        "rotation": shown.rotation % 360,
+        "rotation": turns * 90,
+        "pixel": str(pixel),
+        **marks,
         "is_plain": plain is not None,
-        "is_hdr": int(getattr(shown, "color_trc", 0) or 0) in HDR,
+        "is_transparent": is_transparent(first),
+        "is_even": times.is_even,
+        "rate": str(rate or ""),
         "start": str(times.start),
         "last": str(times.last),
         "end": str(end),
+        "format": {**form, "pixels": first.format.name, "hidden": times.hidden},
     }
     return {**(plain or facts).as_json(), **more}
+
+
+def plays_in_browsers(facts: Mapping[str, Any]) -> bool:
+    """Return whether every browser plays a file as it is, and as it should: H.264 and AAC in an mp4."""
+    form = facts["format"]
+    is_mp4 = form["container"] == "mp4" and facts["is_plain"]
+    return is_mp4 and has_playable_pictures(facts) and form["sounds"] in ([], ["aac"])
+
+
+def has_playable_pictures(facts: Mapping[str, Any]) -> bool:
+    """Return whether browsers play the pictures of a file once its container and its sound are others."""
+    form = facts["format"]
+    return form["pictures"] == "h264" and form["pixels"] in PLAYED_PIXELS and not form["hidden"]
+
+
+def _form_of(container: InputContainer, stream: VideoStream) -> dict[str, Any]:
+    """Return a file's container, and the codecs of its pictures and sounds, by their common names."""
+    brand = container.metadata.get("major_brand", "")
+    name = container.format.name.partition(",")[0] if "mp4" not in container.format.name else "mp4"
+    sounds = [track.codec_context for track in container.streams.audio]
+    return {
+        "container": "mov" if brand.strip() == "qt" or (name == "mp4" and not brand) else name,
+        "pictures": str(stream.codec_context.codec.canonical_name),
+        "sounds": [str(context.codec.canonical_name) if context else "" for context in sounds],
+    }
 
 
 def _plain(path: Path) -> VideoFacts | None:
@@ -223,6 +266,8 @@ def _pictures(container: InputContainer, path: Path) -> VideoStream:
     stream = streams[0]
     if stream.codec_context is None:
         raise LtxflowError(problem("M017", name=path.name))
+    if stream.metadata.get("alpha_mode") == "1":  # FFmpeg's decoder drops it: hidden colours would appear
+        raise LtxflowError(problem("M028", name=path.name))
     if stream.width * stream.height > PIXELS_MAX:
         raise LtxflowError(problem("M013.video", name=path.name, size=f"{stream.width}x{stream.height}"))
     return stream
@@ -241,6 +286,7 @@ class _Times:
     last: Fraction
     lasts: Fraction  # duration of the last frame; 0 where the file has none
     is_even: bool
+    hidden: int  # frames that an edit list leaves out
     sound_rate: int
     sound_channels: int
     sound_end: Fraction
@@ -250,12 +296,16 @@ def _times(container: InputContainer, stream: VideoStream, path: Path) -> _Times
     """Return the times at which frames are shown, by the packets alone."""
     stamps: list[int] = []
     lasts: dict[int, int] = {}
+    hidden = 0
     base, sound_end = stream.time_base or Fraction(1, 1000), Fraction(0)
     sound = next(iter(container.streams.audio), None)
     tracks: list[Any] = [stream] if sound is None or sound.codec_context is None else [stream, sound]
     for packet in container.demux(*tracks):
         stamp = packet.pts if packet.pts is not None else packet.dts
-        if packet.size == 0 or stamp is None or packet.is_discard:
+        if packet.size == 0 or stamp is None:
+            continue
+        if packet.is_discard:
+            hidden += packet.stream is stream
             continue
         if packet.stream is stream:
             stamps.append(stamp)
@@ -277,6 +327,7 @@ def _times(container: InputContainer, stream: VideoStream, path: Path) -> _Times
         last * base,
         lasts[last] * base,
         is_even,
+        hidden,
         int(sound.rate or 0) if sound is not None and has_sound else 0,
         int(sound.channels or 0) if sound is not None and has_sound else 0,
         sound_end,
@@ -312,7 +363,7 @@ def prepare_video(path: Path, out: Path, part: VideoPart, facts: Mapping[str, An
             video = made.add_stream("libx264", rate=part.fps, options=options)
             video.width, video.height, video.pix_fmt = *part.size, "yuv420p"
             sound = _Sound(path, made, part, begin) if part.has_sound and facts["audio_rate"] else None
-            for number, picture in enumerate(_pictures_at(path, times, last, part)):
+            for number, picture in enumerate(pictures_at(path, times, last, part.size, part.window)):
                 frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
                 frame.pts, frame.time_base = number, Fraction(1, part.fps)
                 made.mux(video.encode(frame))
@@ -330,23 +381,28 @@ def _broken(path: Path) -> LtxflowError:
     return LtxflowError(problem("M004.part", name=path.name))
 
 
-def _pictures_at(path: Path, times: Sequence[Fraction], last: Fraction, part: VideoPart) -> Iterator[NDArray[np.uint8]]:
-    """Yield the picture shown at each of these times, in the part's size."""
+def pictures_at(
+    path: Path, times: Sequence[Fraction], last: Fraction, size: tuple[int, int], window: tuple[int, int, int, int]
+) -> Iterator[Picture]:
+    """Yield the picture that a player shows at each of these times, fitted; arguments as in `VideoPart`.
+
+    `last` is the time of the video's last frame. Raise LtxflowError where it does not decode that far.
+    """
     for before_s in SEEKS_S:
         with _opened(path, _broken) as container:
             stream = _pictures(container, path)
             pixel, base = _pixel_of(stream), stream.time_base or Fraction(1, 1000)
-            if before_s is not None:
-                at = max(int((times[0] - before_s) / base), stream.start_time or 0)
+            begins = stream.start_time or 0
+            if before_s is not None and (at := int((times[0] - before_s) / base)) > begins:
                 with suppress(av.FFmpegError):  # else it is read from its start
                     container.seek(at, stream=stream)
-            frames = container.decode(stream)
-            shown = next(iter(frames), None)
+            frames = whole_frames(stream, container.decode(stream))
+            shown = next(frames, None)
+            if before_s is not None and (shown is None or shown.pts is None or shown.pts * base > times[0]):
+                continue  # the seek did not go far enough back
             if shown is None or shown.pts is None:
                 raise _broken(path)
-            if shown.pts * base > times[0] and before_s is not None:
-                continue  # the seek did not go far enough back
-            yield from _shown_at(path, shown, frames, base, pixel, times, last, part)
+            yield from _shown_at(path, shown, frames, base, pixel, times, last, size, window)
             return
 
 
@@ -358,16 +414,17 @@ def _shown_at(
     pixel: Fraction,
     times: Sequence[Fraction],
     last: Fraction,
-    part: VideoPart,
-) -> Iterator[NDArray[np.uint8]]:
-    picture: NDArray[np.uint8] | None = None
+    size: tuple[int, int],
+    window: tuple[int, int, int, int],
+) -> Iterator[Picture]:
+    picture: Picture | None = None
     todo = iter(times)
     time = next(todo)
     for following in frames:
         if following.pts is None:
             continue
         while time < following.pts * base:
-            picture = _fitted(shown, pixel, part) if picture is None else picture
+            picture = _fitted(shown, pixel, size, window) if picture is None else picture
             yield picture
             if (after := next(todo, None)) is None:
                 return
@@ -375,58 +432,69 @@ def _shown_at(
         shown, picture = following, None
     if shown.pts is None or shown.pts * base < last:
         raise _broken(path)  # it ends early
-    picture = _fitted(shown, pixel, part)
+    picture = _fitted(shown, pixel, size, window)
     yield picture
     for _ in todo:
         yield picture
 
 
-def _fitted(frame: VideoFrame, pixel: Fraction, part: VideoPart) -> NDArray[np.uint8]:
-    """Return a frame upright, filling the part's window, with the rest of its size mirrored from there."""
-    stored = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    upright = np.ascontiguousarray(np.rot90(stored, turns))
-    height, width = upright.shape[:2]
+def _fitted(frame: VideoFrame, pixel: Fraction, size: tuple[int, int], window: tuple[int, int, int, int]) -> Picture:
+    """Return a frame upright, filling a window of `size`, with the rest mirrored from there."""
+    turns, is_mirrored = orientation(frame)
+    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
     across, down = (Fraction(1), pixel) if turns % 2 else (pixel, Fraction(1))  # of a stored pixel when shown
-    x, y, inner, tall = part.window
+    x, y, inner, tall = window
     scale = max(inner / (width * float(across)), tall / (height * float(down)))
+    picture = upright(as_rgb(frame, scale * float(max(across, down))), turns, is_mirrored)
+    smaller = picture.shape[1] / width, picture.shape[0] / height  # of HDR pictures
     box_width, box_height = min(width, inner / scale / float(across)), min(height, tall / scale / float(down))
     left, top = (width - box_width) / 2, (height - box_height) / 2
-    picture = Image.fromarray(upright)
     if (width, height) != (inner, tall) or (left, top) != (0, 0):
-        box = (left, top, left + box_width, top + box_height)
-        picture = picture.resize((inner, tall), Image.Resampling.LANCZOS, box=box)
-    edges = ((y, part.size[1] - tall - y), (x, part.size[0] - inner - x), (0, 0))
-    return np.ascontiguousarray(np.pad(np.asarray(picture), edges, mode="symmetric"), dtype=np.uint8)
+        box = (left * smaller[0], top * smaller[1], (left + box_width) * smaller[0], (top + box_height) * smaller[1])
+        resized = Image.fromarray(picture).resize((inner, tall), Image.Resampling.LANCZOS, box=box)
+        picture = np.asarray(resized)
+    edges = ((y, size[1] - tall - y), (x, size[0] - inner - x), (0, 0))
+    return np.ascontiguousarray(np.pad(picture, edges, mode="symmetric"), dtype=np.uint8)
 
 
 class _Sound:
-    """The sound of a part, as long as its picture, padded with silence."""
+    """The sound of a part, as long as its picture, written as PCM."""
 
     def __init__(self, path: Path, made: OutputContainer, part: VideoPart, first: Fraction) -> None:
-        self.path, self.made, self.part, self.first = path, made, part, first
+        self.source, self.made = SoundPart(path, first, Fraction(part.frames, part.fps)), made
+        self.stream = made.add_stream("pcm_s16le", rate=self.source.rate, layout=self.source.layout)
+
+    def write(self) -> None:
+        frame = AudioFrame.from_ndarray(self.source.wave().reshape(1, -1), format="s16", layout=self.source.layout)
+        frame.sample_rate, frame.pts, frame.time_base = self.source.rate, 0, Fraction(1, self.source.rate)
+        self.made.mux(self.stream.encode(frame))
+        self.made.mux(self.stream.encode(None))
+
+
+class SoundPart:
+    """The first sound of a video for some seconds from a time on its clock, in mono or stereo, padded with silence."""
+
+    def __init__(self, path: Path, first: Fraction, seconds: Fraction) -> None:
+        self.path, self.first, self.seconds = path, first, seconds
         with _opened(path) as source:
             track = source.streams.audio[0]
             self.rate, self.layout = int(track.rate), "mono" if track.channels == 1 else "stereo"
-        self.stream = made.add_stream("pcm_s16le", rate=self.rate, layout=self.layout)
 
-    def write(self) -> None:
+    def wave(self) -> NDArray[np.int16]:
+        """Return its samples (sample, channel)."""
         channels = 1 if self.layout == "mono" else 2
-        samples = int(self.rate * Fraction(self.part.frames, self.part.fps))
+        samples = int(self.rate * self.seconds)
         wave = np.zeros((samples, channels), np.int16)
         for at, block in self._blocks():
             start = max(at, 0)
             piece = block[start - at : samples - at]
             wave[start : start + len(piece)] = piece
-        frame = AudioFrame.from_ndarray(wave.reshape(1, -1), format="s16", layout=self.layout)
-        frame.sample_rate, frame.pts, frame.time_base = self.rate, 0, Fraction(1, self.rate)
-        self.made.mux(self.stream.encode(frame))
-        self.made.mux(self.stream.encode(None))
+        return wave
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[np.int16]]]:
         """Yield blocks of samples (sample, channel), each with its position from the part's first sample."""
         resampler = AudioResampler(format="s16", layout=self.layout, rate=self.rate)
-        until = self.first + Fraction(self.part.frames, self.part.fps)
+        until = self.first + self.seconds
         with _opened(self.path, _broken) as source:
             track = source.streams.audio[0]
             base = track.time_base or Fraction(1, self.rate)

@@ -11,7 +11,7 @@ RULES: Mapping[str, Rule] = {
     "U002": rule(
         "the arguments of a command are complete and valid",
         usage=Text("{message}"),
-        missing=Text("{prog} needs {missing}", "write: {usage}"),
+        missing=Text("{prog} needs {missing}", "write: {usage}{meaning}"),
         no_subcommand=Text("{prog}: missing subcommand", "choose from: {choices}"),
         not_a_number=Text('{argument} must be a whole number, not "{value}"', "write one such as 2"),
         no_choice=Text('{argument} does not accept "{value}"'),
@@ -34,7 +34,7 @@ RULES: Mapping[str, Rule] = {
         "a command runs to its end",
         "interrupted",
         "run the command again to continue; finished work is kept",
-        before_build=Text("interrupted before the build began"),
+        before_build=Text("interrupted before the build began; nothing was changed", "start it again when you like"),
     ),
     "U005": rule(
         "the current folder exists", "the current folder was removed", "change to an existing directory: cd ~"
@@ -107,7 +107,19 @@ RULES: Mapping[str, Rule] = {
         "`ltxflow {command}` needs {names}, which this installation lacks",
         "get the extra: {install}",
     ),
-    "U020": rule("init overwrites no project", '"{file}" already exists', "choose another folder"),
+    "U019": rule(
+        "an agent asks for what a tool can do",
+        why="its arguments come from a model: none is ever an option, a server or a path out of the workspace",
+        form=Text('{name}: "{value}" is not {wanted}', "write such as {example}"),
+        long=Text("{name} is longer than {most} characters", "shorten it"),
+        many=Text("{name}: more than {most} selectors", "name scenes, or use a glob"),
+        outside=Text('{name}: "{value}" leads out of the workspace {workspace}', "name a folder inside it"),
+        crashed=Text(
+            "`ltxflow {verb}` ended with code {code} and no answer{detail}", "try again, and report it if it recurs"
+        ),
+        large=Text("the picture is larger than {most} MB", "choose a smaller size"),
+    ),
+    "U020": rule("init overwrites no project", '"{file}" already exists', "edit it, or choose another folder"),
     "U021": rule(
         "a file on the command line exists",
         pin=Text('no file "{file}"', "give the path of an mp4, or of an image for a reference"),

@@ -8,6 +8,8 @@ from ltxflow.messages import Rule, Text, rule
 
 _LISTENS = "start ComfyUI there, and check that it listens on that address"
 _ADDRESS = "check that this is a ComfyUI server, and its address and path"
+_AGAIN = "run it again; if it repeats, check the server's log and the network between"
+_LOG = "check the server's log"
 _EXPORT = "in ComfyUI, export the workflow in API format: File → Export (API)"
 
 RULES: Mapping[str, Rule] = {
@@ -26,20 +28,20 @@ RULES: Mapping[str, Rule] = {
     ),
     "C005": rule(
         "the connection lasts until the answer is complete",
-        closed=Text("the connection broke off"),
-        closed_by=Text("the connection broke off ({reason})"),
-        cut=Text("{received} of {total} bytes arrived"),
-        proxy=Text("the answer is not from ComfyUI"),
+        closed=Text("the connection broke off", _AGAIN),
+        closed_by=Text("the connection broke off ({reason})", _AGAIN),
+        cut=Text("the answer broke off: {received} of {total} bytes arrived", _AGAIN),
+        proxy=Text("the answer is not from ComfyUI", _ADDRESS),
     ),
-    "C006": rule("the server answers without an internal error", "status {status}{reason}"),
+    "C006": rule("the server answers without an internal error", "status {status}{reason}", _LOG),
     "C007": rule(
         "the server accepts the request",
-        reason=Text("{reason}"),
-        none=Text("the server gave no reason"),
+        reason=Text("{reason}", "change what the message names; the server's log may tell more"),
+        none=Text("the server refuses the workflow and gives no reason", _LOG),
         missing_class=Text("{reason}", "install the node on that server, or use a template without it"),
         not_in_list=Text("{reason}", "put that file or value on the server, or name one that it has"),
         rest=Text("{count} more like these"),
-        status=Text("status {status}{reason}"),
+        status=Text("status {status}{reason}", _LOG),
         too_large=Text(
             "status {status}{reason}", "start ComfyUI with a larger --max-upload-size, or raise the limit of its proxy"
         ),
@@ -60,7 +62,7 @@ RULES: Mapping[str, Rule] = {
             "the answer is a web page, not JSON",
             "check the address and its path: something else listens there, or a proxy requires a login",
         ),
-        not_json=Text('the answer is not JSON: "{shown}"'),
+        not_json=Text('the answer is not JSON: "{shown}"', _ADDRESS),
         not_comfyui=Text("the answer is not from ComfyUI", _ADDRESS),
         no_prompt_id=Text("the server accepted the prompt without an id", _ADDRESS),
         other_prompt_id=Text("the server queued the prompt under another id", "update ComfyUI to 0.3.64 or later"),
@@ -99,9 +101,9 @@ RULES: Mapping[str, Rule] = {
     "C014": rule(
         "a server has a valid address",
         not_one=Text('{source}"{address}" is not a valid server address: {reason}'),
-        url=Text("the address is not valid"),
+        url=Text("the address is not valid", "write it as http://127.0.0.1:8188"),
         request=Text("the request cannot be sent", "check the address and its headers"),
-        header=Text('{server}: the header "{header}" has characters that cannot be sent'),
+        header=Text('{server}: the header "{header}" has characters that cannot be sent', "use printable ASCII only"),
         proxy=Text(
             "{server}: the proxy in the environment cannot be used",
             "add the host to NO_PROXY, or correct {variables}; SOCKS is not supported",

@@ -39,11 +39,6 @@ RULES: Mapping[str, Rule] = {
         "take {take} of {clip} is {status}; a reason would reject it",
         'leave the reason out, or reject it first: ltxflow reject {clip} "{reason}"',
     ),
-    "U036": rule(
-        "only the picked take can be rejected",
-        "take {take} of {clip} is not in the cut",
-        "pick it first: ltxflow pick {clip}@{take}",
-    ),
     "U037": rule(
         "an accepted clip has a key",
         "{clip} {cause}",
@@ -53,5 +48,11 @@ RULES: Mapping[str, Rule] = {
         "a pinned file has the size and frame rate of the film",
         '"{file}" has {wrong}',
         "convert it, then pin it again",
+    ),
+    "U039": rule(
+        "a pinned file fits the film without a loss",
+        "{name}: {note}",
+        "no action needed: it was fitted; pin a file of the film's size and rate to avoid it",
+        level="advice",
     ),
 }

@@ -31,7 +31,7 @@ RULES: Mapping[str, Rule] = {
     "S100": rule(
         "a value fits the schema",
         value=Text("{subject} cannot be {value}", "choose another value"),
-        schema=Text("{subject} does not fit the schema: {reason}"),
+        schema=Text("{subject} does not fit the schema: {reason}", "look the key up in `ltxflow schema`"),
         more=Text("{count} more problems follow", "fix the problems above first"),
     ),
     "S101": rule("keys are in the schema", 'unknown key "{key}"'),
@@ -99,7 +99,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "Y005": rule(
         "a file is valid YAML",
-        other=Text("not valid YAML: {reason}"),
+        other=Text("not valid YAML: {reason}", "check the quotes and the indentation here and in the line above"),
         start=Text('an unquoted text cannot start with "{char}"', "put the text in quotes"),
         quote=Text("the quote that opens here is never closed", "add a closing {quote}"),
         backslash=Text("unknown backslash sequence", "write \\\\ for a backslash, or use single quotes"),

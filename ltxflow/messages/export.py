@@ -18,6 +18,7 @@ RULES: Mapping[str, Rule] = {
             '"{file}" was not made by ltxflow; it is left alone', "move it away, or give another place with --output"
         ),
         export=Text(_FOREIGN, "name another file, or overwrite it with --force"),
+        report=Text('"{file}" is not a report of ltxflow; it is left alone', "name another file"),
         starter=Text(_FOREIGN, "move it away, choose another folder, or overwrite it with --force"),
     ),
     "D010": rule(
@@ -33,9 +34,15 @@ RULES: Mapping[str, Rule] = {
         other=Text('"{src}" is not the file that the timeline names', "move it away and build again: ltxflow build"),
     ),
     "D011": rule(
-        "a film is conformed from its current project",
-        "the project changed since the last build; conforming the published version",
-        "build first, then conform again",
+        "a film is conformed and exported from its current project",
+        conformed=Text(
+            "the project changed since the last build; conforming the published version",
+            "build first, then conform again",
+        ),
+        exported=Text(
+            "the project changed since the last build; exporting the published version",
+            "build first, then export again",
+        ),
         level="warning",
     ),
     "D012": rule(
@@ -55,14 +62,9 @@ RULES: Mapping[str, Rule] = {
         '"{folder}" is inside "{public}", which Remotion serves',
         "choose a folder beside it, such as remotion",
     ),
-    "D031": rule(
-        "EDL and FCP XML need OpenTimelineIO",
-        "{kind} is written by OpenTimelineIO, which is not installed",
-        "run `{command}`, or use the format that needs nothing: ltxflow export otio",
-    ),
     "D032": rule(
         "an exported cut can be expressed in its format",
-        "OpenTimelineIO cannot write this film as {kind}: {reason}",
+        "{kind} counts no {fps} frames a second",
         "use another format: ltxflow export otio",
     ),
     "X001": rule(

@@ -59,9 +59,14 @@ RULES: Mapping[str, Rule] = {
     "C033": rule("the journal is readable", 'cannot read "{path}": {reason}'),
     "C100": rule(
         "a returned file is as its workflow promises",
-        not_listed=Text('the server lists no file for "{output}"{refused}'),
-        no_sound=Text("the {output} has no sound track"),
-        short_sound=Text("the {output} has {sound_s} s of sound for {picture_s} s of picture"),
-        other=Text("the {output} has {what} {found}, not {wanted}"),
+        not_listed=Text(
+            'the server lists no file for "{output}"{refused}', "check the server's log, and the template's save node"
+        ),
+        no_sound=Text("the {output} has no sound track", "use a template that makes sound"),
+        short_sound=Text(
+            "the {output} has {sound_s} s of sound for {picture_s} s of picture",
+            "give both the same length in the template",
+        ),
+        other=Text("the {output} has {what} {found}, not {wanted}", "change what the template makes and saves"),
     ),
 }

@@ -9,8 +9,7 @@ from ltxflow.messages import Rule, Text, rule
 RULES: Mapping[str, Rule] = {
     "K010": rule(
         "a decision names a take that exists",
-        no_such=Text('"{clip}" has no take {take}', "build it first"),
-        none=Text('"{clip}" has no take yet', "build it first"),
+        no_such=Text('"{clip}" has no take {take}', "list what there is: ltxflow takes {clip}"),
     ),
     "K011": rule(
         "the lock has one block for each clip",

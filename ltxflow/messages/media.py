@@ -40,7 +40,10 @@ _FILES: Mapping[str, Rule] = {
         video=Text('"{name}" is damaged, or not a video', VIDEO),
         folder=Text('"{name}" is a folder, not a picture', "name a picture file"),
         svg=Text('"{name}" is an svg drawing', "export it as png"),
-        heic=Text('"{name}" is a heic picture', IMAGE),
+        heic=Text(
+            '"{name}" is a heic picture', "save it as jpeg or png; phones do so when set to the most compatible format"
+        ),
+        raw=Text('"{name}" is a raw photograph', "develop it, and export it as jpeg or png"),
         page=Text(
             '"{name}" is a web page, not a picture', "open it: the server answered with a message instead of the file"
         ),
@@ -72,7 +75,11 @@ _FILES: Mapping[str, Rule] = {
         mp4=Text('"{name}" has no picture', "give an mp4 with a picture track"),
         size=Text('"{name}" has pictures without a size', "give an mp4 with a picture track"),
     ),
-    "M007": rule("a sound file has a sound track", '"{name}" has no sound track', SOUND),
+    "M007": rule(
+        "a sound file has a sound track that is read",
+        none=Text('"{name}" has no sound track', SOUND),
+        codec=Text('"{name}" has sound in an unknown codec', SOUND),
+    ),
     "M008": rule(
         "a video has frames",
         none=Text('"{name}" has no frames', AGAIN),
@@ -164,6 +171,11 @@ _FILES: Mapping[str, Rule] = {
         ),
         font=Text('no font on this machine has "{letters}"', "apt install {package}"),
         level="warning",
+    ),
+    "M028": rule(
+        "a transparent video is one whose transparency is read",
+        '"{name}" is a transparent WebM, whose transparency is not read',
+        "export it opaque, or as ProRes 4444",
     ),
 }
 
@@ -311,19 +323,21 @@ _ENGINES: Mapping[str, Rule] = {
     "S200": rule("an engine can be used on this machine", "{engine}: {reason}"),
     "S201": rule(
         "an engine makes a sound of each line",
-        nothing=Text('{engine}: made no sound of "{text}"'),
+        nothing=Text('{engine}: made no sound of "{text}"', "check that it speaks this language, or write other words"),
         too_large=Text("{engine}: made {size} MiB of one line", "split the line"),
         unusable=Text('{engine}: made no sound of "{text}": {reason}', "check that it speaks this language"),
         broke_off=Text('{engine}: broke off in "{text}": {reason}', "run `ltxflow narrate` again"),
     ),
     "S202": rule(
         "an engine's program runs",
-        no_start=Text('{engine}: "{program}" does not start: {reason}'),
+        no_start=Text('{engine}: "{program}" does not start: {reason}', "install it, or correct its entry"),
         timeout=Text(
             "{engine}: does not come to an end: {seconds:g} s for one line",
             "give it more time, such as timeout: 5m in its entry, or a shorter line",
         ),
-        failed=Text('{engine}: "{program}" failed with exit code {exit}{complaint}'),
+        failed=Text(
+            '{engine}: "{program}" failed with exit code {exit}{complaint}', "run its command by hand to see why"
+        ),
         no_file=Text('{engine}: "{program}" wrote no sound', "make it write the file that {{out}} names"),
     ),
     "S203": rule(
@@ -337,14 +351,16 @@ _ENGINES: Mapping[str, Rule] = {
     ),
     "S204": rule(
         "an engine's server answers with a sound or an image",
-        no_sound=Text("{engine}: {server} sends no sound: {reason}"),
-        no_image=Text("{engine}: {server} sends no image: {reason}"),
+        no_sound=Text("{engine}: {server} sends no sound: {reason}", "check the model and the voice in its entry"),
+        no_image=Text("{engine}: {server} sends no image: {reason}", "check the model in its entry"),
         address=Text(
             "{engine}: {server} sends an address in place of an image",
             "use a server that sends the picture itself: response_format b64_json",
         ),
-        too_large=Text("{engine}: {server} sends more than {size} MiB for one {kind}"),
-        key=Text('{engine}: the variable "{variable}" holds characters that no header can carry'),
+        too_large=Text("{engine}: {server} sends more than {size} MiB for one {kind}", "check the url in its entry"),
+        key=Text(
+            '{engine}: the variable "{variable}" holds characters that no header can carry', "use printable ASCII only"
+        ),
         timeout=Text(
             "{engine}: {server} does not answer within {seconds:g} s",
             "give it more time, such as timeout: 5m in its entry",
@@ -352,7 +368,7 @@ _ENGINES: Mapping[str, Rule] = {
         connection=Text("{engine}: {server}: {reason}", "check that the server is running"),
         request=Text("{engine}: {server}: {reason}", "check the url in its entry"),
         redirect=Text("{engine}: {server} redirects to {target}", "write that address in its entry, if it is right"),
-        status=Text("{engine}: {server} answers {status}{reason}"),
+        status=Text("{engine}: {server} answers {status}{reason}", "check its entry, and the server's log"),
     ),
 }
 

@@ -35,7 +35,7 @@ RULES: Mapping[str, Rule] = {
         "the files of an accepted take are in the store",
         frozen=Text(
             "the {status} take {take} of {clip} is not in this store",
-            "copy its files from the store where it was rendered, or drop it: ltxflow forget {clip}",
+            "copy its files from the store where it was rendered, or drop it: ltxflow forget {target}",
         ),
     ),
     "U032": rule(
@@ -47,7 +47,8 @@ RULES: Mapping[str, Rule] = {
     "U034": rule(
         "an approved take matches its prompt",
         "{clip}: the approved take {take} no longer matches its prompt, and stays",
-        "show what changed: ltxflow explain {clip}; replace it: ltxflow reject {clip}; keep it: ltxflow accept {clip}",
+        "show what changed: ltxflow explain {target}; render the new text: ltxflow reject {target}, then build; "
+        "keep this take, approved, for the new text: ltxflow accept {target}",
         level="warning",
     ),
     "U035": rule(

@@ -21,14 +21,22 @@ RULES: Mapping[str, Rule] = {
     ),
     "L020": rule("a named file exists", 'no file "{name}"'),
     "L021": rule("an image can be read", "{reason}"),
-    "L022": rule("an image fits: little of it is cropped or upscaled", "{name}: {warning}", level="warning"),
+    "L022": rule(
+        "an image fits: little of it is cropped or upscaled",
+        "{name}: {warning}",
+        "give a picture of the shape and size of the clip, or write ignore: [L022] if it is as you want it",
+        level="warning",
+    ),
     "L023": rule("a video can be read", "{reason}"),
     "L024": rule("a sound can be read", "{reason}"),
     "L025": rule(
-        "a video has standard dynamic range",
-        '"{name}" is HDR, and its colours are used unconverted: they will look pale',
-        "convert it first: ffmpeg -i … -vf zscale=t=linear,tonemap=hable,zscale=t=bt709:m=bt709:r=tv …",
-        level="warning",
+        "a video has opaque pictures in standard dynamic range",
+        hdr=Text(
+            '"{name}" is HDR: it becomes standard range, with its highlights compressed',
+            "grade it to standard range first if its colours matter",
+        ),
+        alpha=Text('"{name}" has transparent parts: they become black', "put it on a background first"),
+        level="advice",
     ),
     "L030": rule("a variable in a prompt is defined under vars", 'unknown variable "{name}"'),
     "L031": rule(
@@ -61,7 +69,9 @@ RULES: Mapping[str, Rule] = {
         '{clip}: the prompt is still "{text}"',
         "describe what is seen, how it moves and how it sounds; `ltxflow guide` has the rules",
         why="a render costs GPU time; slates are drawn without it: ltxflow build --animatic",
-        many=Text("{count} prompts are still TODO, of {names}", "write them: `ltxflow check` lists their places"),
+        many=Text(
+            "{count} prompts are still to be written, of {names}", "write them: `ltxflow check` lists their places"
+        ),
     ),
     "L040": rule(
         "the frame rate is one the model was made for",
@@ -370,7 +380,7 @@ RULES: Mapping[str, Rule] = {
     "P109": rule(
         "no reference",
         "{clip} has no starting image",
-        "add `reference: refs/….png`, an image that shows how the clip begins",
+        "add `reference: refs/NAME.png`, an image that shows how the clip begins",
         level="advice",
         why="with an image, look and subject stay consistent across clips",
         source=COMMUNITY,

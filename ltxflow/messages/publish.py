@@ -38,7 +38,10 @@ RULES: Mapping[str, Rule] = {
     ),
     "D013": rule(
         "captions are shown one at a time, and within the film",
-        overlap=Text("this caption begins before the one at line {other} ends: both are shown then"),
+        overlap=Text(
+            "this caption begins before the one at line {other} ends: both are shown then",
+            "end that one earlier, or write both as one caption",
+        ),
         level="warning",
     ),
 }

@@ -35,12 +35,15 @@ RULES: Mapping[str, Rule] = {
         untrusted=Text(
             "this project contains untrusted parts: {parts}", "read them, then allow them: ltxflow trust -p {folder}"
         ),
-        revision=Text("the film at {revision} contains parts that are not trusted today: {parts}"),
+        revision=Text(
+            "the film at {revision} contains parts that are not trusted today: {parts}",
+            "check that revision out, read them, and run `ltxflow trust` there",
+        ),
     ),
     "U014": rule("options of one command line agree", what_if=Text('the film does not read "{file}"')),
     "U050": rule(
         "a git revision can be read",
-        no_checkout=Text('"{folder}" is in no git checkout', "run it for a project in a git checkout"),
+        no_checkout=Text('"{folder}" is not in a git checkout', "run it for a project in a git checkout"),
         unknown=Text(
             'unknown git revision "{revision}"', "name a branch, a tag or a commit, e.g. HEAD~1 or origin/main"
         ),

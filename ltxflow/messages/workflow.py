@@ -16,8 +16,8 @@ RULES: Mapping[str, Rule] = {
     # ---- templates
     "T001": rule(
         "a template can be read",
-        unreadable=Text("the template cannot be read: {reason}"),
-        too_large=Text("the template is larger than {most} characters"),
+        unreadable=Text("the template cannot be read: {reason}", "check its permissions, and save it as UTF-8"),
+        too_large=Text("the template is larger than {most} characters", "shorten it"),
     ),
     "T002": rule(
         "a template has a well-formed header",
@@ -40,8 +40,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "T004": rule(
         "a template is valid Jinja",
-        syntax=Text("{reason}"),
-        unreadable=Text("the template cannot be parsed: {reason}"),
+        syntax=Text("{reason}", "correct the Jinja at this place"),
+        unreadable=Text("the template cannot be parsed: {reason}", "correct the Jinja at this place"),
     ),
     "T005": rule(
         "a template renders to JSON",
@@ -56,11 +56,11 @@ RULES: Mapping[str, Rule] = {
         wall_time=Text("the template does not end", _LOOP),
         memory=Text("the template takes more than {megabytes} MB", _LOOP),
         recursion=Text("the template recurses too deep", _LOOP),
-        exit=Text("the renderer of the template exited with code {code}"),
+        exit=Text("the renderer of the template exited with code {code}", "run it again; report it if that fails"),
     ),
     "T007": rule(
         "every expression of a template can be computed",
-        error=Text("{reason}"),
+        error=Text("{reason}", "correct the expression at this place"),
         undefined=Text("{reason}", "use a variable listed in docs/how-to/workflows.md"),
     ),
     "T008": rule(
@@ -165,10 +165,15 @@ RULES: Mapping[str, Rule] = {
         'two save nodes are titled "{title}": {first} and {second}',
         'give one node each the title {titles} in "_meta"',
     ),
-    "T031": rule("the links of a graph form no cycle", "the links of the graph form a cycle: {nodes}"),
+    "T031": rule(
+        "the links of a graph form no cycle", "the links of the graph form a cycle: {nodes}", "remove one of its links"
+    ),
     "T032": rule(
         "a link names a node of the graph",
-        node=Text('no node "{node}" in the graph'),
-        link=Text('node {node} ({class_}): "{input}" is linked to node "{source}", which is not in the graph'),
+        node=Text('no node "{node}" in the graph', "name one of its nodes"),
+        link=Text(
+            'node {node} ({class_}): "{input}" is linked to node "{source}", which is not in the graph',
+            "link it to a node of the template, or add that node",
+        ),
     ),
 }

@@ -146,8 +146,12 @@ def upgrades(outlook: Plan) -> list[Upgrade]:
 
 
 def notices(outlook: Plan) -> list[str]:
-    """Yield what upgrades would cost in what a build is about to do; nothing where they cost nothing."""
-    lines = []
+    """Return what a build is about to do that its author may not expect: other lengths, and renders for upgrades."""
+    lengths: dict[str, list[str]] = {}
+    for change in outlook.of_kind("create", "change"):
+        if change.length and change.target in outlook.heads:
+            lengths.setdefault(change.length, []).append(change.clip)
+    lines = [f"{length}: {', '.join(clips)}" for length, clips in lengths.items()]
     for upgrade in upgrades(outlook):
         again = f"{Tally.of(upgrade.targets, outlook.heads)} rendered again"
         lines.append(f"{upgrade.cause}: {again}; ltxflow accept --all-upgrades keeps the existing results")

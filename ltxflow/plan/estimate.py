@@ -1,10 +1,12 @@
-"""How long a plan will take on the GPUs, from how long earlier clips took. Pure."""
+"""Say what a plan will make, and how long that will take on the GPUs, from how long earlier clips took. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ltxflow.core.target import count
+from ltxflow.plan.plan import Plan
 from ltxflow.steps import Node, step
 from ltxflow.store.published import Speed
 
@@ -70,3 +72,14 @@ def estimate(
         renders=sum(speeds[name].count for name in known),
         spread=max(speeds[name].spread for name in known),
     )
+
+
+def next_build(plan: Plan, gpu: Estimate | None = None) -> str:
+    """Return what a build would do, such as `renders 3 clips, about 4m 10s`; "" where that is nothing."""
+    due, restored = plan.tally("create", "change", "maybe"), plan.tally("restore")
+    parts = [f"speaks {count(len(plan.unsaid), 'line')}"] if plan.unsaid else []
+    parts += [f"{'draws' if plan.mode == 'animatic' else 'renders'} {due}"] if due else []
+    parts += [f"puts {restored} back from the store"] if restored else []
+    *most, last = parts or [""]
+    about = f", about {rough(gpu.wall_s)}" if gpu and due else ""
+    return f"{', '.join(most)}{' and ' if most else ''}{last}{about}"

@@ -75,7 +75,7 @@ def evaluate(
     another try for a target, unless that is forced. `known` has keys of earlier plans. `enter` is called before a
     node is evaluated: what is looked up from then on is looked up for it.
     """
-    _render_ahead(plan, lookup, known, enter)
+    render_ahead(plan, lookup, known, enter)
     found: dict[str, Status] = {}
     for target, node in plan.nodes.items():
         enter(node)
@@ -89,7 +89,9 @@ def evaluate(
     return found
 
 
-def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: Enter) -> None:
+def render_ahead(
+    plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: Enter, *, is_to_make: bool = True
+) -> None:
     """Render in one process all workflows that will be needed and would each take a process."""
     kinds: dict[str, list[Node]] = {}
     for node in plan.nodes.values():
@@ -97,16 +99,25 @@ def _render_ahead(plan: BuildGraph, lookup: Lookup, known: Memo | None, enter: E
         if not node.needs and module.is_sandboxed(node):
             enter(node)
             _, key = _remembered(node, {}, known)
-            if key is None or lookup(key) is None:
+            if key is None or (is_to_make and lookup(key) is None):
                 kinds.setdefault(node.kind, []).append(node)
     for kind, nodes in kinds.items():
         step(kind).prerender(nodes)
 
 
 def evaluate_node(
-    node: Node, before: Mapping[str, Status], lookup: Lookup, forced: bool = False, known: Memo | None = None
+    node: Node,
+    before: Mapping[str, Status],
+    lookup: Lookup,
+    forced: bool = False,
+    known: Memo | None = None,
+    *,
+    is_to_make: bool = True,
 ) -> Status:
-    """Return its own."""
+    """Return the Status of a node, given those of what it needs.
+
+    Without `is_to_make` a remembered key is enough, also where nothing is found: the node will not be made.
+    """
     inputs: dict[str, Output] = {}
     for name, need in node.needs.items():
         source, _, output = need.partition("#")
@@ -117,7 +128,7 @@ def evaluate_node(
     node = step(node.kind).bind_inputs(node, inputs) if inputs else node
     action, key = _key(node, inputs, known)
     trace = None if forced else lookup(key)
-    if trace is None and action is None:  # it will be made: by what is really asked for, not by what is remembered
+    if trace is None and action is None and is_to_make:  # made by what is asked for, not by what is remembered
         action = step(node.kind).action(node, inputs)
         key = action.key
         trace = None if forced else lookup(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -12,37 +12,33 @@ from ltxflow.core.digest import Key
 from ltxflow.core.errors import FAILED, LtxflowError, Problem, problem, raise_errors
 from ltxflow.core.target import Tally, heads_of
 from ltxflow.core.timing import Cut, clip_file_name, seed_for
-from ltxflow.lock.model import FROZEN, Lock, LockTake, moved
+from ltxflow.lock.model import Lock, moved
 from ltxflow.plan.evaluate import Enter, Lookup, Memo, Status, evaluate
-from ltxflow.plan.explain import Reason, digest_of_text, only_upstream_differs, reasons
+from ltxflow.plan.explain import Reason, only_upstream_differs, reasons
 from ltxflow.plan.graph import BuildGraph, Groups, build_graph, select
 from ltxflow.plan.lengths import PendingLine, cut_film, lengths_by_clip
-from ltxflow.plan.review import Review, Verdict, concerns
+from ltxflow.plan.renditions import (
+    RANKS,
+    SHOWN,
+    Finals,
+    Finder,
+    PublishedClip,
+    Rendition,
+    Renditions,
+    State,
+    find_renditions,
+    is_draft,
+    pick_of,
+    published_digest,
+)
+from ltxflow.plan.review import Decisions, Review, Verdict, concerns, is_accepted_text
 from ltxflow.project.model import Clip, Project, Still
 from ltxflow.steps import Node, ResolvedInputs, step
-from ltxflow.store.traces import Trace
 
 Kind = Literal["create", "change", "restore", "unchanged", "maybe"]
 Mode = Literal["render", "animatic"]
 KIND_OF: Mapping[Mode, str] = {"render": "clip", "animatic": "slate"}
 KINDS_OF: Mapping[Mode, tuple[str, ...]] = {"render": ("reference", "frame", "clip"), "animatic": ("slate",)}
-
-
-@dataclass(frozen=True)
-class PublishedClip:
-    """A file of ours that stands in the output folder now, just as we wrote it."""
-
-    file: str
-    digest: str
-    target: str
-    key: Key
-    source: str
-    rank: int
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def clip(self) -> str:
-        return self.target.partition(":")[2].partition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,7 @@ class Change:
     note: str = ""
     key: str = ""
     length: str = ""  # what the length that is written became, where the model cannot make just that
+    is_spare: bool = False  # a take that is not in the cut
 
     @property
     def clip(self) -> str:
@@ -67,8 +64,8 @@ class Change:
 class SceneRow:
     """What a plan needs of a scene with nothing to do and nothing to report. `index` is its place in the film.
 
-    `frames` and `takes` are what it adds to the film; `clips` are paths; `qualities` are in the order of its clips;
-    `stills` are the images made for it: path → how many takes, and the angle as written.
+    `frames` and `takes` are what it adds to the film; `clips` are paths, with their `states`; `qualities` are in the
+    order of its clips; `stills` are the images made for it: path → how many takes, and the angle as written.
     """
 
     index: int
@@ -78,6 +75,7 @@ class SceneRow:
     takes: int
     qualities: tuple[str, ...]
     stills: Mapping[str, tuple[int, str]]
+    states: tuple[State, ...] = ()
 
     @property
     def files(self) -> list[str]:
@@ -105,11 +103,21 @@ class Plan:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by target, of what was inspected
     rows: tuple[SceneRow, ...] = ()
     unsaid: tuple[PendingLine, ...] = ()  # lines that a build would have spoken first
+    renditions: Mapping[str, Renditions] = field(default_factory=dict)  # by path, of the clips that were evaluated
 
     @cached_property
     def concerns(self) -> dict[str, tuple[Problem, ...]]:
         """What a person should hear of takes that are made, by target."""
         return concerns(self.lock, self.verdicts)
+
+    @cached_property
+    def states(self) -> dict[str, State]:
+        """What the published file of each clip is, by path, in film order; of the clips in the plan."""
+        scenes = {row.index: dict(zip(row.clips, row.states, strict=True)) for row in self.rows}
+        for scene in self.project.scenes:
+            known = {clip.path: self.renditions.get(clip.path) for clip in scene.clips}
+            scenes[scene.index] = {path: one.state for path, one in known.items() if one is not None}
+        return {path: state for _, states in sorted(scenes.items()) for path, state in states.items()}
 
     @property
     def targets(self) -> list[str]:
@@ -175,7 +183,8 @@ class PlanOptions:
     """What to plan: the mode, selectors, and whether lengths are solved afresh or clips made again.
 
     `also` names takes beyond those that the film asks for: `hook/b@4`. `only` is "references" for the images that clips
-    are made from, without the clips. `groups` has the clips of selectors such as `changed:main`.
+    are made from, without the clips. `groups` has the clips of selectors such as `changed:main`. `drafts` is whether to
+    look for drafts of every clip that has no final render.
     """
 
     mode: Mode = "render"
@@ -185,22 +194,19 @@ class PlanOptions:
     also: tuple[str, ...] = ()
     only: str = ""
     groups: Groups = field(default_factory=dict)
+    drafts: bool = False
 
 
-def picked_target(lock: Lock, mode: Mode, clip: Clip) -> str:
-    """Return the target that stands in the cut: its slate, or the take that was picked."""
+def picked_target(lock: Lock, mode: Mode, clip: Clip | Still) -> str:
+    """Return the target that is in the cut: its slate, or the take that was picked."""
     take = picked_take(lock, clip) if mode == "render" else 1
+    if isinstance(clip, Still):
+        return f"{clip.path}@{take}"
     return f"{KIND_OF[mode]}:{clip.path}@{take}"
 
 
 def picked_take(lock: Lock, clip: Clip | Still) -> int:
     return pick_of(lock, clip.path)
-
-
-def pick_of(lock: Lock, name: str) -> int:
-    """Return the number of the take that is in the cut, by the name of a clip or reference in the lock."""
-    entry = lock.entries.get(name)
-    return entry.pick if entry else 1
 
 
 def seeds(project: Project, lock: Lock) -> Callable[[Clip | Still, int], int]:
@@ -238,12 +244,14 @@ def make_plan(
     known: Memo | None = None,
     rows: Sequence[SceneRow] = (),
     enter: Enter = lambda node: None,
+    has_drafts: bool = False,
 ) -> Plan:
     """Return the Outlook.
 
     `strangers` are files in the places of clips that a build leaves alone, each with what to say of it.
     `lookup` finds a trace whose blobs are all there, `trace_of` any trace; `unspoken` are scenes whose narration is
-    still to be made, so that their lengths are estimates; `known` has keys of earlier plans.
+    still to be made, so that their lengths are estimates; `known` has keys of earlier plans; `has_drafts` is whether a
+    stand-in of this film was ever rendered.
 
     Raise LtxflowError when a scene cannot be covered, a selector names nothing, or a clip has no template.
     """
@@ -268,10 +276,19 @@ def make_plan(
         plan = build_graph(nodes, wanted)
     force = frozenset(wanted) if question.force else frozenset()
     words, review = Decisions(lock, lookup, trace_of), Review(lock, lookup)
-    standing = review.standing if question.mode == "render" else None
-    found = evaluate(plan, lookup, force, words.held, standing, known, enter)
-    if words.lost:
-        raise LtxflowError(*words.lost, exit_code=FAILED)
+    finder = Finder(project, lock, wishes, lookup, words.held, review.standing, known, enter, placed)
+    stand_ins = {node.clip for node in plan.nodes.values() if is_draft(node)}
+    finals, drafts = Finals(), dict[str, Status]()
+    if question.mode == "animatic":
+        finals = finder.finals(finder.with_upstream({node.clip for node in plan.nodes.values()}))
+        found = evaluate(plan, lookup, force, known=known, enter=enter)
+    elif stand_ins:
+        finals = finder.finals(stand_ins)
+        found, drafts = finder.evaluate(plan, finals.made, force)
+    else:
+        found = evaluate(plan, lookup, force, words.held, review.standing, known, enter)
+    if words.lost and question.mode == "render":
+        raise LtxflowError(*dict.fromkeys(words.lost), exit_code=FAILED)
     if question.mode == "render" and not is_named and not question.force:
         plan, found = _without_spares(plan, nodes, found, lock)
     verdicts = judged(review, found, enter) if question.mode == "render" else {}
@@ -280,14 +297,21 @@ def make_plan(
         for scene in project.scenes
         for clip in scene.clips
     }
+    is_sought = question.mode == "animatic" or question.drafts
+    renditions = find_renditions(finder, found, finals, drafts, is_sought=is_sought, has_drafts=has_drafts)
     changes: dict[str, Change] = {}
     for target, status in found.items():
-        chain = _chain(status, found, changes)
-        change = _change(status, files.get(target, ""), lock, question.mode, trace_of, placed, chain)
+        chain, file = _chain(status, found, changes), files.get(target, "")
+        better = renditions[status.node.clip].above_slate if question.mode == "animatic" else None
+        if better is not None:
+            changes[target] = _kept(status.node, file, better, placed)
+            continue
+        change = _change(status, file, lock, question.mode, trace_of, placed, chain)
         change = _unsure(change, project, unspoken)
-        changes[target] = (
-            replace(change, length=length_in_words(status.node, project.fps)) if status.state != "hit" else change
-        )
+        entry = lock.entries.get(status.node.entry) if question.mode == "render" else None
+        is_spare = entry is not None and status.node.take != entry.pick
+        length = length_in_words(status.node, project.fps) if status.state != "hit" else ""
+        changes[target] = replace(change, length=length, is_spare=is_spare) if length or is_spare else change
     kept = {*files.values(), *(name for row in rows for name in row.files)}
     orphans = tuple(stand for file, stand in sorted(placed.items()) if file not in kept)
     shown = tuple(change for target, change in changes.items() if plan.nodes[target].kind != "frame")
@@ -297,7 +321,18 @@ def make_plan(
         if change.kind != "unchanged" and change.file in strangers
     ]
     told = (*problems, *left_alone, *rejected(project, lock, found), *not_forced(lock, found))
-    return Plan(project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts, tuple(rows))
+    made = (project, lock, question.mode, cuts, nodes, plan, found, shown, orphans, told, verdicts, tuple(rows))
+    return Plan(*made, renditions=renditions)
+
+
+def _kept(node: Node, file: str, better: Rendition, placed: Mapping[str, PublishedClip]) -> Change:
+    """Return the change of a slate that is not drawn, since a better rendition of its clip exists."""
+    there, note, key = placed.get(file), SHOWN[better.state], better.key
+    if there is not None and there.digest == better.digest:
+        return Change(node.target, "unchanged", node.frames, file, note=note, key=key)
+    if better.trace is not None and better.trace.made_at:
+        note = f"{note}; in the store since {better.trace.made_at.replace('T', ' ')[:16]}"
+    return Change(node.target, "restore", node.frames, file, note=note, key=key)
 
 
 def _change(
@@ -311,10 +346,6 @@ def _change(
 ) -> Change:
     node, key = status.node, status.key or ""
     stands = placed.get(file)
-    better = _better(node, placed) if mode == "animatic" else None
-    if better is not None:
-        kind: Kind = "unchanged" if better.file == file else "restore"
-        return Change(node.target, kind, node.frames, file, note="a render stands here", key=key)
     if status.state == "maybe":
         return Change(node.target, "maybe", node.frames, file, note=chain, key=key)
     if status.trace is not None:
@@ -327,7 +358,7 @@ def _change(
         return Change(node.target, "restore", node.frames, file, why, note, key)
     previous = _previous_key(node, lock, mode, placed)
     if status.because:  # another try of a take: its seed is all that changes
-        kind = "change" if previous else "create"
+        kind: Kind = "change" if previous else "create"
         return Change(node.target, kind, node.frames, file, note=status.because, key=key)
     if previous is None:
         return Change(node.target, "create", node.frames, file, note="new", key=key)
@@ -390,7 +421,7 @@ DRIFTED = "approved; no longer matches its text"
 
 
 def _drift(status: Status, lock: Lock, chain: str = "") -> str:
-    """Return the note on a take that a person settled, though its key is now another; "" for one that stands for it."""
+    """Return the note on a take that a person settled and whose key has changed; "" where it matches all the same."""
     node, trace = status.node, status.trace
     take = lock.take(node.entry, node.take)
     if trace is None or trace.key == status.key or take is None:
@@ -407,11 +438,6 @@ def _drift(status: Status, lock: Lock, chain: str = "") -> str:
     return DRIFTED
 
 
-def is_accepted_text(take: LockTake, node: Node) -> bool:
-    """Return whether a take was accepted for what the author still writes, whatever it now starts from."""
-    return bool(take.accepted and take.accepted.text and take.accepted.text == digest_of_text(node))
-
-
 def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each approved take whose prompt was edited since."""
     problems = []
@@ -422,8 +448,9 @@ def drifted(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[P
     for clip in project.clips:
         for status in mine.get(clip.path, ()):
             if _drift(status, lock) == DRIFTED:
-                name, take = clip.path, status.node.take
-                problems.append(problem("U034", clip.span, clip=name, take=take, target=f"{name}@{take}"))
+                take = status.node.take
+                target = clip.path if take == picked_take(lock, clip) else f"{clip.path}@{take}"
+                problems.append(problem("U034", clip.span, clip=clip.path, take=take, target=target))
     return problems
 
 
@@ -439,17 +466,18 @@ def not_forced(lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
 def rejected(project: Project, lock: Lock, found: Mapping[str, Status]) -> list[Problem]:
     """Return a warning for each take that a person rejected and that is still in the cut."""
     problems = []
-    for clip in project.clips:
-        entry = lock.entries.get(clip.path)
+    every: list[Clip | Still] = [*project.clips, *project.stills]
+    for one in every:
+        entry = lock.entries.get(one.path)
         if entry is None or entry.status != "rejected":
             continue
-        status = found.get(picked_target(lock, "render", clip))
+        status = found.get(picked_target(lock, "render", one))
         if status is None or status.trace is None:
             continue  # not evaluated, or to be made again
         reason = f" ({entry.reason})" if entry.reason else ""
-        others = [number for number in sorted(entry.takes) if number != entry.pick]
-        instead = f", or pick one: ltxflow pick {clip.path}@{'|'.join(map(str, others))}" if others else ""
-        problems.append(problem("U032", clip.span, clip=clip.path, take=entry.pick, reason=reason, instead=instead))
+        others = [n for n in sorted(entry.takes) if n != entry.pick and entry.decision(n).status != "rejected"]
+        instead = f", or pick one: ltxflow pick {one.path}@{'|'.join(map(str, others))}" if others else ""
+        problems.append(problem("U032", one.span, clip=one.path, take=entry.pick, reason=reason, instead=instead))
     return problems
 
 
@@ -482,40 +510,6 @@ def _sources(node: Node) -> str:
     return ", ".join(target.removeprefix("clip:").removeprefix("frame:") for target in targets)
 
 
-@dataclass
-class Decisions:
-    """People's decisions: approved and pinned takes stay whatever the text; accepted ones while only upstream changes.
-
-    `lost` are takes that should be here and are not.
-    """
-
-    lock: Lock
-    lookup: Lookup
-    trace_of: Lookup
-    lost: list[Problem] = field(default_factory=list)
-
-    def held(self, status: Status) -> Trace | None:
-        node = status.node
-        take = self.lock.take(node.entry, node.take) if node.kind in ("clip", "reference") else None
-        if take is None:
-            return None
-        decision = self.lock.decision(node.entry, node.take).status
-        if decision in FROZEN:
-            trace = self.lookup(take.key)
-            if trace is None:
-                self.lost.append(problem("U031.frozen", node.span, status=decision, take=node.take, clip=node.entry))
-            return trace
-        if status.is_forced or take.key == status.key:
-            return None
-        if take.stands_for(status.key) or is_accepted_text(take, node):
-            return self.lookup(take.key)
-        if take.accepted is not None or decision != "accepted" or status.state == "hit":
-            return None
-        before = self.trace_of(take.key)  # accepted by an older version, under its new key
-        stands = before is not None and only_upstream_differs(node, status.action, before)
-        return self.lookup(take.key) if stands else None
-
-
 def _is_spare(target: str, lock: Lock) -> bool:
     """Return whether this is another take of a clip or reference with an approved pick: it is not made any more."""
     kind, _, rest = target.partition(":")
@@ -538,76 +532,17 @@ def _unsure(change: Change, project: Project, unspoken: frozenset[str]) -> Chang
     return replace(change, kind="maybe", note=f"waits for narration:{scene}, estimated {seconds:.1f}s")
 
 
-def _better(node: Node, placed: Mapping[str, PublishedClip]) -> PublishedClip | None:
-    """Return the published rendition of this clip that ranks above a slate, if any."""
-    return next((stand for stand in placed.values() if stand.rank > 0 and stand.clip == node.clip), None)
-
-
-def published_digest(trace: Trace) -> str:
-    """Return the digest of the file that is published: the stripped one where there is one."""
-    return (trace.outputs.get("published") or trace.outputs["video"]).digest
-
-
 def _previous_key(node: Node, lock: Lock, mode: Mode, placed: Mapping[str, PublishedClip]) -> str | None:
     """Return the key this target had when it was last made: from the lock, or from the published file."""
     if mode == "render":
+        drafts = [each.key for each in placed.values() if each.target == node.target and each.rank == RANKS["preview"]]
+        if drafts and is_draft(node):
+            return drafts[0]
         entry = lock.entries.get(node.entry) if node.kind != "frame" else None
         take = entry.takes.get(node.take) if entry else None
         return take.key if take else None
     stands = [stand for stand in placed.values() if stand.target == node.target]
     return stands[0].key if stands else None
-
-
-def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
-    """Return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
-
-    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
-    scene that is gone, and that kept their ids in a new one, are reported as one: as the scene.
-    """
-    present = {clip.path for clip in outlook.project.clips}.union(*(row.clips for row in outlook.rows))
-    gone: dict[str, tuple[object, object]] = {}
-    for path in outlook.lock.entries:
-        if path in present or path.startswith("reference:"):
-            continue
-        take = outlook.lock.entries[path].picked
-        trace = trace_of(Key(take.key)) if take else None
-        if trace is not None:
-            gone[path] = _subject(trace.fields)
-    if not gone:
-        return []
-    found = []
-    for change in outlook.of_kind("create"):
-        node = outlook.statuses[change.target].node
-        if node.kind == "reference":
-            continue
-        subject = _subject(step(node.kind).fields(node))
-        old = next((path for path, known in gone.items() if known == subject), None)
-        if old is not None:
-            found.append((old, change.clip))
-            gone.pop(old)
-    return _as_scenes(found, {path.partition("/")[0] for path in present}, outlook.lock)
-
-
-def _as_scenes(found: Sequence[tuple[str, str]], scenes: Collection[str], lock: Lock) -> Sequence[tuple[str, str]]:
-    """Return them with those of a scene that was renamed as one."""
-    old_scenes = {path.partition("/")[0] for path in lock.entries}
-    to: dict[str, set[str]] = {}
-    for old, new in found:
-        to.setdefault(old.partition("/")[0], set()).add(new.partition("/")[0])
-    told: dict[tuple[str, str], None] = {}
-    for old, new in found:
-        (scene, _, id), (place, _, new_id) = old.partition("/"), new.partition("/")
-        is_free = (
-            scene not in scenes and place not in old_scenes and sum(place in places for places in to.values()) == 1
-        )
-        told[(scene, place) if id == new_id and is_free and to[scene] == {place} else (old, new)] = None
-    return list(told)
-
-
-def _subject(fields: Mapping[str, object]) -> tuple[object, object]:
-    prompt = {name: text for name, text in fields.items() if name.startswith("prompt.")}
-    image = fields.get("reference.image")
-    return prompt, image.get("pixels") if isinstance(image, Mapping) else None
 
 
 SORTED_KINDS: Sequence[Kind] = ("create", "change", "maybe", "restore", "unchanged")

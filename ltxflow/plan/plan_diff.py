@@ -1,13 +1,14 @@
-"""Compare two plans of a film: clips, reasons, seconds; and what the second reports that the first did not. Pure."""
+"""Compare two plans of a film: clips, reasons, seconds, new problems, and clips that have another id. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ltxflow.core.digest import digest_json
-from ltxflow.plan.evaluate import Status
+from ltxflow.core.digest import Key, digest_json
+from ltxflow.lock.model import Lock
+from ltxflow.plan.evaluate import Lookup, Status
 from ltxflow.plan.explain import Reason, field_reasons, reasons
 from ltxflow.plan.plan import Change, Plan
 from ltxflow.project.model import Scene
@@ -173,3 +174,58 @@ def gone(before: Iterable[Change], now: Iterable[Change]) -> list[Change]:
 def _said(change: Change) -> tuple[Any, ...]:
     reasons = [(reason.field, reason.old, reason.new, reason.detail) for reason in change.reasons]
     return change.kind, change.frames, change.file, change.note, change.key, reasons
+
+
+# --- clips that have another id now
+
+
+def moves(outlook: Plan, trace_of: Lookup) -> Sequence[tuple[str, str]]:
+    """Return (old, new) for clips that reappear under another id: `moved:` would keep their takes.
+
+    A new clip's prompt and reference equal those of a clip that the lock knows and the film no longer has. Clips of a
+    scene that is gone, and that kept their ids in a new one, are reported as one: as the scene.
+    """
+    present = {clip.path for clip in outlook.project.clips}.union(*(row.clips for row in outlook.rows))
+    gone: dict[str, tuple[object, object]] = {}
+    for path in outlook.lock.entries:
+        if path in present or path.startswith("reference:"):
+            continue
+        take = outlook.lock.entries[path].picked
+        trace = trace_of(Key(take.key)) if take else None
+        if trace is not None:
+            gone[path] = _subject(trace.fields)
+    if not gone:
+        return []
+    found = []
+    for change in outlook.of_kind("create"):
+        node = outlook.statuses[change.target].node
+        if node.kind == "reference":
+            continue
+        subject = _subject(step(node.kind).fields(node))
+        old = next((path for path, known in gone.items() if known == subject), None)
+        if old is not None:
+            found.append((old, change.clip))
+            gone.pop(old)
+    return _as_scenes(found, {path.partition("/")[0] for path in present}, outlook.lock)
+
+
+def _as_scenes(found: Sequence[tuple[str, str]], scenes: Collection[str], lock: Lock) -> Sequence[tuple[str, str]]:
+    """Return them with those of a scene that was renamed as one."""
+    old_scenes = {path.partition("/")[0] for path in lock.entries}
+    to: dict[str, set[str]] = {}
+    for old, new in found:
+        to.setdefault(old.partition("/")[0], set()).add(new.partition("/")[0])
+    told: dict[tuple[str, str], None] = {}
+    for old, new in found:
+        (scene, _, id), (place, _, new_id) = old.partition("/"), new.partition("/")
+        is_free = (
+            scene not in scenes and place not in old_scenes and sum(place in places for places in to.values()) == 1
+        )
+        told[(scene, place) if id == new_id and is_free and to[scene] == {place} else (old, new)] = None
+    return list(told)
+
+
+def _subject(fields: Mapping[str, object]) -> tuple[object, object]:
+    prompt = {name: text for name, text in fields.items() if name.startswith("prompt.")}
+    image = fields.get("reference.image")
+    return prompt, image.get("pixels") if isinstance(image, Mapping) else None

@@ -9,13 +9,13 @@ known from the store alone: a plan after a crash continues where it ended, and n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ltxflow.core.digest import Digest
-from ltxflow.core.errors import Problem
+from ltxflow.core.errors import Problem, problem
 from ltxflow.core.timing import seed_for
-from ltxflow.lock.model import FROZEN, Lock
+from ltxflow.lock.model import FROZEN, Lock, LockTake
 from ltxflow.media.findings import (
     RULES,
     ClipRequirements,
@@ -29,6 +29,7 @@ from ltxflow.media.findings import (
 )
 from ltxflow.models.profile import Profile
 from ltxflow.plan.evaluate import Lookup, Status, evaluate_node
+from ltxflow.plan.explain import digest_of_text, only_upstream_differs
 from ltxflow.project.model import Clip
 from ltxflow.project.settings import ignores, thresholds
 from ltxflow.steps import Node, inspect
@@ -255,7 +256,7 @@ def _at(clip: Clip, take: int, problem: Problem, profile: Profile, tried: int) -
     elif seed != "no help":
         way = hint if hint.endswith("another seed") else f"{hint}; or try another seed"
         hint = f"{way}: ltxflow retake {clip.path}"
-    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint)
+    return replace(problem, message=f"{name}: {problem.message}", span=clip.span, hint=hint, named=(name,))
 
 
 def concerns(
@@ -274,3 +275,50 @@ def concerns(
         if verdict.problems and not is_settled and (is_picked or target in also):
             problems[target] = verdict.problems
     return problems
+
+
+# --- decisions of people
+
+
+@dataclass
+class Decisions:
+    """People's decisions: approved and pinned takes stay whatever the text; accepted ones while only upstream changes.
+
+    `lost` are takes that should be here and are not.
+    """
+
+    lock: Lock
+    lookup: Lookup
+    trace_of: Lookup
+    lost: list[Problem] = field(default_factory=list)
+
+    def held(self, status: Status) -> Trace | None:
+        node = status.node
+        take = self.lock.take(node.entry, node.take) if node.kind in ("clip", "reference") else None
+        if take is None:
+            return None
+        decision = self.lock.decision(node.entry, node.take).status
+        if decision in FROZEN:
+            trace = self.lookup(take.key)
+            if trace is None:
+                is_picked = self.lock.entries[node.entry].pick == node.take
+                target = node.entry if is_picked else f"{node.entry}@{node.take}"
+                lost = problem(
+                    "U031.frozen", node.span, status=decision, take=node.take, clip=node.entry, target=target
+                )
+                self.lost.append(lost)
+            return trace
+        if status.is_forced or take.key == status.key:
+            return None
+        if take.stands_for(status.key) or is_accepted_text(take, node):
+            return self.lookup(take.key)
+        if take.accepted is not None or decision != "accepted" or status.state == "hit":
+            return None
+        before = self.trace_of(take.key)  # accepted by an older version, under its new key
+        stands = before is not None and only_upstream_differs(node, status.action, before)
+        return self.lookup(take.key) if stands else None
+
+
+def is_accepted_text(take: LockTake, node: Node) -> bool:
+    """Return whether a take was accepted for what the author still writes, whatever it now starts from."""
+    return bool(take.accepted and take.accepted.text and take.accepted.text == digest_of_text(node))

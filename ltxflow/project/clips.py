@@ -40,6 +40,7 @@ def read_clips(
         reader.unique(written["id"], (*path, "id"), ids, "clip")
         own = layers.of(f"clip {scene['id']}/{written['id']}", written, path)
         clip = _clip(reader, film, scene["id"], index, written, path, layers.settings(shared, own, path))
+        clip = replace(clip, written=MappingProxyType(layers.written(shared, own)))
         if scene.get("tags"):
             clip = replace(clip, tags=tuple(dict.fromkeys([*scene["tags"], *clip.tags])))
         clips.append(clip)

@@ -207,7 +207,10 @@ class Length:
 
 @dataclass(frozen=True)
 class Clip:
-    """The intent of a clip. `settings` has every resolved leaf by dotted name (`reference.strength`, `cfg`)."""
+    """The intent of a clip. `settings` has every resolved leaf by dotted name (`reference.strength`, `cfg`).
+
+    `written` has its quality without the command line's, and of what a quality sets only what the film writes itself.
+    """
 
     id: str
     scene: str
@@ -226,6 +229,7 @@ class Clip:
     covers: tuple[str, ...] = ()  # ids of the lines spoken while it plays; for all clips of a scene or none
     tags: tuple[str, ...] = ()  # its scene's and its own, for selectors; in no key
     span: Span | None = field(default=None, compare=False)
+    written: Mapping[str, Value] = field(default_factory=nothing)
 
     @property
     def path(self) -> str:

@@ -46,17 +46,18 @@ class ProbeCache:
         pixels, width, height, warnings = self._of("image", path, probe)
         return ImageFacts(Digest(pixels), width, height, tuple(warnings))
 
-    def sound(self, path: Path) -> tuple[int, int, Digest]:
-        """Return samples, sample rate and digest of a sound file, as `media.audio.measure_sound`."""
+    def sound(self, path: Path) -> tuple[dict[str, Any], Digest]:
+        """Return the facts of a sound file, as `media.audio.measure_sound`, and its digest."""
 
         def probe() -> list[Any]:
             from ltxflow.media.audio import measure_sound
 
             found = measure_sound(path)
-            return [found.samples, found.sample_rate, digest_file(path)]
+            facts = {"samples": found.samples, "sample_rate": found.sample_rate, "is_played": found.is_played}
+            return [facts, digest_file(path)]
 
-        samples, rate, digest = self._of("sound", path, probe)
-        return samples, rate, Digest(digest)
+        facts, digest = self._of("sound/2", path, probe)
+        return facts, Digest(digest)
 
     def video(self, path: Path) -> tuple[dict[str, Any], Digest]:
         """Return the facts of a video, as `media.video.probe_video`, and the digest of the file."""
@@ -66,7 +67,7 @@ class ProbeCache:
 
             return [probe_video(path), digest_file(path)]
 
-        facts, digest = self._of("footage", path, probe)
+        facts, digest = self._of("footage/2", path, probe)
         return facts, Digest(digest)
 
     def _of(self, kind: str, path: Path, probe: Callable[[], list[Any]]) -> Any:
@@ -207,7 +208,9 @@ class Reader:
             self.problems += [problem("L023", span, hint=p.hint, reason=p.message) for p in error.problems]
             return None
         if facts["is_hdr"]:
-            self.problems.append(problem("L025", span, name=name))
+            self.problems.append(problem("L025.hdr", span, name=name))
+        if facts["is_transparent"]:
+            self.problems.append(problem("L025.alpha", span, name=name))
         return Media(file, name, digest, facts, span)
 
     def sound(self, name: str, path: KeyPath, span: Span | None = None) -> Media | None:
@@ -217,11 +220,11 @@ class Reader:
         if file is None:
             return None
         try:
-            samples, rate, digest = self.probes.sound(file)
+            facts, digest = self.probes.sound(file)
         except LtxflowError as error:
             self.problems += [problem("L024", span, hint=p.hint, reason=p.message) for p in error.problems]
             return None
-        return Media(file, name, digest, {"samples": samples, "sample_rate": rate}, span)
+        return Media(file, name, digest, facts, span)
 
 
 def picture_warnings(reader: Reader, scenes: Sequence[Scene]) -> list[Problem]:

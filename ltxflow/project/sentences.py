@@ -227,6 +227,8 @@ def _is_ordinal(place: _Place, words: list[str]) -> bool:
         return False
     if not _has_cases(begins) and not "\u3040" <= begins <= "\ud7af":
         return False  # of the scripts without capitals, Chinese, Japanese and Korean date like this
+    if _is_greek(begins):
+        return False
     return bool(place.languages & WITH_ORDINALS) or not place.languages
 
 
@@ -248,6 +250,8 @@ def _is_initial(place: _Place, letter: str, words: list[str]) -> bool:
 def _is_listed(place: _Place, word: str) -> bool:
     known, small = lists(), word.casefold()
     is_number = bool(re.match(r"\d|[IVXLC]+\b", place.following))
+    if word == "St" and re.search(r"\b[A-Z][a-z]+ St$", place.before) and _starts(place):
+        return False  # a street: "10 Downing St. It has a door"
     if is_number and small in known.numbered:
         return True
     for table, may_end in ((known.never, False), (known.maybe, True)):
@@ -294,7 +298,7 @@ _SHORT: Mapping[str, tuple[str, str]] = {
         " insb insbes bes geb gest verh bzgl betr lt gem resp nachm vorm gebr sg z.b d.h i.d.r u.u o.g s.o s.u m.e"
         " i.a z.t z.zt v.a i.v h.c a.s mag gegr durchschn österr schweiz u hrsg hg verf aufl jg bez ehem amtl engl"
         " frz franz lat griech urspr wg ugs allg kath städt staatl techn wiss südl nördl östl westl jew entspr tgl"
-        " wchtl wöch monatl jährl red vors bgm ass mus stv",
+        " wchtl wöch monatl jährl red vors bgm ass mus stv med rer nat phil jur theol habil",
         "mio mrd mia std stk okt dez mär jän sept str usw uvm usf tel nr abt bhf jh jhd anm abb kap lfd ges mind"
         " max min mo di mi do sa so fr feb febr jan apr jun jul aug nov gr st u.a u.ä o.ä o.a chr mwst hbf kto ew"
         " blvd",
@@ -354,7 +358,7 @@ _SHORT: Mapping[str, tuple[str, str]] = {
     ),
     "hu": ("pl ill ifj özv id gr dr prof ún vö kb", "stb ld db"),
     "ro": ("dl dna dra dr str ing arh acad prof bd nr ex", "etc mil mld lei alin lit pag et ap sc bl"),
-    "tr": ("dr prof doç öğr yrd av sn bkz örn sok mah cad bul apt vs", "vb yy mad tl"),
+    "tr": ("dr prof doç öğr yrd av sn bkz örn sok mah cad bul apt vs üniv ank", "vb yy mad tl"),
     "et": ("nt dr prof lk s.t", "jne jm"),
     "lv": ("piem prof dr", "utt u.c"),
     "lt": ("pvz doc prof dr akad t.y", "kt"),
@@ -367,7 +371,7 @@ _SHORT: Mapping[str, tuple[str, str]] = {
         "гр ул им проф акад доц просп пр пер наб пл бул пос дер обл буд стр рис табл гл кв корп напр ср св гос"
         " ген рус англ инж тов кн ред изд т.е т.к т.н т.наз и.о полк лейт зав зам нач студ преп оз пгт эт каб чл"
         " член-корр мкр",
-        "млн млрд трлн тыс руб коп янв февр апр авг сент окт нояб дек см тел мин сек т.д т.п др г в н.э гг вв",
+        "млн млрд трлн тыс руб долл коп янв февр апр авг сент окт нояб дек см тел мин сек т.д т.п др г в н.э гг вв",
     ),
     "uk": (
         "вул ім проф акад доц просп пл бул обл буд стор рис табл гл кв корп напр гр т.зв див",
@@ -396,13 +400,14 @@ _ALSO_WORDS = """
     mo mt nt ny od ok on os out p par pe pl por pos pow pr rag rd red rep resp ro sa sat se sek set sg si sig sl sn so
     sok sol st sta ste sto sun sv te tel temp tex tj tn tr tri ts tv uu val vb ver vol wed yd yy ag sett bc ree ff aa
     ee d s w r n no см др пр кн вер бер лист ст в г и р св ген пос пер u ap sc pt sob ass mus lat hg jg bez franz west
-    comm fam pres gal adj pte prov mons apr bp полк оз зав ds burg wg rm ew allg
+    comm fam pres gal adj pte prov mons apr bp полк оз зав ds burg wg rm ew allg med nat phil jur ank
 """
 # Before a number these are abbreviations: "no. 5", "art. 5", "kl. 9"; or nouns that are counted: "page 5".
 _NUMBERED = """
     no nr n nº n° núm num p pp s str art artt abs abb fig figs kap cap ch chap sec sect vol vols bd tab tbl eq par
     para § ziff anm pos rn pag pág págs blz bl pt pkt nos ed app rm bldg cols ver v kl klo sz ext tel max mind max.
-    min hlm lk bls č et ap sc al ברח kav стр рис гл п табл ст д кв корп оф буд с т № том σελ αρ κεφ ص عدد chapter page
+    min hlm lk bls č et ap sc al int rp ברח kav стр рис гл п табл ст д кв корп оф буд с т № том σελ αρ κεφ ص عدد
+    chapter page
     number part line figure section room version paragraph article step level day week grade apartment flat kapitel
     seite punkt paragraf artikel nummer zimmer teil zeile abschnitt stufe tag schritt hausnummer chapitre numéro
     partie étape capítulo página número parte artículo paso capitolo pagina numero articolo hoofdstuk deel sida sidan

@@ -201,6 +201,13 @@ class Layers:
             resolved["stages"] = replace(resolved["stages"], value=self._stages(preset))
         return resolved
 
+    def written(self, shared: Sequence[Layer], own: Layer) -> dict[str, Value]:
+        """Return a clip's quality as the film has it, and the parts of a quality that the film writes itself."""
+        below = self._resolved(shared, None)
+        names = [name for name in ("quality", *QUALITY_PARTS) if name in own.values or name in below]
+        found = {name: own.value(name) if name in own.values else below[name] for name in names}
+        return {name: each for name, each in found.items() if name == "quality" or each.origin != self.film[0].origin}
+
     def _decided(self, quality: Value) -> Value:
         if quality.value != AUTO:
             return quality
@@ -233,6 +240,44 @@ class Layers:
             self._below[key] = resolve([written[0], *([named] if named else []), *written[1:]])
             self._alive += written
         return self._below[key]
+
+
+def film_quality(project: Project, clip: Clip) -> str:
+    """Return the quality that the film asks for, whatever the command line does."""
+    profile: Profile = project.profile
+    name = str(clip.written["quality"].value) if "quality" in clip.written else profile.default_quality
+    if name == AUTO:
+        name = str(project.choices.get("quality", ""))
+    return name if name in profile.qualities else profile.default_quality
+
+
+def in_quality(project: Project, clip: Clip, name: str) -> tuple[Clip, ...]:
+    """Return a clip as it is in a quality: where the film asks for that, and where the command line does.
+
+    The two differ where the film itself writes what a quality sets: a quality of the command line overrides as a whole.
+    """
+    profile: Profile = project.profile
+    preset = profile.qualities[name]
+    parts = {part: Value(getattr(preset, part), f"quality {name}") for part in QUALITY_PARTS}
+    given = {part: each for part in QUALITY_PARTS if (each := clip.settings[part]).origin == "command line"}
+    film = {part: each for part, each in clip.written.items() if part != "quality"}
+    ways = [{**parts, **film, **given}, {**parts, **given}]
+    found: dict[tuple[Any, ...], Clip] = {}
+    for way in ways:
+        way["stages"] = _stages(project, preset, clip, way["stages"])
+        settings = {**clip.settings, **way, "quality": Value(name, f"quality {name}", clip.settings["quality"].span)}
+        values = tuple(way[part].value for part in QUALITY_PARTS)
+        found.setdefault(values, replace(clip, settings=MappingProxyType(settings)))
+    return tuple(found.values())
+
+
+def _stages(project: Project, preset: Quality, clip: Clip, stages: Value) -> Value:
+    """Return the stages of a clip in a quality: `auto` decided, and what the quality has for clips made this way."""
+    if stages.value == AUTO:
+        chosen = project.choices.get("stages")
+        stages = replace(stages, value=preset.stages if preset.stand_in else chosen if chosen in (1, 2) else 2)
+    count = preset.stages_for.get(str(clip.get("template", clip.way)))
+    return replace(stages, value=count) if count is not None and stages.origin.startswith("quality ") else stages
 
 
 # Settings that are mappings in the file and resolve leaf by leaf, so that `defaults.clip.reference.strength`

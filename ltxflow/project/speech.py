@@ -22,7 +22,7 @@ from ltxflow.media.speech import KINDS, OFFLINE, Engine, how_to_speak
 from ltxflow.models.profile import EMPTY
 
 ANY_OFFLINE = "offline"  # any installed engine that needs no network
-MISSING_HINT = "add it under engines in your configuration to make more than it made before"
+MISSING_HINT = "what it made stays; to make more, add it under engines in your configuration"
 SPEEDS = (0.5, 2.0)  # the range of every engine
 WORDS_PER_SECOND = Fraction(5, 2)  # a calm narrator; 150 words a minute
 DEFAULT_TIMEOUT_S = 120.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.events import Event, FilePublished
 from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut
-from ltxflow.core.workspace import read_json
 from ltxflow.media.image import draw_poster
-from ltxflow.project.model import Project
+from ltxflow.project.model import Media, Project
 from ltxflow.publish.caption_files import FOLDER as CAPTIONS
 from ltxflow.publish.caption_files import SRT, caption_files, corrected, read_captions, with_captions
 from ltxflow.publish.timeline import DISCLOSURE, TIMELINE, ClipPlacement, broken, disclosure, timeline
+from ltxflow.session.recognition import is_timeline_of
 from ltxflow.store.blobs import BlobStore
 from ltxflow.store.published import (
     Published,
@@ -89,20 +89,26 @@ def publish(
     cas: BlobStore,
     emit: Callable[[Event], None],
     timings: Mapping[str, Mapping[str, Any]] | None = None,
+    sounds: Mapping[str, Media] | None = None,
 ) -> PublishResult:
     """Make the output folder hold what belongs in each place, and write the timeline.
 
-    `timings` has the times of the lines of spoken narrations by scene, for captions.
+    `timings` has the times of the lines of spoken narrations by scene, for captions; `sounds` what is published of
+    narrations that browsers do not play.
 
     Order of writes: the record of what is about to be ours, an incomplete timeline while clips are being replaced, the
     files (each whole at once), the record, the timeline. A foreign file in a place is left alone and reported; captions
     and the notice may be reworded, and stay. Nothing is written where everything is in place.
     """
     base = project.output.parent
+    if not record.is_file():
+        published = _with_posters(project, placements, published, base)
     undrawn = [placement for placement in placements if _drawn(placement, published, base) is None]
     with files.temp_dir(record.parent) if undrawn else nullcontext(record.parent) as folder:
         posters = {p.clip: _poster_piece(p, published, base, cas, folder) for p in placements}
-        return _publish(project, cuts, placements, posters, published, record, cas, emit, timings or {})
+        given = {scene.id: scene.narration.file for scene in project.scenes if scene.narration.file}
+        pieces = {id: _sound_piece(id, (sounds or {}).get(id, file)) for id, file in given.items()}
+        return _publish(project, cuts, placements, posters, pieces, published, record, cas, emit, timings or {})
 
 
 def _publish(
@@ -110,6 +116,7 @@ def _publish(
     cuts: Mapping[str, Cut],
     placements: Sequence[ClipPlacement],
     posters: Mapping[str, _Piece],
+    sounds: Mapping[str, _Piece],
     published: Published,
     record: Path,
     cas: BlobStore,
@@ -118,9 +125,6 @@ def _publish(
 ) -> PublishResult:
     base = project.output.parent
     pieces = [_clip_piece(project, placement, cas) for placement in placements]
-    sounds = {
-        scene.id: _sound_piece(scene.id, scene.narration.file) for scene in project.scenes if scene.narration.file
-    }
     result = PublishResult({})
     wanted: list[_Piece] = []
     refused: set[str] = set()
@@ -165,7 +169,7 @@ def _publish(
         result.timeline = {**data, "complete": False}
         return result
     coming = {piece.path: piece.entry for piece in (*pieces, *others) if piece.path not in refused}
-    is_recorded = all(path in published.entries for path in (*coming, place))
+    is_recorded = record.is_file() and all(path in published.entries for path in (*coming, place))
     if not wanted and there == digest_bytes(text) and is_recorded:
         return result
     unfinished = text.replace(b'\n "complete": true,', b'\n "complete": false,', 1)
@@ -242,6 +246,21 @@ def _poster_piece(placement: ClipPlacement, published: Published, base: Path, ca
     return _Piece(path, digest, src, entry, is_drawn)
 
 
+def _with_posters(project: Project, placements: Sequence[ClipPlacement], published: Published, base: Path) -> Published:
+    """Return a record that was lost with the posters that are to be replaced: each is drawn from the clip beside it."""
+    entries = dict(published.entries)
+    for placement in placements:
+        path, video = _poster_path(placement), f"{project.output.name}/{placement.file}"
+        there, clip = found(published, base, path), found(published, base, video)
+        if path in entries or there is None or clip in (None, placement.digest) or not is_ours(published, base, video):
+            continue
+        with suppress(LtxflowError):
+            if digest_bytes(draw_poster(base / video)) == there:
+                target = Target(f"poster:{placement.clip}")
+                entries[path] = PublishedFile((there,), target, str(clip), "poster", placement.rank)
+    return Published(entries)
+
+
 def _published_at(digest: str, published: Published, base: Path) -> Path:
     """Return the published path of bytes that only the published tree has."""
     return base / next(path for path in published.entries if found(published, base, path) == digest)
@@ -252,7 +271,7 @@ def _target(placement: ClipPlacement) -> Target:
     return Target.of(kind, placement.clip, placement.take)
 
 
-def _sound_piece(scene: str, sound: Any) -> _Piece:
+def _sound_piece(scene: str, sound: Media) -> _Piece:
     path = f"narration/{scene}{Path(sound.name).suffix.lower()}"
     entry = PublishedFile((sound.digest,), Target(f"narration:{scene}"), source="narration", rank=2)
     return _Piece(path, sound.digest, sound.path, entry)
@@ -275,17 +294,7 @@ def _is_free(project: Project, published: Published, place: str) -> bool:
     path = project.output.parent / place
     if not os.path.lexists(path) or is_ours(published, project.output.parent, place):
         return True
-    if place in published.entries or path.is_symlink():
-        return False
-    try:
-        data = read_json(path)
-    except (OSError, ValueError):
-        return False
-    return (
-        isinstance(data, dict)
-        and str(data.get("schema", "")).startswith("ltxflow.timeline/")
-        and data.get("id") == project.id
-    )
+    return place not in published.entries and is_timeline_of(project, path)
 
 
 def _as_corrected(

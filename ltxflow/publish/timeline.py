@@ -9,20 +9,20 @@ timeline.json: what plays when, in whole frames. Pure; see schemas/timeline.sche
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from textwrap import fill
 from typing import Any
 
 from ltxflow import __version__
 from ltxflow.core.errors import LtxflowError
-from ltxflow.core.target import Target
 from ltxflow.core.timing import Cut, clip_file_name, narration_start, parse_gain, seconds_to_frames_up
 from ltxflow.models.load import load_profile
 from ltxflow.plan.evaluate import Status
-from ltxflow.plan.plan import Plan, PublishedClip, published_digest
+from ltxflow.plan.plan import Plan
+from ltxflow.plan.renditions import RANKS, PublishedClip, Rendition, State, is_draft, of_published
 from ltxflow.project.model import Clip, Project, Scene
-from ltxflow.store.traces import Trace
+from ltxflow.store.traces import PINNED, Trace
 
 WIDTH = 78
 
@@ -67,10 +67,9 @@ def placements(
 ) -> list[ClipPlacement]:
     """Return what belongs in each place, in film order.
 
-    `statuses` are those of made targets, `published` the clips in the output folder by file name. A stand-in never
-    replaces a rendition of a higher rank. A clip that could not be made keeps its published file; one without any is
-    left out. `facts` measures a file without a trace. `current` is the whole film as it would render now: a published
-    clip under another key is stale.
+    `statuses` are those of made targets, `published` the clips in the output folder by file name. Of clips in the plan
+    that is the best that exists; another clip keeps its published file. One without any is left out. `facts` measures a
+    file without a trace. `current` is the whole film as it would render now, which says what a kept file is.
     """
     best: dict[str, PublishedClip] = {}
     for each in published.values():
@@ -79,52 +78,62 @@ def placements(
     chosen = []
     for scene in plan.project.scenes:
         for clip in scene.clips:
-            file = clip_file_name(scene.index, clip.index)
-            one = _choose(plan, clip, file, statuses, best.get(clip.path), facts, current, model_of)
+            one = _best(plan, clip, statuses) if clip.path in plan.renditions else _kept(clip, best, current)
             if one is not None:
-                chosen.append(one)
+                file = clip_file_name(scene.index, clip.index)
+                is_stale = one.state == "stale" or _is_old_slate(plan, clip, one)
+                chosen.append(_placement(clip, file, one, facts, model_of, is_stale=is_stale))
     return chosen
 
 
-def _choose(
-    plan: Plan,
-    clip: Clip,
-    file: str,
-    statuses: Mapping[str, Status],
-    published: PublishedClip | None,
-    facts: Facts,
-    current: Plan,
-    model_of: ModelOf,
-) -> ClipPlacement | None:
-    target = Target(plan.picked(clip))
-    status = statuses.get(target)
-    trace = status.trace if status else None
-    rank = rank_of(plan, clip)
-    if status is not None and trace is not None and (published is None or published.rank <= rank):
-        return ClipPlacement(
-            clip=clip.path,
-            file=file,
-            digest=published_digest(trace),
-            key=trace.key,
-            source=trace.source,
-            rank=rank,
-            take=target.take,
-            facts=trace.outputs["video"].facts,
-            model=trace.model or ("" if trace.key == status.key else model_in(trace)),  # else of the film's model
-        )
-    if published is None:
+def _best(plan: Plan, clip: Clip, statuses: Mapping[str, Status]) -> Rendition | None:
+    """Return the best rendition of a clip after a build; its statuses may be newer than the plan."""
+    known, status = plan.renditions[clip.path], statuses.get(plan.picked(clip))
+    if status is None or status.trace is None:
+        return known.best()
+    if plan.mode == "animatic":
+        return known.best(status)
+    if is_draft(status.node):
+        return replace(known, draft=status).best()
+    return known.best() if known.other is not None else replace(known, final=status).best()
+
+
+def _kept(clip: Clip, best: Mapping[str, PublishedClip], current: Plan) -> Rendition | None:
+    if clip.path not in best:
         return None
+    there, known = best[clip.path], current.renditions.get(clip.path)
+    return of_published(there, known.state_of(there) if known else RANK_STATES[there.rank])
+
+
+def _is_old_slate(plan: Plan, clip: Clip, one: Rendition) -> bool:
+    """Return whether a slate that stays is of an earlier text, as far as a plan of slates can say."""
+    status = plan.statuses.get(plan.picked(clip)) if plan.mode == "animatic" else None
+    return one.state == "slate" and status is not None and status.key != one.key
+
+
+def _placement(
+    clip: Clip, file: str, one: Rendition, facts: Facts, model_of: ModelOf, *, is_stale: bool
+) -> ClipPlacement:
+    trace, there = one.trace, one.published
+    measured: Mapping[str, Any]
+    if trace is not None:
+        is_of_film = one.status is not None and trace.key == one.status.key
+        measured, model = trace.outputs["video"].facts, trace.model or ("" if is_of_film else model_in(trace))
+    else:
+        assert there is not None
+        measured, model = there.facts or facts(there), model_of(there.key)
     return ClipPlacement(
         clip=clip.path,
         file=file,
-        digest=published.digest,
-        key=published.key,
-        source=published.source,
-        rank=published.rank,
-        take=Target(published.target).take,
-        facts=published.facts or facts(published),
-        is_stale=_is_stale(published, clip, current),
-        model=model_of(published.key),
+        digest=one.digest,
+        key=one.key,
+        source="comfyui" if one.source == PINNED else one.source,  # the timeline knows slates and clips
+        rank=one.rank,
+        take=one.take,
+        facts=measured,
+        state=one.state,
+        is_stale=is_stale,
+        model=model,
     )
 
 
@@ -138,34 +147,19 @@ def model_in(trace: Trace) -> str:
         return str(trace.fields["profile"])
 
 
-def _is_stale(published: PublishedClip, clip: Clip, current: Plan) -> bool:
-    """Return whether a clip would now be made under another key; only renditions of one rank are comparable."""
-    status = current.statuses.get(current.picked(clip))
-    return status is not None and published.rank == rank_of(current, clip) and published.key != status.key
-
-
-def rank_of(plan: Plan, clip: Clip) -> int:
-    """Return the rank of a rendition of a clip in the plan's mode and quality."""
-    if plan.mode == "animatic":
-        return RANKS["animatic"]
-    preset = plan.project.profile.qualities[str(clip.get("quality"))]
-    return RANKS["preview"] if preset.stand_in else RANKS["render"]
-
-
 TIMELINE_SCHEMA = "ltxflow.timeline/1"
 TIMELINE = "timeline.json"
 DISCLOSURE = "AI-DISCLOSURE.txt"
 
-# The worth of a rendition: a stand-in never replaces one of a higher rank.
-RANKS: Mapping[str, int] = {"animatic": 0, "preview": 1, "render": 2}
+RANK_STATES: Sequence[State] = ("slate", "draft", "final")  # of files of which nothing else is known
 
 
 @dataclass(frozen=True)
 class ClipPlacement:
     """A clip's file in the published tree: its rendition, and what is known of it.
 
-    `facts` has frames, fps, width, height and the sound's rate as probed. `is_stale` is set where the clip's text or
-    settings have changed since it was made.
+    `facts` has frames, fps, width, height and the sound's rate as probed. `state` is what the file is: final, draft,
+    stale or slate. `is_stale` is set where the clip's text or settings have changed since it was made.
     """
 
     clip: str
@@ -176,6 +170,7 @@ class ClipPlacement:
     rank: int
     take: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
+    state: State = "final"
     is_stale: bool = False
     model: str = ""  # the title of the model that made it, "" where its trace does not have it
 
@@ -299,6 +294,7 @@ def _clip(
         "take": placed.take if placed else 1,
         "src": f"{project.output.name}/{placed.file}" if placed else None,
         "source": placed.source if placed else None,
+        "state": placed.state if placed else None,
         "isStandIn": placed is not None and placed.rank < RANKS["render"],
         "isStale": placed is not None and placed.is_stale,
         "frames": frames,

@@ -17,6 +17,7 @@ from typing import Any
 from ltxflow.core import git
 from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import LtxflowError, problem
+from ltxflow.core.target import Tally
 from ltxflow.core.workspace import real_path
 from ltxflow.lock.file import read_lock
 from ltxflow.media.speech import pick_offline
@@ -43,33 +44,20 @@ class RemainingWork:
     """What is still to be rendered of the clips that changed, and of the references that they start from."""
 
     targets: frozenset[str]
-
-    @property
-    def references(self) -> int:
-        return sum(target.startswith("reference:") for target in self.targets)
-
-    @property
-    def clips(self) -> int:
-        takes = [target for target in self.targets if not target.startswith("reference:")]
-        return len({target.rpartition("@")[0] for target in takes})
-
-    @property
-    def more_takes(self) -> int:
-        return len(self.targets) - self.references - self.clips
+    tally: Tally
 
 
 def left_to_render(outlook: Plan, clips: Collection[str]) -> RemainingWork:
     """Return what is not made yet of them, and of the stills that they need."""
     theirs = [target for target in outlook.plan.wanted if outlook.plan.nodes[target].clip in clips]
     needed = build_graph(outlook.nodes, theirs).nodes
-    return RemainingWork(
-        frozenset(
-            target
-            for target, node in needed.items()
-            if outlook.statuses[target].state != "hit"
-            and (node.kind == "reference" or (node.kind == "clip" and node.clip in clips))
-        )
+    found = frozenset(
+        target
+        for target, node in needed.items()
+        if outlook.statuses[target].state != "hit"
+        and (node.kind == "reference" or (node.kind == "clip" and node.clip in clips))
     )
+    return RemainingWork(found, Tally.of(found, outlook.heads))
 
 
 def with_groups(session: Session, question: PlanOptions) -> PlanOptions:

@@ -321,15 +321,15 @@ def _row_of(scene: Scene, plan: Plan, takes: Mapping[str, int]) -> Json:
         takes[scene.id],
         list(dict.fromkeys(str(clip.get("quality")) for clip in scene.clips)),
         {path: [takes[path], still.angle] for path, still in _stills([scene]).items()},
+        [plan.states[clip.path] for clip in scene.clips],
     ]
     return {"row": row, "characters": sum(len(part) for clip in scene.clips for part in clip.prompt.parts.values())}
 
 
 def _row_from(data: list[Any]) -> SceneRow:
-    index, id, clips, frames, takes, qualities, stills = data
-    return SceneRow(
-        index, id, tuple(clips), frames, takes, tuple(qualities), {path: tuple(kept) for path, kept in stills.items()}
-    )
+    index, id, clips, frames, takes, qualities, stills, states = data
+    kept = {path: tuple(known) for path, known in stills.items()}
+    return SceneRow(index, id, tuple(clips), frames, takes, tuple(qualities), kept, tuple(states))
 
 
 def _finished(session: Session, plan: Plan) -> list[tuple[Scene, WrittenScene]]:

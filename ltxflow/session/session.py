@@ -27,16 +27,19 @@ from ltxflow.media.speech import MISSING, Engine, pick_offline
 from ltxflow.models.load import templates_folder
 from ltxflow.plan.evaluate import Lookup
 from ltxflow.plan.lengths import SpeechPlan, speak
-from ltxflow.plan.plan import Plan, PlanOptions, PublishedClip, SceneRow, make_plan
+from ltxflow.plan.plan import Plan, PlanOptions, SceneRow, make_plan
+from ltxflow.plan.renditions import PublishedClip
 from ltxflow.project.config import Config, is_trusted, read_config
 from ltxflow.project.load import LoadedProject, load
 from ltxflow.project.model import Project
 from ltxflow.project.sources import Sources
+from ltxflow.session.recognition import recognise
 from ltxflow.steps import Node
 from ltxflow.steps.clip.nodes import templates_used
 from ltxflow.steps.frame import action_of, outputs_for
 from ltxflow.store import snapshot
 from ltxflow.store.blobs import prefix_folders
+from ltxflow.store.leases import drafts_path
 from ltxflow.store.memo import Memory, memory_of
 from ltxflow.store.published import SPEEDS, Published, found, not_ours, read_published
 from ltxflow.store.snapshot import InputManifest, absolute, code_id
@@ -63,8 +66,8 @@ def font_places(env: Mapping[str, str]) -> set[str]:
 
 LOCK = "ltxflow.lock"
 RECORD = "published.json"  # of what is published, in `.ltxflow/`
-_MEASURES = ("frames", "fps", "width", "height", "audio_rate")  # of a video, in the lock and in its file
 PUBLISHED = ("narration", "captions", "posters")  # folders beside the output folder
+_MEASURES = ("frames", "fps", "width", "height", "audio_rate")  # of a video, in the lock and in its file
 
 
 @dataclass
@@ -117,6 +120,8 @@ class Session:
         self.published, damage = read_published(self.record_path, AllBut(left_out) if is_part else None)
         self._locked = self._taken = None
         self.warnings += [damage] if damage else []
+        if not os.path.lexists(self.record_path):
+            self.published = recognise(self.project, self.lock, self.store, self.memory)
         self._measure_locked()
 
     def _measure_locked(self) -> None:
@@ -195,6 +200,11 @@ class Session:
     def previews(self) -> Path:
         """The folder of copies of generated references, for people to look at."""
         return self.own / "references"
+
+    @property
+    def drafts_path(self) -> Path:
+        """The mark that drafts of the film were rendered."""
+        return drafts_path(self.store.root, real_path(self.project.folder))
 
     @property
     def lock_path(self) -> Path:
@@ -356,7 +366,12 @@ class Session:
     def film_paths(self) -> set[str | Path]:
         """Return what all scenes depend on, but for what they are written in, the lock and the store."""
         project, config = self.project, self.config.folder
-        paths: set[str | Path] = {*project.profile.files, config / "config.yaml", config / "trust.json"}
+        paths: set[str | Path] = {
+            *project.profile.files,
+            config / "config.yaml",
+            config / "trust.json",
+            self.drafts_path,
+        }
         for folder in (project.folder / "templates", templates_folder()):
             paths |= {folder, *(folder / name for name in project.profile.sets)}
         for template in project.templates.values():
@@ -389,6 +404,7 @@ class Session:
             self.memory,
             self.rows,
             self._enter,
+            self.drafts_path.exists(),
         )
         self.store.paths_read = self.inputs[""]
         self.memory.save(is_whole=not self.rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -63,13 +63,19 @@ class ResolvedInputs:
     """The values that a project leaves open, as the lock or the solver decides them.
 
     `lengths` are the frames that each clip delivers, by path. `seed` gives the seed of a take, `pick` the take in the
-    cut, and `also` the takes requested besides those of the film.
+    cut, and `also` the takes requested besides those of the film. `only` are the paths of the clips to make, None for
+    all.
     """
 
     lengths: Mapping[str, int]
     seed: Callable[[Clip | Still, int], int]
     pick: Callable[[Clip | Still], int] = lambda clip: 1
     also: Callable[[Clip | Still], frozenset[int]] = lambda clip: frozenset()
+    only: Container[str] | None = None
+
+    def includes(self, clip: Clip) -> bool:
+        """Return whether a clip is to be made."""
+        return self.only is None or clip.path in self.only
 
     def takes(self, of: Clip | Still) -> list[int]:
         """Return the takes to make: all that are written and the pick; of one with a single take, the pick alone."""

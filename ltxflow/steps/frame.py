@@ -33,7 +33,7 @@ def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
     clips = {clip.path: clip for clip in project.clips}
     found: dict[str, Node] = {}
     problems: list[Problem] = []
-    for clip in project.clips:
+    for clip in filter(inputs.includes, project.clips):
         for frame in [picture for picture in clip.pictures.values() if isinstance(picture, FrameOf)]:
             if frame.frame is not None and frame.frame >= inputs.lengths[frame.clip]:
                 problems.append(_after_its_end(clip, frame, inputs.lengths[frame.clip], project.fps))

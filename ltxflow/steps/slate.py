@@ -45,7 +45,7 @@ class Slate:
 def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
     """Yield one slate a clip."""
     width, height = project.size
-    for clip in project.clips:
+    for clip in filter(inputs.includes, project.clips):
         drawing = SlateSpec(
             width=width,
             height=height,

@@ -61,8 +61,18 @@ class BlobStore:
             return digest == EMPTY
         return found is not None and size in (0, found)
 
-    def put(self, src: Path, digest: Digest | None = None, *, move: bool = False, fsync: bool = True) -> Digest:
+    def put(
+        self,
+        src: Path,
+        digest: Digest | None = None,
+        *,
+        move: bool = False,
+        fsync: bool = True,
+        is_checked: bool = False,
+    ) -> Digest:
         """Store the bytes of a file and return their digest. With `move`, `src` is ours and is removed.
+
+        With `is_checked`, the bytes were hashed while they were written, and are not read again.
 
         Without `fsync` a power cut may lose a moved file: only for data that costs nothing to make again. Raise
         LtxflowError, storing nothing, when the bytes do not match `digest`. The stored bytes are compared after they
@@ -70,14 +80,14 @@ class BlobStore:
         """
         found = digest or _digest_of(src)
         path = self.path(found)
-        if self._is_same_size(src, found) and (digest is None or _digest_of(src) == digest):
+        if self._is_same_size(src, found) and (digest is None or is_checked or _digest_of(src) == digest):
             if move:
                 files.remove(src)
             return found
         files.make_dir(path.parent, _FOLDER_MODE)
         files.make_room(path)
         if move:
-            files.move_into(src, path, expect=digest, mode=_BLOB_MODE, fsync=fsync)
+            files.move_into(src, path, expect=None if is_checked else digest, mode=_BLOB_MODE, fsync=fsync)
         else:
             files.copy_into(src, path, expect=found, mode=_BLOB_MODE)
         return found

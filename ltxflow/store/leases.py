@@ -101,7 +101,20 @@ def forget_film(root: Path, folder: Path) -> bool:
     path = _film_path(root, folder)
     is_known = path.exists()
     files.remove(path)
+    files.remove(drafts_path(root, folder))
     return is_known
+
+
+def remember_drafts(path: Path) -> None:
+    """Record at a film's `drafts_path` that drafts of it were rendered: from now on they are looked for."""
+    if not path.exists():
+        files.make_dir(path.parent, 0o700)
+        files.write_atomic(path, "")
+
+
+def drafts_path(root: Path, folder: Path) -> Path:
+    """Return the path of the mark of a film that has drafts; most have none, and looking for them takes time."""
+    return _film_path(root, folder).with_suffix(".drafts")
 
 
 def _film_path(root: Path, folder: Path) -> Path:

@@ -211,7 +211,7 @@ class Remote:
         if known.hexdigest() != digest:
             part.unlink()
             raise Poisoned(f"its sha256 is {known.hexdigest()[:12]}…")
-        self.store.cas.put(part, digest, move=True)
+        self.store.cas.put(part, digest, move=True, is_checked=True)
         return came
 
     def _send(self, name: str, data: Path | bytes) -> int | None:

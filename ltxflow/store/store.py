@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,17 @@ class Store:
                 if word.encode() in read_bytes(trace_path(self.traces, key)) and (trace := self.trace(key)):
                     yield trace
 
+    def makers(self, digests: Set[Digest]) -> dict[Digest, Trace]:
+        """Return the traces that have any of these digests among their outputs, by digest. Reads every trace file."""
+        found: dict[Digest, Trace] = {}
+        for key in self.keys() if digests else ():
+            with suppress(OSError):
+                text = read_bytes(trace_path(self.traces, key)).decode("utf-8", "replace")
+                if digests.isdisjoint(_HEX.findall(text)) or (trace := self.trace(key)) is None:
+                    continue
+                found |= {out.digest: trace for out in trace.outputs.values() if out.digest in digests}
+        return found
+
     def rebuild_index(self) -> int:
         """Fill the index again from the trace files; return the number of its rows (0 when it is disabled)."""
         return self.index.rebuild()
@@ -272,6 +284,9 @@ def _from_row(row: bytes, key: Key, signature: files.Signature) -> Trace | None:
     except ValueError:
         return None
     return replace(trace, action=LazyMapping(lambda: parse_json(action)))
+
+
+_HEX = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 def _text_in(row: bytes, key: Key) -> TraceText | None:

@@ -17,8 +17,9 @@ from ltxflow.plan.estimate import Estimate, rough
 from ltxflow.plan.explain import Reason, cause_of, show, word_diff
 from ltxflow.plan.lengths import PendingLine
 from ltxflow.plan.plan import Change, Kind, Plan
+from ltxflow.plan.renditions import State, counts
 from ltxflow.plan.review import plain
-from ltxflow.ui.terminal import Console, clean, count, counted, duration
+from ltxflow.ui.terminal import Console, clean, count, duration
 
 if TYPE_CHECKING:  # most commands show no difference between revisions, and ask no server
     from ltxflow.build.approval import Answering
@@ -63,7 +64,8 @@ def print_plan(
 ) -> None:
     """Print marks and reasons, hints, totals, and what to do (`apply`); with `quiet`, only the totals."""
     if quiet:
-        console.say(totals(console, plan, gpu))
+        for line in totals(console, plan, gpu).split("\n"):
+            console.say(line)
         return
     console.say(console.paint(header(plan), "bold"))
     console.say()
@@ -91,10 +93,12 @@ def print_plan(
     for hint in hints:
         console.say(hint)
     console.say()
-    console.say(totals(console, plan, gpu))
-    if not plan.is_all_done:
-        for line in apply.split("\n"):
-            console.say(line)
+    lines = totals(console, plan, gpu).split("\n")
+    rejected = rejected_clips(plan)
+    if rejected or not {"draft", "stale", "slate"}.isdisjoint(plan.states.values()):  # else the totals say it all
+        lines.append(f"Now: {states_in_words(plan.states, rejected)}.")
+    for line in lines if plan.is_all_done else [*lines, *apply.split("\n")]:
+        console.say(line)
 
 
 def seed_line(console: Console, session: Session) -> list[str]:
@@ -149,11 +153,49 @@ def print_unspoken(console: Console, plan: Plan, known: Container[Key] = ()) -> 
             console.say(f"{' ' * (width + len('  + narration:  '))}{text}")
 
 
+STATE_WORDS: Mapping[State, tuple[str, str]] = {
+    "draft": ("draft", "drafts"),
+    "stale": ("stale", "stale"),
+    "slate": ("slate", "slates"),
+    "missing": ("not made", "not made"),
+}
+
+
+def states_in_words(states: Mapping[str, State], rejected: Sequence[str] = (), *, has_names: bool = True) -> str:
+    """Return `7 of 10 clips current, 2 drafts (hook/a, hook/b), 1 stale (end/a)`.
+
+    `states` are those of the clips by path, `rejected` the paths of clips whose take in the cut is rejected. Slates and
+    clips that are not made are named only where they are few beside others.
+    """
+    found = counts(states.values())
+    parts = [f"{found.get('final', 0)} of {count(len(states), 'clip')} current"]
+    for state, words in STATE_WORDS.items():
+        paths = [path for path, each in states.items() if each == state]
+        if paths:
+            is_few = state in ("draft", "stale") or len(paths) < len(states)
+            names = f" ({_names(paths)})" if has_names and is_few else ""
+            parts.append(f"{len(paths)} {words[len(paths) > 1]}{names}")
+    if rejected:
+        parts.append(f"{len(rejected)} rejected{f' ({_names(rejected)})' if has_names else ''}")
+    return ", ".join(parts)
+
+
+def _names(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return f"{', '.join(paths[:NAMED])}{more}"
+
+
+def rejected_clips(plan: Plan) -> list[str]:
+    """Return the paths of the clips whose take in the cut a person rejected."""
+    entries = plan.lock.entries
+    return [path for path in plan.states if path in entries and entries[path].status == "rejected"]
+
+
 def name(change: Change) -> str:
-    """Return `hook/b`, `hook/b@2` or `reference:hero`."""
+    """Return `hook/b`, `hook/b@2` or `reference:hero`; take 1 as `hook/b@1` where another one is in the cut."""
     target = Target(change.target)
     path = target.lock_entry if target.is_reference else change.clip
-    return path if target.take == 1 else f"{path}@{target.take}"
+    return path if target.take == 1 and not change.is_spare else f"{path}@{target.take}"
 
 
 def print_changes(
@@ -207,6 +249,8 @@ def _causes(change: Change) -> Iterator[tuple[str, Reason | str]]:
     if change.note not in ("", "new") and not change.reasons and not change.length:
         note = IN_STORE if change.kind == "restore" and change.note.startswith(IN_STORE) else change.note
         yield f"{change.kind} {note}", note
+    if change.kind == "unchanged" and not change.note and not change.reasons:
+        yield "unchanged", "unchanged again"
 
 
 def _is_covered(change: Change, shared: Container[str]) -> bool:
@@ -347,6 +391,8 @@ def plan_json(
             }
             for change in plan.changes
         ],
+        "states": counts(plan.states.values()),
+        "clips": dict(plan.states),
         "unsaid": [asdict(line) for line in plan.unsaid],
         "orphans": [orphan.file for orphan in plan.orphans],
         "suggestions": [{"moved": {"from": old, "to": new}} for old, new in moves],
@@ -398,7 +444,7 @@ def print_difference(
         console.say()
     console.say(f"Since {ref}: {_counts(found)}.  {_film(found)}.")
     if left.targets:
-        console.say(f"{_left(left)} to render" + (f", {gpu_time(gpu)}" if gpu else ""))
+        console.say(f"{left.tally} to render" + (f", {gpu_time(gpu)}" if gpu else ""))
 
 
 def markdown(title: str, found: FilmDifference, ref: str, left: RemainingWork, gpu: Estimate | None) -> str:
@@ -421,13 +467,8 @@ def markdown(title: str, found: FilmDifference, ref: str, left: RemainingWork, g
         lines.append("")
     lines += [f"- {_plain(line)}" for line in found.shown]
     if left.targets:
-        lines += ["", f"{_left(left)} to render" + (f", {gpu_time(gpu)}" if gpu else "") + "."]
+        lines += ["", f"{left.tally} to render" + (f", {gpu_time(gpu)}" if gpu else "") + "."]
     return "\n".join(lines).strip()
-
-
-def _left(left: RemainingWork) -> str:
-    """Return `3 clips, 2 more takes and 1 reference`."""
-    return counted((left.clips, "clip"), (left.more_takes, "more take"), (left.references, "reference"))
 
 
 def _counts(found: FilmDifference) -> str:

@@ -10,8 +10,9 @@ from ltxflow.core.errors import Problem
 from ltxflow.core.events import RunFinished
 from ltxflow.core.target import Tally, Target, count
 from ltxflow.documents.document import shown
+from ltxflow.project.settings import film_quality
 from ltxflow.ui.log import EventWatcher, JsonWatcher, PlainWatcher
-from ltxflow.ui.plan_view import reached
+from ltxflow.ui.plan_view import reached, states_in_words
 from ltxflow.ui.terminal import Console, duration
 
 if TYPE_CHECKING:
@@ -61,6 +62,19 @@ def summary(console: Console, event: RunFinished, mode: str, failed: Tally = NOT
     console.say(f"→ {event.output}  {film}, timeline.json")
 
 
+def _standing(result: BuildResult) -> str:
+    """Return what the clips are now, and what makes the rest of them final."""
+    states, project, entries = result.states, result.plan.project, result.lock.entries
+    rejected = [path for path in states if path in entries and entries[path].status == "rejected"]
+    line = states_in_words(states, rejected)
+    left = [clip for clip in project.clips if states.get(clip.path) != "final"]
+    if not left:
+        return line
+    is_draft_film = any(project.profile.qualities[film_quality(project, clip)].stand_in for clip in left)
+    option = f" --quality {project.profile.default_quality}" if is_draft_film else ""
+    return f"{line}: `ltxflow build{option}` renders {count(len(left), 'clip')}"
+
+
 def print_result(
     console: Console, result: BuildResult, warnings: Sequence[Problem] = (), is_quiet: bool = False
 ) -> None:
@@ -72,6 +86,8 @@ def print_result(
     if not is_quiet or result.code:
         mode = result.plan.mode if result.published.timeline else "references"
         summary(console, result.finished, mode, result.tally(result.run.failed), result.tally(result.run.skipped))
+    if result.states and not is_quiet:
+        console.say(f"  {_standing(result)}")
     if result.run.interrupted:
         _print_interrupted(console, result)
     if result.edited:

@@ -152,11 +152,16 @@ class Console:
         put(line, self.out)
         return exit_code
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person reads this, and can answer."""
+        return self.out.isatty() and sys.stdin.isatty()
+
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question on a terminal and return the answer; return False without a terminal."""
-        if not (self.out.isatty() and sys.stdin.isatty()):
+        if not self.can_ask:
             return False
-        put(rendered(f"{self.paint('?', 'yellow')} {question} [y/N]", self.has_color), self.out)
+        put(rendered(self.fitted(f"{self.paint('?', 'yellow')} {question} [y/N]"), self.has_color), self.out)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def problems(
@@ -173,11 +178,11 @@ class Console:
         """
         lines = functools.cache(source or read_lines)  # many problems share a file
         full: Counter[tuple[str, str]] = Counter()
-        for first, *others in [[each] for each in problems] if self.is_verbose else _grouped(problems):
+        for first, *others in [[each] for each in problems] if self.is_verbose else grouped(problems):
             full[first.code, first.hint] += 1
             is_full = self.is_verbose or not first.hint or full[first.code, first.hint] <= IN_FULL
             text = [self.problem(first, lines) if is_full else self._headline(first)]
-            text += [f"  {_more(first, others)}"] if others else []
+            text += [f"  {more_alike(first, others)}"] if others else []
             names = [Target(target).short for target in of.get(first, ())]
             if len(names) > 1 or (names and names[0] not in first.message):
                 text.append(f"  it failed {_listed(names)}")
@@ -216,7 +221,7 @@ class Console:
         return [f"{number}{line}", f"{self.paint('      │ ', 'dim')}{below}{caret}"]
 
 
-def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
+def grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
     """Return the problems in groups of the same one, each in the place of its first.
 
     Two are the same where only the clips and scenes differ that they name; of more than IN_FULL also where numbers do.
@@ -246,7 +251,7 @@ def _nameless(problem: Problem, text: str) -> str:
     return text
 
 
-def _more(first: Problem, others: Sequence[Problem]) -> str:
+def more_alike(first: Problem, others: Sequence[Problem]) -> str:
     """Return the number of others that have a problem, and where: `2 more: hook/b project.yaml:30:7, …`."""
     names = []
     for each in others:

@@ -114,6 +114,17 @@ def test_actions_show_their_command_and_outlive_the_page(
             served.errors.clear()  # of a page without its board
 
 
+def test_the_report_opens_from_a_file_without_a_network(film: Film, chromium: Browser) -> None:
+    assert film.run("report").code == 0
+    page = chromium.new_context(offline=True).new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((film.folder / ".ltxflow/report.html").resolve().as_uri())
+    expect(page.locator("article")).to_have_count(3)
+    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+    until(page, lambda: page.evaluate("[...document.images].every(i => i.naturalWidth > 0)"))
+
+
 def test_500_clips_are_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chromium: Browser) -> None:
     """An update touches one card: no other element is drawn again."""
     film = Film.at(tmp_path).move_in(monkeypatch)

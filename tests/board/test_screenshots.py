@@ -1,6 +1,6 @@
 """The pictures of the board in README and docs: a film in the middle of its work, as a person would see it.
 
-LTXFLOW_TEST_SCREENSHOTS=docs/images python -m pytest tests/board/test_screenshots.py -n 0
+LTXFLOW_TEST_SCREENSHOTS=$PWD/docs/images python -m pytest tests/board/test_screenshots.py -n 0
 """
 
 from __future__ import annotations
@@ -154,14 +154,18 @@ def test_they_are_made(work: Film, chromium: Browser, tmp_path: Path) -> None:
         page.locator("#toasts").evaluate("e => e.replaceChildren()")
         page.screenshot(path=folder / "board.png")
         states = page.locator(".clip").evaluate_all("all => all.map(clip => clip.dataset.state)")
-        assert {"made", "stale", "rendering", "queued"} <= set(states)
+        assert {"final", "stale", "rendering", "queued"} <= set(states)
         page.emulate_media(color_scheme="dark")
         served.show(page, "/clip/hook/b")
         page.locator("#take-at").fill("15")
         ready = "[...document.querySelectorAll('.take video')].every(v => !v.seeking && v.readyState >= 2)"
         until(page, lambda: page.evaluate(ready))
+        page.evaluate("document.activeElement.blur()")
         page.screenshot(path=folder / "board-clip.png")
         building.terminate()
         building.communicate(timeout=30)
         for name in ("board.png", "board-clip.png"):
-            assert np.asarray(Image.open(folder / name).convert("L")).std() > 20
+            picture = Image.open(folder / name).convert("RGB")
+            assert np.asarray(picture).std() > 20
+            picture.save(folder / name.replace("png", "jpg"), quality=88, subsampling=0, optimize=True)
+            (folder / name).unlink()

@@ -25,7 +25,7 @@ def test_a_build_is_watched_from_queued_to_final_and_chosen_from(studio: Studio,
         server.set_speed(100)
         assert studio.ended(studio.start(server, args=("s/a",)), server).code == 0
         page = served.page(chromium)
-        expect(page.locator("#clip-s--a[data-state='made']")).to_be_visible()
+        expect(page.locator("#clip-s--a[data-state='final']")).to_be_visible()
         expect(page.locator("#clip-s--b[data-state='missing']")).to_be_visible()
         server.hold()
         building = studio.start(server)
@@ -47,8 +47,9 @@ def test_a_build_is_watched_from_queued_to_final_and_chosen_from(studio: Studio,
         expect(page.locator("#clip-s--b .step")).to_contain_text("step")
         page.reload()
         expect(page.locator("#clip-s--b[data-state='rendering'] progress")).to_be_visible()
-        expect(page.locator("#clip-s--b[data-state='made']")).to_be_visible()
-        assert studio.ended(building, server).code == 0
+        ended = studio.ended(building, server)
+        assert ended.code == 0, ended.out + ended.err
+        expect(page.locator("#clip-s--b[data-state='final']")).to_be_visible()
         assert studio.lock.entries["s/a"].pick == 2
         expect(page.locator("#run")).to_be_hidden()
 

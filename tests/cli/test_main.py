@@ -37,10 +37,10 @@ def argv_of(verb: str) -> list[str]:
     ("words", "message", "hint"),
     [
         ("pick hook/a", 'no take number in "hook/a"', "write: ltxflow pick hook/a@2"),
-        ("show", "ltxflow show needs TAKE", "write: ltxflow show TAKE"),
-        ("reject", "ltxflow reject needs TAKE", "write: ltxflow reject TAKE [REASON]"),
-        ("pin hook/a", "ltxflow pin needs FILE", "write: ltxflow pin TAKE FILE [REASON]"),
-        ("pin", "ltxflow pin needs TAKE and FILE", "write: ltxflow pin TAKE FILE [REASON]"),
+        ("show", "ltxflow show needs TAKE", "write: ltxflow show TAKE; TAKE is a take, such as hook/b@2 "),
+        ("reject", "ltxflow reject needs TAKE", "write: ltxflow reject TAKE [REASON]; TAKE is a take, "),
+        ("pin hook/a", "ltxflow pin needs FILE", "write: ltxflow pin TAKE FILE [REASON]; FILE is an mp4 "),
+        ("pin", "ltxflow pin needs TAKE and FILE", "write: ltxflow pin TAKE FILE [REASON]; TAKE is a take"),
         ("pick hook/a two", 'NUMBER must be a whole number, not "two"', "write one such as 2"),
         ("plan --takes two", '--takes must be a whole number, not "two"', "write one such as 2"),
         ("export remotoin", 'ltxflow export does not accept "remotoin"', 'did you mean "remotion"?'),
@@ -50,7 +50,8 @@ def argv_of(verb: str) -> list[str]:
 )
 def test_usage_errors_name_the_missing_or_mistyped_argument(words: str, message: str, hint: str) -> None:
     ran = run(*words.split())
-    assert (ran.code, ran.err) == (2, f"error: {message} [U002]\n  → {hint}\n")
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: {message} [U002]\n  → {hint}")
 
 
 def test_the_version_is_printed() -> None:
@@ -464,7 +465,7 @@ def test_a_build_continues_when_no_one_reads_its_log_any_more(film: Film) -> Non
 def test_a_terminal_without_unicode_is_not_error(film: Film) -> None:
     ran = run_alone("build", "--animatic", "-p", str(film.folder), env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert ran.code == 0
-    assert "\\u2713" in ran.out  # ✓
+    assert "  ok [1/4] " in ran.out  # ✓
 
 
 def test_quiet_shows_nothing_when_all_went_well(film: Film) -> None:
@@ -507,7 +508,14 @@ def test_an_encoding_without_our_signs_is_not_reason_to_stop(film: Film, argv: l
     for _ in range(2):  # the second answer is the one that is remembered
         ran = run_alone(*argv, cwd=film.folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert (ran.code, ran.err) == (0, "")
-        assert "\\xb7" in ran.out
+        assert " - 128x128 at 25 fps" in ran.out or "ltxflow: make for films" in ran.out
+        assert "\\" not in ran.out
+
+
+def test_letters_that_an_encoding_lacks_are_escaped(film: Film) -> None:
+    film.edit("Tiny film", "Kleine Größe · 影")
+    ran = run_alone("plan", cwd=film.folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert ran.out.startswith("Kleine Gr\\xf6\\xdfe - \\u5f71 - ltx2-19b / distilled")
 
 
 def test_a_folder_that_was_removed_is_reported(tmp_path: Path) -> None:

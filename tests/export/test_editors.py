@@ -7,59 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import opentimelineio
-import pytest
+from harness.cuts import DISSOLVES, FPS, clip, film, shown
 
-from ltxflow.core.errors import LtxflowError, install_command
-from ltxflow.export import editors
-from ltxflow.export.editors import ClipMedia, frames_of, otio, otio_text, ranges_of, render_cut
+from ltxflow.export.editors import ClipMedia, otio, otio_text
 
 Json = dict[str, Any]
-FPS = 25
-
-
-def clip(id: str, frames: int, *, fade: int = 0, trim: int = 0, start: int = 0, sound: bool = True) -> Json:
-    return {
-        "id": id,
-        "take": 1,
-        "src": f"scenes/scene-{id}.mp4",
-        "source": "comfyui",
-        "isStandIn": False,
-        "isStale": False,
-        "frames": frames,
-        "trimStart": start,
-        "durationInFrames": frames - trim - start,
-        "transition": {"type": "fade", "durationInFrames": fade} if fade else None,
-        "hasAudio": sound,
-        "volume": 1,
-        "sha256": None,
-    }
-
-
-def film(*scenes: Sequence[Json], spoken: Mapping[int, tuple[int, int]] | None = None) -> Json:
-    """A timeline of these scenes; `spoken`: scene → (start, frames) of its narration."""
-    told: list[Json] = []
-    for index, clips in enumerate(scenes):
-        length = sum(c["durationInFrames"] - (c["transition"] or {}).get("durationInFrames", 0) for c in clips)
-        start, frames = (spoken or {}).get(index, (0, 0))
-        words = {"src": f"narration/{index}.wav", "startFrame": start, "durationInFrames": frames, "volume": 1}
-        told.append(
-            {
-                "id": f"s{index}",
-                "title": f"Scene {index}",
-                "from": told[-1]["from"] + told[-1]["durationInFrames"] if told else 0,
-                "durationInFrames": length,
-                "narration": words if frames else None,
-                "clips": list(clips),
-            }
-        )
-    return {
-        "id": "film",
-        "title": "Film",
-        "fps": FPS,
-        "durationInFrames": sum(scene["durationInFrames"] for scene in told),
-        "generator": {"name": "ltxflow", "version": "1", "model": "LTX-2", "machineMade": True},
-        "scenes": told,
-    }
 
 
 def cut(told: Json, spare: Mapping[str, Sequence[ClipMedia]] | None = None) -> Json:
@@ -74,30 +26,6 @@ def read(text: str, adapter: str = "otio_json", **options: Any) -> Any:
 
 def frames(item: Any) -> int:
     return int(item.duration().rescaled_to(FPS).value)
-
-
-DISSOLVES = film(
-    [clip("0-a", 97), clip("0-b", 121, fade=12, trim=3)],
-    [clip("1-a", 97, fade=0), clip("1-b", 105, fade=7, start=4), clip("1-c", 97, fade=1, trim=20)],
-    [clip("2-a", 57)],
-    spoken={0: (5, 180), 2: (0, 57)},
-)
-
-
-def shown(told: Json) -> dict[int, tuple[str, int]]:
-    """Every frame of the film outside dissolves → (file, frame of the file), from the timeline."""
-    found = {}
-    for scene in told["scenes"]:
-        at = scene["from"]
-        ends = [c["transition"] for c in scene["clips"][1:]] + [None]
-        for c, after in zip(scene["clips"], ends, strict=True):
-            fade = (c["transition"] or {}).get("durationInFrames", 0)
-            fade_out = (after or {}).get("durationInFrames", 0)
-            at -= fade
-            for frame in range(fade, c["durationInFrames"] - fade_out):
-                found[at + frame] = (c["src"], c["trimStart"] + frame)
-            at += c["durationInFrames"]
-    return found
 
 
 def seen(track: Any) -> dict[int, tuple[str, int]]:
@@ -167,59 +95,3 @@ def test_a_scene_begins_at_its_marker() -> None:
     timeline = read(otio_text(cut(DISSOLVES)))
     marks = [(mark.name, int(mark.marked_range.start_time.value)) for mark in timeline.tracks.markers]
     assert marks == [(scene["title"], scene["from"]) for scene in DISSOLVES["scenes"]]
-
-
-def test_stretches_sum_to_the_scene() -> None:
-    for scene in DISSOLVES["scenes"]:
-        assert sum(part.frames for part in ranges_of(scene["clips"])) == scene["durationInFrames"]
-
-
-def test_an_edl_has_every_event_and_the_same_length() -> None:
-    text = render_cut(cut(DISSOLVES), "edl")
-    timeline = read(text, "cmx_3600", rate=FPS)
-    assert len(timeline.tracks) == 1
-    assert frames(timeline.tracks[0]) == DISSOLVES["durationInFrames"]
-    assert [line.split()[1] for line in text.splitlines() if line[:3].isdigit() and " C " in line] == [
-        *("S0A", "S0A", "S1A", "S1A", "S1B", "S2A"),
-    ]
-    assert [line.split()[3:5] for line in text.splitlines() if " D " in line] == [
-        ["D", "012"],
-        ["D", "007"],
-        ["D", "001"],
-    ]
-
-
-def test_final_cut_xml_has_all_tracks_and_the_same_length() -> None:
-    timeline = read(render_cut(cut(DISSOLVES), "fcpxml"), "fcp_xml")
-    picture, sound, narration = timeline.tracks
-    assert [track.kind for track in timeline.tracks] == ["Video", "Audio", "Audio"]
-    assert frames(picture) == frames(sound) == DISSOLVES["durationInFrames"]
-    assert frames(narration) == DISSOLVES["durationInFrames"]
-    urls = {item.media_reference.target_url for item in timeline.find_clips()}
-    assert "scenes/scene-0-a.mp4" in urls
-
-
-def test_without_the_library_its_formats_state_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(editors, "NEEDED", ("no_such_library",))
-    assert render_cut(cut(DISSOLVES), "otio")
-    for kind in ("edl", "fcpxml"):
-        with pytest.raises(LtxflowError) as caught:
-            render_cut(cut(DISSOLVES), kind)
-        (problem,) = caught.value.problems
-        assert problem.message == f"{kind} is written by OpenTimelineIO, which is not installed"
-        assert problem.hint == (
-            f"run `{install_command('editors')}`, or use the format that needs nothing: ltxflow export otio"
-        )
-
-
-def test_a_rate_that_has_no_timecode_is_not_edl() -> None:
-    told = {**film([clip("0-a", 97)]), "fps": 17}
-    with pytest.raises(LtxflowError) as caught:
-        render_cut(cut(told), "edl")
-    (problem,) = caught.value.problems
-    assert problem.message.startswith("OpenTimelineIO cannot write this film as edl: ")
-    assert problem.hint == "use another format: ltxflow export otio"
-
-
-def test_a_track_is_as_long_as_its_clips_and_gaps() -> None:
-    assert frames_of(cut(DISSOLVES)["tracks"]["children"][0]) == DISSOLVES["durationInFrames"]

@@ -149,6 +149,7 @@ def codecs(studio: Studio) -> list[str]:
         ('"format": "mkv", "codec": "h264"', "mkv (h264, aac) to mp4 (h264, aac), pictures not encoded again"),
         ('"format": "webm", "codec": "auto"', "webm (av1, opus) to mp4 (h264, aac), pictures encoded again"),
         ('"format": "webm", "format.codec": "av1"', "webm (av1, opus) to mp4 (h264, aac), pictures encoded again"),
+        ('"format": "mp4", "format.codec": "av1"', "mp4 (av1, aac) to mp4 (h264, aac), pictures encoded again"),
     ],
 )
 def test_a_clip_of_another_container_comes_back_as_mp4(

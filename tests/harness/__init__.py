@@ -4,6 +4,8 @@ film        a film in a folder with its store: write it, edit it, run a command 
 data        a project file as data, and every leaf of it by its path
 command     the command line, in this process or a separate one, and what it printed
 media       small real files: pictures, sounds, videos
+footage     videos as phones, cameras and editors write them
+cuts        timelines as data, for the formats of editors
 slates      slates that are copied instead of drawn
 templates   templates that are read and rendered once for many plans
 studio      films of tiny clips, built on fake servers by the real command

@@ -143,6 +143,7 @@ def board(film: OnDisk, *args: str, setup: str = CANNED_SLATES) -> Iterator[Boar
         process.send_signal(signal.SIGKILL if found.is_killed else signal.SIGINT)
         process.wait(ENDS_S)
         reader.join(ENDS_S)
+        print("".join(printed))  # shown with the failure of a test
         process.stdout.close()
         process.stderr.close()
     assert process.returncode == 0 or found.is_killed

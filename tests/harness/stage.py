@@ -67,6 +67,7 @@ VERBS: tuple[tuple[str, ...], ...] = (
     ("export", "otio"),
     ("export", "edl", "cuts/film.edl"),
     ("export", "fcpxml"),
+    ("export", "fcp7xml"),
     ("conform", "--proxy"),
     ("conform", "--proxy", "--output", "cuts/film.mp4"),
     ("pick", "hook/b", "2"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ltxflow.core.digest import Digest, Key
 from ltxflow.core.errors import LtxflowError, Span
-from ltxflow.lock.file import read_lock, write_lock
+from ltxflow.lock.file import LazyEntries, read_lock, write_lock
 from ltxflow.lock.model import (
     Acceptance,
     CoveredTake,
@@ -138,8 +138,8 @@ def test_what_is_written_is_yaml(lock: Lock) -> None:
 
 @given(locks())
 def test_a_block_is_read_on_access_as_it_is_at_once(lock: Lock) -> None:
-    known = parse_lock(lock_text(lock), "", is_known=True)
-    assert dict(known.entries) == lock.entries
+    known = LazyEntries(lock_text(lock), "")
+    assert dict(known) == lock.entries
     assert known.choices == lock.choices
 
 
@@ -148,7 +148,7 @@ def test_version_1_loses_nothing(lock: Lock) -> None:
     read = parse_lock(old_text(lock), "")
     assert read == lock
     assert parse_lock(lock_text(read), "") == lock
-    assert dict(parse_lock(old_text(lock), "", is_known=True).entries) == lock.entries
+    assert dict(LazyEntries(old_text(lock), "")) == lock.entries
 
 
 @given(locks())

@@ -8,9 +8,11 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
+from harness.footage import tone
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.audio import SoundFacts, measure_sound
+from ltxflow.media.mix import read_voice
 
 SAMPLES = 31415
 
@@ -101,3 +103,47 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(LtxflowError, match="no sound file") as caught:
         measure_sound(tmp_path / "gone.wav")
     assert caught.value.problems[0].code == "M001"
+
+
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile a.wav\n", "#EXTM3U\n#EXTINF:9,\na.wav\n"])
+@pytest.mark.parametrize("read", [measure_sound, read_voice])
+def test_a_list_of_other_files_is_no_sound(tmp_path, text, read):
+    """FFmpeg would read the files that it names: the digest is of the list alone."""
+    write_wav(tmp_path / "a.wav")
+    (tmp_path / "b.wav").write_text(text)
+    with pytest.raises(LtxflowError, match=r'"b\.wav" cannot be read as sound'):
+        read(tmp_path / "b.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "is_played"),
+    [
+        ("a.wav", "pcm_s16le", True),
+        ("a.wav", "pcm_f32le", True),
+        ("a.wav", "adpcm_ima_wav", False),
+        ("a.mp3", "libmp3lame", True),
+        ("a.m4a", "aac", True),
+        ("a.m4a", "alac", False),
+        ("a.aac", "aac", True),
+        ("a.flac", "flac", True),
+        ("a.ogg", "libopus", True),
+        ("a.opus", "libopus", True),
+        ("a.webm", "libopus", True),
+        ("a.mka", "libopus", False),
+        ("a.mov", "aac", False),
+        ("a.aiff", "pcm_s16be", False),
+        ("a.caf", "pcm_s16le", False),
+        ("a.w64", "pcm_s16le", False),
+        ("a.au", "pcm_s16be", False),
+        ("a.ac3", "ac3", False),
+    ],
+)
+def test_browsers_play_some_files(tmp_path, name, codec, is_played):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        tone(container, container.add_stream(codec, rate=48000, layout="stereo"), Fraction(1))
+    assert measure_sound(path).is_played == is_played
+
+
+def test_the_sound_of_a_video_is_none_that_browsers_play_alone(clip):
+    assert not measure_sound(clip).is_played

@@ -3,14 +3,29 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
+from av.video.frame import VideoFrame
+from harness.footage import SHOWN, quarters, seen
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from ltxflow.core.errors import LtxflowError
 from ltxflow.media.fit import ImageFacts, fit_warnings
 from ltxflow.media.image import open_image, prepare_image, read_image
+
+ORIENTATIONS = (
+    "upright",
+    "mirrored",
+    "half",
+    "mirrored half",
+    "mirrored quarter",
+    "quarter",
+    "mirrored three quarters",
+    "three quarters",
+)
 
 
 def gradient(width=60, height=40):
@@ -164,6 +179,41 @@ def test_of_a_moving_picture_the_first_frame_is_used(tmp_path, suffix):
     assert "only the first" in read_image(path).warnings[0]
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "avif"])
+@pytest.mark.parametrize(("tag", "lies"), list(enumerate(ORIENTATIONS, 1)))
+def test_a_photograph_lies_as_viewers_show_it(tmp_path, suffix, tag, lies):
+    """All eight values of EXIF's orientation, also the mirrored ones, in every format that has it."""
+    exif = Image.Exif()
+    exif[0x112] = tag
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(quarters((192, 128))).save(path, exif=exif, **({} if suffix == "png" else {"quality": 95}))
+    assert seen(np.asarray(open_image(path))) == SHOWN[lies]
+    facts = read_image(path)
+    assert (facts.width, facts.height) == ((128, 192) if "quarter" in lies else (192, 128))
+
+
+@pytest.mark.parametrize("tags", [{254: 1}, {254: 0, 50706: b"\1\4\0\0"}], ids=["preview", "dng"])
+def test_a_raw_photograph_is_refused_by_name(tmp_path, tags):
+    """Its first picture is a small preview, which would be enlarged without a word."""
+    path = tmp_path / "a.dng"
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        directory[tag] = value
+    gradient(48, 32).save(path, format="TIFF", tiffinfo=directory)
+    assert refused(path) == ("M002", '"a.dng" is a raw photograph')
+
+
+def test_colours_of_16_bits_and_of_a_palette_stay(tmp_path):
+    picture = quarters((192, 128))
+    deep = VideoFrame.from_ndarray(picture.astype(np.uint16) * 257, format="rgb48le")
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 192, 128, "rgb48be", Fraction(1, 25)
+    (tmp_path / "deep.png").write_bytes(b"".join(bytes(p) for p in encoder.encode(deep.reformat(format="rgb48be"))))
+    Image.fromarray(picture).quantize(8).save(tmp_path / "few.png")
+    for name in ("deep.png", "few.png"):
+        assert seen(np.asarray(open_image(tmp_path / name))) == "RGBW"
+
+
 def png_of(width, height):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -195,6 +245,9 @@ def test_a_picture_cut_short_is_refused(tmp_path, suffix):
         (b"", "empty"),
         (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "svg"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "heic"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw photograph"),
+        (b"FUJIFILMCCD-RAW 0201", "raw photograph"),
         (b"<!doctype html><html></html>", "web page"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
         (b"just words", "not a picture"),

@@ -96,7 +96,7 @@ def test_where_a_render_stands_an_animatic_has_nothing_to_do(film: Film) -> None
     film.render("hook/a")
     film.run("build", "hook/a", "--json")
     assert kinds(look(film)) == {"hook/a": "unchanged", "hook/b": "create", "middle/a": "create", "end/a": "create"}
-    assert of(look(film), "hook/a").note == "a render stands here"
+    assert of(look(film), "hook/a").note == "its final render is shown"
 
 
 def test_a_scene_that_cannot_be_covered_is_told_at_its_narration(film: Film) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fakes import media
 from harness.film import Film, prompt
+from harness.footage import write_footage
 from harness.media import canned
 
 from ltxflow.core.digest import Digest, Key, Output
@@ -309,6 +310,50 @@ def test_a_phones_video_is_seen_upright(film: Film) -> None:
     (asset,) = made.assets()
     assert asset.recipe["size"] == [192, 128]
     assert "prepare" in asset.recipe
+
+
+HLG = {"color_trc": 18, "color_primaries": 9, "colorspace": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "treated"),
+    [
+        ("before.mp4", {"lies": "mirrored"}, ["mirrored/1"]),
+        ("before.mp4", {"flags": "+ilme+ildct", "x264-params": "tff=1"}, ["deinterlaced/1"]),
+        ("before.mov", {"codec": "qtrle", "pixels": "argb"}, ["opaque/1"]),
+        ("before.mov", {"codec": "libx265", "pixels": "yuv420p10le", "context": HLG}, ["sdr/1"]),
+        ("before.mp4", {"fps": 30}, None),
+        ("before.mp4", {"lies": "half"}, None),
+    ],
+)
+def test_pictures_that_players_show_differently_are_prepared(
+    film: Film, name: str, given: dict[str, Any], treated: list[str] | None
+) -> None:
+    """What is done to them is in the key; other files keep theirs."""
+    (film.folder / "refs").mkdir()
+    write_footage(film.folder / "refs" / name, 30, size=(128, 128), **given)
+    made = shot(write(film, b=[f"extends: {{ file: refs/{name}, audio: fresh }}"]))
+    (asset,) = made.assets()
+    assert asset.recipe.get("treated") == treated
+    assert "prepare" in asset.recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "says"),
+    [
+        (
+            "before.mov",
+            {"codec": "libx265", "pixels": "yuv420p10le", "context": HLG},
+            '"refs/before.mov" is HDR: it becomes standard range, with its highlights compressed',
+        ),
+        ("before.mov", {"codec": "qtrle", "pixels": "argb"}, ""),
+    ],
+)
+def test_what_its_pictures_lose_is_reported(film: Film, name: str, given: dict[str, Any], says: str) -> None:
+    (film.folder / "refs").mkdir()
+    write_footage(film.folder / "refs" / name, 30, size=(128, 128), **given)
+    write(film, b=[f"extends: {{ file: refs/{name}, audio: fresh }}"])
+    assert [p.message for p in film.session().loaded.problems if p.code == "L025"] == ([says] if says else [])
 
 
 @pytest.mark.parametrize(

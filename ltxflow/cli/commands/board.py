@@ -13,8 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ltxflow.cli.extras import require
-from ltxflow.cli.options import count_of, session_of
+from ltxflow.cli.options import count_of, require, session_of
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.documents.document import find_project
 from ltxflow.ui.terminal import Console, print_envelope

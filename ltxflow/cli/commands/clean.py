@@ -41,7 +41,8 @@ def _beside(scene: Scene) -> Iterator[str]:
     """Yield the files published beside a scene's clips; captions of the whole film belong to every scene."""
     spoken = scene.narration
     if spoken.file or spoken.speech:
-        yield f"narration/{scene.id}{spoken.file.path.suffix.lower() if spoken.file else '.wav'}"
+        is_played = spoken.file is not None and spoken.file.facts.get("is_played", True)
+        yield f"narration/{scene.id}{spoken.file.path.suffix.lower() if spoken.file and is_played else '.wav'}"
     for clip in scene.clips:
         yield f"{POSTERS}/{Path(clip_file_name(scene.index, clip.index)).stem}.jpg"
     yield from (f"{CAPTIONS}/{name}" for name in (f"{scene.id}.json", "film.srt", "film.vtt"))

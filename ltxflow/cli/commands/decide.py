@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ltxflow.cli.options import add_build_options, build_options, deciding_session, waited_session
+from ltxflow.cli.options import add_build_options, build_options, deciding_session, session_of, waited_session
 from ltxflow.core.errors import LtxflowError, Problem, problem
 from ltxflow.core.target import Target
 from ltxflow.decisions import takes
@@ -20,7 +20,11 @@ from ltxflow.plan.lengths import cut_film
 from ltxflow.plan.plan import PlanOptions
 from ltxflow.project.model import Clip, Still
 from ltxflow.session.session import Session
+from ltxflow.store.leases import gc_shared
 from ltxflow.ui.terminal import Console, print_envelope
+
+if TYPE_CHECKING:
+    from ltxflow.build.fitting import FittedFile
 
 
 def pick(args: argparse.Namespace, console: Console) -> int:
@@ -54,7 +58,7 @@ def _set_status(args: argparse.Namespace, console: Console, command: str, status
     with deciding_session(args) as session:
         ref = find_take(session, args.take)
         decided = takes.set_status(session, ref, status, args.reason)
-    result = status if decided.is_changed else f"already {status}"
+    result = status if decided.is_changed else "stays as it is" if decided.notes else f"already {status}"
     return _report(args, console, command, ref, decided, result, reason=args.reason)
 
 
@@ -67,27 +71,35 @@ def forget(args: argparse.Namespace, console: Console) -> int:
         ref = find_take(session, args.take)
         is_covering = takes.is_pinned_over(session, ref)
         decided = takes.forget(session, ref)
-    result = "is the render again; the pinned file is forgotten" if is_covering else "forgotten"
+    result = "forgotten" if not is_covering else "is not the pinned file any more"
     return _report(args, console, "forget", ref, decided, result)
 
 
 def pin(args: argparse.Namespace, console: Console) -> int:
-    """Put a file in the place of a clip or a reference, checked like a render, until it is forgotten."""
+    """Put a file in the place of a clip or a reference, until it is forgotten.
+
+    A video from a phone or an editor is fitted: to the film's size and rate, upright, as an mp4 that browsers play.
+    """
     file = Path(args.file)
     if not file.is_file():
         raise LtxflowError(problem("U021.pin", file=args.file))
+    with session_of(args) as session:  # converting takes time: other commands need not wait for it
+        fitted = _fitted(session, find_take(session, args.take), file, args, console)
     with deciding_session(args) as session:
         ref = find_take(session, args.take)
-        facts, decided = takes.pin(session, ref, file, args.reason)
+        facts, decided = takes.pin(session, ref, fitted.path, args.reason or file.name)
         _, lengths = cut_film(session.speech().project, session.lock)
     scene = f"{ref.clip.path.partition('/')[0]}: "
     uncovered = [replace(p, level="warning") for p in lengths if p.level == "error" and p.message.startswith(scene)]
+    problems = [*fitted.notes, *uncovered]
     is_video = isinstance(facts, VideoFacts)
     size = f"{facts.frames} frames" if isinstance(facts, VideoFacts) else f"{facts.width}x{facts.height}"
     next_step = "publish it with: ltxflow build" if is_video else "see what changes with: ltxflow plan"
     fields = facts.as_json() if isinstance(facts, VideoFacts) else {"width": facts.width, "height": facts.height}
     result = f"is now {file.name} ({size}); {next_step}"
-    return _report(args, console, "pin", ref, decided, result, uncovered, **fields)
+    notes = (f"fitted: {fitted.change}",) if fitted.change and not args.json else ()
+    decided = replace(decided, notes=(*notes, *decided.notes))
+    return _report(args, console, "pin", ref, decided, result, problems, fitted=fitted.change, **fields)
 
 
 def _report(
@@ -111,6 +123,20 @@ def _report(
         console.say(f"  {console.paint('·', 'dim')} {note}")
     console.problems(problems)
     return 0
+
+
+def _fitted(session: Session, ref: TakeRef, file: Path, args: argparse.Namespace, console: Console) -> FittedFile:
+    """Return the file that is pinned, converted where the film's clips have another form."""
+    from ltxflow.build.fitting import FittedFile, fit_to_film  # the other decisions start without the build
+    from ltxflow.media.image import read_image
+    from ltxflow.ui.progress import watcher
+
+    if isinstance(ref.clip, Still):
+        notes = (problem("U039", name=file.name, note=note) for note in read_image(file).warnings)
+        return FittedFile(file, notes=tuple(notes))
+    watch = watcher(console, args.json, args.quiet, args.verbose)
+    with gc_shared(session.store.root), watch:
+        return fit_to_film(session, file, ref.clip.path, watch)
 
 
 # --- accept ---------------------------------------------------------------------------------------
@@ -223,6 +249,7 @@ def retake(args: argparse.Namespace, console: Console) -> int:
         return print_envelope("retake", data, result.code, [*result.concerns, *result.problems, *session.warnings])
     print_result(console, result, session.warnings, args.quiet)
     if is_made:
-        console.say(f"{new.clip.path}: take {new.take} rendered; put it into the cut with:")
+        how = "rendered" if new.target in result.run.rendered else "was rendered before, and is listed again"
+        console.say(f"{new.clip.path}: take {new.take} {how}; put it into the cut with:")
         console.say(f"  ltxflow pick {new.clip.path}@{new.take}")
     return result.code

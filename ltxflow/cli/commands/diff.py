@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                     "now": {"clips": found.clips_now, "frames": found.frames},
                     "fps": found.fps,
                 },
-                "to_render": {"clips": left.clips, "more_takes": left.more_takes, "references": left.references},
+                "to_render": asdict(left.tally),
                 "estimate": None if gpu is None else {**asdict(gpu), "sureness": gpu.sureness},
             }
             return console.envelope("diff", data, 0)

@@ -40,7 +40,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     findings = [diagnostics.without_home(finding, _homes()) for finding in report.findings]
     errors = sum(finding.level == "error" for finding in findings)
     code = FAILED if errors else 0
-    if args.server and not any(server.stats for server in report.servers):
+    named = [server for server in report.servers if not server.place.is_guess]
+    if named and not any(server.stats for server in named):
         code = UNREACHABLE
     if args.json:
         data = {

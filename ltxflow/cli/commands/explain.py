@@ -50,7 +50,8 @@ def explain(console: Console, plan: Plan, change: Change, printed: dict[str, str
     elif change.note and change.kind in ("restore", "maybe", "unchanged"):
         state += f" ({change.note})"
     console.say(f"{console.paint(mark, style, 'bold')} {console.paint(name(change), 'bold')} {state}")
-    console.say(f"    key {change.key[:12]}…  {_place(change)}")
+    key = f"key {change.key[:12]}…  " if change.key else ""
+    console.say(f"    {key}{_place(change)}")
     for reason in change.reasons:
         first = printed.setdefault(cause_of(reason), name(change))
         if first == name(change):

@@ -1,11 +1,10 @@
 """Export the film: a Remotion project that plays it, or the cut for a video editor.
 
-  ltxflow export remotion DIR     a starter project to build on; install Remotion with npm
-  ltxflow export otio [FILE]      OpenTimelineIO (DaVinci Resolve, Kdenlive, …), with every take
-  ltxflow export edl [FILE]       CMX 3600: picture only, for any editor
-  ltxflow export fcpxml [FILE]    Final Cut Pro 7 XML for Premiere and Resolve
-
-edl and fcpxml need OpenTimelineIO: the extra `editors`
+ltxflow export remotion DIR     a starter project to build on; install Remotion with npm
+ltxflow export otio [FILE]      OpenTimelineIO (DaVinci Resolve, Kdenlive, …), with every take
+ltxflow export fcpxml [FILE]    FCPXML for Final Cut Pro and DaVinci Resolve
+ltxflow export fcp7xml [FILE]   Final Cut Pro 7 XML for Premiere and older editors
+ltxflow export edl [FILE]       CMX 3600: picture only, for any editor
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="DIR|FILE",
-        help="where to write it (default: public/film.otio, .edl, .xml)",
+        help="where to write it (default: public/film.otio, .fcpxml, .xml, .edl)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite files that ltxflow did not write")
 
@@ -46,12 +45,13 @@ def _cut(args: argparse.Namespace, console: Console, session: Session) -> int:
     if args.json:
         takes = [str(path) for path in done.takes]
         data = {"file": str(done.path), "frames": done.frames, "tracks": list(done.tracks), "takes": takes}
-        return print_envelope("export", data, 0)
+        return print_envelope("export", data, 0, done.problems)
     if not args.quiet:
         beside = f", {count(len(done.takes), 'other take')} in {done.takes[0].parent.name}/" if done.takes else ""
         state = "" if done.is_new else " (unchanged)"
         facts = f"{duration(seconds)}, {done.frames} frames, {' + '.join(done.tracks)}{beside}{state}"
         console.say(f"{console.paint('✓', 'green')} {shown(done.path)}: {facts}")
+    console.problems(done.problems)
     return 0
 
 

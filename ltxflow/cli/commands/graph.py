@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping
 
 from ltxflow.cli.options import add_plan_options, plan_options, session_of
 from ltxflow.core.timing import clip_file_name
@@ -41,6 +43,7 @@ def _picture(plan: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[str, st
     """Return nodes as (id, label, state) and edges as (from, to, label): sources, outputs, the timeline."""
     nodes: dict[str, tuple[str, str]] = {}
     links: list[tuple[str, str, str]] = []
+    takes = Counter(node.entry for node in plan.plan.nodes.values())
     for scene in plan.project.scenes:
         if scene.narration.kind != "none":
             kind = scene.narration.file.name if scene.narration.file else scene.narration.kind
@@ -51,7 +54,10 @@ def _picture(plan: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[str, st
                 continue
             file = clip_file_name(scene.index, clip.index)
             frames = plan.plan.nodes[target].frames
-            nodes[target] = (f"{clip.path}\\n{frames} frames", plan.statuses[target].state)
+            nodes[target] = (
+                f"{name_of(plan.plan.nodes[target], takes)}\\n{frames} frames",
+                plan.statuses[target].state,
+            )
             nodes["timeline"] = ("timeline.json", "hit")
             links.append((target, "timeline", file))
             for image in [p for p in clip.pictures.values() if isinstance(p, Image)]:
@@ -60,14 +66,14 @@ def _picture(plan: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[str, st
             if scene.narration.kind != "none":
                 links.append((f"narration:{scene.id}", target, "frames"))
     for target, node in plan.plan.nodes.items():  # frames, made images, and takes that are not in the cut
-        nodes.setdefault(target, (name_of(node), plan.statuses[target].state))
+        nodes.setdefault(target, (name_of(node, takes), plan.statuses[target].state))
     links += [(source, target, name) for source, target, name in edges(plan.plan)]
     return [(id, label, state) for id, (label, state) in nodes.items()], links
 
 
-def name_of(node: Node) -> str:
-    """Return `reference:hero` or `hook/a/last`, with the take if it is not the first."""
-    return node.entry if node.take == 1 else f"{node.entry}@{node.take}"
+def name_of(node: Node, takes: Mapping[str, int]) -> str:
+    """Return `reference:hero` or `hook/a/last`, with the take if it is not the first or not the only one."""
+    return node.entry if node.take == takes[node.entry] == 1 else f"{node.entry}@{node.take}"
 
 
 def _mermaid(nodes: list[tuple[str, str, str]], links: list[tuple[str, str, str]]) -> str:

@@ -74,7 +74,7 @@ def _in_conflict(folder: Path) -> tuple[Lock, Lock, Lock]:
         base, ours, theirs = found
     else:
         raise LtxflowError(problem("U024", file=folder / LOCK))
-    # of marks, the base lacks the lines in conflict, unless git was told to write them (diff3)
+    # the base in conflict markers lacks the lines in conflict, unless git writes them (diff3)
     known = parse_lock(base, LOCK, is_partial=not stages) if base.strip() else Lock()
     mine, other = (parse_lock(text, LOCK) if text.strip() else Lock() for text in (ours, theirs))
     return known, mine, other

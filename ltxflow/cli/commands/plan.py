@@ -18,7 +18,8 @@ from ltxflow.cli.options import (
     session_of,
 )
 from ltxflow.core.errors import CHANGES, Problem, problem
-from ltxflow.plan.plan import Plan, moves
+from ltxflow.plan.plan import Plan
+from ltxflow.plan.plan_diff import moves
 from ltxflow.session.scene_memo import PlannedFilm, plan_film
 from ltxflow.session.session import Session
 from ltxflow.ui.plan_view import apply_line, plan_json, print_plan, print_what_if, seed_line

@@ -7,11 +7,11 @@ import json
 from fractions import Fraction
 from typing import Any
 
-from ltxflow.cli.options import add_settings, session_of
+from ltxflow.cli.options import add_settings, session_of, take_options
 from ltxflow.core.errors import LtxflowError, problem
 from ltxflow.models.geometry import explain_geometry
 from ltxflow.plan.explain import show
-from ltxflow.plan.plan import Plan, PlanOptions, length_in_words
+from ltxflow.plan.plan import Plan, length_in_words
 from ltxflow.project.model import Clip, Project, Value
 from ltxflow.project.settings import requested_precision, weights_of
 from ltxflow.steps import Node, reference
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     with session_of(args) as session:
         console.input_manifest = session.manifest
-        plan = session.plan(PlanOptions(selectors=(args.take,)))
+        plan = session.plan(take_options(session, args.take))
         nodes = [node for node in plan.plan.nodes.values() if node.target in plan.plan.wanted]
         if len({node.clip for node in nodes}) > 1 and not args.resolved:
             names = ", ".join(dict.fromkeys(node.clip for node in nodes))

@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     file = find_project(args.project, Path.cwd())
     watch = WatchSession(args, console, file, FileWatcher({path.absolute() for path in around(file)}))
-    with Keyboard(sys.stdin) as keyboard:
+    with suppress(KeyboardInterrupt), Keyboard(sys.stdin) as keyboard:  # it ends a watch, and cuts nothing short
         watch.has_keys = keyboard.is_open
         watch.refresh([])
         while True:
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 watch.refresh(changed)
             elif args.auto and watch.has_untried:
                 watch.build("animatic" if args.animatic else "render")
+    return INTERRUPTED
 
 
 @dataclass

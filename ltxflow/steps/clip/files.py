@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltxflow.core.digest import digest_json
-from ltxflow.media.fit import PREPARE_VERSION, VIDEO_VERSION
+from ltxflow.media.fit import PREPARE_VERSION, VIDEO_VERSION, treatments
 from ltxflow.models.geometry import Geometry
 from ltxflow.project.model import Extends, Image, Media
 
@@ -81,6 +81,7 @@ def prepared_file(extends: Extends, size: Geometry, fps: int) -> dict[str, Any] 
         "window": [0, 0, width, height] if is_whole else list(size.crop),
         "sound": extends.audio == "pinned",
         "prepare": VIDEO_VERSION,
+        **_treated(facts),
     }
 
 
@@ -100,4 +101,11 @@ def prepared_guide(guide: Media, base: tuple[int, int], frames: int, fps: int) -
         "window": [0, 0, *base],
         "sound": False,
         "prepare": VIDEO_VERSION,
+        **_treated(guide.facts),
     }
+
+
+def _treated(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is done to the pictures of a video besides fitting them; nothing for most, whose keys stay."""
+    done = treatments(facts)
+    return {"treated": done} if done else {}

@@ -30,7 +30,7 @@ def nodes(project: Project, inputs: ResolvedInputs) -> Iterator[Node]:
     weights, pins = weights_of(project), pins_of(project)
     both: list[Clip | Still] = [*project.clips, *project.stills]
     by_path = {each.path: each for each in both}
-    for clip in project.clips:
+    for clip in filter(inputs.includes, project.clips):
         try:
             template, size = template_of(project, clip), geometry_of(project, clip)
             _check_steps(project, clip, template)

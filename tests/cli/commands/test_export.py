@@ -58,6 +58,65 @@ def test_takes_that_are_not_in_the_cut_are_put_beside_it(film: Film) -> None:
     assert all(file.is_file() for file in urls(film.folder / "public/film.otio"))
 
 
+@pytest.mark.parametrize(("kind", "file"), [("fcpxml", "film.fcpxml"), ("fcp7xml", "film.xml"), ("edl", "film.edl")])
+def test_other_formats_name_files_absolutely(film: Film, kind: str, file: str) -> None:
+    """An editor opens a copy of it from anywhere."""
+    film.build()
+    ran = film.run("export", kind)
+    assert ran.code == 0
+    assert f"public/{file}: " in ran.out
+    text = (film.public / file).read_text()
+    named = [Path(unquote(path)) for path in re.findall(r"file://([^\s\"<]+)", text)]
+    assert {path for path in named if path.suffix == ".mp4"} == {*film.scenes.glob("*.mp4")}
+    assert film.run("export", kind).out.endswith(" (unchanged)\n")
+
+
+def shown_files(path: Path) -> list[tuple[Path, Path]]:
+    """The file that each clip shows, and the one that is heard with it."""
+    timeline = opentimelineio.adapters.read_from_file(str(path))
+    tracks = [[path.parent / unquote(c.media_reference.target_url) for c in t.find_clips()] for t in timeline.tracks]
+    return list(zip(*tracks, strict=True))
+
+
+def test_a_clip_that_waits_to_be_restored_is_one_version_in_picture_and_sound(film: Film) -> None:
+    """Its take is in the store; what is published is the same take of another text."""
+    film.render()
+    assert film.run("build").code == 0
+    film.edit("for hook-a", "for good")
+    film.render("hook/a")
+    assert film.run("build", "hook/a").code == 0
+    film.edit("for good", "for hook-a")  # both are in the store; the newer one is published
+    ran = film.run("export", "otio", "--json")
+    assert [problem["code"] for problem in ran.envelope["problems"]] == ["D011"]
+    assert ran.code == 0
+    for picture, sound in shown_files(film.public / "film.otio"):
+        assert picture.resolve() == sound.resolve()
+        assert picture.resolve().parent == film.scenes
+    for kind in ("fcpxml", "fcp7xml", "edl"):
+        done = film.run("export", kind)
+        assert "the project changed since the last build; exporting the published version [D011]" in done.err
+        assert "build first, then export again" in done.err
+    assert film.run("build").code == 0
+    assert film.run("export", "otio", "--json").envelope["problems"] == []
+
+
+def test_a_take_of_the_same_number_stays_beside_the_published_one(film: Film) -> None:
+    """A lock that names another file for the take that is published, as after `git checkout`."""
+    film.render()
+    assert film.run("build").code == 0
+    before = film.lock_file.read_text()
+    film.edit("for hook-a", "for good")
+    film.render("hook/a")
+    assert film.run("build").code == 0
+    film.lock_file.write_text(before)
+    assert film.run("export", "otio").code == 0
+    path = film.public / "film.otio"
+    (first, *_) = opentimelineio.adapters.read_from_file(str(path)).tracks[0].find_clips()
+    assert sorted(first.media_references()) == ["take 1", "take 1, not published"]
+    assert first.active_media_reference_key == "take 1"
+    assert (path.parent / first.media_reference.target_url).resolve().parent == film.scenes
+
+
 def test_what_others_wrote_is_left_alone(film: Film) -> None:
     film.build()
     cut = film.folder / "public/film.otio"

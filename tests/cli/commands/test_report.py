@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.browser import browser
 from harness.film import Film
+
+from ltxflow.ui.terminal import size
 
 BROWSER = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
@@ -61,7 +65,7 @@ def test_a_stale_clip_shows_why_word_by_word_and_where(film: Film) -> None:
     film.edit("turns in a heavy", "spins in a heavy")
     clips = clips_of(film)
     assert clips["hook/a"]["state"] == "stale"
-    assert {clip["state"] for path, clip in clips.items() if path != "hook/a"} == {"made"}
+    assert {clip["state"] for path, clip in clips.items() if path != "hook/a"} == {"final"}
     (reason,) = clips["hook/a"]["why"]
     assert [run for run in reason["runs"] if run[0] != "="] == [["-", "turns"], ["+", "spins"]]
     assert re.search(r"project\.yaml:\d+:\d+$", reason["where"])
@@ -167,3 +171,83 @@ def test_it_is_not_published_file(film: Film) -> None:
     before = film.published()
     page_of(film)
     assert film.published() == before
+
+
+# --- one file, to mail
+
+
+def single(film: Film, *argv: str) -> Path:
+    ran = film.run("report", "--single-file", *argv)
+    assert ran.code == 0, ran.err
+    page = film.folder / ".ltxflow/tiny.html"
+    assert f"one file of {size(page.stat().st_size)}" in ran.out
+    return page
+
+
+def test_a_single_file_has_its_images_inside_and_names_no_other(film: Film) -> None:
+    film.build()
+    page = single(film)
+    clips = [clip for scene in data_in(page)["scenes"] for clip in scene["clips"]]
+    posters = [(film.public / clip["poster"]).read_bytes() for s in film.timeline["scenes"] for clip in s["clips"]]
+    assert [base64.b64decode(clip["poster"].removeprefix("data:image/jpeg;base64,")) for clip in clips] == posters
+    assert {clip["video"] for clip in clips} == {None}
+    assert "../" not in page.read_text()
+    assert str(film.folder) not in page.read_text()
+
+
+def test_the_clips_can_be_in_it_too(film: Film) -> None:
+    film.build()
+    page = single(film, "--videos")
+    (first, *_) = data_in(page)["scenes"][0]["clips"]
+    video = base64.b64decode(first["video"].removeprefix("data:video/mp4;base64,"))
+    assert video == (film.scenes / "scene-0-a.mp4").read_bytes()
+
+
+def test_it_is_written_where_it_is_asked_for(film: Film) -> None:
+    film.build()
+    for _ in range(2):  # one of ours is replaced
+        assert film.run("report", "-o", "for my client.html").code == 0
+    assert data_in(Path("for my client.html"))["scenes"][0]["clips"][0]["poster"].startswith("data:image/jpeg;base64,")
+    Path("notes.html").write_text("<html>mine</html>")
+    ran = film.run("report", "-o", "notes.html")
+    assert ran.code == 1
+    assert '"notes.html" is not a report of ltxflow; it is left alone [D001]' in ran.err
+    assert Path("notes.html").read_text() == "<html>mine</html>"
+
+
+def test_a_film_that_was_never_built_is_a_single_file_too(film: Film) -> None:
+    clips = [clip for scene in data_in(single(film))["scenes"] for clip in scene["clips"]]
+    assert {(clip["state"], clip["poster"], clip["video"]) for clip in clips} == {("missing", None, None)}
+
+
+def test_its_data_has_no_images(film: Film) -> None:
+    film.build()
+    ran = film.run("report", "--single-file", "--videos", "--json")
+    assert ran.data["page"].endswith("tiny.html")
+    assert "base64" not in ran.out
+
+
+def test_a_browser_draws_it_from_anywhere_without_asking_for_a_thing(film: Film, tmp_path: Path) -> None:
+    """As a mail's attachment: another folder, the network off. Images are drawn, a clip plays."""
+    film.build()
+    page = single(film, "--videos")
+    moved = tmp_path / "mailed" / "storyboard.html"
+    moved.parent.mkdir()
+    page.rename(moved)
+    film.public.rename(tmp_path / "gone")
+    with browser() as chromium:
+        tab = chromium.new_context(offline=True).new_page()
+        asked: list[str] = []
+        faults: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        tab.goto(moved.as_uri())
+        tab.wait_for_function("[...document.images].length === 4")
+        tab.evaluate("[...document.images].forEach((image) => { image.loading = 'eager' })")
+        tab.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        tab.click("article .play >> nth=0")
+        tab.wait_for_function("document.querySelector('video').currentTime > 0")
+        assert tab.title() == "Tiny film – storyboard"
+    assert [url for url in asked if not url.startswith("data:")] == [moved.as_uri()]
+    assert faults == []

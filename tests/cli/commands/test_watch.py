@@ -136,6 +136,7 @@ def test_auto_builds_what_a_save_changes_once(film: Film) -> None:
         after = next(lines)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 130
+        assert list(lines) == []  # an end like any other
     assert rendered == ["slate:hook/a@1"]
     assert after["data"]["totals"]["unchanged"] == 4
     assert Path(film.scenes / "scene-0-a.mp4").exists()

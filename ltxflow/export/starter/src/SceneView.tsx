@@ -7,7 +7,7 @@ import { ClipView } from "./ClipView";
 import type { FilmSettings } from "./film-props";
 import { fileUrl } from "./load";
 import { clipVolume } from "./sound";
-import type { Scene } from "./timeline";
+import type { Clip, Scene } from "./timeline";
 import { Title } from "./Title";
 
 type Props = { scene: Scene; captions: Caption[]; settings: FilmSettings };
@@ -20,6 +20,12 @@ export const SceneView: React.FC<Props> = ({ scene, captions, settings }) => (
     {settings.showCaptions ? <Captions captions={captions} /> : null}
   </AbsoluteFill>
 );
+
+const isFinal = ({ state }: Clip): boolean => !state || state === "final";
+
+/** Studio's name of a clip: "hook/b (draft)" until it is final. */
+const labelOf = (scene: Scene, clip: Clip): string =>
+  `${scene.id}/${clip.id}${isFinal(clip) ? "" : ` (${clip.state})`}`;
 
 /** The clips in sequence, each over the previous one for the length of its transition. */
 const Picture: React.FC<{ scene: Scene; settings: FilmSettings }> = ({ scene, settings }) => {
@@ -36,12 +42,13 @@ const Picture: React.FC<{ scene: Scene; settings: FilmSettings }> = ({ scene, se
         ) : null,
         <TransitionSeries.Sequence
           key={clip.id}
-          name={`${scene.id}/${clip.id}`}
+          name={labelOf(scene, clip)}
           durationInFrames={clip.durationInFrames}
         >
           <ClipView
             clip={clip}
             name={`${scene.id}/${clip.id}`}
+            label={settings.showStates && !isFinal(clip) ? labelOf(scene, clip) : ""}
             volume={(frame) => clipVolume(scene, index, frame, fps, settings)}
           />
         </TransitionSeries.Sequence>,

@@ -8,6 +8,8 @@ import { TIMELINE, loadFilm } from "./load";
 export const filmSchema = z.object({
   showTitles: z.boolean(),
   showCaptions: z.boolean(),
+  /** Label the clips that are not final: draft, stale or slate. */
+  showStates: z.boolean(),
   /** The clips' own sound, in decibels. */
   soundDb: z.number().min(-60).max(12),
   /** How far it is taken down under the narration. */
@@ -22,6 +24,7 @@ export type FilmProps = FilmSettings & { film?: LoadedFilm };
 export const DEFAULTS: FilmProps = {
   showTitles: true,
   showCaptions: true,
+  showStates: false,
   soundDb: 0,
   duckDb: -12,
   allowGaps: false,
