@@ -40,6 +40,7 @@ from peers import environment as peer_environment  # noqa: E402
 from workload import HERE, environment  # noqa: E402
 
 Row = tuple[str, int, Cost]
+READ_AT_MOST = 1000  # clips: every command that only reads is measured up to there
 LTXFLOW = [sys.executable, "-m", "ltxflow.cli.main"]
 
 
@@ -53,6 +54,18 @@ class Film:
         self.render()
         for _ in range(3):  # publish, look, remember
             run([*LTXFLOW, "build", "-q"], self.folder, self.env)
+        self.commit()
+
+    def commit(self) -> None:
+        """Put the film under git, for `diff`."""
+        (self.folder / ".gitignore").write_text("public/\n.measured\n")
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        for argv in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "a film"]):
+            subprocess.run(["git", *argv], cwd=self.folder, env=self.env, check=True, capture_output=True)
+
+    def forget(self, number: int) -> None:
+        """Have the next command answer by itself: what was answered before is gone, what was remembered stays."""
+        shutil.rmtree(self.folder / ".ltxflow/snapshots", ignore_errors=True)
 
     def render(self) -> None:
         """Have what a server would make of every clip as it is written now in the store."""
@@ -93,12 +106,34 @@ def ltxflow(folder: Path, n: int, runs: int) -> Iterator[Row]:
             cost(verb, runs=1)  # its own answer is remembered now
             if layout == "one":
                 yield f"ltxflow {verb}, nothing changed", n, cost(verb, runs=runs)
+        if layout == "one" and n <= READ_AT_MOST:
+            yield from _reading(film, n, runs)
         yield f"ltxflow plan, one prompt edited, {name}", n, cost("plan", runs=runs, before=film.edit)
         after = cost("plan", runs=min(runs, 3), before=film.built_and_edited)
         yield f"ltxflow plan, edited after a build, {name}", n, after
         if layout == "one":
             yield "ltxflow plan, every file written anew", n, cost("plan", runs=min(runs, 3), before=film.checkout)
         shutil.rmtree(folder / f"{layout}{n}")
+
+
+def _reading(film: Film, n: int, runs: int) -> Iterator[Row]:
+    """Every command that only reads: when it is asked for the first time after a build, and when it is repeated."""
+    clip = f"s{n // 2 // 5:05d}/c0"
+    for words in (
+        "check",
+        "plan",
+        "status",
+        f"show {clip}",
+        f"explain {clip}",
+        f"takes {clip}",
+        "report",
+        "graph",
+        "diff",
+    ):
+        argv, name = [*LTXFLOW, *words.split()], words.partition(" ")[0]
+        run(argv, film.folder, film.env)  # what is remembered of the film is now
+        yield f"ltxflow {name}, first", n, median(argv, film.folder, film.env, runs, film.forget)
+        yield f"ltxflow {name}, repeated", n, median(argv, film.folder, film.env, runs)
 
 
 def _on(film: Film) -> Callable[..., Cost]:

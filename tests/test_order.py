@@ -55,6 +55,8 @@ BEHIND = {
     "starlette": ["ltxflow.board"],  # the extra `board`, as the next two
     "uvicorn": ["ltxflow.board"],
     "watchfiles": ["ltxflow.board"],
+    "mcp": ["ltxflow.cli.agent_server"],  # the extra `mcp`; the next comes with it
+    "pydantic": ["ltxflow.cli.agent_server"],
 }
 
 

@@ -75,6 +75,7 @@ def test_one_edited_look_is_one_diff_with_the_clips_that_it_reaches(film: Film) 
         "      4 clips: hook/a, hook/b, middle/a, end/a",
         "",
         "Plan: 4 clips to change.  Film 12.5s (313 frames).",
+        "Now: 0 of 4 clips current, 4 stale (hook/a, hook/b, middle/a and 1 more).",
         "Needs a server: none answers (tried HOST)",
         "  → start ComfyUI there, or name another server with --server; then: ltxflow build --server http://HOST",
         "  → without a server, draw slates: ltxflow build --animatic",
@@ -379,6 +380,7 @@ def test_an_interruption_says_what_was_made_and_what_was_not(studio: Studio, slo
         "what is finished is kept; run the command again to continue",
         "Interrupted: 1 rendered; 2 clips not made  after …",
         "→ FILM/public/scenes  film 1.1s, incomplete, timeline.json",
+        "  1 of 3 clips current, 2 not made (s/b, s/c): `ltxflow build` renders 2 clips",
     ]
     let_go(slow)
     again = studio.build(slow)

@@ -68,7 +68,7 @@ class Jobs:
         fd = open_to_write(output, os.O_CREAT | os.O_TRUNC)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ltxflow", *words, *self.options],
+                [sys.executable, "-P", "-m", "ltxflow", *words, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=fd,
                 stderr=fd,

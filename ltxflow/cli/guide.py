@@ -6,13 +6,20 @@ Rules of prompts come from the catalogue, commands from the table, so that the g
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
 from ltxflow import __version__
 from ltxflow.cli.table import COMMANDS
 from ltxflow.messages import Rule
 from ltxflow.messages.project import RULES
 
+if TYPE_CHECKING:
+    from ltxflow.models.profile import Profile
+
 GUIDE = "AGENTS.md"
+PROMPTS = """\
+Describe in the present tense, in three to six sentences: the place and the light, who or what is there, how the camera
+moves, what happens from first to last, the mood, the sound. `ltxflow check` finds these faults:"""
 LISTED = (  # commands that write a film, in the order in which they are used
     *("check", "show", "narrate", "plan", "build", "status", "explain", "diff", "frame", "takes", "retake", "pick"),
     *("report", "conform", "export", "verify", "rules", "schema"),
@@ -51,7 +58,7 @@ Exit codes: 0 ok, 1 something failed, 2 the command or the film is wrong, 3 a bu
   again.
 - Approved and pinned takes are a person's word. Leave them alone, and leave `--force`, `--yes`, `approve`, `accept`,
   `forget`, `cache gc` and `ltxflow trust` to a person, unless asked for one of them.
-- `budget: 2h` in the film, and `--max-gpu`, stop a build before it exceeds them.
+- `--max-gpu 30m` stops a build before it exceeds that.
 
 ## A film that works
 
@@ -78,8 +85,7 @@ Exit codes: 0 ok, 1 something failed, 2 the command or the film is wrong, 3 a bu
 
 ## Prompts
 
-Describe in the present tense, in three to six sentences: the place and the light, who or what is there, how the camera
-moves, what happens from first to last, the mood, the sound. `ltxflow check` finds these faults:
+{prompting}
 
 {prompts}
 
@@ -100,10 +106,35 @@ def guide_text() -> str:
     width = max(map(len, LISTED))
     return HEAD.format(
         costs=_costs(),
+        prompting=PROMPTS,
         prompts="\n".join(prompt_rules()),
         commands="\n".join(f"    ltxflow {name.ljust(width)}  {COMMANDS[name].help}" for name in LISTED),
         version=__version__,
     )
+
+
+def prompting_text() -> str:
+    """Return how to write prompts, and what each model takes, as Markdown."""
+    from ltxflow.models.load import shipped_profiles  # late: they are read from files
+
+    models = [
+        f"- `profile: {each.name}` ({each.title}): prompts of at most {each.prompt_words_max} words, "
+        f"clips of {_seconds(each)}, quality {_qualities(each)}"
+        for each in shipped_profiles()
+    ]
+    rules = [PROMPTS, "", *prompt_rules(), "", "## Models", "", *models]
+    return "# Prompts\n\n" + "\n".join(rules) + "\n"
+
+
+def _seconds(profile: Profile) -> str:
+    least, most = (frames / profile.fps.default for frames in profile.lengths.preferred)
+    rate = profile.fps.default
+    return f"{least:.2g} to {most:.2g} s at {rate} fps (at most {profile.lengths.ceiling_seconds} s)"
+
+
+def _qualities(profile: Profile) -> str:
+    names = list(profile.qualities)
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _costs() -> str:

@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Command] = {
     "servers": Command(START, "list the ComfyUI servers that a build would use"),
     "trust": Command(START, "allow the templates, commands and paths that a project brings"),
     "template": Command(START, "import a ComfyUI workflow; list, show and check templates"),
+    "mcp": Command(START, "serve the film to an agent over stdio (MCP), within a GPU budget", uses_gpu=True),
     "completion": Command(START, "print a completion script for bash, zsh or fish"),
     "check": Command(WRITE, "check the project file, its prompts and its timing"),
     "show": Command(WRITE, "show the values, prompt and workflow of a clip", "TAKE"),

@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import os
 import re
-import secrets
 import stat
 import sys
 import time
@@ -95,7 +94,7 @@ def host_token() -> str:
 @functools.cache
 def process_token(pid: int) -> str:
     """Return a random word for this process: in a container, today's pid 7 is not yesterday's."""
-    return secrets.token_hex(4)
+    return os.urandom(4).hex()
 
 
 _numbers = itertools.count()

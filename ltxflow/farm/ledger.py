@@ -32,7 +32,7 @@ class Spending:
 
     @property
     def gpu_s(self) -> float:
-        return sum(self.by_server.values())
+        return sum(self.by_server.values(), 0.0)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,18 @@ RULES: Mapping[str, Rule] = {
         "`ltxflow {command}` needs {names}, which this installation lacks",
         "get the extra: {install}",
     ),
+    "U019": rule(
+        "an agent asks for what a tool can do",
+        why="its arguments come from a model: none is ever an option, a server or a path out of the workspace",
+        form=Text('{name}: "{value}" is not {wanted}', "write such as {example}"),
+        long=Text("{name} is longer than {most} characters", "shorten it"),
+        many=Text("{name}: more than {most} selectors", "name scenes, or use a glob"),
+        outside=Text('{name}: "{value}" leads out of the workspace {workspace}', "name a folder inside it"),
+        crashed=Text(
+            "`ltxflow {verb}` ended with code {code} and no answer{detail}", "try again, and report it if it recurs"
+        ),
+        large=Text("the picture is larger than {most} MB", "choose a smaller size"),
+    ),
     "U020": rule("init overwrites no project", '"{file}" already exists', "edit it, or choose another folder"),
     "U021": rule(
         "a file on the command line exists",

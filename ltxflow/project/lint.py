@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import Any
 
+from ltxflow.core.digest import digest_bytes
 from ltxflow.core.errors import Problem, Span, problem
 from ltxflow.messages import Rule
 from ltxflow.messages.project import RULES as CATALOGUE
@@ -45,6 +47,7 @@ from ltxflow.project.prompt_words import (
     Phrases,
 )
 from ltxflow.project.settings import ignores, without_ignored
+from ltxflow.store.memo import Memory
 
 SHORT, LONG = 20, 250  # words; the guide recommends 200 at most, and its longest example has 229
 SEARCHED = 10_000  # characters searched: a prompt ten times too long gets only the rule about its length
@@ -55,22 +58,58 @@ SLOWEST, CINEMA, LIVELY, FASTEST = 15, 24, 25, 30  # fps: up to 24 for calm shot
 RULES: Mapping[str, Rule] = {code: rule for code, rule in CATALOGUE.items() if code.startswith("P")}
 
 
-def lint(project: Project) -> list[Problem]:
+def lint(project: Project, memory: Memory | None = None) -> list[Problem]:
     """Return the lint of a project, clip by clip, each at the part of the prompt that it concerns.
 
     Codes listed under `ignore:` are left out; of the errors only P108 can be ignored. A rule about several clips is
-    left out where all of them ignore it.
+    left out where all of them ignore it. `memory` has what was found in scenes that are as they were.
     """
-    problems: list[Problem] = []
-    film: list[_Reading] = []
-    problems += unwritten_problems(project)
+    problems: list[Problem] = [*unwritten_problems(project)]
+    film: list[_Pace] = []
     for scene in project.scenes:
-        readings = [_read(clip) for clip in scene.clips if not unwritten(clip.prompt)]
-        for reading in readings:
-            problems += (replace(p, of=(reading.clip.path,)) for p in _clip_problems(reading))
-        problems += same_motion(scene)
-        film += readings
+        found, paces = _lint_scene(scene, memory or Memory())
+        problems += found
+        film += paces
     return without_ignored(project, [*problems, *_crossfades(project.scenes), *_frame_rate(project, film)])
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Whether a clip's prompt is of fast motion, or of hardly any."""
+
+    clip: Clip
+    is_fast: bool
+    is_calm: bool
+
+
+def _lint_scene(scene: Scene, memory: Memory) -> tuple[list[Problem], list[_Pace]]:
+    """Return the problems of one scene, and the pace of its clips that are written.
+
+    Searching the prompts takes longer than the rest of a check, so it is done once for a scene as it is: with every
+    value and its place.
+    """
+    clips = [clip for clip in scene.clips if not unwritten(clip.prompt)]
+    name = f"lint {digest_bytes(repr(scene).encode(errors='surrogatepass'))}"
+    known = memory.get(name)
+    if known is None:
+        readings = [_read(clip) for clip in clips]
+        found = [replace(p, of=(each.clip.path,)) for each in readings for p in _clip_problems(each)]
+        found += same_motion(scene)
+        memory.put(name, [[_row(p) for p in found], [[each.is_fast, each.is_calm] for each in readings]])
+        return found, [_Pace(each.clip, each.is_fast, each.is_calm) for each in readings]
+    rows, paces = known
+    return [_from_row(row) for row in rows], [_Pace(clip, *pace) for clip, pace in zip(clips, paces, strict=True)]
+
+
+def _row(found: Problem) -> list[Any]:
+    span = [found.span.file, found.span.line, found.span.col] if found.span else None
+    return [found.message, span, found.hint, found.code, found.level, found.transient, found.of, found.named]
+
+
+def _from_row(row: list[Any]) -> Problem:
+    message, span, hint, code, level, transient, of, named = row
+    place = Span(*span) if span else None
+    return Problem(message, place, hint, code, level, transient, tuple(of), tuple(named))
 
 
 # Reading
@@ -324,16 +363,16 @@ def _crossfades(scenes: Iterable[Scene]) -> Iterator[Problem]:
         yield problem("P111", span, of=of, frames=first.crossfade, scenes=which, low=low, high=high)
 
 
-def _frame_rate(project: Project, readings: list[_Reading]) -> Iterator[Problem]:
+def _frame_rate(project: Project, paces: list[_Pace]) -> Iterator[Problem]:
     fps, setting = project.fps, project.settings.get("fps")
     span = setting.span if setting else None
-    moving = [reading for reading in readings if not ignores(reading.clip, "P110")]
-    fast = [reading.clip.path for reading in moving if reading.is_fast]
+    moving = [pace for pace in paces if not ignores(pace.clip, "P110")]
+    fast = [pace.clip.path for pace in moving if pace.is_fast]
     if moving and not SLOWEST <= fps <= FASTEST:
         yield problem("P110.range", span, fps=fps, low=SLOWEST, high=FASTEST, better=LIVELY)
     elif fps < CINEMA and fast:
         which = f"{fast[0]} and {len(fast) - 1} more" if len(fast) > 1 else fast[0]
         yield problem("P110.fast", span, fps=fps, clips=which, better=LIVELY)
-    calm = [r for r in readings if r.is_calm and not r.is_fast and not ignores(r.clip, "P115")]
-    if fps >= LIVELY and len(calm) * 2 > len(readings):
-        yield problem("P115", span, fps=fps, calm=len(calm), all=len(readings), low=SLOWEST, high=LIVELY - 1)
+    calm = [each for each in paces if each.is_calm and not each.is_fast and not ignores(each.clip, "P115")]
+    if fps >= LIVELY and len(calm) * 2 > len(paces):
+        yield problem("P115", span, fps=fps, calm=len(calm), all=len(paces), low=SLOWEST, high=LIVELY - 1)

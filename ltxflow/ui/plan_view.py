@@ -6,9 +6,8 @@ import re
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ltxflow.build.approval import Answering
 from ltxflow.core.digest import Key
 from ltxflow.core.errors import Problem
 from ltxflow.core.target import Tally, Target
@@ -18,12 +17,15 @@ from ltxflow.plan.estimate import Estimate, rough
 from ltxflow.plan.explain import Reason, cause_of, show, word_diff
 from ltxflow.plan.lengths import PendingLine
 from ltxflow.plan.plan import Change, Kind, Plan
-from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
 from ltxflow.plan.renditions import State, counts
 from ltxflow.plan.review import plain
-from ltxflow.session.revision import RemainingWork, WhatIf
-from ltxflow.session.session import Session
 from ltxflow.ui.terminal import Console, clean, count, duration
+
+if TYPE_CHECKING:  # most commands show no difference between revisions, and ask no server
+    from ltxflow.build.approval import Answering
+    from ltxflow.plan.plan_diff import ClipDifference, FilmDifference
+    from ltxflow.session.revision import RemainingWork, WhatIf
+    from ltxflow.session.session import Session
 
 MARKS: dict[Kind, tuple[str, str]] = {
     "create": ("+", "green"),

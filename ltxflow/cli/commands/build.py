@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import threading
+from contextlib import suppress
 from functools import partial
 
 from ltxflow.build.approval import ApprovalRequired, approve_all, require_approval
@@ -27,10 +31,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_plan_options(parser)
     add_build_options(parser)
     parser.add_argument("--yes", action="store_true", help="re-render finished clips without asking")
+    parser.add_argument("--attached", action="store_true", help="stop when standard input ends, for programs")
     parser.add_argument("--no-wait", action="store_true", help="exit instead of waiting for another build")
 
 
+def stop_with_stdin() -> None:
+    """Interrupt this process, as Ctrl-C does, when its standard input ends: the program that started it is gone."""
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def run(args: argparse.Namespace, console: Console) -> int:
+    if args.attached:
+        stop_with_stdin()
     watch = watcher(console, args.json, args.quiet, args.verbose)
     with waited_session(args, watch, wait=not args.no_wait) as session:
         if not args.json:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.input_manifest = lambda since_ns: session.manifest(since_ns, [signatures, *signatures.glob("*")])
         project = session.speech().project
         _, lengths = cut_film(project, moved(session.lock, project.moved))
-        problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project)]
+        problems = [*session.loaded.problems, *session.warnings, *lengths, *lint(project, session.memory)]
         plan = None
         if not any(problem.level == "error" and problem.code != UNWRITTEN for problem in problems):
             plan = session.plan_from_lock(PlanOptions())  # templates, sizes and keys: all that needs no server
@@ -87,23 +87,29 @@ def _quoted(message: str) -> str:
 
 
 def _graph_problems(session: Session, nodes: Iterable[Node]) -> list[Problem]:
-    """Check the workflows of clips and references against the recorded nodes and those of known servers."""
-    allowed, kinds = core_classes() | session.config.allowed_nodes, [*nodes]
-    clips = [node for node in kinds if node.kind == "clip"]
+    """Check the workflows of clips and references against the recorded nodes and those of known servers.
+
+    What was found right is not rendered again; the recorded nodes are part of the code that remembers it.
+    """
+    kinds = [*nodes]
     profile = [files.signature(path) for path in session.project.profile.files]
-    shared = digest_json([sorted(allowed), profile])
-    right = {f"right {shared} {clip_step.memo_key(node, {})}": node for node in clips if not node.needs}
-    known = [node for name, node in right.items() if session.memory.get(name) is not None]
-    left = {node.target for node in clips} - {node.target for node in known}
+    shared = digest_json([sorted(session.config.allowed_nodes), profile])
+    clips = [node for node in kinds if node.kind == "clip"]
+    names = {node.target: f"right {shared} {clip_step.memo_key(node, {})}" for node in clips if not node.needs}
+    left = [node for node in clips if node.target not in names or session.memory.get(names[node.target]) is None]
+    references = [node for node in kinds if node.kind == "reference"]
+    if not left and not references:
+        return []
 
     def check(allowed: frozenset[str]) -> list[Problem]:
-        found = clip_step.check([node for node in clips if node.target in left], allowed)
-        if not found:  # what was found right is not rendered again
-            for name in right:
+        found = clip_step.check(left, allowed)
+        if not found:
+            for name in names.values():
                 session.memory.put(name, True)
             session.memory.save(is_whole=False)
-        return found + reference.check([node for node in kinds if node.kind == "reference"], allowed)
+        return found + reference.check(references, allowed)
 
+    allowed = core_classes() | session.config.allowed_nodes
     problems = check(allowed)
     if any(
         problem.code == "N102" for problem in problems

@@ -126,7 +126,7 @@ def test_a_server_that_was_asked_for_and_is_away_is_exit_code_4(film: Film) -> N
 
 def test_a_configured_server_that_is_away_is_an_error(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFY_URL", "http://127.0.0.1:9")
-    assert doctor(film).code == 1
+    assert doctor(film).code == 4
 
 
 def test_it_works_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comfy: FakeComfy) -> None:
