@@ -12,7 +12,8 @@ Glossary. The film:
   image, clip or try of a seed that a server made is a render.
 * **Reference**: the image that a clip starts from; a file, a frame of another clip, or generated and then with takes.
 * **Profile**: a model as data. **Quality**: a named preset of a profile. **Animatic**: the film as slates of the exact
-  length and size. **Stand-in**: a slate or a preview in the place of a final render.
+  length and size. **Stand-in**: a slate or a draft in the place of a final render. **State**: what is published of a
+  clip, the best that exists: final, draft (the text in a preview quality), stale (an earlier text), slate.
 
 The build:
 

@@ -125,7 +125,7 @@ def _made(project: Project, path: str, trace: Trace | None) -> _Video | None:
 
 
 def _text(path: str) -> _Video:
-    """Return the record of a file that is no video: of a narration, captions, or the notice."""
+    """Return the record of another file than a video: of a narration, captions, or the notice."""
     folder, _, name = path.rpartition("/")
     if folder == "narration":
         return Target.of("narration", Path(name).stem).partition("@")[0], "", "narration", RANKS["render"]

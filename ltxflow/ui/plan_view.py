@@ -192,7 +192,7 @@ def rejected_clips(plan: Plan) -> list[str]:
 
 
 def name(change: Change) -> str:
-    """Return `hook/b`, `hook/b@2` or `reference:hero`; take 1 as `hook/b@1` where another one is in the cut."""
+    """Return `hook/b`, `hook/b@2` or `reference:hero`; take 1 as `hook/b@1` where another is in the cut."""
     target = Target(change.target)
     path = target.lock_entry if target.is_reference else change.clip
     return path if target.take == 1 and not change.is_spare else f"{path}@{target.take}"

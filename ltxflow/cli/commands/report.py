@@ -22,7 +22,7 @@ from ltxflow.documents.document import shown
 from ltxflow.export.storyboard import embedded, report_data, report_inputs
 from ltxflow.session.session import make_own_folder
 from ltxflow.ui.plan_view import states_in_words
-from ltxflow.ui.terminal import Console, count, report_page, size
+from ltxflow.ui.terminal import Console, report_page, size
 
 NAME = "report.html"
 MARK = b'<meta name="generator" content="ltxflow report">'
@@ -79,7 +79,7 @@ def _print(console: Console, page: Path, data: Mapping[str, Any], is_single: boo
     clips = [clip for scene in data["scenes"] for clip in scene["clips"]]
     totals = states_in_words({clip["path"]: clip["state"] for clip in clips}, has_names=False)
     whole = f"; one file of {size(page.stat().st_size)}" if is_single else ""
-    console.say(f"{console.paint('✓', 'green')} {shown(page)}: {count(len(clips), 'clip')}, {totals}{whole}")
+    console.say(f"{console.paint('✓', 'green')} {shown(page)}: {totals}{whole}")
     console.say(f"  open it: {real_path(page).as_uri()}")
 
 
