@@ -329,6 +329,9 @@ def lock_page(document: Mapping[str, Any]) -> str:
     for pattern, part in document["patternProperties"].items():
         kind = "model" if pattern.startswith("^model") else "clip" if "reference" in pattern else ""
         lines += [f"## {names.get(kind, f'`{pattern}`')}", "", *described(part), *keys_table(part, document)]
+    for name, part in document["$defs"].items():
+        if list(objects_of(part)):
+            lines += [f"## {name}", "", *described(part), *keys_table(part, document)]
     return "\n".join(lines)
 
 

@@ -389,7 +389,7 @@ def test_what_an_older_version_let_pass_is_told_and_not_tried_again(
     as_of_version_1(studio, lock(studio).entries["s/a"].takes[1].outputs["published"], **FINE)
     looks.clear()
     studio.write("a", "b", **RESEED)
-    assert "2 unchanged" in ask(studio, "plan").out
+    assert "2 clips unchanged" in ask(studio, "plan").out
     ran = studio.build(server)
     assert codes(ran) == {"Q101"}
     assert ran.totals["hit"] == 2
@@ -423,7 +423,7 @@ def test_plan_says_which_clips_will_be_tried_again_and_why(studio: Studio, serve
     studio.write("a", "b").build(server)
     plan = ask(studio.write("a", "b", **RESEED), "plan")
     assert "~ s/a     9f  the picture is frozen for 0.36 s from 0.00 s on; tries another seed" in plan.out
-    assert "1 to change, 1 unchanged" in plan.out
+    assert "1 clip to change, 1 clip unchanged" in plan.out.replace("; ", ", ")
     assert studio.build(server).totals["rendered"] == 1
     assert lock(studio).entries["s/a"].takes[1].seed == seed("a", try_=1)
 

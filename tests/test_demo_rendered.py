@@ -144,7 +144,7 @@ def test_what_an_edit_would_cost_is_told_before_it(film: Studio) -> None:
     told = run("plan", "--what-if", str(film.folder / "refs" / "hook.png"), "-p", str(film.folder)).out.splitlines()
     assert re.fullmatch(r"  ~ phishing/a +\d+f  would be rendered again", told[1])  # its length is the narrator's
     assert re.fullmatch(r"  \? phishing/b +\d+f  waits for a frame of phishing/a", told[2])
-    assert told[3:] == ["  = 15 clips, 3 references unchanged"]
+    assert told[3:] == ["  = 13 clips, 2 more takes and 3 references unchanged"]
 
 
 def test_a_prompt_in_a_file_of_its_own_is_as_good_as_one_in_the_film(film: Studio, server: FakeComfy) -> None:

@@ -619,7 +619,7 @@ def expect(built: Film, data: Data, case: Case, old: Any) -> None:
 def explained(outlook: Plan, change: Change) -> list[str]:
     """The fields that `explain` names for people: a line each, with its place."""
     out = StringIO()
-    explain(Console(out, out, {}), outlook, change)
+    explain(Console(out, out, {}), outlook, change, {})
     return [
         line.split()[0] for line in out.getvalue().splitlines() if re.match(r"    \S.*project\.yaml:\d+:\d+$", line)
     ]
@@ -647,7 +647,7 @@ def test_another_profile_is_another_model(film: Film) -> None:
     film.trust()
     outlook = film.look("end")
     assert stale(outlook) == {"end/a@1"}
-    assert [reason.field for reason in outlook.changes[0].reasons] == ["quality", "profile"]
+    assert [reason.field for reason in outlook.changes[0].reasons] == ["profile"]
 
 
 # --- the ids, the order, and what is written around them

@@ -170,7 +170,7 @@ def test_what_an_engine_complains_of_is_told_once_a_scene_where_that_is_written(
     assert problem["message"].endswith("lost its voice")
     assert Path(problem["where"]["file"]).resolve() == film.file.resolve()
     assert problem["where"]["line"] == line_of(film.file.read_text(), "scenes/hook/narration")
-    assert problem["hint"].endswith("fix that, then: ltxflow narrate")
+    assert problem["hint"].endswith("then: ltxflow narrate")
 
 
 def test_an_unknown_engine_is_told_where_it_is_named(film: Film) -> None:

@@ -559,7 +559,7 @@ def test_the_long_name_of_a_still_moves_no_other_line(shared: Film) -> None:
     lines = shared.run("plan").out.splitlines()
     assert "  + reference:hero                     new" in lines
     assert "  + reference:hero/seen-from-the-left  new" in lines
-    assert "  ? hook/b    17f  hook/b ← reference:hero/seen-from-the-left: new" in lines
+    assert "  ? hook/b    17f  ← reference:hero/seen-from-the-left: new" in lines
 
 
 def test_what_a_clip_waits_for_is_called_as_in_the_film(shared: Film) -> None:

@@ -135,10 +135,6 @@ def test_a_build_goes_on_while_room_is_made_for_others(film: Film) -> None:
 
 @pytest.mark.parametrize("verb", [("verify",), ("narrate",), ("clean", "--yes")])
 def test_who_waits_is_told_for_whom(film: Film, verb: tuple[str, ...], tmp_path: Path) -> None:
-    film.render()
-    film.run("build")
-    shutil.rmtree(film.folder / "public")
-    film.edit("hook-a", "hook a")
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     build = start(film, "build", "--animatic", "--json", "--jobs", "1", setup=gated(gate))

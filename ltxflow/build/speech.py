@@ -62,7 +62,7 @@ def _speak(
 
 def _of_scene(problem: Problem, scene: Scene) -> Problem:
     """Return the problem of an engine with the scene it belongs to, and what to do."""
-    hint = problem.hint or _UNTIL_SPOKEN
+    hint = f"{problem.hint}, then: ltxflow narrate" if problem.hint else _UNTIL_SPOKEN
     return replace(problem, message=f"{scene.id}: {problem.message}", span=scene.narration.span, hint=hint)
 
 

@@ -418,7 +418,10 @@ def _is_starting(error: LtxflowError) -> bool:
 def _refusal(error: LtxflowError) -> LtxflowError:
     """Return a repeated error as permanent."""
     hint = "check its log, and its disk space"
-    return LtxflowError(*(replace(p, hint=p.hint or hint, transient=False) for p in error.problems), exit_code=FAILED)
+    return LtxflowError(
+        *(replace(p, hint=hint if p.code == SERVER_ERROR else p.hint or hint, transient=False) for p in error.problems),
+        exit_code=FAILED,
+    )
 
 
 def _none_reachable(errors: list[LtxflowError]) -> LtxflowError:

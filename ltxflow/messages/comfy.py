@@ -36,7 +36,7 @@ RULES: Mapping[str, Rule] = {
     "C006": rule("the server answers without an internal error", "status {status}{reason}", _LOG),
     "C007": rule(
         "the server accepts the request",
-        reason=Text("{reason}", "change what the message names; the server's log may tell more"),
+        reason=Text("{reason}"),
         none=Text("the server refuses the workflow and gives no reason", _LOG),
         missing_class=Text("{reason}", "install the node on that server, or use a template without it"),
         not_in_list=Text("{reason}", "put that file or value on the server, or name one that it has"),

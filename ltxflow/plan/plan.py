@@ -166,7 +166,8 @@ class Plan:
     def in_rows(self) -> Tally:
         """What is counted in `rows`; a reference that was evaluated counts there."""
         here = {still.path for still in self.project.stills}
-        stills = {path: takes for row in self.rows for path, (takes, _) in row.stills.items() if path not in here}
+        stills = {path: takes for row in self.rows for path, (takes, _) in row.stills.items() if takes}
+        stills = {path: takes for path, takes in stills.items() if path not in here}
         clips = sum(len(row.clips) for row in self.rows)
         takes = sum(row.takes for row in self.rows) + sum(stills.values())
         return Tally(clips, takes - clips - len(stills), len(stills))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ltxflow.comfy import discovery
 from ltxflow.comfy.discovery import (
     Server,
     default_gateway,
@@ -62,7 +63,8 @@ def test_servers_are_listed_with_commas_or_blanks_and_each_once() -> None:
     assert [p.url for p in places] == ["http://a:8188", "http://b:1", "http://c:8188"]
 
 
-def test_without_a_word_the_windows_host_and_loopback_are_guessed() -> None:
+def test_without_a_word_the_windows_host_and_loopback_are_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "LOOPBACK_PORTS", (8188, 8000))  # elsewhere in these tests nothing listens
     places = find(gateway="172.28.0.1")
     assert [p.url for p in places] == [
         "http://172.28.0.1:8001",

@@ -105,7 +105,7 @@ def test_a_scene_that_cannot_be_covered_is_told_at_its_narration(film: Film) -> 
         look(film)
     (problem,) = caught.value.problems
     assert problem.code == "T101"
-    assert problem.message == "middle: 1 clip of at most 257 frames cover 257 of the 1000 frames needed"
+    assert problem.message == "middle: 257 of the 1000 frames needed are covered by 1 clip of at most 257 frames"
     assert problem.hint.startswith("write 7 clips (")
     assert problem.span is not None
     assert film.file.read_text().splitlines()[problem.span.line - 1] == "    narration: 40s"
