@@ -179,4 +179,8 @@ def test_killed_at_any_write_it_can_be_said_again(
         look(film, whole)
         assert run(None)
         look(film, whole)
-        assert state(film) == right, f"dying at write {step} left something else"
+        now = state(film)
+        if argv[0] == "forget":  # the lock is written first: its trace may stay, and is listed by `cache ls --unneeded`
+            assert set(right["keys"].split()) <= set(now["keys"].split())
+            now["keys"] = right["keys"]
+        assert now == right, f"dying at write {step} left something else"

@@ -102,7 +102,7 @@ def test_an_agent_makes_a_film_from_nothing_to_a_picture(studio: Studio, server:
         assert (await call(client, "pick", take="s/a@2"))["ok"]
         assert (await call(client, "build"))["data"]["totals"]["rendered"] == 0
         states = (await call(client, "status"))["data"]["clips"]
-        assert {each["clip"]: each["state"] for each in states} == {"s/a": "made", "s/b": "made"}
+        assert {each["clip"]: each["state"] for each in states} == {"s/a": "final", "s/b": "final"}
         assert (await call(client, "explain", clips=["s/b"]))["ok"]
         seen = await client.call_tool("frame", {"take": "s/a", "at": "last", "size": 64})
         picture = Image.open(BytesIO(base64.b64decode(seen.content[0].data)))
