@@ -65,7 +65,7 @@ grep -q 'my-film/project.yaml' said || fail "init said: $(cat said)"
 "$ltxflow" check --strict -p my-film || fail "a new film has something wrong with it"
 "$ltxflow" plan --animatic -p my-film > said
 # where this machine has a voice, the clip under the spoken line waits for it
-grep -Eq 'Plan: (3 to create|2 to create, 1 maybe)' said || fail "plan said: $(cat said)"
+grep -Eq 'Plan: (3 clips to create|2 clips to create, 1 clip maybe)' said || fail "plan said: $(cat said)"
 "$ltxflow" show opening/a --graph -p my-film > graph.json
 grep -q '"class_type"' graph.json || fail "no workflow"
 
